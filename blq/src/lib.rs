@@ -1,0 +1,1 @@
+//! A DHCPv4 Bulk Leasequery (RFC 6926) requestor.
