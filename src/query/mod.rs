@@ -1,0 +1,116 @@
+//! The query engine: from a DHCPBULKLEASEQUERY to the messages that answer it.
+
+use std::net::Ipv4Addr;
+
+/// The primary query types of RFC 6926 section 7.2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum QueryType {
+    /// Query by MAC address.
+    Mac,
+    /// Query by Client-identifier.
+    ClientId,
+    /// Query by Remote ID.
+    RemoteId,
+    /// Query by Relay-ID.
+    RelayId,
+    /// Query for All Configured IP Addresses.
+    All,
+}
+
+impl QueryType {
+    /// Every type, in the order of the contract.
+    pub const ALL: [QueryType; 5] = [
+        QueryType::Mac,
+        QueryType::ClientId,
+        QueryType::RemoteId,
+        QueryType::RelayId,
+        QueryType::All,
+    ];
+
+    /// The name by which configuration and messages call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            QueryType::Mac => "mac",
+            QueryType::ClientId => "client-id",
+            QueryType::RemoteId => "remote-id",
+            QueryType::RelayId => "relay-id",
+            QueryType::All => "all",
+        }
+    }
+}
+
+/// A set of query types: what a requester may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueryTypes(u8);
+
+impl QueryTypes {
+    /// No type.
+    pub const NONE: QueryTypes = QueryTypes(0);
+    /// Every type.
+    pub const ALL: QueryTypes = QueryTypes(0b1_1111);
+
+    /// This set and `query_type`.
+    pub fn with(self, query_type: QueryType) -> QueryTypes {
+        QueryTypes(self.0 | 1 << query_type as u8)
+    }
+
+    /// Whether `query_type` is in the set.
+    pub fn contains(self, query_type: QueryType) -> bool {
+        self.0 & 1 << query_type as u8 != 0
+    }
+}
+
+/// Who asks, and over which of our addresses.
+#[derive(Clone, Copy, Debug)]
+pub struct Requester {
+    /// The requester's address.
+    pub peer: Ipv4Addr,
+    /// Our address on the connection: the server identifier when none is configured.
+    pub local: Ipv4Addr,
+    /// The query types it may use.
+    pub allowed: QueryTypes,
+}
+
+/// How far an answer got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// There is more to send.
+    More,
+    /// The DHCPLEASEQUERYDONE has been written: the query is over.
+    Done,
+}
+
+/// Answers queries. The server knows leases only through this.
+///
+/// None of the methods blocks for longer than a short critical section, and none panics
+/// whatever the message holds.
+pub trait Engine: Send + Sync + 'static {
+    /// An answer in progress.
+    type Answer: Send + 'static;
+    /// Why a message cannot be answered at all: shown in the log, and the connection is closed.
+    type Unanswerable: std::fmt::Display + Send;
+
+    /// Reads a DHCP message (without its message-size) and begins to answer it. A query that
+    /// is malformed or not allowed is answered too, by a DHCPLEASEQUERYDONE alone.
+    ///
+    /// # Errors
+    /// A message that is no DHCPv4 message, no request, or of a type not supported over TCP
+    /// (RFC 7724 section 8.1.1).
+    fn open(
+        &self,
+        message: &[u8],
+        requester: &Requester,
+    ) -> Result<Self::Answer, Self::Unanswerable>;
+
+    /// The transaction id all messages of the answer carry.
+    fn xid(&self, answer: &Self::Answer) -> u32;
+
+    /// Appends framed messages (message-size first, RFC 6926 section 6.1) to `out` until
+    /// about `room` octets were added (the last message may go past it by its own length, or
+    /// nothing be added in this turn) or the answer is done.
+    fn write(&self, answer: &mut Self::Answer, out: &mut Vec<u8>, room: usize) -> Progress;
+
+    /// Appends the DHCPLEASEQUERYDONE with status QueryTerminated that ends an answer early
+    /// (RFC 6926 section 8.5); `reason` becomes its text.
+    fn terminate(&self, answer: Self::Answer, reason: &str, out: &mut Vec<u8>);
+}

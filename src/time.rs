@@ -1,0 +1,83 @@
+//! Absolute times and lease lifetimes, both in whole seconds.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+/// An absolute time: seconds since 1970-01-01T00:00:00Z as RFC 6926 section 2 defines it.
+///
+/// Unsigned 32 bits, as on the wire: good until 2106. Arithmetic saturates.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Time(pub u32);
+
+impl Time {
+    /// The earliest time there is.
+    pub const MIN: Time = Time(0);
+    /// The latest time there is.
+    pub const MAX: Time = Time(u32::MAX);
+
+    /// The current time of this server.
+    pub fn now() -> Time {
+        let seconds = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        Time(u32::try_from(seconds).unwrap_or(u32::MAX))
+    }
+
+    /// A time from a signed `time_t`, held within what 32 bits can say.
+    pub fn from_time_t(seconds: i64) -> Time {
+        Time(u32::try_from(seconds.max(0)).unwrap_or(u32::MAX))
+    }
+
+    /// Seconds from `earlier` to this time; 0 if `earlier` is the later one.
+    pub fn seconds_since(self, earlier: Time) -> u32 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// The time `seconds` after this one.
+    pub fn plus(self, seconds: u32) -> Time {
+        Time(self.0.saturating_add(seconds))
+    }
+}
+
+/// How long a lease, or the probation of a declined address, lasts from its last transaction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Lifetime(pub u32);
+
+impl Lifetime {
+    /// A lease without end (RFC 2131 section 3.3).
+    pub const INFINITE: Lifetime = Lifetime(u32::MAX);
+
+    /// When a lifetime that began at `start` ends; `None` if it never does.
+    pub fn end(self, start: Time) -> Option<Time> {
+        (self != Lifetime::INFINITE).then(|| start.plus(self.0))
+    }
+
+    /// Seconds left at `now` of a lifetime that began at `start`: 0 when it is over,
+    /// [`Lifetime::INFINITE`]'s value when it never ends.
+    pub fn left(self, start: Time, now: Time) -> u32 {
+        match self.end(start) {
+            Some(end) => end.seconds_since(now),
+            None => u32::MAX,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_infinite_lifetime_never_ends() {
+        assert_eq!(Lifetime::INFINITE.end(Time(5)), None);
+        assert_eq!(Lifetime::INFINITE.left(Time(5), Time::MAX), u32::MAX);
+    }
+
+    #[test]
+    fn times_before_1970_and_after_2106_are_held_at_the_edges() {
+        assert_eq!(Time::from_time_t(-1), Time::MIN);
+        assert_eq!(Time::from_time_t(i64::MAX), Time::MAX);
+    }
+}
