@@ -21,3 +21,4 @@ pub mod event;
 pub mod query;
 pub mod time;
 pub mod vpn;
+pub mod wire;

@@ -1,0 +1,169 @@
+//! A DHCPv4 message received (RFC 2131 section 2), without its message-size.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use super::options::Options;
+use super::reader::{Reader, Truncated};
+
+/// op of a message from a client, or a requestor.
+pub const BOOTREQUEST: u8 = 1;
+/// op of a message from a server.
+pub const BOOTREPLY: u8 = 2;
+/// The four octets before the options (RFC 2131 section 3).
+pub const MAGIC_COOKIE: [u8; 4] = [99, 130, 83, 99];
+
+/// Values of dhcp-message-type this server receives or sends.
+pub mod message_type {
+    /// DHCPLEASEUNASSIGNED (RFC 4388 section 6.1).
+    pub const LEASEUNASSIGNED: u8 = 11;
+    /// DHCPLEASEACTIVE (RFC 4388 section 6.1).
+    pub const LEASEACTIVE: u8 = 13;
+    /// DHCPBULKLEASEQUERY (RFC 6926 section 6.2.1).
+    pub const BULKLEASEQUERY: u8 = 14;
+    /// DHCPLEASEQUERYDONE (RFC 6926 section 6.2.1).
+    pub const LEASEQUERYDONE: u8 = 15;
+}
+
+/// Why octets are no DHCPv4 message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessageError {
+    /// It ends within the fixed fields, or within an option.
+    Truncated,
+    /// There is no magic cookie: BOOTP without options, or something else altogether.
+    NoMagicCookie,
+}
+
+impl fmt::Display for MessageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            MessageError::Truncated => "the message ends within a field or an option",
+            MessageError::NoMagicCookie => "the message has no DHCP magic cookie",
+        })
+    }
+}
+
+impl From<Truncated> for MessageError {
+    fn from(_: Truncated) -> Self {
+        MessageError::Truncated
+    }
+}
+
+/// The fields of a message, named as in RFC 2131 figure 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "RFC 2131 section 2 says what each field is")]
+pub struct Message {
+    pub op: u8,
+    pub htype: u8,
+    pub hlen: u8,
+    pub xid: u32,
+    pub flags: u16,
+    pub ciaddr: Ipv4Addr,
+    pub yiaddr: Ipv4Addr,
+    pub siaddr: Ipv4Addr,
+    pub giaddr: Ipv4Addr,
+    pub chaddr: [u8; 16],
+    pub options: Options,
+}
+
+impl Message {
+    /// Reads a whole message.
+    pub fn read(octets: &[u8]) -> Result<Message, MessageError> {
+        let mut reader = Reader::new(octets);
+        let [op, htype, hlen, _hops] = reader.array()?;
+        let xid = reader.u32()?;
+        let _secs = reader.u16()?;
+        let flags = reader.u16()?;
+        let [ciaddr, yiaddr, siaddr, giaddr] =
+            [reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?].map(Ipv4Addr::from_bits);
+        let chaddr = reader.array()?;
+        let sname = reader.octets(64)?;
+        let file = reader.octets(128)?;
+        if reader.array()? != MAGIC_COOKIE {
+            return Err(MessageError::NoMagicCookie);
+        }
+        Ok(Message {
+            op,
+            htype,
+            hlen,
+            xid,
+            flags,
+            ciaddr,
+            yiaddr,
+            siaddr,
+            giaddr,
+            chaddr,
+            options: Options::read(reader.rest(), file, sname)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::options::Tlvs;
+    use crate::wire::writer::{MessageWriter, ReplyHeader};
+    use crate::wire::{heard, relay_agent_information, vss};
+    use proptest::prelude::*;
+
+    /// A message of zeros with the magic cookie and these options.
+    fn with_options(options: &[u8]) -> Vec<u8> {
+        let mut octets = vec![0; 236];
+        octets.extend(MAGIC_COOKIE);
+        octets.extend(options);
+        octets
+    }
+
+    #[test]
+    fn refuses_a_message_cut_anywhere_before_its_options() {
+        let whole = with_options(&[]);
+        for length in 0..whole.len() {
+            assert_eq!(
+                Message::read(&whole[..length]),
+                Err(MessageError::Truncated),
+                "{length} octets"
+            );
+        }
+        assert!(Message::read(&whole).is_ok());
+    }
+
+    #[test]
+    fn refuses_bootp_without_a_magic_cookie() {
+        assert_eq!(Message::read(&[0; 300]), Err(MessageError::NoMagicCookie));
+    }
+
+    proptest! {
+        #[test]
+        fn reading_never_panics(options in proptest::collection::vec(any::<u8>(), 0..2000)) {
+            let octets = with_options(&options);
+            let _ = Message::read(&octets);
+            let _ = Message::read(&options);
+            let _ = heard::heard(&octets, Vec::new());
+            let _ = relay_agent_information::all(&options, 2);
+            let _ = relay_agent_information::find(&options, 12);
+            let _ = vss::read(&options);
+            let _ = Tlvs::options(&options).count();
+        }
+
+        #[test]
+        fn reads_the_options_it_writes(
+            options in proptest::collection::btree_map(
+                (1..=254u8).prop_filter("written by the writer", |code| ![52, 53].contains(code)),
+                proptest::collection::vec(any::<u8>(), 0..700),
+                0..12,
+            ),
+        ) {
+            let header = ReplyHeader { xid: 7, flags: 0, giaddr: Ipv4Addr::UNSPECIFIED };
+            let mut out = Vec::new();
+            let mut writer = MessageWriter::new(&mut out, &header, 13);
+            for (code, value) in &options {
+                writer.option(*code, value);
+            }
+            writer.finish();
+            let message = Message::read(&out[2..]).unwrap();
+            for (code, value) in &options {
+                prop_assert_eq!(message.options.value(*code), Some(value.as_slice()));
+            }
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! DHCP options: their codes, and reading them from a message.
+
+use super::reader::{Reader, Truncated};
+
+/// Option codes this server knows by name.
+pub mod code {
+    /// Padding, one octet without a length.
+    pub const PAD: u8 = 0;
+    /// The client's subnet mask (RFC 2132 section 3.3).
+    pub const SUBNET_MASK: u8 = 1;
+    /// The client's host name (RFC 2132 section 3.14).
+    pub const HOST_NAME: u8 = 12;
+    /// Vendor-specific information (RFC 2132 section 8.4).
+    pub const VENDOR_SPECIFIC: u8 = 43;
+    /// Remaining lease time (RFC 2132 section 9.2, RFC 4388 section 6.4.2).
+    pub const LEASE_TIME: u8 = 51;
+    /// Option overload (RFC 2132 section 9.3).
+    pub const OVERLOAD: u8 = 52;
+    /// dhcp-message-type (RFC 2132 section 9.6).
+    pub const MESSAGE_TYPE: u8 = 53;
+    /// Server identifier (RFC 2132 section 9.7).
+    pub const SERVER_IDENTIFIER: u8 = 54;
+    /// dhcp-parameter-request-list (RFC 2132 section 9.8).
+    pub const PARAMETER_REQUEST_LIST: u8 = 55;
+    /// Maximum DHCP message size (RFC 2132 section 9.10).
+    pub const MAX_MESSAGE_SIZE: u8 = 57;
+    /// Renewal (T1) time value (RFC 2132 section 9.11).
+    pub const RENEWAL_TIME: u8 = 58;
+    /// Rebinding (T2) time value (RFC 2132 section 9.12).
+    pub const REBINDING_TIME: u8 = 59;
+    /// Vendor class identifier (RFC 2132 section 9.13).
+    pub const VENDOR_CLASS: u8 = 60;
+    /// Client-identifier (RFC 2132 section 9.14).
+    pub const CLIENT_IDENTIFIER: u8 = 61;
+    /// User class (RFC 3004).
+    pub const USER_CLASS: u8 = 77;
+    /// Client FQDN (RFC 4702).
+    pub const CLIENT_FQDN: u8 = 81;
+    /// Relay agent information (RFC 3046).
+    pub const RELAY_AGENT_INFORMATION: u8 = 82;
+    /// client-last-transaction-time (RFC 4388 section 6.1).
+    pub const CLIENT_LAST_TRANSACTION_TIME: u8 = 91;
+    /// Client system architecture (RFC 4578).
+    pub const CLIENT_ARCHITECTURE: u8 = 93;
+    /// Client network interface identifier (RFC 4578).
+    pub const CLIENT_NDI: u8 = 94;
+    /// Client machine identifier, UUID/GUID (RFC 4578).
+    pub const CLIENT_UUID: u8 = 97;
+    /// Auto-configure (RFC 2563).
+    pub const AUTO_CONFIGURE: u8 = 116;
+    /// Vendor-identifying vendor class (RFC 3925).
+    pub const VI_VENDOR_CLASS: u8 = 124;
+    /// Vendor-identifying vendor-specific information (RFC 3925).
+    pub const VI_VENDOR_SPECIFIC: u8 = 125;
+    /// status-code (RFC 6926 section 6.2.2).
+    pub const STATUS_CODE: u8 = 151;
+    /// base-time (RFC 6926 section 6.2.3).
+    pub const BASE_TIME: u8 = 152;
+    /// start-time-of-state (RFC 6926 section 6.2.4).
+    pub const START_TIME_OF_STATE: u8 = 153;
+    /// query-start-time (RFC 6926 section 6.2.5).
+    pub const QUERY_START_TIME: u8 = 154;
+    /// query-end-time (RFC 6926 section 6.2.6).
+    pub const QUERY_END_TIME: u8 = 155;
+    /// dhcp-state (RFC 6926 section 6.2.7).
+    pub const DHCP_STATE: u8 = 156;
+    /// data-source (RFC 6926 section 6.2.8).
+    pub const DATA_SOURCE: u8 = 157;
+    /// VPN-ID: virtual subnet selection (RFC 6607 section 3.1).
+    pub const VPN_ID: u8 = 221;
+    /// The end of the options, one octet without a length.
+    pub const END: u8 = 255;
+}
+
+/// Iterates over code, length and value, as options and sub-options both are laid out.
+///
+/// Ends after the last one, or with [`Truncated`] at one whose length runs past the end.
+#[derive(Clone, Debug)]
+pub struct Tlvs<'a> {
+    /// What follows the last one read.
+    reader: Reader<'a>,
+    /// Whether PAD and END mean what they mean in a message; in option 82 they are sub-option
+    /// codes like others (RFC 3046 section 2.0).
+    pad_and_end: bool,
+}
+
+impl<'a> Tlvs<'a> {
+    /// Over the options of a message: skips PAD, stops at END.
+    pub fn options(octets: &'a [u8]) -> Tlvs<'a> {
+        Tlvs {
+            reader: Reader::new(octets),
+            pad_and_end: true,
+        }
+    }
+
+    /// Over the sub-options of an option.
+    pub fn sub_options(octets: &'a [u8]) -> Tlvs<'a> {
+        Tlvs {
+            reader: Reader::new(octets),
+            pad_and_end: false,
+        }
+    }
+
+    /// Reads the one at the reader.
+    fn read(&mut self, code: u8) -> Result<(u8, &'a [u8]), Truncated> {
+        let length = self.reader.u8()?;
+        Ok((code, self.reader.octets(length.into())?))
+    }
+}
+
+impl<'a> Iterator for Tlvs<'a> {
+    type Item = Result<(u8, &'a [u8]), Truncated>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let code = self.reader.u8().ok()?;
+            match code {
+                code::PAD if self.pad_and_end => continue,
+                code::END if self.pad_and_end => {
+                    self.reader = Reader::new(&[]);
+                    return None;
+                }
+                _ => {}
+            }
+            let read = self.read(code);
+            if read.is_err() {
+                self.reader = Reader::new(&[]);
+            }
+            return Some(read);
+        }
+    }
+}
+
+/// An option of a message, its parts joined.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinedOption {
+    /// The option's code.
+    pub code: u8,
+    /// The value: the values of all its occurrences one after the other (RFC 3396 section 7).
+    pub value: Vec<u8>,
+    /// How many times the code occurred.
+    pub occurrences: usize,
+}
+
+/// The options of a message in the order of their first occurrence.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options(Vec<JoinedOption>);
+
+impl Options {
+    /// Reads the options field of a message, then its file and sname fields where option 52
+    /// says they hold options too (RFC 3396 section 5 gives that order).
+    pub fn read(options: &[u8], file: &[u8], sname: &[u8]) -> Result<Options, Truncated> {
+        let mut read = Options::default();
+        read.extend(options)?;
+        let overload = read
+            .get(code::OVERLOAD)
+            .and_then(|option| option.value.first().copied())
+            .unwrap_or(0);
+        if overload & 1 != 0 {
+            read.extend(file)?;
+        }
+        if overload & 2 != 0 {
+            read.extend(sname)?;
+        }
+        Ok(read)
+    }
+
+    /// Adds the options of one field.
+    fn extend(&mut self, field: &[u8]) -> Result<(), Truncated> {
+        for option in Tlvs::options(field) {
+            let (code, value) = option?;
+            match self.0.iter_mut().find(|known| known.code == code) {
+                Some(known) => {
+                    known.value.extend_from_slice(value);
+                    known.occurrences += 1;
+                }
+                None => self.0.push(JoinedOption {
+                    code,
+                    value: value.to_vec(),
+                    occurrences: 1,
+                }),
+            }
+        }
+        Ok(())
+    }
+
+    /// The option `code`, if it is there.
+    pub fn get(&self, code: u8) -> Option<&JoinedOption> {
+        self.0.iter().find(|option| option.code == code)
+    }
+
+    /// The value of option `code`, if it is there.
+    pub fn value(&self, code: u8) -> Option<&[u8]> {
+        self.get(code).map(|option| option.value.as_slice())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn joins_the_parts_of_a_long_option() {
+        let field = [82, 2, 1, 2, 0, 61, 1, 9, 82, 1, 3, 255, 82, 1, 4];
+        let options = Options::read(&field, &[], &[]).unwrap();
+        assert_eq!(options.value(82), Some(&[1, 2, 3][..]));
+        assert_eq!(options.get(82).unwrap().occurrences, 2);
+        assert_eq!(options.value(61), Some(&[9][..]));
+    }
+
+    #[test]
+    fn reads_overloaded_fields_in_the_order_of_rfc_3396_section_5() {
+        let options = Options::read(&[52, 1, 3, 60, 1, 1], &[60, 1, 2], &[60, 1, 3]).unwrap();
+        assert_eq!(options.value(60), Some(&[1, 2, 3][..]));
+        let options = Options::read(&[52, 1, 2, 60, 1, 1], &[60, 1, 2], &[60, 1, 3]).unwrap();
+        assert_eq!(options.value(60), Some(&[1, 3][..]));
+    }
+
+    #[test]
+    fn refuses_an_option_that_runs_past_the_end() {
+        assert_eq!(Options::read(&[61, 3, 1, 2], &[], &[]), Err(Truncated));
+        assert_eq!(Options::read(&[61], &[], &[]), Err(Truncated));
+    }
+
+    #[test]
+    fn accepts_options_without_an_end() {
+        let options = Options::read(&[53, 1, 14], &[], &[]).unwrap();
+        assert_eq!(options.value(53), Some(&[14][..]));
+    }
+
+    #[test]
+    fn reads_sub_options_0_and_255_like_any_other() {
+        let read: Vec<_> = Tlvs::sub_options(&[0, 1, 7, 255, 0]).collect();
+        assert_eq!(read, [Ok((0, &[7][..])), Ok((255, &[][..]))]);
+    }
+}

@@ -1,0 +1,56 @@
+//! The sub-options of the relay agent information option, 82 (RFC 3046).
+
+use super::options::Tlvs;
+use super::reader::Truncated;
+
+/// Sub-option codes this server knows by name.
+pub mod sub_option {
+    /// Agent Remote ID (RFC 3046 section 3.2).
+    pub const REMOTE_ID: u8 = 2;
+    /// Relay Agent Identifier (RFC 6925 section 5).
+    pub const RELAY_ID: u8 = 12;
+    /// Virtual Subnet Selection (RFC 6607 section 3.2).
+    pub const VSS: u8 = 151;
+}
+
+/// The first sub-option `code` of an option 82 that a relay agent sent.
+///
+/// What follows a sub-option that runs past the end is unknowable and taken as absent: the
+/// option was good enough for Kea, so it is good enough to be found by what can be read.
+pub fn find(option: &[u8], code: u8) -> Option<&[u8]> {
+    Tlvs::sub_options(option)
+        .map_while(Result::ok)
+        .find(|(found, _)| *found == code)
+        .map(|(_, value)| value)
+}
+
+/// The values of all sub-options `code` of an option 82 in a query; strict, since what a
+/// requestor asks must be understood whole.
+pub fn all(option: &[u8], code: u8) -> Result<Vec<&[u8]>, Truncated> {
+    let mut values = Vec::new();
+    for sub_option in Tlvs::sub_options(option) {
+        let (found, value) = sub_option?;
+        if found == code {
+            values.push(value);
+        }
+    }
+    Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_what_stands_before_a_broken_sub_option() {
+        let option = [1, 2, 0, 7, 2, 3, b'a', b'b', b'c', 12, 9, 1];
+        assert_eq!(find(&option, sub_option::REMOTE_ID), Some(&b"abc"[..]));
+        assert_eq!(find(&option, sub_option::RELAY_ID), None);
+    }
+
+    #[test]
+    fn refuses_a_query_whose_sub_options_run_past_the_end() {
+        assert_eq!(all(&[2, 1, 7, 12, 9, 1], 2), Err(Truncated));
+        assert_eq!(all(&[2, 1, 7, 2, 1, 8], 2), Ok(vec![&[7][..], &[8][..]]));
+    }
+}

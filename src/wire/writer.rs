@@ -1,0 +1,227 @@
+//! Writing replies: framing (RFC 6926 section 6.1), fixed fields, options.
+
+use std::net::Ipv4Addr;
+
+use super::message::{BOOTREPLY, MAGIC_COOKIE};
+use super::options::code;
+use super::status::StatusCode;
+use crate::binding::HardwareAddress;
+
+/// Octets of a message before its options: the fixed fields and the magic cookie.
+const HEADER: usize = 240;
+/// The largest message the two octets of message-size can frame.
+const MAX_MESSAGE: usize = 65_535;
+/// The longest value one option can hold; longer ones are split (RFC 3396 section 5).
+const MAX_OPTION: usize = 255;
+
+/// The fixed fields of a reply that come from its query.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplyHeader {
+    /// Transaction id: ties the replies to the query (RFC 6926 section 7.1).
+    pub xid: u32,
+    /// Flags of the query, returned as RFC 2131 table 3 has it.
+    pub flags: u16,
+    /// giaddr of the query, returned likewise.
+    pub giaddr: Ipv4Addr,
+}
+
+/// A message being written, at the end of an output buffer.
+///
+/// The buffer holds a whole frame only after [`MessageWriter::finish`].
+#[must_use = "a message must be finished"]
+pub struct MessageWriter<'a> {
+    /// The output.
+    out: &'a mut Vec<u8>,
+    /// Where the message begins in it, after the message-size.
+    start: usize,
+}
+
+impl<'a> MessageWriter<'a> {
+    /// Begins a reply without a client: about no address, or one nobody had.
+    pub fn new(out: &'a mut Vec<u8>, header: &ReplyHeader, message_type: u8) -> Self {
+        let start = out.len() + 2;
+        out.extend_from_slice(&[0, 0, BOOTREPLY]);
+        out.resize(start + HEADER, 0);
+        let mut writer = MessageWriter { out, start };
+        writer.patch(4, &header.xid.to_be_bytes());
+        writer.patch(10, &header.flags.to_be_bytes());
+        writer.patch(24, &header.giaddr.octets());
+        writer.patch(236, &MAGIC_COOKIE);
+        writer.option(code::MESSAGE_TYPE, &[message_type]);
+        writer
+    }
+
+    /// Overwrites octets of the fixed fields, which [`MessageWriter::new`] made room for.
+    fn patch(&mut self, offset: usize, octets: &[u8]) {
+        let from = self.start + offset;
+        self.out[from..from + octets.len()].copy_from_slice(octets);
+    }
+
+    /// Says which address the reply is about: in ciaddr (RFC 6926 section 7.3).
+    pub fn address(&mut self, address: Ipv4Addr) {
+        self.patch(12, &address.octets());
+    }
+
+    /// Says whose MAC address it is: htype, hlen and chaddr. An address too long for chaddr,
+    /// as InfiniBand's, is given by its htype with hlen 0 (RFC 4390 section 2.1).
+    pub fn hardware(&mut self, hardware: &HardwareAddress) {
+        let chaddr = Some(hardware.octets.as_slice())
+            .filter(|octets| octets.len() <= 16)
+            .unwrap_or_default();
+        // At most 16, so it fits.
+        let hlen = chaddr.len() as u8;
+        self.patch(1, &[hardware.htype, hlen]);
+        self.patch(28, chaddr);
+    }
+
+    /// Adds an option, split if it is longer than 255 octets. One that would make the message
+    /// larger than can be framed is left out: better a reply without it than none.
+    pub fn option(&mut self, code: u8, value: &[u8]) {
+        let parts = value.len().div_ceil(MAX_OPTION).max(1);
+        let end = self.out.len() - self.start + value.len() + 2 * parts;
+        // One octet is kept for END.
+        if end >= MAX_MESSAGE {
+            return;
+        }
+        if value.is_empty() {
+            self.out.extend_from_slice(&[code, 0]);
+        }
+        for part in value.chunks(MAX_OPTION) {
+            // At most MAX_OPTION, so it fits.
+            self.out.extend_from_slice(&[code, part.len() as u8]);
+            self.out.extend_from_slice(part);
+        }
+    }
+
+    /// Adds an option whose value is a 32-bit number in network byte order.
+    pub fn option_u32(&mut self, code: u8, value: u32) {
+        self.option(code, &value.to_be_bytes());
+    }
+
+    /// Adds the status-code option; `text` is cut to what one option can hold, and NULs in it
+    /// are left out (RFC 6926 section 6.2.2).
+    pub fn status(&mut self, status: StatusCode, text: &str) {
+        let mut value = vec![status as u8];
+        for character in text.chars().filter(|character| *character != '\0') {
+            if value.len() + character.len_utf8() > MAX_OPTION {
+                break;
+            }
+            value.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+        self.option(code::STATUS_CODE, &value);
+    }
+
+    /// Ends the message: END, and the message-size before it.
+    pub fn finish(self) {
+        self.out.push(code::END);
+        // `option` keeps the message within MAX_MESSAGE.
+        let size = (self.out.len() - self.start) as u16;
+        self.out[self.start - 2..self.start].copy_from_slice(&size.to_be_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::message::Message;
+
+    const HEADER: ReplyHeader = ReplyHeader {
+        xid: 0x01020304,
+        flags: 0x8000,
+        giaddr: Ipv4Addr::new(192, 0, 2, 1),
+    };
+
+    #[test]
+    fn lays_the_message_out_as_rfc_2131_and_6926_section_6_1_do() {
+        let mut out = b"before".to_vec();
+        let mut writer = MessageWriter::new(&mut out, &HEADER, 13);
+        writer.address(Ipv4Addr::new(10, 0, 0, 9));
+        writer.hardware(&HardwareAddress {
+            htype: 1,
+            octets: vec![2, 0, 0, 0, 0, 7],
+        });
+        writer.option_u32(51, 3600);
+        writer.finish();
+
+        let mut expected = b"before".to_vec();
+        expected.extend([0, 250]); // message-size
+        expected.extend([2, 1, 6, 0]); // op, htype, hlen, hops
+        expected.extend([1, 2, 3, 4]); // xid
+        expected.extend([0, 0, 0x80, 0]); // secs, flags
+        expected.extend([10, 0, 0, 9]); // ciaddr
+        expected.extend([0; 8]); // yiaddr, siaddr
+        expected.extend([192, 0, 2, 1]); // giaddr
+        expected.extend([2, 0, 0, 0, 0, 7]); // chaddr
+        expected.extend([0; 10 + 64 + 128]); // rest of chaddr, sname, file
+        expected.extend([99, 130, 83, 99]); // magic cookie
+        expected.extend([53, 1, 13]);
+        expected.extend([51, 4, 0, 0, 0x0e, 0x10]);
+        expected.push(255);
+        assert_eq!(out, expected);
+    }
+
+    #[test]
+    fn splits_options_over_255_octets() {
+        for length in [0, 1, 255, 256, 510, 511, 60_000] {
+            let value = vec![7; length];
+            let mut out = Vec::new();
+            let mut writer = MessageWriter::new(&mut out, &HEADER, 13);
+            writer.option(82, &value);
+            writer.finish();
+            let message = Message::read(&out[2..]).unwrap();
+            let option = message.options.get(82).unwrap();
+            assert_eq!(option.value, value);
+            assert_eq!(option.occurrences, length.div_ceil(255).max(1));
+        }
+    }
+
+    #[test]
+    fn never_writes_a_message_that_cannot_be_framed() {
+        let mut out = Vec::new();
+        let mut writer = MessageWriter::new(&mut out, &HEADER, 13);
+        writer.option(82, &vec![7; 40_000]);
+        writer.option(60, &vec![7; 40_000]);
+        writer.option(61, &[1, 2]);
+        writer.finish();
+        assert_eq!(
+            usize::from(u16::from_be_bytes([out[0], out[1]])),
+            out.len() - 2
+        );
+        let message = Message::read(&out[2..]).unwrap();
+        assert_eq!(message.options.value(60), None);
+        assert_eq!(message.options.value(61), Some(&[1, 2][..]));
+    }
+
+    #[test]
+    fn status_texts_hold_no_nul_and_fit_one_option() {
+        let mut out = Vec::new();
+        let mut writer = MessageWriter::new(&mut out, &HEADER, 15);
+        writer.status(
+            StatusCode::QueryTerminated,
+            &format!("a\0b{}", "ü".repeat(200)),
+        );
+        writer.finish();
+        let message = Message::read(&out[2..]).unwrap();
+        let status = message.options.get(151).unwrap();
+        assert_eq!(status.occurrences, 1);
+        assert_eq!(status.value[0], 2);
+        let text = std::str::from_utf8(&status.value[1..]).unwrap();
+        assert!(text.starts_with("abüü") && !text.contains('\0'));
+    }
+
+    #[test]
+    fn gives_infiniband_addresses_by_their_htype_alone() {
+        let mut out = Vec::new();
+        let mut writer = MessageWriter::new(&mut out, &HEADER, 13);
+        writer.hardware(&HardwareAddress {
+            htype: 32,
+            octets: vec![9; 20],
+        });
+        writer.finish();
+        let message = Message::read(&out[2..]).unwrap();
+        assert_eq!(
+            (message.htype, message.hlen, message.chaddr),
+            (32, 0, [0; 16])
+        );
+    }
+}
