@@ -1,0 +1,453 @@
+//! The message: BOOTP header, options, and the message-size in front of both.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use thiserror::Error;
+
+use super::{MessageType, code};
+
+/// The value of `op` in a client's, relay's or requestor's message.
+pub const BOOTREQUEST: u8 = 1;
+/// The value of `op` in a server's message.
+pub const BOOTREPLY: u8 = 2;
+/// Octets of the `chaddr` field.
+pub const CHADDR_LENGTH: usize = 16;
+/// Octets before the first option: the BOOTP header and the magic cookie.
+pub const HEADER_LENGTH: usize = 240;
+/// Octets of the longest message (RFC 6926 section 6.1), without its message-size.
+pub const MAX_MESSAGE: usize = 65_535;
+
+/// What tells DHCP options from other vendor information (RFC 2131 section 3).
+const MAGIC_COOKIE: [u8; 4] = [99, 130, 83, 99];
+/// The longest value one instance of an option can hold.
+const MAX_FRAGMENT: usize = 255;
+
+/// A DHCPv4 message, valid or not: every field can be given any value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// BOOTREQUEST or BOOTREPLY.
+    pub op: u8,
+    /// Hardware type.
+    pub htype: u8,
+    /// Octets of `chaddr` that count.
+    pub hlen: u8,
+    /// Relays passed.
+    pub hops: u8,
+    /// Transaction id: which query this belongs to.
+    pub xid: u32,
+    /// Seconds since the client began.
+    pub secs: u16,
+    /// BROADCAST and reserved flags.
+    pub flags: u16,
+    /// In replies, the address the binding is about.
+    pub ciaddr: Ipv4Addr,
+    /// "Your" address.
+    pub yiaddr: Ipv4Addr,
+    /// Next server.
+    pub siaddr: Ipv4Addr,
+    /// Relay agent.
+    pub giaddr: Ipv4Addr,
+    /// Client hardware address, padded with zeros.
+    pub chaddr: [u8; CHADDR_LENGTH],
+    /// Server host name, or options (RFC 2131 section 4.1).
+    pub sname: [u8; 64],
+    /// Boot file name, or options (RFC 2131 section 4.1).
+    pub file: [u8; 128],
+    /// Each instance of an option, as it stands on the wire and in its order, without pad and
+    /// end. [`Message::option`] joins the instances of a code. A value longer than 255 octets
+    /// is split when encoded.
+    pub options: Vec<(u8, Vec<u8>)>,
+}
+
+impl Default for Message {
+    fn default() -> Message {
+        Message {
+            op: 0,
+            htype: 0,
+            hlen: 0,
+            hops: 0,
+            xid: 0,
+            secs: 0,
+            flags: 0,
+            ciaddr: Ipv4Addr::UNSPECIFIED,
+            yiaddr: Ipv4Addr::UNSPECIFIED,
+            siaddr: Ipv4Addr::UNSPECIFIED,
+            giaddr: Ipv4Addr::UNSPECIFIED,
+            chaddr: [0; CHADDR_LENGTH],
+            sname: [0; 64],
+            file: [0; 128],
+            options: Vec::new(),
+        }
+    }
+}
+
+impl Message {
+    /// A message with nothing but an `op`, an `xid` and a message type.
+    pub fn new(op: u8, xid: u32, message_type: MessageType) -> Message {
+        Message {
+            op,
+            xid,
+            options: vec![(code::MESSAGE_TYPE, vec![message_type.0])],
+            ..Message::default()
+        }
+    }
+
+    /// This message with one more option at its end.
+    pub fn with(mut self, code: u8, value: impl Into<Vec<u8>>) -> Message {
+        self.options.push((code, value.into()));
+        self
+    }
+
+    /// The value of option `code`, its instances joined in their order (RFC 3396 section 7).
+    pub fn option(&self, code: u8) -> Option<Vec<u8>> {
+        let mut instances = self.options.iter().filter(|(found, _)| *found == code);
+        let mut value = instances.next()?.1.clone();
+        instances.for_each(|(_, more)| value.extend_from_slice(more));
+        Some(value)
+    }
+
+    /// The values of all options by code, instances joined (RFC 3396 section 7).
+    pub fn joined(&self) -> BTreeMap<u8, Vec<u8>> {
+        let mut joined = BTreeMap::<u8, Vec<u8>>::new();
+        for (code, value) in &self.options {
+            joined.entry(*code).or_default().extend_from_slice(value);
+        }
+        joined
+    }
+
+    /// The message type, if there is one and it has the length it must have.
+    pub fn message_type(&self) -> Option<MessageType> {
+        match self.option(code::MESSAGE_TYPE)?.as_slice() {
+            [value] => Some(MessageType(*value)),
+            _ => None,
+        }
+    }
+
+    /// The message without its message-size. Of any length: [`Message::to_frame`] refuses what
+    /// is too long to be sent.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(HEADER_LENGTH + 64);
+        out.extend([self.op, self.htype, self.hlen, self.hops]);
+        out.extend(self.xid.to_be_bytes());
+        out.extend(self.secs.to_be_bytes());
+        out.extend(self.flags.to_be_bytes());
+        for address in [self.ciaddr, self.yiaddr, self.siaddr, self.giaddr] {
+            out.extend(address.octets());
+        }
+        out.extend(self.chaddr);
+        out.extend(self.sname);
+        out.extend(self.file);
+        out.extend(MAGIC_COOKIE);
+        for (code, value) in &self.options {
+            encode_option(*code, value, &mut out);
+        }
+        out.push(code::END);
+        out
+    }
+
+    /// The message with its message-size: what is sent over TCP.
+    ///
+    /// # Errors
+    /// The message has more octets than the message-size can say.
+    pub fn to_frame(&self) -> Result<Vec<u8>, TooLong> {
+        frame(&self.encode())
+    }
+
+    /// Reads a message without its message-size.
+    ///
+    /// # Errors
+    /// What is no DHCPv4 message, or is cut short.
+    pub fn decode(octets: &[u8]) -> Result<Message, DecodeError> {
+        let mut reader = Reader { rest: octets };
+        let mut message = Message {
+            op: reader.octet()?,
+            htype: reader.octet()?,
+            hlen: reader.octet()?,
+            hops: reader.octet()?,
+            xid: u32::from_be_bytes(reader.array()?),
+            secs: u16::from_be_bytes(reader.array()?),
+            flags: u16::from_be_bytes(reader.array()?),
+            ciaddr: reader.array()?.into(),
+            yiaddr: reader.array()?.into(),
+            siaddr: reader.array()?.into(),
+            giaddr: reader.array()?.into(),
+            chaddr: reader.array()?,
+            sname: reader.array()?,
+            file: reader.array()?,
+            options: Vec::new(),
+        };
+        let cookie = reader.array()?;
+        if cookie != MAGIC_COOKIE {
+            return Err(DecodeError::Cookie(cookie));
+        }
+        message.decode_options(reader)?;
+        Ok(message)
+    }
+
+    /// Reads the options field, then the fields the option-overload option adds to it: `file`
+    /// before `sname` (RFC 3396 section 5).
+    fn decode_options(&mut self, reader: Reader<'_>) -> Result<(), DecodeError> {
+        reader.options(&mut self.options)?;
+        let overload = match self.option(code::OVERLOAD).as_deref() {
+            None => return Ok(()),
+            Some([value @ 1..=3]) => *value,
+            Some(_) => return Err(DecodeError::Overload),
+        };
+        let (file, sname) = (self.file, self.sname);
+        if overload & 1 != 0 {
+            Reader { rest: &file }.options(&mut self.options)?;
+        }
+        if overload & 2 != 0 {
+            Reader { rest: &sname }.options(&mut self.options)?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes an option, in as many instances as its value needs (RFC 3396 section 6).
+fn encode_option(code: u8, value: &[u8], out: &mut Vec<u8>) {
+    let (first, more) = value.split_at(value.len().min(MAX_FRAGMENT));
+    for fragment in std::iter::once(first).chain(more.chunks(MAX_FRAGMENT)) {
+        out.push(code);
+        out.push(u8::try_from(fragment.len()).unwrap_or(u8::MAX));
+        out.extend_from_slice(fragment);
+    }
+}
+
+/// Puts the message-size in front of `message` (RFC 6926 section 6.1).
+///
+/// # Errors
+/// The message has more octets than the message-size can say.
+pub fn frame(message: &[u8]) -> Result<Vec<u8>, TooLong> {
+    let size = u16::try_from(message.len()).map_err(|_| TooLong(message.len()))?;
+    Ok([&size.to_be_bytes(), message].concat())
+}
+
+// ------------ Reader ----------------------------------------------------------------------
+
+/// What is left to read of a message: every read is checked against it.
+struct Reader<'a> {
+    /// Octets not yet read.
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    /// Takes `length` octets.
+    fn take(&mut self, length: usize) -> Result<&'a [u8], DecodeError> {
+        let (taken, rest) = self
+            .rest
+            .split_at_checked(length)
+            .ok_or(DecodeError::Short)?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    /// Takes one octet.
+    fn octet(&mut self) -> Result<u8, DecodeError> {
+        self.array().map(|[octet]| octet)
+    }
+
+    /// Takes as many octets as the array has.
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        self.take(N)?.try_into().map_err(|_| DecodeError::Short)
+    }
+
+    /// Takes options up to the end option, which has to be there (RFC 2131 section 4.1).
+    fn options(mut self, out: &mut Vec<(u8, Vec<u8>)>) -> Result<(), DecodeError> {
+        while let Some((code, rest)) = self.rest.split_first() {
+            self.rest = rest;
+            match *code {
+                code::PAD => {}
+                code::END => return Ok(()),
+                code => {
+                    let cut = |_| DecodeError::Option(code);
+                    let length = self.octet().map_err(cut)?;
+                    let value = self.take(usize::from(length)).map_err(cut)?;
+                    out.push((code, value.to_vec()));
+                }
+            }
+        }
+        Err(DecodeError::NoEnd)
+    }
+}
+
+// ------------ Errors ----------------------------------------------------------------------
+
+/// Why octets are no DHCPv4 message.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum DecodeError {
+    /// Shorter than a header.
+    #[error("the message is shorter than a DHCPv4 header, {HEADER_LENGTH} octets")]
+    Short,
+    /// Other vendor information than DHCP's.
+    #[error("the magic cookie is {0:?}, not {MAGIC_COOKIE:?}")]
+    Cookie([u8; 4]),
+    /// An option whose length goes past the end of its field.
+    #[error("option {0} is cut short")]
+    Option(u8),
+    /// No end option.
+    #[error("the options have no end")]
+    NoEnd,
+    /// An option-overload that is not 1, 2 or 3.
+    #[error("the option-overload option is not 1, 2 or 3")]
+    Overload,
+}
+
+/// A message of so many octets cannot be framed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("a message of {0} octets: at most {MAX_MESSAGE} can be sent (RFC 6926 section 6.1)")]
+pub struct TooLong(pub usize);
+
+// ------------ Tests -----------------------------------------------------------------------
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Any message whose options are instances that need no splitting.
+    fn any_message() -> impl Strategy<Value = Message> {
+        let fields = any::<([u8; 4], u32, u16, u16, [u32; 4], [u8; 16])>();
+        // Not pad, end or option-overload, which have a meaning of their own.
+        let codes = any::<u8>().prop_filter("plain option", |code| {
+            ![code::PAD, code::OVERLOAD, code::END].contains(code)
+        });
+        let options =
+            prop::collection::vec((codes, prop::collection::vec(any::<u8>(), 0..=255)), 0..12);
+        (fields, options).prop_map(|((start, xid, secs, flags, addresses, chaddr), options)| {
+            let [op, htype, hlen, hops] = start;
+            let [ciaddr, yiaddr, siaddr, giaddr] = addresses.map(Ipv4Addr::from);
+            Message {
+                op,
+                htype,
+                hlen,
+                hops,
+                xid,
+                secs,
+                flags,
+                ciaddr,
+                yiaddr,
+                siaddr,
+                giaddr,
+                chaddr,
+                sname: [7; 64],
+                file: [9; 128],
+                options,
+            }
+        })
+    }
+
+    proptest! {
+        /// RFC 2131 section 2: a message is read as it was written.
+        #[test]
+        fn reads_what_it_wrote(message in any_message()) {
+            prop_assert_eq!(Message::decode(&message.encode()), Ok(message));
+        }
+
+        /// RFC 3396 sections 6 and 7: a value of any length is split and joined.
+        #[test]
+        fn joins_what_it_split(value in prop::collection::vec(any::<u8>(), 0..2000)) {
+            let message = Message::default().with(82, value.clone());
+            let decoded = Message::decode(&message.encode()).unwrap();
+            prop_assert_eq!(decoded.options.len(), value.len().div_ceil(255).max(1));
+            prop_assert_eq!(decoded.option(82), Some(value));
+        }
+
+        /// A server controls every octet: none of them makes the decoder panic.
+        #[test]
+        fn survives_any_octets(octets in prop::collection::vec(any::<u8>(), 0..1500)) {
+            let _ = Message::decode(&octets);
+        }
+
+        /// The same behind a header that is accepted, so that the options are reached.
+        #[test]
+        fn survives_any_options(octets in prop::collection::vec(any::<u8>(), 0..600)) {
+            let mut message = Message::default().encode();
+            message.truncate(HEADER_LENGTH);
+            message.extend(octets);
+            if let Ok(decoded) = Message::decode(&message) {
+                prop_assert!(decoded.options.len() <= message.len());
+            }
+        }
+
+        /// A message cut anywhere before its end option is refused, not half read.
+        #[test]
+        fn refuses_a_message_cut_short(message in any_message(), cut in any::<prop::sample::Index>()) {
+            let encoded = message.encode();
+            let cut = cut.index(encoded.len());
+            prop_assert!(Message::decode(&encoded[..cut]).is_err());
+        }
+    }
+
+    /// RFC 2131 section 2: the place of each field.
+    #[test]
+    fn writes_fields_where_they_belong() {
+        let message = Message {
+            op: 1,
+            htype: 6,
+            hlen: 7,
+            hops: 8,
+            xid: 0x0102_0304,
+            secs: 0x0506,
+            flags: 0x8000,
+            ciaddr: Ipv4Addr::new(10, 0, 0, 1),
+            yiaddr: Ipv4Addr::new(10, 0, 0, 2),
+            siaddr: Ipv4Addr::new(10, 0, 0, 3),
+            giaddr: Ipv4Addr::new(10, 0, 0, 4),
+            chaddr: [0xc; 16],
+            sname: [0x5; 64],
+            file: [0xf; 128],
+            options: vec![(53, vec![14]), (80, vec![])],
+        };
+        let mut expected = vec![1, 6, 7, 8, 1, 2, 3, 4, 5, 6, 0x80, 0];
+        expected.extend([10, 0, 0, 1, 10, 0, 0, 2, 10, 0, 0, 3, 10, 0, 0, 4]);
+        expected.extend([0xc; 16]);
+        expected.extend([0x5; 64]);
+        expected.extend([0xf; 128]);
+        expected.extend([0x63, 0x82, 0x53, 0x63]);
+        expected.extend([53, 1, 14, 80, 0, 255]);
+        assert_eq!(message.encode(), expected);
+        assert_eq!(
+            message.to_frame().unwrap(),
+            [&[0, 246], expected.as_slice()].concat()
+        );
+    }
+
+    /// RFC 6926 section 6.1: the maximum message size is 65535 octets.
+    #[test]
+    fn refuses_to_frame_a_message_too_long() {
+        assert_eq!(frame(&[0; 65_535]).unwrap().len(), 65_537);
+        assert_eq!(frame(&[0; 65_536]), Err(TooLong(65_536)));
+    }
+
+    /// RFC 3396 section 5: with overload, `file` comes before `sname`.
+    #[test]
+    fn joins_options_of_overloaded_fields_in_order() {
+        let mut message = Message::default().with(52, [3]).with(82, [1]);
+        message.file[..5].copy_from_slice(&[82, 1, 2, 255, 9]);
+        message.sname[..6].copy_from_slice(&[0, 0, 82, 1, 3, 255]);
+        let decoded = Message::decode(&message.encode()).unwrap();
+        assert_eq!(decoded.option(82), Some(vec![1, 2, 3]));
+    }
+
+    /// RFC 2131 section 4.1 and RFC 2132 section 9.3.
+    #[test]
+    fn refuses_what_is_no_dhcp_message() {
+        let header = &Message::default().encode()[..HEADER_LENGTH];
+        let with = |options: &[u8]| Message::decode(&[header, options].concat());
+        assert_eq!(Message::decode(&header[..239]), Err(DecodeError::Short));
+        assert_eq!(with(&[]), Err(DecodeError::NoEnd));
+        assert_eq!(with(&[0, 0]), Err(DecodeError::NoEnd));
+        assert_eq!(with(&[61]), Err(DecodeError::Option(61)));
+        assert_eq!(with(&[61, 2, 0]), Err(DecodeError::Option(61)));
+        assert_eq!(with(&[52, 1, 4, 255]), Err(DecodeError::Overload));
+        assert_eq!(with(&[52, 0, 255]), Err(DecodeError::Overload));
+        let mut other = header.to_vec();
+        other[239] = 0;
+        assert!(matches!(
+            Message::decode(&other),
+            Err(DecodeError::Cookie(_))
+        ));
+    }
+}
