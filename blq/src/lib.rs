@@ -1,1 +1,33 @@
 //! A DHCPv4 Bulk Leasequery (RFC 6926) requestor.
+//!
+//! [`Query`] says what to ask, [`Connection`] asks it and hands out each [`Reply`] as it comes:
+//! a [`Binding`] for each address, and a [`Done`] at the end.
+//!
+//! - [`wire`]: messages, options and their framing; the other end of the wire, written
+//!   independently of any server.
+//! - [`query`]: the DHCPBULKLEASEQUERY.
+//! - [`binding`]: what the replies say.
+//! - [`client`]: the connection and the rules of RFC 6926 section 7.
+//!
+//! ```no_run
+//! use blq::{Connection, Primary, Query, Timeouts};
+//!
+//! let mut connection = Connection::open(("192.0.2.1", 67), &Timeouts::default())?;
+//! let answer = connection.query(&Query::new(Primary::RemoteId(b"line-7".to_vec())));
+//! let done = answer.done?;
+//! assert_eq!(done.failure(), None);
+//! for binding in &answer.bindings {
+//!     println!("{} {:?}", binding.address, binding.state);
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod binding;
+pub mod client;
+pub mod query;
+pub mod wire;
+
+pub use binding::{Binding, Done, MalformedReply, RelayAgentInformation, Reply, Status};
+pub use client::{Answer, Connection, Error, Timeouts};
+pub use query::{InvalidQuery, Primary, Query};
+pub use wire::{DecodeError, HEADER_LENGTH, Message, MessageType, State, StatusCode, TooLong, Vss};
