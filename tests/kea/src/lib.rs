@@ -1,1 +1,24 @@
-//! Drives a real kea-dhcp4 with the hook loaded, for the tests in `tests/`.
+//! Drives a real kea-dhcp4, with or without the hook, for the tests in `tests/`.
+//!
+//! Kea serves on the loopback interface, on ports of its own, so that neither privileges nor
+//! network namespaces are needed and tests run beside each other.
+//! - [`Setup`]: a configuration to start a Kea with.
+//! - [`Kea`]: a running server: its log, its commands, its restarts.
+//! - [`Relay`] and [`Client`]: a fake relay agent and the clients behind it.
+//! - [`packet`]: DHCPv4 messages, encoded apart from the code under test.
+//! - [`Place`]: the addresses and ports one test has to itself.
+//! - [`eventually`]: waits for a condition.
+
+mod control;
+mod kea;
+pub mod packet;
+mod place;
+mod relay;
+mod setup;
+mod wait;
+
+pub use kea::{Kea, Output, kea_version, run_daemon};
+pub use place::Place;
+pub use relay::{Client, Relay};
+pub use setup::{Setup, hook_library};
+pub use wait::{PATIENCE, eventually, eventually_some};

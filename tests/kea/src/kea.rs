@@ -1,0 +1,403 @@
+//! A running kea-dhcp4.
+
+use std::env;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, OnceLock};
+use std::thread;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use tempfile::{NamedTempFile, TempDir};
+
+use crate::wait::wait_for;
+use crate::{PATIENCE, Place, Relay, Setup, control};
+
+/// What kea-dhcp4 logs when it is ready to serve.
+const STARTED: &str = "DHCP4_STARTED";
+
+/// A kea-dhcp4 of the test's own; ended, and its files removed, on drop.
+#[derive(Debug)]
+pub struct Kea {
+    /// The configuration it was started with.
+    setup: Setup,
+    /// Everything it writes.
+    home: TempDir,
+    /// The process, unless it was ended.
+    process: Option<Child>,
+    /// How often it was started; each run has a log of its own.
+    runs: usize,
+}
+
+// ----- Starting and ending --------------------------------------------------------------------
+
+impl Kea {
+    /// Starts a server; its log if it ends instead.
+    pub(crate) fn start(setup: Setup) -> Result<Self, String> {
+        let home = new_home();
+        write_configuration(&setup.configuration(home.path()), home.path());
+        let mut kea = Kea {
+            setup,
+            home,
+            process: None,
+            runs: 0,
+        };
+        kea.run()?;
+        Ok(kea)
+    }
+
+    /// Runs the server on what is in its home until it is ready.
+    fn run(&mut self) -> Result<(), String> {
+        self.runs += 1;
+        let log_file = self.log_file();
+        let log = File::create(&log_file).expect("making a log file");
+        let mut command = daemon("kea-dhcp4", self.home.path());
+        command
+            .args(["-p", &self.setup.place.server().port().to_string()])
+            .args(["-P", &self.setup.place.client_port().to_string()])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log);
+        let process = self.process.insert(command.spawn().expect("running Kea"));
+        let ready = wait_for(PATIENCE, || match process.try_wait() {
+            Ok(None) => read_log(&log_file).contains(STARTED).then_some(true),
+            _ => Some(false),
+        });
+        if ready == Some(true) {
+            return Ok(());
+        }
+        if ready == Some(false) {
+            self.process = None;
+        }
+        Err(self.log())
+    }
+
+    /// Starts a server that was stopped or killed, on the files it left.
+    #[track_caller]
+    pub fn start_again(&mut self) {
+        assert!(self.process.is_none(), "kea-dhcp4 is running");
+        if let Err(log) = self.run() {
+            panic!("kea-dhcp4 did not start again:\n{log}");
+        }
+    }
+
+    /// Stops the server as an administrator would and starts it on the files it left.
+    #[track_caller]
+    pub fn restart(&mut self) {
+        self.stop();
+        self.start_again();
+    }
+
+    /// Ends the server by SIGTERM; it must end of itself.
+    #[track_caller]
+    pub fn stop(&mut self) {
+        let status = self.end(Signal::TERM);
+        assert!(
+            status.success(),
+            "kea-dhcp4 ended with {status} on SIGTERM:\n{}",
+            self.log()
+        );
+    }
+
+    /// Ends the server by SIGKILL, as a crash would.
+    #[track_caller]
+    pub fn kill(&mut self) {
+        let status = self.end(Signal::KILL);
+        assert!(status.signal().is_some(), "ended before: {}", self.log());
+    }
+
+    /// Sends a signal and awaits the end.
+    #[track_caller]
+    fn end(&mut self, signal: Signal) -> ExitStatus {
+        self.signal(signal);
+        let process = self.process.as_mut().expect("kea-dhcp4 is running");
+        let ended = wait_for(PATIENCE, || process.try_wait().expect("its status"));
+        match ended {
+            Some(status) => {
+                self.process = None;
+                status
+            }
+            None => panic!("kea-dhcp4 lives on after {signal:?}:\n{}", self.log()),
+        }
+    }
+
+    /// Makes the server read its configuration file again, by SIGHUP.
+    pub fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
+    /// Sends a signal to the server.
+    fn signal(&self, signal: Signal) {
+        let process = self.process.as_ref().expect("kea-dhcp4 is running");
+        kill_process(Pid::from_child(process), signal).expect("signalling a child");
+    }
+
+    /// Whether the server is running still.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.process.as_mut().map(Child::try_wait), Some(Ok(None)))
+    }
+}
+
+impl Drop for Kea {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("----- log of kea-dhcp4 -----\n{}", self.log());
+        }
+        if let Some(mut process) = self.process.take() {
+            // It may have ended already; either way it is gone afterwards.
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+// ----- Talking to it --------------------------------------------------------------------------
+
+impl Kea {
+    /// The addresses and ports of this test.
+    pub fn place(&self) -> Place {
+        self.setup.place
+    }
+
+    /// The directory with everything the server writes.
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// The directory for leases and the hook's state.
+    pub fn data(&self) -> PathBuf {
+        self.home.path().join("data")
+    }
+
+    /// The server's process id.
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("kea-dhcp4 is running").id()
+    }
+
+    /// The relay number `n`, from 0, whose address is in the default subnet.
+    pub fn relay(&self, n: u8) -> Relay {
+        self.relay_at(self.place().relay(n))
+    }
+
+    /// A relay with an address of the test's choice.
+    pub fn relay_at(&self, address: std::net::Ipv4Addr) -> Relay {
+        Relay::new(address, self.place().client_port(), self.place().server())
+    }
+
+    /// The log of the current run, or the last one.
+    pub fn log(&self) -> String {
+        read_log(&self.log_file())
+    }
+
+    /// Waits until the current run's log has `text`.
+    #[track_caller]
+    pub fn await_log(&self, text: &str) {
+        crate::eventually(&format!("'{text}' in the log"), || {
+            self.log().contains(text)
+        });
+    }
+
+    /// The log file of the current run.
+    fn log_file(&self) -> PathBuf {
+        self.home.path().join(format!("log.{}", self.runs))
+    }
+
+    /// Sends a command and returns the whole answer.
+    #[track_caller]
+    pub fn command(&self, name: &str, arguments: Value) -> Value {
+        let mut command = json!({ "command": name });
+        if !arguments.is_null() {
+            command["arguments"] = arguments;
+        }
+        match control::send(&self.home.path().join("control/socket"), &command) {
+            Ok(answer) => answer,
+            Err(error) => panic!("command {name}: {error}; log:\n{}", self.log()),
+        }
+    }
+
+    /// Sends a command that must succeed and returns the answer's arguments.
+    #[track_caller]
+    pub fn command_ok(&self, name: &str, arguments: Value) -> Value {
+        let mut answer = self.command(name, arguments);
+        assert_eq!(answer["result"], 0, "command {name}: {answer}");
+        answer["arguments"].take()
+    }
+
+    /// Sends a command that must fail and returns the answer's text.
+    #[track_caller]
+    pub fn command_error(&self, name: &str, arguments: Value) -> String {
+        let answer = self.command(name, arguments);
+        assert_eq!(answer["result"], 1, "command {name}: {answer}");
+        answer["text"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Changes the configuration file, without telling the server.
+    pub fn rewrite(&mut self, change: impl FnOnce(Setup) -> Setup) {
+        self.setup = change(self.setup.clone());
+        write_configuration(&self.setup.configuration(self.home()), self.home());
+    }
+
+    /// Changes the configuration file and has the server load it; the answer of `config-reload`.
+    #[track_caller]
+    pub fn reconfigure(&mut self, change: impl FnOnce(Setup) -> Setup) -> Value {
+        self.rewrite(change);
+        self.command("config-reload", Value::Null)
+    }
+
+    /// Sends another configuration by `config-set`; the answer.
+    #[track_caller]
+    pub fn config_set(&self, change: impl FnOnce(Setup) -> Setup) -> Value {
+        let changed = change(self.setup.clone()).configuration(self.home());
+        self.command("config-set", changed)
+    }
+
+    /// Runs the same Kea with the same configuration beside the server, e.g. with `-t`.
+    pub fn check(&self, option: &str) -> Output {
+        let file = configuration_file(self.home());
+        let mut command = daemon_without_file("kea-dhcp4", self.home());
+        output(command.arg(option).arg(file))
+    }
+}
+
+// ----- Programs -------------------------------------------------------------------------------
+
+/// What a program that ended has left.
+#[derive(Debug)]
+pub struct Output {
+    /// Whether it ended with status 0.
+    pub success: bool,
+    /// Everything it wrote, both streams.
+    pub text: String,
+}
+
+/// The version of the kea-dhcp4 under test, e.g. `2.2.0`.
+pub fn kea_version() -> String {
+    let mut command = Command::new(program("kea-dhcp4"));
+    output(command.arg("-v")).text.trim().to_owned()
+}
+
+/// Runs another of Kea's daemons, e.g. `kea-dhcp6`, until it ends of itself; `{home}` in the
+/// configuration stands for a directory with `hooks`, `data` and `control`.
+pub fn run_daemon(name: &str, configuration: &Value, hook: &Path) -> Output {
+    let home = new_home();
+    let path = home.path().display().to_string();
+    let linked = home
+        .path()
+        .join("hooks")
+        .join(hook.file_name().expect("a file"));
+    std::os::unix::fs::symlink(hook, linked).expect("linking the hook");
+    let text = configuration.to_string().replace("{home}", &path);
+    let configuration = serde_json::from_str(&text).expect("what was JSON stays JSON");
+    write_configuration(&configuration, home.path());
+    output(&mut daemon(name, home.path()))
+}
+
+/// Runs a program to its end, or ends it when it lives too long.
+fn output(command: &mut Command) -> Output {
+    let log = NamedTempFile::new().expect("a temporary file");
+    let handle = log.reopen().expect("a handle for the program");
+    let mut process = command
+        .stdin(Stdio::null())
+        .stdout(handle.try_clone().expect("a second handle"))
+        .stderr(handle)
+        .spawn()
+        .expect("running a program");
+    let status = wait_for(PATIENCE, || process.try_wait().expect("its status"));
+    if status.is_none() {
+        let _ = process.kill();
+        let _ = process.wait();
+    }
+    Output {
+        success: status.is_some_and(|status| status.success()),
+        text: read_log(log.path()),
+    }
+}
+
+/// A command running one of Kea's daemons on the configuration in `home`.
+fn daemon(name: &str, home: &Path) -> Command {
+    let mut command = daemon_without_file(name, home);
+    command.arg("-c").arg(configuration_file(home));
+    command
+}
+
+/// A command running one of Kea's daemons with its files in `home`.
+fn daemon_without_file(name: &str, home: &Path) -> Command {
+    let mut command = Command::new(program(name));
+    command
+        .env("KEA_HOOKS_PATH", home.join("hooks"))
+        .env("KEA_DHCP_DATA_DIR", home.join("data"))
+        .env("KEA_LOCKFILE_DIR", home)
+        .env("KEA_PIDFILE_DIR", home)
+        .env("KEA_LOG_FILE_DIR", home)
+        .env("KEA_CONTROL_SOCKET_DIR", home.join("control"))
+        .current_dir(home);
+    command
+}
+
+/// The executable of one of Kea's daemons: in the search path, else where packages put it.
+fn program(name: &str) -> PathBuf {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let found = env::split_paths(&path)
+        .chain(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from))
+        .map(|directory| directory.join(name))
+        .find(|file| file.is_file())
+        .unwrap_or_else(|| panic!("{name} is not installed"));
+    unconfined(found)
+}
+
+/// A program that may write where a test has its files.
+///
+/// Debian's packages confine Kea's daemons to their system directories by AppArmor profiles,
+/// which go by the path of the executable: where they are in force, a copy is run.
+fn unconfined(program: PathBuf) -> PathBuf {
+    static COPIES: OnceLock<TempDir> = OnceLock::new();
+    static COPYING: Mutex<()> = Mutex::new(());
+    let profiles = fs::read_to_string("/sys/kernel/security/apparmor/profiles");
+    let name = program.file_name().expect("a program's file name");
+    if !profiles.is_ok_and(|all| all.contains(&*name.to_string_lossy())) {
+        return program;
+    }
+    let directory = COPIES.get_or_init(|| TempDir::new().expect("a temporary directory"));
+    let copy = directory.path().join(name);
+    let _guard = COPYING.lock().expect("no panic while copying");
+    if !copy.exists() {
+        // By a process of its own: were the copy open for writing here while another thread
+        // starts a program, it could not be run.
+        let status = Command::new("cp").arg(&program).arg(&copy).status();
+        assert!(status.is_ok_and(|status| status.success()), "copying Kea");
+    }
+    copy
+}
+
+/// A directory for a server's files.
+fn new_home() -> TempDir {
+    let home = tempfile::Builder::new()
+        .prefix("kea-blq-")
+        .tempdir()
+        .expect("a temporary directory");
+    for name in ["data", "hooks", "control"] {
+        let directory = home.path().join(name);
+        fs::create_dir(&directory).expect("making a directory");
+        // Kea 3.0 refuses a control socket where others could reach it.
+        fs::set_permissions(&directory, Permissions::from_mode(0o750)).expect("its mode");
+    }
+    home
+}
+
+/// The configuration file in a server's home.
+fn configuration_file(home: &Path) -> PathBuf {
+    home.join("kea.json")
+}
+
+/// Writes the configuration file.
+fn write_configuration(configuration: &Value, home: &Path) {
+    fs::write(configuration_file(home), format!("{configuration:#}")).expect("writing a file");
+}
+
+/// The text of a log, as far as it is there.
+fn read_log(file: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(file).unwrap_or_default()).into_owned()
+}

@@ -1,0 +1,307 @@
+//! A fake relay agent (RFC 3046) and the clients behind it.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::packet::{self, Packet};
+use crate::{PATIENCE, Place};
+
+/// How long to wait for an answer before the message is sent again.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// A client: what it says of itself, and its lease.
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// Hardware type.
+    pub htype: u8,
+    /// Hardware address, at most 16 octets.
+    pub chaddr: Vec<u8>,
+    /// Options sent in DISCOVER and REQUEST, by code.
+    pub options: BTreeMap<u8, Vec<u8>>,
+    /// The address leased.
+    pub address: Option<Ipv4Addr>,
+    /// The server that leased it.
+    pub server: Option<Ipv4Addr>,
+}
+
+impl Client {
+    /// A client with an Ethernet address ending in `n`.
+    pub fn new(n: u16) -> Self {
+        let [high, low] = n.to_be_bytes();
+        Client {
+            htype: 1,
+            chaddr: vec![0x02, 0, 0, 0, high, low],
+            options: BTreeMap::new(),
+            address: None,
+            server: None,
+        }
+    }
+
+    /// Adds an option it sends.
+    pub fn option(mut self, code: u8, value: impl Into<Vec<u8>>) -> Self {
+        self.options.insert(code, value.into());
+        self
+    }
+
+    /// Adds a client identifier.
+    pub fn client_id(self, value: impl Into<Vec<u8>>) -> Self {
+        self.option(packet::CLIENT_IDENTIFIER, value)
+    }
+
+    /// Asks for options by a parameter request list.
+    pub fn asking_for(self, codes: &[u8]) -> Self {
+        self.option(packet::PARAMETER_REQUEST_LIST, codes)
+    }
+
+    /// A message of this client's.
+    fn message(&self, message_type: u8) -> Packet {
+        let mut message = Packet::request(message_type, new_xid(), &self.chaddr);
+        message.htype = self.htype;
+        match message_type {
+            // RFC 2131, table 5: these carry nothing but who and which.
+            packet::RELEASE | packet::DECLINE => {
+                if let Some(id) = self.options.get(&packet::CLIENT_IDENTIFIER) {
+                    message
+                        .options
+                        .insert(packet::CLIENT_IDENTIFIER, id.clone());
+                }
+            }
+            _ => message.options.extend(self.options.clone()),
+        }
+        message
+    }
+
+    /// The address leased; panics when there is none.
+    #[track_caller]
+    fn leased(&self) -> Ipv4Addr {
+        self.address.expect("the client has a lease")
+    }
+}
+
+/// A relay agent with an address of its own, and the option 82 it adds.
+#[derive(Debug)]
+pub struct Relay {
+    /// Its giaddr.
+    address: Ipv4Addr,
+    /// Bound to the giaddr.
+    socket: UdpSocket,
+    /// Where kea-dhcp4 listens.
+    server: SocketAddrV4,
+    /// Sub-options of option 82, in order.
+    sub_options: Vec<(u8, Vec<u8>)>,
+}
+
+// ----- The relay ------------------------------------------------------------------------------
+
+impl Relay {
+    /// A relay without option 82.
+    pub(crate) fn new(address: Ipv4Addr, port: u16, server: SocketAddrV4) -> Self {
+        Relay {
+            address,
+            socket: bind(address, port),
+            server,
+            sub_options: Vec::new(),
+        }
+    }
+
+    /// The relay of a server running at `place` that was not started by these tests.
+    pub fn of(place: Place, n: u8) -> Self {
+        Relay::new(place.relay(n), place.client_port(), place.server())
+    }
+
+    /// Adds a sub-option to its option 82.
+    pub fn sub_option(mut self, code: u8, value: impl Into<Vec<u8>>) -> Self {
+        self.sub_options.push((code, value.into()));
+        self
+    }
+
+    /// Adds a circuit-id.
+    pub fn circuit_id(self, value: impl Into<Vec<u8>>) -> Self {
+        self.sub_option(packet::CIRCUIT_ID, value)
+    }
+
+    /// Adds a remote-id.
+    pub fn remote_id(self, value: impl Into<Vec<u8>>) -> Self {
+        self.sub_option(packet::REMOTE_ID, value)
+    }
+
+    /// Adds a relay-id.
+    pub fn relay_id(self, value: impl Into<Vec<u8>>) -> Self {
+        self.sub_option(packet::RELAY_ID, value)
+    }
+
+    /// Changes the option 82 it adds from now on.
+    pub fn set_sub_options(&mut self, all: &[(u8, Vec<u8>)]) {
+        self.sub_options = all.to_vec();
+    }
+
+    /// The value of the option 82 it adds.
+    pub fn option_82(&self) -> Vec<u8> {
+        packet::sub_options(&self.sub_options)
+    }
+
+    /// Its giaddr.
+    pub fn address(&self) -> Ipv4Addr {
+        self.address
+    }
+
+    /// Sends a client's message on to the server.
+    pub fn forward(&self, message: &Packet) {
+        let mut message = message.clone();
+        message.giaddr = self.address;
+        if !self.sub_options.is_empty() {
+            let value = self.option_82();
+            message
+                .options
+                .insert(packet::RELAY_AGENT_INFORMATION, value);
+        }
+        send(&self.socket, &message, self.server);
+    }
+
+    /// Sends a client's message on, again and again, until the server answers.
+    #[track_caller]
+    fn exchange(&self, message: &Packet) -> Packet {
+        exchange(&self.socket, message.xid, || self.forward(message))
+    }
+}
+
+// ----- What clients do ------------------------------------------------------------------------
+
+impl Relay {
+    /// DISCOVER: the server's offer.
+    #[track_caller]
+    pub fn discover(&self, client: &Client) -> Packet {
+        let offer = self.exchange(&client.message(packet::DISCOVER));
+        assert_eq!(offer.message_type(), packet::OFFER, "{offer:?}");
+        offer
+    }
+
+    /// The four messages of a new lease (RFC 2131, section 3.1); the ACK.
+    #[track_caller]
+    pub fn lease(&self, client: &mut Client) -> Packet {
+        let offer = self.discover(client);
+        let server = server_of(&offer);
+        let mut request = client.message(packet::REQUEST);
+        request.options.extend([
+            (packet::REQUESTED_ADDRESS, offer.yiaddr.octets().to_vec()),
+            (packet::SERVER_IDENTIFIER, server.octets().to_vec()),
+        ]);
+        let ack = self.exchange(&request);
+        assert_eq!(ack.message_type(), packet::ACK, "{ack:?}");
+        client.address = Some(ack.yiaddr);
+        client.server = Some(server);
+        ack
+    }
+
+    /// A renewal by way of the relay, as when rebinding (RFC 2131, section 4.3.2); the ACK.
+    #[track_caller]
+    pub fn renew(&self, client: &Client) -> Packet {
+        let mut request = client.message(packet::REQUEST);
+        request.ciaddr = client.leased();
+        let ack = self.exchange(&request);
+        assert_eq!(ack.message_type(), packet::ACK, "{ack:?}");
+        ack
+    }
+
+    /// A renewal sent straight to the server, without option 82 (RFC 3046, section 2.1); the ACK.
+    ///
+    /// The answer goes to the leased address: it must be a loopback one.
+    #[track_caller]
+    pub fn renew_unicast(&self, client: &Client) -> Packet {
+        let mut request = client.message(packet::REQUEST);
+        request.ciaddr = client.leased();
+        let port = self.socket.local_addr().expect("its address").port();
+        let socket = bind(client.leased(), port);
+        let ack = exchange(&socket, request.xid, || {
+            send(&socket, &request, self.server)
+        });
+        assert_eq!(ack.message_type(), packet::ACK, "{ack:?}");
+        ack
+    }
+
+    /// Gives the lease back; there is no answer to a RELEASE.
+    #[track_caller]
+    pub fn release(&self, client: &mut Client) {
+        let mut release = client.message(packet::RELEASE);
+        release.ciaddr = client.leased();
+        self.end(client, release);
+    }
+
+    /// Says that the address is in use by somebody else; there is no answer to a DECLINE.
+    #[track_caller]
+    pub fn decline(&self, client: &mut Client) {
+        let mut decline = client.message(packet::DECLINE);
+        let address = client.leased().octets().to_vec();
+        decline.options.insert(packet::REQUESTED_ADDRESS, address);
+        self.end(client, decline);
+    }
+
+    /// Sends what ends a lease.
+    fn end(&self, client: &mut Client, mut message: Packet) {
+        let server = client.server.expect("the client has a lease");
+        message
+            .options
+            .insert(packet::SERVER_IDENTIFIER, server.octets().to_vec());
+        self.forward(&message);
+        client.address = None;
+    }
+}
+
+// ----- Messages over UDP ----------------------------------------------------------------------
+
+/// Sends until an answer with the transaction id arrives.
+#[track_caller]
+fn exchange(socket: &UdpSocket, xid: u32, send: impl Fn()) -> Packet {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        send();
+        if let Some(answer) = receive(socket, xid) {
+            return answer;
+        }
+    }
+    panic!("kea-dhcp4 does not answer");
+}
+
+/// The answer with the transaction id, if it arrives before it is time to ask again.
+fn receive(socket: &UdpSocket, xid: u32) -> Option<Packet> {
+    let deadline = Instant::now() + RETRY;
+    let mut octets = [0; 65_536];
+    loop {
+        let left = deadline.checked_duration_since(Instant::now())?;
+        let left = left.max(Duration::from_millis(1));
+        socket.set_read_timeout(Some(left)).expect("a timeout");
+        let length = socket.recv(&mut octets).ok()?;
+        let answer = octets.get(..length).and_then(Packet::decode);
+        if let Some(answer) = answer.filter(|answer| answer.xid == xid) {
+            return Some(answer);
+        }
+    }
+}
+
+/// Sends one message.
+fn send(socket: &UdpSocket, message: &Packet, server: SocketAddrV4) {
+    let octets = message.encode();
+    socket.send_to(&octets, server).expect("sending a message");
+}
+
+/// A socket of the test's own.
+#[track_caller]
+fn bind(address: Ipv4Addr, port: u16) -> UdpSocket {
+    UdpSocket::bind((address, port))
+        .unwrap_or_else(|error| panic!("binding to {address}:{port}: {error}"))
+}
+
+/// The server identifier of an answer.
+#[track_caller]
+fn server_of(answer: &Packet) -> Ipv4Addr {
+    let value: Result<[u8; 4], _> = answer.option(packet::SERVER_IDENTIFIER).try_into();
+    value.expect("a server identifier").into()
+}
+
+/// A transaction id not used yet.
+fn new_xid() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(0x1000);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}

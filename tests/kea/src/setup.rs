@@ -1,0 +1,243 @@
+//! Configurations to start Kea with.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+
+use crate::{Kea, Place};
+
+/// Where Debian's packages keep Kea's own hooks, by architecture.
+const KEA_HOOKS: &str = "kea/hooks";
+
+/// A configuration of kea-dhcp4 in the making; [`Setup::start`] runs it.
+///
+/// It begins with one subnet, the [`Place`]'s own net with a pool of 100 to 200, so that relays
+/// are in the subnet by their address and clients can be reached at what they lease.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// What the test has to itself.
+    pub place: Place,
+    /// The value of `Dhcp4`.
+    dhcp4: Map<String, Value>,
+    /// Hooks to load: the library file, its parameters.
+    hooks: Vec<(PathBuf, Value)>,
+}
+
+impl Setup {
+    /// Kea as it is, without the hook.
+    pub fn plain() -> Self {
+        Setup::plain_at(Place::take())
+    }
+
+    /// Kea with the hook, its parameters the defaults of these tests with `parameters` over them.
+    ///
+    /// The defaults: every loopback address may query, the listener is at the test's own place.
+    pub fn with_hook(parameters: Value) -> Self {
+        let setup = Setup::plain();
+        let listener = setup.place.lease_query();
+        let mut merged = json!({
+            "requesters": ["127.0.0.0/8"],
+            "advanced": {
+                "bulk-query-enabled": true,
+                "lease-query-ip": listener.ip().to_string(),
+                "lease-query-tcp-port": listener.port(),
+            },
+        });
+        merge(&mut merged, parameters);
+        setup.library(hook_library(), merged)
+    }
+
+    /// Kea as it is, at a given place.
+    fn plain_at(place: Place) -> Self {
+        let dhcp4 = json!({
+            "interfaces-config": {
+                "interfaces": ["lo/127.0.0.1"],
+                "dhcp-socket-type": "udp",
+            },
+            "lease-database": { "type": "memfile", "persist": true, "lfc-interval": 0 },
+            "expired-leases-processing": {
+                "reclaim-timer-wait-time": 1,
+                "flush-reclaimed-timer-wait-time": 3600,
+                "hold-reclaimed-time": 3600,
+            },
+            "subnet4": [{
+                "id": 1,
+                "subnet": place.subnet(),
+                "pools": [{ "pool": place.pool(100, 200) }],
+            }],
+            "loggers": [{
+                "name": "kea-dhcp4",
+                "severity": "INFO",
+                "output_options": [{ "output": "stdout" }],
+            }],
+        });
+        let Value::Object(dhcp4) = dhcp4 else {
+            unreachable!("a map was written above")
+        };
+        Setup {
+            place,
+            dhcp4,
+            hooks: Vec::new(),
+        }
+    }
+
+    /// Sets a value of `Dhcp4`, e.g. `valid-lifetime`.
+    pub fn set(mut self, name: &str, value: Value) -> Self {
+        self.dhcp4.insert(name.to_owned(), value);
+        self
+    }
+
+    /// Replaces the subnets.
+    pub fn subnets(self, subnets: Value) -> Self {
+        self.set("subnet4", subnets)
+    }
+
+    /// Merges values into the subnet that [`Setup`] begins with.
+    pub fn in_subnet(mut self, values: Value) -> Self {
+        if let Some(subnet) = self.dhcp4.get_mut("subnet4").and_then(|all| all.get_mut(0)) {
+            merge(subnet, values);
+        }
+        self
+    }
+
+    /// Turns multi-threading on or off; Kea's own default depends on its version.
+    pub fn multi_threading(self, on: bool) -> Self {
+        self.set(
+            "multi-threading",
+            json!({ "enable-multi-threading": on, "thread-pool-size": 2 }),
+        )
+    }
+
+    /// Loads a hook library.
+    pub fn library(mut self, file: impl Into<PathBuf>, parameters: Value) -> Self {
+        self.hooks.push((file.into(), parameters));
+        self
+    }
+
+    /// Loads one of Kea's own hook libraries, e.g. `libdhcp_lease_cmds.so`.
+    pub fn kea_library(self, name: &str, parameters: Value) -> Self {
+        let file = kea_hooks().join(name);
+        self.library(file, parameters)
+    }
+
+    /// Merges values into the parameters of the hook loaded first.
+    pub fn hook_parameters(mut self, values: Value) -> Self {
+        if let Some((_, parameters)) = self.hooks.first_mut() {
+            merge(parameters, values);
+        }
+        self
+    }
+
+    /// Logs as Kea's developers do, for looking into a failing test.
+    pub fn verbose(mut self) -> Self {
+        if let Some(logger) = self.dhcp4.get_mut("loggers").and_then(|all| all.get_mut(0)) {
+            merge(logger, json!({ "severity": "DEBUG", "debuglevel": 99 }));
+        }
+        self
+    }
+
+    /// Starts Kea; panics, showing its log, when it does not.
+    #[track_caller]
+    pub fn start(self) -> Kea {
+        match Kea::start(self) {
+            Ok(kea) => kea,
+            Err(log) => panic!("kea-dhcp4 did not start:\n{log}"),
+        }
+    }
+
+    /// Starts Kea, expecting that it ends of itself; returns its log.
+    #[track_caller]
+    pub fn fail_to_start(self) -> String {
+        match Kea::start(self) {
+            Ok(kea) => panic!("kea-dhcp4 started:\n{}", kea.log()),
+            Err(log) => log,
+        }
+    }
+
+    /// The configuration for a server whose files are in `home`, linking the hooks there.
+    pub(crate) fn configuration(&self, home: &Path) -> Value {
+        let mut dhcp4 = self.dhcp4.clone();
+        if let Some(leases) = dhcp4.get_mut("lease-database") {
+            merge(
+                leases,
+                json!({ "name": home.join("data/leases.csv").display().to_string() }),
+            );
+        }
+        dhcp4.insert(
+            "control-socket".to_owned(),
+            json!({
+                "socket-type": "unix",
+                "socket-name": home.join("control/socket").display().to_string(),
+            }),
+        );
+        let libraries = self.hooks.iter().map(|(file, parameters)| {
+            let linked = link(file, &home.join("hooks"));
+            json!({ "library": linked.display().to_string(), "parameters": parameters })
+        });
+        dhcp4.insert("hooks-libraries".to_owned(), libraries.collect());
+        json!({ "Dhcp4": dhcp4 })
+    }
+}
+
+/// The hook library under test: `BLQ_HOOK`, else what the last build left beside this test.
+pub fn hook_library() -> PathBuf {
+    let file = env::var_os("BLQ_HOOK").map_or_else(built_library, PathBuf::from);
+    assert!(
+        file.is_file(),
+        "{} is missing: build the hook first, or name it in BLQ_HOOK",
+        file.display()
+    );
+    file
+}
+
+/// `libdhcp_blq.so` in the profile's directory, of which a test's executable is in `deps`.
+fn built_library() -> PathBuf {
+    let test = env::current_exe().expect("the path of this test");
+    let profile = test.parent().and_then(Path::parent).expect("a directory");
+    profile.join("libdhcp_blq.so")
+}
+
+/// The directory of Kea's own hook libraries: `BLQ_KEA_HOOKS`, else where packages put it.
+fn kea_hooks() -> PathBuf {
+    if let Some(directory) = env::var_os("BLQ_KEA_HOOKS") {
+        return directory.into();
+    }
+    let candidates = [
+        format!("/usr/lib/{}-linux-gnu/{KEA_HOOKS}", env::consts::ARCH),
+        format!("/usr/lib/{KEA_HOOKS}"),
+        format!("/usr/local/lib/{KEA_HOOKS}"),
+    ];
+    let found = candidates.iter().find(|path| Path::new(path).is_dir());
+    found
+        .unwrap_or_else(|| panic!("no hooks of Kea's own in any of {candidates:?}"))
+        .into()
+}
+
+/// Links a library into Kea's hooks directory for the test, outside which Kea loads none.
+fn link(file: &Path, hooks: &Path) -> PathBuf {
+    let linked = hooks.join(file.file_name().expect("a library's file name"));
+    if !linked.exists() {
+        std::os::unix::fs::symlink(file, &linked)
+            .or_else(|_| fs::copy(file, &linked).map(drop))
+            .expect("linking a hook library");
+    }
+    linked
+}
+
+/// Lays the values of `over` on `base`, map by map; null removes a value.
+pub(crate) fn merge(base: &mut Value, over: Value) {
+    match (base, over) {
+        (Value::Object(base), Value::Object(over)) => {
+            for (name, value) in over {
+                if value.is_null() {
+                    base.remove(&name);
+                } else {
+                    merge(base.entry(name).or_insert(Value::Null), value);
+                }
+            }
+        }
+        (base, over) => *base = over,
+    }
+}
