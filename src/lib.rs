@@ -17,6 +17,7 @@
 //! - [`server`]: connections, limits and access.
 
 pub mod binding;
+pub mod config;
 pub mod event;
 pub mod query;
 pub mod time;

@@ -1,0 +1,487 @@
+//! The hook's parameters: what each may be, what it is by default, and what comes of it.
+//!
+//! Kea hands the parameters over as JSON; [`Config::parse`] refuses what it does not know or
+//! understand, so that a mistyped name never silently means its default. Every parameter of
+//! Kea's own lease query hook is accepted with that hook's meaning.
+//!
+//! Kea unloads and loads its hooks at each reconfiguration, even if nothing changed: all
+//! connections are then ended with QueryTerminated (RFC 6926 section 8.5), and the new
+//! values hold for the connections made afterwards. That goes for every limit below.
+
+mod section;
+
+use std::collections::{BTreeSet, HashSet};
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::Ipv4Net;
+use serde_json::{Map, Value};
+
+use crate::query::{QueryType, QueryTypes};
+pub use section::ConfigError;
+use section::{Section, refused};
+
+/// `lease-query-tcp-port`: where requestors look for Bulk Leasequery (RFC 6926 section 6.3).
+/// From 1 to 65535.
+pub const DEFAULT_PORT: u16 = 67;
+
+/// `max-requester-connections`: connections open at once, all requesters together. Default:
+/// BULK_LQ_MAX_CONNS (RFC 6926 section 6.3); from 1 to [`MAX_CONNECTIONS`]. A connection over
+/// the limit is accepted and closed at once (section 8.1).
+pub const DEFAULT_CONNECTIONS: u32 = 10;
+/// The most connections that can be configured: more than a process may have files open.
+const MAX_CONNECTIONS: u32 = 65_535;
+
+/// `max-concurrent-queries`, if it is 0: queries in progress at once on one connection.
+/// Requestors that recover from a restart ask many small queries together. From 1 to
+/// [`MAX_QUERIES`]. Queries over the limit are not read from the socket until one in
+/// progress is done (RFC 6926 section 8.4).
+pub const DEFAULT_QUERIES: u32 = 16;
+/// The most queries that can be configured: each costs memory that the requester decides to
+/// use.
+const MAX_QUERIES: u32 = 1024;
+
+/// `max-requester-idle-time`: seconds after which a connection is closed that has no query in
+/// progress, or that takes none of the data it is sent. Default: BULK_LQ_DATA_TIMEOUT
+/// (RFC 6926 section 6.3); from 1. Less than the default is NOT RECOMMENDED there, and gives
+/// a warning.
+pub const DEFAULT_IDLE_SECONDS: u32 = 300;
+
+/// The most threads that `max-bulk-query-threads` can ask for; 0, the default, leaves the
+/// number to the server.
+const MAX_THREADS: u32 = 1024;
+
+/// Parameters at the top.
+const PARAMETERS: [&str; 4] = [
+    "requesters",
+    "state-file",
+    "non-sensitive-options",
+    "advanced",
+];
+/// Parameters of `advanced`.
+const ADVANCED: [&str; 14] = [
+    "bulk-query-enabled",
+    "lease-query-ip",
+    "lease-query-tcp-port",
+    "max-requester-connections",
+    "max-concurrent-queries",
+    "max-requester-idle-time",
+    "max-bulk-query-threads",
+    "active-query-enabled",
+    "extended-info-tables-enabled",
+    "max-leases-per-fetch",
+    "trust-anchor",
+    "cert-file",
+    "key-file",
+    "cert-required",
+];
+/// Parameters of a requester that is given as a map.
+const REQUESTER: [&str; 3] = ["address", "query-types", "max-connections"];
+
+/// What the hook was configured to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Who may query; never empty, no prefix twice.
+    pub requesters: Vec<RequesterEntry>,
+    /// Where the state is saved that Kea does not keep; `None`: `kea-blq.state` in Kea's data
+    /// directory. A relative path is relative to that directory.
+    pub state_file: Option<PathBuf>,
+    /// Codes of the options that may be returned through the parameter request list (RFC 4388
+    /// section 6.4.2); `None`: all.
+    pub non_sensitive_options: Option<BTreeSet<u8>>,
+    /// Whether to listen at all.
+    pub bulk_query_enabled: bool,
+    /// Where to listen; never empty, no address twice, 0.0.0.0 only alone.
+    pub listen_addresses: Vec<Ipv4Addr>,
+    /// The TCP port to listen on. Never 0 when parsed; 0 lets the system choose one.
+    pub port: u16,
+    /// 1 <= connections open at once, all requesters together.
+    pub max_connections: u32,
+    /// 1 <= queries in progress at once on a connection.
+    pub max_queries: u32,
+    /// How long a connection may be idle or blocked; 1 s or more.
+    pub idle_time: Duration,
+    /// Threads that serve connections; `None`: as the server chooses.
+    pub threads: Option<u32>,
+    /// What the log should say about the configuration.
+    pub notices: Vec<Notice>,
+}
+
+/// Who may query, and what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequesterEntry {
+    /// The addresses it is about.
+    pub prefix: Ipv4Net,
+    /// The query types they may use; the others are answered with NotAllowed.
+    pub query_types: QueryTypes,
+    /// 1 <= connections open at once from any one of these addresses; `None`: no limit but
+    /// the common one. A connection over the limit is accepted and closed at once.
+    pub max_connections: Option<u32>,
+}
+
+/// How much a notice matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Good to know.
+    Info,
+    /// Probably not what is wanted.
+    Warning,
+}
+
+/// Something to say in the log about a configuration that is accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// How much it matters.
+    pub level: Level,
+    /// The identifier of the log message.
+    pub id: &'static str,
+    /// What to say.
+    pub text: String,
+}
+
+impl Config {
+    /// Reads the hook's `parameters`, given as JSON; `null` stands for none.
+    ///
+    /// # Errors
+    /// The first parameter that is unknown, missing, of the wrong type or out of range.
+    pub fn parse(json: &str) -> Result<Config, ConfigError> {
+        let parameters: Option<Map<String, Value>> =
+            serde_json::from_str(json).map_err(|error| ConfigError::NotMap(error.to_string()))?;
+        let parameters = parameters.unwrap_or_default();
+        let top = Section::new("", &parameters, &PARAMETERS)?;
+        let none = Map::new();
+        let advanced = Section::new("advanced", top.map("advanced")?.unwrap_or(&none), &ADVANCED)?;
+
+        let mut config = Config {
+            requesters: requesters(&top)?,
+            state_file: state_file(&top)?,
+            non_sensitive_options: non_sensitive_options(&top)?,
+            bulk_query_enabled: advanced.boolean("bulk-query-enabled")?.unwrap_or(true),
+            listen_addresses: listen_addresses(&advanced)?,
+            port: port(&advanced)?,
+            max_connections: advanced
+                .integer("max-requester-connections", 1..=MAX_CONNECTIONS)?
+                .unwrap_or(DEFAULT_CONNECTIONS),
+            max_queries: advanced
+                .integer("max-concurrent-queries", 0..=MAX_QUERIES)?
+                .filter(|queries| *queries != 0)
+                .unwrap_or(DEFAULT_QUERIES),
+            idle_time: Duration::from_secs(u64::from(
+                advanced
+                    .integer("max-requester-idle-time", 1..=u32::MAX)?
+                    .unwrap_or(DEFAULT_IDLE_SECONDS),
+            )),
+            threads: advanced
+                .integer("max-bulk-query-threads", 0..=MAX_THREADS)?
+                .filter(|threads| *threads != 0),
+            notices: without_effect(&advanced)?,
+        };
+        config.notice_what_is_odd();
+        Ok(config)
+    }
+
+    /// Adds notices about values that are allowed but probably not wanted.
+    fn notice_what_is_odd(&mut self) {
+        let mut notice = |level, id, text| self.notices.push(Notice { level, id, text });
+        if !self.bulk_query_enabled {
+            notice(
+                Level::Info,
+                "BLQ_NOT_LISTENING",
+                "parameter 'advanced.bulk-query-enabled' is false: no connections are accepted"
+                    .to_owned(),
+            );
+        }
+        let seconds = self.idle_time.as_secs();
+        if seconds < u64::from(DEFAULT_IDLE_SECONDS) {
+            notice(
+                Level::Warning,
+                "BLQ_IDLE_TIME_SHORT",
+                format!(
+                    "parameter 'advanced.max-requester-idle-time' is {seconds}: less than \
+                     {DEFAULT_IDLE_SECONDS} seconds is not recommended (RFC 6926 section 6.3)"
+                ),
+            );
+        }
+        for entry in &self.requesters {
+            if entry.prefix.prefix_len() == 0 {
+                notice(
+                    Level::Warning,
+                    "BLQ_REQUESTER_ANYONE",
+                    "parameter 'requesters' has 0.0.0.0/0: anyone who can connect may learn \
+                     every binding (RFC 6926 section 9)"
+                        .to_owned(),
+                );
+            }
+        }
+    }
+}
+
+/// What a requester may be.
+const ALLOWED_REQUESTER: &str = "an IPv4 address like \"192.0.2.1\", a prefix like \
+    \"192.0.2.0/24\", or a map of \"address\", \"query-types\" and \"max-connections\"";
+
+/// Reads `requesters`.
+fn requesters(top: &Section) -> Result<Vec<RequesterEntry>, ConfigError> {
+    let allowed = format!("a list with at least one requester, each {ALLOWED_REQUESTER}");
+    let Some(list) = top.list("requesters", &allowed)? else {
+        return Err(ConfigError::Missing {
+            parameter: "requesters".to_owned(),
+            allowed,
+        });
+    };
+    let mut entries = Vec::with_capacity(list.len());
+    let mut seen = HashSet::new();
+    for (index, value) in list.iter().enumerate() {
+        let path = format!("requesters[{index}]");
+        let entry = requester(&path, value)?;
+        if !seen.insert(entry.prefix) {
+            return Err(refused(
+                &path,
+                value,
+                format!("given once: {} is in the list already", entry.prefix),
+            ));
+        }
+        entries.push(entry);
+    }
+    Ok(entries)
+}
+
+/// Reads one of `requesters`.
+fn requester(path: &str, value: &Value) -> Result<RequesterEntry, ConfigError> {
+    let map = match value {
+        Value::String(text) => {
+            return Ok(RequesterEntry {
+                prefix: prefix(path, text, value, ALLOWED_REQUESTER)?,
+                query_types: QueryTypes::ALL,
+                max_connections: None,
+            });
+        }
+        Value::Object(map) => map,
+        _ => return Err(refused(path, value, ALLOWED_REQUESTER)),
+    };
+    const ALLOWED_ADDRESS: &str =
+        "an IPv4 address like \"192.0.2.1\" or a prefix like \"192.0.2.0/24\"";
+    let section = Section::new(path, map, &REQUESTER)?;
+    let parameter = section.parameter("address");
+    let Some(address) = section.value("address") else {
+        return Err(ConfigError::Missing {
+            parameter,
+            allowed: ALLOWED_ADDRESS.to_owned(),
+        });
+    };
+    let text = address
+        .as_str()
+        .ok_or_else(|| refused(&parameter, address, ALLOWED_ADDRESS))?;
+    Ok(RequesterEntry {
+        prefix: prefix(&parameter, text, address, ALLOWED_ADDRESS)?,
+        query_types: query_types(&section)?,
+        max_connections: section.integer("max-connections", 1..=MAX_CONNECTIONS)?,
+    })
+}
+
+/// Reads an address, which stands for itself alone, or a prefix.
+///
+/// A prefix with bits set after its length is refused: "192.0.2.1/24" may be meant to admit
+/// one address or all of its network, and who may query must not be guessed.
+fn prefix(
+    parameter: &str,
+    text: &str,
+    value: &Value,
+    allowed: &str,
+) -> Result<Ipv4Net, ConfigError> {
+    if let Ok(address) = text.parse::<Ipv4Addr>() {
+        return Ok(Ipv4Net::from(address));
+    }
+    let prefix: Ipv4Net = text
+        .parse()
+        .map_err(|_| refused(parameter, value, allowed))?;
+    if prefix != prefix.trunc() {
+        return Err(refused(
+            parameter,
+            value,
+            format!(
+                "the network {} or the address {}: bits are set after the prefix length",
+                prefix.trunc(),
+                prefix.addr()
+            ),
+        ));
+    }
+    Ok(prefix)
+}
+
+/// Reads `query-types` of a requester.
+fn query_types(section: &Section) -> Result<QueryTypes, ConfigError> {
+    let names = QueryType::ALL.map(|query_type| format!("\"{}\"", query_type.name()));
+    let allowed = format!("a list with at least one of {}", names.join(", "));
+    let Some(list) = section.list("query-types", &allowed)? else {
+        return Ok(QueryTypes::ALL);
+    };
+    let mut types = QueryTypes::NONE;
+    for (index, value) in list.iter().enumerate() {
+        let known = QueryType::ALL
+            .into_iter()
+            .find(|query_type| value.as_str() == Some(query_type.name()));
+        let Some(query_type) = known else {
+            let parameter = format!("{}[{index}]", section.parameter("query-types"));
+            return Err(refused(
+                &parameter,
+                value,
+                format!("one of {}", names.join(", ")),
+            ));
+        };
+        types = types.with(query_type);
+    }
+    Ok(types)
+}
+
+/// Reads `state-file`.
+fn state_file(top: &Section) -> Result<Option<PathBuf>, ConfigError> {
+    let Some(path) = top.string("state-file")? else {
+        return Ok(None);
+    };
+    if path.is_empty() || path.contains('\0') {
+        let value = Value::from(path);
+        return Err(refused("state-file", &value, "the path of a file"));
+    }
+    Ok(Some(PathBuf::from(path)))
+}
+
+/// Reads `non-sensitive-options`. An empty list is a value of its own: no option at all.
+fn non_sensitive_options(top: &Section) -> Result<Option<BTreeSet<u8>>, ConfigError> {
+    const NAME: &str = "non-sensitive-options";
+    let Some(value) = top.value(NAME) else {
+        return Ok(None);
+    };
+    let Some(list) = value.as_array() else {
+        return Err(refused(
+            NAME,
+            value,
+            "a list of option codes, each an integer from 1 to 254",
+        ));
+    };
+    let code = |(index, value): (usize, &Value)| {
+        value
+            .as_u64()
+            .and_then(|code| u8::try_from(code).ok())
+            // Codes 0 and 255 are Pad and End (RFC 2132 section 3).
+            .filter(|code| (1..=254).contains(code))
+            .ok_or_else(|| {
+                let parameter = format!("{NAME}[{index}]");
+                refused(
+                    &parameter,
+                    value,
+                    "an option code, an integer from 1 to 254",
+                )
+            })
+    };
+    list.iter()
+        .enumerate()
+        .map(code)
+        .collect::<Result<_, _>>()
+        .map(Some)
+}
+
+/// Reads `advanced.lease-query-ip`.
+fn listen_addresses(advanced: &Section) -> Result<Vec<Ipv4Addr>, ConfigError> {
+    const NAME: &str = "lease-query-ip";
+    const ALLOWED: &str = "a unicast IPv4 address or 0.0.0.0";
+    let parameter = advanced.parameter(NAME);
+    let list = match advanced.value(NAME) {
+        None => return Ok(vec![Ipv4Addr::UNSPECIFIED]),
+        Some(Value::Array(list)) if !list.is_empty() => list.as_slice(),
+        Some(value @ Value::String(_)) => std::slice::from_ref(value),
+        Some(value) => {
+            return Err(refused(
+                &parameter,
+                value,
+                format!("{ALLOWED}, or a list with at least one"),
+            ));
+        }
+    };
+    let mut addresses = Vec::with_capacity(list.len());
+    for value in list {
+        let address = value
+            .as_str()
+            .and_then(|text| text.parse::<Ipv4Addr>().ok())
+            .filter(|address| !address.is_multicast() && !address.is_broadcast())
+            .ok_or_else(|| refused(&parameter, value, ALLOWED))?;
+        if addresses.contains(&address) {
+            return Err(refused(&parameter, value, "given once"));
+        }
+        addresses.push(address);
+    }
+    // The second of the two could not be bound.
+    if addresses.len() > 1 && addresses.contains(&Ipv4Addr::UNSPECIFIED) {
+        let value = Value::from("0.0.0.0");
+        return Err(refused(
+            &parameter,
+            &value,
+            "alone: it includes every other address",
+        ));
+    }
+    Ok(addresses)
+}
+
+/// Reads `advanced.lease-query-tcp-port`.
+fn port(advanced: &Section) -> Result<u16, ConfigError> {
+    let port = advanced.integer("lease-query-tcp-port", 1..=u32::from(u16::MAX))?;
+    Ok(port
+        .and_then(|port| u16::try_from(port).ok())
+        .unwrap_or(DEFAULT_PORT))
+}
+
+/// Checks the types of the parameters that Kea's own hook has and that change nothing here,
+/// and says so of those that are given.
+fn without_effect(advanced: &Section) -> Result<Vec<Notice>, ConfigError> {
+    const TLS: [&str; 4] = ["trust-anchor", "cert-file", "key-file", "cert-required"];
+    let active = advanced.boolean("active-query-enabled")?;
+    let tables = advanced.boolean("extended-info-tables-enabled")?;
+    let fetch = advanced.integer("max-leases-per-fetch", 0..=u32::MAX)?;
+    for name in ["trust-anchor", "cert-file", "key-file"] {
+        advanced.string(name)?;
+    }
+    advanced.boolean("cert-required")?;
+
+    let mut notices = Vec::new();
+    let mut notice = |parameters: &str, why: &str| {
+        notices.push(Notice {
+            level: Level::Info,
+            id: "BLQ_PARAMETER_NO_EFFECT",
+            text: format!("no effect here: {parameters} ({why})"),
+        });
+    };
+    if active == Some(true) {
+        notice(
+            "'advanced.active-query-enabled'",
+            "Active Leasequery is not served",
+        );
+    }
+    if tables.is_some() {
+        notice(
+            "'advanced.extended-info-tables-enabled'",
+            "bindings are always found by relay-id and remote-id, without Kea's tables",
+        );
+    }
+    if fetch.is_some() {
+        notice(
+            "'advanced.max-leases-per-fetch'",
+            "queries do not fetch leases from Kea",
+        );
+    }
+    let tls: Vec<String> = TLS
+        .into_iter()
+        .filter(|name| advanced.has(name))
+        .map(|name| format!("'{}'", advanced.parameter(name)))
+        .collect();
+    if !tls.is_empty() {
+        notice(
+            &tls.join(", "),
+            "TLS is not served: connections are not encrypted",
+        );
+    }
+    Ok(notices)
+}
+
+#[cfg(test)]
+mod tests;

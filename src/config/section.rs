@@ -1,0 +1,202 @@
+//! Reading a JSON map of parameters: types, ranges, and errors that say what is allowed.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+
+use serde_json::{Map, Value};
+
+/// The most characters of a refused value that an error shows.
+const SHOWN_VALUE: usize = 80;
+
+/// Why a configuration is refused. The message names the parameter, its value, and what is
+/// allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigError {
+    /// The parameters are not a JSON map.
+    NotMap(String),
+    /// A required parameter is not there.
+    Missing {
+        /// The parameter, with the maps it is in: `requesters[1].address`.
+        parameter: String,
+        /// What it may be.
+        allowed: String,
+    },
+    /// No parameter has this name.
+    Unknown {
+        /// The name, with the maps it is in.
+        parameter: String,
+        /// The value it was given, as JSON.
+        value: String,
+        /// The names there are.
+        allowed: String,
+    },
+    /// The value has the wrong type, is out of range, or contradicts another one.
+    Refused {
+        /// The parameter, with the maps it is in.
+        parameter: String,
+        /// The value refused, as JSON.
+        value: String,
+        /// What it may be.
+        allowed: String,
+    },
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ConfigError::NotMap(cause) => {
+                write!(f, "the parameters must be a JSON map: {cause}")
+            }
+            ConfigError::Missing { parameter, allowed } => {
+                write!(
+                    f,
+                    "parameter '{parameter}' is missing; it must be {allowed}"
+                )
+            }
+            ConfigError::Unknown {
+                parameter,
+                value,
+                allowed,
+            } => write!(
+                f,
+                "unknown parameter '{parameter}' (with value {value}); allowed are {allowed}"
+            ),
+            ConfigError::Refused {
+                parameter,
+                value,
+                allowed,
+            } => write!(
+                f,
+                "parameter '{parameter}' is {value}; it must be {allowed}"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// The error for a value that is not what `allowed` says.
+pub fn refused(parameter: &str, value: &Value, allowed: impl Into<String>) -> ConfigError {
+    ConfigError::Refused {
+        parameter: parameter.to_owned(),
+        value: shown(value),
+        allowed: allowed.into(),
+    }
+}
+
+/// A value as an error shows it: JSON, cut if long.
+fn shown(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(SHOWN_VALUE) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
+    }
+}
+
+/// A map of parameters all of whose names are known.
+pub struct Section<'a> {
+    /// Where it is: empty at the top, else the name of the parameter that holds it.
+    path: String,
+    /// The parameters given.
+    map: &'a Map<String, Value>,
+}
+
+impl<'a> Section<'a> {
+    /// The map `value`, found at `path`, which may hold the parameters in `known`.
+    ///
+    /// # Errors
+    /// If there is a parameter with another name.
+    pub fn new(
+        path: &str,
+        map: &'a Map<String, Value>,
+        known: &[&str],
+    ) -> Result<Section<'a>, ConfigError> {
+        let section = Section {
+            path: path.to_owned(),
+            map,
+        };
+        match map.iter().find(|(name, _)| !known.contains(&name.as_str())) {
+            Some((name, value)) => Err(ConfigError::Unknown {
+                parameter: section.parameter(name),
+                value: shown(value),
+                allowed: known.join(", "),
+            }),
+            None => Ok(section),
+        }
+    }
+
+    /// The full name of one of its parameters.
+    pub fn parameter(&self, name: &str) -> String {
+        if self.path.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}.{name}", self.path)
+        }
+    }
+
+    /// The value of a parameter, whatever its type.
+    pub fn value(&self, name: &str) -> Option<&'a Value> {
+        self.map.get(name)
+    }
+
+    /// Whether the parameter is given.
+    pub fn has(&self, name: &str) -> bool {
+        self.map.contains_key(name)
+    }
+
+    /// The value of a parameter that is a boolean.
+    pub fn boolean(&self, name: &str) -> Result<Option<bool>, ConfigError> {
+        self.typed(name, "true or false", Value::as_bool)
+    }
+
+    /// The value of a parameter that is an integer within `range`.
+    pub fn integer(
+        &self,
+        name: &str,
+        range: RangeInclusive<u32>,
+    ) -> Result<Option<u32>, ConfigError> {
+        let allowed = format!("an integer from {} to {}", range.start(), range.end());
+        self.typed(name, &allowed, |value| {
+            value
+                .as_u64()
+                .and_then(|number| u32::try_from(number).ok())
+                .filter(|number| range.contains(number))
+        })
+    }
+
+    /// The value of a parameter that is a string.
+    pub fn string(&self, name: &str) -> Result<Option<&'a str>, ConfigError> {
+        self.typed(name, "a string", Value::as_str)
+    }
+
+    /// The value of a parameter that is a map.
+    pub fn map(&self, name: &str) -> Result<Option<&'a Map<String, Value>>, ConfigError> {
+        self.typed(name, "a map", Value::as_object)
+    }
+
+    /// The value of a parameter that is a list and not empty; `allowed` says of what.
+    pub fn list(&self, name: &str, allowed: &str) -> Result<Option<&'a [Value]>, ConfigError> {
+        self.typed(name, allowed, |value| {
+            value
+                .as_array()
+                .map(Vec::as_slice)
+                .filter(|list| !list.is_empty())
+        })
+    }
+
+    /// The value of a parameter as `read` takes it; `None` of `read` is refused.
+    fn typed<T>(
+        &self,
+        name: &str,
+        allowed: &str,
+        read: impl FnOnce(&'a Value) -> Option<T>,
+    ) -> Result<Option<T>, ConfigError> {
+        match self.map.get(name) {
+            None => Ok(None),
+            Some(value) => match read(value) {
+                Some(read) => Ok(Some(read)),
+                None => Err(refused(&self.parameter(name), value, allowed)),
+            },
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! Each parameter: its default, its limits, and what a refusal says.
+
+use super::*;
+
+/// Parses parameters with one requester and `advanced` as given.
+fn advanced(advanced: &str) -> Result<Config, ConfigError> {
+    Config::parse(&format!(
+        r#"{{ "requesters": ["192.0.2.1"], "advanced": {advanced} }}"#
+    ))
+}
+
+/// Parses parameters with `requesters` as given.
+fn with_requesters(requesters: &str) -> Result<Config, ConfigError> {
+    Config::parse(&format!(r#"{{ "requesters": {requesters} }}"#))
+}
+
+/// Asserts that each of `cases`, parameters and what must be in the message, is refused.
+fn refuses(cases: &[(&str, &[&str])]) {
+    for (json, expected) in cases {
+        let error = Config::parse(json).expect_err(json).to_string();
+        for part in *expected {
+            assert!(error.contains(part), "{json}: {error:?} lacks {part:?}");
+        }
+    }
+}
+
+/// An entry of `requesters` without limits of its own.
+fn entry(prefix: &str) -> RequesterEntry {
+    RequesterEntry {
+        prefix: prefix.parse().unwrap(),
+        query_types: QueryTypes::ALL,
+        max_connections: None,
+    }
+}
+
+#[test]
+fn requesters_alone_give_the_defaults() {
+    // RFC 6926 section 6.3: port 67, 10 connections, 300 seconds.
+    assert_eq!(
+        with_requesters(r#"["192.0.2.1"]"#).unwrap(),
+        Config {
+            requesters: vec![entry("192.0.2.1/32")],
+            state_file: None,
+            non_sensitive_options: None,
+            bulk_query_enabled: true,
+            listen_addresses: vec![Ipv4Addr::UNSPECIFIED],
+            port: 67,
+            max_connections: 10,
+            max_queries: 16,
+            idle_time: Duration::from_secs(300),
+            threads: None,
+            notices: Vec::new(),
+        }
+    );
+}
+
+#[test]
+fn accepts_every_parameter() {
+    let config = Config::parse(
+        r#"{
+            "requesters": [
+                "192.0.2.1",
+                "198.51.100.0/24",
+                { "address": "203.0.113.0/24", "query-types": ["mac", "all"] },
+                { "address": "203.0.113.7", "max-connections": 2 }
+            ],
+            "state-file": "/var/lib/kea/other.state",
+            "non-sensitive-options": [1, 51, 254],
+            "advanced": {
+                "bulk-query-enabled": true,
+                "lease-query-ip": ["127.0.0.1", "127.0.0.2"],
+                "lease-query-tcp-port": 65535,
+                "max-requester-connections": 1,
+                "max-concurrent-queries": 1,
+                "max-requester-idle-time": 301,
+                "max-bulk-query-threads": 3
+            }
+        }"#,
+    )
+    .unwrap();
+    assert_eq!(
+        config,
+        Config {
+            requesters: vec![
+                entry("192.0.2.1/32"),
+                entry("198.51.100.0/24"),
+                RequesterEntry {
+                    query_types: QueryTypes::NONE.with(QueryType::Mac).with(QueryType::All),
+                    ..entry("203.0.113.0/24")
+                },
+                RequesterEntry {
+                    max_connections: Some(2),
+                    ..entry("203.0.113.7/32")
+                },
+            ],
+            state_file: Some("/var/lib/kea/other.state".into()),
+            non_sensitive_options: Some([1, 51, 254].into()),
+            bulk_query_enabled: true,
+            listen_addresses: vec![Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 2)],
+            port: 65_535,
+            max_connections: 1,
+            max_queries: 1,
+            idle_time: Duration::from_secs(301),
+            threads: Some(3),
+            notices: Vec::new(),
+        }
+    );
+}
+
+#[test]
+fn accepts_what_configures_keas_own_hook_and_says_once_what_has_no_effect() {
+    let config = advanced(
+        r#"{
+            "bulk-query-enabled": true,
+            "active-query-enabled": false,
+            "extended-info-tables-enabled": true,
+            "lease-query-ip": "127.0.0.1",
+            "lease-query-tcp-port": 67,
+            "max-bulk-query-threads": 0,
+            "max-requester-connections": 10,
+            "max-concurrent-queries": 4,
+            "max-requester-idle-time": 300,
+            "max-leases-per-fetch": 100,
+            "trust-anchor": "/etc/ca", "cert-file": "/etc/cert", "key-file": "/etc/key",
+            "cert-required": true
+        }"#,
+    )
+    .unwrap();
+    assert_eq!(config.max_queries, 4);
+    assert_eq!(config.threads, None);
+    let texts: Vec<&str> = config.notices.iter().map(|notice| &*notice.text).collect();
+    assert_eq!(texts.len(), 3, "{texts:?}");
+    for (text, parameter) in texts.iter().zip([
+        "'advanced.extended-info-tables-enabled'",
+        "'advanced.max-leases-per-fetch'",
+        "'advanced.trust-anchor', 'advanced.cert-file', 'advanced.key-file', \
+         'advanced.cert-required'",
+    ]) {
+        assert!(text.contains(parameter), "{text}");
+    }
+    assert!(
+        config
+            .notices
+            .iter()
+            .all(|notice| notice.level == Level::Info)
+    );
+    let active = advanced(r#"{ "active-query-enabled": true }"#).unwrap();
+    assert!(
+        active.notices[0]
+            .text
+            .contains("'advanced.active-query-enabled'")
+    );
+}
+
+#[test]
+fn zero_concurrent_queries_means_16() {
+    let config = advanced(r#"{ "max-concurrent-queries": 0 }"#).unwrap();
+    assert_eq!(config.max_queries, 16);
+}
+
+#[test]
+fn accepts_an_idle_time_below_300_with_a_warning() {
+    // RFC 6926 section 6.3: smaller timeouts are NOT RECOMMENDED.
+    let config = advanced(r#"{ "max-requester-idle-time": 299 }"#).unwrap();
+    assert_eq!(config.idle_time, Duration::from_secs(299));
+    assert_eq!(config.notices[0].level, Level::Warning);
+    assert_eq!(config.notices[0].id, "BLQ_IDLE_TIME_SHORT");
+    assert!(config.notices[0].text.contains("299"));
+}
+
+#[test]
+fn warns_of_requesters_that_are_everybody() {
+    let config = with_requesters(r#"["0.0.0.0/0"]"#).unwrap();
+    assert_eq!(config.notices[0].level, Level::Warning);
+}
+
+#[test]
+fn refuses_parameters_nobody_knows() {
+    refuses(&[
+        (
+            r#"{ "requesters": ["192.0.2.1"], "requestors": 5 }"#,
+            &["'requestors'", "5", "requesters, state-file"],
+        ),
+        (
+            r#"{ "requesters": ["192.0.2.1"], "advanced": { "port": 67 } }"#,
+            &["'advanced.port'", "67", "lease-query-tcp-port"],
+        ),
+        (
+            r#"{ "requesters": ["192.0.2.1", { "address": "192.0.2.2", "types": [] }] }"#,
+            &["'requesters[1].types'", "[]", "query-types"],
+        ),
+    ]);
+}
+
+#[test]
+fn refuses_parameters_without_requesters() {
+    refuses(&[
+        ("{}", &["'requesters' is missing", "at least one"]),
+        ("null", &["'requesters' is missing"]),
+        (
+            r#"{ "requesters": [] }"#,
+            &["'requesters'", "[]", "at least one"],
+        ),
+        (
+            r#"{ "requesters": "192.0.2.1" }"#,
+            &["'requesters'", "a list"],
+        ),
+        (
+            r#"{ "requesters": [{ "query-types": ["mac"] }] }"#,
+            &["'requesters[0].address' is missing", "IPv4"],
+        ),
+    ]);
+}
+
+#[test]
+fn refuses_parameters_that_are_no_map() {
+    for json in ["", "[]", "5", "{"] {
+        assert!(
+            matches!(Config::parse(json), Err(ConfigError::NotMap(_))),
+            "{json}"
+        );
+    }
+}
+
+#[test]
+fn refuses_requesters_that_are_no_ipv4_addresses() {
+    for bad in [
+        r#""""#,
+        r#""2001:db8::1""#,
+        r#""192.0.2""#,
+        r#""192.0.2.256""#,
+        r#""192.0.2.0/33""#,
+        r#""192.0.2.0/""#,
+        r#"" 192.0.2.1""#,
+        r#""relay.example.net""#,
+        "5",
+        "null",
+        "[]",
+    ] {
+        let error = with_requesters(&format!("[{bad}]"))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("'requesters[0]'") && error.contains(bad) && error.contains("IPv4"),
+            "{error}"
+        );
+        let map = format!(r#"[{{ "address": {bad} }}]"#);
+        let error = with_requesters(&map).unwrap_err().to_string();
+        assert!(
+            error.contains("'requesters[0].address'") && error.contains("IPv4"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn refuses_a_prefix_that_may_mean_an_address() {
+    refuses(&[(
+        r#"{ "requesters": ["192.0.2.1/24"] }"#,
+        &["192.0.2.1/24", "192.0.2.0/24", "the address 192.0.2.1"],
+    )]);
+    assert_eq!(
+        with_requesters(r#"["192.0.2.1/32"]"#).unwrap().requesters,
+        [entry("192.0.2.1/32")]
+    );
+}
+
+#[test]
+fn refuses_a_prefix_given_twice() {
+    refuses(&[
+        (
+            r#"{ "requesters": ["192.0.2.1", { "address": "192.0.2.1/32" }] }"#,
+            &["'requesters[1]'", "given once", "192.0.2.1/32"],
+        ),
+        (
+            r#"{ "requesters": ["192.0.2.0/24", "192.0.2.0/25", "192.0.2.0/24"] }"#,
+            &["'requesters[2]'", "given once"],
+        ),
+    ]);
+}
+
+#[test]
+fn refuses_wrong_types_and_values_out_of_range() {
+    for (name, bad, allowed) in [
+        ("bulk-query-enabled", r#""true""#, "true or false"),
+        ("bulk-query-enabled", "1", "true or false"),
+        ("active-query-enabled", "0", "true or false"),
+        ("extended-info-tables-enabled", "null", "true or false"),
+        ("cert-required", r#""yes""#, "true or false"),
+        ("trust-anchor", "true", "a string"),
+        ("cert-file", "5", "a string"),
+        ("key-file", "[]", "a string"),
+        ("max-leases-per-fetch", "-1", "an integer"),
+        ("max-leases-per-fetch", r#""100""#, "an integer"),
+        ("lease-query-tcp-port", "0", "from 1 to 65535"),
+        ("lease-query-tcp-port", "65536", "from 1 to 65535"),
+        ("lease-query-tcp-port", "-67", "from 1 to 65535"),
+        ("lease-query-tcp-port", "67.5", "from 1 to 65535"),
+        ("lease-query-tcp-port", r#""67""#, "from 1 to 65535"),
+        ("max-requester-connections", "0", "from 1 to 65535"),
+        ("max-requester-connections", "65536", "from 1 to 65535"),
+        ("max-concurrent-queries", "-1", "from 0 to 1024"),
+        ("max-concurrent-queries", "1025", "from 0 to 1024"),
+        ("max-requester-idle-time", "0", "from 1 to 4294967295"),
+        (
+            "max-requester-idle-time",
+            "4294967296",
+            "from 1 to 4294967295",
+        ),
+        ("max-bulk-query-threads", "-1", "from 0 to 1024"),
+        ("max-bulk-query-threads", "1025", "from 0 to 1024"),
+        ("lease-query-ip", "5", "IPv4"),
+        ("lease-query-ip", r#""::1""#, "IPv4"),
+        ("lease-query-ip", r#""localhost""#, "IPv4"),
+        ("lease-query-ip", r#""224.0.0.1""#, "unicast"),
+        ("lease-query-ip", r#""255.255.255.255""#, "unicast"),
+        ("lease-query-ip", "[]", "at least one"),
+        ("lease-query-ip", r#"["127.0.0.1",5]"#, "IPv4"),
+        (
+            "lease-query-ip",
+            r#"["127.0.0.1","127.0.0.1"]"#,
+            "given once",
+        ),
+        ("lease-query-ip", r#"["127.0.0.1","0.0.0.0"]"#, "alone"),
+    ] {
+        let error = advanced(&format!(r#"{{ "{name}": {bad} }}"#))
+            .expect_err(bad)
+            .to_string();
+        let parameter = format!("'advanced.{name}'");
+        // Of a list, the element at fault is shown.
+        let shown = bad.trim_start_matches('[').split(',').next_back().unwrap();
+        assert!(
+            error.contains(&parameter)
+                && error.contains(shown.trim_end_matches(']'))
+                && error.contains(allowed),
+            "{name} {bad}: {error}"
+        );
+    }
+    refuses(&[
+        (
+            r#"{ "requesters": ["192.0.2.1"], "advanced": [] }"#,
+            &["'advanced'", "[]", "a map"],
+        ),
+        (
+            r#"{ "requesters": ["192.0.2.1"], "state-file": "" }"#,
+            &["'state-file'", "path"],
+        ),
+        (
+            r#"{ "requesters": ["192.0.2.1"], "state-file": 5 }"#,
+            &["'state-file'", "5", "a string"],
+        ),
+        (
+            r#"{ "requesters": ["192.0.2.1"], "non-sensitive-options": 82 }"#,
+            &["'non-sensitive-options'", "82", "a list"],
+        ),
+        (
+            r#"{ "requesters": ["192.0.2.1"], "non-sensitive-options": [1, 0] }"#,
+            &["'non-sensitive-options[1]'", "0", "1 to 254"],
+        ),
+        (
+            r#"{ "requesters": ["192.0.2.1"], "non-sensitive-options": [255] }"#,
+            &["'non-sensitive-options[0]'", "255", "1 to 254"],
+        ),
+        (
+            r#"{ "requesters": [{ "address": "192.0.2.1", "query-types": ["ip"] }] }"#,
+            &["'requesters[0].query-types[0]'", "\"ip\"", "\"remote-id\""],
+        ),
+        (
+            r#"{ "requesters": [{ "address": "192.0.2.1", "query-types": [] }] }"#,
+            &["'requesters[0].query-types'", "[]", "at least one of"],
+        ),
+        (
+            r#"{ "requesters": [{ "address": "192.0.2.1", "query-types": "mac" }] }"#,
+            &["'requesters[0].query-types'", "\"mac\"", "a list"],
+        ),
+        (
+            r#"{ "requesters": [{ "address": "192.0.2.1", "max-connections": 0 }] }"#,
+            &["'requesters[0].max-connections'", "0", "from 1"],
+        ),
+    ]);
+}
+
+#[test]
+fn an_empty_list_of_non_sensitive_options_means_none() {
+    let config = Config::parse(r#"{"requesters": ["192.0.2.1"], "non-sensitive-options": []}"#);
+    assert_eq!(config.unwrap().non_sensitive_options, Some(BTreeSet::new()));
+}
+
+#[test]
+fn shows_only_the_beginning_of_a_long_value() {
+    let long = "ü".repeat(10_000);
+    let error = with_requesters(&format!(r#"["{long}"]"#)).unwrap_err();
+    assert!(error.to_string().len() < 1_000);
+}
