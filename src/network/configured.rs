@@ -1,0 +1,51 @@
+//! Options as Kea's configuration holds them, already in the form they take on the wire.
+
+use std::net::Ipv4Addr;
+
+use crate::binding::SubnetId;
+
+/// An option of Kea's configuration, and where it is configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfiguredOption {
+    /// Where it is configured.
+    pub scope: Scope,
+    /// The option's code.
+    pub code: u8,
+    /// Its value on the wire, of any length.
+    pub value: Vec<u8>,
+    /// Whether `never-send` keeps it from clients in this scope and in any wider one.
+    pub never_send: bool,
+}
+
+/// The part of Kea's configuration that holds an option.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// `Dhcp4` itself.
+    Global,
+    /// The shared network of this name.
+    SharedNetwork(String),
+    /// A subnet.
+    Subnet(SubnetId),
+    /// A subnet's pool.
+    Pool {
+        /// The subnet.
+        subnet: SubnetId,
+        /// The pool's first address.
+        first: Ipv4Addr,
+        /// The pool's last address.
+        last: Ipv4Addr,
+    },
+    /// The client class of this name.
+    Class(String),
+    /// A host reservation.
+    Reservation {
+        /// The subnet it is for; 0 for a global one.
+        subnet: SubnetId,
+        /// `hw-address`, `client-id`, `duid`, `circuit-id` or `flex-id`.
+        identifier_type: String,
+        /// The identifier's octets.
+        identifier: Vec<u8>,
+        /// The address reserved, if one is.
+        address: Option<Ipv4Addr>,
+    },
+}
