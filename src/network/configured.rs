@@ -13,8 +13,12 @@ pub struct ConfiguredOption {
     pub code: u8,
     /// Its value on the wire, of any length.
     pub value: Vec<u8>,
-    /// Whether `never-send` keeps it from clients in this scope and in any wider one.
+    /// `never-send`: the option goes to nobody this scope holds for, wherever else it is
+    /// configured for them. Kea lets the value be absent then.
     pub never_send: bool,
+    /// `client-classes` (Kea 2.7.4 and later): it is for clients in one of these only; if
+    /// empty, for all.
+    pub client_classes: Vec<String>,
 }
 
 /// The part of Kea's configuration that holds an option.
