@@ -191,9 +191,15 @@ impl Connection {
         Ok(octets)
     }
 
-    /// Whether a read may have to wait for the server: no octet is left in the buffer.
-    pub fn is_drained(&self) -> bool {
-        self.stream.buffer().is_empty()
+    /// Whether reading the next message may have to wait for the server: it has not been
+    /// received whole yet.
+    pub fn may_wait(&self) -> bool {
+        match self.stream.buffer() {
+            [high, low, message @ ..] => {
+                message.len() < usize::from(u16::from_be_bytes([*high, *low]))
+            }
+            _ => true,
+        }
     }
 
     /// Reads the next reply to any of the queries in progress; `None` once none is.
@@ -352,7 +358,7 @@ pub enum Error {
         error: io::Error,
     },
     /// The connection stayed blocked for BULK_LQ_DATA_TIMEOUT (RFC 6926 sections 7.2, 7.3).
-    #[error("the server {} for {seconds} seconds", match doing {
+    #[error("the server {} for {seconds} s", match doing {
         Doing::Reading => "sent nothing",
         Doing::Writing => "read nothing",
     })]

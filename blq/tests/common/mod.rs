@@ -1,0 +1,114 @@
+//! A server of a few lines on a loopback port: each test says what it answers.
+
+// Each test binary uses its own part of this.
+#![allow(dead_code)]
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::thread::{self, JoinHandle};
+
+use blq::wire::BOOTREPLY;
+use blq::{Message, MessageType};
+
+/// The base-time of the replies made here.
+pub const BASE_TIME: u32 = 1_700_000_000;
+
+/// A server that takes one connection.
+pub struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What serves the connection.
+    thread: JoinHandle<()>,
+}
+
+impl Server {
+    /// Listens, and serves the one connection that comes.
+    pub fn start(serve: impl FnOnce(Peer) + Send + 'static) -> Server {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let thread = thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            serve(Peer { stream });
+        });
+        Server { address, thread }
+    }
+
+    /// Waits for the server to end; what failed in it fails the test.
+    pub fn join(self) {
+        if let Err(panic) = self.thread.join() {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+/// The server's end of a connection.
+pub struct Peer {
+    /// The socket.
+    pub stream: TcpStream,
+}
+
+impl Peer {
+    /// Reads a query.
+    pub fn read(&mut self) -> Message {
+        self.read_or_end().expect("a query")
+    }
+
+    /// Reads a query, if one comes before the requestor closes the connection.
+    pub fn read_or_end(&mut self) -> Option<Message> {
+        let mut size = [0; 2];
+        if self.stream.read(&mut size[..1]).unwrap() == 0 {
+            return None;
+        }
+        self.stream.read_exact(&mut size[1..]).unwrap();
+        let mut octets = vec![0; usize::from(u16::from_be_bytes(size))];
+        self.stream.read_exact(&mut octets).unwrap();
+        Some(Message::decode(&octets).unwrap())
+    }
+
+    /// Sends messages in one write.
+    pub fn send(&mut self, messages: &[Message]) {
+        let frames: Vec<Vec<u8>> = messages.iter().map(|m| m.to_frame().unwrap()).collect();
+        self.stream.write_all(&frames.concat()).unwrap();
+    }
+
+    /// Reads until the requestor has closed its end; `Err` if it did so by a reset.
+    pub fn wait_for_close(&mut self) -> std::io::Result<()> {
+        let mut rest = Vec::new();
+        self.stream.read_to_end(&mut rest)?;
+        assert!(rest.is_empty(), "the requestor sent {rest:?}");
+        Ok(())
+    }
+}
+
+/// A DHCPLEASEACTIVE for 192.0.2.`last`.
+pub fn active(xid: u32, last: u8) -> Message {
+    let message = Message {
+        ciaddr: Ipv4Addr::new(192, 0, 2, last),
+        htype: 1,
+        hlen: 6,
+        ..Message::new(BOOTREPLY, xid, MessageType::LEASE_ACTIVE)
+    };
+    let mut message = message.with(152, BASE_TIME.to_be_bytes());
+    message.chaddr[..6].copy_from_slice(&[2, 0, 0, 0, 0, last]);
+    message
+}
+
+/// A DHCPLEASEUNASSIGNED for 192.0.2.`last`.
+pub fn unassigned(xid: u32, last: u8) -> Message {
+    Message {
+        ciaddr: Ipv4Addr::new(192, 0, 2, last),
+        ..Message::new(BOOTREPLY, xid, MessageType::LEASE_UNASSIGNED)
+    }
+    .with(152, BASE_TIME.to_be_bytes())
+    .with(156, [1])
+}
+
+/// A DHCPLEASEQUERYDONE.
+pub fn done(xid: u32) -> Message {
+    Message::new(BOOTREPLY, xid, MessageType::LEASE_QUERY_DONE)
+}
+
+/// A DHCPLEASEQUERYDONE with a status.
+pub fn failed(xid: u32, code: u8, text: &str) -> Message {
+    done(xid).with(151, [&[code], text.as_bytes()].concat())
+}
