@@ -1,0 +1,214 @@
+//! JSON: one object for each binding, one on a line.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::net::Ipv4Addr;
+
+use blq::wire::sub_option;
+use blq::{Binding, Status, Vss};
+use serde::Serialize;
+
+use crate::table::{colons, utc};
+
+/// Writes the object of a binding.
+pub fn write(binding: &Binding, out: &mut impl Write) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, &Object::from(binding))?;
+    out.write_all(b"\n")
+}
+
+/// The object: what the server did not say has no key. Octets are in hexadecimal, times in
+/// seconds as on the wire; `_at` are the same as moments by RFC 3339.
+#[derive(Serialize)]
+struct Object {
+    /// The address.
+    address: Ipv4Addr,
+    /// dhcp-state by name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<String>,
+    /// DHCPLEASEACTIVE or DHCPLEASEUNASSIGNED.
+    message_type: String,
+    /// The hardware type, if there is a hardware address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    htype: Option<u8>,
+    /// The hardware address, with colons.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chaddr: Option<String>,
+    /// The client identifier.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_id: Option<String>,
+    /// Seconds left of the lease.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lease_time: Option<u32>,
+    /// Seconds to T1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    renewal_time: Option<u32>,
+    /// Seconds to T2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rebinding_time: Option<u32>,
+    /// Seconds since 1970 by the server's clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base_time: Option<u32>,
+    /// Seconds before base-time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_time_of_state: Option<u32>,
+    /// Seconds before base-time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_last_transaction_time: Option<u32>,
+    /// base-time plus lease_time; no key for an infinite lease.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lease_ends_at: Option<String>,
+    /// base-time less start_time_of_state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state_started_at: Option<String>,
+    /// base-time less client_last_transaction_time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_last_transaction_at: Option<String>,
+    /// Option 82.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    relay_agent_information: Option<RelayObject>,
+    /// Option 221.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vpn: Option<VpnValue>,
+    /// The REMOTE flag of the data-source option: `remote` or `local`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_source: Option<&'static str>,
+    /// Option 54, of this reply or the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server_identifier: Option<Ipv4Addr>,
+    /// The status-code option of this reply.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<StatusObject>,
+    /// All other options, by code.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    options: BTreeMap<u8, String>,
+}
+
+/// The relay-agent-information option.
+#[derive(Serialize)]
+struct RelayObject {
+    /// Sub-option 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    circuit_id: Option<String>,
+    /// Sub-option 2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remote_id: Option<String>,
+    /// Sub-option 12.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    relay_id: Option<String>,
+    /// All other sub-options, by code.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    sub_options: BTreeMap<u8, String>,
+    /// The whole value, in hexadecimal.
+    hex: String,
+}
+
+/// A VPN.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum VpnValue {
+    /// By name.
+    Name(String),
+    /// By VPN-ID.
+    Rfc2685(String),
+    /// Type 254.
+    All,
+    /// Type 255.
+    Default,
+}
+
+/// A status-code option.
+#[derive(Serialize)]
+struct StatusObject {
+    /// The number.
+    code: u8,
+    /// Its name, if it is assigned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'static str>,
+    /// The status message.
+    text: String,
+}
+
+impl From<&Binding> for Object {
+    fn from(binding: &Binding) -> Object {
+        let has_hardware = !binding.chaddr.is_empty();
+        let at = |seconds: Option<u32>| seconds.map(|seconds| utc(seconds.into()));
+        Object {
+            address: binding.address,
+            state: binding.state.map(|state| state.to_string()),
+            message_type: binding.message_type.to_string(),
+            htype: has_hardware.then_some(binding.htype),
+            chaddr: has_hardware.then(|| colons(&binding.chaddr)),
+            client_id: binding.client_id.as_deref().map(hex),
+            lease_time: binding.lease_time,
+            renewal_time: binding.renewal_time,
+            rebinding_time: binding.rebinding_time,
+            base_time: binding.base_time,
+            start_time_of_state: binding.start_time_of_state,
+            client_last_transaction_time: binding.client_last_transaction_time,
+            lease_ends_at: binding.lease_ends_at().map(utc),
+            state_started_at: at(binding.state_started_at()),
+            client_last_transaction_at: at(binding.client_last_transaction_at()),
+            relay_agent_information: binding.relay_agent_information.as_ref().map(Into::into),
+            vpn: binding.vpn.as_ref().map(Into::into),
+            data_source: binding.data_source.map(|_| match binding.is_remote() {
+                true => "remote",
+                false => "local",
+            }),
+            server_identifier: binding.server_identifier,
+            status: binding.status.as_ref().map(Into::into),
+            options: (binding.options.iter())
+                .map(|(code, value)| (*code, hex(value)))
+                .collect(),
+        }
+    }
+}
+
+impl From<&blq::RelayAgentInformation> for RelayObject {
+    fn from(relay: &blq::RelayAgentInformation) -> RelayObject {
+        const NAMED: [u8; 3] = [
+            sub_option::CIRCUIT_ID,
+            sub_option::REMOTE_ID,
+            sub_option::RELAY_ID,
+        ];
+        RelayObject {
+            circuit_id: relay.circuit_id().map(hex),
+            remote_id: relay.remote_id().map(hex),
+            relay_id: relay.relay_id().map(hex),
+            sub_options: (relay.sub_options.iter())
+                .filter(|(code, _)| !NAMED.contains(code))
+                .map(|(code, value)| (*code, hex(value)))
+                .collect(),
+            hex: hex(&relay.raw),
+        }
+    }
+}
+
+impl From<&Vss> for VpnValue {
+    fn from(vpn: &Vss) -> VpnValue {
+        match vpn {
+            Vss::Name(name) => VpnValue::Name(name.clone()),
+            Vss::Rfc2685(id) => VpnValue::Rfc2685(hex(id)),
+            Vss::All => VpnValue::All,
+            Vss::Default => VpnValue::Default,
+        }
+    }
+}
+
+impl From<&Status> for StatusObject {
+    fn from(status: &Status) -> StatusObject {
+        StatusObject {
+            code: status.code.0,
+            name: status.code.name(),
+            text: status.text.clone(),
+        }
+    }
+}
+
+/// Octets as hexadecimal digits.
+fn hex(octets: &[u8]) -> String {
+    octets
+        .iter()
+        .flat_map(|octet| [octet >> 4, octet & 0xf])
+        .filter_map(|nibble| char::from_digit(nibble.into(), 16))
+        .collect()
+}

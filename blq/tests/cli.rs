@@ -1,0 +1,422 @@
+//! The `blq` command against a server in the test: what it asks, shows and exits with.
+
+mod common;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::process::{Child, Command, Output, Stdio};
+
+use blq::Message;
+use common::{BASE_TIME, Server, active, done, failed, unassigned};
+use serde_json::{Value, json};
+
+/// The command with the server's address and these arguments.
+fn command(server: &Server, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_blq"));
+    command
+        .args([&server.address.ip().to_string(), "--port"])
+        .arg(server.address.port().to_string())
+        .args(arguments);
+    command
+}
+
+/// Runs the command against a server, to the end of both.
+fn run(server: Server, arguments: &[&str]) -> Output {
+    let output = command(&server, arguments).output().unwrap();
+    server.join();
+    output
+}
+
+/// What was written to standard output.
+fn stdout(output: &Output) -> &str {
+    str::from_utf8(&output.stdout).unwrap()
+}
+
+/// What was written to standard error.
+fn stderr(output: &Output) -> &str {
+    str::from_utf8(&output.stderr).unwrap()
+}
+
+/// The query the command sends for these arguments.
+fn query_of(arguments: &[&str]) -> Message {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let server = Server::start(move |mut peer| {
+        let query = peer.read();
+        peer.send(&[done(query.xid)]);
+        sender.send(query).unwrap();
+    });
+    let output = run(server, arguments);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    receiver.recv().unwrap()
+}
+
+/// A binding with everything there is to show.
+fn full(xid: u32) -> Message {
+    active(xid, 7)
+        .with(54, [192, 0, 2, 1])
+        .with(51, 5400_u32.to_be_bytes())
+        .with(58, 2700_u32.to_be_bytes())
+        .with(59, 4725_u32.to_be_bytes())
+        .with(61, [1, 2, 0, 0, 0, 0, 7])
+        .with(82, *b"\x01\x02e0\x02\x06line-7\x0c\x02\x00\x01\x09\x01x")
+        .with(91, 20_u32.to_be_bytes())
+        .with(153, 80_u32.to_be_bytes())
+        .with(156, [2])
+        .with(157, [1])
+        .with(221, *b"\0blue")
+        .with(12, *b"host")
+}
+
+/// RFC 6926 section 7.2: what each option of the command puts in the query.
+#[test]
+fn sends_the_query_the_options_ask_for() {
+    let query = query_of(&[]);
+    assert_eq!((query.htype, query.hlen, query.chaddr), (0, 0, [0; 16]));
+    let codes: Vec<u8> = query.options.iter().map(|(code, _)| *code).collect();
+    assert_eq!(codes, [53, 55]);
+
+    let query = query_of(&["--mac", "02:00:00:00:00:0A", "--htype", "6"]);
+    assert_eq!((query.htype, query.hlen), (6, 6));
+    assert_eq!(query.chaddr[..6], [2, 0, 0, 0, 0, 10]);
+
+    let query = query_of(&["--client-id", "0x0102", "--start", "-1h", "--all-vpns"]);
+    assert_eq!(query.option(61), Some(vec![1, 2]));
+    assert_eq!(query.option(154).map(|time| time.len()), Some(4));
+    assert_eq!(query.option(221), Some(vec![254]));
+
+    let query = query_of(&["--remote-id", "line-7", "--end", "258", "--vpn", "blue"]);
+    assert_eq!(query.option(82), Some(b"\x02\x06line-7".to_vec()));
+    assert_eq!(query.option(155), Some(vec![0, 0, 1, 2]));
+    assert_eq!(query.option(221), Some(b"\0blue".to_vec()));
+
+    let query = query_of(&["--relay-id", "01:02", "--options", "51,host-name"]);
+    assert_eq!(query.option(82), Some(vec![12, 2, 1, 2]));
+    assert_eq!(query.option(55), Some(vec![51, 12]));
+
+    let query = query_of(&["--all", "--options=none", "--default-vpn"]);
+    assert_eq!(query.option(55), None);
+    assert_eq!(query.option(221), Some(vec![255]));
+
+    let query = query_of(&["--vpn-rfc2685", "00005e00000007"]);
+    assert_eq!(query.option(221), Some(vec![1, 0, 0, 0x5e, 0, 0, 0, 7]));
+}
+
+/// RFC 6926 section 7.3: a row for each binding, and the time a later query begins at.
+#[test]
+fn shows_bindings_in_a_table() {
+    let server = Server::start(|mut peer| {
+        let xid = peer.read().xid;
+        peer.send(&[full(xid), unassigned(xid, 8), done(xid)]);
+    });
+    let output = run(server, &[]);
+    assert_eq!(output.status.code(), Some(0));
+    let rows: Vec<Vec<&str>> = stdout(&output)
+        .lines()
+        .skip(1)
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            [
+                "192.0.2.7",
+                "ACTIVE",
+                "02:00:00:00:00:07",
+                "1h30m",
+                "2023-11-14T22:12:00Z",
+                "2023-11-14T22:13:00Z",
+                "01:02:00:00:00:00:07",
+                "line-7",
+                "00:01",
+                "blue",
+            ],
+            [
+                "192.0.2.8",
+                "AVAILABLE",
+                "-",
+                "-",
+                "-",
+                "-",
+                "-",
+                "-",
+                "-",
+                "-"
+            ],
+        ]
+    );
+    let header = stdout(&output).lines().next().unwrap();
+    assert!(header.starts_with("ADDRESS         STATE         MAC"));
+    let start = stderr(&output)
+        .trim_end()
+        .strip_prefix("blq: 2 bindings; for what changes from now on: --start ")
+        .unwrap();
+    // Before the base-time of the first reply, by as long as it took to come.
+    assert!(start.parse::<u32>().unwrap() < BASE_TIME);
+}
+
+/// RFC 6926 section 6.2.6: an answer up to query-end-time says nothing of later changes.
+#[test]
+fn continues_where_the_query_ended() {
+    let server = Server::start(|mut peer| {
+        let xid = peer.read().xid;
+        peer.send(&[active(xid, 1), done(xid)]);
+    });
+    let output = run(server, &["--end", "1000"]);
+    assert!(
+        stderr(&output).ends_with("--start 1000\n"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+/// Every field of the reply, by the names of the RFCs.
+#[test]
+fn shows_each_binding_as_a_json_object() {
+    let server = Server::start(|mut peer| {
+        let xid = peer.read().xid;
+        peer.send(&[full(xid), unassigned(xid, 8), done(xid)]);
+    });
+    let output = run(server, &["--json"]);
+    assert_eq!(output.status.code(), Some(0));
+    let objects: Vec<Value> = stdout(&output)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(
+        objects,
+        [
+            json!({
+                "address": "192.0.2.7",
+                "state": "ACTIVE",
+                "message_type": "DHCPLEASEACTIVE",
+                "htype": 1,
+                "chaddr": "02:00:00:00:00:07",
+                "client_id": "01020000000007",
+                "lease_time": 5400,
+                "renewal_time": 2700,
+                "rebinding_time": 4725,
+                "base_time": BASE_TIME,
+                "start_time_of_state": 80,
+                "client_last_transaction_time": 20,
+                "lease_ends_at": "2023-11-14T23:43:20Z",
+                "state_started_at": "2023-11-14T22:12:00Z",
+                "client_last_transaction_at": "2023-11-14T22:13:00Z",
+                "relay_agent_information": {
+                    "circuit_id": "6530",
+                    "remote_id": "6c696e652d37",
+                    "relay_id": "0001",
+                    "sub_options": {"9": "78"},
+                    "hex": "010265300206 6c696e652d37 0c020001 090178".replace(' ', ""),
+                },
+                "vpn": {"name": "blue"},
+                "data_source": "remote",
+                "server_identifier": "192.0.2.1",
+                "options": {"12": "686f7374"},
+            }),
+            json!({
+                "address": "192.0.2.8",
+                "state": "AVAILABLE",
+                "message_type": "DHCPLEASEUNASSIGNED",
+                "base_time": BASE_TIME,
+                // RFC 6926 section 7.3: that of the first reply.
+                "server_identifier": "192.0.2.1",
+            }),
+        ]
+    );
+}
+
+/// RFC 6926 section 7.3: an empty answer is no error.
+#[test]
+fn succeeds_when_nothing_is_found() {
+    let server = Server::start(|mut peer| {
+        let xid = peer.read().xid;
+        peer.send(&[done(xid)]);
+        // RFC 6926 section 7.8: closed gracefully.
+        peer.wait_for_close().unwrap();
+    });
+    let output = run(server, &["--remote-id", "nobody"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(stdout(&output), "");
+    assert_eq!(stderr(&output), "blq: 0 bindings\n");
+}
+
+/// RFC 6926 section 6.2.2: the status message is there to be shown.
+#[test]
+fn fails_with_the_servers_status_text() {
+    for (code, name) in [
+        (1, "UnspecFail (1)"),
+        (2, "QueryTerminated (2)"),
+        (3, "MalformedQuery (3)"),
+        (4, "NotAllowed (4)"),
+        (99, "unassigned (99)"),
+    ] {
+        let server = Server::start(move |mut peer| {
+            let xid = peer.read().xid;
+            peer.send(&[failed(xid, code, "start is after end")]);
+        });
+        let output = run(server, &["--json"]);
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(stdout(&output), "");
+        assert_eq!(
+            stderr(&output),
+            format!("blq: server: {name}: start is after end\n")
+        );
+    }
+}
+
+/// RFC 6926 sections 7.1 and 7.8: what came before the end came early is shown.
+#[test]
+fn shows_bindings_received_before_a_failure() {
+    let server = Server::start(|mut peer| {
+        let xid = peer.read().xid;
+        peer.send(&[active(xid, 1), active(xid, 2), failed(xid, 2, "reload")]);
+    });
+    let output = run(server, &["--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(stdout(&output).lines().count(), 2);
+    assert_eq!(
+        stderr(&output),
+        "blq: server: QueryTerminated (2): reload\n\
+         blq: 2 bindings received before that: the answer is not complete\n"
+    );
+}
+
+/// RFC 6926 section 7.8: the same when the connection breaks within a message.
+#[test]
+fn fails_when_the_connection_ends_early() {
+    for octets in [0, 1, 2, 100] {
+        let server = Server::start(move |mut peer| {
+            let xid = peer.read().xid;
+            peer.send(&[active(xid, 1)]);
+            let frame = active(xid, 2).to_frame().unwrap();
+            peer.stream.write_all(&frame[..octets]).unwrap();
+        });
+        let output = run(server, &["--json"]);
+        assert_eq!(output.status.code(), Some(3));
+        assert_eq!(stdout(&output).lines().count(), 1);
+        assert!(
+            stderr(&output).contains("the server closed the connection"),
+            "{}",
+            stderr(&output)
+        );
+    }
+}
+
+/// RFC 6926 section 7.3: an xid that matches no query ends it all.
+#[test]
+fn fails_on_an_unknown_xid() {
+    let server = Server::start(|mut peer| {
+        let xid = peer.read().xid;
+        peer.send(&[active(xid, 1), active(xid.wrapping_add(1), 2), done(xid)]);
+    });
+    let output = run(server, &["--json"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(stdout(&output).lines().count(), 1);
+    assert!(stderr(&output).contains("no query in progress"));
+}
+
+/// RFC 6926 section 7.3: the timer of BULK_LQ_DATA_TIMEOUT can be set.
+#[test]
+fn fails_when_the_server_stays_silent() {
+    let server = Server::start(|mut peer| {
+        peer.read();
+        peer.wait_for_close().unwrap();
+    });
+    let output = run(server, &["--timeout", "1"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(stderr(&output).contains("the server sent nothing for 1 s"));
+}
+
+/// A wrong command line is told from a wrong answer by its exit status, and sends nothing.
+#[test]
+fn refuses_wrong_command_lines() {
+    for arguments in [
+        &["--mac", "02:00", "--all"][..],
+        &["--start", "tomorrow"],
+        &["--remote-id", ""],
+        &["--options", "no-such-option"],
+        &["--remote-id", &"x".repeat(256)],
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_blq"))
+            .arg("127.0.0.1")
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(stderr(&output).starts_with("error: "), "{arguments:?}");
+    }
+}
+
+/// No server, no answer: its own exit status.
+#[test]
+fn fails_when_nobody_listens() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    drop(listener);
+    let output = Command::new(env!("CARGO_BIN_EXE_blq"))
+        .args(["127.0.0.1", "--port", &port])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert!(stderr(&output).starts_with("blq: 127.0.0.1: cannot connect: "));
+}
+
+/// The command with pipes for what it writes.
+fn spawn(server: &Server, arguments: &[&str]) -> Child {
+    command(server, arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// Rows are shown as they come, not when the answer is over.
+#[test]
+fn shows_a_binding_before_the_next_one_comes() {
+    let (seen, wait_until_seen) = std::sync::mpsc::channel::<()>();
+    let server = Server::start(move |mut peer| {
+        let xid = peer.read().xid;
+        let mut messages = active(xid, 1).to_frame().unwrap();
+        // The next one has begun to come, too.
+        messages.extend(&done(xid).to_frame().unwrap()[..50]);
+        peer.stream.write_all(&messages).unwrap();
+        wait_until_seen.recv().unwrap();
+        peer.stream
+            .write_all(&done(xid).to_frame().unwrap()[50..])
+            .unwrap();
+    });
+    let mut child = spawn(&server, &["--json"]);
+    let mut line = String::new();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    out.read_line(&mut line).unwrap();
+    assert!(line.contains("192.0.2.1"), "{line}");
+    seen.send(()).unwrap();
+    assert!(child.wait().unwrap().success());
+    server.join();
+}
+
+/// `blq ... | head -1` ends quietly, however much is still to come.
+#[test]
+fn ends_quietly_when_its_reader_has_seen_enough() {
+    let server = Server::start(|mut peer| {
+        let xid = peer.read().xid;
+        let frame = active(xid, 1).to_frame().unwrap();
+        // Until the requestor is gone.
+        while peer.stream.write_all(&frame).is_ok() {}
+    });
+    let mut child = spawn(&server, &[]);
+    let mut line = String::new();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    out.read_line(&mut line).unwrap();
+    drop(out);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let mut rest = String::new();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut rest)
+        .unwrap();
+    assert_eq!(rest, "");
+    server.join();
+}
