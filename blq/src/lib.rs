@@ -31,3 +31,8 @@ pub use binding::{Binding, Done, MalformedReply, RelayAgentInformation, Reply, S
 pub use client::{Answer, Connection, Error, Timeouts};
 pub use query::{InvalidQuery, Primary, Query};
 pub use wire::{DecodeError, HEADER_LENGTH, Message, MessageType, State, StatusCode, TooLong, Vss};
+
+// The example of the README is compiled with the other examples.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
