@@ -1,6 +1,7 @@
 //! DHCPv4 messages on a TCP connection: what comes in is read through one bounds-checked
 //! reader, what goes out is written straight into the connection's output.
 //!
+//! - [`frame`]: messages received, by their framing (RFC 6926 section 6.1).
 //! - [`message`]: the fixed header and the options of a message received.
 //! - [`options`]: option codes, and options read with long ones joined (RFC 3396).
 //! - [`relay_agent_information`]: the sub-options of option 82 (RFC 3046, 6925, 6607).
@@ -9,6 +10,7 @@
 //! - [`writer`]: replies with their framing (RFC 6926 section 6.1).
 //! - [`heard`]: what is worth keeping of a client's message.
 
+pub mod frame;
 pub mod heard;
 pub mod message;
 pub mod options;
