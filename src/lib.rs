@@ -21,6 +21,11 @@ pub mod config;
 pub mod event;
 pub mod network;
 pub mod query;
+pub mod server;
 pub mod time;
 pub mod vpn;
 pub mod wire;
+
+/// The name by which test support, shared with the tests outside this crate, knows it.
+#[cfg(test)]
+extern crate self as dhcp_blq;

@@ -1,0 +1,81 @@
+//! Who may connect, and what they may ask (RFC 6926 section 8.1).
+
+use std::net::Ipv4Addr;
+
+use crate::config::RequesterEntry;
+
+/// The requesters that are permitted.
+#[derive(Debug)]
+pub struct AccessList {
+    /// The most specific prefixes first.
+    entries: Vec<RequesterEntry>,
+}
+
+impl AccessList {
+    /// A list of these requesters.
+    pub fn new(requesters: &[RequesterEntry]) -> AccessList {
+        let mut entries = requesters.to_vec();
+        entries.sort_by_key(|entry| std::cmp::Reverse(entry.prefix.prefix_len()));
+        AccessList { entries }
+    }
+
+    /// The most specific entry about `peer`: it alone decides. `None`: not permitted.
+    pub fn find(&self, peer: Ipv4Addr) -> Option<&RequesterEntry> {
+        self.entries
+            .iter()
+            .find(|entry| entry.prefix.contains(&peer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::query::{QueryType, QueryTypes};
+
+    /// An access list with these `requesters`.
+    fn access(requesters: &str) -> AccessList {
+        let config = Config::parse(&format!(r#"{{ "requesters": {requesters} }}"#)).unwrap();
+        AccessList::new(&config.requesters)
+    }
+
+    #[test]
+    fn refuses_who_is_not_in_the_list() {
+        let access = access(r#"["192.0.2.1", "198.51.100.0/25"]"#);
+        for (peer, permitted) in [
+            ("192.0.2.1", true),
+            ("192.0.2.0", false),
+            ("192.0.2.2", false),
+            ("198.51.100.0", true),
+            ("198.51.100.127", true),
+            ("198.51.100.128", false),
+        ] {
+            assert_eq!(
+                access.find(peer.parse().unwrap()).is_some(),
+                permitted,
+                "{peer}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_most_specific_entry_decides_wherever_it_stands() {
+        let wide = r#"{ "address": "0.0.0.0/0", "query-types": ["mac"] }"#;
+        let middle = r#"{ "address": "192.0.2.0/24", "query-types": ["all"] }"#;
+        let narrow = r#"{ "address": "192.0.2.7", "max-connections": 3 }"#;
+        let mac = QueryTypes::NONE.with(QueryType::Mac);
+        let all = QueryTypes::NONE.with(QueryType::All);
+        for order in [[wide, middle, narrow], [narrow, middle, wide]] {
+            let access = access(&format!("[{}]", order.join(",")));
+            for (peer, types, connections) in [
+                ("203.0.113.1", mac, None),
+                ("192.0.2.1", all, None),
+                ("192.0.2.7", QueryTypes::ALL, Some(3)),
+            ] {
+                let entry = access.find(peer.parse().unwrap()).unwrap();
+                assert_eq!(entry.query_types, types, "{peer}");
+                assert_eq!(entry.max_connections, connections, "{peer}");
+            }
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! One connection without its socket: octets in, octets out, and when to give up.
+//!
+//! Time is passed in, and nothing here waits, so that whole dialogues are tested without a
+//! network or a clock.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::query::{Engine, Progress, Requester};
+use crate::wire::frame::FrameReader;
+
+/// Octets produced before they are written: large enough that the system calls cost little,
+/// small enough that a query that arrives is not kept waiting by what is there already. The
+/// output holds at most this, a turn, one message (65537 octets) and the DHCPLEASEQUERYDONEs that
+/// end queries early; nothing is added for queries until all of it has been sent.
+const CHUNK: usize = 64 * 1024;
+
+/// Octets one query may add before it is another one's turn.
+const TURN: usize = 8 * 1024;
+
+/// What a connection may use.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// 1 <= queries in progress at once.
+    pub queries: usize,
+    /// BULK_LQ_DATA_TIMEOUT (RFC 6926 section 6.3).
+    pub idle_time: Duration,
+}
+
+/// Why no further queries are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The requester closed its side.
+    PeerClosed,
+    /// The requester sent something that cannot be answered; why.
+    Unanswerable(String),
+    /// The requester used the xid of a query in progress.
+    XidInUse(u32),
+    /// There was no query for the idle time.
+    Idle,
+    /// The requester took no data for the idle time.
+    Blocked,
+    /// The server ends; why.
+    Terminated(String),
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            End::PeerClosed => f.write_str("the requester closed it"),
+            End::Unanswerable(why) => write!(f, "cannot answer: {why}"),
+            End::XidInUse(xid) => write!(f, "xid {xid:#010x} was used for two queries at once"),
+            End::Idle => f.write_str("no query within 'advanced.max-requester-idle-time'"),
+            End::Blocked => {
+                f.write_str("the requester read nothing within 'advanced.max-requester-idle-time'")
+            }
+            End::Terminated(why) => f.write_str(why),
+        }
+    }
+}
+
+/// A query in progress.
+#[derive(Debug)]
+struct InProgress<A> {
+    /// Its transaction id.
+    xid: u32,
+    /// The engine's part.
+    answer: A,
+}
+
+/// The state of one connection.
+pub struct Connection<E: Engine> {
+    /// What answers the queries.
+    engine: Arc<E>,
+    /// Who asks.
+    requester: Requester,
+    /// What it may use.
+    limits: Limits,
+    /// The query being received.
+    input: FrameReader,
+    /// The queries in progress; the first has the next turn. len() <= limits.queries
+    queries: VecDeque<InProgress<E::Answer>>,
+    /// Messages to send.
+    output: Vec<u8>,
+    /// Octets of `output` already sent; <= output.len(), and both are 0 when all are.
+    sent: usize,
+    /// Since when there has been no query in progress, if there is none.
+    idle_since: Instant,
+    /// Since when no octet of the output could be sent, if there are any.
+    blocked_since: Instant,
+    /// Why no further queries are read.
+    end: Option<End>,
+}
+
+impl<E: Engine> Connection<E> {
+    /// A connection accepted `now`.
+    pub fn new(engine: Arc<E>, requester: Requester, limits: Limits, now: Instant) -> Self {
+        Connection {
+            engine,
+            requester,
+            limits,
+            input: FrameReader::new(),
+            queries: VecDeque::new(),
+            output: Vec::new(),
+            sent: 0,
+            // RFC 6926 section 8.1: the time counts for a connection just accepted too.
+            idle_since: now,
+            blocked_since: now,
+            end: None,
+        }
+    }
+
+    //--- Input
+
+    /// Whether more should be read: not beyond the queries that may be in progress at once
+    /// (RFC 6926 section 8.4).
+    pub fn wants_input(&self) -> bool {
+        self.end.is_none() && self.queries.len() < self.limits.queries
+    }
+
+    /// Where octets read belong; never empty while [`Connection::wants_input`].
+    pub fn input_space(&mut self) -> &mut [u8] {
+        self.input.space()
+    }
+
+    /// Takes note that `count` octets were read into [`Connection::input_space`], and begins
+    /// to answer the query they complete.
+    pub fn received(&mut self, count: usize, now: Instant) {
+        self.input.advance(count);
+        let Some(message) = self.input.message() else {
+            // Part of a query does not prolong the time: a peer could go on for ever.
+            return;
+        };
+        let opened = self.engine.open(message, &self.requester);
+        self.input.clear();
+        self.idle_since = now;
+        match opened {
+            Ok(answer) => self.begin(answer, now),
+            // RFC 7724 section 8.1.1: the connection must be closed.
+            Err(why) => self.end_early(End::Unanswerable(why.to_string()), now),
+        }
+    }
+
+    /// Adds an answer to those in progress.
+    fn begin(&mut self, answer: E::Answer, now: Instant) {
+        let xid = self.engine.xid(&answer);
+        match self.queries.iter().position(|query| query.xid == xid) {
+            None => self.queries.push_back(InProgress { xid, answer }),
+            Some(first) => {
+                // RFC 6926 section 7.7: each query has a xid of its own. Whatever was sent
+                // with this one from now on could belong to either query.
+                self.queries.remove(first);
+                self.end_early(End::XidInUse(xid), now);
+            }
+        }
+    }
+
+    /// Takes note that the requester closed its side. What it asked is still answered.
+    pub fn input_closed(&mut self) {
+        self.end.get_or_insert(End::PeerClosed);
+    }
+
+    //--- Output
+
+    /// Goes on with the queries in progress, in turns (RFC 6926 section 7.7), until a chunk
+    /// is there to be sent. Nothing may come of it, while an answer is searched for.
+    pub fn produce(&mut self, now: Instant) {
+        if self.queries.is_empty() || !self.output().is_empty() {
+            return;
+        }
+        // Turns in a row that added nothing.
+        let mut silent = 0;
+        while self.output.len() < CHUNK && silent < self.queries.len() {
+            let Some(mut query) = self.queries.pop_front() else {
+                break;
+            };
+            let before = self.output.len();
+            let room = if self.queries.is_empty() {
+                CHUNK - before
+            } else {
+                // The last turn of a chunk is as long as any other: fair to the same query
+                // it would fall to each time.
+                TURN
+            };
+            match self.engine.write(&mut query.answer, &mut self.output, room) {
+                Progress::More => self.queries.push_back(query),
+                Progress::Done => {}
+            }
+            silent = if self.output.len() == before {
+                silent + 1
+            } else {
+                0
+            };
+        }
+        self.blocked_since = now;
+        self.idle_since = now;
+    }
+
+    /// What is to be sent.
+    pub fn output(&self) -> &[u8] {
+        self.output.get(self.sent..).unwrap_or_default()
+    }
+
+    /// Takes note that the first `count` octets of [`Connection::output`] were sent.
+    pub fn sent(&mut self, count: usize, now: Instant) {
+        self.sent += count;
+        self.blocked_since = now;
+        if self.sent >= self.output.len() {
+            self.output.clear();
+            self.sent = 0;
+            // RFC 6926 section 8.5: the timer starts after a DHCPLEASEQUERYDONE, if no query
+            // is outstanding.
+            self.idle_since = now;
+        }
+    }
+
+    /// Whether there are queries to go on with.
+    pub fn is_answering(&self) -> bool {
+        !self.queries.is_empty()
+    }
+
+    //--- End
+
+    /// When [`Connection::expire`] should be called, unless something happens before.
+    pub fn deadline(&self) -> Option<Instant> {
+        if !self.output().is_empty() {
+            // RFC 6926 section 8.2: blocked while sending.
+            Some(self.blocked_since + self.limits.idle_time)
+        } else if self.queries.is_empty() {
+            // RFC 6926 sections 8.1 and 8.5: blocked while reading a query, or idle.
+            Some(self.idle_since + self.limits.idle_time)
+        } else {
+            None
+        }
+    }
+
+    /// Ends the connection if its deadline has come.
+    pub fn expire(&mut self, now: Instant) {
+        if self.deadline().is_none_or(|deadline| now < deadline) {
+            return;
+        }
+        if self.output().is_empty() {
+            self.end_early(End::Idle, now);
+        } else {
+            self.queries.clear();
+            self.output.clear();
+            self.sent = 0;
+            self.end = Some(End::Blocked);
+        }
+    }
+
+    /// Ends all queries in progress with QueryTerminated, and the connection.
+    pub fn terminate(&mut self, reason: &str, now: Instant) {
+        self.end_early(End::Terminated(reason.to_owned()), now);
+    }
+
+    /// Reads no more, and signals to the requester which queries are aborted (RFC 6926
+    /// section 8.5).
+    fn end_early(&mut self, end: End, now: Instant) {
+        if self.output().is_empty() {
+            self.blocked_since = now;
+        }
+        let reason = end.to_string();
+        for query in self.queries.drain(..) {
+            self.engine
+                .terminate(query.answer, &reason, &mut self.output);
+        }
+        self.end = Some(end);
+    }
+
+    /// Whether everything has been said: the connection should be closed.
+    pub fn is_finished(&self) -> bool {
+        self.end.is_some() && self.queries.is_empty() && self.output().is_empty()
+    }
+
+    /// Why the connection ends, if it does.
+    pub fn end(&self) -> Option<&End> {
+        self.end.as_ref()
+    }
+
+    /// How long it may be idle or blocked.
+    pub fn idle_time(&self) -> Duration {
+        self.limits.idle_time
+    }
+
+    /// Who asks.
+    pub fn requester(&self) -> &Requester {
+        &self.requester
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,496 @@
+//! Dialogues with one connection, without a network or a clock.
+
+use super::super::fake_engine::{FakeEngine, Query, Reply, frame};
+use super::*;
+use crate::query::QueryTypes;
+
+/// BULK_LQ_DATA_TIMEOUT.
+const IDLE_TIME: Duration = Duration::from_secs(300);
+/// A moment.
+const MOMENT: Duration = Duration::from_millis(1);
+
+/// A connection and the requester at its other end.
+struct Dialogue {
+    /// The connection.
+    connection: Connection<FakeEngine>,
+    /// The time.
+    now: Instant,
+    /// Octets that the connection has not read yet: those in the network.
+    unread: VecDeque<u8>,
+    /// What was received.
+    received: Vec<u8>,
+}
+
+impl Dialogue {
+    /// A connection just accepted, with so many queries at once.
+    fn with_queries(queries: usize) -> Dialogue {
+        let now = Instant::now();
+        let requester = Requester {
+            peer: [192, 0, 2, 1].into(),
+            local: [192, 0, 2, 254].into(),
+            allowed: QueryTypes::ALL,
+        };
+        let limits = Limits {
+            queries,
+            idle_time: IDLE_TIME,
+        };
+        Dialogue {
+            connection: Connection::new(Arc::default(), requester, limits, now),
+            now,
+            unread: VecDeque::new(),
+            received: Vec::new(),
+        }
+    }
+
+    /// A connection just accepted, with 16 queries at once.
+    fn new() -> Dialogue {
+        Dialogue::with_queries(16)
+    }
+
+    /// Sends octets, which the connection reads as far as it wants to.
+    fn send(&mut self, octets: &[u8]) {
+        self.unread.extend(octets);
+        while !self.unread.is_empty() && self.connection.wants_input() {
+            let space = self.connection.input_space();
+            let count = space.len().min(self.unread.len());
+            assert!(count > 0, "a connection that wants input has room for it");
+            for (to, from) in space.iter_mut().zip(self.unread.drain(..count)) {
+                *to = from;
+            }
+            self.connection.received(count, self.now);
+        }
+    }
+
+    /// Sends a query.
+    fn query(&mut self, xid: u32, replies: u32, size: u16) {
+        self.send(&Query { xid, replies, size }.frame());
+    }
+
+    /// Lets the connection produce, and takes up to `count` octets; how many there were.
+    fn take(&mut self, count: usize) -> usize {
+        self.connection.produce(self.now);
+        let output = self.connection.output();
+        let count = output.len().min(count);
+        self.received.extend(&output[..count]);
+        if count > 0 {
+            self.connection.sent(count, self.now);
+        }
+        // What there is room for now is read.
+        self.send(&[]);
+        count
+    }
+
+    /// Takes everything, and gives the replies received since the start.
+    fn replies(&mut self) -> Vec<Reply> {
+        while self.take(usize::MAX) > 0 {}
+        let (replies, rest) = Reply::read_all(&self.received);
+        assert!(rest.is_empty(), "the stream ends within a message");
+        replies
+    }
+
+    /// Lets time pass, as the timer sees it.
+    fn wait(&mut self, time: Duration) {
+        self.now += time;
+        self.connection.expire(self.now);
+    }
+}
+
+/// The end of a query that was aborted for `end`.
+fn terminated(xid: u32, end: &End) -> Reply {
+    Reply::Done {
+        xid,
+        status: end.to_string(),
+    }
+}
+
+//------------ Framing (RFC 6926 section 6.1) --------------------------------------------------
+
+#[test]
+fn answers_a_query_split_at_every_octet() {
+    let octets = Query {
+        xid: 7,
+        replies: 2,
+        size: 300,
+    }
+    .frame();
+    for split in 0..octets.len() {
+        let mut dialogue = Dialogue::new();
+        dialogue.send(&octets[..split]);
+        assert_eq!(dialogue.replies(), []);
+        dialogue.send(&octets[split..]);
+        assert_eq!(
+            dialogue.replies(),
+            [Reply::binding(7, 0), Reply::binding(7, 1), Reply::done(7)],
+            "split at {split}"
+        );
+    }
+}
+
+#[test]
+fn answers_two_queries_in_one_segment() {
+    let mut dialogue = Dialogue::new();
+    let mut segment = Vec::new();
+    for xid in [1, 2] {
+        segment.extend(
+            Query {
+                xid,
+                replies: 0,
+                size: 8,
+            }
+            .frame(),
+        );
+    }
+    dialogue.send(&segment);
+    assert_eq!(dialogue.replies(), [Reply::done(1), Reply::done(2)]);
+}
+
+#[test]
+fn sends_whole_messages_however_little_is_taken_at_once() {
+    let mut dialogue = Dialogue::new();
+    dialogue.query(1, 400, 300);
+    dialogue.query(2, 400, 301);
+    let mut piece = 0;
+    while dialogue.take(1 + piece % 97) > 0 {
+        piece += 1;
+    }
+    let replies = dialogue.replies();
+    assert_eq!(replies.len(), 802);
+    for xid in [1, 2] {
+        let own: Vec<&Reply> = replies
+            .iter()
+            .filter(|reply| {
+                matches!(reply, Reply::Binding { xid: of, .. } | Reply::Done { xid: of, .. }
+                    if *of == xid)
+            })
+            .collect();
+        let expected: Vec<Reply> = (0..400)
+            .map(|number| Reply::binding(xid, number))
+            .chain([Reply::done(xid)])
+            .collect();
+        assert!(own.into_iter().eq(&expected));
+    }
+}
+
+#[test]
+fn closes_after_a_message_that_cannot_be_answered() {
+    // RFC 7724 section 8.1.1. A message of no octets or of too few is one of these.
+    for message in [&b""[..], b"x", b"not a query at all"] {
+        let mut dialogue = Dialogue::new();
+        dialogue.send(&frame(message));
+        assert_eq!(dialogue.replies(), []);
+        assert!(dialogue.connection.is_finished());
+        assert!(matches!(
+            dialogue.connection.end(),
+            Some(End::Unanswerable(_))
+        ));
+    }
+}
+
+#[test]
+fn sends_what_was_answered_before_it_closes_for_a_bad_message() {
+    // RFC 6926 section 8.5: an aborted query SHOULD be signalled by QueryTerminated.
+    let mut dialogue = Dialogue::new();
+    dialogue.query(1, 1, 300);
+    dialogue.query(2, 10_000, 300);
+    dialogue.take(1);
+    dialogue.send(&frame(b""));
+    dialogue.query(3, 0, 8);
+    assert!(!dialogue.connection.is_finished());
+    let replies = dialogue.replies();
+    let end = dialogue.connection.end().unwrap().clone();
+    assert!(replies.contains(&Reply::done(1)));
+    assert_eq!(replies.last(), Some(&terminated(2, &end)));
+    assert!(
+        !replies.contains(&Reply::done(3)),
+        "nothing is read after it"
+    );
+    assert!(dialogue.connection.is_finished());
+}
+
+//------------ Several queries (RFC 6926 sections 7.7 and 8.4) ---------------------------------
+
+#[test]
+fn a_small_query_sent_after_a_large_one_finishes_first() {
+    // RFC 6926 section 7.7: replies on new queries MUST NOT wait for the existing query.
+    let mut dialogue = Dialogue::new();
+    dialogue.query(1, 100_000, 300);
+    dialogue.take(1);
+    dialogue.query(2, 3, 300);
+    // What was produced before it came, and one chunk more.
+    dialogue.take(usize::MAX);
+    dialogue.take(usize::MAX);
+    let (replies, _) = Reply::read_all(&dialogue.received);
+    assert!(replies.contains(&Reply::done(2)));
+    assert!(!replies.contains(&Reply::done(1)));
+}
+
+#[test]
+fn queries_take_turns() {
+    let mut dialogue = Dialogue::new();
+    for xid in 1..=4 {
+        dialogue.query(xid, 100_000, 300);
+    }
+    for _ in 0..8 {
+        dialogue.take(usize::MAX);
+    }
+    let (replies, _) = Reply::read_all(&dialogue.received);
+    let shares: Vec<usize> = (1..=4)
+        .map(|xid| {
+            let of = |reply: &&Reply| matches!(reply, Reply::Binding { xid: of, .. } if *of == xid);
+            replies.iter().filter(of).count()
+        })
+        .collect();
+    let (least, most) = (shares.iter().min().unwrap(), shares.iter().max().unwrap());
+    assert!(*least > 0 && most - least <= TURN / 300 + 1, "{shares:?}");
+}
+
+#[test]
+fn a_search_that_finds_nothing_does_not_hold_up_other_queries() {
+    let mut dialogue = Dialogue::new();
+    dialogue.send(&Query::endless_search(1).frame());
+    assert_eq!(dialogue.take(usize::MAX), 0);
+    dialogue.query(2, 1, 300);
+    assert_eq!(dialogue.replies(), [Reply::binding(2, 0), Reply::done(2)]);
+    assert!(dialogue.connection.is_answering());
+}
+
+#[test]
+fn reads_no_query_beyond_the_limit() {
+    // RFC 6926 section 8.4: MUST NOT read more queries than it is prepared to process.
+    for limit in [1, 2, 16] {
+        let mut dialogue = Dialogue::with_queries(limit);
+        let count = limit + 1;
+        let mut segment = Vec::new();
+        for xid in 1..=count {
+            segment.extend(Query::endless_search(xid as u32).frame());
+        }
+        dialogue.send(&segment);
+        assert_eq!(dialogue.connection.engine.opened(), limit);
+        // Not even its size was read.
+        let query = Query::endless_search(0).frame();
+        assert_eq!(dialogue.unread.len(), query.len());
+        assert!(!dialogue.connection.wants_input());
+    }
+}
+
+#[test]
+fn accepts_as_many_queries_as_the_limit_allows() {
+    let mut dialogue = Dialogue::with_queries(16);
+    for xid in 1..=15 {
+        dialogue.send(&Query::endless_search(xid).frame());
+    }
+    assert!(dialogue.connection.wants_input());
+    dialogue.send(&Query::endless_search(16).frame());
+    assert_eq!(dialogue.connection.engine.opened(), 16);
+}
+
+#[test]
+fn reads_the_next_query_when_one_is_done() {
+    // RFC 6926 section 7.7: subsequent queries are read as current queries are processed.
+    let mut dialogue = Dialogue::with_queries(16);
+    for xid in 1..=17 {
+        dialogue.query(xid, 1, 300);
+    }
+    assert_eq!(dialogue.connection.engine.opened(), 16);
+    dialogue.take(usize::MAX);
+    assert_eq!(dialogue.connection.engine.opened(), 17);
+    assert!(dialogue.replies().contains(&Reply::done(17)));
+}
+
+#[test]
+fn closes_when_a_xid_in_progress_is_used_again() {
+    // RFC 6926 section 7.7: each query MUST have a unique xid.
+    let mut dialogue = Dialogue::new();
+    dialogue.query(1, 100_000, 300);
+    dialogue.query(2, 100_000, 300);
+    dialogue.take(1);
+    dialogue.query(1, 0, 8);
+    assert_eq!(dialogue.connection.end(), Some(&End::XidInUse(1)));
+    let replies = dialogue.replies();
+    assert_eq!(replies.last(), Some(&terminated(2, &End::XidInUse(1))));
+    let ended = |reply: &&Reply| matches!(reply, Reply::Done { .. });
+    // Which query it was about, nobody could tell.
+    assert_eq!(replies.iter().filter(ended).count(), 1);
+    assert!(dialogue.connection.is_finished());
+}
+
+#[test]
+fn accepts_a_xid_again_once_its_query_is_done() {
+    let mut dialogue = Dialogue::new();
+    dialogue.query(1, 0, 8);
+    assert_eq!(dialogue.replies(), [Reply::done(1)]);
+    dialogue.query(1, 0, 8);
+    assert_eq!(dialogue.replies(), [Reply::done(1), Reply::done(1)]);
+}
+
+//------------ Bounds --------------------------------------------------------------------------
+
+#[test]
+fn a_reader_that_takes_nothing_costs_one_chunk() {
+    let mut dialogue = Dialogue::new();
+    for xid in 1..=16 {
+        dialogue.query(xid, 1_000_000, 300);
+    }
+    for _ in 0..100 {
+        dialogue.connection.produce(dialogue.now);
+    }
+    assert!(dialogue.connection.output.len() <= CHUNK + TURN + 302);
+    // Nothing is added until the last octet was taken.
+    let all = dialogue.connection.output().len();
+    dialogue.take(all - 1);
+    dialogue.connection.produce(dialogue.now);
+    assert_eq!(dialogue.connection.output().len(), 1);
+}
+
+#[test]
+fn output_does_not_grow_with_the_length_of_an_answer() {
+    let mut dialogue = Dialogue::new();
+    dialogue.query(1, 1_000, 65_535);
+    while dialogue.take(usize::MAX) > 0 {
+        dialogue.received.clear();
+    }
+    assert!(dialogue.connection.output.capacity() <= 2 * (CHUNK + TURN + 65_537));
+}
+
+//------------ Time (RFC 6926 sections 8.1, 8.2 and 8.5) ---------------------------------------
+
+#[test]
+fn closes_a_connection_without_a_query_after_the_idle_time() {
+    let mut dialogue = Dialogue::new();
+    dialogue.wait(IDLE_TIME - MOMENT);
+    assert_eq!(dialogue.connection.end(), None);
+    dialogue.wait(MOMENT);
+    assert_eq!(dialogue.connection.end(), Some(&End::Idle));
+    assert!(dialogue.connection.is_finished());
+}
+
+#[test]
+fn part_of_a_query_does_not_prolong_the_idle_time() {
+    let mut dialogue = Dialogue::new();
+    let octets = Query::endless_search(1).frame();
+    for octet in &octets[..octets.len() - 1] {
+        dialogue.wait(Duration::from_secs(25));
+        dialogue.send(&[*octet]);
+    }
+    dialogue.wait(Duration::from_secs(24));
+    assert_eq!(dialogue.connection.end(), None);
+    dialogue.wait(Duration::from_secs(1));
+    assert_eq!(dialogue.connection.end(), Some(&End::Idle));
+}
+
+#[test]
+fn the_idle_time_starts_again_when_the_last_done_was_sent() {
+    let mut dialogue = Dialogue::new();
+    dialogue.wait(IDLE_TIME - MOMENT);
+    dialogue.query(1, 0, 8);
+    dialogue.wait(IDLE_TIME - MOMENT);
+    assert_eq!(dialogue.replies(), [Reply::done(1)]);
+    dialogue.wait(IDLE_TIME - MOMENT);
+    assert_eq!(dialogue.connection.end(), None);
+    dialogue.wait(MOMENT);
+    assert_eq!(dialogue.connection.end(), Some(&End::Idle));
+}
+
+#[test]
+fn a_query_in_progress_is_not_idle() {
+    let mut dialogue = Dialogue::new();
+    dialogue.send(&Query::endless_search(1).frame());
+    for _ in 0..10 {
+        dialogue.take(usize::MAX);
+        dialogue.wait(IDLE_TIME);
+    }
+    assert_eq!(dialogue.connection.end(), None);
+    assert_eq!(dialogue.connection.deadline(), None);
+}
+
+#[test]
+fn a_long_answer_that_is_taken_is_not_cut() {
+    let mut dialogue = Dialogue::new();
+    dialogue.query(1, 3_000, 300);
+    for _ in 0..20 {
+        dialogue.wait(IDLE_TIME - MOMENT);
+        dialogue.take(50_000);
+    }
+    assert_eq!(dialogue.replies().last(), Some(&Reply::done(1)));
+    assert_eq!(dialogue.connection.end(), None);
+}
+
+#[test]
+fn gives_up_a_requester_that_takes_nothing_for_the_idle_time() {
+    // RFC 6926 section 8.2: blocked while sending.
+    let mut dialogue = Dialogue::new();
+    dialogue.query(1, 100_000, 300);
+    dialogue.take(1);
+    dialogue.wait(IDLE_TIME - MOMENT);
+    // Queries it sends meanwhile do not count.
+    dialogue.query(2, 1, 300);
+    assert_eq!(dialogue.connection.end(), None);
+    dialogue.wait(MOMENT);
+    assert_eq!(dialogue.connection.end(), Some(&End::Blocked));
+    assert!(dialogue.connection.is_finished());
+}
+
+#[test]
+fn what_ends_a_long_search_has_time_to_be_taken() {
+    let mut dialogue = Dialogue::new();
+    dialogue.send(&Query::endless_search(1).frame());
+    dialogue.wait(IDLE_TIME * 10);
+    dialogue.send(&frame(b""));
+    dialogue.wait(IDLE_TIME - MOMENT);
+    let end = dialogue.connection.end().unwrap().clone();
+    assert_eq!(dialogue.replies(), [terminated(1, &end)]);
+}
+
+//------------ Ends (RFC 6926 section 8.5) -----------------------------------------------------
+
+#[test]
+fn finishes_the_answers_of_a_half_closed_connection() {
+    let mut dialogue = Dialogue::new();
+    dialogue.query(1, 1_000, 300);
+    dialogue.query(2, 0, 8);
+    dialogue.connection.input_closed();
+    assert!(!dialogue.connection.wants_input());
+    assert!(!dialogue.connection.is_finished());
+    let replies = dialogue.replies();
+    assert_eq!(replies.len(), 1_002);
+    assert_eq!(replies.last(), Some(&Reply::done(1)));
+    assert!(dialogue.connection.is_finished());
+    assert_eq!(dialogue.connection.end(), Some(&End::PeerClosed));
+}
+
+#[test]
+fn closes_when_the_requester_does() {
+    let mut dialogue = Dialogue::new();
+    dialogue.send(&[0]);
+    dialogue.connection.input_closed();
+    assert!(dialogue.connection.is_finished());
+}
+
+#[test]
+fn signals_every_aborted_query_by_query_terminated() {
+    let mut dialogue = Dialogue::new();
+    for xid in 1..=3 {
+        dialogue.query(xid, 100_000, 300);
+    }
+    dialogue.take(1_000);
+    dialogue.connection.terminate("reconfigured", dialogue.now);
+    assert!(!dialogue.connection.wants_input());
+    let replies = dialogue.replies();
+    let end = End::Terminated("reconfigured".to_owned());
+    assert_eq!(end.to_string(), "reconfigured");
+    for xid in 1..=3 {
+        assert!(replies[replies.len() - 3..].contains(&terminated(xid, &end)));
+    }
+    assert!(dialogue.connection.is_finished());
+}
+
+#[test]
+fn terminates_the_answers_of_a_half_closed_connection_too() {
+    let mut dialogue = Dialogue::new();
+    dialogue.query(1, 100_000, 300);
+    dialogue.connection.input_closed();
+    dialogue.connection.terminate("unloaded", dialogue.now);
+    let end = End::Terminated("unloaded".to_owned());
+    assert_eq!(dialogue.replies(), [terminated(1, &end)]);
+    assert!(dialogue.connection.is_finished());
+}

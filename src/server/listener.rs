@@ -1,0 +1,189 @@
+//! Listening sockets, and whom they let in.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use super::access::AccessList;
+use super::connection::{Connection, Limits};
+use super::journal::Journal;
+use super::slots::Slots;
+use super::transport::{serve, stopped};
+use super::{StartError, Stop};
+use crate::query::{Engine, Requester};
+
+/// Connections that may wait to be accepted. After a restart of its own a requester opens
+/// many at once; what is over the connection limit is closed only once accepted.
+const BACKLOG: i32 = 1024;
+
+/// How long to wait when no connection can be accepted, as when the process has too many
+/// files open: that does not pass at once.
+const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// How often other connections get a chance to find out that they are over, before one too
+/// many is closed. A requester may close a connection and open the next in the same moment.
+const CHANCES: usize = 3;
+
+/// Octets the system may hold ready to send on a connection, besides those under way. Its
+/// own limit is several megabytes, which a requester that does not read would make it keep,
+/// and which a small answer would have to wait behind.
+const UNSENT: u32 = 256 * 1024;
+
+/// Opens a socket that listens on `address`.
+pub fn bind(address: SocketAddrV4) -> Result<std::net::TcpListener, StartError> {
+    let open = || {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+        // Connections of a server that was stopped a moment ago may still be in TIME_WAIT.
+        // Another socket that listens still makes it fail, unlike with SO_REUSEPORT.
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(socket.into())
+    };
+    open().map_err(|cause| StartError::Listen { address, cause })
+}
+
+/// A connection just accepted.
+pub struct Accepted<S> {
+    /// Its octets.
+    pub stream: S,
+    /// The requester's address.
+    pub peer: Ipv4Addr,
+    /// Our address.
+    pub local: Ipv4Addr,
+}
+
+/// Where connections come from.
+pub trait Acceptor: Send + 'static {
+    /// A connection's octets.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// Waits for the next connection. Nothing is lost if the wait is given up.
+    fn accept(&mut self) -> impl Future<Output = io::Result<Accepted<Self::Stream>>> + Send;
+}
+
+impl Acceptor for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&mut self) -> io::Result<Accepted<TcpStream>> {
+        let (stream, peer) = TcpListener::accept(self).await?;
+        let (SocketAddr::V4(peer), SocketAddr::V4(local)) = (peer, stream.local_addr()?) else {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        };
+        // Both only help, and fail only if the connection is gone already, which shows soon.
+        let socket = SockRef::from(&stream);
+        let _ = socket.set_tcp_nodelay(true);
+        let _ = socket.set_tcp_notsent_lowat(UNSENT);
+        Ok(Accepted {
+            peer: *peer.ip(),
+            local: *local.ip(),
+            stream,
+        })
+    }
+}
+
+/// What all connections of a server have in common.
+pub struct Shared<E: Engine> {
+    /// What answers the queries.
+    pub engine: Arc<E>,
+    /// Who may connect.
+    pub access: AccessList,
+    /// How many may be connected.
+    pub slots: Arc<Slots>,
+    /// What a connection may use.
+    pub limits: Limits,
+    /// The log.
+    pub journal: Journal,
+    /// Tells when the server stops.
+    pub stop: watch::Receiver<Option<Stop>>,
+}
+
+/// Accepts connections until the server stops.
+pub async fn accept<A: Acceptor, E: Engine>(mut acceptor: A, shared: Arc<Shared<E>>) {
+    let mut stopping = pin!(stopped(shared.stop.clone()));
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = &mut stopping => return,
+            accepted = acceptor.accept() => accepted,
+        };
+        match accepted {
+            Ok(accepted) => admit(accepted, &shared).await,
+            // The requester gave up before it was accepted.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                shared.journal.accept_failed(&error);
+                tokio::select! {
+                    biased;
+                    _ = &mut stopping => return,
+                    () = sleep(BACK_OFF) => {}
+                }
+            }
+        }
+    }
+}
+
+/// Serves a connection if it is permitted and there is room; else closes it immediately
+/// (RFC 6926 section 8.1).
+async fn admit<S, E>(accepted: Accepted<S>, shared: &Arc<Shared<E>>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    E: Engine,
+{
+    let Accepted {
+        stream,
+        peer,
+        local,
+    } = accepted;
+    let Some(entry) = shared.access.find(peer) else {
+        shared.journal.refused(peer);
+        return;
+    };
+    let mut slot = shared.slots.take(peer, entry.max_connections);
+    for _ in 0..CHANCES {
+        if slot.is_ok() {
+            break;
+        }
+        tokio::task::yield_now().await;
+        slot = shared.slots.take(peer, entry.max_connections);
+    }
+    let slot = match slot {
+        Ok(slot) => slot,
+        Err(full) => {
+            shared.journal.full(peer, full);
+            return;
+        }
+    };
+    tracing::debug!(
+        id = "BLQ_CONNECTION_OPENED",
+        "connection of {peer} to {local}"
+    );
+    let requester = Requester {
+        peer,
+        local,
+        allowed: entry.query_types,
+    };
+    let connection = Connection::new(
+        Arc::clone(&shared.engine),
+        requester,
+        shared.limits,
+        Instant::now().into_std(),
+    );
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        let stop = shared.stop.clone();
+        serve(stream, connection, slot, stop, &shared.journal).await;
+    });
+}
+
+#[cfg(test)]
+mod tests;

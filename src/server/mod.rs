@@ -1,0 +1,243 @@
+//! The listener: connections, limits and access (RFC 6926 sections 6.1, 7.7, 8.1, 8.4, 8.5).
+//!
+//! ```text
+//!  listener    accepts, asks access and slots        one task per listening address
+//!     │
+//!  transport   moves octets, closes gracefully       one task per connection,
+//!     │                                              any stream: plain TCP today
+//!  connection  frames, queries in turns, timers      no I/O, time passed in
+//!     │
+//!  Engine      what the queries mean                 the query module
+//! ```
+//!
+//! - [`access`]: who may connect, and what they may ask.
+//! - [`slots`]: how many connections there may be.
+//! - [`connection`]: one connection without its socket.
+//! - [`transport`]: a connection on a stream.
+//! - [`listener`]: listening sockets.
+//! - [`journal`]: what is said in the log.
+//!
+//! Messages are written by the engine at the end of the connection's output and sent from
+//! there as they are. What one connection can cost is bounded: a query being received
+//! (64 KiB), a chunk of output (64 KiB and a message), and `max-concurrent-queries` answers in
+//! progress. The limits and their defaults are in [`crate::config`].
+
+mod access;
+mod connection;
+mod journal;
+mod listener;
+mod slots;
+mod transport;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use crate::config::Config;
+use crate::query::Engine;
+use access::AccessList;
+use connection::Limits;
+use journal::Journal;
+use listener::Shared;
+use slots::Slots;
+
+/// How long connections have, when the server stops, to take what is sent and to close.
+const STOP_TIME: Duration = Duration::from_secs(1);
+
+/// How much longer the server waits for its threads. They need it only if the engine blocks,
+/// which it must not; then they are left alone rather than Kea kept waiting.
+const JOIN_TIME: Duration = Duration::from_millis(500);
+
+/// The most threads started when their number is left to the server: a few serve many
+/// connections, and Kea's own threads need processors too.
+const MAX_CHOSEN_THREADS: usize = 4;
+
+/// The order to stop.
+#[derive(Clone, Debug)]
+struct Stop {
+    /// What requesters are told.
+    reason: Arc<str>,
+    /// When connections must be gone.
+    by: Instant,
+}
+
+impl Stop {
+    /// An order to stop given now.
+    fn now(reason: &str) -> Stop {
+        Stop {
+            reason: reason.into(),
+            by: Instant::now() + STOP_TIME,
+        }
+    }
+}
+
+/// A running server. Dropping it stops it.
+pub struct Server {
+    /// The threads; `None` once stopped.
+    runtime: Option<Runtime>,
+    /// Tells tasks to stop; each of them listens to it until it ends.
+    stop: watch::Sender<Option<Stop>>,
+    /// Where it listens.
+    addresses: Vec<SocketAddrV4>,
+}
+
+impl Server {
+    /// Listens on every configured address, and serves connections from then on.
+    ///
+    /// # Errors
+    /// If an address cannot be listened on, or threads cannot be started. Nothing listens
+    /// then.
+    pub fn start<E: Engine>(config: &Config, engine: Arc<E>) -> Result<Server, StartError> {
+        let mut sockets = Vec::with_capacity(config.listen_addresses.len());
+        for address in &config.listen_addresses {
+            sockets.push(listener::bind(SocketAddrV4::new(*address, config.port))?);
+        }
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(threads(config))
+            .thread_name("blq-server")
+            .enable_io()
+            .enable_time()
+            .build()
+            .map_err(StartError::Threads)?;
+        let (stop, stop_receiver) = watch::channel(None);
+        let shared = Arc::new(Shared {
+            engine,
+            access: AccessList::new(&config.requesters),
+            slots: Arc::new(Slots::new(config.max_connections)),
+            limits: Limits {
+                queries: config.max_queries as usize,
+                idle_time: config.idle_time,
+            },
+            journal: Journal::default(),
+            stop: stop_receiver,
+        });
+        let mut server = Server {
+            runtime: None,
+            stop,
+            addresses: Vec::with_capacity(sockets.len()),
+        };
+        {
+            let _context = runtime.enter();
+            for socket in sockets {
+                let listener = TcpListener::from_std(socket).map_err(StartError::Threads)?;
+                if let Ok(std::net::SocketAddr::V4(address)) = listener.local_addr() {
+                    server.addresses.push(address);
+                    tracing::info!(
+                        id = "BLQ_LISTENING",
+                        "listening on {} port {}",
+                        address.ip(),
+                        address.port()
+                    );
+                }
+                runtime.spawn(listener::accept(listener, Arc::clone(&shared)));
+            }
+        }
+        server.runtime = Some(runtime);
+        Ok(server)
+    }
+
+    /// Where it listens, in the order of the configuration.
+    pub fn local_addresses(&self) -> &[SocketAddrV4] {
+        &self.addresses
+    }
+
+    /// Ends every query in progress with QueryTerminated and `reason` (RFC 6926 section 8.5),
+    /// closes all connections gracefully, and joins the threads. Takes little more than a
+    /// second at most, however slow the requesters are. Must not be called from a task of a
+    /// tokio runtime.
+    pub fn stop(mut self, reason: &str) {
+        self.end(reason);
+    }
+
+    /// Stops, if it has not happened yet.
+    fn end(&mut self, reason: &str) {
+        let Some(runtime) = self.runtime.take() else {
+            return;
+        };
+        runtime.block_on(async {
+            let stop = Stop::now(reason);
+            let by = stop.by + JOIN_TIME;
+            self.stop.send_replace(Some(stop));
+            // In time or not, the threads are shut down next.
+            let _ = timeout_at(by, self.stop.closed()).await;
+        });
+        runtime.shutdown_timeout(JOIN_TIME);
+        tracing::info!(id = "BLQ_STOPPED", "stopped listening: {reason}");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end("the server ends");
+    }
+}
+
+/// How many threads serve connections.
+fn threads(config: &Config) -> usize {
+    match config.threads {
+        Some(threads) => threads.max(1) as usize,
+        None => std::thread::available_parallelism()
+            .map_or(1, |processors| processors.get().min(MAX_CHOSEN_THREADS)),
+    }
+}
+
+/// Why the server could not be started.
+#[derive(Debug)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    Listen {
+        /// The address and port.
+        address: SocketAddrV4,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// The threads or their event loop could not be set up.
+    Threads(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (address, cause) = match self {
+            StartError::Listen { address, cause } => (address, cause),
+            StartError::Threads(cause) => {
+                return write!(f, "the threads that serve requesters cannot start: {cause}");
+            }
+        };
+        write!(
+            f,
+            "cannot listen on {address} (parameters 'advanced.lease-query-ip' and \
+             'advanced.lease-query-tcp-port'): {cause}"
+        )?;
+        match cause.kind() {
+            io::ErrorKind::AddrInUse => {
+                f.write_str("; it must be a port no other process listens on")
+            }
+            io::ErrorKind::AddrNotAvailable => {
+                f.write_str("; it must be an address of this host, or 0.0.0.0")
+            }
+            io::ErrorKind::PermissionDenied => {
+                f.write_str("; ports below 1024 need the capability CAP_NET_BIND_SERVICE")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            StartError::Listen { cause, .. } | StartError::Threads(cause) => Some(cause),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "../../tests/support/fake_engine.rs"]
+mod fake_engine;

@@ -1,0 +1,202 @@
+//! How many connections are open, and whether there is room for one more.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+/// Room for connections: for all requesters together, and for each.
+///
+/// A connection that only waits for its requester to close too no longer takes room, so that
+/// a requester that saw the server's end of a connection can open the next one. As many
+/// connections as may be open may be waiting so.
+#[derive(Debug)]
+pub struct Slots {
+    /// BULK_LQ_MAX_CONNS (RFC 6926 section 8.1).
+    limit: u32,
+    /// What is taken.
+    taken: Mutex<Taken>,
+}
+
+/// The room that is taken.
+#[derive(Debug, Default)]
+struct Taken {
+    /// Connections open; <= limit.
+    open: u32,
+    /// Connections open by requester; their sum is `open`, and none is 0.
+    by_requester: HashMap<Ipv4Addr, u32>,
+    /// Connections waiting for the requester to close; <= limit.
+    closing: u32,
+}
+
+impl Taken {
+    /// Gives back the room of an open connection.
+    fn close(&mut self, requester: Ipv4Addr) {
+        self.open -= 1;
+        if let Some(count) = self.by_requester.get_mut(&requester) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_requester.remove(&requester);
+            }
+        }
+    }
+}
+
+/// Why there is no room for a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// So many connections are open.
+    Server(u32),
+    /// So many connections from the same address are open.
+    Requester(u32),
+}
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Full::Server(limit) => write!(
+                f,
+                "{limit} connections are open, as many as \
+                 'advanced.max-requester-connections' allows"
+            ),
+            Full::Requester(limit) => write!(
+                f,
+                "{limit} connections from this address are open, as many as its \
+                 'max-connections' allows"
+            ),
+        }
+    }
+}
+
+impl Slots {
+    /// Room for `limit` connections.
+    pub fn new(limit: u32) -> Slots {
+        Slots {
+            limit,
+            taken: Mutex::default(),
+        }
+    }
+
+    /// Takes the room for one connection of `requester`, which may have `own_limit` open.
+    ///
+    /// # Errors
+    /// If one of the two limits is reached.
+    pub fn take(
+        self: &Arc<Self>,
+        requester: Ipv4Addr,
+        own_limit: Option<u32>,
+    ) -> Result<Slot, Full> {
+        let mut taken = self.taken.lock();
+        if taken.open >= self.limit {
+            return Err(Full::Server(self.limit));
+        }
+        let own = taken.by_requester.get(&requester).copied().unwrap_or(0);
+        if let Some(limit) = own_limit.filter(|limit| own >= *limit) {
+            return Err(Full::Requester(limit));
+        }
+        taken.by_requester.insert(requester, own + 1);
+        taken.open += 1;
+        Ok(Slot {
+            slots: Arc::clone(self),
+            requester,
+            holds: Holds::Open,
+        })
+    }
+}
+
+/// What a slot holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holds {
+    /// The room of an open connection.
+    Open,
+    /// The room of a connection waiting for the requester to close.
+    Closing,
+    /// Nothing any more.
+    Nothing,
+}
+
+/// The room one connection takes, until dropped.
+#[derive(Debug)]
+pub struct Slot {
+    /// Where it is taken from.
+    slots: Arc<Slots>,
+    /// Whose connection it is.
+    requester: Ipv4Addr,
+    /// What it holds.
+    holds: Holds,
+}
+
+impl Slot {
+    /// Gives the room back for the next connection; `true` if this one may still wait for
+    /// the requester to close.
+    pub fn start_closing(&mut self) -> bool {
+        let mut taken = self.slots.taken.lock();
+        if self.holds == Holds::Open {
+            taken.close(self.requester);
+            self.holds = Holds::Nothing;
+            if taken.closing < self.slots.limit {
+                taken.closing += 1;
+                self.holds = Holds::Closing;
+            }
+        }
+        self.holds == Holds::Closing
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut taken = self.slots.taken.lock();
+        match self.holds {
+            Holds::Open => taken.close(self.requester),
+            Holds::Closing => taken.closing -= 1,
+            Holds::Nothing => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+    const TWO: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+
+    #[test]
+    fn limits_all_requesters_together() {
+        // RFC 6926 section 8.1: BULK_LQ_MAX_CONNS.
+        let slots = Arc::new(Slots::new(2));
+        let first = slots.take(ONE, None).unwrap();
+        let _second = slots.take(TWO, None).unwrap();
+        assert_eq!(slots.take(TWO, None).unwrap_err(), Full::Server(2));
+        drop(first);
+        let _third = slots.take(TWO, None).unwrap();
+        assert_eq!(slots.take(ONE, None).unwrap_err(), Full::Server(2));
+    }
+
+    #[test]
+    fn limits_each_requester() {
+        let slots = Arc::new(Slots::new(10));
+        let first = slots.take(ONE, Some(1)).unwrap();
+        assert_eq!(slots.take(ONE, Some(1)).unwrap_err(), Full::Requester(1));
+        let _other = slots.take(TWO, Some(1)).unwrap();
+        drop(first);
+        let _second = slots.take(ONE, Some(1)).unwrap();
+        assert_eq!(slots.take(ONE, Some(1)).unwrap_err(), Full::Requester(1));
+    }
+
+    #[test]
+    fn a_connection_being_closed_leaves_its_room_to_the_next_within_bounds() {
+        let slots = Arc::new(Slots::new(1));
+        let mut first = slots.take(ONE, Some(1)).unwrap();
+        assert!(first.start_closing());
+        let mut second = slots.take(ONE, Some(1)).unwrap();
+        assert!(!second.start_closing(), "one is waiting already");
+        drop(first);
+        drop(second);
+        let taken = slots.taken.lock();
+        assert_eq!((taken.open, taken.closing), (0, 0));
+        assert!(taken.by_requester.is_empty());
+    }
+}

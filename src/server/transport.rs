@@ -1,0 +1,204 @@
+//! A connection on a stream: moves octets, watches the clock, closes gracefully.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::Stop;
+use super::connection::{Connection, End};
+use super::journal::Journal;
+use super::slots::Slot;
+use crate::query::Engine;
+
+/// How long a connection the server has closed waits for the requester to close it too.
+/// Octets that arrive at a socket that is gone make the system send RST, which may destroy
+/// what the requester has not read yet.
+const CLOSE_TIME: Duration = Duration::from_secs(1);
+
+/// Serves a connection on `stream` until it is over, or `stop` and its time have come.
+pub async fn serve<S, E>(
+    mut stream: S,
+    mut connection: Connection<E>,
+    mut slot: Slot,
+    stop: watch::Receiver<Option<Stop>>,
+    journal: &Journal,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+    E: Engine,
+{
+    let peer = connection.requester().peer;
+    let outcome = tokio::select! {
+        outcome = converse(&mut stream, &mut connection, stop.clone()) => outcome,
+        () = overdue(stop.clone()) => Err(io::ErrorKind::TimedOut.into()),
+    };
+    if let Some(End::XidInUse(xid)) = connection.end() {
+        journal.xid_in_use(peer, *xid);
+    }
+    match (&outcome, connection.end()) {
+        (Ok(()), Some(end)) => {
+            tracing::debug!(id = "BLQ_CONNECTION_CLOSED", "connection of {peer}: {end}");
+        }
+        (Ok(()), None) => {}
+        (Err(error), _) => {
+            tracing::debug!(
+                id = "BLQ_CONNECTION_FAILED",
+                "connection of {peer}: {error}"
+            );
+        }
+    }
+    // After an error, or when the requester does not read, there is nothing to save.
+    if outcome.is_ok() && connection.end() != Some(&End::Blocked) {
+        tokio::select! {
+            () = close(&mut stream, &mut slot) => {}
+            () = overdue(stop) => {}
+        }
+    }
+}
+
+/// Reads queries and sends answers until the connection is finished.
+async fn converse<S, E>(
+    stream: &mut S,
+    connection: &mut Connection<E>,
+    stop: watch::Receiver<Option<Stop>>,
+) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    E: Engine,
+{
+    let mut stopping = pin!(stopped(stop));
+    let mut stop_seen = false;
+    // Deadlines only ever move away: it is enough to look again when the timer fires.
+    let mut timer = pin!(sleep_until(next_look(connection)));
+    let mut unflushed = false;
+    loop {
+        connection.produce(Instant::now().into_std());
+        if connection.is_finished() && !unflushed {
+            return Ok(());
+        }
+        // Answers in progress, but nothing to send: a search goes on in the next turn.
+        let searching = connection.is_answering() && connection.output().is_empty();
+        tokio::select! {
+            biased;
+            stop = &mut stopping, if !stop_seen => {
+                stop_seen = true;
+                connection.terminate(&stop.reason, Instant::now().into_std());
+            }
+            result = poll_fn(|context| transfer(stream, connection, &mut unflushed, context)) => {
+                result?;
+                // Other connections' turn.
+                tokio::task::yield_now().await;
+            }
+            () = &mut timer => {
+                connection.expire(Instant::now().into_std());
+                if connection.is_finished() {
+                    return Ok(());
+                }
+                timer.as_mut().reset(next_look(connection));
+            }
+            () = tokio::task::yield_now(), if searching => {}
+        }
+    }
+}
+
+/// When to look at the connection's deadline again.
+fn next_look<E: Engine>(connection: &Connection<E>) -> Instant {
+    match connection.deadline() {
+        Some(deadline) => deadline.into(),
+        None => Instant::now() + connection.idle_time(),
+    }
+}
+
+/// Reads and writes as much as goes without waiting; ready if that was anything.
+fn transfer<S, E>(
+    stream: &mut S,
+    connection: &mut Connection<E>,
+    unflushed: &mut bool,
+    context: &mut Context<'_>,
+) -> Poll<io::Result<()>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    E: Engine,
+{
+    let mut moved = false;
+    while connection.wants_input() {
+        let mut space = ReadBuf::new(connection.input_space());
+        match Pin::new(&mut *stream).poll_read(context, &mut space) {
+            Poll::Pending => break,
+            Poll::Ready(result) => result?,
+        }
+        match space.filled().len() {
+            0 => connection.input_closed(),
+            count => connection.received(count, Instant::now().into_std()),
+        }
+        moved = true;
+    }
+    while !connection.output().is_empty() {
+        match Pin::new(&mut *stream).poll_write(context, connection.output()) {
+            Poll::Pending => break,
+            Poll::Ready(result) => match result? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                count => connection.sent(count, Instant::now().into_std()),
+            },
+        }
+        *unflushed = true;
+        moved = true;
+    }
+    if *unflushed && connection.output().is_empty() {
+        match Pin::new(&mut *stream).poll_flush(context) {
+            Poll::Pending => {}
+            Poll::Ready(result) => {
+                result?;
+                *unflushed = false;
+                moved = true;
+            }
+        }
+    }
+    if moved {
+        Poll::Ready(Ok(()))
+    } else {
+        Poll::Pending
+    }
+}
+
+/// Closes a connection gracefully (RFC 6926 section 8.5): says that nothing more comes, then
+/// waits a short time for the requester to have read it and to close its side.
+async fn close<S>(stream: &mut S, slot: &mut Slot)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let may_wait = slot.start_closing();
+    let closing = async {
+        if stream.shutdown().await.is_err() || !may_wait {
+            return;
+        }
+        let mut discarded = [0; 2048];
+        while matches!(stream.read(&mut discarded).await, Ok(count) if count > 0) {}
+    };
+    // Whether the requester closed its side in time makes no difference.
+    let _ = timeout(CLOSE_TIME, closing).await;
+}
+
+/// Waits until the server stops.
+pub async fn stopped(mut stop: watch::Receiver<Option<Stop>>) -> Stop {
+    let stopped = stop.wait_for(Option::is_some).await;
+    match stopped.as_deref() {
+        Ok(Some(stop)) => stop.clone(),
+        // The server is gone without a word.
+        _ => Stop::now("the server ends"),
+    }
+}
+
+/// Waits until the server stops and the time it leaves its connections is over.
+async fn overdue(stop: watch::Receiver<Option<Stop>>) {
+    let stop = stopped(stop).await;
+    sleep_until(stop.by).await;
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,232 @@
+//! Connections on streams in memory, with a clock that stands still until all wait.
+
+use std::sync::Arc;
+
+use tokio::io::{DuplexStream, duplex};
+use tokio::task::JoinHandle;
+
+use super::super::connection::Limits;
+use super::super::fake_engine::{FakeEngine, Query, Reply, frame};
+use super::super::slots::Slots;
+use super::*;
+use crate::query::{QueryTypes, Requester};
+
+/// BULK_LQ_DATA_TIMEOUT.
+const IDLE_TIME: Duration = Duration::from_secs(300);
+
+/// A connection served, and its requester's end.
+struct Served {
+    /// The requester's end.
+    stream: DuplexStream,
+    /// The server's end.
+    task: JoinHandle<()>,
+    /// Stops the server.
+    stop: watch::Sender<Option<Stop>>,
+    /// Where the connection takes room.
+    slots: Arc<Slots>,
+    /// When it began.
+    start: Instant,
+}
+
+impl Served {
+    /// Serves a connection on a stream that holds `buffer` octets each way.
+    fn new(buffer: usize) -> Served {
+        let (stream, server) = duplex(buffer);
+        let requester = Requester {
+            peer: [192, 0, 2, 1].into(),
+            local: [192, 0, 2, 254].into(),
+            allowed: QueryTypes::ALL,
+        };
+        let limits = Limits {
+            queries: 16,
+            idle_time: IDLE_TIME,
+        };
+        let start = Instant::now();
+        let engine: Arc<FakeEngine> = Arc::default();
+        let connection = Connection::new(engine, requester, limits, start.into_std());
+        let slots = Arc::new(Slots::new(1));
+        let slot = slots.take(requester.peer, None).unwrap();
+        let (stop, stop_receiver) = watch::channel(None);
+        let task = tokio::spawn(async move {
+            serve(server, connection, slot, stop_receiver, &Journal::default()).await;
+        });
+        Served {
+            stream,
+            task,
+            stop,
+            slots,
+            start,
+        }
+    }
+
+    /// Sends a query.
+    async fn query(&mut self, xid: u32, replies: u32, size: u16) {
+        let query = Query { xid, replies, size };
+        self.stream.write_all(&query.frame()).await.unwrap();
+    }
+
+    /// Everything the server sends until it closes.
+    async fn replies(&mut self) -> Vec<Reply> {
+        let mut received = Vec::new();
+        self.stream.read_to_end(&mut received).await.unwrap();
+        let (replies, rest) = Reply::read_all(&received);
+        assert!(rest.is_empty(), "the stream ends within a message");
+        replies
+    }
+
+    /// Whether the room for one connection is free.
+    fn has_room(&self) -> bool {
+        self.slots.take([192, 0, 2, 2].into(), None).is_ok()
+    }
+
+    /// Waits for the server's end to be gone; after how long it is.
+    async fn gone(self) -> Duration {
+        self.task.await.unwrap();
+        self.start.elapsed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn sends_whole_messages_over_a_stream_that_accepts_few_octets_at_a_time() {
+    for buffer in [1, 2, 7, 301, 1_000] {
+        let mut served = Served::new(buffer);
+        served.query(1, 500, 300).await;
+        served.query(2, 3, 300).await;
+        served.stream.shutdown().await.unwrap();
+        let replies = served.replies().await;
+        assert_eq!(replies.len(), 505);
+        let of = |reply: &Reply| replies.iter().position(|received| received == reply);
+        assert!(of(&Reply::done(2)) < of(&Reply::done(1)));
+        assert_eq!(replies.last(), Some(&Reply::done(1)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn closes_an_idle_connection_after_the_idle_time() {
+    // RFC 6926 section 8.5.
+    let mut served = Served::new(1_000);
+    assert_eq!(served.replies().await, []);
+    assert_eq!(served.start.elapsed().as_secs(), IDLE_TIME.as_secs());
+    assert!(served.has_room(), "who sees the end may connect again");
+    drop(served.stream);
+    served.task.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn closes_a_connection_that_sends_its_query_in_drips() {
+    // RFC 6926 section 8.1: blocked while reading a query.
+    let mut served = Served::new(1_000);
+    for octet in [0, 100, 7, 7, 7] {
+        served.stream.write_all(&[octet]).await.unwrap();
+        tokio::time::advance(Duration::from_secs(59)).await;
+    }
+    assert_eq!(served.replies().await, []);
+    assert_eq!(served.start.elapsed().as_secs(), IDLE_TIME.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_idle_time_starts_at_the_last_done() {
+    let mut served = Served::new(1_000);
+    for xid in 0..3 {
+        tokio::time::sleep(Duration::from_secs(200)).await;
+        served.query(xid, 0, 8).await;
+    }
+    assert_eq!(served.replies().await, [0, 1, 2].map(Reply::done));
+    assert_eq!(served.start.elapsed().as_secs(), 900);
+}
+
+#[tokio::test(start_paused = true)]
+async fn gives_up_a_requester_that_takes_nothing() {
+    // RFC 6926 section 8.2.
+    let mut served = Served::new(100);
+    served.query(1, 1_000, 300).await;
+    assert_eq!(served.gone().await.as_secs(), IDLE_TIME.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn keeps_a_requester_that_takes_a_little_now_and_then() {
+    let mut served = Served::new(100);
+    served.query(1, 10, 92).await;
+    let mut received = Vec::new();
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_secs(299)).await;
+        let mut piece = [0; 47];
+        served.stream.read_exact(&mut piece).await.unwrap();
+        received.extend(piece);
+    }
+    assert_eq!(Reply::read_all(&received).0.len(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn finishes_the_answers_of_a_half_closed_connection_then_closes() {
+    let mut served = Served::new(1_000);
+    served.query(1, 100, 300).await;
+    served.stream.shutdown().await.unwrap();
+    assert_eq!(served.replies().await.last(), Some(&Reply::done(1)));
+    assert_eq!(served.gone().await, Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn closes_at_once_when_the_requester_is_gone() {
+    // RFC 6926 section 8.5: MUST close on an error sending data.
+    let mut served = Served::new(1_000);
+    served.query(1, 1_000_000, 300).await;
+    let mut piece = [0; 302];
+    served.stream.read_exact(&mut piece).await.unwrap();
+    drop(served.stream);
+    served.task.await.unwrap();
+    assert_eq!(served.start.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn waits_a_short_time_for_the_requester_to_close_too() {
+    let mut served = Served::new(1_000);
+    served.query(1, 1, 300).await;
+    served.stream.write_all(&frame(b"")).await.unwrap();
+    let replies = served.replies().await;
+    assert_eq!(replies.len(), 1, "the one query was aborted: {replies:?}");
+    // What arrives after the end is discarded, not refused: no RST.
+    served.stream.write_all(&[0; 5_000]).await.unwrap();
+    assert!(served.has_room());
+    assert_eq!(served.gone().await, CLOSE_TIME);
+}
+
+#[tokio::test(start_paused = true)]
+async fn signals_aborted_queries_when_the_server_stops() {
+    // RFC 6926 section 8.5: QueryTerminated, with a message.
+    let mut served = Served::new(100);
+    served.query(1, 1_000_000, 300).await;
+    let endless = Query::endless_search(2).frame();
+    served.stream.write_all(&endless).await.unwrap();
+    let mut received = vec![0; 302];
+    served.stream.read_exact(&mut received).await.unwrap();
+    served.stop.send_replace(Some(Stop::now("reconfigured")));
+    served.stream.read_to_end(&mut received).await.unwrap();
+    let (replies, rest) = Reply::read_all(&received);
+    assert!(rest.is_empty());
+    for xid in [1, 2] {
+        let done = Reply::Done {
+            xid,
+            status: "reconfigured".to_owned(),
+        };
+        assert!(replies[replies.len() - 2..].contains(&done));
+    }
+    drop(served.stream);
+    served.task.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn stops_in_bounded_time_whatever_the_requester_does() {
+    // One that reads nothing; one that does not close; one that is closing already.
+    let mut blocked = Served::new(100);
+    blocked.query(1, 1_000_000, 300).await;
+    let silent = Served::new(100);
+    let mut closing = Served::new(100);
+    closing.stream.write_all(&frame(b"")).await.unwrap();
+    for served in [blocked, silent, closing] {
+        served.stop.send_replace(Some(Stop::now("unloaded")));
+        let before = Instant::now();
+        served.task.await.unwrap();
+        assert!(before.elapsed() <= super::super::STOP_TIME);
+    }
+}

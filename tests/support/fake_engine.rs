@@ -1,0 +1,197 @@
+//! An engine without leases: a query says how many replies it wants, and how large.
+//!
+//! Messages here are not DHCP, which the server does not look into:
+//!
+//! ```text
+//! query    xid (4 octets), replies (4), octets of each reply (2)
+//! reply    xid (4), its number from 0 (4), zeros
+//! done     xid (4), DONE (4), the text of QueryTerminated or nothing
+//! ```
+#![allow(dead_code, reason = "not every test uses all of it")]
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use dhcp_blq::query::{Engine, Progress, Requester};
+
+/// In place of a reply's number: the query is done.
+const DONE: u32 = u32::MAX;
+
+/// A query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Query {
+    /// Its transaction id.
+    pub xid: u32,
+    /// How many replies it wants.
+    pub replies: u32,
+    /// 8 <= octets of each reply; or 0: the search for an answer never ends.
+    pub size: u16,
+}
+
+impl Query {
+    /// A query whose answer is searched for and never found.
+    pub fn endless_search(xid: u32) -> Query {
+        Query {
+            xid,
+            replies: 1,
+            size: 0,
+        }
+    }
+
+    /// The query with its message-size.
+    pub fn frame(self) -> Vec<u8> {
+        let mut message = self.xid.to_be_bytes().to_vec();
+        message.extend(self.replies.to_be_bytes());
+        message.extend(self.size.to_be_bytes());
+        frame(&message)
+    }
+
+    /// Reads it from a message.
+    fn read(message: &[u8]) -> Option<Query> {
+        let (xid, rest) = message.split_first_chunk()?;
+        let (replies, rest) = rest.split_first_chunk()?;
+        Some(Query {
+            xid: u32::from_be_bytes(*xid),
+            replies: u32::from_be_bytes(*replies),
+            size: u16::from_be_bytes(rest.try_into().ok()?),
+        })
+    }
+}
+
+/// A message with its message-size.
+pub fn frame(message: &[u8]) -> Vec<u8> {
+    let mut frame = u16::try_from(message.len()).unwrap().to_be_bytes().to_vec();
+    frame.extend(message);
+    frame
+}
+
+/// What the server sends, as a requester reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// Reply `number` to query `xid`.
+    Binding { xid: u32, number: u32 },
+    /// The end of a query, with the text of its status.
+    Done { xid: u32, status: String },
+}
+
+impl Reply {
+    /// A binding.
+    pub fn binding(xid: u32, number: u32) -> Reply {
+        Reply::Binding { xid, number }
+    }
+
+    /// The end of a query that succeeded.
+    pub fn done(xid: u32) -> Reply {
+        Reply::Done {
+            xid,
+            status: String::new(),
+        }
+    }
+
+    /// Reads it from a message.
+    pub fn read(message: &[u8]) -> Reply {
+        let (xid, rest) = message.split_first_chunk().expect("a reply has a xid");
+        let (number, rest) = rest.split_first_chunk().expect("a reply has a number");
+        let (xid, number) = (u32::from_be_bytes(*xid), u32::from_be_bytes(*number));
+        if number == DONE {
+            return Reply::Done {
+                xid,
+                status: String::from_utf8(rest.to_vec()).unwrap(),
+            };
+        }
+        assert!(rest.iter().all(|octet| *octet == 0), "no stream corruption");
+        Reply::Binding { xid, number }
+    }
+
+    /// The replies in a stream, and what is left of a reply that is cut.
+    pub fn read_all(mut stream: &[u8]) -> (Vec<Reply>, &[u8]) {
+        let mut replies = Vec::new();
+        while let Some((size, rest)) = stream.split_first_chunk() {
+            let Some((message, rest)) = rest.split_at_checked(u16::from_be_bytes(*size).into())
+            else {
+                break;
+            };
+            replies.push(Reply::read(message));
+            stream = rest;
+        }
+        (replies, stream)
+    }
+}
+
+/// The engine.
+#[derive(Debug, Default)]
+pub struct FakeEngine {
+    /// Messages it was given.
+    opened: AtomicUsize,
+    /// Who sent them.
+    requesters: Mutex<Vec<Requester>>,
+}
+
+impl FakeEngine {
+    /// How many messages it was given.
+    pub fn opened(&self) -> usize {
+        self.opened.load(Ordering::SeqCst)
+    }
+
+    /// Who sent the messages it was given.
+    pub fn requesters(&self) -> Vec<Requester> {
+        self.requesters.lock().unwrap().clone()
+    }
+}
+
+/// An answer in progress.
+#[derive(Debug)]
+pub struct Answer {
+    /// What is answered.
+    query: Query,
+    /// The number of the next reply.
+    next: u32,
+}
+
+impl Engine for FakeEngine {
+    type Answer = Answer;
+    type Unanswerable = &'static str;
+
+    fn open(&self, message: &[u8], requester: &Requester) -> Result<Answer, &'static str> {
+        self.opened.fetch_add(1, Ordering::SeqCst);
+        self.requesters.lock().unwrap().push(*requester);
+        let query = Query::read(message).ok_or("this is no query")?;
+        Ok(Answer { query, next: 0 })
+    }
+
+    fn xid(&self, answer: &Answer) -> u32 {
+        answer.query.xid
+    }
+
+    fn write(&self, answer: &mut Answer, out: &mut Vec<u8>, room: usize) -> Progress {
+        if answer.query.size == 0 {
+            return Progress::More;
+        }
+        let end = out.len() + room;
+        while answer.next < answer.query.replies {
+            if out.len() >= end {
+                return Progress::More;
+            }
+            let start = out.len();
+            out.extend(answer.query.size.to_be_bytes());
+            out.extend(answer.query.xid.to_be_bytes());
+            out.extend(answer.next.to_be_bytes());
+            out.resize(start + 2 + usize::from(answer.query.size), 0);
+            answer.next += 1;
+        }
+        done(answer, "", out);
+        Progress::Done
+    }
+
+    fn terminate(&self, answer: Answer, reason: &str, out: &mut Vec<u8>) {
+        done(&answer, reason, out);
+    }
+}
+
+/// Adds the end of an answer.
+fn done(answer: &Answer, status: &str, out: &mut Vec<u8>) {
+    let mut message = answer.query.xid.to_be_bytes().to_vec();
+    message.extend(DONE.to_be_bytes());
+    message.extend(status.as_bytes());
+    out.extend(frame(&message));
+}
