@@ -1,0 +1,330 @@
+//! The server over real sockets on the loopback interface, with an engine without leases.
+
+#[path = "support/fake_engine.rs"]
+mod fake_engine;
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use dhcp_blq::config::Config;
+use dhcp_blq::server::{Server, StartError};
+use socket2::{Domain, Socket, Type};
+
+use fake_engine::{FakeEngine, Query, Reply, frame};
+
+/// How long a test waits for octets before it fails; never reached when all is well.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Parameters that permit everybody here, on a port the system chooses.
+fn config(advanced: &str) -> Config {
+    let json = format!(
+        r#"{{ "requesters": ["127.0.0.0/8"],
+             "advanced": {{ "lease-query-ip": "127.0.0.1" {advanced} }} }}"#
+    );
+    Config {
+        port: 0,
+        ..Config::parse(&json).unwrap()
+    }
+}
+
+/// A server that runs until dropped.
+fn start(config: &Config) -> Server {
+    Server::start(config, Arc::new(FakeEngine::default())).unwrap()
+}
+
+/// A connection to the server from a given address.
+fn connect_from(server: &Server, source: [u8; 4]) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let source = SocketAddr::from((source, 0));
+    socket.bind(&source.into()).unwrap();
+    socket.connect(&server.local_addresses()[0].into()).unwrap();
+    let stream: TcpStream = socket.into();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
+/// A connection to the server.
+fn connect(server: &Server) -> TcpStream {
+    connect_from(server, [127, 0, 0, 1])
+}
+
+/// A query's octets.
+fn query(xid: u32, replies: u32, size: u16) -> Vec<u8> {
+    Query { xid, replies, size }.frame()
+}
+
+/// The next reply.
+fn reply(mut stream: &TcpStream) -> io::Result<Reply> {
+    let mut size = [0; 2];
+    stream.read_exact(&mut size)?;
+    let mut message = vec![0; u16::from_be_bytes(size).into()];
+    stream.read_exact(&mut message)?;
+    Ok(Reply::read(&message))
+}
+
+/// All replies until the server closes.
+fn replies(mut stream: &TcpStream) -> Vec<Reply> {
+    let mut received = Vec::new();
+    stream.read_to_end(&mut received).unwrap();
+    let (replies, rest) = Reply::read_all(&received);
+    assert!(rest.is_empty(), "the stream ends within a message");
+    replies
+}
+
+/// Whether the server answers on the connection; else it must have closed it.
+fn is_served(mut stream: &TcpStream) -> bool {
+    let outcome = stream
+        .write_all(&query(77, 0, 8))
+        .and_then(|()| reply(stream));
+    match outcome {
+        Ok(reply) => reply == Reply::done(77),
+        Err(error) => {
+            let closed = [
+                ErrorKind::UnexpectedEof,
+                ErrorKind::ConnectionReset,
+                ErrorKind::BrokenPipe,
+            ];
+            assert!(closed.contains(&error.kind()), "{error}");
+            false
+        }
+    }
+}
+
+#[test]
+fn answers_queries_one_after_the_other_on_one_connection() {
+    // RFC 6926 section 8.4: several queries from a single connection.
+    let server = start(&config(""));
+    let mut stream = connect(&server);
+    for xid in 0..3 {
+        stream.write_all(&query(xid, 2, 300)).unwrap();
+        assert_eq!(reply(&stream).unwrap(), Reply::binding(xid, 0));
+        assert_eq!(reply(&stream).unwrap(), Reply::binding(xid, 1));
+        assert_eq!(reply(&stream).unwrap(), Reply::done(xid));
+    }
+}
+
+#[test]
+fn answers_queries_in_one_segment_and_queries_cut_into_octets() {
+    // RFC 6926 section 6.1: TCP keeps no message boundaries.
+    let server = start(&config(""));
+    let mut stream = connect(&server);
+    let octets: Vec<u8> = (0..40).flat_map(|xid| query(xid, 1, 300)).collect();
+    stream.write_all(&octets).unwrap();
+    for octet in query(40, 0, 8) {
+        stream.write_all(&[octet]).unwrap();
+    }
+    stream.shutdown(Shutdown::Write).unwrap();
+    let replies = replies(&stream);
+    assert_eq!(replies.len(), 81);
+    for xid in 0..=40 {
+        assert!(replies.contains(&Reply::done(xid)), "{xid}");
+    }
+}
+
+#[test]
+fn a_small_query_sent_after_a_large_one_finishes_first() {
+    // RFC 6926 section 7.7.
+    let server = start(&config(""));
+    let mut stream = connect(&server);
+    stream.write_all(&query(1, 200_000, 300)).unwrap();
+    // The large one is well under way.
+    for number in 0..1_000 {
+        assert_eq!(reply(&stream).unwrap(), Reply::binding(1, number));
+    }
+    stream.write_all(&query(2, 3, 300)).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let replies = replies(&stream);
+    let of = |wanted: Reply| replies.iter().position(|reply| *reply == wanted).unwrap();
+    assert!(of(Reply::done(2)) < of(Reply::done(1)));
+    assert_eq!(replies.len(), 200_001 - 1_000 + 4);
+}
+
+#[test]
+fn closes_after_a_message_that_cannot_be_answered_and_loses_nothing() {
+    // RFC 7724 section 8.1.1; RFC 6926 section 8.5: graceful, not an abort.
+    let server = start(&config(""));
+    let mut stream = connect(&server);
+    let mut octets = query(1, 1_000, 300);
+    octets.extend(frame(b"nonsense"));
+    // What is not read must not turn the close into a reset.
+    octets.extend(query(2, 1, 300));
+    stream.write_all(&octets).unwrap();
+    let replies = replies(&stream);
+    assert!(matches!(replies.last(), Some(Reply::Done { xid: 1, .. })));
+    assert!(!replies.contains(&Reply::done(2)));
+}
+
+#[test]
+fn closes_connections_that_are_not_permitted() {
+    // RFC 6926 section 8.1.
+    let mut config = config("");
+    config.requesters = Config::parse(r#"{ "requesters": ["127.0.0.0/30", "127.0.1.1"] }"#)
+        .unwrap()
+        .requesters;
+    let server = start(&config);
+    for (source, permitted) in [
+        ([127, 0, 0, 1], true),
+        ([127, 0, 0, 4], false),
+        ([127, 0, 1, 1], true),
+        ([127, 0, 1, 2], false),
+    ] {
+        assert_eq!(
+            is_served(&connect_from(&server, source)),
+            permitted,
+            "{source:?}"
+        );
+    }
+}
+
+#[test]
+fn closes_connections_over_the_limit() {
+    // RFC 6926 section 8.1: accepted, then closed immediately.
+    let server = start(&config(r#", "max-requester-connections": 2"#));
+    let first = connect(&server);
+    let second = connect(&server);
+    assert!(is_served(&first) && is_served(&second));
+    let third = connect(&server);
+    assert!(!is_served(&third));
+    assert!(is_served(&first) && is_served(&second));
+    // Once the server has ended one, there is room again.
+    first.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(replies(&first), []);
+    assert!(is_served(&connect(&server)));
+}
+
+#[test]
+fn requesters_that_do_not_read_hold_up_nobody() {
+    // RFC 6926 section 9: exhaustion by requestors.
+    let server = start(&config(""));
+    let blocked: Vec<TcpStream> = (0..9)
+        .map(|xid| {
+            let mut stream = connect(&server);
+            stream.write_all(&query(xid, 1_000_000, 1_000)).unwrap();
+            assert_eq!(reply(&stream).unwrap(), Reply::binding(xid, 0));
+            stream
+        })
+        .collect();
+    let mut stream = connect(&server);
+    stream.write_all(&query(100, 10_000, 300)).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(replies(&stream).len(), 10_001);
+    drop(blocked);
+}
+
+#[test]
+fn listens_on_every_address() {
+    let mut config = config("");
+    config.listen_addresses = vec![Ipv4Addr::new(127, 0, 0, 1), Ipv4Addr::new(127, 0, 0, 2)];
+    let engine = Arc::new(FakeEngine::default());
+    let server = Server::start(&config, Arc::clone(&engine)).unwrap();
+    for address in server.local_addresses() {
+        let stream = TcpStream::connect(address).unwrap();
+        assert!(is_served(&stream), "{address}");
+    }
+    let locals: Vec<Ipv4Addr> = engine
+        .requesters()
+        .iter()
+        .map(|requester| requester.local)
+        .collect();
+    assert_eq!(locals, config.listen_addresses);
+}
+
+#[test]
+fn refuses_to_start_on_a_port_that_is_taken() {
+    let running = start(&config(""));
+    let port = running.local_addresses()[0].port();
+    for address in [Ipv4Addr::LOCALHOST, Ipv4Addr::UNSPECIFIED] {
+        let mut config = config("");
+        config.port = port;
+        config.listen_addresses = vec![address];
+        let Err(error) = Server::start(&config, Arc::new(FakeEngine::default())) else {
+            panic!("the port is taken");
+        };
+        let text = error.to_string();
+        for part in [
+            &format!("{address}:{port}"),
+            "'advanced.lease-query-ip'",
+            "'advanced.lease-query-tcp-port'",
+            "Address already in use",
+            "no other process",
+        ] {
+            assert!(text.contains(part), "{text:?} lacks {part:?}");
+        }
+    }
+    // The one that runs is not disturbed.
+    assert!(is_served(&connect(&running)));
+}
+
+#[test]
+fn listens_nowhere_if_one_address_fails() {
+    let mut config = config("");
+    // An address of its own: no other test may take the port meanwhile.
+    let good = Ipv4Addr::new(127, 0, 7, 1);
+    config.listen_addresses = vec![good];
+    let free = start(&config).local_addresses()[0].port();
+    config.port = free;
+    // 192.0.2.0/24 is for documentation (RFC 5737): no host has such an address.
+    config.listen_addresses = vec![good, Ipv4Addr::new(192, 0, 2, 1)];
+    let Err(error) = Server::start(&config, Arc::new(FakeEngine::default())) else {
+        panic!("the address is not of this host");
+    };
+    assert!(matches!(error, StartError::Listen { address, .. }
+        if address == SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), free)));
+    assert!(
+        error.to_string().contains("address of this host"),
+        "{error}"
+    );
+    let refused = TcpStream::connect((good, free)).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+}
+
+#[test]
+fn signals_aborted_queries_when_it_stops() {
+    // RFC 6926 section 8.5: QueryTerminated with a reason, then a graceful close.
+    let server = start(&config(""));
+    let mut stream = connect(&server);
+    for xid in 1..=16 {
+        stream.write_all(&query(xid, 100_000_000, 300)).unwrap();
+    }
+    let idle = connect(&server);
+    assert!(is_served(&idle));
+    reply(&stream).unwrap();
+    let stopping = std::thread::spawn(move || server.stop("the configuration changes"));
+    let replies = replies(&stream);
+    let mut ended: Vec<u32> = replies
+        .iter()
+        .filter_map(|reply| match reply {
+            Reply::Done { xid, status } if status == "the configuration changes" => Some(*xid),
+            _ => None,
+        })
+        .collect();
+    ended.sort_unstable();
+    assert_eq!(ended, (1..=16).collect::<Vec<_>>());
+    assert!(!is_served(&idle));
+    stopping.join().unwrap();
+}
+
+#[test]
+fn starts_again_on_the_same_port_at_once() {
+    // A reconfiguration, with a requester that has not closed its side, and one that does
+    // not read.
+    let mut config = config("");
+    // An address of its own: no other test may take the port meanwhile.
+    config.listen_addresses = vec![Ipv4Addr::new(127, 0, 7, 2)];
+    let first = start(&config);
+    config.port = first.local_addresses()[0].port();
+    let idle = connect(&first);
+    assert!(is_served(&idle));
+    let mut blocked = connect(&first);
+    blocked.write_all(&query(1, 1_000_000, 1_000)).unwrap();
+    reply(&blocked).unwrap();
+    first.stop("the configuration changes");
+    let second = start(&config);
+    assert!(is_served(&connect(&second)));
+    drop(second);
+    let refused = TcpStream::connect((config.listen_addresses[0], config.port)).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+}
