@@ -1,6 +1,310 @@
 //! Kea's own configuration as far as leases depend on it: subnets, configured addresses,
 //! VPNs, options.
+//!
+//! A [`Network`] is made at each reconfiguration and never changes. It is read from what Kea
+//! itself says its configuration is, so that defaults, inheritance and numbering are Kea's;
+//! only options come apart from it, as octets, since how they are packed depends on Kea's
+//! option definitions.
 
+mod build;
 mod configured;
+mod hex;
+mod hosts;
+mod layout;
+mod options;
+mod ranges;
+#[cfg(test)]
+mod tests;
+mod times;
+mod vpn;
 
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use crate::binding::{Binding, SubnetId};
+use crate::time::Lifetime;
+use crate::vpn::Vpn;
 pub use configured::{ConfiguredOption, Scope};
+use hosts::{Host, Hosts};
+use options::OptionSet;
+use ranges::Claim;
+pub use ranges::ConfiguredRange;
+pub use times::TeeTimes;
+use times::Timers;
+
+/// Option codes with a rule of their own.
+mod code {
+    /// Subnet mask (RFC 2132 section 3.3).
+    pub const SUBNET_MASK: u8 = 1;
+    /// Host name (RFC 2132 section 3.14).
+    pub const HOST_NAME: u8 = 12;
+    /// Server identifier (RFC 2132 section 9.7).
+    pub const SERVER_IDENTIFIER: u8 = 54;
+}
+
+/// The VPN of addresses nobody declared one for.
+static DEFAULT_VPN: Vpn = Vpn::Default;
+
+/// Why Kea's configuration cannot be worked with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NetworkError {
+    /// It is not laid out as any Kea lays it out.
+    Layout(String),
+    /// A value is not what it may be.
+    Refused {
+        /// The parameter, and the part of the configuration that holds it.
+        parameter: String,
+        /// Its value.
+        value: String,
+        /// What it may be.
+        allowed: String,
+    },
+}
+
+impl fmt::Display for NetworkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NetworkError::Layout(cause) => {
+                write!(f, "Kea's configuration cannot be understood: {cause}")
+            }
+            NetworkError::Refused {
+                parameter,
+                value,
+                allowed,
+            } => write!(f, "{parameter} is {value}; it must be {allowed}"),
+        }
+    }
+}
+
+impl std::error::Error for NetworkError {}
+
+/// A subnet.
+#[derive(Debug)]
+pub struct Subnet {
+    /// The number Kea gives it.
+    pub id: SubnetId,
+    /// Its prefix.
+    pub prefix: Ipv4Net,
+    /// The VPN declared for it, or for its shared network.
+    pub vpn: Vpn,
+    /// Its shared network's place among the shared networks.
+    shared_network: Option<usize>,
+    /// Its pools, ascending; Kea lets none of them overlap.
+    pools: Vec<Pool>,
+    /// The options configured for it.
+    options: OptionSet,
+    /// What T1 and T2 come from.
+    timers: Timers,
+    /// Whether Kea looks for global reservations.
+    reservations_global: bool,
+    /// Whether Kea looks for the subnet's reservations.
+    reservations_in_subnet: bool,
+}
+
+impl Subnet {
+    /// The pool that holds `address`.
+    fn pool(&self, address: Ipv4Addr) -> Option<&Pool> {
+        let after = self.pools.partition_point(|pool| pool.first <= address);
+        let pool = self.pools.get(after.checked_sub(1)?)?;
+        (address <= pool.last).then_some(pool)
+    }
+}
+
+/// A pool.
+#[derive(Debug)]
+struct Pool {
+    /// The first address.
+    first: Ipv4Addr,
+    /// The last address, `first <= last`.
+    last: Ipv4Addr,
+    /// The options configured for it.
+    options: OptionSet,
+}
+
+/// Kea's configuration as far as leases depend on it.
+#[derive(Debug, Default)]
+pub struct Network {
+    /// Subnets, those in shared networks after those outside.
+    subnets: Vec<Subnet>,
+    /// Places in `subnets` by number.
+    by_id: HashMap<SubnetId, usize>,
+    /// Places in `subnets` by prefix.
+    by_prefix: HashMap<Ipv4Net, usize>,
+    /// The lengths there are among the prefixes, the longest first.
+    prefix_lengths: Vec<u8>,
+    /// Options of shared networks.
+    shared_networks: Vec<OptionSet>,
+    /// Options of client classes, by the class's name.
+    classes: HashMap<String, OptionSet>,
+    /// Global options.
+    global: OptionSet,
+    /// Reservations.
+    hosts: Hosts,
+    /// All configured addresses.
+    ranges: Vec<ConfiguredRange>,
+    /// The VPNs declared.
+    vpns: BTreeSet<Vpn>,
+}
+
+impl Network {
+    /// The configuration `config`, laid out as `config-get` gives it, with its options.
+    ///
+    /// # Errors
+    /// If a VPN is declared in a wrong way, or if the configuration is not as Kea gives it.
+    pub fn from_json(
+        config: &str,
+        options: Vec<ConfiguredOption>,
+    ) -> Result<Network, NetworkError> {
+        let root: layout::Root = serde_json::from_str(config)
+            .map_err(|error| NetworkError::Layout(error.to_string()))?;
+        build::network(root.dhcp4, options)
+    }
+
+    /// The subnet of this number.
+    pub fn subnet(&self, id: SubnetId) -> Option<&Subnet> {
+        self.subnets.get(*self.by_id.get(&id)?)
+    }
+
+    /// The subnet with the most specific prefix that holds `address`; the first configured
+    /// if Kea has several of the same prefix.
+    pub fn subnet_holding(&self, address: Ipv4Addr) -> Option<&Subnet> {
+        let place = self.prefix_lengths.iter().find_map(|length| {
+            let prefix = Ipv4Net::new(address, *length).ok()?.trunc();
+            self.by_prefix.get(&prefix)
+        })?;
+        self.subnets.get(*place)
+    }
+
+    /// The VPN of a subnet's addresses: the one declared for the subnet, else for its shared
+    /// network, else the default VPN.
+    pub fn vpn(&self, subnet: SubnetId) -> &Vpn {
+        self.subnet(subnet)
+            .map_or(&DEFAULT_VPN, |subnet| &subnet.vpn)
+    }
+
+    /// The VPNs declared for subnets and shared networks, in order.
+    pub fn vpns(&self) -> impl Iterator<Item = &Vpn> {
+        self.vpns.iter()
+    }
+
+    /// Whether there is such a VPN. The default VPN is always there.
+    pub fn has_vpn(&self, vpn: &Vpn) -> bool {
+        *vpn == Vpn::Default || self.vpns.contains(vpn)
+    }
+
+    /// All configured addresses: every pool and every reserved address, ascending, none of
+    /// them in two ranges. An address in several subnets belongs to the one with the longest
+    /// prefix, and among equals to the first configured.
+    pub fn ranges(&self) -> &[ConfiguredRange] {
+        &self.ranges
+    }
+
+    /// The server identifier configured for all clients.
+    pub fn server_identifier(&self) -> Option<Ipv4Addr> {
+        let value = options::sent(&[&self.global], code::SERVER_IDENTIFIER, &[])?;
+        Some(Ipv4Addr::from(<[u8; 4]>::try_from(value).ok()?))
+    }
+
+    /// T1 and T2 of a lease in `subnet`, as Kea sends them.
+    pub fn tee_times(&self, subnet: SubnetId, lifetime: Lifetime) -> TeeTimes {
+        self.subnet(subnet)
+            .map(|subnet| subnet.timers.tee_times(lifetime))
+            .unwrap_or_default()
+    }
+
+    /// The value of option `code` that Kea sends with the lease of `binding`: see
+    /// [`Network::scopes`], which costs less for several options of one binding.
+    pub fn option<'a>(&'a self, code: u8, binding: &'a Binding) -> Option<Cow<'a, [u8]>> {
+        self.scopes(binding).option(code)
+    }
+
+    /// The parts of the configuration that hold for the lease of `binding`.
+    ///
+    /// If Kea no longer has the lease's subnet, the one that now holds the address takes its
+    /// place, as it would at the next renewal.
+    pub fn scopes<'a>(&'a self, binding: &'a Binding) -> Scopes<'a> {
+        let client = binding.client.as_deref();
+        let classes = client.map_or(&[][..], |client| &client.classes);
+        let lease_hostname = client.map_or(&[][..], |client| &client.hostname);
+        let subnet = self
+            .subnet(binding.subnet)
+            .or_else(|| self.subnet_holding(binding.address));
+        let host = subnet.and_then(|subnet| self.host(subnet, binding));
+        let mut sets = Vec::new();
+        // Without a subnet Kea sends nothing of what is configured.
+        if let Some(subnet) = subnet {
+            sets.extend(host.map(|host| &host.options));
+            sets.extend(subnet.pool(binding.address).map(|pool| &pool.options));
+            sets.push(&subnet.options);
+            let shared_network = subnet.shared_network;
+            sets.extend(shared_network.and_then(|place| self.shared_networks.get(place)));
+            sets.extend(classes.iter().filter_map(|class| self.classes.get(class)));
+            sets.push(&self.global);
+        }
+        Scopes {
+            sets,
+            classes,
+            lease_hostname,
+            host,
+            subnet,
+        }
+    }
+
+    /// The reservation that holds for a lease in `subnet`: the subnet's goes before a global.
+    fn host(&self, subnet: &Subnet, binding: &Binding) -> Option<&Host> {
+        let in_subnet = subnet
+            .reservations_in_subnet
+            .then(|| self.hosts.find(subnet.id, binding))
+            .flatten();
+        in_subnet.or_else(|| {
+            subnet
+                .reservations_global
+                .then(|| self.hosts.find(hosts::GLOBAL, binding))
+                .flatten()
+        })
+    }
+}
+
+/// The parts of the configuration that hold for one lease.
+#[derive(Debug)]
+pub struct Scopes<'a> {
+    /// Options, in Kea's order: the reservation, the pool, the subnet, the shared network,
+    /// the client's classes in the client's order, and the global ones.
+    sets: Vec<&'a OptionSet>,
+    /// The client's classes.
+    classes: &'a [String],
+    /// The host name Kea keeps with the lease; empty if none.
+    lease_hostname: &'a [u8],
+    /// The client's reservation.
+    host: Option<&'a Host>,
+    /// The lease's subnet.
+    subnet: Option<&'a Subnet>,
+}
+
+impl<'a> Scopes<'a> {
+    /// The value of option `code` that Kea sends with the lease.
+    pub fn option(&self, code: u8) -> Option<Cow<'a, [u8]>> {
+        match code {
+            // Kea sets it from the prefix before it looks at what is configured.
+            code::SUBNET_MASK => self
+                .subnet
+                .map(|subnet| Cow::Owned(subnet.prefix.netmask().octets().to_vec())),
+            code::HOST_NAME => self.hostname().map(Cow::Borrowed),
+            _ => options::sent(&self.sets, code, self.classes).map(Cow::Borrowed),
+        }
+    }
+
+    /// The client's host name: the one Kea keeps with the lease, else the one reserved, else
+    /// the one configured.
+    fn hostname(&self) -> Option<&'a [u8]> {
+        let reserved = self.host.map_or(&[][..], |host| host.hostname.as_bytes());
+        [self.lease_hostname, reserved]
+            .into_iter()
+            .find(|name| !name.is_empty())
+            .or_else(|| options::sent(&self.sets, code::HOST_NAME, self.classes))
+    }
+}

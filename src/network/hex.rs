@@ -1,0 +1,34 @@
+//! Octets in hexadecimal, as Kea writes identifiers.
+
+/// The octets that pairs of hexadecimal digits stand for.
+pub fn read(text: &str) -> Option<Vec<u8>> {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if !rest.is_empty() {
+        return None;
+    }
+    pairs
+        .iter()
+        .map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?))
+        .collect()
+}
+
+/// The octets of an identifier, with colons between them or without.
+pub fn read_identifier(text: &str) -> Option<Vec<u8>> {
+    if !text.contains(':') {
+        return read(text);
+    }
+    text.split(':')
+        .map(|octet| match octet.as_bytes() {
+            [low] => digit(*low),
+            [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
+            _ => None,
+        })
+        .collect()
+}
+
+/// The value of a hexadecimal digit.
+fn digit(character: u8) -> Option<u8> {
+    char::from(character)
+        .to_digit(16)
+        .and_then(|value| u8::try_from(value).ok())
+}

@@ -1,0 +1,135 @@
+//! The parts of Kea's configuration that matter here, in the layout of `config-get`.
+//!
+//! Kea leaves out what is not set, and each release has more parameters than the last, so
+//! every field but the identifying ones has a default and unknown ones are passed over.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+/// The outermost map.
+#[derive(Deserialize)]
+pub struct Root {
+    /// The DHCPv4 server's configuration.
+    #[serde(rename = "Dhcp4")]
+    pub dhcp4: Dhcp4,
+}
+
+/// `Dhcp4`: the global scope.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Dhcp4 {
+    /// Parameters that subnets inherit.
+    #[serde(flatten)]
+    pub inherited: Inherited,
+    /// Which identifiers find a reservation, in order of preference.
+    pub host_reservation_identifiers: Option<Vec<String>>,
+    /// Global reservations.
+    #[serde(default)]
+    pub reservations: Vec<Reservation>,
+    /// Shared networks.
+    #[serde(default)]
+    pub shared_networks: Vec<SharedNetwork>,
+    /// Subnets outside any shared network.
+    #[serde(default)]
+    pub subnet4: Vec<Subnet>,
+}
+
+/// Parameters that a shared network and a subnet inherit from the wider scope.
+#[derive(Clone, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Inherited {
+    /// T1, in seconds.
+    pub renew_timer: Option<u32>,
+    /// T2, in seconds.
+    pub rebind_timer: Option<u32>,
+    /// Whether T1 and T2 are shares of the lifetime where they are not set.
+    pub calculate_tee_times: Option<bool>,
+    /// T1's share, between 0 and 1.
+    pub t1_percent: Option<f64>,
+    /// T2's share, between 0 and 1.
+    pub t2_percent: Option<f64>,
+    /// Whether Kea looks for global reservations.
+    pub reservations_global: Option<bool>,
+    /// Whether Kea looks for the subnet's reservations.
+    pub reservations_in_subnet: Option<bool>,
+}
+
+impl Inherited {
+    /// These parameters, and `wider`'s where they are not set.
+    pub fn or(&self, wider: &Inherited) -> Inherited {
+        Inherited {
+            renew_timer: self.renew_timer.or(wider.renew_timer),
+            rebind_timer: self.rebind_timer.or(wider.rebind_timer),
+            calculate_tee_times: self.calculate_tee_times.or(wider.calculate_tee_times),
+            t1_percent: self.t1_percent.or(wider.t1_percent),
+            t2_percent: self.t2_percent.or(wider.t2_percent),
+            reservations_global: self.reservations_global.or(wider.reservations_global),
+            reservations_in_subnet: self.reservations_in_subnet.or(wider.reservations_in_subnet),
+        }
+    }
+}
+
+/// An entry of `shared-networks`.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SharedNetwork {
+    /// Its name.
+    pub name: String,
+    /// Parameters its subnets inherit.
+    #[serde(flatten)]
+    pub inherited: Inherited,
+    /// What its operator notes about it.
+    pub user_context: Option<Value>,
+    /// Its subnets.
+    #[serde(default)]
+    pub subnet4: Vec<Subnet>,
+}
+
+/// An entry of `subnet4`.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Subnet {
+    /// Its number.
+    pub id: u32,
+    /// Its prefix.
+    pub subnet: String,
+    /// Parameters it sets, or that Kea has derived for it.
+    #[serde(flatten)]
+    pub inherited: Inherited,
+    /// What its operator notes about it.
+    pub user_context: Option<Value>,
+    /// Its pools.
+    #[serde(default)]
+    pub pools: Vec<Pool>,
+    /// Its reservations.
+    #[serde(default)]
+    pub reservations: Vec<Reservation>,
+}
+
+/// An entry of `pools`.
+#[derive(Deserialize)]
+pub struct Pool {
+    /// `first-last`, or a prefix.
+    pub pool: String,
+}
+
+/// An entry of `reservations`.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Reservation {
+    /// A MAC address, in hex with colons.
+    pub hw_address: Option<String>,
+    /// A client identifier, in hex.
+    pub client_id: Option<String>,
+    /// A DUID, in hex with colons.
+    pub duid: Option<String>,
+    /// A relay agent's circuit ID, in hex.
+    pub circuit_id: Option<String>,
+    /// What the flexible identifier hook makes of a message, in hex.
+    pub flex_id: Option<String>,
+    /// The address reserved.
+    pub ip_address: Option<String>,
+    /// The host name reserved; empty if none.
+    #[serde(default)]
+    pub hostname: String,
+}
