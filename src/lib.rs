@@ -19,6 +19,7 @@
 pub mod binding;
 pub mod config;
 pub mod event;
+pub mod mirror;
 pub mod network;
 pub mod query;
 pub mod server;

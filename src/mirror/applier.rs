@@ -1,0 +1,62 @@
+//! The thread that keeps the tables up to date while nobody asks.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+
+use super::Mirror;
+
+/// A running applier; stops when dropped.
+#[derive(Debug)]
+pub struct Applier {
+    /// Set when it is to stop.
+    stop: Arc<AtomicBool>,
+    /// The thread; `None` once joined.
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Applier {
+    /// Starts applying events to `mirror` as they come. `changed` is called after each batch,
+    /// and must be quick.
+    ///
+    /// # Errors
+    /// The thread could not be started.
+    pub fn start(mirror: Arc<Mirror>, changed: impl Fn() + Send + 'static) -> io::Result<Applier> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopping = Arc::clone(&stop);
+        let thread = thread::Builder::new()
+            .name("blq-mirror".into())
+            .spawn(move || {
+                mirror.feed().wake_this_thread();
+                while !stopping.load(Ordering::Acquire) {
+                    mirror.catch_up();
+                    if mirror.feed().take_lost() {
+                        tracing::error!(
+                            id = "BLQ_EVENTS_LOST",
+                            "more lease changes came than could be kept; answers may be out \
+                             of date until the next reconfiguration"
+                        );
+                    }
+                    changed();
+                    // A push between catching up and parking leaves a token: no wait then.
+                    thread::park();
+                }
+            })?;
+        Ok(Applier {
+            stop,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Applier {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // It panicked or it ended: over either way.
+            let _ = thread.join();
+        }
+    }
+}

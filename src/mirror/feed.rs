@@ -1,0 +1,74 @@
+//! Changes on their way from Kea's threads to the tables.
+
+use std::fmt;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::Thread;
+
+use crossbeam_queue::ArrayQueue;
+
+use crate::event::Event;
+
+/// How many events can wait to be applied. Kea makes some ten thousand changes a second at
+/// most, and one is applied in microseconds: only a mirror that has stopped fills this.
+const CAPACITY: usize = 32_768;
+
+/// A bounded queue that any thread may push to, at once and without a lock.
+pub struct Feed {
+    /// Events in the order they were pushed.
+    queue: ArrayQueue<Event>,
+    /// Whether an event found no room since the flag was last taken.
+    lost: AtomicBool,
+    /// Who is to be woken by a push.
+    applier: OnceLock<Thread>,
+}
+
+impl Default for Feed {
+    fn default() -> Self {
+        Feed {
+            queue: ArrayQueue::new(CAPACITY),
+            lost: AtomicBool::new(false),
+            applier: OnceLock::new(),
+        }
+    }
+}
+
+impl fmt::Debug for Feed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Feed")
+            .field("waiting", &self.queue.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Feed {
+    /// Pushes an event. If there is no room it is lost, and [`Feed::take_lost`] tells.
+    pub fn push(&self, event: Event) {
+        if self.queue.push(event).is_err() {
+            self.lost.store(true, Ordering::Release);
+        }
+        if let Some(applier) = self.applier.get() {
+            applier.unpark();
+        }
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Whether events were lost since last asked: the mirror must be loaded anew.
+    pub fn take_lost(&self) -> bool {
+        self.lost.swap(false, Ordering::AcqRel)
+    }
+
+    /// Has the current thread woken (unparked) by each push from now on. The first one stays.
+    pub fn wake_this_thread(&self) {
+        let _ = self.applier.set(std::thread::current());
+    }
+
+    /// Takes events off the queue, oldest first.
+    pub(super) fn drain(&self) -> impl Iterator<Item = Event> {
+        std::iter::from_fn(|| self.queue.pop())
+    }
+}

@@ -1,0 +1,302 @@
+//! The tables: every binding known, by address, and the indexes that find them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::Hash;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use roaring::RoaringBitmap;
+
+use super::address_set::AddressSet;
+use super::ranges::TimedRange;
+use crate::binding::{Binding, HardwareAddress, State, SubnetId};
+use crate::network::Network;
+use crate::time::Time;
+use crate::vpn::Vpn;
+use crate::wire::relay_agent_information::{self, sub_option};
+use crate::wire::vss;
+
+/// A binding with what Kea's configuration makes of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// The binding.
+    pub binding: Binding,
+    /// The VPN it belongs to: the one its relay agent named, else its subnet's.
+    pub vpn: Vpn,
+    /// Whether it is in a configured subnet and so among all configured addresses even outside
+    /// of pools and reservations.
+    pub in_subnet: bool,
+}
+
+/// What finds a client's bindings: the identity in a primary query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// htype, hlen and chaddr.
+    Mac(HardwareAddress),
+    /// Client-identifier.
+    ClientId(Vec<u8>),
+    /// Remote ID.
+    RemoteId(Vec<u8>),
+    /// Relay-ID.
+    RelayId(Vec<u8>),
+}
+
+/// Addresses by key.
+type Index<Key> = HashMap<Key, AddressSet>;
+
+/// Every binding known, and the configured ranges.
+#[derive(Debug)]
+pub struct Table {
+    /// The configuration in force. The table is built anew when it changes.
+    network: Arc<Network>,
+    /// Configured addresses, ascending, without overlap.
+    pub(super) ranges: Vec<TimedRange>,
+    /// Bindings by address.
+    pub(super) records: BTreeMap<u32, Record>,
+    /// Active bindings by MAC address.
+    by_mac: Index<HardwareAddress>,
+    /// Active bindings by client identifier.
+    by_client_id: Index<Vec<u8>>,
+    /// Active bindings by remote-id.
+    by_remote_id: Index<Vec<u8>>,
+    /// Active bindings by relay-id.
+    by_relay_id: Index<Vec<u8>>,
+    /// Every time at which a binding changed, was last used, or will end by itself.
+    by_time: BTreeSet<(Time, u32)>,
+    /// Addresses whose state, its start, or last client is not in the state file as it is here.
+    unsaved: BTreeSet<u32>,
+}
+
+impl Table {
+    /// A table without bindings.
+    pub fn new(network: Arc<Network>, ranges: Vec<TimedRange>) -> Table {
+        Table {
+            network,
+            ranges,
+            records: BTreeMap::new(),
+            by_mac: Index::new(),
+            by_client_id: Index::new(),
+            by_remote_id: Index::new(),
+            by_relay_id: Index::new(),
+            by_time: BTreeSet::new(),
+            unsaved: BTreeSet::new(),
+        }
+    }
+
+    /// The configuration in force.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The binding of an address, if one is known.
+    pub fn binding(&self, address: Ipv4Addr) -> Option<&Binding> {
+        self.records
+            .get(&address.to_bits())
+            .map(|record| &record.binding)
+    }
+
+    /// Addresses with a binding from `subnet`, ascending.
+    pub fn addresses_in(&self, subnet: SubnetId) -> Vec<Ipv4Addr> {
+        self.records
+            .values()
+            .filter(|record| record.binding.subnet == subnet)
+            .map(|record| record.binding.address)
+            .collect()
+    }
+
+    /// Puts a binding in place of what was known of its address.
+    pub fn put(&mut self, binding: Binding) {
+        let address = binding.address.to_bits();
+        let record = self.record(binding);
+        let before = self.take(address);
+        if before.is_none_or(|before| must_be_saved(&before.binding, &record.binding)) {
+            self.unsaved.insert(address);
+        }
+        self.index(address, &record);
+        self.records.insert(address, record);
+    }
+
+    /// Puts a binding that the state file holds just so.
+    pub fn put_saved(&mut self, binding: Binding) {
+        let address = binding.address.to_bits();
+        self.put(binding);
+        self.unsaved.remove(&address);
+    }
+
+    /// Forgets an address.
+    pub fn forget(&mut self, address: Ipv4Addr) {
+        if self.take(address.to_bits()).is_some() {
+            self.unsaved.insert(address.to_bits());
+        }
+    }
+
+    /// Up to `limit` of the addresses that must be written to the state file, and what is to
+    /// be written of each: nothing for one to be removed. They count as written from then on.
+    pub fn take_unsaved(&mut self, limit: usize) -> Vec<(Ipv4Addr, Option<Binding>)> {
+        let mut taken = Vec::with_capacity(limit.min(self.unsaved.len()));
+        while taken.len() < limit
+            && let Some(address) = self.unsaved.pop_first()
+        {
+            let record = self.records.get(&address);
+            taken.push((
+                Ipv4Addr::from_bits(address),
+                record.map(|record| record.binding.clone()),
+            ));
+        }
+        taken
+    }
+
+    /// Has addresses written again whose writing failed.
+    pub fn mark_unsaved(&mut self, addresses: impl Iterator<Item = Ipv4Addr>) {
+        self.unsaved.extend(addresses.map(Ipv4Addr::to_bits));
+    }
+
+    /// The addresses filed under an identity; `None` if there are none.
+    pub(super) fn filed(&self, identity: &Identity) -> Option<&AddressSet> {
+        match identity {
+            Identity::Mac(hardware) => self.by_mac.get(hardware),
+            Identity::ClientId(id) => self.by_client_id.get(id),
+            Identity::RemoteId(id) => self.by_remote_id.get(id),
+            Identity::RelayId(id) => self.by_relay_id.get(id),
+        }
+    }
+
+    /// The addresses to which something happened from `start` to `end`, both included: no less
+    /// than those whose binding changed then. `None` if they are so many that it is better to
+    /// look at every one.
+    pub(super) fn touched(&self, start: Time, end: Time) -> Option<RoaringBitmap> {
+        if start > end {
+            return Some(RoaringBitmap::new());
+        }
+        let many = self.records.len() / 4 + 1_000;
+        let mut touched = RoaringBitmap::new();
+        for (seen, (_, address)) in self.by_time.range((start, 0)..=(end, u32::MAX)).enumerate() {
+            if seen > many {
+                return None;
+            }
+            touched.insert(*address);
+        }
+        Some(touched)
+    }
+
+    /// A binding with its VPN, by the configuration in force.
+    fn record(&self, binding: Binding) -> Record {
+        let named = binding.client.as_deref().and_then(|client| {
+            relay_agent_information::find(&client.relay_agent_information, sub_option::VSS)
+                .and_then(vss::read_vpn)
+        });
+        let subnet = self.network.subnet(binding.subnet);
+        Record {
+            vpn: named.unwrap_or_else(|| self.network.vpn(binding.subnet).clone()),
+            in_subnet: subnet.is_some_and(|subnet| subnet.prefix.contains(&binding.address)),
+            binding,
+        }
+    }
+
+    /// Takes a record out of the table and all indexes.
+    fn take(&mut self, address: u32) -> Option<Record> {
+        let record = self.records.remove(&address)?;
+        for time in times(&record.binding) {
+            self.by_time.remove(&(time, address));
+        }
+        if let Some(keys) = Keys::of(&record.binding) {
+            take_out(&mut self.by_mac, keys.mac, address);
+            take_out(&mut self.by_client_id, keys.client_id, address);
+            take_out(&mut self.by_remote_id, keys.remote_id, address);
+            take_out(&mut self.by_relay_id, keys.relay_id, address);
+        }
+        Some(record)
+    }
+
+    /// Enters a record into all indexes.
+    fn index(&mut self, address: u32, record: &Record) {
+        for time in times(&record.binding) {
+            self.by_time.insert((time, address));
+        }
+        if let Some(keys) = Keys::of(&record.binding) {
+            put_in(&mut self.by_mac, keys.mac, address);
+            put_in(&mut self.by_client_id, keys.client_id, address);
+            put_in(&mut self.by_remote_id, keys.remote_id, address);
+            put_in(&mut self.by_relay_id, keys.relay_id, address);
+        }
+    }
+}
+
+/// What an active binding is filed under.
+struct Keys<'a> {
+    /// Its MAC address.
+    mac: Option<&'a HardwareAddress>,
+    /// Its client identifier.
+    client_id: Option<&'a [u8]>,
+    /// The remote-id in its relay agent information.
+    remote_id: Option<&'a [u8]>,
+    /// The relay-id in its relay agent information.
+    relay_id: Option<&'a [u8]>,
+}
+
+impl<'a> Keys<'a> {
+    /// The keys of `binding`. One that is not active is found by its address and times alone,
+    /// since queries about a client are answered with current bindings only (RFC 6926
+    /// section 8.2).
+    fn of(binding: &'a Binding) -> Option<Keys<'a>> {
+        let client = binding.client.as_deref()?;
+        if binding.state != State::Active {
+            return None;
+        }
+        let relay = |code| relay_agent_information::find(&client.relay_agent_information, code);
+        let filled = |id: &&[u8]| !id.is_empty();
+        Some(Keys {
+            mac: Some(&client.hardware).filter(|hardware| !hardware.octets.is_empty()),
+            client_id: Some(client.client_id.as_slice()).filter(filled),
+            remote_id: relay(sub_option::REMOTE_ID).filter(filled),
+            relay_id: relay(sub_option::RELAY_ID).filter(filled),
+        })
+    }
+}
+
+/// The times under which a binding is filed.
+fn times(binding: &Binding) -> impl Iterator<Item = Time> + use<> {
+    [
+        Some(binding.since),
+        binding.last_transaction,
+        binding.ends(),
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// Whether the state file must be written for a change: not for a renewal.
+fn must_be_saved(before: &Binding, after: &Binding) -> bool {
+    before.state != after.state
+        || before.since != after.since
+        || before.client != after.client
+        || before.remote != after.remote
+        || before.subnet != after.subnet
+}
+
+/// Files an address under a key, if there is one.
+fn put_in<Key, Borrowed>(index: &mut Index<Key>, key: Option<&Borrowed>, address: u32)
+where
+    Key: Hash + Eq + std::borrow::Borrow<Borrowed>,
+    Borrowed: Hash + Eq + ToOwned<Owned = Key> + ?Sized,
+{
+    let Some(key) = key else { return };
+    match index.get_mut(key) {
+        Some(set) => set.insert(address),
+        None => {
+            index.insert(key.to_owned(), AddressSet::One(address));
+        }
+    }
+}
+
+/// Takes an address out from under a key, and the key with the last one.
+fn take_out<Key, Borrowed>(index: &mut Index<Key>, key: Option<&Borrowed>, address: u32)
+where
+    Key: Hash + Eq + std::borrow::Borrow<Borrowed>,
+    Borrowed: Hash + Eq + ?Sized,
+{
+    let Some(key) = key else { return };
+    if index.get_mut(key).is_some_and(|set| set.remove(address)) {
+        index.remove(key);
+    }
+}

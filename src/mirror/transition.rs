@@ -1,0 +1,487 @@
+//! From a binding and what happened to it, the binding after it.
+//!
+//! Pure rules, no tables: `before` is what is known of the address so far, `None` if nothing.
+//! The states and their times are those of the contract: a state begins when its cause did,
+//! and a state that has run out (see [`Binding::at`]) ended then, whenever Kea noticed.
+
+use std::sync::Arc;
+
+use crate::binding::{Binding, Client, State};
+use crate::event::{Heard, Lease, LeaseState};
+use crate::time::{Lifetime, Time};
+
+/// A client's message led to `lease`: it is new, renewed, or declined.
+pub fn committed(before: Option<&Binding>, lease: &Lease, heard: &Heard) -> Binding {
+    held(before, lease, Some(heard), lease.cltt)
+}
+
+/// Kea's database holds `lease` at `at`, changed by something other than a client's message.
+pub fn updated(before: Option<&Binding>, lease: &Lease, at: Time) -> Binding {
+    held(before, lease, None, at)
+}
+
+/// The address was offered and is reserved by `lease`. A client that holds the lease already
+/// and asks again loses nothing by it.
+pub fn offered(before: Option<&Binding>, lease: &Lease, heard: &Heard) -> Binding {
+    match before {
+        Some(before) if before.is_active(lease.cltt) => before.clone(),
+        _ => Binding {
+            state: State::Transitioning,
+            ..started(lease, client(before, lease, Some(heard)), lease.cltt)
+        },
+    }
+}
+
+/// The client released the lease at `at`.
+pub fn released(before: &Binding, at: Time) -> Binding {
+    match before.at(at) {
+        (State::Active | State::Transitioning | State::Expired, _) => Binding {
+            last_transaction: Some(at),
+            ..ended(before, State::Released, at)
+        },
+        _ => before.clone(),
+    }
+}
+
+/// Kea reclaimed the lease, or recovered the declined address, at `at`.
+pub fn reclaimed(before: &Binding, at: Time) -> Binding {
+    let (state, since) = before.at(at);
+    // Kea's clock decides that it is over, even if ours has a second left.
+    let over = if state == before.state { at } else { since };
+    match before.state {
+        State::Active => ended(before, State::Expired, over),
+        State::Abandoned | State::Transitioning => available(before, over),
+        _ => before.clone(),
+    }
+}
+
+/// The lease was removed at `at` by an administrator. An address whose lease had ended keeps
+/// the state it ended in.
+pub fn removed(before: &Binding, at: Time) -> Binding {
+    match before.at(at) {
+        (State::Active | State::Transitioning | State::Abandoned, _) => {
+            ended(before, State::Reset, at)
+        }
+        (State::Available, since) => available(before, since),
+        (state, since) => ended(before, state, since),
+    }
+}
+
+/// At start-up Kea's database holds `lease`; `saved` is what was known before, written to disk
+/// no later than `saved_at` (`None` if nothing ever was). What Kea says wins, and a difference
+/// counts as a change: made when the lease says if that is after the last write, else only
+/// `now` found out.
+pub fn loaded(
+    saved: Option<&Binding>,
+    lease: &Lease,
+    saved_at: Option<Time>,
+    now: Time,
+) -> Binding {
+    let client = client(saved, lease, None);
+    let same_client = saved
+        .and_then(|saved| saved.client.as_deref())
+        .is_some_and(|known| {
+            client
+                .as_deref()
+                .is_some_and(|new| known.is_same_client(new))
+        });
+    let state = state_of(lease, saved);
+    // Renewals are not written, so a saved lease's end says nothing, but its state does.
+    let unchanged =
+        saved.filter(|saved| saved.state == state && (same_client || state != State::Active));
+    let found = match saved_at {
+        Some(saved_at) if lease.cltt < saved_at => now,
+        _ => lease.cltt.min(now),
+    };
+    let end = lease.valid_lifetime.end(lease.cltt);
+    let since = match (unchanged, state) {
+        (Some(saved), _) => saved.since,
+        // The state began with the end of the lifetime, whoever noticed when.
+        (None, State::Expired) => end.unwrap_or(found).min(now),
+        _ => found,
+    };
+    let binding = Binding {
+        state,
+        since,
+        ..started(lease, client, since)
+    };
+    match state {
+        State::Active | State::Abandoned | State::Transitioning => binding,
+        _ => Binding {
+            last_transaction: unchanged
+                .and_then(|saved| saved.last_transaction)
+                .max(Some(lease.cltt)),
+            ..ended(&binding, state, since)
+        },
+    }
+}
+
+/// At start-up Kea's database holds no lease any more for what was saved as held. Who removed
+/// it cannot be known; that it is gone was found `now`.
+pub fn vanished(saved: &Binding, now: Time) -> Binding {
+    match (saved.state, saved.at(now).0) {
+        (State::Active, State::Expired) => ended(saved, State::Expired, now),
+        (State::Active, _) => ended(saved, State::Reset, now),
+        (State::Abandoned | State::Transitioning, State::Available) => {
+            available(saved, saved.at(now).1)
+        }
+        (State::Abandoned | State::Transitioning, _) => ended(saved, State::Reset, now),
+        _ => saved.clone(),
+    }
+}
+
+/// The binding that `lease` makes, of a change that took place at `at`.
+fn held(before: Option<&Binding>, lease: &Lease, heard: Option<&Heard>, at: Time) -> Binding {
+    let state = state_of(lease, before);
+    let client = client(before, lease, heard);
+    let binding = started(lease, client, at);
+    let same_client = match (before.and_then(|b| b.client.as_deref()), &binding.client) {
+        (Some(known), Some(new)) => known.is_same_client(new),
+        _ => false,
+    };
+    match state {
+        State::Active => {
+            let kept = before.filter(|before| same_client && before.is_active(at));
+            Binding {
+                since: kept.map_or(at, |before| before.since),
+                ..binding
+            }
+        }
+        State::Abandoned => {
+            let kept = before.filter(|before| before.at(at).0 == State::Abandoned);
+            Binding {
+                state,
+                since: kept.map_or(at, |before| before.since),
+                ..binding
+            }
+        }
+        // Kea holds a lease that is over. If it was known to be over, nothing changed.
+        _ => match before.map(|before| (before, before.at(at))) {
+            Some((before, (known, since)))
+                if !matches!(known, State::Active | State::Transitioning) =>
+            {
+                Binding {
+                    client: binding.client,
+                    ..ended(before, known, since)
+                }
+            }
+            _ => {
+                let since = match state {
+                    State::Expired => lease.valid_lifetime.end(lease.cltt).unwrap_or(at).min(at),
+                    _ => at,
+                };
+                ended(&binding, state, since)
+            }
+        },
+    }
+}
+
+/// The state that Kea's own state of a lease comes to. Kea forgets how a reclaimed lease ended;
+/// what is known of it does not.
+fn state_of(lease: &Lease, before: Option<&Binding>) -> State {
+    match lease.state {
+        LeaseState::Default => State::Active,
+        LeaseState::Declined => State::Abandoned,
+        LeaseState::Released => State::Released,
+        LeaseState::ExpiredReclaimed => match before.map(|before| before.state) {
+            Some(ended @ (State::Released | State::Reset | State::Available)) => ended,
+            // A release leaves a lifetime of 0 behind.
+            _ if lease.valid_lifetime == Lifetime(0) => State::Released,
+            _ => State::Expired,
+        },
+    }
+}
+
+/// An active binding with the times of `lease`, in its state since `since`.
+fn started(lease: &Lease, client: Option<Arc<Client>>, since: Time) -> Binding {
+    Binding {
+        address: lease.address,
+        state: State::Active,
+        since,
+        last_transaction: Some(lease.cltt),
+        lease_start: lease.cltt,
+        lifetime: lease.valid_lifetime,
+        subnet: lease.subnet,
+        client,
+        remote: false,
+    }
+}
+
+/// `before` in a state without an end, since `since`.
+fn ended(before: &Binding, state: State, since: Time) -> Binding {
+    Binding {
+        state,
+        since,
+        lifetime: Lifetime(0),
+        ..before.clone()
+    }
+}
+
+/// `before` free again and without a client to tell of.
+fn available(before: &Binding, since: Time) -> Binding {
+    Binding {
+        client: None,
+        last_transaction: None,
+        ..ended(before, State::Available, since)
+    }
+}
+
+/// The client of `lease`, with what was known of the same client before and what its message
+/// told now. A declined lease names no client: the one that declined it was the last.
+fn client(before: Option<&Binding>, lease: &Lease, heard: Option<&Heard>) -> Option<Arc<Client>> {
+    let known = before.and_then(|before| before.client.as_ref());
+    let anonymous = lease.hardware.octets.is_empty() && lease.client_id.is_empty();
+    if anonymous && lease.state != LeaseState::Default {
+        return known.cloned();
+    }
+    let mut client = Client {
+        hardware: lease.hardware.clone(),
+        client_id: lease.client_id.clone(),
+        hostname: lease.hostname.clone(),
+        ..Client::default()
+    };
+    let known = known.filter(|known| known.is_same_client(&client));
+    // A message that came without a relay agent, as a unicast renewal does, leaves the latest
+    // information received in place (RFC 4388 section 6.4.2).
+    client.relay_agent_information = heard
+        .and_then(|heard| heard.relay_agent_information.clone())
+        .or_else(|| known.map(|known| known.relay_agent_information.clone()))
+        .filter(|information| !information.is_empty())
+        .or_else(|| lease.relay_agent_information.clone())
+        .unwrap_or_default();
+    if let Some(heard) = heard {
+        client.options.clone_from(&heard.options);
+        client.classes.clone_from(&heard.classes);
+    }
+    if let Some(known) = known {
+        // Of each option the value last sent counts (RFC 6926 section 8.3 item 7).
+        for option in &known.options {
+            if client.option(option.code).is_none() {
+                client.options.push(option.clone());
+            }
+        }
+        client.options.sort_by_key(|option| option.code);
+        if heard.is_none() {
+            client.classes.clone_from(&known.classes);
+        }
+        if **known == client {
+            return Some(Arc::clone(known));
+        }
+    }
+    Some(Arc::new(client))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::binding::{HardwareAddress, RawOption, SubnetId};
+    use std::net::Ipv4Addr;
+
+    /// A lease of an hour to client `client`, last heard of at `cltt`.
+    fn lease(client: u8, cltt: u32) -> Lease {
+        Lease {
+            address: Ipv4Addr::new(10, 0, 0, 9),
+            state: LeaseState::Default,
+            cltt: Time(cltt),
+            valid_lifetime: Lifetime(3600),
+            subnet: SubnetId(1),
+            hardware: HardwareAddress {
+                htype: 1,
+                octets: vec![2, 0, 0, 0, 0, client],
+            },
+            client_id: Vec::new(),
+            hostname: Vec::new(),
+            relay_agent_information: None,
+        }
+    }
+
+    fn nothing_heard() -> Heard {
+        Heard::default()
+    }
+
+    /// State and start-time-of-state at `now`.
+    fn at(binding: &Binding, now: u32) -> (State, u32) {
+        let (state, since) = binding.at(Time(now));
+        (state, since.0)
+    }
+
+    #[test]
+    fn a_new_lease_is_active_since_it_was_committed() {
+        let binding = committed(None, &lease(1, 100), &nothing_heard());
+        assert_eq!(at(&binding, 100), (State::Active, 100));
+        assert_eq!(binding.last_transaction, Some(Time(100)));
+    }
+
+    #[test]
+    fn a_renewal_changes_the_last_transaction_but_not_the_start_of_the_state() {
+        let first = committed(None, &lease(1, 100), &nothing_heard());
+        let renewed = committed(Some(&first), &lease(1, 200), &nothing_heard());
+        assert_eq!(at(&renewed, 200), (State::Active, 100));
+        assert_eq!(renewed.last_transaction, Some(Time(200)));
+        assert_eq!(renewed.ends(), Some(Time(3800)));
+    }
+
+    #[test]
+    fn an_address_that_goes_to_another_client_starts_anew() {
+        let first = committed(None, &lease(1, 100), &nothing_heard());
+        let second = committed(Some(&first), &lease(2, 200), &nothing_heard());
+        assert_eq!(at(&second, 200), (State::Active, 200));
+    }
+
+    #[test]
+    fn a_lease_expires_when_its_lifetime_ends_not_when_kea_reclaims_it() {
+        let active = committed(None, &lease(1, 100), &nothing_heard());
+        assert_eq!(at(&active, 3699), (State::Active, 100));
+        assert_eq!(at(&active, 3700), (State::Expired, 3700));
+        let expired = reclaimed(&active, Time(5000));
+        assert_eq!(at(&expired, 9999), (State::Expired, 3700));
+        assert_eq!(expired.client, active.client);
+        let renewed = committed(Some(&active), &lease(1, 4000), &nothing_heard());
+        assert_eq!(at(&renewed, 4000), (State::Active, 4000));
+    }
+
+    #[test]
+    fn a_release_is_a_transaction_of_the_client_and_outlives_reclamation_and_removal() {
+        let active = committed(None, &lease(1, 100), &nothing_heard());
+        let released = released(&active, Time(150));
+        assert_eq!(at(&released, 9999), (State::Released, 150));
+        assert_eq!(released.last_transaction, Some(Time(150)));
+        assert_eq!(reclaimed(&released, Time(160)), released);
+        assert_eq!(removed(&released, Time(170)), released);
+    }
+
+    #[test]
+    fn a_declined_address_keeps_its_client_until_probation_ends() {
+        let active = committed(None, &lease(1, 100), &nothing_heard());
+        let declined = Lease {
+            state: LeaseState::Declined,
+            hardware: HardwareAddress::default(),
+            valid_lifetime: Lifetime(60),
+            ..lease(1, 200)
+        };
+        let abandoned = committed(Some(&active), &declined, &nothing_heard());
+        assert_eq!(at(&abandoned, 259), (State::Abandoned, 200));
+        assert_eq!(abandoned.client, active.client);
+        assert_eq!(at(&abandoned, 260), (State::Available, 260));
+        let recovered = reclaimed(&abandoned, Time(300));
+        assert_eq!(at(&recovered, 300), (State::Available, 260));
+        assert_eq!(recovered.client, None);
+    }
+
+    #[test]
+    fn an_administrators_deletion_resets_what_was_held() {
+        let active = committed(None, &lease(1, 100), &nothing_heard());
+        assert_eq!(at(&removed(&active, Time(150)), 150), (State::Reset, 150));
+        // What had expired keeps the state it ended in.
+        assert_eq!(
+            at(&removed(&active, Time(5000)), 5000),
+            (State::Expired, 3700)
+        );
+    }
+
+    #[test]
+    fn an_offer_reserves_a_free_address_and_leaves_a_lease_alone() {
+        let offer = Lease {
+            valid_lifetime: Lifetime(60),
+            ..lease(1, 100)
+        };
+        let offered_binding = offered(None, &offer, &nothing_heard());
+        assert_eq!(at(&offered_binding, 100), (State::Transitioning, 100));
+        assert_eq!(at(&offered_binding, 160), (State::Available, 160));
+        let active = committed(Some(&offered_binding), &lease(1, 105), &nothing_heard());
+        assert_eq!(at(&active, 105), (State::Active, 105));
+        assert_eq!(offered(Some(&active), &offer, &nothing_heard()), active);
+    }
+
+    #[test]
+    fn relay_information_stays_when_a_renewal_comes_without_a_relay() {
+        let relayed = Heard {
+            relay_agent_information: Some(vec![2, 1, 7]),
+            ..nothing_heard()
+        };
+        let first = committed(None, &lease(1, 100), &relayed);
+        let renewed = committed(Some(&first), &lease(1, 200), &nothing_heard());
+        let information = |binding: &Binding| {
+            let client = binding.client.as_ref().unwrap();
+            client.relay_agent_information.clone()
+        };
+        assert_eq!(information(&renewed), [2, 1, 7]);
+        let stranger = committed(Some(&renewed), &lease(2, 300), &nothing_heard());
+        assert!(information(&stranger).is_empty());
+    }
+
+    #[test]
+    fn of_each_client_option_the_value_last_sent_is_kept() {
+        let sent = |options: &[(u8, &[u8])]| Heard {
+            options: options
+                .iter()
+                .map(|(code, value)| RawOption {
+                    code: *code,
+                    value: value.to_vec(),
+                })
+                .collect(),
+            ..nothing_heard()
+        };
+        let first = committed(None, &lease(1, 100), &sent(&[(12, b"a"), (60, b"v")]));
+        let renewed = committed(Some(&first), &lease(1, 200), &sent(&[(12, b"b")]));
+        let client = renewed.client.unwrap();
+        assert_eq!(client.option(12), Some(&b"b"[..]));
+        assert_eq!(client.option(60), Some(&b"v"[..]));
+    }
+
+    #[test]
+    fn loading_what_was_saved_changes_nothing() {
+        let saved = committed(None, &lease(1, 100), &nothing_heard());
+        // Renewed since, which is not written.
+        let binding = loaded(Some(&saved), &lease(1, 2000), Some(Time(100)), Time(2500));
+        assert_eq!(at(&binding, 2500), (State::Active, 100));
+        assert_eq!(binding.last_transaction, Some(Time(2000)));
+    }
+
+    #[test]
+    fn loading_without_a_state_file_dates_leases_by_their_last_transaction() {
+        let binding = loaded(None, &lease(1, 100), None, Time(500));
+        assert_eq!(at(&binding, 500), (State::Active, 100));
+        let binding = loaded(None, &lease(1, 100), None, Time(9000));
+        assert_eq!(at(&binding, 9000), (State::Expired, 3700));
+    }
+
+    #[test]
+    fn a_difference_found_at_start_counts_as_a_change() {
+        let saved = released(
+            &committed(None, &lease(1, 100), &nothing_heard()),
+            Time(150),
+        );
+        // Leased after the last write: at the time the lease tells.
+        let later = loaded(Some(&saved), &lease(2, 300), Some(Time(200)), Time(400));
+        assert_eq!(at(&later, 400), (State::Active, 300));
+        // By its times leased before: nobody was told, so it counts from now.
+        let earlier = loaded(Some(&saved), &lease(2, 180), Some(Time(200)), Time(400));
+        assert_eq!(at(&earlier, 400), (State::Active, 400));
+    }
+
+    #[test]
+    fn what_kea_lost_is_reset_and_what_had_ended_stays_as_it_was() {
+        let active = committed(None, &lease(1, 100), &nothing_heard());
+        assert_eq!(at(&vanished(&active, Time(500)), 500), (State::Reset, 500));
+        let released = released(&active, Time(150));
+        assert_eq!(vanished(&released, Time(500)), released);
+    }
+
+    #[test]
+    fn a_reclaimed_lease_without_a_lifetime_was_released() {
+        let reclaimed = Lease {
+            state: LeaseState::ExpiredReclaimed,
+            valid_lifetime: Lifetime(0),
+            ..lease(1, 100)
+        };
+        let binding = loaded(None, &reclaimed, None, Time(500));
+        assert_eq!(at(&binding, 500), (State::Released, 100));
+        let expired = Lease {
+            valid_lifetime: Lifetime(60),
+            ..reclaimed
+        };
+        let binding = loaded(None, &expired, None, Time(500));
+        assert_eq!(at(&binding, 500), (State::Expired, 160));
+    }
+}

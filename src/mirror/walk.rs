@@ -1,0 +1,201 @@
+//! Going through bindings in ascending order of their addresses, a part at a time.
+//!
+//! A walk keeps nothing but the address it has come to, so each address comes up at most once
+//! whatever changes between two parts (RFC 6926 section 8.2).
+
+use std::net::Ipv4Addr;
+use std::ops::ControlFlow;
+
+use roaring::RoaringBitmap;
+
+use super::ranges::TimedRange;
+use super::table::{Identity, Record, Table};
+use crate::time::Time;
+use crate::vpn::Vpn;
+
+/// What a walk comes by.
+#[derive(Clone, Copy, Debug)]
+pub enum Entry<'a> {
+    /// An address with a binding.
+    Bound(&'a Record),
+    /// A configured address that was never leased, or of which nothing is known any more.
+    Free(Ipv4Addr, &'a TimedRange),
+}
+
+impl Entry<'_> {
+    /// The VPN the address belongs to.
+    pub fn vpn(&self) -> &Vpn {
+        match self {
+            Entry::Bound(record) => &record.vpn,
+            Entry::Free(_, range) => &range.vpn,
+        }
+    }
+}
+
+/// What a walk is to find: chosen once, so that a part of it costs what it returns.
+#[derive(Clone, Debug)]
+enum Selection {
+    /// The active bindings of one client or relay.
+    Identity(Identity),
+    /// All configured addresses.
+    All,
+    /// The bindings at these addresses, as far as they are configured: those that may have
+    /// changed in the times asked for.
+    Touched(RoaringBitmap),
+}
+
+/// A walk in progress.
+#[derive(Clone, Debug)]
+pub struct Walk {
+    /// What it is to find.
+    selection: Selection,
+    /// First and last time asked for.
+    window: (Time, Time),
+    /// The address to go on from: one past the last one visited, so possibly 2^32.
+    position: u64,
+}
+
+impl Walk {
+    /// A walk through the active bindings of an identity.
+    pub fn identity(identity: Identity) -> Walk {
+        Walk {
+            selection: Selection::Identity(identity),
+            window: (Time::MIN, Time::MAX),
+            position: 0,
+        }
+    }
+
+    /// A walk through all configured addresses, of which those that did not change from `start`
+    /// to `end` may be left out.
+    pub fn all(table: &Table, start: Time, end: Time) -> Walk {
+        let configured_then = |range: &TimedRange| (start..=end).contains(&range.since);
+        let selection = if table.ranges.iter().any(configured_then) {
+            Selection::All
+        } else {
+            table
+                .touched(start, end)
+                .map_or(Selection::All, Selection::Touched)
+        };
+        Walk {
+            selection,
+            window: (start, end),
+            position: 0,
+        }
+    }
+
+    /// Goes on, until `visit` breaks or there is nothing left; says which.
+    ///
+    /// What `visit` breaks at has been visited: the walk goes on after it.
+    pub fn go_on(
+        &mut self,
+        table: &Table,
+        mut visit: impl FnMut(Entry<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let Walk {
+            selection,
+            window,
+            position,
+        } = self;
+        let Ok(start) = u32::try_from(*position) else {
+            return ControlFlow::Continue(());
+        };
+        let mut visit_record = |record: &Record| {
+            *position = u64::from(record.binding.address.to_bits()) + 1;
+            visit(Entry::Bound(record))
+        };
+        match selection {
+            Selection::Identity(identity) => {
+                let Some(filed) = table.filed(identity) else {
+                    return ControlFlow::Continue(());
+                };
+                filed
+                    .from(start)
+                    .filter_map(|address| table.records.get(&address))
+                    .try_for_each(&mut visit_record)
+            }
+            Selection::Touched(touched) => touched
+                .range(start..)
+                .filter_map(|address| table.records.get(&address))
+                .filter(|record| table.is_configured(record))
+                .try_for_each(&mut visit_record),
+            Selection::All => go_through_all(table, *window, position, visit),
+        }
+    }
+}
+
+impl Table {
+    /// Whether an address with a binding belongs to the configured addresses.
+    pub(super) fn is_configured_address(&self, address: Ipv4Addr) -> bool {
+        self.records
+            .get(&address.to_bits())
+            .is_some_and(|record| self.is_configured(record))
+    }
+
+    /// Whether a record belongs to the configured addresses: in a configured subnet, a pool,
+    /// or reserved.
+    fn is_configured(&self, record: &Record) -> bool {
+        record.in_subnet || self.range_of(record.binding.address.to_bits()).is_some()
+    }
+
+    /// The configured range an address is in.
+    fn range_of(&self, address: u32) -> Option<&TimedRange> {
+        let after = self
+            .ranges
+            .partition_point(|range| range.last.to_bits() < address);
+        self.ranges
+            .get(after)
+            .filter(|range| range.first.to_bits() <= address)
+    }
+}
+
+/// Visits bindings and free addresses of all configured addresses from `position` on.
+fn go_through_all(
+    table: &Table,
+    (start, end): (Time, Time),
+    position: &mut u64,
+    mut visit: impl FnMut(Entry<'_>) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    let Ok(first) = u32::try_from(*position) else {
+        return ControlFlow::Continue(());
+    };
+    let mut records = table.records.range(first..).peekable();
+    let mut ranges = table.ranges[table
+        .ranges
+        .partition_point(|range| u64::from(range.last.to_bits()) < *position)..]
+        .iter()
+        .peekable();
+    let wanted = |range: &TimedRange| (start..=end).contains(&range.since);
+    loop {
+        while ranges
+            .next_if(|range| u64::from(range.last.to_bits()) < *position)
+            .is_some()
+        {}
+        let bound = records.peek().map(|(address, _)| u64::from(**address));
+        // The next configured address, as if nothing were bound.
+        let free = ranges
+            .peek()
+            .map(|range| (u64::from(range.first.to_bits()).max(*position), *range));
+        match free {
+            Some((address, range)) if bound.is_none_or(|bound| address < bound) => {
+                if wanted(range) {
+                    *position = address + 1;
+                    // Within the range, so it fits 32 bits.
+                    visit(Entry::Free(Ipv4Addr::from_bits(address as u32), range))?;
+                } else {
+                    let next_range = u64::from(range.last.to_bits()) + 1;
+                    *position = bound.map_or(next_range, |bound| bound.min(next_range));
+                }
+            }
+            _ => {
+                let Some((address, record)) = records.next() else {
+                    return ControlFlow::Continue(());
+                };
+                let address = u64::from(*address);
+                *position = address + 1;
+                if record.in_subnet || free.is_some_and(|(free, _)| free == address) {
+                    visit(Entry::Bound(record))?;
+                }
+            }
+        }
+    }
+}
