@@ -1,4 +1,12 @@
 //! The query engine: from a DHCPBULKLEASEQUERY to the messages that answer it.
+//!
+//! - [`request`]: reading and checking a query (RFC 6926 sections 7.2 and 8.2).
+//! - [`reply`]: the replies about single addresses (RFC 6926 section 8.3).
+//! - [`engine`]: from a query to its replies, by the mirror.
+
+pub mod engine;
+pub mod reply;
+pub mod request;
 
 use std::net::Ipv4Addr;
 

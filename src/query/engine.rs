@@ -1,0 +1,217 @@
+//! Answering queries from the mirror.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::reply::{self, WantedOptions};
+use super::request::{self, Query, Refusal, Unanswerable};
+use super::{Engine, Progress, Requester};
+use crate::mirror::{Entry, Mirror, Walk};
+use crate::time::Time;
+use crate::vpn::VpnSelector;
+use crate::wire::status::StatusCode;
+use crate::wire::writer::ReplyHeader;
+
+/// How many bindings are looked at in one turn even if none of them is to be sent: bounds the
+/// time the mirror is held when a query picks few out of many.
+const VISITS_PER_TURN: usize = 4_096;
+
+/// Answers queries from a mirror.
+#[derive(Debug)]
+pub struct LeaseEngine {
+    /// Where the bindings are.
+    mirror: Arc<Mirror>,
+    /// The options that may be told; `None` for all (`non-sensitive-options`).
+    non_sensitive: Option<BTreeSet<u8>>,
+}
+
+impl LeaseEngine {
+    /// An engine that tells of each binding at most the options in `non_sensitive`.
+    pub fn new(mirror: Arc<Mirror>, non_sensitive: Option<BTreeSet<u8>>) -> LeaseEngine {
+        LeaseEngine {
+            mirror,
+            non_sensitive,
+        }
+    }
+}
+
+/// An answer in progress.
+#[derive(Debug)]
+pub struct Answer {
+    /// What its messages carry of the query.
+    header: ReplyHeader,
+    /// The server identifier, until the first message has carried it.
+    server_identifier: Option<Ipv4Addr>,
+    /// What remains to be sent.
+    rest: Rest,
+}
+
+/// What remains to be sent of an answer.
+#[derive(Debug)]
+enum Rest {
+    /// Bindings, and a DHCPLEASEQUERYDONE.
+    Bindings(Box<Search>),
+    /// A DHCPLEASEQUERYDONE that says why there are none.
+    Refusal(Refusal),
+}
+
+/// A search for the bindings a query asks for.
+#[derive(Debug)]
+struct Search {
+    /// How far it got.
+    walk: Walk,
+    /// Which of the bindings it comes by are wanted.
+    filter: Filter,
+    /// The options to send of each.
+    wanted: WantedOptions,
+}
+
+/// Which bindings a query wants of those its walk comes by.
+#[derive(Debug)]
+struct Filter {
+    /// First and last time at which the bindings wanted changed; `None` for any time.
+    window: Option<(Time, Time)>,
+    /// The VPNs wanted.
+    vpn: VpnSelector,
+    /// Whether only active bindings are wanted: of a client or relay (RFC 6926 section 8.2).
+    active_only: bool,
+}
+
+impl Filter {
+    /// Whether a binding is among those asked for, as it is at `now`.
+    fn lets_through(&self, entry: Entry<'_>, now: Time) -> bool {
+        if !self.vpn.selects(entry.vpn()) {
+            return false;
+        }
+        let (active, since, last_transaction) = match entry {
+            Entry::Bound(record) => (
+                record.binding.is_active(now),
+                record.binding.at(now).1,
+                record.binding.last_transaction,
+            ),
+            Entry::Free(_, range) => (false, range.since, None),
+        };
+        // Changed in the window if either time lies in it (RFC 6926 section 8.2).
+        let changed = self.window.is_none_or(|(start, end)| {
+            let inside = |time| start <= time && time <= end;
+            inside(since) || last_transaction.is_some_and(inside)
+        });
+        changed && (active || !self.active_only)
+    }
+}
+
+impl LeaseEngine {
+    /// Begins to look for what a query asks for.
+    fn search(&self, query: Query) -> Search {
+        let unbounded = query.start == Time::MIN && query.end == Time::MAX;
+        // What the search finds includes every change Kea made before the query came.
+        self.mirror.catch_up();
+        let active_only = query.identity.is_some();
+        let walk = match query.identity {
+            Some(identity) => Walk::identity(identity),
+            None => self
+                .mirror
+                .read(|table| Walk::all(table, query.start, query.end)),
+        };
+        let may_tell = |option: u8| {
+            self.non_sensitive
+                .as_ref()
+                .is_none_or(|options| options.contains(&option))
+        };
+        Search {
+            walk,
+            filter: Filter {
+                window: (!unbounded).then_some((query.start, query.end)),
+                vpn: query.vpn,
+                active_only,
+            },
+            wanted: WantedOptions::new(query.requested.as_deref(), may_tell),
+        }
+    }
+}
+
+impl Engine for LeaseEngine {
+    type Answer = Answer;
+    type Unanswerable = Unanswerable;
+
+    fn open(&self, message: &[u8], requester: &Requester) -> Result<Answer, Unanswerable> {
+        let (header, query) = request::read(message, requester.allowed)?;
+        let configured = self
+            .mirror
+            .read(|table| table.network().server_identifier());
+        Ok(Answer {
+            header,
+            server_identifier: Some(configured.unwrap_or(requester.local)),
+            rest: match query {
+                Ok(query) => Rest::Bindings(Box::new(self.search(query))),
+                Err(refusal) => Rest::Refusal(refusal),
+            },
+        })
+    }
+
+    fn xid(&self, answer: &Answer) -> u32 {
+        answer.header.xid
+    }
+
+    fn write(&self, answer: &mut Answer, out: &mut Vec<u8>, room: usize) -> Progress {
+        let Answer {
+            header,
+            server_identifier,
+            rest,
+        } = answer;
+        match rest {
+            Rest::Refusal(refusal) => {
+                let status = (refusal.status(), &*refusal.to_string());
+                reply::write_done(out, header, server_identifier.take(), Some(status));
+                Progress::Done
+            }
+            Rest::Bindings(search) => {
+                let now = Time::now();
+                let full = out.len().saturating_add(room);
+                let mut visits = 0;
+                let Search {
+                    walk,
+                    filter,
+                    wanted,
+                } = &mut **search;
+                let went = self.mirror.read(|table| {
+                    walk.go_on(table, |entry| {
+                        visits += 1;
+                        if filter.lets_through(entry, now) {
+                            reply::write(
+                                out,
+                                header,
+                                server_identifier.take(),
+                                wanted,
+                                entry,
+                                table.network(),
+                                now,
+                            );
+                        }
+                        if out.len() >= full || visits >= VISITS_PER_TURN {
+                            ControlFlow::Break(())
+                        } else {
+                            ControlFlow::Continue(())
+                        }
+                    })
+                });
+                if went.is_break() {
+                    return Progress::More;
+                }
+                reply::write_done(out, header, server_identifier.take(), None);
+                Progress::Done
+            }
+        }
+    }
+
+    fn terminate(&self, answer: Answer, reason: &str, out: &mut Vec<u8>) {
+        reply::write_done(
+            out,
+            &answer.header,
+            answer.server_identifier,
+            Some((StatusCode::QueryTerminated, reason)),
+        );
+    }
+}

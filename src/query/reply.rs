@@ -1,0 +1,256 @@
+//! Building the replies about single addresses (RFC 6926 section 8.3, RFC 4388 section 6.4.2).
+
+use std::net::Ipv4Addr;
+
+use crate::binding::{Binding, Client, State};
+use crate::mirror::Entry;
+use crate::network::Network;
+use crate::time::{Lifetime, Time};
+use crate::vpn::Vpn;
+use crate::wire::message::message_type;
+use crate::wire::options::code;
+use crate::wire::status::StatusCode;
+use crate::wire::vss;
+use crate::wire::writer::{MessageWriter, ReplyHeader};
+
+/// Sent where known when the query has no dhcp-parameter-request-list: what every requestor
+/// needs to make use of a binding.
+const DEFAULT_OPTIONS: [u8; 9] = [
+    code::LEASE_TIME,
+    code::RENEWAL_TIME,
+    code::REBINDING_TIME,
+    code::CLIENT_IDENTIFIER,
+    code::RELAY_AGENT_INFORMATION,
+    code::CLIENT_LAST_TRANSACTION_TIME,
+    code::BASE_TIME,
+    code::START_TIME_OF_STATE,
+    code::DHCP_STATE,
+];
+
+/// The REMOTE flag of the data-source option (RFC 6926 section 6.2.8).
+const DATA_SOURCE_REMOTE: u8 = 1;
+
+/// Options that are never taken from a list: the protocol decides about them, or they are no
+/// options with a value.
+fn is_decided_by_protocol(option: u8) -> bool {
+    matches!(
+        option,
+        code::PAD
+            | code::OVERLOAD
+            | code::MESSAGE_TYPE
+            | code::SERVER_IDENTIFIER
+            | code::STATUS_CODE
+            | code::QUERY_START_TIME
+            | code::QUERY_END_TIME
+            | code::VPN_ID
+            | code::END
+    )
+}
+
+/// The options to send about each address, chosen once for a query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedOptions(Vec<u8>);
+
+impl WantedOptions {
+    /// What a query asks for, or the default without a list; of that, what may be told
+    /// (`non_sensitive`: RFC 4388 section 6.4.2). Each option once.
+    pub fn new(requested: Option<&[u8]>, non_sensitive: impl Fn(u8) -> bool) -> WantedOptions {
+        let mut wanted = Vec::new();
+        for &option in requested.unwrap_or(&DEFAULT_OPTIONS) {
+            if !is_decided_by_protocol(option) && non_sensitive(option) && !wanted.contains(&option)
+            {
+                wanted.push(option);
+            }
+        }
+        WantedOptions(wanted)
+    }
+}
+
+/// Writes the reply about an address as it is at `now`. `server_identifier` is given for the
+/// first reply to a query alone (RFC 6926 section 8.3).
+pub fn write(
+    out: &mut Vec<u8>,
+    header: &ReplyHeader,
+    server_identifier: Option<Ipv4Addr>,
+    wanted: &WantedOptions,
+    entry: Entry<'_>,
+    network: &Network,
+    now: Time,
+) {
+    let subject = Subject::new(entry, now);
+    let message_type = match subject.state {
+        State::Active => message_type::LEASEACTIVE,
+        _ => message_type::LEASEUNASSIGNED,
+    };
+    let mut writer = MessageWriter::new(out, header, message_type);
+    writer.address(subject.address);
+    if let Some(client) = subject.client {
+        writer.hardware(&client.hardware);
+    }
+    if let Some(address) = server_identifier {
+        writer.option(code::SERVER_IDENTIFIER, &address.octets());
+    }
+    for &option in &wanted.0 {
+        subject.write_option(&mut writer, option, network, now);
+    }
+    if *entry.vpn() != Vpn::Default {
+        writer.option(code::VPN_ID, &vss::value(entry.vpn()));
+    }
+    writer.finish();
+}
+
+/// What a reply is about: an address as it is at the time of the reply.
+struct Subject<'a> {
+    /// The address.
+    address: Ipv4Addr,
+    /// Its state.
+    state: State,
+    /// Since when.
+    since: Time,
+    /// The binding, if there is or was one.
+    binding: Option<&'a Binding>,
+    /// The client that holds or last held it, if there is one to tell of.
+    client: Option<&'a Client>,
+}
+
+impl<'a> Subject<'a> {
+    /// The address of an entry at `now`.
+    fn new(entry: Entry<'a>, now: Time) -> Subject<'a> {
+        match entry {
+            Entry::Bound(record) => {
+                let (state, since) = record.binding.at(now);
+                Subject {
+                    address: record.binding.address,
+                    state,
+                    since,
+                    binding: Some(&record.binding),
+                    // Available again after probation, the address is nobody's any more.
+                    client: record
+                        .binding
+                        .client
+                        .as_deref()
+                        .filter(|_| state != State::Available),
+                }
+            }
+            Entry::Free(address, range) => Subject {
+                address,
+                state: State::Available,
+                since: range.since,
+                binding: None,
+                client: None,
+            },
+        }
+    }
+
+    /// Adds an option, if its value is known.
+    fn write_option(
+        &self,
+        writer: &mut MessageWriter<'_>,
+        option: u8,
+        network: &Network,
+        now: Time,
+    ) {
+        match option {
+            code::BASE_TIME => writer.option_u32(option, now.0),
+            code::START_TIME_OF_STATE => {
+                writer.option_u32(option, now.seconds_since(self.since));
+            }
+            code::DHCP_STATE => writer.option(option, &[self.state as u8]),
+            code::DATA_SOURCE => {
+                // Sent where any bit is set (RFC 6926 section 8.3 item 5).
+                if self.binding.is_some_and(|binding| binding.remote) {
+                    writer.option(option, &[DATA_SOURCE_REMOTE]);
+                }
+            }
+            code::CLIENT_LAST_TRANSACTION_TIME => {
+                if let Some(spoke) = self.last_transaction() {
+                    writer.option_u32(option, now.seconds_since(spoke));
+                }
+            }
+            code::LEASE_TIME => {
+                if let Some(left) = self.time_left(now) {
+                    writer.option_u32(option, left);
+                }
+            }
+            code::RENEWAL_TIME | code::REBINDING_TIME => {
+                if let Some(left) = self.tee_time_left(option, network, now) {
+                    writer.option_u32(option, left);
+                }
+            }
+            _ => self.write_configuration_option(writer, option, network),
+        }
+    }
+
+    /// client-last-transaction-time, where there is a client.
+    fn last_transaction(&self) -> Option<Time> {
+        self.client.and(self.binding)?.last_transaction
+    }
+
+    /// Seconds until the state ends, for states that do (RFC 6926 section 8.3 item 4).
+    fn time_left(&self, now: Time) -> Option<u32> {
+        let binding = self.binding?;
+        let has_end = matches!(
+            self.state,
+            State::Active | State::Abandoned | State::Transitioning
+        );
+        has_end.then(|| binding.lifetime.left(binding.lease_start, now))
+    }
+
+    /// Seconds until the client renews (T1) or rebinds (T2): of a valid lease, while that is
+    /// still to come (RFC 4388 section 6.4.2).
+    fn tee_time_left(&self, option: u8, network: &Network, now: Time) -> Option<u32> {
+        let binding = self.binding.filter(|_| self.state == State::Active)?;
+        let times = network.tee_times(binding.subnet, binding.lifetime);
+        let from_start = match option {
+            code::RENEWAL_TIME => times.renewal,
+            _ => times.rebinding,
+        }?;
+        let left = Lifetime(from_start).left(binding.lease_start, now);
+        (left > 0).then_some(left)
+    }
+
+    /// Adds an option that client or server told the other: what the client last sent, else
+    /// what the server sends for a valid lease (RFC 6926 section 8.3 item 7).
+    fn write_configuration_option(
+        &self,
+        writer: &mut MessageWriter<'_>,
+        option: u8,
+        network: &Network,
+    ) {
+        let (Some(binding), Some(client)) = (self.binding, self.client) else {
+            return;
+        };
+        let sent_by_client = match option {
+            code::CLIENT_IDENTIFIER => Some(client.client_id.as_slice()),
+            code::RELAY_AGENT_INFORMATION => Some(client.relay_agent_information.as_slice()),
+            _ => client.option(option),
+        };
+        let host_name = Some(client.hostname.as_slice()).filter(|_| option == code::HOST_NAME);
+        let known = |value: &&[u8]| !value.is_empty();
+        if let Some(value) = sent_by_client.filter(known).or(host_name.filter(known)) {
+            writer.option(option, value);
+        } else if self.state == State::Active
+            && let Some(value) = network.option(option, binding)
+        {
+            writer.option(option, &value);
+        }
+    }
+}
+
+/// Writes the DHCPLEASEQUERYDONE that ends an answer, with a status if it was not successful
+/// (RFC 6926 section 8.2).
+pub fn write_done(
+    out: &mut Vec<u8>,
+    header: &ReplyHeader,
+    server_identifier: Option<Ipv4Addr>,
+    status: Option<(StatusCode, &str)>,
+) {
+    let mut writer = MessageWriter::new(out, header, message_type::LEASEQUERYDONE);
+    if let Some(address) = server_identifier {
+        writer.option(code::SERVER_IDENTIFIER, &address.octets());
+    }
+    if let Some((status, text)) = status {
+        writer.status(status, text);
+    }
+    writer.finish();
+}

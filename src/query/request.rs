@@ -1,0 +1,289 @@
+//! Reading a DHCPBULKLEASEQUERY and checking it (RFC 6926 sections 7.2 and 8.2).
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use super::{QueryType, QueryTypes};
+use crate::binding::HardwareAddress;
+use crate::mirror::Identity;
+use crate::time::Time;
+use crate::vpn::{Vpn, VpnSelector};
+use crate::wire::message::{self, Message, MessageError};
+use crate::wire::options::{JoinedOption, code};
+use crate::wire::relay_agent_information::{self, sub_option};
+use crate::wire::status::StatusCode;
+use crate::wire::vss::{self, VssError};
+use crate::wire::writer::ReplyHeader;
+
+/// The shortest client identifier there is: a type and one octet (RFC 2132 section 9.14).
+const MIN_CLIENT_IDENTIFIER: usize = 2;
+
+/// A query understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query {
+    /// The primary query; `None` for all configured addresses.
+    pub identity: Option<Identity>,
+    /// Bindings that changed before this are left out: query-start-time.
+    pub start: Time,
+    /// Bindings that changed after this are left out: query-end-time. Not before `start`.
+    pub end: Time,
+    /// Whose bindings are wanted: the VPN-ID.
+    pub vpn: VpnSelector,
+    /// The codes in the dhcp-parameter-request-list, if there is one.
+    pub requested: Option<Vec<u8>>,
+}
+
+/// Why a message gets no answer, and the connection is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unanswerable {
+    /// It is no DHCPv4 message.
+    Message(MessageError),
+    /// It is a reply, or worse.
+    NotARequest(u8),
+    /// It has no dhcp-message-type, or not one of one octet.
+    NoMessageType,
+    /// Its type is not supported over TCP (RFC 7724 section 8.1.1).
+    MessageType(u8),
+}
+
+impl fmt::Display for Unanswerable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unanswerable::Message(error) => error.fmt(f),
+            Unanswerable::NotARequest(op) => write!(f, "op is {op}, not BOOTREQUEST"),
+            Unanswerable::NoMessageType => f.write_str("there is no dhcp-message-type"),
+            Unanswerable::MessageType(found) => {
+                write!(f, "dhcp-message-type {found} is not supported over TCP")
+            }
+        }
+    }
+}
+
+/// Why a query is answered by a DHCPLEASEQUERYDONE alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// A header field that must be zero is not.
+    AddressSet(&'static str, Ipv4Addr),
+    /// hlen is larger than chaddr, or 0 with an address in chaddr.
+    HardwareLength(u8),
+    /// A field that may appear once appears more often.
+    Repeated(&'static str, usize),
+    /// A field has a length it cannot have; then what is allowed.
+    Length(&'static str, usize, &'static str),
+    /// Option 82 has a sub-option that runs past its end.
+    SubOptions,
+    /// The VPN-ID makes no sense.
+    VpnId(VssError),
+    /// query-start-time is later than query-end-time.
+    Window(Time, Time),
+    /// More than one primary query.
+    SeveralQueries(Vec<QueryType>),
+    /// The requester may not use this query type.
+    NotPermitted(QueryType),
+}
+
+impl Refusal {
+    /// The status that tells it: the one place where an error becomes a status code.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Refusal::SeveralQueries(_) | Refusal::NotPermitted(_) => StatusCode::NotAllowed,
+            _ => StatusCode::MalformedQuery,
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::AddressSet(field, value) => write!(f, "{field} is {value}, must be zero"),
+            Refusal::HardwareLength(0) => write!(f, "hlen is 0 but chaddr is set"),
+            Refusal::HardwareLength(found) => write!(f, "hlen is {found}, must be at most 16"),
+            Refusal::Repeated(field, count) => {
+                write!(f, "{field} appears {count} times, may appear once")
+            }
+            Refusal::Length(field, found, allowed) => {
+                write!(f, "{field} has a length of {found}, must be {allowed}")
+            }
+            Refusal::SubOptions => write!(
+                f,
+                "relay-agent-information has a sub-option that runs past its end"
+            ),
+            Refusal::VpnId(error) => write!(f, "VPN-ID cannot be used: {error}"),
+            Refusal::Window(start, end) => write!(
+                f,
+                "query-start-time {} is later than query-end-time {}",
+                start.0, end.0
+            ),
+            Refusal::SeveralQueries(queries) => {
+                let names: Vec<_> = queries.iter().map(|query| query.name()).collect();
+                write!(f, "more than one primary query: {}", names.join(", "))
+            }
+            Refusal::NotPermitted(query) => {
+                write!(
+                    f,
+                    "query type {} is not allowed to this requester",
+                    query.name()
+                )
+            }
+        }
+    }
+}
+
+/// Reads a message: what its replies need of it, and the query, or why it is refused.
+pub fn read(
+    octets: &[u8],
+    allowed: QueryTypes,
+) -> Result<(ReplyHeader, Result<Query, Refusal>), Unanswerable> {
+    let message = Message::read(octets).map_err(Unanswerable::Message)?;
+    if message.op != message::BOOTREQUEST {
+        return Err(Unanswerable::NotARequest(message.op));
+    }
+    match message.options.value(code::MESSAGE_TYPE) {
+        Some([message::message_type::BULKLEASEQUERY]) => {}
+        Some([other]) => return Err(Unanswerable::MessageType(*other)),
+        _ => return Err(Unanswerable::NoMessageType),
+    }
+    let header = ReplyHeader {
+        xid: message.xid,
+        flags: message.flags,
+        giaddr: message.giaddr,
+    };
+    Ok((header, query(&message, allowed)))
+}
+
+/// Checks a DHCPBULKLEASEQUERY.
+fn query(message: &Message, allowed: QueryTypes) -> Result<Query, Refusal> {
+    for (field, value) in [
+        ("ciaddr", message.ciaddr),
+        ("yiaddr", message.yiaddr),
+        ("siaddr", message.siaddr),
+    ] {
+        if !value.is_unspecified() {
+            return Err(Refusal::AddressSet(field, value));
+        }
+    }
+    let start = time(message, code::QUERY_START_TIME, "query-start-time")?;
+    let end = time(message, code::QUERY_END_TIME, "query-end-time")?;
+    let (start, end) = (start.unwrap_or(Time::MIN), end.unwrap_or(Time::MAX));
+    if start > end {
+        return Err(Refusal::Window(start, end));
+    }
+    let vpn = match once(message, code::VPN_ID, "VPN-ID")? {
+        Some(option) => vss::read(&option.value).map_err(Refusal::VpnId)?,
+        // In the absence of a VPN-ID, only the default VPN (RFC 6926 section 8.2).
+        None => VpnSelector::One(Vpn::Default),
+    };
+    let identity = identity(message)?;
+    let query_type = match &identity {
+        None => QueryType::All,
+        Some(identity) => query_type(identity),
+    };
+    if !allowed.contains(query_type) {
+        return Err(Refusal::NotPermitted(query_type));
+    }
+    Ok(Query {
+        identity,
+        start,
+        end,
+        vpn,
+        requested: message
+            .options
+            .value(code::PARAMETER_REQUEST_LIST)
+            .map(<[u8]>::to_vec),
+    })
+}
+
+/// The type of query that asks for an identity.
+fn query_type(identity: &Identity) -> QueryType {
+    match identity {
+        Identity::Mac(_) => QueryType::Mac,
+        Identity::ClientId(_) => QueryType::ClientId,
+        Identity::RemoteId(_) => QueryType::RemoteId,
+        Identity::RelayId(_) => QueryType::RelayId,
+    }
+}
+
+/// The primary query; `None` if there is none, which asks for all configured addresses.
+fn identity(message: &Message) -> Result<Option<Identity>, Refusal> {
+    let mut identities = Vec::new();
+    identities.extend(mac(message)?.map(Identity::Mac));
+    identities.extend(client_identifier(message)?.map(Identity::ClientId));
+    if let Some(information) = message.options.value(code::RELAY_AGENT_INFORMATION) {
+        for (code, field, identity) in [
+            (
+                sub_option::REMOTE_ID,
+                "remote-id",
+                Identity::RemoteId as fn(_) -> _,
+            ),
+            (sub_option::RELAY_ID, "relay-id", Identity::RelayId),
+        ] {
+            let values =
+                relay_agent_information::all(information, code).map_err(|_| Refusal::SubOptions)?;
+            for value in values {
+                if value.is_empty() {
+                    return Err(Refusal::Length(field, 0, "1 to 255 octets"));
+                }
+                identities.push(identity(value.to_vec()));
+            }
+        }
+    }
+    if identities.len() > 1 {
+        let queries = identities.iter().map(query_type).collect();
+        return Err(Refusal::SeveralQueries(queries));
+    }
+    Ok(identities.pop())
+}
+
+/// The MAC address asked for. All zeros are no address, whatever htype and hlen say: requestors
+/// in the field send it so.
+fn mac(message: &Message) -> Result<Option<HardwareAddress>, Refusal> {
+    if message.chaddr == [0; 16] {
+        return Ok(None);
+    }
+    let hlen = message.hlen;
+    let octets = message
+        .chaddr
+        .get(..usize::from(hlen))
+        .filter(|octets| !octets.is_empty())
+        .ok_or(Refusal::HardwareLength(hlen))?;
+    Ok(Some(HardwareAddress {
+        htype: message.htype,
+        octets: octets.to_vec(),
+    }))
+}
+
+/// The client identifier asked for.
+fn client_identifier(message: &Message) -> Result<Option<Vec<u8>>, Refusal> {
+    match message.options.value(code::CLIENT_IDENTIFIER) {
+        None => Ok(None),
+        Some(value) if value.len() < MIN_CLIENT_IDENTIFIER => Err(Refusal::Length(
+            "client-identifier",
+            value.len(),
+            "at least 2 octets",
+        )),
+        Some(value) => Ok(Some(value.to_vec())),
+    }
+}
+
+/// A qualifier that is a time, if it is there.
+fn time(message: &Message, code: u8, field: &'static str) -> Result<Option<Time>, Refusal> {
+    let Some(option) = once(message, code, field)? else {
+        return Ok(None);
+    };
+    match <[u8; 4]>::try_from(option.value.as_slice()) {
+        Ok(octets) => Ok(Some(Time(u32::from_be_bytes(octets)))),
+        Err(_) => Err(Refusal::Length(field, option.value.len(), "4 octets")),
+    }
+}
+
+/// A qualifier, of which only one may appear (RFC 6926 section 7.2).
+fn once<'a>(
+    message: &'a Message,
+    code: u8,
+    field: &'static str,
+) -> Result<Option<&'a JoinedOption>, Refusal> {
+    match message.options.get(code) {
+        Some(option) if option.occurrences > 1 => Err(Refusal::Repeated(field, option.occurrences)),
+        found => Ok(found),
+    }
+}
