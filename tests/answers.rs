@@ -1,0 +1,751 @@
+//! What the engine answers to which query, clause by clause, without sockets and without Kea.
+//!
+//! Queries are written and replies read by the requestor's own codec: the other end of the wire.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use blq::{Binding, Done, Message, Reply, Vss};
+use blq::{Primary, Query};
+use dhcp_blq::binding::{HardwareAddress, RawOption, SubnetId};
+use dhcp_blq::event::{Event, Heard, Lease, LeaseState};
+use dhcp_blq::mirror::{Loading, Mirror, Saved};
+use dhcp_blq::network::Network;
+use dhcp_blq::query::engine::{Answer, LeaseEngine};
+use dhcp_blq::query::{Engine, Progress, QueryType, QueryTypes, Requester};
+use dhcp_blq::time::{Lifetime, Time};
+
+/// Subnet 1 with a pool of ten and a reservation outside it, subnet 2 in the VPN "blue".
+const CONFIGURATION: &str = r#"{ "Dhcp4": {
+    "valid-lifetime": 3600, "renew-timer": 900, "rebind-timer": 1800,
+    "subnet4": [
+        { "id": 1, "subnet": "10.0.1.0/24", "pools": [ { "pool": "10.0.1.10-10.0.1.19" } ],
+          "reservations": [ { "hw-address": "02:00:00:00:00:99", "ip-address": "10.0.1.200" } ] },
+        { "id": 2, "subnet": "10.0.2.0/24", "pools": [ { "pool": "10.0.2.1-10.0.2.2" } ],
+          "user-context": { "vpn": { "name": "blue" } } }
+    ] } }"#;
+
+/// The server identifier when none is configured: our end of the connection.
+const LOCAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 67);
+
+/// A mirror and an engine over it.
+struct Bench {
+    mirror: Arc<Mirror>,
+    engine: LeaseEngine,
+    requester: Requester,
+    now: u32,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        Bench::with_saved(Saved {
+            saved_at: Some(Time(1)),
+            ..Saved::default()
+        })
+    }
+
+    fn with_saved(saved: Saved) -> Bench {
+        let network = Network::from_json(CONFIGURATION, Vec::new()).unwrap();
+        let now = Time::now();
+        let mirror = Arc::new(Loading::begin(Arc::new(network), saved, now).finish());
+        Bench {
+            engine: LeaseEngine::new(Arc::clone(&mirror), None),
+            mirror,
+            requester: Requester {
+                peer: Ipv4Addr::LOCALHOST,
+                local: LOCAL,
+                allowed: QueryTypes::ALL,
+            },
+            now: now.0,
+        }
+    }
+
+    /// Commits a lease that began `ago` seconds ago.
+    fn lease(&self, address: [u8; 4], client: u8, ago: u32, relay_information: &[u8]) {
+        self.commit(lease(address, client, self.now - ago), relay_information);
+    }
+
+    fn commit(&self, lease: Lease, relay_information: &[u8]) {
+        let heard = Heard {
+            relay_agent_information: Some(relay_information.to_vec()),
+            options: vec![RawOption {
+                code: 60,
+                value: b"vendor".to_vec(),
+            }],
+            classes: Vec::new(),
+        };
+        self.mirror.feed().push(Event::Committed { lease, heard });
+    }
+
+    /// The whole answer to a message, in turns of `room` octets.
+    fn answer_in_turns(&self, message: &Message, room: usize) -> (Vec<Binding>, Done) {
+        let mut answer = self
+            .engine
+            .open(&message.encode(), &self.requester)
+            .map_err(|error| error.to_string())
+            .unwrap();
+        let mut out = Vec::new();
+        while self.engine.write(&mut answer, &mut out, room) == Progress::More {}
+        decode(&out)
+    }
+
+    fn answer(&self, message: &Message) -> (Vec<Binding>, Done) {
+        self.answer_in_turns(message, 1)
+    }
+
+    fn ask(&self, query: &Query) -> Vec<Binding> {
+        let (bindings, done) = self.answer(&query.to_message().unwrap());
+        assert_eq!(done.status, None, "successful: no status-code");
+        bindings
+    }
+
+    fn addresses(&self, query: &Query) -> Vec<Ipv4Addr> {
+        self.ask(query)
+            .iter()
+            .map(|binding| binding.address)
+            .collect()
+    }
+
+    /// The codes of all options in the first reply, ascending.
+    fn option_codes(&self, query: &Query) -> Vec<u8> {
+        let message = query.to_message().unwrap().encode();
+        let mut answer = self.engine.open(&message, &self.requester).ok().unwrap();
+        let mut out = Vec::new();
+        self.engine.write(&mut answer, &mut out, 1);
+        let size = usize::from(u16::from_be_bytes([out[0], out[1]]));
+        let first = Message::decode(&out[2..2 + size]).unwrap();
+        first.joined().into_keys().collect()
+    }
+
+    /// The status a message is refused with.
+    fn refusal(&self, message: &Message) -> (u8, String) {
+        let (bindings, done) = self.answer(message);
+        assert!(bindings.is_empty());
+        let status = done.status.expect("a status-code");
+        assert_eq!(done.server_identifier, Some(LOCAL));
+        (status.code.0, status.text)
+    }
+}
+
+/// A lease of an hour that began at `cltt`; from subnet 1 or 2 by its address.
+fn lease(address: [u8; 4], client: u8, cltt: u32) -> Lease {
+    Lease {
+        address: address.into(),
+        state: LeaseState::Default,
+        cltt: Time(cltt),
+        valid_lifetime: Lifetime(3600),
+        subnet: SubnetId(address[2].into()),
+        hardware: HardwareAddress {
+            htype: 1,
+            octets: mac(client),
+        },
+        client_id: vec![1, client],
+        hostname: Vec::new(),
+        relay_agent_information: None,
+    }
+}
+
+fn mac(client: u8) -> Vec<u8> {
+    vec![2, 0, 0, 0, 0, client]
+}
+
+/// Relay agent information with a remote-id and a relay-id.
+fn relay_information(remote_id: &[u8], relay_id: &[u8]) -> Vec<u8> {
+    let mut information = Vec::new();
+    for (code, value) in [(2, remote_id), (12, relay_id)] {
+        information.extend([code, u8::try_from(value.len()).unwrap()]);
+        information.extend(value);
+    }
+    information
+}
+
+/// Splits frames and decodes them: bindings, then the DHCPLEASEQUERYDONE.
+fn decode(mut octets: &[u8]) -> (Vec<Binding>, Done) {
+    let mut bindings = Vec::new();
+    loop {
+        let (size, rest) = octets.split_at(2);
+        let size = usize::from(u16::from_be_bytes(size.try_into().unwrap()));
+        let message = Message::decode(&rest[..size]).unwrap();
+        octets = &rest[size..];
+        match Reply::decode(&message).unwrap() {
+            Reply::Binding(binding) => bindings.push(*binding),
+            Reply::Done(done) => {
+                assert!(octets.is_empty(), "the DHCPLEASEQUERYDONE comes last");
+                return (bindings, done);
+            }
+        }
+    }
+}
+
+fn by_mac(client: u8) -> Query {
+    Query::new(Primary::Mac {
+        htype: 1,
+        address: mac(client),
+    })
+}
+
+fn all() -> Query {
+    Query::new(Primary::All)
+}
+
+/// A message for all addresses with one more option.
+fn all_with(code: u8, value: &[u8]) -> Message {
+    all().to_message().unwrap().with(code, value)
+}
+
+const ACTIVE: u8 = 13;
+const UNASSIGNED: u8 = 11;
+
+// RFC 6926 section 8.2, Query for All Configured IP Addresses.
+#[test]
+fn all_configured_addresses_come_once_each_bound_or_not() {
+    let bench = Bench::new();
+    bench.lease([10, 0, 1, 12], 1, 10, &[]);
+    bench.lease([10, 0, 1, 50], 2, 10, &[]); // outside of pools, in a configured subnet
+    let bindings = bench.ask(&all());
+    let expected: Vec<Ipv4Addr> = (10..=19)
+        .chain([50, 200])
+        .map(|last| Ipv4Addr::new(10, 0, 1, last))
+        .collect();
+    let found: Vec<_> = bindings.iter().map(|binding| binding.address).collect();
+    assert_eq!(found, expected);
+    for binding in &bindings {
+        let bound = [12, 50].contains(&binding.address.octets()[3]);
+        let (message_type, state) = if bound { (ACTIVE, 2) } else { (UNASSIGNED, 1) };
+        assert_eq!(binding.message_type.0, message_type, "{}", binding.address);
+        assert_eq!(binding.state.unwrap().0, state);
+    }
+}
+
+// RFC 6926 section 8.2: "MUST NOT send more than one message for each applicable IP address,
+// even if the state of some of those IP addresses changes during the processing".
+#[test]
+fn an_address_comes_at_most_once_whatever_changes_meanwhile() {
+    let bench = Bench::new();
+    let message = all().to_message().unwrap();
+    let mut answer = bench
+        .engine
+        .open(&message.encode(), &bench.requester)
+        .ok()
+        .unwrap();
+    let mut out = Vec::new();
+    let mut turn = 0;
+    while bench.engine.write(&mut answer, &mut out, 1) == Progress::More {
+        bench.lease([10, 0, 1, 10 + turn % 10], turn, 1, &[]);
+        bench.mirror.feed().push(Event::Released {
+            address: Ipv4Addr::new(10, 0, 1, 10 + (turn + 5) % 10),
+            at: Time(bench.now),
+        });
+        bench.mirror.catch_up();
+        turn += 1;
+    }
+    let (bindings, _) = decode(&out);
+    let mut addresses: Vec<_> = bindings.iter().map(|binding| binding.address).collect();
+    assert_eq!(addresses.len(), 11);
+    addresses.dedup();
+    assert_eq!(addresses.len(), 11);
+}
+
+// RFC 6926 section 8.2: each query by identity returns current bindings alone.
+#[test]
+fn queries_by_identity_return_exactly_the_active_bindings_that_match() {
+    let bench = Bench::new();
+    let here = relay_information(b"line-1", b"relay-a");
+    let there = relay_information(b"line-2", b"relay-a");
+    bench.lease([10, 0, 1, 10], 1, 10, &here);
+    bench.lease([10, 0, 1, 11], 2, 10, &there);
+    bench.lease([10, 0, 1, 12], 1, 10, &there);
+    bench.lease([10, 0, 1, 13], 1, 4000, &here); // over by now
+    let addresses = |primary| bench.addresses(&Query::new(primary));
+    let [first, second, third] = [10, 11, 12].map(|last| Ipv4Addr::new(10, 0, 1, last));
+    assert_eq!(bench.addresses(&by_mac(1)), [first, third]);
+    assert_eq!(addresses(Primary::ClientId(vec![1, 2])), [second]);
+    assert_eq!(
+        addresses(Primary::RemoteId(b"line-2".to_vec())),
+        [second, third]
+    );
+    assert_eq!(
+        addresses(Primary::RelayId(b"relay-a".to_vec())),
+        [first, second, third]
+    );
+    assert!(addresses(Primary::RelayId(b"relay".to_vec())).is_empty());
+    let token_ring = addresses(Primary::Mac {
+        htype: 6,
+        address: mac(1),
+    });
+    assert!(token_ring.is_empty());
+    assert!(
+        bench
+            .ask(&by_mac(1))
+            .iter()
+            .all(|binding| binding.message_type.0 == ACTIVE)
+    );
+}
+
+// RFC 6925 section 5 and RFC 3396: the longest identifiers there are.
+#[test]
+fn finds_identifiers_of_255_octets_and_returns_their_option_82_whole() {
+    let bench = Bench::new();
+    let information = relay_information(&[7; 255], &[8; 255]);
+    bench.lease([10, 0, 1, 10], 1, 10, &information);
+    for primary in [
+        Primary::RemoteId(vec![7; 255]),
+        Primary::RelayId(vec![8; 255]),
+    ] {
+        let bindings = bench.ask(&Query::new(primary));
+        assert_eq!(bindings.len(), 1);
+        let returned = bindings[0].relay_agent_information.as_ref().unwrap();
+        assert_eq!(returned.raw, information);
+    }
+}
+
+// The contract: a lease whose subnet is gone is still a binding of its client's.
+#[test]
+fn a_lease_whose_subnet_was_removed_is_found_by_its_client_and_is_not_configured() {
+    let bench = Bench::new();
+    bench.lease([10, 0, 7, 7], 1, 10, &[]);
+    let address = Ipv4Addr::new(10, 0, 7, 7);
+    assert_eq!(bench.addresses(&by_mac(1)), [address]);
+    assert!(!bench.addresses(&all()).contains(&address));
+}
+
+// RFC 6926 section 8.3 and the contract's default list.
+#[test]
+fn without_a_parameter_request_list_the_options_of_the_contract_are_sent() {
+    let bench = Bench::new();
+    bench.lease(
+        [10, 0, 1, 12],
+        1,
+        100,
+        &relay_information(b"line", b"relay"),
+    );
+    let query = Query {
+        parameter_request_list: None,
+        ..by_mac(1)
+    };
+    let binding = &bench.ask(&query)[0];
+    assert_eq!(
+        bench.option_codes(&query),
+        [51, 53, 54, 58, 59, 61, 82, 91, 152, 153, 156]
+    );
+    assert_eq!(binding.server_identifier, Some(LOCAL));
+    assert_eq!(binding.htype, 1);
+    assert_eq!(binding.chaddr, mac(1));
+    assert_eq!(binding.client_id, Some(vec![1, 1]));
+    let base = binding.base_time.unwrap();
+    let elapsed = base - (bench.now - 100);
+    assert_eq!(binding.start_time_of_state, Some(elapsed));
+    assert_eq!(binding.client_last_transaction_time, Some(elapsed));
+    assert_eq!(binding.lease_time, Some(3600 - elapsed));
+    assert_eq!(binding.renewal_time, Some(900 - elapsed));
+    assert_eq!(binding.rebinding_time, Some(1800 - elapsed));
+}
+
+// RFC 6926 section 8.3 item 7, RFC 4388 section 6.4.2.
+#[test]
+fn with_a_parameter_request_list_exactly_what_is_asked_for_is_sent() {
+    let bench = Bench::new();
+    bench.lease([10, 0, 1, 12], 1, 100, &[]);
+    let query = Query {
+        // 1 the server sends, 60 the client sent, 82 and 157 there are not, 221 is no request.
+        parameter_request_list: Some(vec![60, 1, 82, 157, 152, 60, 54, 221, 0, 255]),
+        ..by_mac(1)
+    };
+    let binding = &bench.ask(&query)[0];
+    assert_eq!(bench.option_codes(&query), [1, 53, 54, 60, 152]);
+    assert_eq!(binding.options[&60], b"vendor");
+    assert_eq!(binding.options[&1], [255, 255, 255, 0]);
+}
+
+// RFC 4388 section 6.4.2, non-sensitive options.
+#[test]
+fn an_option_that_is_not_declared_non_sensitive_is_not_told() {
+    let mut bench = Bench::new();
+    bench.engine = LeaseEngine::new(Arc::clone(&bench.mirror), Some([51, 152].into()));
+    bench.lease([10, 0, 1, 12], 1, 100, &[]);
+    let query = Query {
+        parameter_request_list: Some(vec![51, 60, 61, 152]),
+        ..by_mac(1)
+    };
+    assert_eq!(bench.option_codes(&query), [51, 53, 54, 152]);
+}
+
+// RFC 4388 section 6.4.2: times that are past are not returned.
+#[test]
+fn renewal_times_that_are_past_are_left_out() {
+    let bench = Bench::new();
+    bench.lease([10, 0, 1, 12], 1, 1000, &[]);
+    let binding = &bench.ask(&by_mac(1))[0];
+    assert_eq!(binding.renewal_time, None);
+    assert!(binding.rebinding_time.is_some_and(|left| left <= 800));
+}
+
+// RFC 6926 sections 6.2.7 and 8.3: the state an address ended in, with its last client.
+#[test]
+fn an_address_no_longer_leased_tells_its_state_and_last_client() {
+    let bench = Bench::new();
+    bench.lease([10, 0, 1, 10], 1, 100, &[]);
+    bench.mirror.feed().push(Event::Released {
+        address: Ipv4Addr::new(10, 0, 1, 10),
+        at: Time(bench.now - 50),
+    });
+    bench.lease([10, 0, 1, 11], 2, 4000, &[]);
+    bench.commit(
+        Lease {
+            state: LeaseState::Declined,
+            hardware: HardwareAddress::default(),
+            client_id: Vec::new(),
+            ..lease([10, 0, 1, 12], 3, bench.now - 10)
+        },
+        &[],
+    );
+    let bindings = bench.ask(&all());
+    let [released, expired, declined] = &bindings[..3] else {
+        panic!("three addresses");
+    };
+    for (binding, state) in [(released, 4), (expired, 3), (declined, 5)] {
+        assert_eq!(binding.message_type.0, UNASSIGNED);
+        assert_eq!(binding.state.unwrap().0, state);
+    }
+    assert_eq!(released.state_started_at(), Some(bench.now - 50));
+    assert_eq!(released.chaddr, mac(1));
+    assert_eq!(released.lease_time, None);
+    assert_eq!(expired.state_started_at(), Some(bench.now - 400));
+    assert_eq!(declined.lease_ends_at(), Some(u64::from(bench.now) + 3590));
+}
+
+// RFC 6926 sections 6.2.5, 6.2.6 and 8.2: equal bounds are included; either time counts.
+#[test]
+fn time_qualifiers_select_what_changed_in_the_window() {
+    let bench = Bench::with_saved(Saved::default());
+    // Since an hour ago by the state file, last heard of 100 seconds ago.
+    bench.lease([10, 0, 1, 10], 1, 1000, &[]);
+    bench.lease([10, 0, 1, 10], 1, 100, &[]);
+    bench.lease([10, 0, 1, 11], 2, 500, &[]);
+    let within = |start: Option<u32>, end: Option<u32>| {
+        let query = |primary| Query {
+            start: start.map(|ago| bench.now - ago),
+            end: end.map(|ago| bench.now - ago),
+            ..Query::new(primary)
+        };
+        let mut found: Vec<u8> = bench
+            .addresses(&query(Primary::All))
+            .iter()
+            .map(|address| address.octets()[3])
+            .filter(|last| [10, 11].contains(last))
+            .collect();
+        let by_client: Vec<u8> = [1, 2]
+            .into_iter()
+            .flat_map(|client| bench.addresses(&query(by_mac(client).primary)))
+            .map(|address| address.octets()[3])
+            .collect();
+        assert_eq!(found, by_client, "the same for every primary query");
+        found.dedup();
+        found
+    };
+    assert_eq!(within(Some(100), None), [10]);
+    assert_eq!(within(Some(99), None), [0u8; 0]);
+    assert_eq!(within(Some(1000), Some(1000)), [10]);
+    assert_eq!(within(None, Some(1000)), [10]);
+    assert_eq!(within(None, Some(500)), [10, 11]);
+    assert_eq!(within(Some(600), Some(400)), [11]);
+    assert_eq!(within(Some(999), Some(501)), [0u8; 0]);
+}
+
+// RFC 6926 section 6.2.4: an address that was never leased changed when it was configured.
+#[test]
+fn never_leased_addresses_count_as_changed_when_configured() {
+    let bench = Bench::with_saved(Saved::default());
+    let since = |start| Query {
+        start: Some(start),
+        ..all()
+    };
+    assert_eq!(bench.ask(&since(bench.now)).len(), 11);
+    assert_eq!(bench.ask(&since(bench.now + 1)).len(), 0);
+    let first = &bench.ask(&all())[0];
+    assert_eq!(first.state_started_at(), Some(bench.now));
+}
+
+// RFC 6926 section 8.2, VPN-ID; RFC 6607.
+#[test]
+fn the_vpn_id_selects_and_is_returned_for_other_than_the_default_vpn() {
+    let bench = Bench::new();
+    bench.lease([10, 0, 1, 10], 1, 10, &[]);
+    bench.lease([10, 0, 2, 1], 1, 10, &[]);
+    // The relay's VSS sub-option decides before the subnet's VPN.
+    bench.lease(
+        [10, 0, 1, 11],
+        1,
+        10,
+        &[151, 8, 1, 0, 0, 0x5e, 0, 0, 0, 7, 152, 0],
+    );
+    let by_vpn = |vpn: Option<Vss>| {
+        bench
+            .ask(&Query { vpn, ..by_mac(1) })
+            .iter()
+            .map(|binding| (binding.address.octets()[3], binding.vpn.clone()))
+            .collect::<Vec<_>>()
+    };
+    let blue = Vss::Name("blue".into());
+    let numbered = Vss::Rfc2685([0, 0, 0x5e, 0, 0, 0, 7]);
+    assert_eq!(by_vpn(None), [(10, None)]);
+    assert_eq!(by_vpn(Some(Vss::Default)), [(10, None)]);
+    assert_eq!(by_vpn(Some(blue.clone())), [(1, Some(blue.clone()))]);
+    assert_eq!(
+        by_vpn(Some(numbered.clone())),
+        [(11, Some(numbered.clone()))]
+    );
+    assert_eq!(
+        by_vpn(Some(Vss::All)),
+        [(10, None), (11, Some(numbered)), (1, Some(blue.clone()))]
+    );
+    assert_eq!(by_vpn(Some(Vss::Name("green".into()))), []);
+    // Free addresses belong to their subnet's VPN.
+    let free = bench.ask(&Query {
+        vpn: Some(blue),
+        ..all()
+    });
+    assert_eq!(free.len(), 2);
+    assert!(free.iter().all(|binding| binding.vpn.is_some()));
+}
+
+// RFC 6926 section 8.3: server-identifier in the first message only; 7.1: the xid in all.
+#[test]
+fn the_first_message_alone_carries_the_server_identifier() {
+    let bench = Bench::new();
+    let query = all();
+    let (bindings, done) = bench.answer(&query.to_message().unwrap());
+    let (first, rest) = bindings.split_first().unwrap();
+    assert_eq!(first.server_identifier, Some(LOCAL));
+    assert!(
+        rest.iter()
+            .all(|binding| binding.server_identifier.is_none())
+    );
+    assert_eq!(done.server_identifier, None);
+    assert!(bindings.iter().all(|binding| binding.xid == query.xid));
+    assert_eq!(done.xid, query.xid);
+
+    // RFC 6926 section 7.3: nothing found is a success, told by the first and only message.
+    let (bindings, done) = bench.answer(&by_mac(77).to_message().unwrap());
+    assert!(bindings.is_empty());
+    assert_eq!((done.status, done.server_identifier), (None, Some(LOCAL)));
+}
+
+// The contract's table: MalformedQuery (3), with a text that names the field.
+#[test]
+fn malformed_queries_are_refused_by_name() {
+    let bench = Bench::new();
+    let plain = || all().to_message().unwrap();
+    let address = Ipv4Addr::new(10, 0, 1, 10);
+    let times = |start: u32, end: u32| {
+        plain()
+            .with(154, start.to_be_bytes())
+            .with(155, end.to_be_bytes())
+    };
+    let cases: Vec<(&str, Message)> = vec![
+        (
+            "ciaddr",
+            Message {
+                ciaddr: address,
+                ..plain()
+            },
+        ),
+        (
+            "yiaddr",
+            Message {
+                yiaddr: address,
+                ..plain()
+            },
+        ),
+        (
+            "siaddr",
+            Message {
+                siaddr: address,
+                ..plain()
+            },
+        ),
+        (
+            "hlen",
+            Message {
+                htype: 1,
+                hlen: 0,
+                chaddr: [1; 16],
+                ..plain()
+            },
+        ),
+        (
+            "hlen",
+            Message {
+                htype: 1,
+                hlen: 17,
+                chaddr: [1; 16],
+                ..plain()
+            },
+        ),
+        ("query-start-time", times(9, 8)),
+        ("query-start-time", all_with(154, &[1, 2, 3])),
+        (
+            "query-start-time",
+            all_with(154, &[0, 0, 0, 1]).with(154, [0, 0, 0, 1]),
+        ),
+        ("query-end-time", all_with(155, &[1, 2, 3, 4, 5])),
+        (
+            "query-end-time",
+            all_with(155, &[0, 0, 0, 1]).with(155, [0, 0, 0, 1]),
+        ),
+        ("VPN-ID", all_with(221, &[])),
+        ("VPN-ID", all_with(221, &[2, 1])),
+        ("VPN-ID", all_with(221, &[1, 1, 2, 3])),
+        ("VPN-ID", all_with(221, &[255, 0])),
+        ("VPN-ID", all_with(221, &[254, 0])),
+        ("VPN-ID", all_with(221, &[255]).with(221, [255])),
+        ("client-identifier", all_with(61, &[])),
+        ("client-identifier", all_with(61, &[1])),
+        ("remote-id", all_with(82, &[2, 0])),
+        ("relay-id", all_with(82, &[12, 0])),
+        ("relay-agent-information", all_with(82, &[2, 5, 1])),
+    ];
+    for (field, message) in cases {
+        let (status, text) = bench.refusal(&message);
+        assert_eq!(status, 3, "{field}: {text}");
+        assert!(text.contains(field), "{text:?} names {field}");
+    }
+}
+
+// RFC 6926 section 8.2: more than one primary query is NotAllowed (4).
+#[test]
+fn two_primary_queries_are_not_allowed() {
+    let bench = Bench::new();
+    let with_mac = by_mac(1).to_message().unwrap();
+    for message in [
+        with_mac.clone().with(61, [1, 2]),
+        with_mac.clone().with(82, [2, 1, 7]),
+        all_with(61, &[1, 2]).with(82, [12, 1, 7]),
+        all_with(82, &[2, 1, 7, 12, 1, 8]),
+        all_with(82, &[2, 1, 7, 2, 1, 8]),
+    ] {
+        assert_eq!(bench.refusal(&message).0, 4);
+    }
+}
+
+// RFC 6926 sections 8.1 and 9: some requestors may be restricted to certain query types.
+#[test]
+fn a_query_type_that_is_not_permitted_is_not_allowed() {
+    let mut bench = Bench::new();
+    bench.requester.allowed = QueryTypes::NONE.with(QueryType::Mac);
+    assert!(bench.ask(&by_mac(1)).is_empty());
+    let (status, text) = bench.refusal(&all().to_message().unwrap());
+    assert_eq!(status, 4);
+    assert!(text.contains("all"), "{text}");
+}
+
+// The contract: requestors in the field send htype and hlen with an all-zero chaddr.
+#[test]
+fn an_all_zero_chaddr_is_no_query_by_mac_address() {
+    let bench = Bench::new();
+    for hlen in [0, 6, 17] {
+        let message = Message {
+            htype: 1,
+            hlen,
+            ..all().to_message().unwrap()
+        };
+        assert_eq!(bench.answer(&message).0.len(), 11);
+    }
+    let message = Message {
+        htype: 1,
+        hlen: 6,
+        ..Query::new(Primary::ClientId(vec![1, 9]))
+            .to_message()
+            .unwrap()
+    };
+    assert_eq!(bench.answer(&message).1.status, None);
+}
+
+// RFC 7724 section 8.1.1 and the contract: such a connection is closed.
+#[test]
+fn what_is_no_bulk_leasequery_is_unanswerable() {
+    let bench = Bench::new();
+    let plain = all().to_message().unwrap();
+    let with_type = |message_type: &[u8]| Message {
+        options: vec![(53, message_type.to_vec())],
+        ..plain.clone()
+    };
+    let unanswerable = |octets: &[u8]| {
+        bench
+            .engine
+            .open(octets, &bench.requester)
+            .err()
+            .is_some_and(|error| !error.to_string().is_empty())
+    };
+    for message_type in [1, 3, 10, 11, 13, 15, 16, 18] {
+        assert!(unanswerable(&with_type(&[message_type]).encode()));
+    }
+    assert!(unanswerable(&with_type(&[]).encode()));
+    assert!(unanswerable(&with_type(&[14, 14]).encode()));
+    assert!(unanswerable(
+        &Message {
+            options: vec![],
+            ..plain.clone()
+        }
+        .encode()
+    ));
+    assert!(unanswerable(
+        &Message {
+            op: 2,
+            ..plain.clone()
+        }
+        .encode()
+    ));
+    let encoded = plain.encode();
+    for length in 0..240 {
+        assert!(unanswerable(&encoded[..length]), "{length} octets");
+    }
+    assert!(!unanswerable(&encoded));
+}
+
+// RFC 6926 section 8.5.
+#[test]
+fn an_answer_ended_early_says_query_terminated_and_why() {
+    let bench = Bench::new();
+    let message = all().to_message().unwrap();
+    let open = || -> Answer {
+        bench
+            .engine
+            .open(&message.encode(), &bench.requester)
+            .ok()
+            .unwrap()
+    };
+    let mut begun = open();
+    let mut out = Vec::new();
+    assert_eq!(bench.engine.write(&mut begun, &mut out, 1), Progress::More);
+    bench
+        .engine
+        .terminate(begun, "the server is being reconfigured", &mut out);
+    let (bindings, done) = decode(&out);
+    assert_eq!(bindings.len(), 1);
+    let status = done.status.unwrap();
+    assert_eq!(status.code.0, 2);
+    assert_eq!(status.text, "the server is being reconfigured");
+    assert_eq!(done.server_identifier, None);
+
+    let mut out = Vec::new();
+    bench.engine.terminate(open(), "shutdown", &mut out);
+    assert_eq!(decode(&out).1.server_identifier, Some(LOCAL));
+}
+
+// RFC 6926 section 5: neither associated-ip (92) nor DHCPLEASEUNKNOWN (12), ever.
+#[test]
+fn associated_ip_and_leaseunknown_never_appear() {
+    let bench = Bench::new();
+    for last in 10..15 {
+        bench.lease([10, 0, 1, last], 1, 10, &[]);
+    }
+    let everything = Query {
+        parameter_request_list: Some((1..=254).collect()),
+        ..all()
+    };
+    for binding in bench.ask(&everything) {
+        assert!(!binding.options.contains_key(&92));
+        assert_ne!(binding.message_type.0, 12);
+    }
+}
