@@ -3,6 +3,7 @@
 #[path = "support/fake_engine.rs"]
 mod fake_engine;
 
+use std::collections::HashSet;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream};
 use std::sync::Arc;
@@ -291,7 +292,13 @@ fn signals_aborted_queries_when_it_stops() {
     }
     let idle = connect(&server);
     assert!(is_served(&idle));
-    reply(&stream).unwrap();
+    // All of them are in progress.
+    let mut answered = HashSet::new();
+    while answered.len() < 16 {
+        if let Reply::Binding { xid, .. } = reply(&stream).unwrap() {
+            answered.insert(xid);
+        }
+    }
     let stopping = std::thread::spawn(move || server.stop("the configuration changes"));
     let replies = replies(&stream);
     let mut ended: Vec<u32> = replies

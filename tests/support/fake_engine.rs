@@ -22,20 +22,25 @@ const DONE: u32 = u32::MAX;
 pub struct Query {
     /// Its transaction id.
     pub xid: u32,
-    /// How many replies it wants.
+    /// How many replies it wants; or how many turns the search takes.
     pub replies: u32,
-    /// 8 <= octets of each reply; or 0: the search for an answer never ends.
+    /// 8 <= octets of each reply; or 0: a search that finds nothing.
     pub size: u16,
 }
 
 impl Query {
-    /// A query whose answer is searched for and never found.
-    pub fn endless_search(xid: u32) -> Query {
+    /// A query whose answer is searched for in so many turns, and not found.
+    pub fn search(xid: u32, turns: u32) -> Query {
         Query {
             xid,
-            replies: 1,
+            replies: turns,
             size: 0,
         }
+    }
+
+    /// A query whose answer is searched for longer than any test lasts.
+    pub fn endless_search(xid: u32) -> Query {
+        Query::search(xid, u32::MAX)
     }
 
     /// The query with its message-size.
@@ -164,7 +169,8 @@ impl Engine for FakeEngine {
     }
 
     fn write(&self, answer: &mut Answer, out: &mut Vec<u8>, room: usize) -> Progress {
-        if answer.query.size == 0 {
+        if answer.query.size == 0 && answer.next < answer.query.replies {
+            answer.next += 1;
             return Progress::More;
         }
         let end = out.len() + room;

@@ -102,6 +102,20 @@ async fn sends_whole_messages_over_a_stream_that_accepts_few_octets_at_a_time() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn goes_on_with_a_search_that_takes_many_turns() {
+    let mut served = Served::new(1_000);
+    let search = Query::search(1, 1_000).frame();
+    served.stream.write_all(&search).await.unwrap();
+    served.query(2, 1, 300).await;
+    served.stream.shutdown().await.unwrap();
+    assert_eq!(
+        served.replies().await,
+        [Reply::binding(2, 0), Reply::done(2), Reply::done(1)]
+    );
+    assert_eq!(served.start.elapsed(), Duration::ZERO, "it did not wait");
+}
+
+#[tokio::test(start_paused = true)]
 async fn closes_an_idle_connection_after_the_idle_time() {
     // RFC 6926 section 8.5.
     let mut served = Served::new(1_000);
@@ -224,9 +238,25 @@ async fn stops_in_bounded_time_whatever_the_requester_does() {
     let mut closing = Served::new(100);
     closing.stream.write_all(&frame(b"")).await.unwrap();
     for served in [blocked, silent, closing] {
+        // It gets as far as it can.
+        tokio::time::sleep(Duration::from_millis(1)).await;
         served.stop.send_replace(Some(Stop::now("unloaded")));
         let before = Instant::now();
         served.task.await.unwrap();
         assert!(before.elapsed() <= super::super::STOP_TIME);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_requester_that_reads_late_does_not_prolong_the_stop() {
+    let mut served = Served::new(100);
+    served.query(1, 1_000_000, 300).await;
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    served.stop.send_replace(Some(Stop::now("unloaded")));
+    let before = Instant::now();
+    tokio::time::sleep(super::super::STOP_TIME - Duration::from_millis(100)).await;
+    assert!(served.replies().await.len() > 1);
+    // It has everything, but does not close its side.
+    served.task.await.unwrap();
+    assert!(before.elapsed() <= super::super::STOP_TIME);
 }
