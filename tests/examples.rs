@@ -1,0 +1,63 @@
+//! The configuration examples, read without Kea. The tests in a real Kea load them too.
+
+use std::fs;
+use std::path::PathBuf;
+
+use dhcp_blq::config::Config;
+use dhcp_blq::network::Network;
+use serde_json::Value;
+
+/// Every example: its file's name and what it says.
+fn examples() -> Vec<(String, Value)> {
+    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("kea-config-examples");
+    fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "json")
+        })
+        .map(|path| {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            // Comments stand on lines of their own; Kea allows them, JSON does not.
+            let json: String = fs::read_to_string(&path)
+                .unwrap()
+                .lines()
+                .filter(|line| !line.trim_start().starts_with("//"))
+                .collect();
+            let value = serde_json::from_str(&json).unwrap_or_else(|e| panic!("{name}: {e}"));
+            (name, value)
+        })
+        .collect()
+}
+
+#[test]
+fn accepts_the_parameters_of_every_example() {
+    let examples = examples();
+    assert_eq!(examples.len(), 4);
+    for (name, example) in examples {
+        let hook = &example["Dhcp4"]["hooks-libraries"][0];
+        assert!(
+            hook["library"]
+                .as_str()
+                .unwrap()
+                .ends_with("/libdhcp_blq.so"),
+            "{name}"
+        );
+        let config = Config::parse(&hook["parameters"].to_string());
+        assert!(config.is_ok(), "{name}: {}", config.unwrap_err());
+    }
+}
+
+#[test]
+fn accepts_the_vpns_and_addresses_of_every_example() {
+    for (name, example) in examples() {
+        let network = Network::from_json(&example.to_string(), Vec::new())
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(!network.ranges().is_empty(), "{name}");
+        assert_eq!(
+            network.vpns().count(),
+            if name == "vpns.json" { 3 } else { 0 }
+        );
+    }
+}
