@@ -199,3 +199,113 @@ fn go_through_all(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::binding::{Binding, State, SubnetId};
+    use crate::network::Network;
+    use crate::time::Lifetime;
+    use proptest::prelude::*;
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::sync::Arc;
+
+    /// A subnet of 32 addresses, of which the table's ranges are configured; the rest is
+    /// outside of any subnet.
+    fn table(ranges: Vec<TimedRange>) -> Table {
+        let configuration =
+            r#"{ "Dhcp4": { "subnet4": [ { "id": 1, "subnet": "0.0.0.32/27" } ] } }"#;
+        let network = Network::from_json(configuration, Vec::new()).unwrap();
+        Table::new(Arc::new(network), ranges)
+    }
+
+    fn binding(address: u8, since: u32) -> Binding {
+        Binding {
+            address: Ipv4Addr::from_bits(address.into()),
+            state: State::Released,
+            since: Time(since),
+            last_transaction: None,
+            lease_start: Time(0),
+            lifetime: Lifetime(0),
+            subnet: SubnetId(if (32..64).contains(&address) { 1 } else { 2 }),
+            client: None,
+            remote: false,
+        }
+    }
+
+    /// Ranges from a list of lengths: gap, range, gap, range ... each with a time.
+    fn ranges(lengths: &[(u8, u8, u32)]) -> Vec<TimedRange> {
+        let mut first = 0;
+        lengths
+            .iter()
+            .map(|(gap, length, since)| {
+                first += u32::from(*gap);
+                let last = first + u32::from(*length);
+                let range = TimedRange {
+                    first: Ipv4Addr::from_bits(first),
+                    last: Ipv4Addr::from_bits(last),
+                    vpn: Vpn::Default,
+                    since: Time(since.to_owned()),
+                };
+                first = last + 2;
+                range
+            })
+            .collect()
+    }
+
+    proptest! {
+        /// What a walk in parts finds is what a look at every address finds, each once.
+        #[test]
+        fn finds_every_configured_address_that_changed_once(
+            lengths in proptest::collection::vec((0..9u8, 0..12u8, 0..4u32), 0..8),
+            bindings in proptest::collection::btree_map(0..120u8, 0..4u32, 0..40),
+            start in 0..4u32,
+            length in 0..4u32,
+            part in 1..5usize,
+        ) {
+            let ranges = ranges(&lengths);
+            let mut table = table(ranges.clone());
+            for (address, since) in &bindings {
+                table.put(binding(*address, *since));
+            }
+            let window = start..=start + length;
+            let mut expected = BTreeMap::new();
+            for address in 0..200u8 {
+                let bits = Ipv4Addr::from_bits(address.into());
+                let range = ranges.iter().find(|range| (range.first..=range.last).contains(&bits));
+                let since = bindings.get(&address).copied();
+                let configured = range.is_some()
+                    || since.is_some() && (32..64).contains(&address);
+                let changed = since.or(range.map(|range| range.since.0));
+                if configured && changed.is_some_and(|changed| window.contains(&changed)) {
+                    expected.insert(bits, since.is_some());
+                }
+            }
+
+            let mut walk = Walk::all(&table, Time(*window.start()), Time(*window.end()));
+            let mut found = BTreeMap::new();
+            let mut visited = BTreeSet::new();
+            loop {
+                let mut left = part;
+                let went = walk.go_on(&table, |entry| {
+                    let (address, bound, since) = match entry {
+                        Entry::Bound(record) => {
+                            (record.binding.address, true, record.binding.since)
+                        }
+                        Entry::Free(address, range) => (address, false, range.since),
+                    };
+                    assert!(visited.insert(address), "{address} comes once");
+                    if window.contains(&since.0) {
+                        found.insert(address, bound);
+                    }
+                    left -= 1;
+                    if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                });
+                if went.is_continue() {
+                    break;
+                }
+            }
+            prop_assert_eq!(found, expected);
+        }
+    }
+}
