@@ -1,0 +1,147 @@
+//! Builds the C++ side of the bridge against the installed Kea; without the feature `hook` there
+//! is nothing to build.
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    #[cfg(feature = "hook")]
+    if let Err(error) = hook::build() {
+        for line in error.lines() {
+            println!("cargo::error={line}");
+        }
+        std::process::exit(1);
+    }
+}
+
+/// The part that needs Kea.
+#[cfg(feature = "hook")]
+mod hook {
+    use std::env;
+    use std::fs;
+    use std::path::{Path, PathBuf};
+    use std::process::Command;
+
+    /// The archive of the C++ side, without `lib` and `.a`.
+    const ARCHIVE: &str = "kea_blq_shim";
+
+    /// Where distributions put Kea's headers.
+    const DEFAULT_INCLUDE_DIR: &str = "/usr/include/kea";
+
+    /// Headers that Kea's own include but one of its releases forgot to install.
+    const COMPATIBILITY_HEADERS: &str = "include/compat/kea-2.2";
+
+    /// What to do about missing headers.
+    const HOW_TO_INSTALL: &str = "Install Kea's headers and the compiler: on Debian \
+        `apt-get install kea-dev libboost-dev libssl-dev g++` of the very release of Kea the hook \
+        is to run in, or name their directory in KEA_INCLUDE_DIR. To build everything but the \
+        hook, with no Kea: `cargo build --no-default-features`.";
+
+    /// Compiles the bridge and the shim, and says how the library is to be linked.
+    pub fn build() -> Result<(), String> {
+        for watched in ["cpp-shim", "include", "src/hook/bridge.rs"] {
+            println!("cargo::rerun-if-changed={watched}");
+        }
+        for variable in [
+            "KEA_INCLUDE_DIR",
+            "KEA_LIB_DIR",
+            "PKG_CONFIG_PATH",
+            "OBJCOPY",
+        ] {
+            println!("cargo::rerun-if-env-changed={variable}");
+        }
+        let include = include_dir();
+        let header = include.join("hooks/hooks.h");
+        println!("cargo::rerun-if-changed={}", header.display());
+        let text = fs::read_to_string(&header).map_err(|error| {
+            format!(
+                "Kea's header {} cannot be read: {error}.\n{HOW_TO_INSTALL}",
+                header.display()
+            )
+        })?;
+        let version = hooks_version(&text).ok_or_else(|| {
+            format!(
+                "{} defines no KEA_HOOKS_VERSION.\n{HOW_TO_INSTALL}",
+                header.display()
+            )
+        })?;
+        println!("cargo::rustc-env=KEA_HOOKS_VERSION={version}");
+
+        let mut bridge = cxx_build::bridge("src/hook/bridge.rs");
+        bridge
+            .file("cpp-shim/callouts.cc")
+            .file("cpp-shim/server.cc")
+            .std("c++17")
+            .define("KEA_BLQ_HOOKS_VERSION", version.to_string().as_str())
+            // As system headers: their warnings are Kea's business.
+            .flag("-isystem")
+            .flag(
+                include
+                    .to_str()
+                    .ok_or("Kea's include directory is not UTF-8")?,
+            )
+            // Searched after Kea's own directory, so that a header Kea has is Kea's.
+            .flag("-idirafter")
+            .flag(COMPATIBILITY_HEADERS)
+            .flag_if_supported("-Wextra")
+            .flag_if_supported("-fvisibility=hidden")
+            .try_compile(ARCHIVE)
+            .map_err(|error| {
+                format!(
+                    "the C++ side did not build against Kea {version}: {error}\n{HOW_TO_INSTALL}"
+                )
+            })?;
+        weaken()?;
+
+        // Threads of ours may outlive dlclose for an instant, and state survives reconfigurations:
+        // once loaded, the library stays.
+        println!("cargo::rustc-link-arg-cdylib=-Wl,-z,nodelete");
+        Ok(())
+    }
+
+    /// Makes the references to Kea's symbols weak.
+    ///
+    /// Kea's other daemons do not hold all of its libraries. With strong references loading would
+    /// fail there on some symbol's mangled name; with weak ones load() is reached and can say what
+    /// is wrong. `scripts/check-symbols` finds those that no library of Kea's defines.
+    fn weaken() -> Result<(), String> {
+        let out = env::var("OUT_DIR").map_err(|error| format!("OUT_DIR: {error}"))?;
+        let archive = Path::new(&out).join(format!("lib{ARCHIVE}.a"));
+        let objcopy = env::var("OBJCOPY").unwrap_or_else(|_| "objcopy".to_owned());
+        let done = Command::new(&objcopy)
+            .args(["--wildcard", "--weaken-symbol=_Z*N*3isc*"])
+            .arg(&archive)
+            .status()
+            .map_err(|error| {
+                format!("{objcopy}, of the package binutils, cannot be run: {error}")
+            })?;
+        done.success()
+            .then_some(())
+            .ok_or_else(|| format!("{objcopy} failed on {}: {done}", archive.display()))
+    }
+
+    /// Kea's include directory: `KEA_INCLUDE_DIR`, else by kea.pc, else the usual place.
+    fn include_dir() -> PathBuf {
+        if let Some(directory) = env::var_os("KEA_INCLUDE_DIR") {
+            return directory.into();
+        }
+        // Asked for the variable only: kea.pc requires packages of databases we do not use.
+        let asked = Command::new("pkg-config")
+            .args(["--variable=includedir", "kea"])
+            .output();
+        if let Ok(answer) = asked
+            && answer.status.success()
+            && let Ok(directory) = String::from_utf8(answer.stdout)
+            && !directory.trim().is_empty()
+        {
+            return Path::new(directory.trim()).join("kea");
+        }
+        DEFAULT_INCLUDE_DIR.into()
+    }
+
+    /// The number in `const int KEA_HOOKS_VERSION = ...;`. A constant, it is out of the
+    /// preprocessor's reach.
+    fn hooks_version(header: &str) -> Option<u32> {
+        let (_, after) = header.split_once("const int KEA_HOOKS_VERSION")?;
+        let (value, _) = after.trim_start().strip_prefix('=')?.split_once(';')?;
+        value.trim().parse().ok()
+    }
+}

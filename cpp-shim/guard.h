@@ -1,0 +1,51 @@
+// What both halves of the shim share.
+
+#pragma once
+
+#include "kea-blq/include/shim.h"
+
+#include <cstdint>
+#include <exception>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace kea_blq {
+
+// Runs `body` and turns whatever it throws into std::runtime_error, which the bridge hands to Rust
+// as an error. Boost's and Kea's own exceptions derive from std::exception; anything else
+// would end the process.
+template <typename Body>
+auto guarded(Body&& body) -> decltype(body()) {
+    try {
+        return std::forward<Body>(body)();
+    } catch (const std::exception& error) {
+        throw std::runtime_error(error.what());
+    } catch (...) {
+        throw std::runtime_error("an exception of unknown type");
+    }
+}
+
+// A copy of octets for Rust, from anything with data() and size().
+template <typename Octets>
+rust::Vec<std::uint8_t> octets(const Octets& from) {
+    rust::Vec<std::uint8_t> copy;
+    copy.reserve(from.size());
+    for (auto octet : from) {
+        copy.push_back(static_cast<std::uint8_t>(octet));
+    }
+    return copy;
+}
+
+// Text for Rust, whose strings are UTF-8: what is not is replaced.
+inline rust::String text(const std::string& from) {
+    return rust::String::lossy(from);
+}
+
+// Text from Rust.
+inline std::string text(rust::Str from) {
+    return std::string(from.data(), from.size());
+}
+
+}  // namespace kea_blq

@@ -1,0 +1,209 @@
+// The daemon, its log, its files and its configuration.
+
+#include <config.h>
+
+#include "guard.h"
+#include "kea-blq/src/hook/bridge.rs.h"
+
+#include <cc/data.h>
+#include <dhcp/option_space.h>
+#include <dhcpsrv/cfgmgr.h>
+#include <dhcpsrv/host.h>
+#include <dhcpsrv/lease.h>
+#include <dhcpsrv/shared_network.h>
+#include <dhcpsrv/srv_config.h>
+#include <dhcpsrv/subnet.h>
+#include <hooks/callout_handle.h>
+#include <hooks/library_handle.h>
+#include <log/log_dbglevels.h>
+#include <log/logger.h>
+#include <log/message_dictionary.h>
+#include <process/daemon.h>
+
+namespace kea_blq {
+namespace {
+
+using isc::dhcp::CfgMgr;
+using isc::dhcp::CfgOption;
+using isc::dhcp::Host;
+using isc::dhcp::Lease;
+using isc::dhcp::OptionDescriptor;
+using isc::dhcp::SrvConfigPtr;
+using isc::log::Logger;
+using isc::log::MessageDictionary;
+
+// Made when first used: loading the library must have no effect.
+Logger& logger() {
+    static Logger logger("blq-hooks");
+    return logger;
+}
+
+SrvConfigPtr server_config(const CalloutHandle& handle) {
+    SrvConfigPtr config;
+    handle.getArgument("server_config", config);
+    if (!config) {
+        throw std::runtime_error("argument server_config is null");
+    }
+    return config;
+}
+
+#if KEA_BLQ_HOOKS_VERSION >= 20400
+bool never_send(const OptionDescriptor& option) {
+    return option.cancelled_;
+}
+#else
+bool never_send(const OptionDescriptor&) {
+    return false;
+}
+#endif
+
+#if KEA_BLQ_HOOKS_VERSION >= 30000
+void restrict_to(rust::Vec<rust::String>& classes, const OptionDescriptor& option) {
+    for (const auto& name : option.client_classes_) {
+        classes.push_back(text(name));
+    }
+}
+#else
+void restrict_to(rust::Vec<rust::String>&, const OptionDescriptor&) {
+}
+#endif
+
+// Appends the options of one place, which `place` names in each of them.
+template <typename Place>
+void append(rust::Vec<KeaOption>& all, const CfgOption& options, KeaScope scope, Place&& place) {
+    const auto found = options.getAll(DHCP4_OPTION_SPACE);
+    if (!found) {
+        return;
+    }
+    for (const auto& option : *found) {
+        if (!option.option_) {
+            continue;
+        }
+        KeaOption copy{};
+        copy.scope = scope;
+        copy.code = option.option_->getType();
+        copy.never_send = never_send(option);
+        if (!copy.never_send) {
+            // Of an option that is never sent Kea need not have a value of the right form.
+            copy.value = octets(option.option_->toBinary());
+        }
+        restrict_to(copy.client_classes, option);
+        place(copy);
+        all.push_back(std::move(copy));
+    }
+}
+
+void append_reservations(rust::Vec<KeaOption>& all, const isc::dhcp::SrvConfig& config,
+                         isc::dhcp::SubnetID subnet) {
+    for (const auto& host : config.getCfgHosts()->getAll4(subnet)) {
+        append(all, *host->getCfgOption4(), KeaScope::Reservation, [&](KeaOption& option) {
+            option.subnet = subnet;
+            option.name = text(Host::getIdentifierName(host->getIdentifierType()));
+            option.identifier = octets(host->getIdentifier());
+            option.first = host->getIPv4Reservation().toUint32();
+        });
+    }
+}
+
+}  // namespace
+
+rust::String process_name() {
+    return guarded([] { return text(isc::process::Daemon::getProcName()); });
+}
+
+void register_message(rust::Str id) {
+    // Known already if the library was loaded before: then nothing is added.
+    guarded([&] { MessageDictionary::globalDictionary()->add(text(id), "%1"); });
+}
+
+bool log_enabled(KeaSeverity severity) {
+    return guarded([&] {
+        switch (severity) {
+        case KeaSeverity::Debug:
+            return logger().isDebugEnabled(isc::log::DBGLVL_TRACE_BASIC);
+        case KeaSeverity::Info:
+            return logger().isInfoEnabled();
+        case KeaSeverity::Warning:
+            return logger().isWarnEnabled();
+        default:
+            return logger().isErrorEnabled();
+        }
+    });
+}
+
+void log(KeaSeverity severity, rust::Str id, rust::Str message) {
+    guarded([&] {
+        const std::string ident = text(id);
+        const std::string argument = text(message);
+        switch (severity) {
+        case KeaSeverity::Debug:
+            logger().debug(isc::log::DBGLVL_TRACE_BASIC, ident.c_str()).arg(argument);
+            break;
+        case KeaSeverity::Info:
+            logger().info(ident.c_str()).arg(argument);
+            break;
+        case KeaSeverity::Warning:
+            logger().warn(ident.c_str()).arg(argument);
+            break;
+        default:
+            logger().error(ident.c_str()).arg(argument);
+        }
+    });
+}
+
+rust::Vec<std::uint8_t> parameters(LibraryHandle& library) {
+    return guarded([&] {
+        const auto parameters = library.getParameters();
+        return parameters ? octets(parameters->str()) : rust::Vec<std::uint8_t>();
+    });
+}
+
+rust::String data_directory() {
+    return guarded([] {
+        const std::string directory = CfgMgr::instance().getDataDir();
+        return text(directory);
+    });
+}
+
+rust::Vec<std::uint8_t> configuration(const CalloutHandle& handle) {
+    return guarded([&] { return octets(server_config(handle)->toElement()->str()); });
+}
+
+rust::Vec<KeaOption> configured_options(const CalloutHandle& handle) {
+    return guarded([&] {
+        const isc::dhcp::ConstSrvConfigPtr config = server_config(handle);
+        rust::Vec<KeaOption> all;
+        append(all, *config->getCfgOption(), KeaScope::Global, [](KeaOption&) {});
+        append_reservations(all, *config, 0);
+        for (const auto& network : *server_config(handle)->getCfgSharedNetworks4()->getAll()) {
+            append(all, *network->getCfgOption(), KeaScope::SharedNetwork,
+                   [&](KeaOption& option) { option.name = text(network->getName()); });
+        }
+        for (const auto& subnet : *config->getCfgSubnets4()->getAll()) {
+            append(all, *subnet->getCfgOption(), KeaScope::Subnet,
+                   [&](KeaOption& option) { option.subnet = subnet->getID(); });
+            for (const auto& pool : subnet->getPools(Lease::TYPE_V4)) {
+                append(all, *pool->getCfgOption(), KeaScope::Pool, [&](KeaOption& option) {
+                    option.subnet = subnet->getID();
+                    option.first = pool->getFirstAddress().toUint32();
+                    option.last = pool->getLastAddress().toUint32();
+                });
+            }
+            append_reservations(all, *config, subnet->getID());
+        }
+        for (const auto& defined : *config->getClientClassDictionary()->getClasses()) {
+            append(all, *defined->getCfgOption(), KeaScope::Class,
+                   [&](KeaOption& option) { option.name = text(defined->getName()); });
+        }
+        return all;
+    });
+}
+
+void reject(CalloutHandle& handle, rust::Str error) {
+    guarded([&] {
+        handle.setArgument("error", text(error));
+        handle.setStatus(CalloutHandle::NEXT_STEP_DROP);
+    });
+}
+
+}  // namespace kea_blq

@@ -1,0 +1,55 @@
+// The C++ side of the bridge, as src/hook/bridge.rs declares it: Kea's types in, plain values out.
+// It decides nothing. Each function lets out std::runtime_error and no other exception.
+
+#pragma once
+
+#include "rust/cxx.h"
+
+#include <cstddef>
+#include <cstdint>
+
+namespace isc {
+namespace hooks {
+class CalloutHandle;
+class LibraryHandle;
+}  // namespace hooks
+}  // namespace isc
+
+namespace kea_blq {
+
+using isc::hooks::CalloutHandle;
+using isc::hooks::LibraryHandle;
+
+struct KeaCommand;
+struct KeaExchange;
+struct KeaLease;
+struct KeaOption;
+enum class KeaSeverity : std::uint8_t;
+
+// The daemon, its log and its files: server.cc.
+rust::String process_name();
+void register_message(rust::Str id);
+bool log_enabled(KeaSeverity severity);
+void log(KeaSeverity severity, rust::Str id, rust::Str text);
+rust::Vec<std::uint8_t> parameters(LibraryHandle& library);
+rust::String data_directory();
+
+// Its configuration: server.cc.
+rust::Vec<std::uint8_t> configuration(const CalloutHandle& handle);
+rust::Vec<KeaOption> configured_options(const CalloutHandle& handle);
+void reject(CalloutHandle& handle, rust::Str error);
+
+// What it does: callouts.cc.
+KeaExchange committed(const CalloutHandle& handle);
+KeaExchange offered(const CalloutHandle& handle);
+std::uint32_t offer_lifetime(const CalloutHandle& handle);
+KeaLease lease_argument(const CalloutHandle& handle);
+KeaCommand command(const CalloutHandle& handle);
+
+// Its leases: callouts.cc.
+rust::String lease_database_type();
+rust::Vec<KeaLease> lease_page(std::uint32_t after, std::size_t limit);
+rust::Vec<KeaLease> lease_of(std::uint32_t address);
+rust::Vec<std::uint32_t> leased_addresses(std::uint32_t subnet);
+
+}  // namespace kea_blq

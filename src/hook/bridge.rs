@@ -1,0 +1,157 @@
+//! The bridge to Kea's C++: plain values only, and no decision on the other side.
+//!
+//! All calls go from here to there. Every function is declared `Result`, because every one ends
+//! in C++ with a `catch` of whatever was thrown: a C++ exception that leaves a bridge function
+//! not declared so ends the process, and the process is the DHCP server.
+
+#![allow(unsafe_code, missing_docs)] // `cxx` writes both sides of the boundary.
+
+#[cxx::bridge(namespace = "kea_blq")]
+mod ffi {
+    /// A lease as Kea's database has it.
+    struct KeaLease {
+        /// Its address, in host byte order.
+        address: u32,
+        /// Kea's number of its state.
+        state: u32,
+        /// Client last transaction time, seconds since 1970.
+        cltt: i64,
+        /// Valid lifetime, in seconds.
+        valid_lifetime: u32,
+        /// The number of the subnet.
+        subnet: u32,
+        /// The client's hardware type; 0 without a hardware address.
+        hardware_type: u16,
+        /// The client's hardware address; empty if none.
+        hardware: Vec<u8>,
+        /// The client identifier; empty if none.
+        client_id: Vec<u8>,
+        /// The host name, any octets.
+        hostname: Vec<u8>,
+        /// The user-context as JSON text; empty if none, or not asked for.
+        context: Vec<u8>,
+    }
+
+    /// A client's message and what it did to leases.
+    struct KeaExchange {
+        /// The DHCP message type of the client's message.
+        message_type: u8,
+        /// The message as it was received.
+        octets: Vec<u8>,
+        /// The classes Kea put it in, in Kea's order.
+        classes: Vec<String>,
+        /// Leases made or changed.
+        leases: Vec<KeaLease>,
+        /// Leases given up, as they were before.
+        deleted: Vec<KeaLease>,
+    }
+
+    /// A control command that has been processed.
+    struct KeaCommand {
+        /// Its name.
+        name: String,
+        /// Its arguments as JSON text; empty if it had none.
+        arguments: Vec<u8>,
+        /// Kea's response as JSON text.
+        response: Vec<u8>,
+    }
+
+    /// Where an option is configured.
+    #[repr(u8)]
+    enum KeaScope {
+        Global,
+        SharedNetwork,
+        Subnet,
+        Pool,
+        Class,
+        Reservation,
+    }
+
+    /// An option of space `dhcp4` in Kea's configuration. Which of the fields that name a place
+    /// count depends on `scope`.
+    struct KeaOption {
+        /// Where it is configured.
+        scope: KeaScope,
+        /// Its code.
+        code: u16,
+        /// Its value on the wire.
+        value: Vec<u8>,
+        /// Whether it is never to be sent.
+        never_send: bool,
+        /// The classes it is restricted to; empty if to none.
+        client_classes: Vec<String>,
+        /// A shared network's or a class's name, or the type of a reservation's identifier.
+        name: String,
+        /// The subnet's number.
+        subnet: u32,
+        /// A pool's first address, or the address reserved; 0 if none.
+        first: u32,
+        /// A pool's last address.
+        last: u32,
+        /// A reservation's identifier.
+        identifier: Vec<u8>,
+    }
+
+    /// How serious a log message is.
+    #[repr(u8)]
+    enum KeaSeverity {
+        Debug,
+        Info,
+        Warning,
+        Error,
+    }
+
+    unsafe extern "C++" {
+        include!("kea-blq/include/shim.h");
+
+        /// A callout's arguments and status: valid for the duration of the callout.
+        #[namespace = "isc::hooks"]
+        type CalloutHandle;
+        /// The library as Kea knows it: valid during load().
+        #[namespace = "isc::hooks"]
+        type LibraryHandle;
+
+        /// The name under which the daemon runs: `isc::process::Daemon::getProcName`.
+        fn process_name() -> Result<String>;
+        /// Makes Kea's logger know a message identifier, whose text is its argument.
+        fn register_message(id: &str) -> Result<()>;
+        /// Whether Kea's logger would write a message of this severity.
+        fn log_enabled(severity: KeaSeverity) -> Result<bool>;
+        /// Logs under a registered identifier.
+        fn log(severity: KeaSeverity, id: &str, text: &str) -> Result<()>;
+
+        /// The library's parameters as JSON text; empty if it has none.
+        fn parameters(library: Pin<&mut LibraryHandle>) -> Result<Vec<u8>>;
+        /// The directory where Kea keeps its data.
+        fn data_directory() -> Result<String>;
+
+        /// The whole configuration as JSON text, from `server_config`.
+        fn configuration(handle: &CalloutHandle) -> Result<Vec<u8>>;
+        /// All configured options, from `server_config`.
+        fn configured_options(handle: &CalloutHandle) -> Result<Vec<KeaOption>>;
+        /// Fails the configuration with a text: argument `error` and status DROP.
+        fn reject(handle: Pin<&mut CalloutHandle>, error: &str) -> Result<()>;
+
+        /// The arguments of leases4_committed.
+        fn committed(handle: &CalloutHandle) -> Result<KeaExchange>;
+        /// The arguments of lease4_offer.
+        fn offered(handle: &CalloutHandle) -> Result<KeaExchange>;
+        /// The argument `offer_lifetime` of lease4_offer: 0 if nothing was stored.
+        fn offer_lifetime(handle: &CalloutHandle) -> Result<u32>;
+        /// The argument `lease4` of lease4_expire and lease4_recover.
+        fn lease_argument(handle: &CalloutHandle) -> Result<KeaLease>;
+        /// The arguments of command_processed.
+        fn command(handle: &CalloutHandle) -> Result<KeaCommand>;
+
+        /// The type of the lease database, such as `memfile`.
+        fn lease_database_type() -> Result<String>;
+        /// Up to `limit` leases in ascending order of address, after the address `after`.
+        fn lease_page(after: u32, limit: usize) -> Result<Vec<KeaLease>>;
+        /// The lease of an address: one or none.
+        fn lease_of(address: u32) -> Result<Vec<KeaLease>>;
+        /// The addresses of all leases of a subnet.
+        fn leased_addresses(subnet: u32) -> Result<Vec<u32>>;
+    }
+}
+
+pub use ffi::*;
