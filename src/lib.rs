@@ -1,7 +1,7 @@
 //! kea-blq: DHCPv4 Bulk Leasequery (RFC 6926) for ISC Kea, as a hook library.
 //!
 //! Host side: what Kea says.
-//! - `hook`: the C ABI, the bridge to Kea's C++, its log; the only module that knows Kea exists.
+//! - [`hook`]: the C ABI, the bridge to Kea's C++, its log; the only module that knows Kea exists.
 //! - [`config`]: the hook's parameters.
 //! - [`network`]: Kea's own configuration as far as leases depend on it: subnets, configured
 //!   addresses, VPNs, options.
@@ -19,6 +19,7 @@
 pub mod binding;
 pub mod config;
 pub mod event;
+pub mod hook;
 pub mod mirror;
 pub mod network;
 pub mod query;

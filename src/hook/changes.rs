@@ -1,0 +1,116 @@
+//! Changes of leases: from callouts to the mirror.
+//!
+//! Callouts run on Kea's packet threads. They copy values and push events, and wait for nobody.
+
+use std::collections::HashSet;
+use std::net::Ipv4Addr;
+
+use cxx::Exception;
+
+use super::bridge::{self, CalloutHandle};
+use super::commands::{Touched, touched};
+use super::service;
+use crate::binding::SubnetId;
+use crate::event::{Event, Lease, LeaseState};
+use crate::time::Time;
+
+/// A client's message has led to changes of leases, or to none.
+pub fn committed(handle: &CalloutHandle) -> Result<(), Exception> {
+    for event in bridge::committed(handle)?.committed(Time::now()) {
+        service::push(event);
+    }
+    Ok(())
+}
+
+/// An address is offered. Unless Kea is configured to keep it for the client, nothing changes.
+pub fn offered(handle: &CalloutHandle) -> Result<(), Exception> {
+    if bridge::offer_lifetime(handle)? == 0 {
+        return Ok(());
+    }
+    for event in bridge::offered(handle)?.offered() {
+        service::push(event);
+    }
+    Ok(())
+}
+
+/// Kea reclaims a lease. Of a declined address it tells a second time when it recovers it.
+pub fn expired(handle: &CalloutHandle) -> Result<(), Exception> {
+    let lease = Lease::from(bridge::lease_argument(handle)?);
+    if lease.state != LeaseState::Declined {
+        reclaimed(&lease);
+    }
+    Ok(())
+}
+
+/// Kea recovers a declined address.
+pub fn recovered(handle: &CalloutHandle) -> Result<(), Exception> {
+    reclaimed(&Lease::from(bridge::lease_argument(handle)?));
+    Ok(())
+}
+
+/// Pushes what [`expired`] and [`recovered`] have in common.
+fn reclaimed(lease: &Lease) {
+    service::push(Event::Reclaimed {
+        address: lease.address,
+        at: Time::now(),
+    });
+}
+
+/// A command was processed: what it changed is read again from the lease database.
+pub fn commanded(handle: &CalloutHandle) -> Result<(), Exception> {
+    let command = bridge::command(handle)?;
+    let reread = match touched(&command.name, &command.arguments, &command.response) {
+        None => Ok(()),
+        Some(Touched::Address(address)) => reread(address),
+        Some(Touched::Subnet(subnet)) => look_for_removed(subnet),
+        Some(Touched::Everything) => service::subnets()
+            .into_iter()
+            .try_for_each(look_for_removed),
+    };
+    if let Err(error) = reread {
+        tracing::error!(id = "BLQ_COMMAND_FAILED", "{}: {error}", command.name);
+    }
+    Ok(())
+}
+
+/// Reads the lease of `address` again.
+fn reread(address: Ipv4Addr) -> Result<(), Exception> {
+    let at = Time::now();
+    service::push(match bridge::lease_of(address.to_bits())?.pop() {
+        Some(lease) => Event::Updated {
+            lease: lease.into(),
+            at,
+        },
+        None => Event::Removed { address, at },
+    });
+    Ok(())
+}
+
+/// Finds leases of `subnet` that are in the mirror and not in the database any more.
+fn look_for_removed(subnet: SubnetId) -> Result<(), Exception> {
+    let known = service::addresses_in(subnet);
+    let present = present_in(subnet)?;
+    let at = Time::now();
+    let removed: Vec<_> = known
+        .into_iter()
+        .filter(|address| !present.contains(address))
+        .collect();
+    for address in &removed {
+        service::push(Event::Removed {
+            address: *address,
+            at,
+        });
+    }
+    // One that a client has taken meanwhile was committed before or after that was pushed.
+    let present = present_in(subnet)?;
+    removed
+        .into_iter()
+        .filter(|address| present.contains(address))
+        .try_for_each(reread)
+}
+
+/// The addresses with a lease of `subnet` in Kea's database.
+fn present_in(subnet: SubnetId) -> Result<HashSet<Ipv4Addr>, Exception> {
+    let addresses = bridge::leased_addresses(subnet.0)?;
+    Ok(addresses.into_iter().map(Ipv4Addr::from_bits).collect())
+}

@@ -1,0 +1,144 @@
+//! The functions that Kea calls: `load` and its like, and callouts by their names.
+//!
+//! Each is a guard and a call. Nothing may unwind into Kea: a panic is reported by the panic
+//! hook and ends here. C++ exceptions end on their own side, as errors of the bridge.
+
+#![allow(unsafe_code)] // The C ABI.
+
+use std::ffi::c_int;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+
+use super::bridge::{CalloutHandle, LibraryHandle};
+use super::{changes, service};
+
+/// The version of the hooks interface that this was built against.
+const HOOKS_VERSION: c_int = match c_int::from_str_radix(env!("KEA_HOOKS_VERSION"), 10) {
+    Ok(version) => version,
+    Err(_) => panic!("build.rs gives a number"),
+};
+
+/// Calls `body`; if it panics, the result is `failed`.
+fn guarded(failed: c_int, body: impl FnOnce() -> c_int) -> c_int {
+    // What `body` may have left half done is behind locks that do not poison, and is
+    // replaced as a whole at the next reconfiguration.
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or(failed)
+}
+
+/// Calls a callout's `body`. Kea must go on whatever comes of it, so the result is always 0.
+fn callout(name: &str, body: impl FnOnce() -> Result<(), cxx::Exception>) -> c_int {
+    guarded(0, || {
+        if let Err(error) = body() {
+            tracing::error!(id = "BLQ_CALLOUT_FAILED", "{name}: {error}");
+        }
+        0
+    })
+}
+
+/// Tells Kea which hooks interface this library speaks.
+#[unsafe(no_mangle)]
+pub extern "C" fn version() -> c_int {
+    HOOKS_VERSION
+}
+
+/// Tells Kea that callouts may run on several threads at once.
+#[unsafe(no_mangle)]
+pub extern "C" fn multi_threading_compatible() -> c_int {
+    1
+}
+
+/// Called by Kea when it has loaded the library.
+///
+/// # Safety
+/// `library` must point to Kea's handle of this library.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn load(library: *mut LibraryHandle) -> c_int {
+    guarded(1, || {
+        // SAFETY: Kea passes a reference, for us alone until we return; C++ objects stay where
+        // they are, and we only hand the reference back to C++.
+        let library = unsafe { Pin::new_unchecked(&mut *library) };
+        service::load(library).map_or(1, |()| 0)
+    })
+}
+
+/// Called by Kea before it unloads the library.
+#[unsafe(no_mangle)]
+pub extern "C" fn unload() -> c_int {
+    guarded(1, || {
+        service::unload();
+        0
+    })
+}
+
+/// Called by Kea when it has taken a configuration over, or checked it.
+///
+/// # Safety
+/// `handle` must point to the callout's handle.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dhcp4_srv_configured(handle: *mut CalloutHandle) -> c_int {
+    callout("dhcp4_srv_configured", || {
+        // SAFETY: as in `load`.
+        let handle = unsafe { Pin::new_unchecked(&mut *handle) };
+        service::configured(handle)
+    })
+}
+
+/// Called by Kea when a client's message has changed leases, or could have.
+///
+/// # Safety
+/// `handle` must point to the callout's handle.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn leases4_committed(handle: *const CalloutHandle) -> c_int {
+    callout("leases4_committed", || {
+        // SAFETY: Kea passes a reference to a handle that only this thread uses until we return.
+        changes::committed(unsafe { &*handle })
+    })
+}
+
+/// Called by Kea when it offers an address.
+///
+/// # Safety
+/// `handle` must point to the callout's handle.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lease4_offer(handle: *const CalloutHandle) -> c_int {
+    callout("lease4_offer", || {
+        // SAFETY: as in `leases4_committed`.
+        changes::offered(unsafe { &*handle })
+    })
+}
+
+/// Called by Kea when it reclaims an expired lease.
+///
+/// # Safety
+/// `handle` must point to the callout's handle.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lease4_expire(handle: *const CalloutHandle) -> c_int {
+    callout("lease4_expire", || {
+        // SAFETY: as in `leases4_committed`.
+        changes::expired(unsafe { &*handle })
+    })
+}
+
+/// Called by Kea when it recovers a declined address.
+///
+/// # Safety
+/// `handle` must point to the callout's handle.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lease4_recover(handle: *const CalloutHandle) -> c_int {
+    callout("lease4_recover", || {
+        // SAFETY: as in `leases4_committed`.
+        changes::recovered(unsafe { &*handle })
+    })
+}
+
+/// Called by Kea when it has processed a control command.
+///
+/// # Safety
+/// `handle` must point to the callout's handle.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn command_processed(handle: *const CalloutHandle) -> c_int {
+    callout("command_processed", || {
+        // SAFETY: as in `leases4_committed`.
+        changes::commanded(unsafe { &*handle })
+    })
+}

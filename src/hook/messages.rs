@@ -1,0 +1,231 @@
+//! Every message of the log: what it means and what to do.
+
+/// A message of the log.
+#[derive(Clone, Copy, Debug)]
+pub struct Message {
+    /// Its identifier.
+    pub id: &'static str,
+    /// When it appears.
+    pub meaning: &'static str,
+    /// What the operator does about it.
+    pub action: &'static str,
+}
+
+/// The message of an identifier.
+pub fn find(id: &str) -> Option<&'static Message> {
+    let index = MESSAGES
+        .binary_search_by_key(&id, |message| message.id)
+        .ok()?;
+    MESSAGES.get(index)
+}
+
+/// Shorthand for the table below.
+const fn message(id: &'static str, meaning: &'static str, action: &'static str) -> Message {
+    Message {
+        id,
+        meaning,
+        action,
+    }
+}
+
+/// What is done about messages that tell of no trouble.
+const NOTHING: &str = "Nothing.";
+
+/// All messages, in the order of their identifiers.
+pub const MESSAGES: &[Message] = &[
+    message(
+        "BLQ_ACCEPT_FAILED",
+        "The system refused to hand over a connection that was opened to the listener, most \
+         likely because the process has as many files open as it may. It is tried again.",
+        "Raise the limit of open files of kea-dhcp4 (LimitNOFILE), or lower \
+         'advanced.max-requester-connections'.",
+    ),
+    message(
+        "BLQ_CALLOUT_FAILED",
+        "Kea's arguments to a callout could not be read, so a change of a lease may have been \
+         missed. The text names the callout and what went wrong.",
+        "Report it, with the version of Kea. A reconfiguration loads all leases anew.",
+    ),
+    message(
+        "BLQ_CHECKED",
+        "Kea was started with -T: the configuration was checked, and is good. Nothing listens, and \
+         the state file is not touched.",
+        NOTHING,
+    ),
+    message(
+        "BLQ_COMMAND_FAILED",
+        "What a lease command changed could not be read from the lease database.",
+        "Look for messages about the lease database. A reconfiguration loads all leases anew.",
+    ),
+    message(
+        "BLQ_CONFIGURATION_REFUSED",
+        "The configuration was refused; the text says which parameter has what value, and what is \
+         allowed.",
+        "Correct the configuration.",
+    ),
+    message(
+        "BLQ_CONNECTION_CLOSED",
+        "A requester's connection ended; the text says why.",
+        NOTHING,
+    ),
+    message(
+        "BLQ_CONNECTION_FAILED",
+        "A requester's connection was closed because of what it sent, or because it failed.",
+        "If it happens again and again with one requester, look for its fault there.",
+    ),
+    message("BLQ_CONNECTION_OPENED", "A requester connected.", NOTHING),
+    message(
+        "BLQ_EVENTS_LOST",
+        "Lease changes came faster than they could be taken in, and some were lost: answers may \
+         be out of date.",
+        "Reconfigure Kea, which loads all leases anew, and report it.",
+    ),
+    message(
+        "BLQ_IDLE_TIME_SHORT",
+        "'advanced.max-requester-idle-time' is below what RFC 6926 recommends.",
+        "Nothing, if it is meant.",
+    ),
+    message(
+        "BLQ_LEASE_CHANGED",
+        "Kea told of a change of a lease (debug level).",
+        NOTHING,
+    ),
+    message(
+        "BLQ_LISTENING",
+        "The server accepts connections at this address and port.",
+        NOTHING,
+    ),
+    message(
+        "BLQ_LOADED",
+        "All leases of Kea's lease database have been taken in; the text says how many.",
+        NOTHING,
+    ),
+    message(
+        "BLQ_MESSAGE",
+        "A message without an identifier of its own.",
+        "Report it.",
+    ),
+    message(
+        "BLQ_NOT_LISTENING",
+        "'advanced.bulk-query-enabled' is false: no queries are answered.",
+        "Nothing, if it is meant.",
+    ),
+    message(
+        "BLQ_PANIC",
+        "A fault in this library. It was contained: Kea goes on. Each place in the code is told of \
+         once.",
+        "Report it with the text. A reconfiguration starts the library anew.",
+    ),
+    message(
+        "BLQ_PARAMETER_NO_EFFECT",
+        "A parameter of Kea's own lease query hook was accepted, but has no effect here.",
+        "Nothing, or remove the parameter.",
+    ),
+    message(
+        "BLQ_PREVIOUS_CONFIGURATION",
+        "The new configuration was refused, and the previous one is served again.",
+        "Correct the new configuration; the message before says what is wrong.",
+    ),
+    message(
+        "BLQ_REQUESTER_ANYONE",
+        "'requesters' admits every address.",
+        "Make sure that only those who may know every binding can connect.",
+    ),
+    message(
+        "BLQ_REQUESTER_REFUSED",
+        "Someone connected who is not among 'requesters'; the connection was closed.",
+        "Add the address to 'requesters' if it is a requester's.",
+    ),
+    message(
+        "BLQ_STATE_SET_ASIDE",
+        "The state file is damaged, or of a newer version. It was renamed, and a new one begun: \
+         states and times of bindings are those that can be told from Kea's leases.",
+        "Look for trouble with the disk. If an older version of this library was put back, so can \
+         the file be.",
+    ),
+    message(
+        "BLQ_STATE_UNAVAILABLE",
+        "The state file cannot be opened. Queries are answered, but what Kea does not keep will be \
+         lost when it ends.",
+        "Make the file writable for Kea, or name another in 'state-file', and reconfigure.",
+    ),
+    message(
+        "BLQ_STATE_WRITE_FAILED",
+        "A change could not be written to the state file. Unless Kea is ending, it is tried again.",
+        "Look for a full disk or a disk in trouble.",
+    ),
+    message(
+        "BLQ_STOPPED",
+        "The server stopped listening: at a reconfiguration, or because Kea ends.",
+        NOTHING,
+    ),
+    message(
+        "BLQ_TOO_MANY_CONNECTIONS",
+        "A connection was closed because as many are open as may be.",
+        "Raise 'advanced.max-requester-connections', or the requester's 'max-connections'.",
+    ),
+    message(
+        "BLQ_WRONG_DAEMON",
+        "The library was loaded by another daemon than kea-dhcp4, and refuses to work there.",
+        "Remove it from that daemon's 'hooks-libraries'.",
+    ),
+    message(
+        "BLQ_XID_IN_USE",
+        "A requester used the transaction id of a query in progress on the same connection \
+         (RFC 6926 section 7.1); the connection was closed.",
+        "Report it to the requester's vendor.",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    /// Collects the identifiers in the sources under `directory`, this file left out.
+    fn used(directory: &Path, ids: &mut BTreeSet<String>) {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                used(&path, ids);
+            } else if !path.ends_with("hook/messages.rs") {
+                let source = fs::read_to_string(&path).unwrap();
+                // Tests may make them up.
+                let source = source.split("#[cfg(test)]\nmod tests {").next().unwrap();
+                ids.extend(
+                    source
+                        .split('"')
+                        .filter(|text| is_id(text))
+                        .map(str::to_owned),
+                );
+            }
+        }
+    }
+
+    /// Whether a string literal is a message's identifier.
+    fn is_id(text: &str) -> bool {
+        text.starts_with("BLQ_")
+            && text
+                .bytes()
+                .all(|octet| octet.is_ascii_uppercase() || octet == b'_')
+    }
+
+    #[test]
+    fn every_message_logged_is_in_the_catalogue() {
+        let mut ids = BTreeSet::new();
+        used(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut ids);
+        let missing: Vec<_> = ids.iter().filter(|id| find(id).is_none()).collect();
+        assert!(missing.is_empty(), "not in the catalogue: {missing:?}");
+    }
+
+    #[test]
+    fn messages_are_found_by_their_identifiers() {
+        for message in MESSAGES {
+            assert_eq!(find(message.id).map(|found| found.id), Some(message.id));
+        }
+        assert!(find("BLQ_NO_SUCH_MESSAGE").is_none());
+    }
+}

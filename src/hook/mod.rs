@@ -1,0 +1,33 @@
+//! The side that Kea sees: a hook library, and what Kea tells it.
+//!
+//! - `entry`: the functions Kea calls, each behind a guard.
+//! - `bridge`: calls into Kea, with plain values; `cpp-shim/` is its other side.
+//! - `values`: those values as events and leases.
+//! - `service`: what loading, configuring and unloading do.
+//! - `changes`: changes of leases on their way to the mirror.
+//! - [`commands`]: which leases a control command changed.
+//! - [`stored_relay`]: relay agent information that Kea stored.
+//! - [`command_line`]: whether Kea only checks its configuration.
+//! - [`log`], [`messages`]: the log and its catalogue.
+//!
+//! What these and `cpp-shim/` rely on of Kea is collected in `cpp-shim/SAFETY.md`.
+//!
+//! Unit tests run outside Kea, where its functions are not to be had. So whatever calls them is
+//! left out of test builds, as it is without the feature `hook`.
+
+pub mod command_line;
+pub mod commands;
+pub mod log;
+pub mod messages;
+pub mod stored_relay;
+
+#[cfg(all(feature = "hook", not(test)))]
+mod bridge;
+#[cfg(all(feature = "hook", not(test)))]
+mod changes;
+#[cfg(all(feature = "hook", not(test)))]
+mod entry;
+#[cfg(all(feature = "hook", not(test)))]
+mod service;
+#[cfg(all(feature = "hook", not(test)))]
+mod values;

@@ -1,0 +1,131 @@
+//! The bridge's plain values as the rest of the crate knows them.
+
+use std::net::Ipv4Addr;
+
+use super::bridge::{KeaExchange, KeaLease, KeaOption, KeaScope};
+use super::stored_relay;
+use crate::binding::{HardwareAddress, SubnetId};
+use crate::event::{Event, Heard, Lease, LeaseState};
+use crate::network::{ConfiguredOption, Scope};
+use crate::time::{Lifetime, Time};
+use crate::wire::heard::heard;
+
+/// The message type of a DHCPRELEASE (RFC 2132 section 9.6).
+const DHCPRELEASE: u8 = 7;
+
+impl From<KeaLease> for Lease {
+    fn from(kea: KeaLease) -> Lease {
+        Lease {
+            address: Ipv4Addr::from_bits(kea.address),
+            state: lease_state(kea.state, kea.valid_lifetime),
+            cltt: Time::from_time_t(kea.cltt),
+            valid_lifetime: Lifetime(kea.valid_lifetime),
+            subnet: SubnetId(kea.subnet),
+            hardware: HardwareAddress {
+                // htype has one octet on the wire (RFC 2131 section 2).
+                htype: u8::try_from(kea.hardware_type).unwrap_or(0),
+                octets: kea.hardware,
+            },
+            client_id: kea.client_id,
+            hostname: kea.hostname,
+            relay_agent_information: stored_relay::relay_agent_information(&kea.context),
+        }
+    }
+}
+
+/// A lease's state from Kea's number of it.
+fn lease_state(number: u32, valid_lifetime: u32) -> LeaseState {
+    match (number, valid_lifetime) {
+        // What Kea 2.6 leaves of a released lease.
+        (0, 0) => LeaseState::Released,
+        (0, _) => LeaseState::Default,
+        (1, _) => LeaseState::Declined,
+        (3, _) => LeaseState::Released,
+        // 2. A state that a later Kea may add is none in which a client holds the address.
+        _ => LeaseState::ExpiredReclaimed,
+    }
+}
+
+impl KeaExchange {
+    /// What the client's message told.
+    fn heard(&mut self) -> Heard {
+        heard(&self.octets, std::mem::take(&mut self.classes))
+    }
+
+    /// The changes of leases that the message led to.
+    pub fn committed(mut self, now: Time) -> Vec<Event> {
+        let released = self.message_type == DHCPRELEASE;
+        let deleted = std::mem::take(&mut self.deleted).into_iter();
+        let mut events: Vec<_> = deleted
+            .map(Lease::from)
+            // A client that takes another address gives up the one it had, if it had it still.
+            .filter(|lease| released || holds(lease, now))
+            .map(|lease| Event::Released {
+                address: lease.address,
+                at: now,
+            })
+            .collect();
+        let leases = std::mem::take(&mut self.leases);
+        if !leases.is_empty() {
+            let heard = self.heard();
+            events.extend(leases.into_iter().map(|lease| Event::Committed {
+                lease: lease.into(),
+                heard: heard.clone(),
+            }));
+        }
+        events
+    }
+
+    /// The reservations by an offer.
+    pub fn offered(mut self) -> Vec<Event> {
+        let heard = self.heard();
+        let leases = std::mem::take(&mut self.leases).into_iter();
+        leases
+            .map(|lease| Event::Offered {
+                lease: lease.into(),
+                heard: heard.clone(),
+            })
+            .collect()
+    }
+}
+
+/// Whether a client holds the lease at `now`.
+fn holds(lease: &Lease, now: Time) -> bool {
+    lease.state == LeaseState::Default
+        && lease
+            .valid_lifetime
+            .end(lease.cltt)
+            .is_none_or(|end| end > now)
+}
+
+impl KeaOption {
+    /// The option as the network keeps it; `None` for one whose code DHCPv4 does not have.
+    pub fn configured(self) -> Option<ConfiguredOption> {
+        let subnet = SubnetId(self.subnet);
+        let address = |bits| (bits != 0).then(|| Ipv4Addr::from_bits(bits));
+        let scope = match self.scope {
+            KeaScope::SharedNetwork => Scope::SharedNetwork(self.name),
+            KeaScope::Subnet => Scope::Subnet(subnet),
+            KeaScope::Pool => Scope::Pool {
+                subnet,
+                first: Ipv4Addr::from_bits(self.first),
+                last: Ipv4Addr::from_bits(self.last),
+            },
+            KeaScope::Class => Scope::Class(self.name),
+            KeaScope::Reservation => Scope::Reservation {
+                subnet,
+                identifier_type: self.name,
+                identifier: self.identifier,
+                address: address(self.first),
+            },
+            _ => Scope::Global,
+        };
+        Some(ConfiguredOption {
+            scope,
+            code: u8::try_from(self.code).ok()?,
+            value: self.value,
+            never_send: self.never_send,
+            client_classes: self.client_classes,
+        })
+    }
+}
