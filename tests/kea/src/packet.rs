@@ -58,6 +58,8 @@ pub struct Packet {
     pub htype: u8,
     /// Transaction id.
     pub xid: u32,
+    /// Whether the client needs the answer broadcast, and the bits after that.
+    pub flags: u16,
     /// The address the client has.
     pub ciaddr: Ipv4Addr,
     /// The address the client gets.
@@ -77,6 +79,7 @@ impl Packet {
             op: 1,
             htype: 1,
             xid,
+            flags: 0,
             ciaddr: Ipv4Addr::UNSPECIFIED,
             yiaddr: Ipv4Addr::UNSPECIFIED,
             giaddr: Ipv4Addr::UNSPECIFIED,
@@ -100,7 +103,8 @@ impl Packet {
         let hlen = u8::try_from(self.chaddr.len()).expect("chaddr of at most 16 octets");
         let mut out = vec![self.op, self.htype, hlen, 0];
         out.extend(self.xid.to_be_bytes());
-        out.extend([0; 4]);
+        out.extend([0; 2]);
+        out.extend(self.flags.to_be_bytes());
         out.extend(self.ciaddr.octets());
         out.extend(self.yiaddr.octets());
         out.extend(Ipv4Addr::UNSPECIFIED.octets());
@@ -127,6 +131,7 @@ impl Packet {
             op: *octets.first()?,
             htype: *octets.get(1)?,
             xid: u32::from_be_bytes(four(4)?),
+            flags: u16::from_be_bytes([*octets.get(10)?, *octets.get(11)?]),
             ciaddr: address(12)?,
             yiaddr: address(16)?,
             giaddr: address(24)?,

@@ -1,0 +1,99 @@
+//! A DHCPv4 relay agent (RFC 3046) for one interface that, unlike those Debian packages, sets the
+//! remote-id and the relay-id; the demonstration's access node.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::thread;
+
+use clap::Parser;
+use kea_tests::packet::{self, Packet};
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Where servers and relays listen (RFC 2131, section 4.1).
+const SERVER_PORT: u16 = 67;
+
+/// Where clients listen (RFC 2131, section 4.1).
+const CLIENT_PORT: u16 = 68;
+
+/// Relays DHCPv4 between the clients on an interface and a server.
+#[derive(Parser)]
+struct Arguments {
+    /// The interface with the clients
+    #[arg(long)]
+    interface: String,
+    /// The interface's address, the giaddr
+    #[arg(long)]
+    address: Ipv4Addr,
+    /// The DHCPv4 server
+    #[arg(long)]
+    server: Ipv4Addr,
+    /// Sub-option 2 of what it adds to clients' messages
+    #[arg(long)]
+    remote_id: String,
+    /// Sub-option 12 of what it adds to clients' messages
+    #[arg(long)]
+    relay_id: String,
+}
+
+impl Arguments {
+    /// The value of the option 82 to add.
+    fn option_82(&self) -> Vec<u8> {
+        packet::sub_options(&[
+            (packet::CIRCUIT_ID, self.interface.clone().into_bytes()),
+            (packet::REMOTE_ID, self.remote_id.clone().into_bytes()),
+            (packet::RELAY_ID, self.relay_id.clone().into_bytes()),
+        ])
+    }
+}
+
+fn main() -> io::Result<()> {
+    let arguments = Arguments::parse();
+    let clients = socket(Ipv4Addr::UNSPECIFIED, Some(&arguments.interface))?;
+    let server = socket(arguments.address, None)?;
+    let (to_clients, from_server) = (clients.try_clone()?, server.try_clone()?);
+    thread::spawn(move || pass_answers(&from_server, &to_clients));
+    pass_requests(&clients, &server, &arguments)
+}
+
+/// Passes what clients broadcast on to the server.
+fn pass_requests(clients: &UdpSocket, server: &UdpSocket, arguments: &Arguments) -> io::Result<()> {
+    let to = SocketAddrV4::new(arguments.server, SERVER_PORT);
+    loop {
+        let Some(mut message) = receive(clients)?.filter(|message| message.op == 1) else {
+            continue;
+        };
+        message.giaddr = arguments.address;
+        message
+            .options
+            .insert(packet::RELAY_AGENT_INFORMATION, arguments.option_82());
+        server.send_to(&message.encode(), to)?;
+    }
+}
+
+/// Passes the server's answers on to the clients, without option 82 (RFC 3046, section 2.1).
+fn pass_answers(server: &UdpSocket, clients: &UdpSocket) -> io::Result<()> {
+    loop {
+        let Some(mut message) = receive(server)?.filter(|message| message.op == 2) else {
+            continue;
+        };
+        message.options.remove(&packet::RELAY_AGENT_INFORMATION);
+        clients.send_to(&message.encode(), (Ipv4Addr::BROADCAST, CLIENT_PORT))?;
+    }
+}
+
+/// The next datagram's message, if it is one.
+fn receive(socket: &UdpSocket) -> io::Result<Option<Packet>> {
+    let mut octets = [0; 65_536];
+    let length = socket.recv(&mut octets)?;
+    Ok(octets.get(..length).and_then(Packet::decode))
+}
+
+/// A socket on the relay's port, for broadcasts too, of one interface only if it is given.
+fn socket(address: Ipv4Addr, interface: Option<&str>) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_broadcast(true)?;
+    socket.bind_device(interface.map(str::as_bytes))?;
+    socket.bind(&SocketAddrV4::new(address, SERVER_PORT).into())?;
+    Ok(socket.into())
+}
