@@ -1,10 +1,11 @@
 //! The tables: every binding known, by address, and the indexes that find them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use roaring::RoaringBitmap;
 
 use super::address_set::AddressSet;
