@@ -39,6 +39,7 @@ impl Kea {
     pub(crate) fn start(setup: Setup) -> Result<Self, String> {
         let home = new_home();
         write_configuration(&setup.configuration(home.path()), home.path());
+        setup.write_lease_file(home.path());
         let mut kea = Kea {
             setup,
             home,

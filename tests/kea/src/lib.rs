@@ -5,10 +5,12 @@
 //! - [`Setup`]: a configuration to start a Kea with.
 //! - [`Kea`]: a running server: its log, its commands, its restarts.
 //! - [`Relay`] and [`Client`]: a fake relay agent and the clients behind it.
+//! - [`ask`]: queries to the hook.
 //! - [`packet`]: DHCPv4 messages, encoded apart from the code under test.
 //! - [`Place`]: the addresses and ports one test has to itself.
 //! - [`eventually`]: waits for a condition.
 
+pub mod ask;
 mod control;
 mod kea;
 pub mod packet;

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
@@ -10,6 +11,9 @@ use crate::{Kea, Place};
 
 /// Where Debian's packages keep Kea's own hooks, by architecture.
 const KEA_HOOKS: &str = "kea/hooks";
+
+/// Kea's lease file, in its home.
+const LEASE_FILE: &str = "data/leases.csv";
 
 /// A configuration of kea-dhcp4 in the making; [`Setup::start`] runs it.
 ///
@@ -23,7 +27,13 @@ pub struct Setup {
     dhcp4: Map<String, Value>,
     /// Hooks to load: the library file, its parameters.
     hooks: Vec<(PathBuf, Value)>,
+    /// Rows of the lease file that Kea finds at its first start.
+    lease_file: Vec<String>,
 }
+
+/// The columns of the lease file that every version of Kea reads.
+const LEASE_COLUMNS: &str = "address,hwaddr,client_id,valid_lifetime,expire,subnet_id,fqdn_fwd,\
+    fqdn_rev,hostname,state,user_context";
 
 impl Setup {
     /// Kea as it is, without the hook.
@@ -47,6 +57,46 @@ impl Setup {
         });
         merge(&mut merged, parameters);
         setup.library(hook_library(), merged)
+    }
+
+    /// A complete configuration file that loads the hook, moved to this machine: its interfaces,
+    /// ports and paths are the test's, which may query too; all else is the file's.
+    pub fn example(configuration: &Value) -> Self {
+        let mut setup = Setup::with_hook(json!({}));
+        let place = setup.place;
+        let Some(Value::Object(example)) = configuration.get("Dhcp4") else {
+            panic!("no Dhcp4 in {configuration}")
+        };
+        let libraries = example.get("hooks-libraries").and_then(Value::as_array);
+        let of_hook = libraries.into_iter().flatten().find(|library| {
+            let file = library["library"].as_str().unwrap_or_default();
+            file.ends_with("/libdhcp_blq.so")
+        });
+        let mut parameters = of_hook.expect("the hook")["parameters"].clone();
+        let here = json!({
+            "state-file": null,
+            "advanced": {
+                "lease-query-ip": place.lease_query().ip().to_string(),
+                "lease-query-tcp-port": place.lease_query().port(),
+            },
+        });
+        merge(&mut parameters, here);
+        if let Some(requesters) = parameters["requesters"].as_array_mut() {
+            requesters.push(json!("127.0.0.0/8"));
+        }
+        for (name, value) in example {
+            match name.as_str() {
+                "hooks-libraries" | "interfaces-config" | "loggers" | "control-socket" => {}
+                "lease-database" => {
+                    merge(&mut setup.dhcp4["lease-database"], value.clone());
+                }
+                _ => {
+                    setup.dhcp4.insert(name.clone(), value.clone());
+                }
+            }
+        }
+        setup.hooks.clear();
+        setup.library(hook_library(), parameters)
     }
 
     /// Kea as it is, at a given place.
@@ -80,6 +130,7 @@ impl Setup {
             place,
             dhcp4,
             hooks: Vec::new(),
+            lease_file: Vec::new(),
         }
     }
 
@@ -138,6 +189,34 @@ impl Setup {
         self
     }
 
+    /// Adds a lease of subnet 1 to the lease file that Kea finds at its first start.
+    ///
+    /// `expire` is in seconds since 1970; `user_context` is JSON or empty.
+    pub fn stored_lease(
+        mut self,
+        address: Ipv4Addr,
+        mac: &str,
+        valid_lifetime: u32,
+        expire: u64,
+        user_context: &str,
+    ) -> Self {
+        // Kea's way to have commas in a field.
+        let context = user_context.replace(',', "&#x2c");
+        self.lease_file.push(format!(
+            "{address},{mac},,{valid_lifetime},{expire},1,0,0,,0,{context}"
+        ));
+        self
+    }
+
+    /// Writes the lease file that Kea finds at its first start.
+    pub(crate) fn write_lease_file(&self, home: &Path) {
+        if !self.lease_file.is_empty() {
+            let rows = self.lease_file.join("\n");
+            fs::write(home.join(LEASE_FILE), format!("{LEASE_COLUMNS}\n{rows}\n"))
+                .expect("writing a lease file");
+        }
+    }
+
     /// Starts Kea; panics, showing its log, when it does not.
     #[track_caller]
     pub fn start(self) -> Kea {
@@ -162,7 +241,7 @@ impl Setup {
         if let Some(leases) = dhcp4.get_mut("lease-database") {
             merge(
                 leases,
-                json!({ "name": home.join("data/leases.csv").display().to_string() }),
+                json!({ "name": home.join(LEASE_FILE).display().to_string() }),
             );
         }
         dhcp4.insert(

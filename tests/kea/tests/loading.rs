@@ -1,0 +1,165 @@
+//! Loading the hook: what it accepts, what it refuses, and in which words.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+
+use blq::Primary;
+use kea_tests::{Client, Setup, eventually, hook_library, run_daemon};
+use serde_json::{Value, json};
+
+/// The contract's parameters: a wrong one keeps Kea from starting, and the message names it, its
+/// value and what is allowed.
+#[test]
+fn refuses_wrong_parameters_at_start() {
+    let cases = [
+        (json!({ "requesters": null }), &["requesters"][..]),
+        (json!({ "requesters": [] }), &["requesters"]),
+        (
+            json!({ "requesters": ["192.0.2.1/33"] }),
+            &["requesters", "192.0.2.1/33"],
+        ),
+        (
+            json!({ "requesters": [{ "address": "192.0.2.1", "query-types": ["mca"] }] }),
+            &["query-types", "mca", "mac"],
+        ),
+        (json!({ "state-file": 7 }), &["state-file", "7", "string"]),
+        (json!({ "no-such-parameter": true }), &["no-such-parameter"]),
+        (
+            json!({ "advanced": { "no-such-parameter": true } }),
+            &["no-such-parameter"],
+        ),
+        (
+            json!({ "advanced": { "lease-query-tcp-port": 65536 } }),
+            &["lease-query-tcp-port", "65536", "65535"],
+        ),
+        (
+            json!({ "advanced": { "lease-query-ip": "2001:db8::1" } }),
+            &["lease-query-ip", "2001:db8::1"],
+        ),
+        (
+            json!({ "advanced": { "max-requester-connections": 0 } }),
+            &["max-requester-connections", "0"],
+        ),
+        (
+            json!({ "advanced": { "bulk-query-enabled": "yes" } }),
+            &["bulk-query-enabled", "yes"],
+        ),
+    ];
+    for (parameters, parts) in cases {
+        let log = Setup::with_hook(parameters.clone()).fail_to_start();
+        for part in parts {
+            assert!(log.contains(part), "'{part}' for {parameters} in:\n{log}");
+        }
+    }
+}
+
+/// The contract: a port that cannot be had keeps Kea from starting, and the message names it.
+#[test]
+fn refuses_a_taken_port_at_start() {
+    let setup = Setup::with_hook(json!({}));
+    let _taken = TcpListener::bind(setup.place.lease_query()).expect("a port");
+    let port = setup.place.lease_query().port().to_string();
+    let log = setup.fail_to_start();
+    for part in [&port, "in use"] {
+        assert!(log.contains(part), "'{part}' in:\n{log}");
+    }
+}
+
+/// Parts of the issue: any daemon but kea-dhcp4 is refused, clearly.
+#[test]
+fn refuses_kea_dhcp6() {
+    let configuration = json!({ "Dhcp6": {
+        "interfaces-config": { "interfaces": [] },
+        "lease-database": { "type": "memfile", "persist": false },
+        "hooks-libraries": [{
+            "library": "{home}/hooks/libdhcp_blq.so",
+            "parameters": { "requesters": ["127.0.0.1"] },
+        }],
+        "loggers": [{
+            "name": "kea-dhcp6",
+            "severity": "INFO",
+            "output_options": [{ "output": "stdout" }],
+        }],
+    } });
+    let output = run_daemon("kea-dhcp6", &configuration, &hook_library());
+    assert!(!output.success, "{}", output.text);
+    for part in ["kea-dhcp4", "kea-dhcp6", "blq"] {
+        assert!(output.text.contains(part), "'{part}' in:\n{}", output.text);
+    }
+}
+
+/// The contract: every parameter of Kea's own leasequery hook is accepted.
+#[test]
+fn accepts_the_parameters_of_keas_own_hook() {
+    let kea = Setup::with_hook(json!({
+        "advanced": {
+            "active-query-enabled": false,
+            "extended-info-tables-enabled": true,
+            "max-leases-per-fetch": 100,
+            "max-bulk-query-threads": 2,
+            "max-concurrent-queries": 4,
+            "max-requester-idle-time": 300,
+        },
+    }))
+    .start();
+    assert_eq!(kea.find(Primary::All).len(), 101);
+}
+
+/// The contract: with bulk-query-enabled false nothing listens, and Kea serves.
+#[test]
+fn listens_only_when_enabled() {
+    let disabled = json!({ "advanced": { "bulk-query-enabled": false } });
+    let kea = Setup::with_hook(disabled).start();
+    kea.relay(0).lease(&mut Client::new(1));
+    assert!(kea.try_connect().is_err());
+}
+
+/// The contract: the state file is where it is asked for, else in Kea's data directory.
+#[test]
+fn writes_the_state_file_where_it_is_asked_to() {
+    let kea = Setup::with_hook(json!({})).start();
+    eventually("the state file", || {
+        kea.data().join("kea-blq.state").exists()
+    });
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("elsewhere");
+    let _kea = Setup::with_hook(json!({ "state-file": file.display().to_string() })).start();
+    eventually("the state file elsewhere", || file.exists());
+}
+
+/// Parts of the issue: each configuration example loads in a real Kea, whose interface, ports and
+/// paths alone are others.
+#[test]
+fn loads_every_configuration_example() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../kea-config-examples");
+    let examples = examples(&directory);
+    assert!(
+        !examples.is_empty(),
+        "no examples in {}",
+        directory.display()
+    );
+    for file in examples {
+        let text = fs::read_to_string(&file).expect("an example");
+        let kea = Setup::example(&without_comments(&text)).start();
+        assert!(!kea.find(Primary::All).is_empty(), "{}", file.display());
+    }
+}
+
+/// The examples' files.
+fn examples(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).expect("a directory of examples");
+    let files = entries.map(|entry| entry.expect("an entry").path());
+    files
+        .filter(|file| file.extension().is_some_and(|end| end == "json"))
+        .collect()
+}
+
+/// JSON without the comment lines that Kea allows.
+fn without_comments(text: &str) -> Value {
+    let lines = text.lines();
+    let json: String = lines
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect();
+    serde_json::from_str(&json).expect("JSON apart from comments")
+}

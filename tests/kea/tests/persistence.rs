@@ -1,0 +1,158 @@
+//! What is known outlives restarts and crashes.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use blq::{Binding, Primary, Query, State};
+use kea_tests::ask::{addresses, by_mac};
+use kea_tests::{Client, Kea, Setup, eventually};
+use serde_json::json;
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.expect("a clock after 1970").as_secs()
+}
+
+/// The moment a binding came into its state.
+fn since(binding: &Binding) -> u32 {
+    binding.state_started_at().expect("start-time-of-state")
+}
+
+/// A restart one way or the other.
+fn restart(kea: &mut Kea, crash: bool) {
+    if crash {
+        kea.kill();
+    } else {
+        kea.stop();
+    }
+    kea.start_again();
+}
+
+/// Waits until what has happened up to now is on disk: half a second, by the contract. The second
+/// also makes what comes after later by the clock.
+fn settle() {
+    let start = now();
+    eventually("two seconds", || now() >= start + 2);
+}
+
+/// The contract's state file: states, their times and last clients survive a restart and kill -9.
+#[test]
+fn keeps_states_times_and_last_clients() {
+    for crash in [false, true] {
+        let mut kea = Setup::with_hook(json!({})).start();
+        let relay = kea.relay(0).remote_id("line 1").relay_id("relay 1");
+        let [mut stays, mut releases, mut declines] = [1, 2, 3].map(Client::new);
+        let [active, released, declined] =
+            [&mut stays, &mut releases, &mut declines].map(|client| relay.lease(client).yiaddr);
+        relay.release(&mut releases);
+        relay.decline(&mut declines);
+        let look = |kea: &Kea| {
+            [
+                kea.await_state(active, State::ACTIVE),
+                kea.await_state(released, State::RELEASED),
+                kea.await_state(declined, State::ABANDONED),
+            ]
+        };
+        let before = look(&kea);
+        settle();
+        restart(&mut kea, crash);
+        for (before, after) in before.iter().zip(look(&kea)) {
+            assert_eq!(since(before), since(&after), "{after:?}");
+            assert_eq!(before.chaddr, after.chaddr);
+            assert_eq!(before.client_id, after.client_id);
+            assert_eq!(
+                before.relay_agent_information,
+                after.relay_agent_information
+            );
+        }
+    }
+}
+
+/// Parts of the issue and RFC 6926, section 8.2: relay-id and remote-id are found after a restart,
+/// though Kea does not store option 82.
+#[test]
+fn keeps_option_82_without_kea_storing_it() {
+    for crash in [false, true] {
+        let mut kea = Setup::with_hook(json!({})).start();
+        let relay = kea.relay(0).remote_id("line 1").relay_id("relay 1");
+        let mut client = Client::new(1);
+        let address = relay.lease(&mut client).yiaddr;
+        kea.await_active(&client);
+        settle();
+        restart(&mut kea, crash);
+        for primary in [
+            Primary::RemoteId(b"line 1".to_vec()),
+            Primary::RelayId(b"relay 1".to_vec()),
+        ] {
+            assert_eq!(addresses(&kea.find(primary)), [address]);
+        }
+        relay.renew_unicast(&client);
+        let binding = kea.await_active(&client);
+        let option_82 = binding.relay_agent_information.as_ref();
+        assert_eq!(option_82.map(|all| &all.raw), Some(&relay.option_82()));
+    }
+}
+
+/// RFC 6926, section 8.3, item 7: the options a client sent are known after a restart.
+#[test]
+fn keeps_the_options_clients_sent() {
+    let mut kea = Setup::with_hook(json!({})).start();
+    let mut client = Client::new(1).option(60, *b"vendor").option(12, *b"host");
+    kea.relay(0).lease(&mut client);
+    kea.await_active(&client);
+    settle();
+    restart(&mut kea, true);
+    let mut query = Query::new(by_mac(&client));
+    query.parameter_request_list = Some(vec![12, 60]);
+    let [binding] = &kea.bindings(&query)[..] else {
+        panic!("one binding")
+    };
+    assert_eq!(binding.options[&60], b"vendor");
+    assert_eq!(binding.options[&12], b"host");
+}
+
+/// The contract: what expired while Kea was down is EXPIRED since the end of its lifetime.
+#[test]
+fn sees_what_expired_while_kea_was_down() {
+    let mut kea = Setup::with_hook(json!({}))
+        .set("valid-lifetime", json!(3))
+        .start();
+    let mut client = Client::new(1);
+    let address = kea.relay(0).lease(&mut client).yiaddr;
+    let leased = kea.await_active(&client);
+    settle();
+    kea.kill();
+    eventually("the lifetime's end", || {
+        now() > u64::from(since(&leased)) + 3
+    });
+    kea.start_again();
+    let expired = kea.await_state(address, State::EXPIRED);
+    assert_eq!(since(&expired), since(&leased) + 3);
+}
+
+/// Parts of the issue: leases that were there before the hook are found, their option 82 in
+/// either way Kea has stored it.
+#[test]
+fn finds_leases_older_than_itself() {
+    let setup = Setup::with_hook(json!({}));
+    let place = setup.place;
+    let expire = now() + 1000;
+    // Remote-id "line", relay-id "r": whole in hexadecimal (Kea 2.2), and as a map (later).
+    let whole = r#"{ "ISC": { "relay-agent-info": "0x02046C696E650C0172" } }"#;
+    let map = r#"{ "ISC": { "relay-agent-info":
+        { "sub-options": "0x02046C696E650C0172", "remote-id": "6C696E65", "relay-id": "72" } } }"#
+        .replace('\n', "");
+    let [plain, old, new] = [110, 111, 112].map(|host| place.address(host));
+    let kea = setup
+        .stored_lease(plain, "02:00:00:00:00:10", 3600, expire, "")
+        .stored_lease(old, "02:00:00:00:00:11", 3600, expire, whole)
+        .stored_lease(new, "02:00:00:00:00:12", 3600, expire, &map)
+        .start();
+    assert_eq!(addresses(&kea.find(by_mac(&Client::new(0x10)))), [plain]);
+    for primary in [
+        Primary::RemoteId(b"line".to_vec()),
+        Primary::RelayId(b"r".to_vec()),
+    ] {
+        assert_eq!(addresses(&kea.find(primary)), [old, new]);
+    }
+}

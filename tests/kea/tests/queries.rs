@@ -1,0 +1,190 @@
+//! Each query type and qualifier, answered from leases of a real Kea.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use blq::{Binding, Primary, Query, StatusCode, Vss};
+use kea_tests::ask::{addresses, by_mac, failure};
+use kea_tests::{Client, Kea, Setup, packet};
+use serde_json::json;
+
+/// The addresses of bindings, in any order.
+fn set(bindings: &[Binding]) -> BTreeSet<Ipv4Addr> {
+    addresses(bindings).into_iter().collect()
+}
+
+/// Leases addresses to clients with MAC addresses ending in `from` to `from + count - 1`.
+fn lease(kea: &Kea, relay: &kea_tests::Relay, from: u16, count: u16) -> BTreeSet<Ipv4Addr> {
+    let leases = (from..from + count).map(|n| {
+        let mut client = Client::new(n);
+        relay.lease(&mut client);
+        kea.await_active(&client).address
+    });
+    leases.collect()
+}
+
+/// RFC 6926, section 8.2: remote-id and relay-id are those of the lease's option 82.
+#[test]
+fn finds_what_is_behind_a_relay_or_a_line() {
+    let kea = Setup::with_hook(json!({})).start();
+    let [one, two] = [(0, "line 1"), (1, "line 2")].map(|(n, line)| {
+        kea.relay(n)
+            .remote_id(line)
+            .relay_id([b'r', n])
+            .circuit_id("same")
+    });
+    let (behind_one, behind_two) = (lease(&kea, &one, 1, 3), lease(&kea, &two, 11, 2));
+    let find = |primary| set(&kea.find(primary));
+    assert_eq!(find(Primary::RemoteId(b"line 1".to_vec())), behind_one);
+    assert_eq!(find(Primary::RemoteId(b"line 2".to_vec())), behind_two);
+    assert_eq!(find(Primary::RelayId(vec![b'r', 0])), behind_one);
+    assert_eq!(find(Primary::RelayId(vec![b'r', 1])), behind_two);
+    assert_eq!(find(Primary::RemoteId(b"line".to_vec())), BTreeSet::new());
+}
+
+/// RFC 6926, section 6.2.1 and RFC 3046: identifiers of 255 octets, as long as a sub-option can
+/// be, are found whole.
+#[test]
+fn finds_identifiers_of_255_octets() {
+    let kea = Setup::with_hook(json!({})).start();
+    let (long, longer) = (vec![b'x'; 255], vec![b'y'; 255]);
+    let relay = kea.relay(0).remote_id(long.clone());
+    let other = kea.relay(1).relay_id(longer.clone());
+    let behind = lease(&kea, &relay, 1, 1);
+    let behind_other = lease(&kea, &other, 2, 1);
+    let found = kea.find(Primary::RemoteId(long.clone()));
+    assert_eq!(set(&found), behind);
+    assert_eq!(found.first().and_then(Binding::remote_id), Some(&long[..]));
+    assert_eq!(set(&kea.find(Primary::RelayId(longer))), behind_other);
+}
+
+/// RFC 6926, section 8.2: a MAC query is for htype, hlen and chaddr together; a client-identifier
+/// for exactly those octets.
+#[test]
+fn finds_clients_by_what_they_say_of_themselves() {
+    let kea = Setup::with_hook(json!({})).start();
+    let relay = kea.relay(0);
+    let mut ethernet = Client::new(1).client_id([0xff, 1, 2]);
+    let mut other_type = Client::new(1).client_id([0xff, 1, 2, 3]);
+    other_type.htype = 6;
+    relay.lease(&mut ethernet);
+    relay.lease(&mut other_type);
+    for client in [&ethernet, &other_type] {
+        kea.await_active(client);
+        let address = client.address.expect("a lease");
+        assert_eq!(addresses(&kea.find(by_mac(client))), [address]);
+        let id = client.options[&packet::CLIENT_IDENTIFIER].clone();
+        assert_eq!(addresses(&kea.find(Primary::ClientId(id))), [address]);
+    }
+    assert_eq!(kea.find(by_mac(&Client::new(2))), []);
+    assert_eq!(kea.find(Primary::ClientId(vec![0xff, 1])), []);
+}
+
+/// RFC 6926, section 7.2: without a VPN-ID a query is for the default VPN, with one for that VPN,
+/// with type 254 for all; a reply names its VPN unless it is the default one (section 6.2.9).
+#[test]
+fn keeps_vpns_apart() {
+    let setup = Setup::with_hook(json!({}));
+    let place = setup.place;
+    let kea = setup
+        .subnets(json!([
+            {
+                "id": 1,
+                "subnet": place.subnet(),
+                "pools": [{ "pool": place.pool(100, 109) }],
+            },
+            {
+                "id": 2,
+                "subnet": "10.2.0.0/24",
+                "pools": [{ "pool": "10.2.0.10 - 10.2.0.19" }],
+                "relay": { "ip-addresses": [place.relay(1).to_string()] },
+                "user-context": { "vpn": { "name": "blue" } },
+            },
+        ]))
+        .set(
+            "shared-networks",
+            json!([{
+                "name": "customers",
+                "user-context": { "vpn": { "rfc2685": "00005e00000007" } },
+                "subnet4": [{
+                    "id": 3,
+                    "subnet": "10.3.0.0/24",
+                    "pools": [{ "pool": "10.3.0.10 - 10.3.0.19" }],
+                    "relay": { "ip-addresses": [place.relay(2).to_string()] },
+                }],
+            }]),
+        )
+        .start();
+    // RFC 6607, section 3.1: the relay's own sub-option, here a name.
+    let by_relay = kea.relay(3).sub_option(packet::VSS, *b"\0green");
+    let leases = [
+        (None, kea.relay(0)),
+        (Some(Vss::Name("blue".to_owned())), kea.relay(1)),
+        (Some(Vss::Rfc2685([0, 0, 0x5e, 0, 0, 0, 7])), kea.relay(2)),
+        (Some(Vss::Name("green".to_owned())), by_relay),
+    ];
+    let mut all = BTreeSet::new();
+    for (n, (vpn, relay)) in (1..).zip(leases) {
+        let mut client = Client::new(n);
+        let address = relay.lease(&mut client).yiaddr;
+        kea.await_active(&client);
+        all.insert(address);
+        let mut query = Query::new(by_mac(&client));
+        query.vpn = vpn.clone();
+        let found = kea.bindings(&query);
+        assert_eq!(addresses(&found), [address], "{vpn:?}");
+        assert_eq!(found[0].vpn, vpn);
+        query.vpn = Some(if vpn.is_none() {
+            Vss::Name("blue".to_owned())
+        } else {
+            Vss::Default
+        });
+        assert_eq!(kea.bindings(&query), [], "{vpn:?} in another VPN");
+    }
+    let mut query = Query::new(Primary::All);
+    query.vpn = Some(Vss::All);
+    let found = set(&kea.bindings(&query));
+    assert!(found.is_superset(&all), "{all:?} in {found:?}");
+}
+
+/// RFC 6926, section 8.1: what a requestor may not ask is NotAllowed.
+#[test]
+fn refuses_query_types_not_allowed_to_the_requestor() {
+    let only_by_mac = json!([{ "address": "127.0.0.0/8", "query-types": ["mac"] }]);
+    let kea = Setup::with_hook(json!({ "requesters": only_by_mac })).start();
+    let answer = kea.query(&Query::new(Primary::All));
+    let done = answer.done.expect("DHCPLEASEQUERYDONE");
+    assert_eq!(failure(&done).0, StatusCode::NOT_ALLOWED);
+    assert_eq!(kea.find(by_mac(&Client::new(1))), []);
+}
+
+/// RFC 6926, section 8.1: who may not query at all gets no connection that lasts.
+#[test]
+fn refuses_strangers() {
+    let kea = Setup::with_hook(json!({ "requesters": ["192.0.2.1"] })).start();
+    let answered = kea.try_connect().is_ok_and(|mut connection| {
+        let answer = connection.query(&Query::new(Primary::All));
+        answer.done.is_ok_and(|done| done.failure().is_none())
+    });
+    assert!(!answered);
+}
+
+/// RFC 6926, section 7.1: several queries at a time on a connection each get their own answer.
+#[test]
+fn answers_several_queries_on_a_connection() {
+    let kea = Setup::with_hook(json!({})).start();
+    let relay = kea.relay(0).remote_id("line 1");
+    let leased = lease(&kea, &relay, 1, 2);
+    let mut connection = kea.connect();
+    let all = Query::new(Primary::All);
+    let one = Query::new(Primary::RemoteId(b"line 1".to_vec()));
+    // In one segment, which must not lose the second.
+    let mut octets = all.to_bytes().expect("a query");
+    octets.extend(one.to_bytes().expect("a query"));
+    connection.expect(all.xid);
+    connection.expect(one.xid);
+    connection.send_octets(&octets).expect("sent");
+    let answers = connection.collect_answers();
+    assert_eq!(answers[&all.xid].bindings.len(), 101);
+    assert_eq!(set(&answers[&one.xid].bindings), leased);
+}
