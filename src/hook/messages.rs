@@ -155,6 +155,12 @@ pub const MESSAGES: &[Message] = &[
         "Look for a full disk or a disk in trouble.",
     ),
     message(
+        "BLQ_STATE_WRITTEN_AGAIN",
+        "The state file can be written again after BLQ_STATE_WRITE_FAILED; all changes since are \
+         in it.",
+        NOTHING,
+    ),
+    message(
         "BLQ_STOPPED",
         "The server stopped listening: at a reconfiguration, or because Kea ends.",
         NOTHING,

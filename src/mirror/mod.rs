@@ -110,6 +110,11 @@ impl Mirror {
     pub fn mark_unsaved(&self, addresses: impl Iterator<Item = Ipv4Addr>) {
         self.table.write().mark_unsaved(addresses);
     }
+
+    /// Has every binding written again: the state file is another one.
+    pub fn mark_all_unsaved(&self) {
+        self.table.write().mark_all_unsaved();
+    }
 }
 
 /// A mirror being filled when Kea starts or is reconfigured.

@@ -152,6 +152,11 @@ impl Table {
         self.unsaved.extend(addresses.map(Ipv4Addr::to_bits));
     }
 
+    /// Has every binding written again.
+    pub fn mark_all_unsaved(&mut self) {
+        self.unsaved.extend(self.records.keys());
+    }
+
     /// The addresses filed under an identity; `None` if there are none.
     pub(super) fn filed(&self, identity: &Identity) -> Option<&AddressSet> {
         match identity {

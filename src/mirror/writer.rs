@@ -8,7 +8,8 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use super::Mirror;
-use super::store::{Batch, Store};
+use super::ranges::TimedRange;
+use super::store::{Batch, Reopened, Store, StoreError};
 use crate::time::Time;
 
 /// How long changes are gathered before they are written: an address that changes several
@@ -85,7 +86,7 @@ impl Writer {
         let given = Arc::clone(&orders);
         let thread = thread::Builder::new()
             .name("blq-state".into())
-            .spawn(move || run(&mirror, &store, &given))?;
+            .spawn(move || run(&mirror, store, &given))?;
         Ok(Writer {
             orders,
             thread: Some(thread),
@@ -110,14 +111,16 @@ impl Drop for Writer {
 }
 
 /// Writes until told to stop.
-fn run(mirror: &Mirror, store: &Store, orders: &Orders) {
+fn run(mirror: &Mirror, mut store: Store, orders: &Orders) {
     let mut ranges = Some(mirror.ranges());
     let mut stop = false;
     while !stop {
         stop = orders.wait();
+        let mut written = write_all(mirror, &mut store, &mut ranges, stop);
         let mut retry = RETRY.0;
-        while let Err(error) = write_all(mirror, store, &mut ranges, stop) {
-            if retry == RETRY.0 || stop {
+        let mut failed = false;
+        while let Err(error) = written {
+            if !failed || stop {
                 tracing::error!(
                     id = "BLQ_STATE_WRITE_FAILED",
                     "the state file cannot be written: {error}; {}",
@@ -131,8 +134,22 @@ fn run(mirror: &Mirror, store: &Store, orders: &Orders) {
             if stop {
                 return;
             }
+            failed = true;
             stop = orders.back_off(retry);
             retry = (retry * 2).min(RETRY.1);
+            written = store.reopen().and_then(|reopened| {
+                if reopened == Reopened::Replaced {
+                    mirror.mark_all_unsaved();
+                    ranges = Some(mirror.ranges());
+                }
+                write_all(mirror, &mut store, &mut ranges, stop)
+            });
+        }
+        if failed {
+            tracing::info!(
+                id = "BLQ_STATE_WRITTEN_AGAIN",
+                "the state file can be written again; nothing is missing"
+            );
         }
     }
 }
@@ -141,10 +158,10 @@ fn run(mirror: &Mirror, store: &Store, orders: &Orders) {
 /// was written.
 fn write_all(
     mirror: &Mirror,
-    store: &Store,
-    ranges: &mut Option<Vec<super::ranges::TimedRange>>,
+    store: &mut Store,
+    ranges: &mut Option<Vec<TimedRange>>,
     stopping: bool,
-) -> Result<(), super::store::StoreError> {
+) -> Result<(), StoreError> {
     loop {
         let batch = Batch {
             // Before the changes are taken: one that comes after is after this time.
@@ -164,5 +181,97 @@ fn write_all(
         if is_last {
             return Ok(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::binding::{HardwareAddress, State, SubnetId};
+    use crate::event::{Event, Lease, LeaseState};
+    use crate::mirror::{Loading, Saved};
+    use crate::network::Network;
+    use crate::time::Lifetime;
+
+    /// A network of one pool.
+    fn network() -> Arc<Network> {
+        let config = r#"{"Dhcp4": {"subnet4": [
+            {"id": 1, "subnet": "192.0.2.0/24", "pools": [{"pool": "192.0.2.1-192.0.2.9"}]}]}}"#;
+        Arc::new(Network::from_json(config, Vec::new()).unwrap())
+    }
+
+    /// A lease of an address in it.
+    fn lease(last: u8) -> Lease {
+        Lease {
+            address: Ipv4Addr::new(192, 0, 2, last),
+            state: LeaseState::Default,
+            cltt: Time(1_000),
+            valid_lifetime: Lifetime::INFINITE,
+            subnet: SubnetId(1),
+            hardware: HardwareAddress {
+                htype: 1,
+                octets: vec![0, 0, 0x5e, 0, 0x53, last],
+            },
+            client_id: Vec::new(),
+            hostname: Vec::new(),
+            relay_agent_information: None,
+        }
+    }
+
+    #[test]
+    fn all_that_changed_is_in_the_file_when_it_stops() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let (store, saved) = Store::open(&path).unwrap();
+        let mut loading = Loading::begin(network(), saved, Time(1_000));
+        loading.lease(&lease(1));
+        loading.lease(&lease(2));
+        let mirror = Arc::new(loading.finish());
+        let writer = Writer::start(Arc::clone(&mirror), store).unwrap();
+        let at = Time(2_000);
+        let released = Ipv4Addr::new(192, 0, 2, 2);
+        mirror.feed().push(Event::Released {
+            address: released,
+            at,
+        });
+        // It stops at once, without the time to gather, and with no word that there is more.
+        drop(writer);
+        let (_store, saved) = Store::open(&path).unwrap();
+        let states: Vec<(Ipv4Addr, State, Time)> = saved
+            .bindings
+            .iter()
+            .map(|binding| (binding.address, binding.state, binding.since))
+            .collect();
+        assert_eq!(
+            states,
+            [
+                (Ipv4Addr::new(192, 0, 2, 1), State::Active, Time(1_000)),
+                (released, State::Released, at),
+            ]
+        );
+        assert_eq!(saved.ranges, mirror.ranges());
+        assert!(saved.saved_at.is_some());
+    }
+
+    #[test]
+    fn a_file_that_was_replaced_gets_everything() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let (mut store, _) = Store::open(&path).unwrap();
+        let mut loading = Loading::begin(network(), Saved::default(), Time(1_000));
+        loading.lease(&lease(1));
+        let mirror = loading.finish();
+        write_all(&mirror, &mut store, &mut Some(mirror.ranges()), false).unwrap();
+        drop(store);
+        std::fs::remove_file(&path).unwrap();
+
+        let (mut store, _) = Store::open(&path).unwrap();
+        mirror.mark_all_unsaved();
+        write_all(&mirror, &mut store, &mut None, false).unwrap();
+        drop(store);
+        let (_store, saved) = Store::open(&path).unwrap();
+        assert_eq!(saved.bindings.len(), 1);
     }
 }
