@@ -3,7 +3,6 @@
 #include <config.h>
 
 #include "guard.h"
-#include "kea-blq/src/hook/bridge.rs.h"
 
 #include <asiolink/io_address.h>
 #include <cc/data.h>

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kea-blq/include/shim.h"
+#include "kea-blq/src/hook/bridge.rs.h"
 
 #include <cstdint>
 #include <exception>
@@ -30,12 +31,12 @@ auto guarded(Body&& body) -> decltype(body()) {
 // A copy of octets for Rust, from anything with data() and size().
 template <typename Octets>
 rust::Vec<std::uint8_t> octets(const Octets& from) {
-    rust::Vec<std::uint8_t> copy;
-    copy.reserve(from.size());
-    for (auto octet : from) {
-        copy.push_back(static_cast<std::uint8_t>(octet));
+    static_assert(sizeof(*from.data()) == 1, "octets");
+    if (from.empty()) {
+        return {};
     }
-    return copy;
+    const auto* first = reinterpret_cast<const std::uint8_t*>(from.data());
+    return copied(rust::Slice<const std::uint8_t>(first, from.size()));
 }
 
 // Text for Rust, whose strings are UTF-8: what is not is replaced.

@@ -3,10 +3,10 @@
 #include <config.h>
 
 #include "guard.h"
-#include "kea-blq/src/hook/bridge.rs.h"
 
 #include <cc/data.h>
 #include <dhcp/option_space.h>
+#include <dhcpsrv/cfg_multi_threading.h>
 #include <dhcpsrv/cfgmgr.h>
 #include <dhcpsrv/host.h>
 #include <dhcpsrv/lease.h>
@@ -203,6 +203,15 @@ void reject(CalloutHandle& handle, rust::Str error) {
     guarded([&] {
         handle.setArgument("error", text(error));
         handle.setStatus(CalloutHandle::NEXT_STEP_DROP);
+    });
+}
+
+void restore_threads() {
+    guarded([] {
+        const auto current = CfgMgr::instance().getCurrentCfg();
+        if (current && current->getSequence() != 0) {
+            isc::dhcp::CfgMultiThreading::apply(current->getDHCPMultiThreading());
+        }
     });
 }
 

@@ -38,6 +38,7 @@ rust::String data_directory();
 rust::Vec<std::uint8_t> configuration(const CalloutHandle& handle);
 rust::Vec<KeaOption> configured_options(const CalloutHandle& handle);
 void reject(CalloutHandle& handle, rust::Str error);
+void restore_threads();
 
 // What it does: callouts.cc.
 KeaExchange committed(const CalloutHandle& handle);

@@ -1,6 +1,6 @@
 //! The bridge to Kea's C++: plain values only, and no decision on the other side.
 //!
-//! All calls go from here to there. Every function is declared `Result`, because every one ends
+//! Calls go from here to there; the one exception cannot fail. Every function is declared `Result`, because every one ends
 //! in C++ with a `catch` of whatever was thrown: a C++ exception that leaves a bridge function
 //! not declared so ends the process, and the process is the DHCP server.
 
@@ -101,6 +101,11 @@ mod ffi {
         Error,
     }
 
+    extern "Rust" {
+        /// Copies octets at once. It does not panic.
+        fn copied(octets: &[u8]) -> Vec<u8>;
+    }
+
     unsafe extern "C++" {
         include!("kea-blq/include/shim.h");
 
@@ -132,6 +137,10 @@ mod ffi {
         /// Fails the configuration with a text: argument `error` and status DROP.
         fn reject(handle: Pin<&mut CalloutHandle>, error: &str) -> Result<()>;
 
+        /// Has Kea process packets by the number of threads that its configuration in force asks
+        /// for. Not while there is none, which is at the start.
+        fn restore_threads() -> Result<()>;
+
         /// The arguments of leases4_committed.
         fn committed(handle: &CalloutHandle) -> Result<KeaExchange>;
         /// The arguments of lease4_offer.
@@ -152,6 +161,11 @@ mod ffi {
         /// The addresses of all leases of a subnet.
         fn leased_addresses(subnet: u32) -> Result<Vec<u32>>;
     }
+}
+
+/// Copies octets: C++ could append them to a `Vec` one by one only.
+fn copied(octets: &[u8]) -> Vec<u8> {
+    octets.to_vec()
 }
 
 pub use ffi::*;

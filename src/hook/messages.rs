@@ -101,6 +101,11 @@ pub const MESSAGES: &[Message] = &[
         NOTHING,
     ),
     message(
+        "BLQ_LOAD_FAILED",
+        "Kea's answer could not be read when it loaded the library, which refuses to be loaded.",
+        "Report it, with the version of Kea.",
+    ),
+    message(
         "BLQ_MESSAGE",
         "A message without an identifier of its own.",
         "Report it.",
@@ -109,6 +114,12 @@ pub const MESSAGES: &[Message] = &[
         "BLQ_NOT_LISTENING",
         "'advanced.bulk-query-enabled' is false: no queries are answered.",
         "Nothing, if it is meant.",
+    ),
+    message(
+        "BLQ_NOT_SERVING",
+        "A new configuration was refused, and the previous one cannot be served again: no queries \
+         are answered.",
+        "Correct what the text and the message before it say, and reconfigure.",
     ),
     message(
         "BLQ_PANIC",

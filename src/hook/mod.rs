@@ -4,11 +4,12 @@
 //! - `bridge`: calls into Kea, with plain values; `cpp-shim/` is its other side.
 //! - `values`: those values as events and leases.
 //! - `service`: what loading, configuring and unloading do.
+//! - `running`: what runs while a configuration is in force.
 //! - `changes`: changes of leases on their way to the mirror.
 //! - [`commands`]: which leases a control command changed.
 //! - [`stored_relay`]: relay agent information that Kea stored.
 //! - [`command_line`]: whether Kea only checks its configuration.
-//! - [`log`], [`messages`]: the log and its catalogue.
+//! - [`log`], `kea_log`, [`messages`]: the log and its catalogue.
 //!
 //! What these and `cpp-shim/` rely on of Kea is collected in `cpp-shim/SAFETY.md`.
 //!
@@ -27,6 +28,10 @@ mod bridge;
 mod changes;
 #[cfg(all(feature = "hook", not(test)))]
 mod entry;
+#[cfg(all(feature = "hook", not(test)))]
+mod kea_log;
+#[cfg(all(feature = "hook", not(test)))]
+mod running;
 #[cfg(all(feature = "hook", not(test)))]
 mod service;
 #[cfg(all(feature = "hook", not(test)))]

@@ -1,27 +1,36 @@
 //! What loading, configuring and unloading do.
 //!
 //! Kea unloads and loads its libraries at each reconfiguration, but this one stays in memory
-//! (see `build.rs`), and with it what is kept here: the previous good configuration is served
-//! again when a new one is refused and Kea goes on.
+//! (see `build.rs`), and with it what is kept here: when a new configuration is refused and Kea
+//! goes on, the previous one is served again.
 
+use std::fmt::Display;
 use std::net::Ipv4Addr;
 use std::os::unix::ffi::OsStringExt;
-use std::panic::PanicHookInfo;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Once;
+use std::sync::Arc;
 
 use cxx::Exception;
-use parking_lot::Mutex;
-use tracing::Level;
+use parking_lot::{Mutex, RwLock};
 
-use super::bridge::{self, CalloutHandle, KeaSeverity, LibraryHandle};
-use super::{command_line, log, messages};
+use super::bridge::{self, CalloutHandle, LibraryHandle};
+use super::running::Running;
+use super::{command_line, kea_log};
 use crate::binding::SubnetId;
-use crate::config::{self, Config};
+use crate::config::{Config, Level};
 use crate::event::Event;
+use crate::mirror::Mirror;
+use crate::network::Network;
 
 /// The only daemon this library is for.
 const DAEMON: &str = "kea-dhcp4";
+
+/// The state file, unless `state-file` names one.
+const STATE_FILE: &str = "kea-blq.state";
+
+/// What requesters are told when their queries are ended.
+const UNLOADED: &str = "the DHCP server is being reconfigured or shut down";
 
 /// The library must not be loaded; the log says why.
 #[derive(Debug)]
@@ -31,168 +40,183 @@ pub struct Refused;
 struct State {
     /// The parameters of the library as last loaded, as JSON text.
     parameters: String,
+    /// What is running.
+    running: Option<Running>,
+    /// What ran last.
+    good: Option<Settings>,
 }
 
 /// Used on Kea's main thread only.
 static STATE: Mutex<State> = Mutex::new(State {
     parameters: String::new(),
+    running: None,
+    good: None,
 });
+
+/// The mirror that changes go to. Written while no packet is processed, so that readers, which
+/// are Kea's packet threads, never wait.
+static MIRROR: RwLock<Option<Arc<Mirror>>> = RwLock::new(None);
+
+/// All that running needs to know.
+#[derive(Clone)]
+pub struct Settings {
+    /// The library's parameters.
+    pub config: Config,
+    /// Kea's configuration.
+    pub network: Arc<Network>,
+    /// The state file.
+    pub state_file: PathBuf,
+}
+
+impl Settings {
+    /// Reads the library's parameters and Kea's configuration; says what is wrong.
+    fn read(parameters: &str, handle: &CalloutHandle) -> Result<Settings, String> {
+        let config = Config::parse(parameters).map_err(|error| error.to_string())?;
+        let unreadable = |error: Exception| format!("Kea's configuration cannot be read: {error}");
+        let kea = bridge::configuration(handle).map_err(unreadable)?;
+        let options = bridge::configured_options(handle).map_err(unreadable)?;
+        let options = options.into_iter().filter_map(|option| option.configured());
+        let network = Network::from_json(&String::from_utf8_lossy(&kea), options.collect())
+            .map_err(|error| error.to_string())?;
+        let directory = bridge::data_directory().map_err(unreadable)?;
+        let file = config.state_file.as_deref();
+        Ok(Settings {
+            state_file: Path::new(&directory).join(file.unwrap_or(Path::new(STATE_FILE))),
+            network: Arc::new(network),
+            config,
+        })
+    }
+
+    /// Logs what is odd about the parameters.
+    fn notice(&self) {
+        for notice in &self.config.notices {
+            match notice.level {
+                Level::Info => tracing::info!(id = notice.id, "{}", notice.text),
+                Level::Warning => tracing::warn!(id = notice.id, "{}", notice.text),
+            }
+        }
+    }
+}
 
 /// Takes note of the library's parameters. Whether they are good is said when the configuration
 /// is complete: a library that refuses to load leaves Kea without any DHCP service.
 pub fn load(library: Pin<&mut LibraryHandle>) -> Result<(), Refused> {
-    set_up_log();
-    let daemon = bridge::process_name().map_err(|error| {
-        tracing::error!(id = "BLQ_WRONG_DAEMON", "the daemon is not known: {error}");
+    kea_log::set_up();
+    let refused = |error: Exception| {
+        tracing::error!(id = "BLQ_LOAD_FAILED", "{error}");
         Refused
-    })?;
+    };
+    let daemon = bridge::process_name().map_err(refused)?;
     if daemon != DAEMON {
         tracing::error!(
             id = "BLQ_WRONG_DAEMON",
-            "this library serves leases of {DAEMON} and cannot be loaded by {daemon}: remove it \
-             from its 'hooks-libraries'"
+            "this library serves the leases of {DAEMON} and cannot be loaded by {daemon}: remove \
+             it from the 'hooks-libraries' of {daemon}"
         );
         return Err(Refused);
     }
-    STATE.lock().parameters = match bridge::parameters(library) {
-        Ok(parameters) if parameters.is_empty() => "null".to_owned(),
-        Ok(parameters) => String::from_utf8_lossy(&parameters).into_owned(),
-        Err(error) => {
-            tracing::error!(id = "BLQ_CALLOUT_FAILED", "load: {error}");
-            return Err(Refused);
-        }
+    let parameters = bridge::parameters(library).map_err(refused)?;
+    STATE.lock().parameters = if parameters.is_empty() {
+        "null".to_owned()
+    } else {
+        String::from_utf8_lossy(&parameters).into_owned()
     };
     Ok(())
 }
 
-/// Kea has taken over a configuration.
+/// Kea has taken over a configuration, or checked it.
 pub fn configured(handle: Pin<&mut CalloutHandle>) -> Result<(), Exception> {
-    let config = match Config::parse(&STATE.lock().parameters) {
-        Ok(config) => config,
-        Err(error) => return reject(handle, &error.to_string()),
+    let mut state = STATE.lock();
+    let settings = match Settings::read(&state.parameters, &handle) {
+        Ok(settings) => settings,
+        Err(error) => return refuse(&mut state, handle, &error),
     };
-    for notice in &config.notices {
-        match notice.level {
-            config::Level::Info => tracing::info!(id = notice.id, "{}", notice.text),
-            config::Level::Warning => tracing::warn!(id = notice.id, "{}", notice.text),
-        }
-    }
-    let options = bridge::configured_options(&handle)?;
-    for option in options {
-        tracing::debug!(id = "BLQ_LEASE_CHANGED", "{:?}", option.configured());
-    }
-    tracing::debug!(
-        id = "BLQ_LEASE_CHANGED",
-        "{} {} {}",
-        String::from_utf8_lossy(&bridge::configuration(&handle)?),
-        bridge::data_directory()?,
-        bridge::lease_database_type()?
-    );
-    let mut after = 0;
-    loop {
-        let page = bridge::lease_page(after, 100)?;
-        let Some(last) = page.last() else { break };
-        after = last.address;
-        for lease in page {
-            tracing::debug!(
-                id = "BLQ_LEASE_CHANGED",
-                "{:?}",
-                crate::event::Lease::from(lease)
-            );
-        }
-    }
+    settings.notice();
     if only_checks() {
-        tracing::info!(id = "BLQ_CHECKED", "the configuration is good");
+        tracing::info!(
+            id = "BLQ_CHECKED",
+            "the configuration is good; nothing is started"
+        );
         return Ok(());
     }
+    match run(&mut state, settings) {
+        Ok(()) => Ok(()),
+        Err(error) => refuse(&mut state, handle, &error),
+    }
+}
+
+/// Has Kea refuse the configuration, and serves the previous one, if there was one.
+fn refuse(
+    state: &mut State,
+    handle: Pin<&mut CalloutHandle>,
+    error: &dyn Display,
+) -> Result<(), Exception> {
+    tracing::error!(id = "BLQ_CONFIGURATION_REFUSED", "{error}");
+    if let Some(good) = state.good.clone() {
+        match run(state, good) {
+            Ok(()) => tracing::warn!(
+                id = "BLQ_PREVIOUS_CONFIGURATION",
+                "the previous configuration is served again"
+            ),
+            Err(error) => tracing::error!(
+                id = "BLQ_NOT_SERVING",
+                "the previous configuration cannot be served again: {error}"
+            ),
+        }
+    }
+    bridge::reject(handle, &error.to_string())?;
+    // Kea stops its packet threads when it begins to configure, and starts them at the end if
+    // all went well. Without them it would go on with one thread, and 2.2 with none at all.
+    bridge::restore_threads()
+}
+
+/// Runs by `settings`, and keeps them as good if that succeeds.
+fn run(state: &mut State, settings: Settings) -> Result<(), String> {
+    // Nothing should run by now. If it does, it has the port and the state file.
+    stop(state);
+    let running = Running::start(&settings)?;
+    *MIRROR.write() = Some(running.mirror());
+    state.running = Some(running);
+    state.good = Some(settings);
     Ok(())
 }
 
-/// Has Kea refuse the configuration.
-fn reject(handle: Pin<&mut CalloutHandle>, error: &str) -> Result<(), Exception> {
-    tracing::error!(id = "BLQ_CONFIGURATION_REFUSED", "{error}");
-    bridge::reject(handle, error)
+/// Stops what is running.
+fn stop(state: &mut State) {
+    if let Some(running) = state.running.take() {
+        *MIRROR.write() = None;
+        running.stop(UNLOADED);
+    }
 }
 
 /// Kea ends, or is about to load the library anew.
 pub fn unload() {
-    tracing::info!(id = "BLQ_STOPPED", "unloaded");
+    stop(&mut STATE.lock());
 }
 
 /// Takes in a change of a lease.
 pub fn push(event: Event) {
     tracing::debug!(id = "BLQ_LEASE_CHANGED", "{event:?}");
+    if let Some(mirror) = &*MIRROR.read() {
+        mirror.feed().push(event);
+    }
 }
 
 /// The addresses with a binding from `subnet`.
-pub fn addresses_in(_subnet: SubnetId) -> Vec<Ipv4Addr> {
-    Vec::new()
+pub fn addresses_in(subnet: SubnetId) -> Vec<Ipv4Addr> {
+    let mirror = MIRROR.read().clone();
+    mirror.map_or_else(Vec::new, |mirror| mirror.addresses_in(subnet))
 }
 
-/// All subnets.
+/// All subnets of the configuration.
 pub fn subnets() -> Vec<SubnetId> {
-    Vec::new()
+    let state = STATE.lock();
+    let network = state.good.as_ref().map(|settings| &settings.network);
+    network.map_or_else(Vec::new, |network| network.subnet_ids().collect())
 }
 
 /// Whether the process was started to check a configuration.
 fn only_checks() -> bool {
     let arguments = std::env::args_os().skip(1);
     command_line::checks_configuration(arguments.map(OsStringExt::into_vec))
-}
-
-/// Has what we log, and panics, go to Kea's log.
-fn set_up_log() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        for message in messages::MESSAGES {
-            // Without it the log shows that the text is missing.
-            let _ = bridge::register_message(message.id);
-        }
-        // Nobody else in this library sets one.
-        let _ = tracing::subscriber::set_global_default(log::Forward(KeaLog));
-        std::panic::set_hook(Box::new(report_panic));
-    });
-}
-
-/// Kea's log.
-struct KeaLog;
-
-impl log::Sink for KeaLog {
-    fn is_enabled(&self, level: Level) -> bool {
-        bridge::log_enabled(severity(level)).unwrap_or(false)
-    }
-
-    fn write(&self, level: Level, id: &'static str, text: &str) {
-        // Where the log fails there is nowhere to say so.
-        let _ = bridge::log(severity(level), id, text);
-    }
-}
-
-/// Kea's severity of a level.
-fn severity(level: Level) -> KeaSeverity {
-    match level {
-        Level::ERROR => KeaSeverity::Error,
-        Level::WARN => KeaSeverity::Warning,
-        Level::INFO => KeaSeverity::Info,
-        _ => KeaSeverity::Debug,
-    }
-}
-
-/// Logs a panic, the first one at each place: one that each packet meets must not fill the log.
-fn report_panic(panic: &PanicHookInfo<'_>) {
-    /// The places told of so far.
-    static TOLD: Mutex<Vec<String>> = Mutex::new(Vec::new());
-    let place = panic
-        .location()
-        .map(ToString::to_string)
-        .unwrap_or_default();
-    {
-        let mut told = TOLD.lock();
-        if told.contains(&place) {
-            return;
-        }
-        told.push(place.clone());
-    }
-    let what = panic.payload_as_str().unwrap_or("");
-    tracing::error!(id = "BLQ_PANIC", "{what} at {place}");
 }

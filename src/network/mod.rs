@@ -169,6 +169,11 @@ impl Network {
         self.subnets.get(*self.by_id.get(&id)?)
     }
 
+    /// The numbers of all subnets.
+    pub fn subnet_ids(&self) -> impl Iterator<Item = SubnetId> {
+        self.by_id.keys().copied()
+    }
+
     /// The subnet with the most specific prefix that holds `address`; the first configured
     /// if Kea has several of the same prefix.
     pub fn subnet_holding(&self, address: Ipv4Addr) -> Option<&Subnet> {
