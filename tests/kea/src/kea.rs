@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::{NamedTempFile, TempDir};
 
+use crate::setup::HOME;
 use crate::wait::wait_for;
 use crate::{PATIENCE, Place, Relay, Setup, control};
 
@@ -280,7 +281,7 @@ pub fn kea_version() -> String {
     output(command.arg("-v")).text.trim().to_owned()
 }
 
-/// Runs another of Kea's daemons, e.g. `kea-dhcp6`, until it ends of itself; `{home}` in the
+/// Runs another of Kea's daemons, e.g. `kea-dhcp6`, until it ends of itself; [`HOME`] in the
 /// configuration stands for a directory with `hooks`, `data` and `control`.
 pub fn run_daemon(name: &str, configuration: &Value, hook: &Path) -> Output {
     let home = new_home();
@@ -290,7 +291,7 @@ pub fn run_daemon(name: &str, configuration: &Value, hook: &Path) -> Output {
         .join("hooks")
         .join(hook.file_name().expect("a file"));
     std::os::unix::fs::symlink(hook, linked).expect("linking the hook");
-    let text = configuration.to_string().replace("{home}", &path);
+    let text = configuration.to_string().replace(HOME, &path);
     let configuration = serde_json::from_str(&text).expect("what was JSON stays JSON");
     write_configuration(&configuration, home.path());
     output(&mut daemon(name, home.path()))

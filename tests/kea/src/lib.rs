@@ -22,5 +22,5 @@ mod wait;
 pub use kea::{Kea, Output, kea_version, run_daemon};
 pub use place::Place;
 pub use relay::{Client, Relay};
-pub use setup::{Setup, hook_library};
+pub use setup::{HOME, Setup, hook_library};
 pub use wait::{PATIENCE, eventually, eventually_some};

@@ -15,6 +15,9 @@ const KEA_HOOKS: &str = "kea/hooks";
 /// Kea's lease file, in its home.
 const LEASE_FILE: &str = "data/leases.csv";
 
+/// Stands for the server's home in parameters of hooks, before there is one.
+pub const HOME: &str = "{home}";
+
 /// A configuration of kea-dhcp4 in the making; [`Setup::start`] runs it.
 ///
 /// It begins with one subnet, the [`Place`]'s own net with a pool of 100 to 200, so that relays
@@ -43,12 +46,14 @@ impl Setup {
 
     /// Kea with the hook, its parameters the defaults of these tests with `parameters` over them.
     ///
-    /// The defaults: every loopback address may query, the listener is at the test's own place.
+    /// The defaults: every loopback address may query, the listener is at the test's own place,
+    /// the state file in the server's home, which [`HOME`] stands for.
     pub fn with_hook(parameters: Value) -> Self {
         let setup = Setup::plain();
         let listener = setup.place.lease_query();
         let mut merged = json!({
             "requesters": ["127.0.0.0/8"],
+            "state-file": format!("{HOME}/data/kea-blq.state"),
             "advanced": {
                 "bulk-query-enabled": true,
                 "lease-query-ip": listener.ip().to_string(),
@@ -74,7 +79,7 @@ impl Setup {
         });
         let mut parameters = of_hook.expect("the hook")["parameters"].clone();
         let here = json!({
-            "state-file": null,
+            "state-file": format!("{HOME}/data/kea-blq.state"),
             "advanced": {
                 "lease-query-ip": place.lease_query().ip().to_string(),
                 "lease-query-tcp-port": place.lease_query().port(),
@@ -253,6 +258,9 @@ impl Setup {
         );
         let libraries = self.hooks.iter().map(|(file, parameters)| {
             let linked = link(file, &home.join("hooks"));
+            let text = parameters.to_string();
+            let text = text.replace(HOME, &home.display().to_string());
+            let parameters: Value = serde_json::from_str(&text).expect("JSON, as before");
             json!({ "library": linked.display().to_string(), "parameters": parameters })
         });
         dhcp4.insert("hooks-libraries".to_owned(), libraries.collect());
