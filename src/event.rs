@@ -62,6 +62,20 @@ pub enum Event {
         /// What the client's message told.
         heard: Heard,
     },
+    /// A client asked for the lease it has, and Kea left it as it is because it is fresh enough
+    /// (`cache-threshold`).
+    Confirmed {
+        /// The address asked for.
+        address: Ipv4Addr,
+        /// The client's MAC address.
+        hardware: HardwareAddress,
+        /// The client's identifier; empty if none.
+        client_id: Vec<u8>,
+        /// When.
+        at: Time,
+        /// What the client's message told.
+        heard: Heard,
+    },
     /// The client released the lease, or gave it up by taking another.
     Released {
         /// The address released.

@@ -9,9 +9,15 @@ use crate::event::{Event, Heard, Lease, LeaseState};
 use crate::network::{ConfiguredOption, Scope};
 use crate::time::{Lifetime, Time};
 use crate::wire::heard::heard;
+use crate::wire::message::Message;
+use crate::wire::options::code;
 
-/// The message type of a DHCPRELEASE (RFC 2132 section 9.6).
+/// The message type of a DHCPREQUEST (RFC 2132 section 9.6).
+const DHCPREQUEST: u8 = 3;
+/// The message type of a DHCPRELEASE.
 const DHCPRELEASE: u8 = 7;
+/// The option of the address a client asks for (RFC 2132 section 9.1).
+const REQUESTED_IP_ADDRESS: u8 = 50;
 
 impl From<KeaLease> for Lease {
     fn from(kea: KeaLease) -> Lease {
@@ -72,8 +78,37 @@ impl KeaExchange {
                 lease: lease.into(),
                 heard: heard.clone(),
             }));
+        } else if self.message_type == DHCPREQUEST && events.is_empty() {
+            events.extend(self.confirmed(now));
         }
         events
+    }
+
+    /// A request that changed no lease, if it is for an address. Kea leaves a lease that is fresh
+    /// as it is, and does not tell the callout of which lease it assured the client. If it refused
+    /// the request, then because the client does not have the lease.
+    fn confirmed(mut self, now: Time) -> Option<Event> {
+        let message = Message::read(&self.octets).ok()?;
+        // In a renewal the address is in ciaddr, else in the option (RFC 2131 section 4.3.2).
+        let requested = || {
+            let value = message.options.value(REQUESTED_IP_ADDRESS)?;
+            Some(Ipv4Addr::from(<[u8; 4]>::try_from(value).ok()?))
+        };
+        let address = match message.ciaddr {
+            Ipv4Addr::UNSPECIFIED => requested()?,
+            address => address,
+        };
+        let client_id = message.options.value(code::CLIENT_IDENTIFIER);
+        Some(Event::Confirmed {
+            address,
+            hardware: HardwareAddress {
+                htype: message.htype,
+                octets: message.chaddr.get(..usize::from(message.hlen))?.to_vec(),
+            },
+            client_id: client_id.unwrap_or_default().to_vec(),
+            at: now,
+            heard: self.heard(),
+        })
     }
 
     /// The reservations by an offer.

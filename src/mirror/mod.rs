@@ -188,6 +188,15 @@ fn apply(table: &mut Table, event: Event) {
             lease,
             heard,
         )),
+        Event::Confirmed {
+            address,
+            hardware,
+            client_id,
+            at,
+            heard,
+        } => table
+            .binding(*address)
+            .map(|before| transition::confirmed(before, hardware, client_id, *at, heard)),
         Event::Offered { lease, heard } => Some(transition::offered(
             table.binding(lease.address),
             lease,

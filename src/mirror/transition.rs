@@ -6,13 +6,52 @@
 
 use std::sync::Arc;
 
-use crate::binding::{Binding, Client, State};
+use crate::binding::{Binding, Client, HardwareAddress, State};
 use crate::event::{Heard, Lease, LeaseState};
 use crate::time::{Lifetime, Time};
 
 /// A client's message led to `lease`: it is new, renewed, or declined.
 pub fn committed(before: Option<&Binding>, lease: &Lease, heard: &Heard) -> Binding {
     held(before, lease, Some(heard), lease.cltt)
+}
+
+/// The client asked at `at` for the lease it has, and has it still as it was: a transaction, and
+/// nothing else. Somebody else's asking changes nothing.
+pub fn confirmed(
+    before: &Binding,
+    hardware: &HardwareAddress,
+    client_id: &[u8],
+    at: Time,
+    heard: &Heard,
+) -> Binding {
+    let sender = Client {
+        hardware: hardware.clone(),
+        client_id: client_id.to_vec(),
+        ..Client::default()
+    };
+    let Some(known) = before
+        .client
+        .as_deref()
+        .filter(|known| before.is_active(at) && known.is_same_client(&sender))
+    else {
+        return before.clone();
+    };
+    let lease = Lease {
+        address: before.address,
+        state: LeaseState::Default,
+        cltt: before.lease_start,
+        valid_lifetime: before.lifetime,
+        subnet: before.subnet,
+        hardware: known.hardware.clone(),
+        client_id: known.client_id.clone(),
+        hostname: known.hostname.clone(),
+        relay_agent_information: None,
+    };
+    Binding {
+        last_transaction: before.last_transaction.max(Some(at)),
+        client: client(Some(before), &lease, Some(heard)),
+        ..before.clone()
+    }
 }
 
 /// Kea's database holds `lease` at `at`, changed by something other than a client's message.
@@ -274,7 +313,7 @@ fn client(before: Option<&Binding>, lease: &Lease, heard: Option<&Heard>) -> Opt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::binding::{HardwareAddress, RawOption, SubnetId};
+    use crate::binding::{RawOption, SubnetId};
     use std::net::Ipv4Addr;
 
     /// A lease of an hour to client `client`, last heard of at `cltt`.
@@ -319,6 +358,25 @@ mod tests {
         assert_eq!(at(&renewed, 200), (State::Active, 100));
         assert_eq!(renewed.last_transaction, Some(Time(200)));
         assert_eq!(renewed.ends(), Some(Time(3800)));
+    }
+
+    #[test]
+    fn a_lease_confirmed_unchanged_is_a_transaction_of_its_client_only() {
+        let first = committed(None, &lease(1, 100), &nothing_heard());
+        let relayed = Heard {
+            relay_agent_information: Some(vec![2, 1, 7]),
+            ..nothing_heard()
+        };
+        let ask = |client| confirmed(&first, &lease(client, 0).hardware, &[], Time(200), &relayed);
+        let own = ask(1);
+        assert_eq!(at(&own, 200), (State::Active, 100));
+        assert_eq!(own.last_transaction, Some(Time(200)));
+        assert_eq!(own.ends(), first.ends());
+        let client = own.client.unwrap();
+        assert_eq!(client.relay_agent_information, [2, 1, 7]);
+        assert_eq!(ask(2), first);
+        let late = confirmed(&first, &lease(1, 0).hardware, &[], Time(9000), &relayed);
+        assert_eq!(late, first);
     }
 
     #[test]
