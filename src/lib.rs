@@ -6,6 +6,7 @@
 //! - [`network`]: Kea's own configuration as far as leases depend on it: subnets, configured
 //!   addresses, VPNs, options.
 //! - [`event`]: leases and their changes as Kea reports them.
+//! - `hex`: octets as Kea writes them in text.
 //!
 //! Lease data: what we know.
 //! - [`binding`], [`vpn`], [`time`]: the model.
@@ -19,6 +20,7 @@
 pub mod binding;
 pub mod config;
 pub mod event;
+mod hex;
 pub mod hook;
 pub mod mirror;
 pub mod network;

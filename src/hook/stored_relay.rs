@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::hex;
+
 /// Finds the value of option 82 in a lease's user-context, given as JSON text.
 ///
 /// Kea writes it as hexadecimal digits, up to Kea 2.2 in `ISC.relay-agent-info` itself, later in
@@ -16,30 +18,12 @@ pub fn relay_agent_information(context: &[u8]) -> Option<Vec<u8>> {
     let context: Value = serde_json::from_slice(context).ok()?;
     let stored = context.get("ISC")?.get("relay-agent-info")?;
     let digits = stored.get("sub-options").unwrap_or(stored).as_str()?;
-    octets(digits.strip_prefix("0x").unwrap_or(digits)).filter(|octets| !octets.is_empty())
+    hex::read(digits.strip_prefix("0x").unwrap_or(digits)).filter(|octets| !octets.is_empty())
 }
 
 /// Whether `text` has `part` in it.
 fn contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window == part)
-}
-
-/// Reads pairs of hexadecimal digits.
-fn octets(digits: &str) -> Option<Vec<u8>> {
-    let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
-    if !rest.is_empty() {
-        return None;
-    }
-    pairs
-        .iter()
-        .map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?))
-        .collect()
-}
-
-/// The value of a hexadecimal digit.
-fn digit(digit: u8) -> Option<u8> {
-    let value = char::from(digit).to_digit(16)?;
-    u8::try_from(value).ok()
 }
 
 #[cfg(test)]

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
+use super::layout;
 use super::options::OptionSet;
-use super::{hex, layout};
 use crate::binding::{Binding, Client, SubnetId};
+use crate::hex;
 use crate::wire::relay_agent_information;
 
 /// The subnet number Kea gives global reservations.

@@ -8,7 +8,6 @@
 
 mod build;
 mod configured;
-mod hex;
 mod hosts;
 mod layout;
 mod options;

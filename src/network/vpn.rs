@@ -41,7 +41,7 @@ fn read(map: &Map<String, Value>) -> Option<Vpn> {
                 (1..=MAX_NAME).contains(&value.len()) && value.is_ascii() && !value.contains('\0');
             allowed.then(|| Vpn::Name(value.to_owned()))
         }
-        "rfc2685" => super::hex::read(value)?.try_into().ok().map(Vpn::Rfc2685),
+        "rfc2685" => crate::hex::read(value)?.try_into().ok().map(Vpn::Rfc2685),
         _ => None,
     }
 }
