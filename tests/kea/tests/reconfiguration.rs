@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::thread;
 
 use blq::{Primary, Query, State, StatusCode};
 use kea_tests::ask::{addresses, by_mac, failure};
@@ -43,13 +44,14 @@ fn ends_queries_at_a_reload_and_listens_again() {
         connection.send(&query).expect("sent");
         let first = connection.next_reply().expect("a reply");
         assert!(first.is_some());
+        let reader = thread::spawn(move || connection.collect_answers());
         if by_signal {
             kea.hang_up();
         } else {
             let answer = kea.command("config-reload", Value::Null);
             assert_eq!(answer["result"], 0, "{answer}");
         }
-        let answers = connection.collect_answers();
+        let answers = reader.join().expect("no panic");
         let done = answers[&query.xid].done.as_ref();
         let done = done.expect("DHCPLEASEQUERYDONE");
         assert_eq!(failure(done).0, StatusCode::QUERY_TERMINATED);
@@ -68,7 +70,7 @@ fn ends_queries_when_kea_ends() {
         connection.send(&query).expect("sent");
         assert!(connection.next_reply().expect("a reply").is_some());
     }
-    let reader = std::thread::spawn(move || reading.collect_answers());
+    let reader = thread::spawn(move || reading.collect_answers());
     kea.stop();
     let answers = reader.join().expect("no panic");
     if let Ok(done) = &answers[&query.xid].done {
