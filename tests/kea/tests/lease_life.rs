@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use blq::{Binding, MessageType, Primary, Query, State};
 use kea_tests::ask::{addresses, by_mac};
-use kea_tests::{Client, Setup, eventually, eventually_some, packet};
+use kea_tests::{Client, Setup, eventually, eventually_some, kea_version, packet};
 use serde_json::json;
 
 /// Seconds since 1970.
@@ -271,6 +271,98 @@ fn returns_the_options_of_the_ack() {
         let whole = left.expect("a time") + passed;
         assert_eq!(ack.option(code), whole.to_be_bytes(), "option {code}");
     }
+}
+
+/// The contract: options only the server sends come from where Kea takes them for that lease:
+/// reservation, class, pool, subnet, shared network, global.
+#[test]
+fn returns_the_options_of_the_ack_wherever_they_are_configured() {
+    let option = |name: &str, address: &str| json!([{ "name": name, "data": address }]);
+    let setup = Setup::with_hook(json!({}));
+    let place = setup.place;
+    let kea = setup
+        .subnets(json!([]))
+        .set("option-data", option("time-servers", "192.0.2.1"))
+        .set(
+            "client-classes",
+            json!([{
+                "name": "boxes",
+                "test": "option[60].text == 'box'",
+                "option-data": option("log-servers", "192.0.2.2"),
+            }]),
+        )
+        .set(
+            "shared-networks",
+            json!([{
+                "name": "network",
+                "option-data": option("domain-name-servers", "192.0.2.3"),
+                "subnet4": [{
+                    "id": 1,
+                    "subnet": place.subnet(),
+                    "option-data": option("routers", "192.0.2.4"),
+                    "pools": [{
+                        "pool": place.pool(100, 200),
+                        "option-data": option("ntp-servers", "192.0.2.5"),
+                    }],
+                    "reservations": [{
+                        "hw-address": "02:00:00:00:00:02",
+                        "ip-address": place.address(150).to_string(),
+                        "option-data": option("routers", "192.0.2.6"),
+                    }],
+                }],
+            }]),
+        )
+        .start();
+    let codes = [1, 3, 4, 6, 7, 42];
+    let plain = Client::new(1).asking_for(&codes);
+    let reserved = Client::new(2).asking_for(&codes);
+    let classified = Client::new(3).asking_for(&codes).option(60, *b"box");
+    for mut client in [plain, reserved, classified] {
+        let ack = kea.relay(0).lease(&mut client);
+        kea.await_active(&client);
+        let mut query = Query::new(by_mac(&client));
+        query.parameter_request_list = Some(codes.to_vec());
+        let [binding] = &kea.bindings(&query)[..] else {
+            panic!("one binding")
+        };
+        for code in codes {
+            let got = binding.options.get(&code).map_or(&[][..], Vec::as_slice);
+            assert_eq!(got, ack.option(code), "option {code} of {client:?}");
+        }
+    }
+}
+
+/// RFC 2131, section 3.3: a lease of infinite lifetime stays infinite.
+#[test]
+fn tells_of_an_infinite_lease() {
+    let kea = Setup::with_hook(json!({}))
+        .set("valid-lifetime", json!(u32::MAX))
+        .start();
+    let mut client = Client::new(1);
+    kea.relay(0).lease(&mut client);
+    assert_eq!(kea.await_active(&client).lease_time, Some(u32::MAX));
+}
+
+/// The contract's states: an offer changes nothing, unless Kea reserves the address for it: then
+/// it is TRANSITIONING.
+#[test]
+fn tells_of_an_address_reserved_by_an_offer() {
+    let kea = Setup::with_hook(json!({})).start();
+    let mut client = Client::new(1);
+    let address = kea.relay(0).discover(&client).yiaddr;
+    let offered = kea.binding(address).and_then(|binding| binding.state);
+    assert_eq!(offered, Some(State::AVAILABLE));
+    if kea_version().starts_with("2.2.") {
+        // Kea 2.2 never reserves on DISCOVER.
+        return;
+    }
+    let kea = Setup::with_hook(json!({}))
+        .set("offer-lifetime", json!(60))
+        .start();
+    let address = kea.relay(0).discover(&client).yiaddr;
+    kea.await_state(address, State::TRANSITIONING);
+    assert_eq!(kea.relay(0).lease(&mut client).yiaddr, address);
+    kea.await_active(&client);
 }
 
 /// RFC 6926, section 6.2.7: an address that was never leased is AVAILABLE; each configured
