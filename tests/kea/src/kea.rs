@@ -6,7 +6,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, OnceLock};
 use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -327,7 +326,7 @@ fn daemon(name: &str, home: &Path) -> Command {
 
 /// A command running one of Kea's daemons with its files in `home`.
 fn daemon_without_file(name: &str, home: &Path) -> Command {
-    let mut command = Command::new(program(name));
+    let mut command = Command::new(unconfined(program(name), home));
     command
         .env("KEA_HOOKS_PATH", home.join("hooks"))
         .env("KEA_DHCP_DATA_DIR", home.join("data"))
@@ -342,29 +341,23 @@ fn daemon_without_file(name: &str, home: &Path) -> Command {
 /// The executable of one of Kea's daemons: in the search path, else where packages put it.
 fn program(name: &str) -> PathBuf {
     let path = env::var_os("PATH").unwrap_or_default();
-    let found = env::split_paths(&path)
+    env::split_paths(&path)
         .chain(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from))
         .map(|directory| directory.join(name))
         .find(|file| file.is_file())
-        .unwrap_or_else(|| panic!("{name} is not installed"));
-    unconfined(found)
+        .unwrap_or_else(|| panic!("{name} is not installed"))
 }
 
 /// A program that may write where a test has its files.
 ///
 /// Debian's packages confine Kea's daemons to their system directories by AppArmor profiles,
 /// which go by the path of the executable: where they are in force, a copy is run.
-fn unconfined(program: PathBuf) -> PathBuf {
-    static COPIES: OnceLock<TempDir> = OnceLock::new();
-    static COPYING: Mutex<()> = Mutex::new(());
-    let profiles = fs::read_to_string("/sys/kernel/security/apparmor/profiles");
-    let name = program.file_name().expect("a program's file name");
-    if !profiles.is_ok_and(|all| all.contains(&*name.to_string_lossy())) {
+fn unconfined(program: PathBuf, home: &Path) -> PathBuf {
+    let enforced = fs::read_to_string("/sys/module/apparmor/parameters/enabled");
+    if !enforced.is_ok_and(|answer| answer.starts_with('Y')) {
         return program;
     }
-    let directory = COPIES.get_or_init(|| TempDir::new().expect("a temporary directory"));
-    let copy = directory.path().join(name);
-    let _guard = COPYING.lock().expect("no panic while copying");
+    let copy = home.join(program.file_name().expect("a program's file name"));
     if !copy.exists() {
         // By a process of its own: were the copy open for writing here while another thread
         // starts a program, it could not be run.
