@@ -62,10 +62,8 @@ pub fn commanded(handle: &CalloutHandle) -> Result<(), Exception> {
     let reread = match touched(&command.name, &command.arguments, &command.response) {
         None => Ok(()),
         Some(Touched::Address(address)) => reread(address),
-        Some(Touched::Subnet(subnet)) => look_for_removed(subnet),
-        Some(Touched::Everything) => service::subnets()
-            .into_iter()
-            .try_for_each(look_for_removed),
+        Some(Touched::Subnet(subnet)) => look_for_removed(&HashSet::from([subnet])),
+        Some(Touched::Everything) => look_for_removed(&service::subnets()),
     };
     if let Err(error) = reread {
         tracing::error!(id = "BLQ_COMMAND_FAILED", "{}: {error}", command.name);
@@ -86,10 +84,10 @@ fn reread(address: Ipv4Addr) -> Result<(), Exception> {
     Ok(())
 }
 
-/// Finds leases of `subnet` that are in the mirror and not in the database any more.
-fn look_for_removed(subnet: SubnetId) -> Result<(), Exception> {
-    let known = service::addresses_in(subnet);
-    let present = present_in(subnet)?;
+/// Finds leases of `subnets` that are in the mirror and not in the database any more.
+fn look_for_removed(subnets: &HashSet<SubnetId>) -> Result<(), Exception> {
+    let known = service::addresses_in(subnets);
+    let present = present_in(subnets)?;
     let at = Time::now();
     let removed: Vec<_> = known
         .into_iter()
@@ -102,15 +100,19 @@ fn look_for_removed(subnet: SubnetId) -> Result<(), Exception> {
         });
     }
     // One that a client has taken meanwhile was committed before or after that was pushed.
-    let present = present_in(subnet)?;
+    let present = present_in(subnets)?;
     removed
         .into_iter()
         .filter(|address| present.contains(address))
         .try_for_each(reread)
 }
 
-/// The addresses with a lease of `subnet` in Kea's database.
-fn present_in(subnet: SubnetId) -> Result<HashSet<Ipv4Addr>, Exception> {
-    let addresses = bridge::leased_addresses(subnet.0)?;
-    Ok(addresses.into_iter().map(Ipv4Addr::from_bits).collect())
+/// The addresses with a lease of one of `subnets` in Kea's database.
+fn present_in(subnets: &HashSet<SubnetId>) -> Result<HashSet<Ipv4Addr>, Exception> {
+    let mut present = HashSet::new();
+    for subnet in subnets {
+        let addresses = bridge::leased_addresses(subnet.0)?;
+        present.extend(addresses.into_iter().map(Ipv4Addr::from_bits));
+    }
+    Ok(present)
 }

@@ -11,7 +11,7 @@ use crate::event::Lease;
 use crate::mirror::applier::Applier;
 use crate::mirror::store::Store;
 use crate::mirror::writer::Writer;
-use crate::mirror::{Loading, Mirror, Saved};
+use crate::mirror::{Loading, Mirror};
 use crate::query::engine::LeaseEngine;
 use crate::server::Server;
 use crate::time::Time;
@@ -37,8 +37,18 @@ pub struct Running {
 impl Running {
     /// Loads Kea's leases and serves them; says what is wrong if it cannot.
     pub fn start(settings: &Settings) -> Result<Running, String> {
+        let started = Instant::now();
         let (store, saved) = Store::open_or_recover(&settings.state_file);
-        let mirror = load(settings, saved)?;
+        let mut loading = Loading::begin(Arc::clone(&settings.network), saved, Time::now());
+        let count = load_leases(&mut loading).map_err(|error| {
+            format!("the leases cannot be read from Kea's lease database: {error}")
+        })?;
+        let mirror = Arc::new(loading.finish());
+        tracing::info!(
+            id = "BLQ_LOADED",
+            "{count} leases loaded in {:.3} s",
+            started.elapsed().as_secs_f64()
+        );
         let _signals = SignalsBlocked::new();
         let threads = |error| format!("a thread cannot be started: {error}");
         let writer = store
@@ -88,21 +98,6 @@ impl Running {
         // It takes in what waits in the feed before it writes.
         drop(writer);
     }
-}
-
-/// Fills a mirror with what was saved and with Kea's leases.
-fn load(settings: &Settings, saved: Saved) -> Result<Arc<Mirror>, String> {
-    let started = Instant::now();
-    let mut loading = Loading::begin(Arc::clone(&settings.network), saved, Time::now());
-    let count = load_leases(&mut loading)
-        .map_err(|error| format!("the leases cannot be read from Kea's lease database: {error}"))?;
-    let mirror = loading.finish();
-    tracing::info!(
-        id = "BLQ_LOADED",
-        "{count} leases loaded in {:.3} s",
-        started.elapsed().as_secs_f64()
-    );
-    Ok(Arc::new(mirror))
 }
 
 /// Reads all leases of Kea's lease database; says how many.

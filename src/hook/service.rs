@@ -4,6 +4,7 @@
 //! (see `build.rs`), and with it what is kept here: when a new configuration is refused and Kea
 //! goes on, the previous one is served again.
 
+use std::collections::HashSet;
 use std::fmt::Display;
 use std::net::Ipv4Addr;
 use std::os::unix::ffi::OsStringExt;
@@ -202,17 +203,17 @@ pub fn push(event: Event) {
     }
 }
 
-/// The addresses with a binding from `subnet`.
-pub fn addresses_in(subnet: SubnetId) -> Vec<Ipv4Addr> {
+/// The addresses with a binding from one of `subnets`.
+pub fn addresses_in(subnets: &HashSet<SubnetId>) -> Vec<Ipv4Addr> {
     let mirror = MIRROR.read().clone();
-    mirror.map_or_else(Vec::new, |mirror| mirror.addresses_in(subnet))
+    mirror.map_or_else(Vec::new, |mirror| mirror.addresses_in(subnets))
 }
 
 /// All subnets of the configuration.
-pub fn subnets() -> Vec<SubnetId> {
+pub fn subnets() -> HashSet<SubnetId> {
     let state = STATE.lock();
     let network = state.good.as_ref().map(|settings| &settings.network);
-    network.map_or_else(Vec::new, |network| network.subnet_ids().collect())
+    network.map_or_else(HashSet::new, |network| network.subnet_ids().collect())
 }
 
 /// Whether the process was started to check a configuration.

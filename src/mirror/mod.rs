@@ -87,10 +87,10 @@ impl Mirror {
         self.table.read().ranges.clone()
     }
 
-    /// Addresses with a binding from `subnet`, ascending.
-    pub fn addresses_in(&self, subnet: SubnetId) -> Vec<Ipv4Addr> {
+    /// Addresses with a binding from one of `subnets`, ascending.
+    pub fn addresses_in(&self, subnets: &HashSet<SubnetId>) -> Vec<Ipv4Addr> {
         self.catch_up();
-        self.table.read().addresses_in(subnet)
+        self.table.read().addresses_in(subnets)
     }
 
     /// The binding of an address, if one is known.

@@ -1,6 +1,6 @@
 //! The tables: every binding known, by address, and the indexes that find them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::Hash;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -96,11 +96,11 @@ impl Table {
             .map(|record| &record.binding)
     }
 
-    /// Addresses with a binding from `subnet`, ascending.
-    pub fn addresses_in(&self, subnet: SubnetId) -> Vec<Ipv4Addr> {
+    /// Addresses with a binding from one of `subnets`, ascending.
+    pub fn addresses_in(&self, subnets: &HashSet<SubnetId>) -> Vec<Ipv4Addr> {
         self.records
             .values()
-            .filter(|record| record.binding.subnet == subnet)
+            .filter(|record| subnets.contains(&record.binding.subnet))
             .map(|record| record.binding.address)
             .collect()
     }
