@@ -7,6 +7,9 @@ use kea_tests::ask::{addresses, by_mac};
 use kea_tests::{Client, Setup, eventually, eventually_some, kea_version, packet};
 use serde_json::json;
 
+/// A lifetime to wait for the end of, in seconds; long enough to see what is before it.
+const SHORT: u32 = 5;
+
 /// Seconds since 1970.
 fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -83,7 +86,7 @@ fn tells_of_a_release() {
 #[test]
 fn tells_of_a_decline_and_the_recovery() {
     let kea = Setup::with_hook(json!({}))
-        .set("decline-probation-period", json!(4))
+        .set("decline-probation-period", json!(SHORT))
         .start();
     let relay = kea.relay(0);
     let mut client = Client::new(1);
@@ -92,9 +95,9 @@ fn tells_of_a_decline_and_the_recovery() {
     relay.decline(&mut client);
     let abandoned = kea.await_state(address, State::ABANDONED);
     assert_eq!(abandoned.message_type, MessageType::LEASE_UNASSIGNED);
-    assert!(abandoned.lease_time.is_none_or(|left| left <= 4));
+    assert!(abandoned.lease_time.is_none_or(|left| left <= SHORT));
     let recovered = kea.await_state(address, State::AVAILABLE);
-    assert!(since(&recovered) >= since(&abandoned) + 4);
+    assert!(since(&recovered) >= since(&abandoned) + SHORT);
 }
 
 /// The contract's states: an expiry happens when the lifetime ends, not when Kea reclaims.
@@ -105,7 +108,7 @@ fn tells_of_an_expiry_at_the_end_of_the_lifetime() {
     for processing in [reclaiming_late, reclaiming_soon] {
         let kea = Setup::with_hook(json!({}))
             .set("expired-leases-processing", processing)
-            .set("valid-lifetime", json!(2))
+            .set("valid-lifetime", json!(SHORT))
             .start();
         let relay = kea.relay(0).remote_id("line 1");
         let mut client = Client::new(1);
@@ -113,7 +116,7 @@ fn tells_of_an_expiry_at_the_end_of_the_lifetime() {
         let leased = kea.await_active(&client);
         let expired = kea.await_state(address, State::EXPIRED);
         assert_eq!(expired.message_type, MessageType::LEASE_UNASSIGNED);
-        assert_eq!(since(&expired), since(&leased) + 2);
+        assert_eq!(since(&expired), since(&leased) + SHORT);
     }
 }
 
@@ -129,7 +132,7 @@ fn remembers_an_expiry_after_kea_has_forgotten_the_lease() {
                 "flush-reclaimed-timer-wait-time": 1,
             }),
         )
-        .set("valid-lifetime", json!(2))
+        .set("valid-lifetime", json!(SHORT))
         .kea_library("libdhcp_lease_cmds.so", json!({}))
         .start();
     let relay = kea.relay(0);
@@ -141,14 +144,14 @@ fn remembers_an_expiry_after_kea_has_forgotten_the_lease() {
         answer["result"] == 3
     });
     let expired = kea.await_state(address, State::EXPIRED);
-    assert_eq!(since(&expired), since(&leased) + 2);
+    assert_eq!(since(&expired), since(&leased) + SHORT);
     assert_eq!(expired.chaddr, client.chaddr);
 }
 
 /// RFC 6926, section 8.2: an address belongs to the client that holds it, not to those before.
 #[test]
 fn tells_of_a_client_that_replaces_another() {
-    let setup = Setup::with_hook(json!({})).set("valid-lifetime", json!(2));
+    let setup = Setup::with_hook(json!({})).set("valid-lifetime", json!(SHORT));
     let pool = setup.place.pool(100, 100);
     let kea = setup
         .in_subnet(json!({ "pools": [{ "pool": pool }] }))
