@@ -10,7 +10,7 @@ use blq::{Primary, Query};
 use dhcp_blq::binding::{HardwareAddress, RawOption, SubnetId};
 use dhcp_blq::event::{Event, Heard, Lease, LeaseState};
 use dhcp_blq::mirror::{Loading, Mirror, Saved};
-use dhcp_blq::network::Network;
+use dhcp_blq::network::{ConfiguredOption, Network, Scope};
 use dhcp_blq::query::engine::{Answer, LeaseEngine};
 use dhcp_blq::query::{Engine, Progress, QueryType, QueryTypes, Requester};
 use dhcp_blq::time::{Lifetime, Time};
@@ -45,7 +45,11 @@ impl Bench {
     }
 
     fn with_saved(saved: Saved) -> Bench {
-        let network = Network::from_json(CONFIGURATION, Vec::new()).unwrap();
+        Bench::with(saved, Vec::new())
+    }
+
+    fn with(saved: Saved, options: Vec<ConfiguredOption>) -> Bench {
+        let network = Network::from_json(CONFIGURATION, options).unwrap();
         let now = Time::now();
         let mirror = Arc::new(Loading::begin(Arc::new(network), saved, now).finish());
         Bench {
@@ -736,7 +740,14 @@ fn an_answer_ended_early_says_query_terminated_and_why() {
 // RFC 6926 section 5: neither associated-ip (92) nor DHCPLEASEUNKNOWN (12), ever.
 #[test]
 fn associated_ip_and_leaseunknown_never_appear() {
-    let bench = Bench::new();
+    let configured = ConfiguredOption {
+        scope: Scope::Global,
+        code: 92,
+        value: vec![10, 0, 1, 10],
+        never_send: false,
+        client_classes: Vec::new(),
+    };
+    let bench = Bench::with(Saved::default(), vec![configured]);
     for last in 10..15 {
         bench.lease([10, 0, 1, last], 1, 10, &[]);
     }

@@ -39,6 +39,7 @@ fn is_decided_by_protocol(option: u8) -> bool {
             | code::OVERLOAD
             | code::MESSAGE_TYPE
             | code::SERVER_IDENTIFIER
+            | code::ASSOCIATED_IP
             | code::STATUS_CODE
             | code::QUERY_START_TIME
             | code::QUERY_END_TIME

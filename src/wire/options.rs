@@ -40,6 +40,9 @@ pub mod code {
     pub const RELAY_AGENT_INFORMATION: u8 = 82;
     /// client-last-transaction-time (RFC 4388 section 6.1).
     pub const CLIENT_LAST_TRANSACTION_TIME: u8 = 91;
+    /// associated-ip (RFC 4388 section 6.1), which must not appear in a Bulk Leasequery reply
+    /// (RFC 6926 section 5).
+    pub const ASSOCIATED_IP: u8 = 92;
     /// Client system architecture (RFC 4578).
     pub const CLIENT_ARCHITECTURE: u8 = 93;
     /// Client network interface identifier (RFC 4578).
