@@ -315,6 +315,32 @@ fn signals_aborted_queries_when_it_stops() {
 }
 
 #[test]
+fn a_requester_that_reads_late_still_learns_that_its_query_was_ended() {
+    // RFC 6926 section 8.5. It reads nothing until the server is gone: what it is told waits
+    // for it in the system.
+    let server = start(&config(""));
+    let mut streams: Vec<TcpStream> = (0..5).map(|_| connect(&server)).collect();
+    for stream in &mut streams {
+        stream.write_all(&query(1, 100_000_000, 300)).unwrap();
+        assert_eq!(reply(stream).unwrap(), Reply::binding(1, 0));
+    }
+    // The first connection has had time to fill what the system holds.
+    let mut other = connect(&server);
+    other.write_all(&query(1, 200_000, 300)).unwrap();
+    other.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(replies(&other).len(), 200_001);
+    server.stop("the configuration changes");
+    for stream in &streams {
+        let replies = replies(stream);
+        let ended = Reply::Done {
+            xid: 1,
+            status: "the configuration changes".to_owned(),
+        };
+        assert_eq!(replies.last(), Some(&ended), "{} replies", replies.len());
+    }
+}
+
+#[test]
 fn starts_again_on_the_same_port_at_once() {
     // A reconfiguration, with a requester that has not closed its side, and one that does
     // not read.

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
@@ -16,7 +15,7 @@ use super::access::AccessList;
 use super::connection::{Connection, Limits};
 use super::journal::Journal;
 use super::slots::Slots;
-use super::transport::{serve, stopped};
+use super::transport::{Carrier, serve, stopped};
 use super::{StartError, Stop};
 use crate::query::{Engine, Requester};
 
@@ -65,7 +64,7 @@ pub struct Accepted<S> {
 /// Where connections come from.
 pub trait Acceptor: Send + 'static {
     /// A connection's octets.
-    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    type Stream: Carrier + Send + 'static;
 
     /// Waits for the next connection. Nothing is lost if the wait is given up.
     fn accept(&mut self) -> impl Future<Output = io::Result<Accepted<Self::Stream>>> + Send;
@@ -88,6 +87,13 @@ impl Acceptor for TcpListener {
             local: *local.ip(),
             stream,
         })
+    }
+}
+
+impl Carrier for TcpStream {
+    fn write_freely(&self) {
+        // If it fails the requester may not learn why its queries end.
+        let _ = SockRef::from(self).set_tcp_notsent_lowat(u32::MAX);
     }
 }
 
@@ -136,7 +142,7 @@ pub async fn accept<A: Acceptor, E: Engine>(mut acceptor: A, shared: Arc<Shared<
 /// (RFC 6926 section 8.1).
 async fn admit<S, E>(accepted: Accepted<S>, shared: &Arc<Shared<E>>)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Carrier + Send + 'static,
     E: Engine,
 {
     let Accepted {
@@ -148,13 +154,13 @@ where
         shared.journal.refused(peer);
         return;
     };
-    let mut slot = shared.slots.take(peer, entry.max_connections);
+    let mut slot = shared.slots.take(entry.prefix, entry.max_connections);
     for _ in 0..CHANCES {
         if slot.is_ok() {
             break;
         }
         tokio::task::yield_now().await;
-        slot = shared.slots.take(peer, entry.max_connections);
+        slot = shared.slots.take(entry.prefix, entry.max_connections);
     }
     let slot = match slot {
         Ok(slot) => slot,

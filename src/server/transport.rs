@@ -21,6 +21,14 @@ use crate::query::Engine;
 /// what the requester has not read yet.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
 
+/// What carries a connection's octets.
+pub trait Carrier: AsyncRead + AsyncWrite + Unpin {
+    /// Has the system hold as much as it can of what is written from now on. It is called when
+    /// the server ends: what the system holds reaches the requester when it reads, even after
+    /// we are gone.
+    fn write_freely(&self) {}
+}
+
 /// Serves a connection on `stream` until it is over, or `stop` and its time have come.
 pub async fn serve<S, E>(
     mut stream: S,
@@ -29,7 +37,7 @@ pub async fn serve<S, E>(
     stop: watch::Receiver<Option<Stop>>,
     journal: &Journal,
 ) where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Carrier,
     E: Engine,
 {
     let peer = connection.requester().peer;
@@ -68,7 +76,7 @@ async fn converse<S, E>(
     stop: watch::Receiver<Option<Stop>>,
 ) -> io::Result<()>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Carrier,
     E: Engine,
 {
     let mut stopping = pin!(stopped(stop));
@@ -88,6 +96,7 @@ where
             stop = &mut stopping, if !stop_seen => {
                 stop_seen = true;
                 connection.terminate(&stop.reason, Instant::now().into_std());
+                stream.write_freely();
             }
             result = poll_fn(|context| transfer(stream, connection, &mut unflushed, context)) => {
                 result?;
@@ -122,7 +131,7 @@ fn transfer<S, E>(
     context: &mut Context<'_>,
 ) -> Poll<io::Result<()>>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Carrier,
     E: Engine,
 {
     let mut moved = false;
@@ -170,7 +179,7 @@ where
 /// waits a short time for the requester to have read it and to close its side.
 async fn close<S>(stream: &mut S, slot: &mut Slot)
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Carrier,
 {
     let may_wait = slot.start_closing();
     let closing = async {

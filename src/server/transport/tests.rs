@@ -1,5 +1,6 @@
 //! Connections on streams in memory, with a clock that stands still until all wait.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use tokio::io::{DuplexStream, duplex};
@@ -10,6 +11,8 @@ use super::super::fake_engine::{FakeEngine, Query, Reply, frame};
 use super::super::slots::Slots;
 use super::*;
 use crate::query::{QueryTypes, Requester};
+
+impl Carrier for DuplexStream {}
 
 /// BULK_LQ_DATA_TIMEOUT.
 const IDLE_TIME: Duration = Duration::from_secs(300);
@@ -45,7 +48,7 @@ impl Served {
         let engine: Arc<FakeEngine> = Arc::default();
         let connection = Connection::new(engine, requester, limits, start.into_std());
         let slots = Arc::new(Slots::new(1));
-        let slot = slots.take(requester.peer, None).unwrap();
+        let slot = slots.take(requester.peer.into(), None).unwrap();
         let (stop, stop_receiver) = watch::channel(None);
         let task = tokio::spawn(async move {
             serve(server, connection, slot, stop_receiver, &Journal::default()).await;
@@ -76,7 +79,9 @@ impl Served {
 
     /// Whether the room for one connection is free.
     fn has_room(&self) -> bool {
-        self.slots.take([192, 0, 2, 2].into(), None).is_ok()
+        self.slots
+            .take(Ipv4Addr::new(192, 0, 2, 2).into(), None)
+            .is_ok()
     }
 
     /// Waits for the server's end to be gone; after how long it is.
