@@ -115,8 +115,8 @@ pub struct RequesterEntry {
     pub prefix: Ipv4Net,
     /// The query types they may use; the others are answered with NotAllowed.
     pub query_types: QueryTypes,
-    /// 1 <= connections open at once from any one of these addresses; `None`: no limit but
-    /// the common one. A connection over the limit is accepted and closed at once.
+    /// 1 <= connections open at once from these addresses together; `None`: no limit but the
+    /// common one. A connection over the limit is accepted and closed at once.
     pub max_connections: Option<u32>,
 }
 

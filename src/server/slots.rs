@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use ipnet::Ipv4Net;
 use parking_lot::Mutex;
 
 /// Room for connections: for all requesters together, and for each.
@@ -25,15 +25,16 @@ pub struct Slots {
 struct Taken {
     /// Connections open; <= limit.
     open: u32,
-    /// Connections open by requester; their sum is `open`, and none is 0.
-    by_requester: HashMap<Ipv4Addr, u32>,
+    /// Connections open by requester, as the access list has it: an address, or a prefix whose
+    /// addresses share the room. Their sum is `open`, and none is 0.
+    by_requester: HashMap<Ipv4Net, u32>,
     /// Connections waiting for the requester to close; <= limit.
     closing: u32,
 }
 
 impl Taken {
     /// Gives back the room of an open connection.
-    fn close(&mut self, requester: Ipv4Addr) {
+    fn close(&mut self, requester: Ipv4Net) {
         self.open -= 1;
         if let Some(count) = self.by_requester.get_mut(&requester) {
             *count -= 1;
@@ -49,7 +50,7 @@ impl Taken {
 pub enum Full {
     /// So many connections are open.
     Server(u32),
-    /// So many connections from the same address are open.
+    /// So many connections of the same entry of 'requesters' are open.
     Requester(u32),
 }
 
@@ -63,8 +64,8 @@ impl fmt::Display for Full {
             ),
             Full::Requester(limit) => write!(
                 f,
-                "{limit} connections from this address are open, as many as its \
-                 'max-connections' allows"
+                "{limit} connections are open of its entry in 'requesters', as many as \
+                 'max-connections' there allows"
             ),
         }
     }
@@ -85,7 +86,7 @@ impl Slots {
     /// If one of the two limits is reached.
     pub fn take(
         self: &Arc<Self>,
-        requester: Ipv4Addr,
+        requester: Ipv4Net,
         own_limit: Option<u32>,
     ) -> Result<Slot, Full> {
         let mut taken = self.taken.lock();
@@ -123,7 +124,7 @@ pub struct Slot {
     /// Where it is taken from.
     slots: Arc<Slots>,
     /// Whose connection it is.
-    requester: Ipv4Addr,
+    requester: Ipv4Net,
     /// What it holds.
     holds: Holds,
 }
@@ -160,8 +161,8 @@ impl Drop for Slot {
 mod tests {
     use super::*;
 
-    const ONE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-    const TWO: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+    const ONE: Ipv4Net = Ipv4Net::new_assert(std::net::Ipv4Addr::new(192, 0, 2, 1), 32);
+    const TWO: Ipv4Net = Ipv4Net::new_assert(std::net::Ipv4Addr::new(198, 51, 100, 0), 24);
 
     #[test]
     fn limits_all_requesters_together() {

@@ -127,11 +127,14 @@ async fn closes_connections_over_the_limit_and_keeps_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn limits_connections_of_each_address_of_an_entry() {
-    let peers = [[192, 0, 2, 1], [192, 0, 2, 1], [192, 0, 2, 2]];
+async fn limits_connections_of_an_entry_whichever_its_addresses() {
+    let peers = [[192, 0, 2, 1], [192, 0, 2, 2], [198, 51, 100, 1]];
     let (mut streams, script): (Vec<_>, Vec<_>) = peers.into_iter().map(connection).unzip();
     let (_stop, ..) = run(
-        r#"{ "requesters": [{ "address": "192.0.2.0/24", "max-connections": 1 }] }"#,
+        r#"{ "requesters": [
+            { "address": "192.0.2.0/24", "max-connections": 1 },
+            { "address": "198.51.100.0/24", "max-connections": 1 }
+        ] }"#,
         script,
     );
     assert!(is_served(&mut streams[0]).await);
