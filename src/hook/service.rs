@@ -6,8 +6,10 @@
 
 use std::collections::HashSet;
 use std::fmt::Display;
+use std::fs::DirBuilder;
 use std::net::Ipv4Addr;
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -29,6 +31,9 @@ const DAEMON: &str = "kea-dhcp4";
 
 /// The state file, unless `state-file` names one.
 const STATE_FILE: &str = "kea-blq.state";
+
+/// The environment variable that names Kea's data directory (Kea ARM, from 2.6.3 on).
+const DATA_DIRECTORY: &str = "KEA_DHCP_DATA_DIR";
 
 /// What requesters are told when their queries are ended.
 const UNLOADED: &str = "the DHCP server is being reconfigured or shut down";
@@ -65,6 +70,8 @@ pub struct Settings {
     pub config: Config,
     /// Kea's configuration.
     pub network: Arc<Network>,
+    /// Kea's data directory.
+    data_directory: PathBuf,
     /// The state file.
     pub state_file: PathBuf,
 }
@@ -79,10 +86,11 @@ impl Settings {
         let options = options.into_iter().filter_map(|option| option.configured());
         let network = Network::from_json(&String::from_utf8_lossy(&kea), options.collect())
             .map_err(|error| error.to_string())?;
-        let directory = bridge::data_directory().map_err(unreadable)?;
+        let data_directory = data_directory().map_err(unreadable)?;
         let file = config.state_file.as_deref();
         Ok(Settings {
-            state_file: Path::new(&directory).join(file.unwrap_or(Path::new(STATE_FILE))),
+            state_file: data_directory.join(file.unwrap_or(Path::new(STATE_FILE))),
+            data_directory,
             network: Arc::new(network),
             config,
         })
@@ -96,6 +104,15 @@ impl Settings {
                 Level::Warning => tracing::warn!(id = notice.id, "{}", notice.text),
             }
         }
+    }
+}
+
+/// Kea's data directory. Kea 2.2 does not look at the environment for it as later ones do; one
+/// variable for all spares operators and tests a difference.
+fn data_directory() -> Result<PathBuf, Exception> {
+    match std::env::var_os(DATA_DIRECTORY) {
+        Some(directory) if !directory.is_empty() => Ok(directory.into()),
+        _ => bridge::data_directory().map(PathBuf::from),
     }
 }
 
@@ -175,6 +192,11 @@ fn refuse(
 fn run(state: &mut State, settings: Settings) -> Result<(), String> {
     // Nothing should run by now. If it does, it has the port and the state file.
     stop(state);
+    // Debian leaves making it to its service units, and Kea is not always run by those. If it
+    // cannot be made, the state file cannot either, and that is said.
+    let _ = DirBuilder::new()
+        .mode(0o750)
+        .create(&settings.data_directory);
     let running = Running::start(&settings)?;
     *MIRROR.write() = Some(running.mirror());
     state.running = Some(running);

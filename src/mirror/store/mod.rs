@@ -159,7 +159,7 @@ impl Store {
             Err(error) => {
                 tracing::error!(
                     id = "BLQ_STATE_UNAVAILABLE",
-                    "state file {} cannot be used: {error}; states are not saved",
+                    "'state-file' {} cannot be used: {error}; states are not saved",
                     path.display(),
                 );
                 (None, Saved::default())
@@ -247,7 +247,7 @@ fn set_aside(path: &Path, reason: &str) -> Result<(), StoreError> {
     })?;
     tracing::error!(
         id = "BLQ_STATE_SET_ASIDE",
-        "state file {} cannot be read ({reason}); it was renamed to {}, and states are saved in \
+        "'state-file' {} cannot be read ({reason}); it was renamed to {}, and states are saved in \
          a new one",
         path.display(),
         aside.display(),

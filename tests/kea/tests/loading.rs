@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use blq::Primary;
-use kea_tests::{Client, HOME, Setup, eventually, hook_library, kea_version, run_daemon};
+use kea_tests::{Client, HOME, Setup, eventually, hook_library, run_daemon};
 use serde_json::{Value, json};
 
 /// The contract's parameters: a wrong one keeps Kea from starting, and the message names it, its
@@ -127,10 +127,6 @@ fn writes_the_state_file_where_it_is_asked_to() {
 /// The contract: else it is in Kea's data directory.
 #[test]
 fn writes_the_state_file_to_the_data_directory_by_default() {
-    if kea_version().starts_with("2.2.") {
-        // It cannot be told of another data directory, and that of the system may be in use.
-        return;
-    }
     let kea = Setup::with_hook(json!({ "state-file": null })).start();
     let file = kea.data().join("kea-blq.state");
     eventually("the state file", || file.exists());
