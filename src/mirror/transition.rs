@@ -124,7 +124,16 @@ pub fn loaded(
                 .as_deref()
                 .is_some_and(|new| known.is_same_client(new))
         });
-    let state = state_of(lease, saved);
+    // An offer that Kea keeps looks like a lease in its database; the very same was an offer.
+    let offer = saved.filter(|saved| {
+        saved.state == State::Transitioning
+            && same_client
+            && (saved.lease_start, saved.lifetime) == (lease.cltt, lease.valid_lifetime)
+    });
+    let state = match (offer, lease.state) {
+        (Some(_), LeaseState::Default) => State::Transitioning,
+        _ => state_of(lease, saved),
+    };
     // Renewals are not written, so a saved lease's end says nothing, but its state does.
     let unchanged =
         saved.filter(|saved| saved.state == state && (same_client || state != State::Active));
@@ -494,6 +503,20 @@ mod tests {
         let binding = loaded(Some(&saved), &lease(1, 2000), Some(Time(100)), Time(2500));
         assert_eq!(at(&binding, 2500), (State::Active, 100));
         assert_eq!(binding.last_transaction, Some(Time(2000)));
+    }
+
+    #[test]
+    fn an_offer_that_was_saved_is_loaded_as_an_offer_and_acknowledged_as_a_lease() {
+        let offer = Lease {
+            valid_lifetime: Lifetime(60),
+            ..lease(1, 100)
+        };
+        let saved = offered(None, &offer, &nothing_heard());
+        let load = |lease: &Lease| loaded(Some(&saved), lease, Some(Time(100)), Time(110));
+        assert_eq!(at(&load(&offer), 110), (State::Transitioning, 100));
+        assert_eq!(at(&load(&offer), 160), (State::Available, 160));
+        assert_eq!(at(&load(&lease(1, 105)), 110), (State::Active, 105));
+        assert_eq!(at(&load(&lease(1, 100)), 110), (State::Active, 100));
     }
 
     #[test]
