@@ -19,6 +19,7 @@
 #include <log/logger.h>
 #include <log/message_dictionary.h>
 #include <process/daemon.h>
+#include <util/multi_threading_mgr.h>
 
 namespace kea_blq {
 namespace {
@@ -204,6 +205,14 @@ void reject(CalloutHandle& handle, rust::Str error) {
         handle.setArgument("error", text(error));
         handle.setStatus(CalloutHandle::NEXT_STEP_DROP);
     });
+}
+
+void enter_critical_section() {
+    guarded([] { isc::util::MultiThreadingMgr::instance().enterCriticalSection(); });
+}
+
+void exit_critical_section() {
+    guarded([] { isc::util::MultiThreadingMgr::instance().exitCriticalSection(); });
 }
 
 void restore_threads() {

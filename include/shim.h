@@ -39,6 +39,8 @@ rust::Vec<std::uint8_t> configuration(const CalloutHandle& handle);
 rust::Vec<KeaOption> configured_options(const CalloutHandle& handle);
 void reject(CalloutHandle& handle, rust::Str error);
 void restore_threads();
+void enter_critical_section();
+void exit_critical_section();
 
 // What it does: callouts.cc.
 KeaExchange committed(const CalloutHandle& handle);

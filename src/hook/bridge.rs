@@ -141,6 +141,11 @@ mod ffi {
         /// for. Not while there is none, which is at the start.
         fn restore_threads() -> Result<()>;
 
+        /// Stops Kea's packet threads until [`exit_critical_section`], which must follow.
+        fn enter_critical_section() -> Result<()>;
+        /// Has Kea's packet threads go on.
+        fn exit_critical_section() -> Result<()>;
+
         /// The arguments of leases4_committed.
         fn committed(handle: &CalloutHandle) -> Result<KeaExchange>;
         /// The arguments of lease4_offer.

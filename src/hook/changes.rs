@@ -14,6 +14,9 @@ use crate::binding::SubnetId;
 use crate::event::{Event, Lease, LeaseState};
 use crate::time::Time;
 
+/// The commands that load libraries anew.
+const RELOADING: [&str; 3] = ["config-reload", "config-set", "libreload"];
+
 /// A client's message has led to changes of leases, or to none.
 pub fn committed(handle: &CalloutHandle) -> Result<(), Exception> {
     for event in bridge::committed(handle)?.committed(Time::now()) {
@@ -59,6 +62,9 @@ fn reclaimed(lease: &Lease) {
 /// A command was processed: what it changed is read again from the lease database.
 pub fn commanded(handle: &CalloutHandle) -> Result<(), Exception> {
     let command = bridge::command(handle)?;
+    if RELOADING.contains(&command.name.as_str()) {
+        return service::resume();
+    }
     let reread = match touched(&command.name, &command.arguments, &command.response) {
         None => Ok(()),
         Some(Touched::Address(address)) => reread(address),

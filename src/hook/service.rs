@@ -170,22 +170,59 @@ fn refuse(
     error: &dyn Display,
 ) -> Result<(), Exception> {
     tracing::error!(id = "BLQ_CONFIGURATION_REFUSED", "{error}");
-    if let Some(good) = state.good.clone() {
-        match run(state, good) {
-            Ok(()) => tracing::warn!(
-                id = "BLQ_PREVIOUS_CONFIGURATION",
-                "the previous configuration is served again"
-            ),
-            Err(error) => tracing::error!(
-                id = "BLQ_NOT_SERVING",
-                "the previous configuration cannot be served again: {error}"
-            ),
-        }
-    }
+    serve_previous(state);
     bridge::reject(handle, &error.to_string())?;
     // Kea stops its packet threads when it begins to configure, and starts them at the end if
     // all went well. Without them it would go on with one thread, and 2.2 with none at all.
     bridge::restore_threads()
+}
+
+/// Serves the previous configuration, if there was one.
+fn serve_previous(state: &mut State) {
+    let Some(good) = state.good.clone() else {
+        return;
+    };
+    match run(state, good) {
+        Ok(()) => tracing::warn!(
+            id = "BLQ_PREVIOUS_CONFIGURATION",
+            "the previous configuration is served again"
+        ),
+        Err(error) => tracing::error!(
+            id = "BLQ_NOT_SERVING",
+            "the previous configuration cannot be served again: {error}"
+        ),
+    }
+}
+
+/// Serves the previous configuration if Kea has loaded the library anew and then not configured
+/// it: `libreload` does only that, and a reconfiguration may fail in between. To be called when
+/// the command that did so is over.
+pub fn resume() -> Result<(), Exception> {
+    let mut state = STATE.lock();
+    if state.running.is_none() && state.good.is_some() && !only_checks() {
+        // No lease changes while they are loaded.
+        let _paused = CriticalSection::enter()?;
+        serve_previous(&mut state);
+    }
+    Ok(())
+}
+
+/// While it lives Kea's packet threads wait.
+struct CriticalSection;
+
+impl CriticalSection {
+    /// Has them wait.
+    fn enter() -> Result<CriticalSection, Exception> {
+        bridge::enter_critical_section().map(|()| CriticalSection)
+    }
+}
+
+impl Drop for CriticalSection {
+    fn drop(&mut self) {
+        if let Err(error) = bridge::exit_critical_section() {
+            tracing::error!(id = "BLQ_CALLOUT_FAILED", "critical section: {error}");
+        }
+    }
 }
 
 /// Runs by `settings`, and keeps them as good if that succeeds.

@@ -82,6 +82,28 @@ fn ends_queries_when_kea_ends() {
     }
 }
 
+/// `libreload` (Kea 2.2) loads libraries anew without configuring them: what was served before is
+/// served again.
+#[test]
+fn serves_again_after_libraries_are_reloaded() {
+    let kea = Setup::with_hook(json!({})).start();
+    let commands = kea.command("list-commands", Value::Null);
+    let known = commands["arguments"].as_array().expect("commands");
+    if !known.contains(&json!("libreload")) {
+        // Later versions of Kea do without.
+        return;
+    }
+    let relay = kea.relay(0);
+    let mut client = Client::new(1);
+    let address = relay.lease(&mut client).yiaddr;
+    let answer = kea.command("libreload", Value::Null);
+    assert_eq!(answer["result"], 0, "{answer}");
+    await_answer(&kea);
+    assert_eq!(addresses(&kea.find(by_mac(&client))), [address]);
+    relay.release(&mut client);
+    kea.await_state(address, State::RELEASED);
+}
+
 /// Leases and their states are as they were after a reload.
 #[test]
 fn knows_after_a_reload_what_it_knew_before() {
