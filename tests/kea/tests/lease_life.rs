@@ -363,7 +363,12 @@ fn tells_of_an_address_reserved_by_an_offer() {
         .set("offer-lifetime", json!(60))
         .start();
     let address = kea.relay(0).discover(&client).yiaddr;
-    kea.await_state(address, State::TRANSITIONING);
+    let before = kea.await_state(address, State::TRANSITIONING);
+    let answer = kea.command("config-reload", serde_json::Value::Null);
+    assert_eq!(answer["result"], 0, "{answer}");
+    let after = eventually_some("an answer", || kea.binding(address));
+    assert_eq!(after.state, Some(State::TRANSITIONING));
+    assert_eq!(after.state_started_at(), before.state_started_at());
     assert_eq!(kea.relay(0).lease(&mut client).yiaddr, address);
     kea.await_active(&client);
 }
