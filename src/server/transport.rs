@@ -21,6 +21,9 @@ use crate::query::Engine;
 /// what the requester has not read yet.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
 
+/// The same when the server ends, and Kea waits for that: enough to discard what has arrived.
+const STOPPING_CLOSE_TIME: Duration = Duration::from_millis(100);
+
 /// What carries a connection's octets.
 pub trait Carrier: AsyncRead + AsyncWrite + Unpin {
     /// Has the system hold as much as it can of what is written from now on. It is called when
@@ -62,8 +65,12 @@ pub async fn serve<S, E>(
     }
     // After an error, or when the requester does not read, there is nothing to save.
     if outcome.is_ok() && connection.end() != Some(&End::Blocked) {
+        let wait = match connection.end() {
+            Some(End::Terminated(_)) => STOPPING_CLOSE_TIME,
+            _ => CLOSE_TIME,
+        };
         tokio::select! {
-            () = close(&mut stream, &mut slot) => {}
+            () = close(&mut stream, &mut slot, wait) => {}
             () = overdue(stop) => {}
         }
     }
@@ -177,7 +184,7 @@ where
 
 /// Closes a connection gracefully (RFC 6926 section 8.5): says that nothing more comes, then
 /// waits a short time for the requester to have read it and to close its side.
-async fn close<S>(stream: &mut S, slot: &mut Slot)
+async fn close<S>(stream: &mut S, slot: &mut Slot, wait: Duration)
 where
     S: Carrier,
 {
@@ -190,7 +197,7 @@ where
         while matches!(stream.read(&mut discarded).await, Ok(count) if count > 0) {}
     };
     // Whether the requester closed its side in time makes no difference.
-    let _ = timeout(CLOSE_TIME, closing).await;
+    let _ = timeout(wait, closing).await;
 }
 
 /// Waits until the server stops.

@@ -253,6 +253,14 @@ async fn stops_in_bounded_time_whatever_the_requester_does() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_idle_requester_hardly_prolongs_the_stop() {
+    // Kea waits for it, and with Kea the clients.
+    let served = Served::new(100);
+    served.stop.send_replace(Some(Stop::now("unloaded")));
+    assert_eq!(served.gone().await, STOPPING_CLOSE_TIME);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_requester_that_reads_late_does_not_prolong_the_stop() {
     let mut served = Served::new(100);
     served.query(1, 1_000_000, 300).await;
