@@ -117,26 +117,29 @@ pub fn loaded(
     now: Time,
 ) -> Binding {
     let client = client(saved, lease, None);
-    let same_client = saved
-        .and_then(|saved| saved.client.as_deref())
-        .is_some_and(|known| {
-            client
-                .as_deref()
-                .is_some_and(|new| known.is_same_client(new))
-        });
-    // An offer that Kea keeps looks like a lease in its database; the very same was an offer.
-    let offer = saved.filter(|saved| {
-        saved.state == State::Transitioning
-            && same_client
-            && (saved.lease_start, saved.lifetime) == (lease.cltt, lease.valid_lifetime)
+    // What is known of the address, unless it is of another client, or of an earlier lease than
+    // the one that Kea holds as ended. The saved end of a lease that lasts says nothing:
+    // renewals are not written.
+    let known = saved.filter(|saved| {
+        let same_client = match (saved.client.as_deref(), client.as_deref()) {
+            (Some(known), Some(new)) => known.is_same_client(new),
+            (known, _) => known.is_none(),
+        };
+        let last_heard_of = saved.last_transaction.unwrap_or(saved.since);
+        same_client && (lease.state == LeaseState::Default || lease.cltt <= last_heard_of)
     });
-    let state = match (offer, lease.state) {
-        (Some(_), LeaseState::Default) => State::Transitioning,
-        _ => state_of(lease, saved),
+    // An offer that Kea keeps looks like a lease in its database; the very same was an offer.
+    let is_offer = known.is_some_and(|known| {
+        known.state == State::Transitioning
+            && lease.state == LeaseState::Default
+            && (known.lease_start, known.lifetime) == (lease.cltt, lease.valid_lifetime)
+    });
+    let state = if is_offer {
+        State::Transitioning
+    } else {
+        state_of(lease, known)
     };
-    // Renewals are not written, so a saved lease's end says nothing, but its state does.
-    let unchanged =
-        saved.filter(|saved| saved.state == state && (same_client || state != State::Active));
+    let unchanged = known.filter(|known| known.state == state);
     let found = match saved_at {
         Some(saved_at) if lease.cltt < saved_at => now,
         _ => lease.cltt.min(now),
@@ -539,6 +542,41 @@ mod tests {
         // By its times leased before: nobody was told, so it counts from now.
         let earlier = loaded(Some(&saved), &lease(2, 180), Some(Time(200)), Time(400));
         assert_eq!(at(&earlier, 400), (State::Active, 400));
+    }
+
+    #[test]
+    fn a_later_lease_that_ended_meanwhile_counts_as_a_change_too() {
+        let active = committed(None, &lease(1, 100), &nothing_heard());
+        let saved = removed(&active, Time(150));
+        let load = |client, cltt, state, lifetime| {
+            let ended = Lease {
+                state,
+                valid_lifetime: Lifetime(lifetime),
+                ..lease(client, cltt)
+            };
+            at(
+                &loaded(Some(&saved), &ended, Some(Time(200)), Time(900)),
+                900,
+            )
+        };
+        // The lease that was reset, which Kea holds still.
+        let reclaimed = LeaseState::ExpiredReclaimed;
+        assert_eq!(load(1, 100, reclaimed, 3600), (State::Reset, 150));
+        // The same client's next one, and another client's.
+        assert_eq!(load(1, 300, reclaimed, 60), (State::Expired, 360));
+        assert_eq!(load(2, 300, reclaimed, 60), (State::Expired, 360));
+        assert_eq!(
+            load(2, 300, LeaseState::Released, 0),
+            (State::Released, 300)
+        );
+        let released_before = released(&active, Time(150));
+        let other = Lease {
+            state: LeaseState::Released,
+            valid_lifetime: Lifetime(0),
+            ..lease(2, 300)
+        };
+        let binding = loaded(Some(&released_before), &other, Some(Time(200)), Time(900));
+        assert_eq!(at(&binding, 900), (State::Released, 300));
     }
 
     #[test]
