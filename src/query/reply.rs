@@ -1,10 +1,11 @@
 //! Building the replies about single addresses (RFC 6926 section 8.3, RFC 4388 section 6.4.2).
 
+use std::cell::OnceCell;
 use std::net::Ipv4Addr;
 
 use crate::binding::{Binding, Client, State};
 use crate::mirror::Entry;
-use crate::network::Network;
+use crate::network::{Network, Scopes};
 use crate::time::{Lifetime, Time};
 use crate::vpn::Vpn;
 use crate::wire::message::message_type;
@@ -112,6 +113,8 @@ struct Subject<'a> {
     binding: Option<&'a Binding>,
     /// The client that holds or last held it, if there is one to tell of.
     client: Option<&'a Client>,
+    /// What the server sends to that client; looked up once, and only if it is asked for.
+    scopes: OnceCell<Scopes<'a>>,
 }
 
 impl<'a> Subject<'a> {
@@ -131,6 +134,7 @@ impl<'a> Subject<'a> {
                         .client
                         .as_deref()
                         .filter(|_| state != State::Available),
+                    scopes: OnceCell::new(),
                 }
             }
             Entry::Free(address, range) => Subject {
@@ -139,6 +143,7 @@ impl<'a> Subject<'a> {
                 since: range.since,
                 binding: None,
                 client: None,
+                scopes: OnceCell::new(),
             },
         }
     }
@@ -148,7 +153,7 @@ impl<'a> Subject<'a> {
         &self,
         writer: &mut MessageWriter<'_>,
         option: u8,
-        network: &Network,
+        network: &'a Network,
         now: Time,
     ) {
         match option {
@@ -216,7 +221,7 @@ impl<'a> Subject<'a> {
         &self,
         writer: &mut MessageWriter<'_>,
         option: u8,
-        network: &Network,
+        network: &'a Network,
     ) {
         let (Some(binding), Some(client)) = (self.binding, self.client) else {
             return;
@@ -231,7 +236,10 @@ impl<'a> Subject<'a> {
         if let Some(value) = sent_by_client.filter(known).or(host_name.filter(known)) {
             writer.option(option, value);
         } else if self.state == State::Active
-            && let Some(value) = network.option(option, binding)
+            && let Some(value) = self
+                .scopes
+                .get_or_init(|| network.scopes(binding))
+                .option(option)
         {
             writer.option(option, &value);
         }
