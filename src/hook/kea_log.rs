@@ -22,6 +22,7 @@ pub fn set_up() {
         std::panic::set_hook(Box::new(report_panic));
     });
 }
+
 /// Kea's log.
 struct KeaLog;
 
