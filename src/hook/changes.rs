@@ -12,6 +12,7 @@ use super::commands::{Touched, touched};
 use super::service;
 use crate::binding::SubnetId;
 use crate::event::{Event, Lease, LeaseState};
+use crate::mirror::Identity;
 use crate::time::Time;
 
 /// The commands that load libraries anew.
@@ -68,6 +69,7 @@ pub fn commanded(handle: &CalloutHandle) -> Result<(), Exception> {
     let reread = match touched(&command.name, &command.arguments, &command.response) {
         None => Ok(()),
         Some(Touched::Address(address)) => reread(address),
+        Some(Touched::Client(client, subnet)) => reread_client(&client, subnet),
         Some(Touched::Subnet(subnet)) => look_for_removed(&HashSet::from([subnet])),
         Some(Touched::Everything) => look_for_removed(&service::subnets()),
     };
@@ -88,6 +90,16 @@ fn reread(address: Ipv4Addr) -> Result<(), Exception> {
         None => Event::Removed { address, at },
     });
     Ok(())
+}
+
+/// Reads the leases of a client in `subnet` again. One that is known by neither MAC address nor
+/// client identifier, as of a client without Ethernet, is looked for in all of the subnet.
+fn reread_client(client: &Identity, subnet: SubnetId) -> Result<(), Exception> {
+    let addresses = service::addresses_of(client, subnet);
+    if addresses.is_empty() {
+        return look_for_removed(&HashSet::from([subnet]));
+    }
+    addresses.into_iter().try_for_each(reread)
 }
 
 /// Finds leases of `subnets` that are in the mirror and not in the database any more.

@@ -4,13 +4,17 @@ use std::net::Ipv4Addr;
 
 use serde_json::Value;
 
-use crate::binding::SubnetId;
+use crate::binding::{HardwareAddress, SubnetId};
+use crate::hex;
+use crate::mirror::Identity;
 
 /// What a command may have changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Touched {
     /// The lease of one address.
     Address(Ipv4Addr),
+    /// A client's lease in one subnet.
+    Client(Identity, SubnetId),
     /// Leases of one subnet.
     Subnet(SubnetId),
     /// Leases of any subnet.
@@ -45,10 +49,25 @@ pub fn touched(name: &str, arguments: &[u8], response: &[u8]) -> Option<Touched>
         .and_then(|id| u32::try_from(id).ok())
         // 0 is no subnet's number: it stands for all of them.
         .filter(|id| *id != 0);
-    match (address, subnet) {
-        (Some(address), _) => Some(Touched::Address(address)),
-        (None, Some(subnet)) => Some(Touched::Subnet(SubnetId(subnet))),
-        (None, None) => Some(Touched::Everything),
+    Some(match (address, subnet, identity(&arguments)) {
+        (Some(address), ..) => Touched::Address(address),
+        (None, Some(subnet), Some(client)) => Touched::Client(client, SubnetId(subnet)),
+        (None, Some(subnet), None) => Touched::Subnet(SubnetId(subnet)),
+        (None, None, _) => Touched::Everything,
+    })
+}
+
+/// The client that a command's arguments name, if they do.
+fn identity(arguments: &Value) -> Option<Identity> {
+    let identifier = hex::read_identifier(arguments.get("identifier")?.as_str()?)?;
+    match arguments.get("identifier-type")?.as_str()? {
+        "hw-address" => Some(Identity::Mac(HardwareAddress {
+            // Kea takes an address without a type for Ethernet's.
+            htype: 1,
+            octets: identifier,
+        })),
+        "client-id" => Some(Identity::ClientId(identifier)),
+        _ => None,
     }
 }
 
@@ -64,16 +83,32 @@ mod tests {
         let address = Touched::Address(Ipv4Addr::new(192, 0, 2, 7));
         for name in ["lease4-add", "lease4-update", "lease4-del"] {
             let arguments = br#"{ "ip-address": "192.0.2.7", "subnet-id": 4 }"#;
-            assert_eq!(touched(name, arguments, DONE), Some(address));
+            assert_eq!(touched(name, arguments, DONE), Some(address.clone()));
         }
     }
 
     #[test]
+    fn finds_the_client_whose_lease_was_deleted() {
+        let by_mac =
+            br#"{ "identifier-type": "hw-address", "identifier": "02:0a", "subnet-id": 4 }"#;
+        let mac = Identity::Mac(HardwareAddress {
+            htype: 1,
+            octets: vec![2, 10],
+        });
+        let expected = Some(Touched::Client(mac, SubnetId(4)));
+        assert_eq!(touched("lease4-del", by_mac, DONE), expected);
+        let by_client_id =
+            br#"{ "identifier-type": "client-id", "identifier": "0102", "subnet-id": 4 }"#;
+        let client = Identity::ClientId(vec![1, 2]);
+        let expected = Some(Touched::Client(client, SubnetId(4)));
+        assert_eq!(touched("lease4-del", by_client_id, DONE), expected);
+    }
+
+    #[test]
     fn finds_the_subnet_of_what_was_deleted_otherwise() {
-        let by_identifier =
-            br#"{ "identifier-type": "hw-address", "identifier": "01", "subnet-id": 4 }"#;
+        let by_other = br#"{ "identifier-type": "flex-id", "identifier": "01", "subnet-id": 4 }"#;
         let subnet = Some(Touched::Subnet(SubnetId(4)));
-        assert_eq!(touched("lease4-del", by_identifier, DONE), subnet);
+        assert_eq!(touched("lease4-del", by_other, DONE), subnet);
         assert_eq!(
             touched("lease4-wipe", br#"{ "subnet-id": 4 }"#, DONE),
             subnet

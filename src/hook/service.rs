@@ -23,7 +23,7 @@ use super::{command_line, kea_log};
 use crate::binding::SubnetId;
 use crate::config::{Config, Level};
 use crate::event::Event;
-use crate::mirror::Mirror;
+use crate::mirror::{Identity, Mirror};
 use crate::network::Network;
 
 /// The only daemon this library is for.
@@ -266,6 +266,12 @@ pub fn push(event: Event) {
 pub fn addresses_in(subnets: &HashSet<SubnetId>) -> Vec<Ipv4Addr> {
     let mirror = MIRROR.read().clone();
     mirror.map_or_else(Vec::new, |mirror| mirror.addresses_in(subnets))
+}
+
+/// The addresses a client holds in `subnet`.
+pub fn addresses_of(client: &Identity, subnet: SubnetId) -> Vec<Ipv4Addr> {
+    let mirror = MIRROR.read().clone();
+    mirror.map_or_else(Vec::new, |mirror| mirror.addresses_of(client, subnet))
 }
 
 /// All subnets of the configuration.

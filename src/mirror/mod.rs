@@ -93,6 +93,21 @@ impl Mirror {
         self.table.read().addresses_in(subnets)
     }
 
+    /// Addresses from `subnet` with an active binding to a client, ascending.
+    pub fn addresses_of(&self, client: &Identity, subnet: SubnetId) -> Vec<Ipv4Addr> {
+        self.catch_up();
+        let table = self.table.read();
+        let filed = table.filed(client).into_iter().flat_map(|set| set.from(0));
+        filed
+            .map(Ipv4Addr::from_bits)
+            .filter(|address| {
+                table
+                    .binding(*address)
+                    .is_some_and(|binding| binding.subnet == subnet)
+            })
+            .collect()
+    }
+
     /// The binding of an address, if one is known.
     pub fn binding(&self, address: Ipv4Addr) -> Option<Binding> {
         self.catch_up();

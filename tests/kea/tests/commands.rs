@@ -24,6 +24,37 @@ fn tells_of_a_lease_deleted_by_command() {
     assert_eq!(reset.chaddr, client.chaddr);
 }
 
+/// The same when the lease is named by its client.
+#[test]
+fn tells_of_a_lease_deleted_by_its_client() {
+    let kea = kea();
+    let relay = kea.relay(0);
+    let mut by_mac = Client::new(1);
+    let mut by_client_id = Client::new(2).client_id([1, 2, 3, 4]);
+    let mut stays = Client::new(3);
+    let leased = [&mut by_mac, &mut by_client_id].map(|client| relay.lease(client).yiaddr);
+    relay.lease(&mut stays);
+    kea.await_active(&stays);
+    let mac: Vec<String> = by_mac
+        .chaddr
+        .iter()
+        .map(|octet| format!("{octet:02x}"))
+        .collect();
+    for (kind, identifier) in [
+        ("hw-address", mac.join(":")),
+        ("client-id", "01020304".into()),
+    ] {
+        kea.command_ok(
+            "lease4-del",
+            json!({ "identifier-type": kind, "identifier": identifier, "subnet-id": 1 }),
+        );
+    }
+    for address in leased {
+        kea.await_state(address, State::RESET);
+    }
+    kea.await_active(&stays);
+}
+
 /// RFC 6926, section 6.2.7: so are all leases of a subnet wiped at once.
 #[test]
 fn tells_of_a_subnet_wiped_by_command() {
