@@ -11,6 +11,10 @@
 #include <dhcpsrv/lease_mgr.h>
 #include <dhcpsrv/lease_mgr_factory.h>
 #include <hooks/callout_handle.h>
+#if __has_include(<dhcpsrv/tracking_lease_mgr.h>)
+#include <dhcpsrv/tracking_lease_mgr.h>
+#define KEA_BLQ_TRACKING 1
+#endif
 
 namespace kea_blq {
 namespace {
@@ -96,6 +100,24 @@ LeaseMgr& lease_manager() {
     return LeaseMgrFactory::instance();
 }
 
+#ifdef KEA_BLQ_TRACKING
+// Under this name the lease manager knows who registered.
+constexpr char OWNER[] = "blq";
+
+// Runs in the middle of the lease manager's own work: nothing may get out.
+template <typename Tell>
+void telling(const isc::dhcp::LeasePtr& lease, Tell&& tell) noexcept {
+    try {
+        const auto* lease4 = dynamic_cast<const Lease4*>(lease.get());
+        if (lease4 != nullptr && wants_change(lease4->state_)) {
+            tell(*lease4);
+        }
+    } catch (...) {
+        change_missed();
+    }
+}
+#endif
+
 }  // namespace
 
 KeaExchange committed(const CalloutHandle& handle) {
@@ -132,6 +154,48 @@ KeaCommand command(const CalloutHandle& handle) {
         return copy;
     });
 }
+
+#ifdef KEA_BLQ_TRACKING
+bool track_leases() {
+    return guarded([] {
+        using isc::dhcp::TrackingLeaseMgr;
+        const auto changed = [](const isc::dhcp::LeasePtr& lease) {
+            telling(lease, [](const Lease4& lease4) {
+                lease_changed(values(lease4, Context::TAKE));
+            });
+        };
+        const auto deleted = [](const isc::dhcp::LeasePtr& lease) {
+            telling(lease, [](const Lease4& lease4) { lease_deleted(lease4.addr_.toUint32()); });
+        };
+        auto& manager = LeaseMgrFactory::instance();
+        const auto follow = [&](TrackingLeaseMgr::CallbackType type,
+                                const TrackingLeaseMgr::CallbackFn& callback) {
+            manager.registerCallback(type, OWNER, isc::dhcp::SUBNET_ID_GLOBAL,
+                                     isc::dhcp::Lease::TYPE_V4, callback);
+        };
+        follow(TrackingLeaseMgr::TRACK_ADD_LEASE, changed);
+        follow(TrackingLeaseMgr::TRACK_UPDATE_LEASE, changed);
+        follow(TrackingLeaseMgr::TRACK_DELETE_LEASE, deleted);
+        return true;
+    });
+}
+
+void untrack_leases() {
+    guarded([] {
+        if (LeaseMgrFactory::haveInstance()) {
+            LeaseMgrFactory::instance().unregisterCallbacks(isc::dhcp::SUBNET_ID_GLOBAL,
+                                                            isc::dhcp::Lease::TYPE_V4);
+        }
+    });
+}
+#else
+bool track_leases() {
+    return false;
+}
+
+void untrack_leases() {
+}
+#endif
 
 rust::String lease_database_type() {
     return guarded([] { return text(lease_manager().getType()); });

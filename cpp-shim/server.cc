@@ -5,6 +5,7 @@
 #include "guard.h"
 
 #include <cc/data.h>
+#include <dhcp/iface_mgr.h>
 #include <dhcp/option_space.h>
 #include <dhcpsrv/cfg_multi_threading.h>
 #include <dhcpsrv/cfgmgr.h>
@@ -14,7 +15,9 @@
 #include <dhcpsrv/srv_config.h>
 #include <dhcpsrv/subnet.h>
 #include <hooks/callout_handle.h>
+#include <hooks/hooks_manager.h>
 #include <hooks/library_handle.h>
+#include <hooks/server_hooks.h>
 #include <log/log_dbglevels.h>
 #include <log/logger.h>
 #include <log/message_dictionary.h>
@@ -106,6 +109,42 @@ void append_reservations(rust::Vec<KeaOption>& all, const isc::dhcp::SrvConfig& 
     }
 }
 
+SrvConfigPtr current_config() {
+    const auto config = CfgMgr::instance().getCurrentCfg();
+    if (!config) {
+        throw std::runtime_error("there is no configuration");
+    }
+    return config;
+}
+
+rust::Vec<KeaOption> all_options(const SrvConfigPtr& server_config) {
+    const isc::dhcp::ConstSrvConfigPtr config = server_config;
+    rust::Vec<KeaOption> all;
+    append(all, *config->getCfgOption(), KeaScope::Global, [](KeaOption&) {});
+    append_reservations(all, *config, 0);
+    for (const auto& network : *server_config->getCfgSharedNetworks4()->getAll()) {
+        append(all, *network->getCfgOption(), KeaScope::SharedNetwork,
+               [&](KeaOption& option) { option.name = text(network->getName()); });
+    }
+    for (const auto& subnet : *config->getCfgSubnets4()->getAll()) {
+        append(all, *subnet->getCfgOption(), KeaScope::Subnet,
+               [&](KeaOption& option) { option.subnet = subnet->getID(); });
+        for (const auto& pool : subnet->getPools(Lease::TYPE_V4)) {
+            append(all, *pool->getCfgOption(), KeaScope::Pool, [&](KeaOption& option) {
+                option.subnet = subnet->getID();
+                option.first = pool->getFirstAddress().toUint32();
+                option.last = pool->getLastAddress().toUint32();
+            });
+        }
+        append_reservations(all, *config, subnet->getID());
+    }
+    for (const auto& defined : *config->getClientClassDictionary()->getClasses()) {
+        append(all, *defined->getCfgOption(), KeaScope::Class,
+               [&](KeaOption& option) { option.name = text(defined->getName()); });
+    }
+    return all;
+}
+
 }  // namespace
 
 rust::String process_name() {
@@ -171,33 +210,15 @@ rust::Vec<std::uint8_t> configuration(const CalloutHandle& handle) {
 }
 
 rust::Vec<KeaOption> configured_options(const CalloutHandle& handle) {
-    return guarded([&] {
-        const isc::dhcp::ConstSrvConfigPtr config = server_config(handle);
-        rust::Vec<KeaOption> all;
-        append(all, *config->getCfgOption(), KeaScope::Global, [](KeaOption&) {});
-        append_reservations(all, *config, 0);
-        for (const auto& network : *server_config(handle)->getCfgSharedNetworks4()->getAll()) {
-            append(all, *network->getCfgOption(), KeaScope::SharedNetwork,
-                   [&](KeaOption& option) { option.name = text(network->getName()); });
-        }
-        for (const auto& subnet : *config->getCfgSubnets4()->getAll()) {
-            append(all, *subnet->getCfgOption(), KeaScope::Subnet,
-                   [&](KeaOption& option) { option.subnet = subnet->getID(); });
-            for (const auto& pool : subnet->getPools(Lease::TYPE_V4)) {
-                append(all, *pool->getCfgOption(), KeaScope::Pool, [&](KeaOption& option) {
-                    option.subnet = subnet->getID();
-                    option.first = pool->getFirstAddress().toUint32();
-                    option.last = pool->getLastAddress().toUint32();
-                });
-            }
-            append_reservations(all, *config, subnet->getID());
-        }
-        for (const auto& defined : *config->getClientClassDictionary()->getClasses()) {
-            append(all, *defined->getCfgOption(), KeaScope::Class,
-                   [&](KeaOption& option) { option.name = text(defined->getName()); });
-        }
-        return all;
-    });
+    return guarded([&] { return all_options(server_config(handle)); });
+}
+
+rust::Vec<std::uint8_t> current_configuration() {
+    return guarded([] { return octets(current_config()->toElement()->str()); });
+}
+
+rust::Vec<KeaOption> current_options() {
+    return guarded([] { return all_options(current_config()); });
 }
 
 void reject(CalloutHandle& handle, rust::Str error) {
@@ -213,6 +234,35 @@ void enter_critical_section() {
 
 void exit_critical_section() {
     guarded([] { isc::util::MultiThreadingMgr::instance().exitCriticalSection(); });
+}
+
+void watch(std::int32_t descriptor) {
+    guarded([&] {
+        isc::dhcp::IfaceMgr::instance().addExternalSocket(descriptor, [](int) { turn(); });
+    });
+}
+
+void unwatch(std::int32_t descriptor) {
+    guarded([&] { isc::dhcp::IfaceMgr::instance().deleteExternalSocket(descriptor); });
+}
+
+rust::Vec<std::uint8_t> status_of_hooks() {
+    return guarded([] {
+        // As Kea has its hooks complete an answer, only that nothing of it is logged.
+        const int point =
+            isc::hooks::ServerHooks::getServerHooks().findIndex("command_processed");
+        auto status = isc::data::Element::createMap();
+        status->set("result", isc::data::Element::create(0));
+        status->set("arguments", isc::data::Element::createMap());
+        isc::data::ConstElementPtr response = status;
+        const auto handle = isc::hooks::HooksManager::createCalloutHandle();
+        handle->setArgument("name", std::string("status-get"));
+        handle->setArgument("arguments", isc::data::ConstElementPtr());
+        handle->setArgument("response", response);
+        isc::hooks::HooksManager::callCallouts(point, *handle);
+        handle->getArgument("response", response);
+        return response ? octets(response->str()) : rust::Vec<std::uint8_t>();
+    });
 }
 
 void restore_threads() {

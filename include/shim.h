@@ -37,10 +37,17 @@ rust::String data_directory();
 // Its configuration: server.cc.
 rust::Vec<std::uint8_t> configuration(const CalloutHandle& handle);
 rust::Vec<KeaOption> configured_options(const CalloutHandle& handle);
+rust::Vec<std::uint8_t> current_configuration();
+rust::Vec<KeaOption> current_options();
 void reject(CalloutHandle& handle, rust::Str error);
 void restore_threads();
 void enter_critical_section();
 void exit_critical_section();
+
+// Its main thread, and what its hooks say: server.cc.
+void watch(std::int32_t descriptor);
+void unwatch(std::int32_t descriptor);
+rust::Vec<std::uint8_t> status_of_hooks();
 
 // What it does: callouts.cc.
 KeaExchange committed(const CalloutHandle& handle);
@@ -50,6 +57,8 @@ KeaLease lease_argument(const CalloutHandle& handle);
 KeaCommand command(const CalloutHandle& handle);
 
 // Its leases: callouts.cc.
+bool track_leases();
+void untrack_leases();
 rust::String lease_database_type();
 rust::Vec<KeaLease> lease_page(std::uint32_t after, std::size_t limit);
 rust::Vec<KeaLease> lease_of(std::uint32_t address);

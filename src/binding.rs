@@ -111,9 +111,10 @@ pub struct Binding {
     pub subnet: SubnetId,
     /// The client that holds or last held it; `None` if it has none to tell of.
     pub client: Option<Arc<Client>>,
-    /// Whether the last change was made by another server: data-source's REMOTE flag
-    /// (RFC 6926 section 6.2.8).
-    pub remote: bool,
+    /// When this server was told of the last change by another one that made it; `None` if it made
+    /// it itself. What was changed elsewhere counts as changed here from then on: see
+    /// [`Binding::is_remote`].
+    pub learned: Option<Time>,
 }
 
 impl Binding {
@@ -137,6 +138,12 @@ impl Binding {
             }
             _ => None,
         }
+    }
+
+    /// Whether the last change up to `now` was made by another server: data-source's REMOTE flag
+    /// (RFC 6926 section 6.2.8). What has ended by itself has ended here too.
+    pub fn is_remote(&self, now: Time) -> bool {
+        self.learned.is_some() && self.at(now).0 == self.state
     }
 
     /// Whether a client has the right to use the address at `now`: an active binding.

@@ -1,8 +1,11 @@
 //! What Kea reports: its leases and the changes it makes to them.
 
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use crate::binding::{HardwareAddress, RawOption, SubnetId};
+use crate::network::{Network, Serving};
 use crate::time::{Lifetime, Time};
 
 /// A lease's state in Kea's own terms.
@@ -52,8 +55,29 @@ pub struct Heard {
     pub classes: Vec<String>,
 }
 
-/// A change of a lease, in the order Kea made it.
+/// Which server made a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// This one.
+    Here,
+    /// A high-availability partner, another server that shares the lease database, or someone
+    /// who is not known.
+    Elsewhere,
+}
+
+/// The addresses that were looked up in Kea's lease database.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// All from the first to the last.
+    Range(RangeInclusive<u32>),
+    /// These, once more: they were missing at a look before.
+    Again(Vec<Ipv4Addr>),
+    /// These, of which it is known that they were changed, and by whom.
+    Changed(Vec<Ipv4Addr>, Origin),
+}
+
+/// What changes the mirror, in the order Kea made it.
+#[derive(Clone, Debug)]
 pub enum Event {
     /// A client's message led to this lease: new, renewed, or declined (by its state).
     Committed {
@@ -82,6 +106,8 @@ pub enum Event {
         address: Ipv4Addr,
         /// When.
         at: Time,
+        /// The server that was told.
+        origin: Origin,
     },
     /// Kea reclaims the lease whose lifetime is over, or recovers a declined address.
     Reclaimed {
@@ -104,12 +130,42 @@ pub enum Event {
         lease: Lease,
         /// When that was seen.
         at: Time,
+        /// Who changed it.
+        origin: Origin,
     },
     /// Kea's database no longer holds a lease for the address, by an administrator's doing.
     Removed {
         /// The address freed.
         address: Ipv4Addr,
         /// When that was seen.
+        at: Time,
+        /// Who removed it.
+        origin: Origin,
+    },
+    /// Kea's lease database is about to be read, of which [`Event::Seen`] tells next.
+    Looking,
+    /// What was found in Kea's lease database. Unless it is known who made a difference that no
+    /// other event told of, it was made elsewhere.
+    Seen {
+        /// What was looked for.
+        extent: Extent,
+        /// The leases there are.
+        leases: Vec<Lease>,
+        /// When.
+        at: Time,
+    },
+    /// Kea's configuration has changed while it runs.
+    Configured {
+        /// The configuration now.
+        network: Arc<Network>,
+        /// Since when.
+        at: Time,
+    },
+    /// This server serves these high-availability scopes now.
+    Serving {
+        /// The scopes.
+        serving: Serving,
+        /// Since when.
         at: Time,
     },
 }

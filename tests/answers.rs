@@ -8,7 +8,7 @@ use std::sync::Arc;
 use blq::{Binding, Done, Message, Reply, Vss};
 use blq::{Primary, Query};
 use dhcp_blq::binding::{HardwareAddress, RawOption, SubnetId};
-use dhcp_blq::event::{Event, Heard, Lease, LeaseState};
+use dhcp_blq::event::{Event, Heard, Lease, LeaseState, Origin};
 use dhcp_blq::mirror::{Loading, Mirror, Saved};
 use dhcp_blq::network::{ConfiguredOption, Network, Scope};
 use dhcp_blq::query::engine::{Answer, LeaseEngine};
@@ -239,6 +239,7 @@ fn an_address_comes_at_most_once_whatever_changes_meanwhile() {
         bench.mirror.feed().push(Event::Released {
             address: Ipv4Addr::new(10, 0, 1, 10 + (turn + 5) % 10),
             at: Time(bench.now),
+            origin: Origin::Here,
         });
         bench.mirror.catch_up();
         turn += 1;
@@ -392,6 +393,7 @@ fn an_address_no_longer_leased_tells_its_state_and_last_client() {
     bench.mirror.feed().push(Event::Released {
         address: Ipv4Addr::new(10, 0, 1, 10),
         at: Time(bench.now - 50),
+        origin: Origin::Here,
     });
     bench.lease([10, 0, 1, 11], 2, 4000, &[]);
     bench.commit(

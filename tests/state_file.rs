@@ -100,7 +100,7 @@ fn binding(number: u32, since: u32) -> Binding {
             },
             ..Client::default()
         })),
-        remote: false,
+        learned: None,
     }
 }
 

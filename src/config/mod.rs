@@ -48,6 +48,10 @@ const MAX_QUERIES: u32 = 1024;
 /// a warning.
 pub const DEFAULT_IDLE_SECONDS: u32 = 300;
 
+/// The longest `reconciliation-interval`, in seconds: a week. 0 stands for never; the default
+/// depends on where Kea keeps its leases.
+const MAX_RECONCILIATION: u32 = 7 * 24 * 3600;
+
 /// The most threads that `max-bulk-query-threads` can ask for; 0, the default, leaves the
 /// number to the server.
 const MAX_THREADS: u32 = 1024;
@@ -60,7 +64,7 @@ const PARAMETERS: [&str; 4] = [
     "advanced",
 ];
 /// Parameters of `advanced`.
-const ADVANCED: [&str; 14] = [
+const ADVANCED: [&str; 15] = [
     "bulk-query-enabled",
     "lease-query-ip",
     "lease-query-tcp-port",
@@ -68,6 +72,7 @@ const ADVANCED: [&str; 14] = [
     "max-concurrent-queries",
     "max-requester-idle-time",
     "max-bulk-query-threads",
+    "reconciliation-interval",
     "active-query-enabled",
     "extended-info-tables-enabled",
     "max-leases-per-fetch",
@@ -104,6 +109,9 @@ pub struct Config {
     pub idle_time: Duration,
     /// Threads that serve connections; `None`: as the server chooses.
     pub threads: Option<u32>,
+    /// Seconds from one comparison of the mirror with Kea's lease database to the next; 0: never;
+    /// `None`: as suits the database.
+    pub reconciliation_interval: Option<u32>,
     /// What the log should say about the configuration.
     pub notices: Vec<Notice>,
 }
@@ -175,6 +183,8 @@ impl Config {
             threads: advanced
                 .integer("max-bulk-query-threads", 0..=MAX_THREADS)?
                 .filter(|threads| *threads != 0),
+            reconciliation_interval: advanced
+                .integer("reconciliation-interval", 0..=MAX_RECONCILIATION)?,
             notices: without_effect(&advanced)?,
         };
         config.notice_what_is_odd();

@@ -49,6 +49,7 @@ fn requesters_alone_give_the_defaults() {
             max_queries: 16,
             idle_time: Duration::from_secs(300),
             threads: None,
+            reconciliation_interval: None,
             notices: Vec::new(),
         }
     );
@@ -73,7 +74,8 @@ fn accepts_every_parameter() {
                 "max-requester-connections": 1,
                 "max-concurrent-queries": 1,
                 "max-requester-idle-time": 301,
-                "max-bulk-query-threads": 3
+                "max-bulk-query-threads": 3,
+                "reconciliation-interval": 0
             }
         }"#,
     )
@@ -102,6 +104,7 @@ fn accepts_every_parameter() {
             max_queries: 1,
             idle_time: Duration::from_secs(301),
             threads: Some(3),
+            reconciliation_interval: Some(0),
             notices: Vec::new(),
         }
     );

@@ -1,10 +1,16 @@
 //! The bridge to Kea's C++: plain values only, and no decision on the other side.
 //!
-//! Calls go from here to there; the one exception cannot fail. Every function is declared `Result`, because every one ends
-//! in C++ with a `catch` of whatever was thrown: a C++ exception that leaves a bridge function
-//! not declared so ends the process, and the process is the DHCP server.
+//! Every function of C++ is declared `Result`, because every one ends there with a `catch` of
+//! whatever was thrown: a C++ exception that leaves a bridge function not declared so ends the
+//! process, and the process is the DHCP server. So does a panic in a function of ours that C++
+//! calls: each of those is a guard and a call.
 
 #![allow(unsafe_code, missing_docs)] // `cxx` writes both sides of the boundary.
+
+use std::net::Ipv4Addr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::{service, tracking};
 
 #[cxx::bridge(namespace = "kea_blq")]
 mod ffi {
@@ -104,6 +110,19 @@ mod ffi {
     extern "Rust" {
         /// Copies octets at once. It does not panic.
         fn copied(octets: &[u8]) -> Vec<u8>;
+
+        /// Whether a change of a lease, to a state by Kea's number, is to be told of: asked
+        /// before the lease is copied.
+        fn wants_change(state: u32) -> bool;
+        /// The lease manager has added or updated a lease.
+        fn lease_changed(lease: KeaLease);
+        /// The lease manager has deleted the lease of an address.
+        fn lease_deleted(address: u32);
+        /// The lease manager has changed a lease that could not be copied.
+        fn change_missed();
+
+        /// It is our turn on Kea's main thread.
+        fn turn();
     }
 
     unsafe extern "C++" {
@@ -134,6 +153,10 @@ mod ffi {
         fn configuration(handle: &CalloutHandle) -> Result<Vec<u8>>;
         /// All configured options, from `server_config`.
         fn configured_options(handle: &CalloutHandle) -> Result<Vec<KeaOption>>;
+        /// The whole configuration in force, as JSON text.
+        fn current_configuration() -> Result<Vec<u8>>;
+        /// All options of the configuration in force.
+        fn current_options() -> Result<Vec<KeaOption>>;
         /// Fails the configuration with a text: argument `error` and status DROP.
         fn reject(handle: Pin<&mut CalloutHandle>, error: &str) -> Result<()>;
 
@@ -145,6 +168,21 @@ mod ffi {
         fn enter_critical_section() -> Result<()>;
         /// Has Kea's packet threads go on.
         fn exit_critical_section() -> Result<()>;
+
+        /// Has Kea's main thread call `turn` whenever a file descriptor can be read, until
+        /// [`unwatch`], which must follow.
+        fn watch(descriptor: i32) -> Result<()>;
+        /// Takes that back.
+        fn unwatch(descriptor: i32) -> Result<()>;
+
+        /// What Kea answers to `status-get`, as JSON text, as far as hooks add to it.
+        fn status_of_hooks() -> Result<Vec<u8>>;
+
+        /// Has the lease manager tell of each change of a lease, until [`untrack_leases`], which
+        /// must follow; `false` if this version of Kea cannot.
+        fn track_leases() -> Result<bool>;
+        /// Takes that back.
+        fn untrack_leases() -> Result<()>;
 
         /// The arguments of leases4_committed.
         fn committed(handle: &CalloutHandle) -> Result<KeaExchange>;
@@ -171,6 +209,36 @@ mod ffi {
 /// Copies octets: C++ could append them to a `Vec` one by one only.
 fn copied(octets: &[u8]) -> Vec<u8> {
     octets.to_vec()
+}
+
+/// Calls `body`; a panic in it has been reported when it ends here, and the result is `failed`.
+fn guarded<T>(failed: T, body: impl FnOnce() -> T) -> T {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or(failed)
+}
+
+/// See the bridge.
+fn wants_change(state: u32) -> bool {
+    guarded(true, || tracking::wants_change(state))
+}
+
+/// See the bridge.
+fn lease_changed(lease: KeaLease) {
+    guarded((), || tracking::changed(lease.into()));
+}
+
+/// See the bridge.
+fn lease_deleted(address: u32) {
+    guarded((), || tracking::deleted(Ipv4Addr::from_bits(address)));
+}
+
+/// See the bridge.
+fn change_missed() {
+    guarded((), service::change_missed);
+}
+
+/// See the bridge.
+fn turn() {
+    guarded((), service::turn);
 }
 
 pub use ffi::*;

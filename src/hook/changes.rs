@@ -6,20 +6,27 @@ use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
 use cxx::Exception;
+use parking_lot::Mutex;
 
-use super::bridge::{self, CalloutHandle};
-use super::commands::{Touched, touched};
-use super::service;
+use super::bridge::{self, CalloutHandle, KeaLease};
+use super::commands::{Touched, reconfigures, touched};
+use super::{service, tracking};
 use crate::binding::SubnetId;
-use crate::event::{Event, Lease, LeaseState};
+use crate::event::{Event, Extent, Lease, LeaseState, Origin};
 use crate::mirror::Identity;
 use crate::time::Time;
 
 /// The commands that load libraries anew.
 const RELOADING: [&str; 3] = ["config-reload", "config-set", "libreload"];
 
+/// Held while Kea's lease database is read and what was found is pushed: one reader at a time, so
+/// that none pushes something older than another one did. Command threads of a high-availability
+/// partner wait for each other, and for a single lease.
+static LOOKING: Mutex<()> = Mutex::new(());
+
 /// A client's message has led to changes of leases, or to none.
 pub fn committed(handle: &CalloutHandle) -> Result<(), Exception> {
+    tracking::on_packet();
     for event in bridge::committed(handle)?.committed(Time::now()) {
         service::push(event);
     }
@@ -60,36 +67,98 @@ fn reclaimed(lease: &Lease) {
     });
 }
 
-/// A command was processed: what it changed is read again from the lease database.
+/// A command was processed: what it changed is read again.
 pub fn commanded(handle: &CalloutHandle) -> Result<(), Exception> {
     let command = bridge::command(handle)?;
+    // Commands on this thread may have deleted leases up to now, and no other one after this.
+    let deleted = tracking::claim_deleted();
     if RELOADING.contains(&command.name.as_str()) {
         return service::resume();
     }
-    let reread = match touched(&command.name, &command.arguments, &command.response) {
+    if reconfigures(&command.name, &command.response) {
+        service::reconfigured(&command.name);
+    }
+    let done = match touched(&command.name, &command.arguments, &command.response) {
         None => Ok(()),
-        Some(Touched::Address(address)) => reread(address),
+        // The lease manager has told of it.
+        Some(Touched::Changed(_, Origin::Elsewhere)) if service::is_tracking() => Ok(()),
+        Some(Touched::Changed(address, origin)) => look_again(vec![address], origin),
+        Some(Touched::ReleasedElsewhere(address)) => {
+            service::push(Event::Released {
+                address,
+                at: Time::now(),
+                origin: Origin::Elsewhere,
+            });
+            Ok(())
+        }
+        Some(_) if service::is_tracking() => {
+            removed(deleted);
+            Ok(())
+        }
+        Some(Touched::Deleted(address)) => look_again(vec![address], Origin::Here),
         Some(Touched::Client(client, subnet)) => reread_client(&client, subnet),
         Some(Touched::Subnet(subnet)) => look_for_removed(&HashSet::from([subnet])),
         Some(Touched::Everything) => look_for_removed(&service::subnets()),
     };
-    if let Err(error) = reread {
+    if let Err(error) = done {
         tracing::error!(id = "BLQ_COMMAND_FAILED", "{}: {error}", command.name);
     }
     Ok(())
 }
 
-/// Reads the lease of `address` again.
-fn reread(address: Ipv4Addr) -> Result<(), Exception> {
+/// The leases of `addresses`, of which the lease manager has told, were deleted by an
+/// administrator.
+fn removed(addresses: Vec<Ipv4Addr>) {
     let at = Time::now();
-    service::push(match bridge::lease_of(address.to_bits())?.pop() {
-        Some(lease) => Event::Updated {
-            lease: lease.into(),
+    for address in addresses {
+        service::push(Event::Removed {
+            address,
             at,
-        },
-        None => Event::Removed { address, at },
+            origin: Origin::Here,
+        });
+    }
+}
+
+/// Reads a part of the lease database while nobody else does, and pushes what was found; `None` if
+/// someone does. Nothing is pushed if it cannot be read.
+pub fn try_look(
+    extent: impl FnOnce(&[KeaLease]) -> Extent,
+    read: impl FnOnce() -> Result<Vec<KeaLease>, Exception>,
+) -> Option<Result<Extent, Exception>> {
+    let _alone = LOOKING.try_lock()?;
+    Some(look(extent, read))
+}
+
+/// Reads a part of the lease database. [`LOOKING`] must be held.
+fn look(
+    extent: impl FnOnce(&[KeaLease]) -> Extent,
+    read: impl FnOnce() -> Result<Vec<KeaLease>, Exception>,
+) -> Result<Extent, Exception> {
+    service::push(Event::Looking);
+    let leases = read()?;
+    let extent = extent(&leases);
+    service::push(Event::Seen {
+        extent: extent.clone(),
+        leases: leases.into_iter().map(Lease::from).collect(),
+        at: Time::now(),
     });
-    Ok(())
+    Ok(extent)
+}
+
+/// Reads the leases of single addresses.
+pub fn leases_of(addresses: &[Ipv4Addr]) -> Result<Vec<KeaLease>, Exception> {
+    let mut leases = Vec::with_capacity(addresses.len());
+    for address in addresses {
+        leases.append(&mut bridge::lease_of(address.to_bits())?);
+    }
+    Ok(leases)
+}
+
+/// Reads the leases of `addresses` again, which a command changed.
+fn look_again(addresses: Vec<Ipv4Addr>, origin: Origin) -> Result<(), Exception> {
+    let _alone = LOOKING.lock();
+    let asked = addresses.clone();
+    look(|_| Extent::Changed(addresses, origin), || leases_of(&asked)).map(drop)
 }
 
 /// Reads the leases of a client in `subnet` again. One that is known by neither MAC address nor
@@ -99,38 +168,26 @@ fn reread_client(client: &Identity, subnet: SubnetId) -> Result<(), Exception> {
     if addresses.is_empty() {
         return look_for_removed(&HashSet::from([subnet]));
     }
-    addresses.into_iter().try_for_each(reread)
+    look_again(addresses, Origin::Here)
 }
 
 /// Finds leases of `subnets` that are in the mirror and not in the database any more.
 fn look_for_removed(subnets: &HashSet<SubnetId>) -> Result<(), Exception> {
+    let _alone = LOOKING.lock();
     let known = service::addresses_in(subnets);
-    let present = present_in(subnets)?;
-    let at = Time::now();
-    let removed: Vec<_> = known
-        .into_iter()
-        .filter(|address| !present.contains(address))
-        .collect();
-    for address in &removed {
-        service::push(Event::Removed {
-            address: *address,
-            at,
-        });
-    }
-    // One that a client has taken meanwhile was committed before or after that was pushed.
-    let present = present_in(subnets)?;
-    removed
-        .into_iter()
-        .filter(|address| present.contains(address))
-        .try_for_each(reread)
-}
-
-/// The addresses with a lease of one of `subnets` in Kea's database.
-fn present_in(subnets: &HashSet<SubnetId>) -> Result<HashSet<Ipv4Addr>, Exception> {
+    service::push(Event::Looking);
     let mut present = HashSet::new();
     for subnet in subnets {
         let addresses = bridge::leased_addresses(subnet.0)?;
         present.extend(addresses.into_iter().map(Ipv4Addr::from_bits));
     }
-    Ok(present)
+    let gone = known
+        .into_iter()
+        .filter(|address| !present.contains(address));
+    service::push(Event::Seen {
+        extent: Extent::Changed(gone.collect(), Origin::Here),
+        leases: Vec::new(),
+        at: Time::now(),
+    });
+    Ok(())
 }

@@ -131,6 +131,15 @@ pub unsafe extern "C" fn lease4_recover(handle: *const CalloutHandle) -> c_int {
     })
 }
 
+/// Called by Kea when it has taken over changes from a configuration database.
+#[unsafe(no_mangle)]
+pub extern "C" fn cb4_updated(_handle: *const CalloutHandle) -> c_int {
+    callout("cb4_updated", || {
+        service::reconfigured("configuration backend");
+        Ok(())
+    })
+}
+
 /// Called by Kea when it has processed a control command.
 ///
 /// # Safety

@@ -44,7 +44,8 @@ pub const MESSAGES: &[Message] = &[
         "BLQ_CALLOUT_FAILED",
         "Kea's arguments to a callout could not be read, so a change of a lease may have been \
          missed. The text names the callout and what went wrong.",
-        "Report it, with the version of Kea. A reconfiguration loads all leases anew.",
+        "Report it, with the version of Kea. What was missed is found when all leases are compared \
+         next ('advanced.reconciliation-interval'), or at a reconfiguration.",
     ),
     message(
         "BLQ_CHECKED",
@@ -55,7 +56,8 @@ pub const MESSAGES: &[Message] = &[
     message(
         "BLQ_COMMAND_FAILED",
         "What a lease command changed could not be read from the lease database.",
-        "Look for messages about the lease database. A reconfiguration loads all leases anew.",
+        "Look for messages about the lease database. What was missed is found when all leases are \
+         compared next ('advanced.reconciliation-interval'), or at a reconfiguration.",
     ),
     message(
         "BLQ_CONFIGURATION_REFUSED",
@@ -78,12 +80,19 @@ pub const MESSAGES: &[Message] = &[
         "BLQ_EVENTS_LOST",
         "Lease changes came faster than they could be taken in, and some were lost: answers may \
          be out of date.",
-        "Reconfigure Kea, which loads all leases anew, and report it.",
+        "Nothing: all leases are compared with Kea's at once. Report it if it happens again.",
     ),
     message(
         "BLQ_IDLE_TIME_SHORT",
         "'advanced.max-requester-idle-time' is below what RFC 6926 recommends.",
         "Nothing, if it is meant.",
+    ),
+    message(
+        "BLQ_LEASES_UNREADABLE",
+        "Kea's leases cannot be read, most likely because the lease database is down. Until they can \
+         be, queries are answered with what was known, or after a start not at all. It is tried \
+         again every few seconds.",
+        "Look for messages about the lease database.",
     ),
     message(
         "BLQ_LEASE_CHANGED",
@@ -111,6 +120,12 @@ pub const MESSAGES: &[Message] = &[
         "Report it.",
     ),
     message(
+        "BLQ_NETWORK_UNREADABLE",
+        "Kea's configuration was changed while it runs, by the command named or by a configuration \
+         backend, and cannot be understood; answers go by the configuration before.",
+        "Correct what the text names.",
+    ),
+    message(
         "BLQ_NOT_LISTENING",
         "'advanced.bulk-query-enabled' is false: no queries are answered.",
         "Nothing, if it is meant.",
@@ -133,9 +148,30 @@ pub const MESSAGES: &[Message] = &[
         "Nothing, or remove the parameter.",
     ),
     message(
+        "BLQ_PARTNER_UNKNOWN",
+        "What Kea's high-availability library does could not be asked (debug level).",
+        NOTHING,
+    ),
+    message(
         "BLQ_PREVIOUS_CONFIGURATION",
         "The new configuration was refused, and the previous one is served again.",
         "Correct the new configuration; the message before says what is wrong.",
+    ),
+    message(
+        "BLQ_RECONCILED",
+        "The mirror was compared with all leases of Kea's lease database (debug level).",
+        NOTHING,
+    ),
+    message(
+        "BLQ_RECONCILIATION_FAILED",
+        "The lease database could not be read to compare the mirror with it. Leases changed by other \
+         servers are not seen until it can.",
+        "Look for messages about the lease database.",
+    ),
+    message(
+        "BLQ_RECONCILING_AGAIN",
+        "The lease database can be read again after BLQ_RECONCILIATION_FAILED.",
+        NOTHING,
     ),
     message(
         "BLQ_REQUESTER_ANYONE",

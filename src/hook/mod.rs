@@ -5,8 +5,12 @@
 //! - `values`: those values as events and leases.
 //! - `service`: what loading, configuring and unloading do.
 //! - `running`: what runs while a configuration is in force.
-//! - `changes`: changes of leases on their way to the mirror.
-//! - [`commands`]: which leases a control command changed.
+//! - `changes`, `tracking`: changes of leases on their way to the mirror, by callouts and by the
+//!   lease manager.
+//! - [`commands`]: what a control command changed.
+//! - `main_thread`: turns on Kea's main thread.
+//! - [`reconciler`]: the comparison with Kea's lease database, turn by turn.
+//! - [`partner`]: the state of a high-availability relationship.
 //! - [`stored_relay`]: relay agent information that Kea stored.
 //! - [`command_line`]: whether Kea only checks its configuration.
 //! - [`log`], `kea_log`, [`messages`]: the log and its catalogue.
@@ -20,6 +24,8 @@ pub mod command_line;
 pub mod commands;
 pub mod log;
 pub mod messages;
+pub mod partner;
+pub mod reconciler;
 pub mod stored_relay;
 
 #[cfg(all(feature = "hook", not(test)))]
@@ -31,8 +37,12 @@ mod entry;
 #[cfg(all(feature = "hook", not(test)))]
 mod kea_log;
 #[cfg(all(feature = "hook", not(test)))]
+mod main_thread;
+#[cfg(all(feature = "hook", not(test)))]
 mod running;
 #[cfg(all(feature = "hook", not(test)))]
 mod service;
+#[cfg(all(feature = "hook", not(test)))]
+mod tracking;
 #[cfg(all(feature = "hook", not(test)))]
 mod values;

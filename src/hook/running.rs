@@ -1,13 +1,20 @@
 //! Everything that runs while a configuration is in force: mirror, state file, listener.
 
+use std::net::Ipv4Addr;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use cxx::Exception;
 
-use super::bridge;
+use super::bridge::{self, KeaLease};
+use super::main_thread::Waker;
+use super::partner::Status;
+use super::reconciler::{LeaseDatabase, Page, PageSize, Reconciler};
 use super::service::Settings;
-use crate::event::Lease;
+use super::{changes, service};
+use crate::event::{Event, Extent, Lease};
 use crate::mirror::applier::Applier;
 use crate::mirror::store::Store;
 use crate::mirror::writer::Writer;
@@ -16,11 +23,20 @@ use crate::query::engine::LeaseEngine;
 use crate::server::Server;
 use crate::time::Time;
 
-/// How many leases are read at once from Kea's memfile, where the cost of a page grows faster
+/// How many leases are loaded at once from Kea's memfile, where the cost of a page grows faster
 /// than its size.
 const MEMFILE_PAGE: usize = 100;
-/// How many leases are read at once from a database, where each page is a query.
+/// How many leases are loaded at once from a database, where each page is a query.
 const DATABASE_PAGE: usize = 1_000;
+
+/// From one comparison of the mirror with Kea's memfile to the next, unless configured: nobody
+/// else writes it, and Kea tells of nearly everything it does itself.
+const MEMFILE_INTERVAL: Duration = Duration::from_secs(600);
+/// The same for a database, which other servers may write too.
+const DATABASE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How often a high-availability partner is looked after.
+const PARTNER_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What runs. The order of the fields is that in which it ends.
 pub struct Running {
@@ -32,34 +48,68 @@ pub struct Running {
     writer: Option<Writer>,
     /// The mirror.
     mirror: Arc<Mirror>,
+    /// Compares it with Kea's lease database.
+    reconciler: Reconciler,
+    /// Set when events were lost.
+    lost: Arc<AtomicBool>,
+    /// The high-availability relationship, if there is one.
+    partnership: Option<Partnership>,
+}
+
+/// What is known of this server's high-availability relationship.
+struct Partnership {
+    /// What it was last.
+    status: Status,
+    /// When to look next.
+    next: Instant,
+}
+
+/// A mirror from before a reconfiguration.
+pub struct Kept {
+    /// The mirror, which nobody else has.
+    mirror: Mirror,
+    /// The state file that holds what is in it.
+    state_file: Box<Path>,
+}
+
+/// Why nothing runs.
+pub enum NotRunning {
+    /// Kea's leases cannot be read now.
+    NoLeases(Exception),
+    /// Something else, which trying again will not mend.
+    Failed(String),
 }
 
 impl Running {
-    /// Loads Kea's leases and serves them; says what is wrong if it cannot.
-    pub fn start(settings: &Settings) -> Result<Running, String> {
-        let started = Instant::now();
-        let (store, saved) = Store::open_or_recover(&settings.state_file);
-        let mut loading = Loading::begin(Arc::clone(&settings.network), saved, Time::now());
-        let count = load_leases(&mut loading).map_err(|error| {
-            format!("the leases cannot be read from Kea's lease database: {error}")
-        })?;
-        let mirror = Arc::new(loading.finish());
-        tracing::info!(
-            id = "BLQ_LOADED",
-            "{count} leases loaded in {:.3} s",
-            started.elapsed().as_secs_f64()
-        );
+    /// Loads Kea's leases and serves them; what was `kept` spares most of it. Events that are
+    /// lost bring a turn about by `waker`.
+    pub fn start(
+        settings: &Settings,
+        kept: Option<Kept>,
+        waker: Waker,
+    ) -> Result<Running, NotRunning> {
+        let (store, mirror) = load(settings, kept)?;
+        let mirror = Arc::new(mirror);
         let _signals = SignalsBlocked::new();
-        let threads = |error| format!("a thread cannot be started: {error}");
+        let threads = |error| NotRunning::Failed(format!("a thread cannot be started: {error}"));
         let writer = store
             .map(|store| Writer::start(Arc::clone(&mirror), store).map_err(threads))
             .transpose()?;
         let changed = writer.as_ref().map(Writer::notifier);
-        let applier = Applier::start(Arc::clone(&mirror), move || {
-            if let Some(changed) = &changed {
-                changed();
-            }
-        })
+        let lost = Arc::new(AtomicBool::new(false));
+        let losing = Arc::clone(&lost);
+        let applier = Applier::start(
+            Arc::clone(&mirror),
+            move || {
+                if let Some(changed) = &changed {
+                    changed();
+                }
+            },
+            move || {
+                losing.store(true, Ordering::Release);
+                waker.wake();
+            },
+        )
         .map_err(threads)?;
         let config = &settings.config;
         let server = config
@@ -67,14 +117,28 @@ impl Running {
             .then(|| {
                 let engine =
                     LeaseEngine::new(Arc::clone(&mirror), config.non_sensitive_options.clone());
-                Server::start(config, Arc::new(engine)).map_err(|error| error.to_string())
+                Server::start(config, Arc::new(engine))
             })
-            .transpose()?;
+            .transpose()
+            .map_err(|error| NotRunning::Failed(error.to_string()))?;
+        let now = Instant::now();
+        let mut reconciler = reconciler(config.reconciliation_interval, now);
+        let partnership = settings.network.has_partner().then(|| {
+            // Its updates may have come while leases were loaded.
+            reconciler.ask(now);
+            Partnership {
+                status: Status::default(),
+                next: now,
+            }
+        });
         Ok(Running {
             server,
             applier,
             writer,
             mirror,
+            reconciler,
+            lost,
+            partnership,
         })
     }
 
@@ -83,13 +147,43 @@ impl Running {
         Arc::clone(&self.mirror)
     }
 
-    /// Ends queries with `reason`, saves what is not saved yet, and joins all threads.
-    pub fn stop(self, reason: &str) {
+    /// Does what is to be done on Kea's main thread now; says in how long there is more.
+    pub fn turn(&mut self) -> Duration {
+        let now = Instant::now();
+        let mut next = now + PARTNER_INTERVAL;
+        if let Some(partnership) = &mut self.partnership {
+            if now >= partnership.next {
+                partnership.next = now + PARTNER_INTERVAL;
+                if partnership.look() {
+                    self.reconciler.ask(now);
+                }
+            }
+            next = partnership.next;
+        } else {
+            next += PARTNER_INTERVAL;
+        }
+        if self.lost.swap(false, Ordering::AcqRel) {
+            self.reconciler.ask(now);
+        }
+        let database = KeaDatabase(&self.mirror);
+        next = next.min(self.reconciler.turn(&database, now));
+        next.saturating_duration_since(Instant::now())
+    }
+
+    /// Whether a turn is due that was not when the last one was taken.
+    pub fn is_turn_due(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
+    }
+
+    /// Ends queries with `reason`, saves what is not saved yet, and joins all threads. What it
+    /// leaves may be gone on with.
+    pub fn stop(self, reason: &str, state_file: &Path) -> Option<Kept> {
         let Running {
             server,
             applier,
             writer,
-            mirror: _,
+            mirror,
+            ..
         } = self;
         if let Some(server) = server {
             server.stop(reason);
@@ -97,14 +191,78 @@ impl Running {
         drop(applier);
         // It takes in what waits in the feed before it writes.
         drop(writer);
+        // A thread that did not end in time may have it still.
+        let mirror = Arc::try_unwrap(mirror).ok()?;
+        Some(Kept {
+            mirror,
+            state_file: state_file.into(),
+        })
     }
+}
+
+/// Loads Kea's leases into a mirror, and finds the store to save its states in.
+fn load(settings: &Settings, kept: Option<Kept>) -> Result<(Option<Store>, Mirror), NotRunning> {
+    let started = Instant::now();
+    let (store, saved) = Store::open_or_recover(&settings.state_file);
+    let network = Arc::clone(&settings.network);
+    let now = Time::now();
+    let (mirror, count, how) = match kept {
+        Some(Kept { mirror, state_file }) => {
+            let mut loading = Loading::resume(mirror, network, now);
+            let loaded = load_leases(&mut loading);
+            let (mirror, count) = match loaded {
+                Ok(count) => (loading.finish(), count),
+                Err(error) => {
+                    // Better than nothing; what differs is found later.
+                    tracing::warn!(id = "BLQ_LEASES_UNREADABLE", "{error}");
+                    (loading.give_up(), 0)
+                }
+            };
+            if *state_file != *settings.state_file {
+                mirror.mark_all_unsaved();
+            }
+            (mirror, count, "compared")
+        }
+        None => {
+            let mut loading = Loading::begin(network, saved, now);
+            let count = load_leases(&mut loading).map_err(NotRunning::NoLeases)?;
+            (loading.finish(), count, "loaded")
+        }
+    };
+    tracing::info!(
+        id = "BLQ_LOADED",
+        "{count} leases {how} in {:.3} s",
+        started.elapsed().as_secs_f64()
+    );
+    Ok((store, mirror))
+}
+
+/// Whether Kea keeps its leases in memory and in a file, and not in a database.
+fn is_memfile() -> Result<bool, Exception> {
+    Ok(bridge::lease_database_type()? == "memfile")
+}
+
+/// What compares the mirror with Kea's lease database at an interval, in seconds; 0 for never,
+/// `None` for the usual one.
+fn reconciler(interval: Option<u32>, now: Instant) -> Reconciler {
+    let (usual, page_size) = match is_memfile() {
+        Ok(true) => (MEMFILE_INTERVAL, PageSize::MEMFILE),
+        _ => (DATABASE_INTERVAL, PageSize::DATABASE),
+    };
+    let interval = match interval {
+        None => Some(usual),
+        Some(0) => None,
+        Some(seconds) => Some(Duration::from_secs(seconds.into())),
+    };
+    Reconciler::new(interval, page_size, now)
 }
 
 /// Reads all leases of Kea's lease database; says how many.
 fn load_leases(loading: &mut Loading) -> Result<usize, Exception> {
-    let page_size = match bridge::lease_database_type()?.as_str() {
-        "memfile" => MEMFILE_PAGE,
-        _ => DATABASE_PAGE,
+    let page_size = if is_memfile()? {
+        MEMFILE_PAGE
+    } else {
+        DATABASE_PAGE
     };
     let mut count = 0;
     let mut after = 0;
@@ -118,6 +276,70 @@ fn load_leases(loading: &mut Loading) -> Result<usize, Exception> {
         for lease in page {
             loading.lease(&Lease::from(lease));
         }
+    }
+}
+
+/// Kea's lease database, and the mirror it is compared with.
+struct KeaDatabase<'a>(&'a Mirror);
+
+impl LeaseDatabase for KeaDatabase<'_> {
+    type Error = Exception;
+
+    fn page(&self, after: u32, limit: usize) -> Option<Result<Page, Exception>> {
+        let extent = |leases: &[KeaLease]| {
+            let last = leases.last().filter(|_| leases.len() >= limit);
+            let last = last.map_or(u32::MAX, |last| last.address);
+            Extent::Range(after.saturating_add(1)..=last)
+        };
+        let looked = changes::try_look(extent, || bridge::lease_page(after, limit))?;
+        Some(looked.map(|extent| match extent {
+            Extent::Range(range) if *range.end() != u32::MAX => Page::Until(*range.end()),
+            _ => Page::Last,
+        }))
+    }
+
+    fn missing(&self, limit: usize) -> Vec<Ipv4Addr> {
+        // A second counts as one only if it is over.
+        let a_second_ago = Time(Time::now().0.saturating_sub(2));
+        self.0.missing(limit, a_second_ago).unwrap_or_default()
+    }
+
+    fn again(&self, addresses: Vec<Ipv4Addr>) -> Option<Result<(), Exception>> {
+        let asked = addresses.clone();
+        let looked =
+            changes::try_look(|_| Extent::Again(addresses), || changes::leases_of(&asked))?;
+        Some(looked.map(drop))
+    }
+
+    fn backlog(&self) -> usize {
+        self.0.feed().len()
+    }
+}
+
+impl Partnership {
+    /// Looks what this server does now, and tells the mirror; says whether leases may have been
+    /// copied from a partner since it last looked.
+    fn look(&mut self) -> bool {
+        let status = match bridge::status_of_hooks() {
+            Ok(response) => Status::read(&response),
+            Err(error) => {
+                tracing::debug!(id = "BLQ_PARTNER_UNKNOWN", "{error}");
+                None
+            }
+        };
+        let Some(status) = status else {
+            return false;
+        };
+        let synchronised = status.follows_synchronisation(&self.status);
+        // Told again after each of those, it changes nothing unless it is another.
+        if status.is_settled() && (synchronised || status.serving != self.status.serving) {
+            service::push(Event::Serving {
+                serving: status.serving.clone(),
+                at: Time::now(),
+            });
+        }
+        self.status = status;
+        synchronised
     }
 }
 

@@ -13,18 +13,22 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use cxx::Exception;
 use parking_lot::{Mutex, RwLock};
 
-use super::bridge::{self, CalloutHandle, LibraryHandle};
-use super::running::Running;
-use super::{command_line, kea_log};
+use super::bridge::{self, CalloutHandle, KeaOption, LibraryHandle};
+use super::main_thread::Turns;
+use super::running::{Kept, NotRunning, Running};
+use super::{command_line, kea_log, tracking};
 use crate::binding::SubnetId;
 use crate::config::{Config, Level};
 use crate::event::Event;
 use crate::mirror::{Identity, Mirror};
-use crate::network::Network;
+use crate::network::{ConfiguredOption, Network, NetworkError};
+use crate::time::Time;
 
 /// The only daemon this library is for.
 const DAEMON: &str = "kea-dhcp4";
@@ -38,6 +42,12 @@ const DATA_DIRECTORY: &str = "KEA_DHCP_DATA_DIR";
 /// What requesters are told when their queries are ended.
 const UNLOADED: &str = "the DHCP server is being reconfigured or shut down";
 
+/// How long to wait before Kea's leases are tried again when they cannot be read.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// How long an idle turn on Kea's main thread is away.
+const IDLE: Duration = Duration::from_secs(60);
+
 /// The library must not be loaded; the log says why.
 #[derive(Debug)]
 pub struct Refused;
@@ -50,6 +60,12 @@ struct State {
     running: Option<Running>,
     /// What ran last.
     good: Option<Settings>,
+    /// What is to run as soon as Kea's leases can be read.
+    awaiting_leases: bool,
+    /// What the last to run left for the next.
+    kept: Option<Kept>,
+    /// Turns on Kea's main thread.
+    turns: Option<Turns>,
 }
 
 /// Used on Kea's main thread only.
@@ -57,7 +73,13 @@ static STATE: Mutex<State> = Mutex::new(State {
     parameters: String::new(),
     running: None,
     good: None,
+    awaiting_leases: false,
+    kept: None,
+    turns: None,
 });
+
+/// Whether the lease manager tells of changes.
+static TRACKING: AtomicBool = AtomicBool::new(false);
 
 /// The mirror that changes go to. Written while no packet is processed, so that readers, which
 /// are Kea's packet threads, never wait.
@@ -70,28 +92,68 @@ pub struct Settings {
     pub config: Config,
     /// Kea's configuration.
     pub network: Arc<Network>,
+    /// What it was made from.
+    source: Arc<Source>,
     /// Kea's data directory.
     data_directory: PathBuf,
     /// The state file.
     pub state_file: PathBuf,
 }
 
+/// Kea's configuration as Kea gives it.
+#[derive(PartialEq, Eq)]
+struct Source {
+    /// The whole of it as JSON text.
+    text: Vec<u8>,
+    /// Its options.
+    options: Vec<ConfiguredOption>,
+}
+
+impl Source {
+    /// Takes what Kea gives.
+    fn new(text: Vec<u8>, options: Vec<KeaOption>) -> Source {
+        Source {
+            text,
+            options: options
+                .into_iter()
+                .filter_map(KeaOption::configured)
+                .collect(),
+        }
+    }
+
+    /// What it comes to.
+    fn network(&self) -> Result<Network, NetworkError> {
+        Network::from_json(&String::from_utf8_lossy(&self.text), self.options.clone())
+    }
+}
+
 impl Settings {
-    /// Reads the library's parameters and Kea's configuration; says what is wrong.
-    fn read(parameters: &str, handle: &CalloutHandle) -> Result<Settings, String> {
+    /// Reads the library's parameters and Kea's configuration, of which what is as it was in
+    /// `before` need not be made again; says what is wrong.
+    fn read(
+        parameters: &str,
+        handle: &CalloutHandle,
+        before: Option<&Settings>,
+    ) -> Result<Settings, String> {
         let config = Config::parse(parameters).map_err(|error| error.to_string())?;
         let unreadable = |error: Exception| format!("Kea's configuration cannot be read: {error}");
         let kea = bridge::configuration(handle).map_err(unreadable)?;
         let options = bridge::configured_options(handle).map_err(unreadable)?;
-        let options = options.into_iter().filter_map(|option| option.configured());
-        let network = Network::from_json(&String::from_utf8_lossy(&kea), options.collect())
-            .map_err(|error| error.to_string())?;
+        let source = Source::new(kea, options);
+        let (source, network) = match before.filter(|before| *before.source == source) {
+            Some(same) => (Arc::clone(&same.source), Arc::clone(&same.network)),
+            None => {
+                let network = source.network().map_err(|error| error.to_string())?;
+                (Arc::new(source), Arc::new(network))
+            }
+        };
         let data_directory = data_directory().map_err(unreadable)?;
         let file = config.state_file.as_deref();
         Ok(Settings {
             state_file: data_directory.join(file.unwrap_or(Path::new(STATE_FILE))),
             data_directory,
-            network: Arc::new(network),
+            network,
+            source,
             config,
         })
     }
@@ -120,6 +182,7 @@ fn data_directory() -> Result<PathBuf, Exception> {
 /// is complete: a library that refuses to load leaves Kea without any DHCP service.
 pub fn load(library: Pin<&mut LibraryHandle>) -> Result<(), Refused> {
     kea_log::set_up();
+    tracking::on_main_thread();
     let refused = |error: Exception| {
         tracing::error!(id = "BLQ_LOAD_FAILED", "{error}");
         Refused
@@ -145,7 +208,7 @@ pub fn load(library: Pin<&mut LibraryHandle>) -> Result<(), Refused> {
 /// Kea has taken over a configuration, or checked it.
 pub fn configured(handle: Pin<&mut CalloutHandle>) -> Result<(), Exception> {
     let mut state = STATE.lock();
-    let settings = match Settings::read(&state.parameters, &handle) {
+    let settings = match Settings::read(&state.parameters, &handle, state.good.as_ref()) {
         Ok(settings) => settings,
         Err(error) => return refuse(&mut state, handle, &error),
     };
@@ -207,6 +270,70 @@ pub fn resume() -> Result<(), Exception> {
     Ok(())
 }
 
+/// Kea's configuration may have changed while it runs, by `cause`: takes it over.
+pub fn reconfigured(cause: &str) {
+    let mut state = STATE.lock();
+    if state.running.is_none() {
+        return;
+    }
+    let Some(good) = &mut state.good else {
+        return;
+    };
+    let read = || -> Result<Source, Exception> {
+        let text = bridge::current_configuration()?;
+        Ok(Source::new(text, bridge::current_options()?))
+    };
+    let changed = read()
+        .map_err(|error| error.to_string())
+        .and_then(|source| {
+            if source == *good.source {
+                return Ok(None);
+            }
+            let network = source.network().map_err(|error| error.to_string())?;
+            Ok(Some((source, network)))
+        });
+    match changed {
+        Ok(None) => {}
+        Ok(Some((source, network))) => {
+            good.source = Arc::new(source);
+            good.network = Arc::new(network);
+            push(Event::Configured {
+                network: Arc::clone(&good.network),
+                at: Time::now(),
+            });
+        }
+        Err(error) => tracing::error!(id = "BLQ_NETWORK_UNREADABLE", "{cause}: {error}"),
+    }
+}
+
+/// Does what is to be done on Kea's main thread now, and sees to the next turn.
+pub fn turn() {
+    let mut state = STATE.lock();
+    let mut next = IDLE;
+    if let Some(running) = &mut state.running {
+        next = running.turn();
+    } else if state.awaiting_leases {
+        match CriticalSection::enter() {
+            Ok(_paused) => {
+                if let Some(settings) = state.good.take()
+                    && let Err(error) = start(&mut state, settings)
+                {
+                    tracing::error!(id = "BLQ_NOT_SERVING", "{error}");
+                }
+            }
+            Err(error) => tracing::error!(id = "BLQ_CALLOUT_FAILED", "critical section: {error}"),
+        }
+        next = RETRY;
+    }
+    if let Some(turns) = &state.turns {
+        turns.waker().wake_in(next);
+        // Whoever asked for a turn before the timer was set is not forgotten.
+        if state.running.as_ref().is_some_and(Running::is_turn_due) {
+            turns.waker().wake();
+        }
+    }
+}
+
 /// While it lives Kea's packet threads wait.
 struct CriticalSection;
 
@@ -225,27 +352,78 @@ impl Drop for CriticalSection {
     }
 }
 
-/// Runs by `settings`, and keeps them as good if that succeeds.
+/// Runs by `settings`, and keeps them as good if that succeeds, or will when Kea's leases can be
+/// read.
 fn run(state: &mut State, settings: Settings) -> Result<(), String> {
     // Nothing should run by now. If it does, it has the port and the state file.
     stop(state);
+    start(state, settings).inspect_err(|_| stop(state))
+}
+
+/// Starts what is to run by `settings`; nothing runs.
+fn start(state: &mut State, settings: Settings) -> Result<(), String> {
     // Debian leaves making it to its service units, and Kea is not always run by those. If it
     // cannot be made, the state file cannot either, and that is said.
     let _ = DirBuilder::new()
         .mode(0o750)
         .create(&settings.data_directory);
-    let running = Running::start(&settings)?;
-    *MIRROR.write() = Some(running.mirror());
-    state.running = Some(running);
+    let turns = match state.turns.take() {
+        Some(turns) => turns,
+        None => Turns::start()?,
+    };
+    let waker = state.turns.insert(turns).waker();
+    match Running::start(&settings, state.kept.take(), waker) {
+        Ok(running) => {
+            *MIRROR.write() = Some(running.mirror());
+            state.running = Some(running);
+            state.awaiting_leases = false;
+            track();
+        }
+        Err(NotRunning::NoLeases(error)) => {
+            if !state.awaiting_leases {
+                tracing::error!(
+                    id = "BLQ_LEASES_UNREADABLE",
+                    "{error}; queries are answered once they can be read"
+                );
+            }
+            state.awaiting_leases = true;
+        }
+        Err(NotRunning::Failed(error)) => {
+            state.awaiting_leases = false;
+            return Err(error);
+        }
+    }
     state.good = Some(settings);
     Ok(())
 }
 
+/// Has the lease manager tell of changes, where it can.
+fn track() {
+    let tracking = bridge::track_leases().unwrap_or_else(|error| {
+        tracing::error!(id = "BLQ_CALLOUT_FAILED", "lease manager: {error}");
+        false
+    });
+    TRACKING.store(tracking, Ordering::Release);
+}
+
+/// Whether the lease manager tells of changes.
+pub fn is_tracking() -> bool {
+    TRACKING.load(Ordering::Acquire)
+}
+
 /// Stops what is running.
 fn stop(state: &mut State) {
+    state.turns = None;
+    state.awaiting_leases = false;
+    if TRACKING.swap(false, Ordering::AcqRel)
+        && let Err(error) = bridge::untrack_leases()
+    {
+        tracing::error!(id = "BLQ_CALLOUT_FAILED", "lease manager: {error}");
+    }
     if let Some(running) = state.running.take() {
         *MIRROR.write() = None;
-        running.stop(UNLOADED);
+        let state_file = state.good.as_ref().map(|good| good.state_file.clone());
+        state.kept = running.stop(UNLOADED, &state_file.unwrap_or_default());
     }
 }
 
@@ -259,6 +437,13 @@ pub fn push(event: Event) {
     tracing::debug!(id = "BLQ_LEASE_CHANGED", "{event:?}");
     if let Some(mirror) = &*MIRROR.read() {
         mirror.feed().push(event);
+    }
+}
+
+/// A change of a lease could not be taken in.
+pub fn change_missed() {
+    if let Some(mirror) = &*MIRROR.read() {
+        mirror.feed().lose();
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use super::bridge::{KeaExchange, KeaLease, KeaOption, KeaScope};
 use super::stored_relay;
 use crate::binding::{HardwareAddress, SubnetId};
-use crate::event::{Event, Heard, Lease, LeaseState};
+use crate::event::{Event, Heard, Lease, LeaseState, Origin};
 use crate::network::{ConfiguredOption, Scope};
 use crate::time::{Lifetime, Time};
 use crate::wire::heard::heard;
@@ -69,6 +69,7 @@ impl KeaExchange {
             .map(|lease| Event::Released {
                 address: lease.address,
                 at: now,
+                origin: Origin::Here,
             })
             .collect();
         let leases = std::mem::take(&mut self.leases);

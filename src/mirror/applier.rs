@@ -17,12 +17,16 @@ pub struct Applier {
 }
 
 impl Applier {
-    /// Starts applying events to `mirror` as they come. `changed` is called after each batch,
-    /// and must be quick.
+    /// Starts applying events to `mirror` as they come. `changed` is called after each batch, and
+    /// `lost` when events were lost; both must be quick.
     ///
     /// # Errors
     /// The thread could not be started.
-    pub fn start(mirror: Arc<Mirror>, changed: impl Fn() + Send + 'static) -> io::Result<Applier> {
+    pub fn start(
+        mirror: Arc<Mirror>,
+        changed: impl Fn() + Send + 'static,
+        lost: impl Fn() + Send + 'static,
+    ) -> io::Result<Applier> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopping = Arc::clone(&stop);
         let thread = thread::Builder::new()
@@ -35,8 +39,9 @@ impl Applier {
                         tracing::error!(
                             id = "BLQ_EVENTS_LOST",
                             "more lease changes came than could be kept; answers may be out \
-                             of date until the next reconfiguration"
+                             of date until all leases have been compared with Kea's"
                         );
+                        lost();
                     }
                     changed();
                     // A push between catching up and parking leaves a token: no wait then.

@@ -45,11 +45,21 @@ impl Feed {
     /// Pushes an event. If there is no room it is lost, and [`Feed::take_lost`] tells.
     pub fn push(&self, event: Event) {
         if self.queue.push(event).is_err() {
-            self.lost.store(true, Ordering::Release);
+            self.lose();
         }
         if let Some(applier) = self.applier.get() {
             applier.unpark();
         }
+    }
+
+    /// Takes note that there was an event that could not be pushed.
+    pub fn lose(&self) {
+        self.lost.store(true, Ordering::Release);
+    }
+
+    /// How many events wait.
+    pub fn len(&self) -> usize {
+        self.queue.len()
     }
 
     /// Whether nothing waits.
@@ -57,7 +67,7 @@ impl Feed {
         self.queue.is_empty()
     }
 
-    /// Whether events were lost since last asked: the mirror must be loaded anew.
+    /// Whether events were lost since last asked: the mirror must be compared with Kea's leases.
     pub fn take_lost(&self) -> bool {
         self.lost.swap(false, Ordering::AcqRel)
     }

@@ -5,6 +5,8 @@
 //! - [`ranges`]: configured addresses and since when.
 //! - [`walk`]: bindings in the order of their addresses, a part at a time.
 //! - [`feed`], [`applier`]: changes on their way from Kea's threads.
+//! - `reconciliation`: what no change told of, by a comparison with Kea's lease database.
+//! - [`loading`]: from saved bindings, or those of before a reconfiguration, and Kea's leases.
 //! - [`store`], [`writer`]: what Kea does not keep, on disk.
 //!
 //! Kea's threads only push events into the feed: a bounded queue without locks. Whoever needs
@@ -14,7 +16,9 @@
 mod address_set;
 pub mod applier;
 pub mod feed;
+mod loading;
 pub mod ranges;
+mod reconciliation;
 pub mod store;
 mod table;
 mod transition;
@@ -23,32 +27,21 @@ pub mod writer;
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::binding::{Binding, SubnetId};
-use crate::event::{Event, Lease};
-use crate::network::Network;
+use crate::event::Event;
 use crate::time::Time;
 use feed::Feed;
+pub use loading::{Loading, Saved};
 use ranges::TimedRange;
+use reconciliation::Reconciliation;
 pub use table::{Identity, Record, Table};
 pub use walk::{Entry, Walk};
 
 /// How many events are applied before readers get a turn: a fraction of a millisecond's work.
 const EVENTS_PER_TURN: usize = 128;
-
-/// What the state file held, taken over before Kea's leases are loaded.
-#[derive(Clone, Debug, Default)]
-pub struct Saved {
-    /// Bindings as last written.
-    pub bindings: Vec<Binding>,
-    /// Configured ranges as last written, ascending, without overlap.
-    pub ranges: Vec<TimedRange>,
-    /// When the file was last written; `None` if it is new.
-    pub saved_at: Option<Time>,
-}
 
 /// The mirror of Kea's leases.
 #[derive(Debug)]
@@ -57,9 +50,20 @@ pub struct Mirror {
     table: RwLock<Table>,
     /// Changes not applied yet.
     feed: Feed,
+    /// What is to be compared with Kea's lease database. Locked after `table`.
+    reconciliation: Mutex<Reconciliation>,
 }
 
 impl Mirror {
+    /// A mirror of these tables.
+    fn new(table: Table) -> Mirror {
+        Mirror {
+            table: RwLock::new(table),
+            feed: Feed::default(),
+            reconciliation: Mutex::default(),
+        }
+    }
+
     /// The changes' way in.
     pub fn feed(&self) -> &Feed {
         &self.feed
@@ -69,8 +73,9 @@ impl Mirror {
     pub fn catch_up(&self) {
         while !self.feed.is_empty() {
             let mut table = self.table.write();
+            let mut reconciliation = self.reconciliation.lock();
             for event in self.feed.drain().take(EVENTS_PER_TURN) {
-                apply(&mut table, event);
+                apply(&mut table, &mut reconciliation, event);
             }
         }
         // An event taken off the queue is applied once its taker lets go of the lock, for
@@ -85,6 +90,19 @@ impl Mirror {
     /// The configured ranges with their times, as the state file keeps them.
     pub fn ranges(&self) -> Vec<TimedRange> {
         self.table.read().ranges.clone()
+    }
+
+    /// The same, if they are not in the state file as they are here. They count as written from
+    /// then on.
+    pub fn take_unsaved_ranges(&self) -> Option<Vec<TimedRange>> {
+        self.table.write().take_unsaved_ranges()
+    }
+
+    /// Up to `limit` addresses whose leases are missing in Kea's lease database since [`Time`] or
+    /// longer, and must be looked up once more; `None` if the tables are in use.
+    pub fn missing(&self, limit: usize, since: Time) -> Option<Vec<Ipv4Addr>> {
+        let reconciliation = self.reconciliation.try_lock()?;
+        Some(reconciliation.missing(limit, since))
     }
 
     /// Addresses with a binding from one of `subnets`, ascending.
@@ -126,112 +144,74 @@ impl Mirror {
         self.table.write().mark_unsaved(addresses);
     }
 
-    /// Has every binding written again: the state file is another one.
+    /// Has the configured ranges written again.
+    pub fn mark_ranges_unsaved(&self) {
+        self.table.write().mark_ranges_unsaved();
+    }
+
+    /// Has everything written again: the state file is another one.
     pub fn mark_all_unsaved(&self) {
         self.table.write().mark_all_unsaved();
     }
 }
 
-/// A mirror being filled when Kea starts or is reconfigured.
-#[derive(Debug)]
-pub struct Loading {
-    /// The tables so far.
-    table: Table,
-    /// Addresses the state file knew as held and Kea has not shown a lease for yet.
-    unseen: HashSet<Ipv4Addr>,
-    /// When the state file was last written.
-    saved_at: Option<Time>,
-    /// When loading began.
-    now: Time,
-}
-
-impl Loading {
-    /// Begins with what was saved.
-    pub fn begin(network: Arc<Network>, saved: Saved, now: Time) -> Loading {
-        let ranges = ranges::timed(network.ranges(), &saved.ranges, now);
-        let mut table = Table::new(network, ranges);
-        let mut unseen = HashSet::new();
-        for binding in saved.bindings {
-            unseen.insert(binding.address);
-            table.put_saved(binding);
-        }
-        Loading {
-            table,
-            unseen,
-            saved_at: saved.saved_at,
-            now,
-        }
-    }
-
-    /// Takes over a lease of Kea's database.
-    pub fn lease(&mut self, lease: &Lease) {
-        self.unseen.remove(&lease.address);
-        let binding = transition::loaded(
-            self.table.binding(lease.address),
-            lease,
-            self.saved_at,
-            self.now,
-        );
-        self.table.put(binding);
-    }
-
-    /// Ends when all leases have been taken over: what was saved as held and is not any more
-    /// has vanished, and what has neither a lease nor a place in the configuration is forgotten.
-    pub fn finish(mut self) -> Mirror {
-        for address in std::mem::take(&mut self.unseen) {
-            let Some(saved) = self.table.binding(address) else {
-                continue;
-            };
-            let binding = transition::vanished(saved, self.now);
-            self.table.put(binding);
-            if !self.table.is_configured_address(address) {
-                self.table.forget(address);
-            }
-        }
-        Mirror {
-            table: RwLock::new(self.table),
-            feed: Feed::default(),
-        }
-    }
-}
-
 /// Applies one event.
-fn apply(table: &mut Table, event: Event) {
-    let after = match &event {
-        Event::Committed { lease, heard } => Some(transition::committed(
-            table.binding(lease.address),
-            lease,
-            heard,
-        )),
+fn apply(table: &mut Table, reconciliation: &mut Reconciliation, event: Event) {
+    let (address, after) = match event {
+        Event::Committed { lease, heard } => {
+            let before = table.binding(lease.address);
+            let after = transition::committed(before, &lease, &heard);
+            (lease.address, Some(after))
+        }
         Event::Confirmed {
             address,
             hardware,
             client_id,
             at,
             heard,
-        } => table
-            .binding(*address)
-            .map(|before| transition::confirmed(before, hardware, client_id, *at, heard)),
-        Event::Offered { lease, heard } => Some(transition::offered(
-            table.binding(lease.address),
-            lease,
-            heard,
-        )),
-        Event::Updated { lease, at } => Some(transition::updated(
-            table.binding(lease.address),
-            lease,
-            *at,
-        )),
-        Event::Released { address, at } => table
-            .binding(*address)
-            .map(|before| transition::released(before, *at)),
-        Event::Reclaimed { address, at } => table
-            .binding(*address)
-            .map(|before| transition::reclaimed(before, *at)),
-        Event::Removed { address, at } => table
-            .binding(*address)
-            .map(|before| transition::removed(before, *at)),
+        } => {
+            let confirmed =
+                |before| transition::confirmed(before, &hardware, &client_id, at, &heard);
+            (address, table.binding(address).map(confirmed))
+        }
+        Event::Offered { lease, heard } => {
+            let before = table.binding(lease.address);
+            let after = transition::offered(before, &lease, &heard);
+            (lease.address, Some(after))
+        }
+        Event::Updated { lease, at, origin } => {
+            let before = table.binding(lease.address);
+            let after = transition::updated(before, &lease, at, origin);
+            (lease.address, after)
+        }
+        Event::Released {
+            address,
+            at,
+            origin,
+        } => {
+            let released = |before| transition::released(before, at, origin);
+            (address, table.binding(address).map(released))
+        }
+        Event::Reclaimed { address, at } => {
+            let reclaimed = |before| transition::reclaimed(before, at);
+            (address, table.binding(address).map(reclaimed))
+        }
+        Event::Removed {
+            address,
+            at,
+            origin,
+        } => {
+            let removed = |before| transition::removed(before, at, origin);
+            (address, table.binding(address).map(removed))
+        }
+        Event::Looking => return reconciliation.begin(),
+        Event::Seen { extent, leases, at } => {
+            return reconciliation.seen(table, extent, &leases, at);
+        }
+        Event::Configured { network, at } => return table.configure(network, at),
+        Event::Serving { serving, at } => return table.serve(serving, at),
     };
+    reconciliation.told_of(address);
     if let Some(after) = after {
         table.put(after);
     }

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::network::ConfiguredRange;
+use crate::network::{ConfiguredRange, Network, Serving, is_elsewhere};
 use crate::time::Time;
 use crate::vpn::Vpn;
 
@@ -19,16 +19,40 @@ pub struct TimedRange {
     pub last: Ipv4Addr,
     /// The VPN its free addresses belong to.
     pub vpn: Vpn,
-    /// When these addresses were first configured in this VPN.
+    /// Whether its free addresses are for a high-availability partner to give, and not for this
+    /// server: their state is REMOTE then, else AVAILABLE (RFC 6926 section 6.2.7).
+    pub remote: bool,
+    /// When these addresses were first configured in this VPN, or when it was last decided anew
+    /// which server gives them.
     pub since: Time,
 }
 
-/// Gives each configured address the time it was first configured: what was `known` keeps its
-/// time, the rest was configured `now`. Both lists ascend without overlap; so does the result.
-pub fn timed(configured: &[ConfiguredRange], known: &[TimedRange], now: Time) -> Vec<TimedRange> {
+/// Gives each configured address the time since when it is as it is: what was `known` to be so
+/// keeps its time, the rest is so since `now`. Both lists ascend without overlap; so does the
+/// result. While it is not known what this server is `serving`, addresses are whose they were, and new
+/// ones whose they usually are.
+pub fn timed(
+    network: &Network,
+    known: &[TimedRange],
+    serving: Option<&Serving>,
+    now: Time,
+) -> Vec<TimedRange> {
+    let usual = network.usually_serving();
+    assign(network.ranges(), known, serving, &usual, now)
+}
+
+/// [`timed`], for a server that usually serves the scopes in `usual`.
+fn assign(
+    configured: &[ConfiguredRange],
+    known: &[TimedRange],
+    serving: Option<&Serving>,
+    usual: &Serving,
+    now: Time,
+) -> Vec<TimedRange> {
     let mut timed = Vec::new();
     let mut known = known.iter().peekable();
     for range in configured {
+        let remote = serving.map(|serving| is_elsewhere(&range.givers, serving));
         // Where the part of the range not dealt with yet begins; past the end when done.
         let mut position = u64::from(range.first.to_bits());
         let last = u64::from(range.last.to_bits());
@@ -37,18 +61,20 @@ pub fn timed(configured: &[ConfiguredRange], known: &[TimedRange], now: Time) ->
                 .next_if(|known| u64::from(known.last.to_bits()) < position)
                 .is_some()
             {}
-            let (end, since) = match known.peek() {
+            let (end, before) = match known.peek() {
                 Some(known) if u64::from(known.first.to_bits()) <= position => {
-                    let since = if known.vpn == range.vpn {
-                        known.since
-                    } else {
-                        now
-                    };
-                    (last.min(known.last.to_bits().into()), since)
+                    (last.min(known.last.to_bits().into()), Some(*known))
                 }
-                Some(known) => (last.min(u64::from(known.first.to_bits()) - 1), now),
-                None => (last, now),
+                Some(known) => (last.min(u64::from(known.first.to_bits()) - 1), None),
+                None => (last, None),
             };
+            let remote = remote.unwrap_or_else(|| match before {
+                // Without a partner nothing is anyone else's, whatever was known.
+                Some(before) => before.remote && !range.givers.is_empty(),
+                None => is_elsewhere(&range.givers, usual),
+            });
+            let unchanged =
+                before.filter(|before| before.vpn == range.vpn && before.remote == remote);
             push(
                 &mut timed,
                 TimedRange {
@@ -56,7 +82,8 @@ pub fn timed(configured: &[ConfiguredRange], known: &[TimedRange], now: Time) ->
                     first: Ipv4Addr::from_bits(position as u32),
                     last: Ipv4Addr::from_bits(end as u32),
                     vpn: range.vpn.clone(),
-                    since,
+                    remote,
+                    since: unchanged.map_or(now, |before| before.since),
                 },
             );
             position = end + 1;
@@ -71,6 +98,7 @@ fn push(ranges: &mut Vec<TimedRange>, next: TimedRange) {
         Some(last)
             if last.since == next.since
                 && last.vpn == next.vpn
+                && last.remote == next.remote
                 && last.last.to_bits().checked_add(1) == Some(next.first.to_bits()) =>
         {
             last.last = next.last;
@@ -82,12 +110,14 @@ fn push(ranges: &mut Vec<TimedRange>, next: TimedRange) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::network::Givers;
 
     fn configured(first: [u8; 4], last: [u8; 4]) -> ConfiguredRange {
         ConfiguredRange {
             first: first.into(),
             last: last.into(),
             vpn: Vpn::Default,
+            givers: Givers::default(),
         }
     }
 
@@ -96,17 +126,26 @@ mod tests {
             first: first.into(),
             last: last.into(),
             vpn: Vpn::Default,
+            remote: false,
             since: Time(since),
         }
     }
 
     #[test]
     fn a_pool_that_grows_keeps_the_time_of_its_old_part() {
-        let known = timed(&[configured([10, 0, 0, 10], [10, 0, 0, 20])], &[], Time(5));
+        let known = assign(
+            &[configured([10, 0, 0, 10], [10, 0, 0, 20])],
+            &[],
+            None,
+            &Serving::new(),
+            Time(5),
+        );
         assert_eq!(known, [range([10, 0, 0, 10], [10, 0, 0, 20], 5)]);
-        let grown = timed(
+        let grown = assign(
             &[configured([10, 0, 0, 5], [10, 0, 0, 30])],
             &known,
+            None,
+            &Serving::new(),
             Time(9),
         );
         assert_eq!(
@@ -118,9 +157,11 @@ mod tests {
             ]
         );
         assert_eq!(
-            timed(
+            assign(
                 &[configured([10, 0, 0, 8], [10, 0, 0, 12])],
                 &grown,
+                None,
+                &Serving::new(),
                 Time(11)
             ),
             [
@@ -137,13 +178,40 @@ mod tests {
             vpn: Vpn::Name("blue".into()),
             ..configured([10, 0, 0, 0], [10, 0, 0, 3])
         };
-        assert_eq!(timed(&[blue], &known, Time(9))[0].since, Time(9));
+        assert_eq!(
+            assign(&[blue], &known, None, &Serving::new(), Time(9))[0].since,
+            Time(9)
+        );
+    }
+
+    #[test]
+    fn a_range_that_another_server_gives_from_now_on_is_as_it_is_since_now() {
+        let shared = [ConfiguredRange {
+            givers: ["one".into()].into(),
+            ..configured([10, 0, 0, 0], [10, 0, 0, 3])
+        }];
+        let usual = Serving::from(["one".to_owned()]);
+        let serving = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let at = |known: &[TimedRange], names: Option<&[&str]>, now| {
+            let serving: Option<Serving> = names.map(serving);
+            let ranges = assign(&shared, known, serving.as_ref(), &usual, Time(now));
+            assert_eq!(ranges.len(), 1);
+            ranges
+        };
+        let unknown = at(&[], None, 1);
+        assert!(!unknown[0].remote);
+        let partners = at(&unknown, Some(&["two"]), 2);
+        assert!((partners[0].remote, partners[0].since) == (true, Time(2)));
+        assert_eq!(at(&partners, Some(&["two"]), 3), partners);
+        assert_eq!(at(&partners, None, 4), partners);
+        let ours = at(&partners, Some(&["one", "two"]), 5);
+        assert!((ours[0].remote, ours[0].since) == (false, Time(5)));
     }
 
     #[test]
     fn the_last_address_there_is_can_be_configured() {
         let all = [configured([0, 0, 0, 0], [255, 255, 255, 255])];
-        let known = timed(&all, &[], Time(1));
-        assert_eq!(timed(&all, &known, Time(2)), known);
+        let known = assign(&all, &[], None, &Serving::new(), Time(1));
+        assert_eq!(assign(&all, &known, None, &Serving::new(), Time(2)), known);
     }
 }

@@ -9,9 +9,10 @@ use hashbrown::HashMap;
 use roaring::RoaringBitmap;
 
 use super::address_set::AddressSet;
-use super::ranges::TimedRange;
+use super::ranges::{self, TimedRange};
+use super::walk::Entry;
 use crate::binding::{Binding, HardwareAddress, State, SubnetId};
-use crate::network::Network;
+use crate::network::{Network, Serving};
 use crate::time::Time;
 use crate::vpn::Vpn;
 use crate::wire::relay_agent_information::{self, sub_option};
@@ -27,6 +28,31 @@ pub struct Record {
     /// Whether it is in a configured subnet and so among all configured addresses even outside
     /// of pools and reservations.
     pub in_subnet: bool,
+}
+
+impl Record {
+    /// A binding with what `network` makes of it.
+    fn new(binding: Binding, network: &Network) -> Record {
+        let mut record = Record {
+            vpn: Vpn::Default,
+            in_subnet: false,
+            binding,
+        };
+        record.configure(network);
+        record
+    }
+
+    /// Takes a new configuration over.
+    fn configure(&mut self, network: &Network) {
+        let binding = &self.binding;
+        let named = binding.client.as_deref().and_then(|client| {
+            relay_agent_information::find(&client.relay_agent_information, sub_option::VSS)
+                .and_then(vss::read_vpn)
+        });
+        let subnet = network.subnet(binding.subnet);
+        self.in_subnet = subnet.is_some_and(|subnet| subnet.prefix.contains(&binding.address));
+        self.vpn = named.unwrap_or_else(|| network.vpn(binding.subnet).clone());
+    }
 }
 
 /// What finds a client's bindings: the identity in a primary query.
@@ -48,10 +74,14 @@ type Index<Key> = HashMap<Key, AddressSet>;
 /// Every binding known, and the configured ranges.
 #[derive(Debug)]
 pub struct Table {
-    /// The configuration in force. The table is built anew when it changes.
+    /// The configuration in force.
     network: Arc<Network>,
+    /// The high-availability scopes this server serves, once it is known.
+    serving: Option<Serving>,
     /// Configured addresses, ascending, without overlap.
     pub(super) ranges: Vec<TimedRange>,
+    /// Whether they are not in the state file as they are here.
+    ranges_unsaved: bool,
     /// Bindings by address.
     pub(super) records: BTreeMap<u32, Record>,
     /// Active bindings by MAC address.
@@ -62,7 +92,8 @@ pub struct Table {
     by_remote_id: Index<Vec<u8>>,
     /// Active bindings by relay-id.
     by_relay_id: Index<Vec<u8>>,
-    /// Every time at which a binding changed, was last used, or will end by itself.
+    /// Every time at which a binding changed, was last used, was learned of, or will end by
+    /// itself.
     by_time: BTreeSet<(Time, u32)>,
     /// Addresses whose state, its start, or last client is not in the state file as it is here.
     unsaved: BTreeSet<u32>,
@@ -73,7 +104,9 @@ impl Table {
     pub fn new(network: Arc<Network>, ranges: Vec<TimedRange>) -> Table {
         Table {
             network,
+            serving: None,
             ranges,
+            ranges_unsaved: true,
             records: BTreeMap::new(),
             by_mac: Index::new(),
             by_client_id: Index::new(),
@@ -87,6 +120,56 @@ impl Table {
     /// The configuration in force.
     pub fn network(&self) -> &Network {
         &self.network
+    }
+
+    /// Takes a new configuration over, in force since `at`.
+    pub fn configure(&mut self, network: Arc<Network>, at: Time) {
+        if Arc::ptr_eq(&self.network, &network) {
+            return;
+        }
+        self.network = network;
+        self.renew_ranges(at);
+        let mut records = std::mem::take(&mut self.records);
+        for record in records.values_mut() {
+            record.configure(&self.network);
+        }
+        self.records = records;
+    }
+
+    /// This server serves these high-availability scopes since `at`.
+    pub fn serve(&mut self, serving: Serving, at: Time) {
+        self.serving = Some(serving);
+        self.renew_ranges(at);
+    }
+
+    /// Brings the configured ranges up to date.
+    fn renew_ranges(&mut self, at: Time) {
+        let ranges = ranges::timed(&self.network, &self.ranges, self.serving.as_ref(), at);
+        if ranges != self.ranges {
+            self.ranges = ranges;
+            self.ranges_unsaved = true;
+        }
+    }
+
+    /// The state of what a walk came by, and since when, as it is at `now`.
+    ///
+    /// An address that is free is so since it was given up, or since it was configured or came
+    /// over from another server if that was later.
+    pub fn state(&self, entry: Entry<'_>, now: Time) -> (State, Time) {
+        let (range, freed) = match entry {
+            Entry::Free(_, range) => (Some(range), Time::MIN),
+            Entry::Bound(record) => match record.binding.at(now) {
+                (State::Available, since) => {
+                    (self.range_of(record.binding.address.to_bits()), since)
+                }
+                state => return state,
+            },
+        };
+        match range {
+            Some(range) if range.remote => (State::Remote, freed.max(range.since)),
+            Some(range) => (State::Available, freed.max(range.since)),
+            None => (State::Available, freed),
+        }
     }
 
     /// The binding of an address, if one is known.
@@ -108,7 +191,7 @@ impl Table {
     /// Puts a binding in place of what was known of its address.
     pub fn put(&mut self, binding: Binding) {
         let address = binding.address.to_bits();
-        let record = self.record(binding);
+        let record = Record::new(binding, &self.network);
         let before = self.take(address);
         if before.is_none_or(|before| must_be_saved(&before.binding, &record.binding)) {
             self.unsaved.insert(address);
@@ -147,14 +230,26 @@ impl Table {
         taken
     }
 
+    /// The configured ranges, if they must be written to the state file. They count as written
+    /// from then on.
+    pub fn take_unsaved_ranges(&mut self) -> Option<Vec<TimedRange>> {
+        std::mem::take(&mut self.ranges_unsaved).then(|| self.ranges.clone())
+    }
+
     /// Has addresses written again whose writing failed.
     pub fn mark_unsaved(&mut self, addresses: impl Iterator<Item = Ipv4Addr>) {
         self.unsaved.extend(addresses.map(Ipv4Addr::to_bits));
     }
 
-    /// Has every binding written again.
+    /// Has the configured ranges written again.
+    pub fn mark_ranges_unsaved(&mut self) {
+        self.ranges_unsaved = true;
+    }
+
+    /// Has everything written again.
     pub fn mark_all_unsaved(&mut self) {
         self.unsaved.extend(self.records.keys());
+        self.mark_ranges_unsaved();
     }
 
     /// The addresses filed under an identity; `None` if there are none.
@@ -183,20 +278,6 @@ impl Table {
             touched.insert(*address);
         }
         Some(touched)
-    }
-
-    /// A binding with its VPN, by the configuration in force.
-    fn record(&self, binding: Binding) -> Record {
-        let named = binding.client.as_deref().and_then(|client| {
-            relay_agent_information::find(&client.relay_agent_information, sub_option::VSS)
-                .and_then(vss::read_vpn)
-        });
-        let subnet = self.network.subnet(binding.subnet);
-        Record {
-            vpn: named.unwrap_or_else(|| self.network.vpn(binding.subnet).clone()),
-            in_subnet: subnet.is_some_and(|subnet| subnet.prefix.contains(&binding.address)),
-            binding,
-        }
     }
 
     /// Takes a record out of the table and all indexes.
@@ -265,6 +346,7 @@ fn times(binding: &Binding) -> impl Iterator<Item = Time> + use<> {
     [
         Some(binding.since),
         binding.last_transaction,
+        binding.learned,
         binding.ends(),
     ]
     .into_iter()
@@ -276,7 +358,7 @@ fn must_be_saved(before: &Binding, after: &Binding) -> bool {
     before.state != after.state
         || before.since != after.since
         || before.client != after.client
-        || before.remote != after.remote
+        || before.learned.is_some() != after.learned.is_some()
         || before.subnet != after.subnet
 }
 

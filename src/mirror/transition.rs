@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::binding::{Binding, Client, HardwareAddress, State};
-use crate::event::{Heard, Lease, LeaseState};
+use crate::event::{Heard, Lease, LeaseState, Origin};
 use crate::time::{Lifetime, Time};
 
 /// A client's message led to `lease`: it is new, renewed, or declined.
@@ -54,16 +54,47 @@ pub fn confirmed(
     }
 }
 
-/// Kea's database holds `lease` at `at`, changed by something other than a client's message.
-pub fn updated(before: Option<&Binding>, lease: &Lease, at: Time) -> Binding {
-    held(before, lease, None, at)
+/// Kea's database holds `lease` at `at`, changed by something other than a client's message; `None`
+/// if that was known.
+pub fn updated(
+    before: Option<&Binding>,
+    lease: &Lease,
+    at: Time,
+    origin: Origin,
+) -> Option<Binding> {
+    let after = Binding {
+        learned: learned(origin, at),
+        ..held(before, lease, None, at)
+    };
+    let known = before.is_some_and(|before| {
+        before.at(at) == after.at(at)
+            && before.client == after.client
+            && before.subnet == after.subnet
+            && (before.lease_start, before.lifetime) == (after.lease_start, after.lifetime)
+            // Kea's lease manager tells of each change before it is known who made it.
+            && (origin == Origin::Elsewhere || before.learned.is_none())
+    });
+    (!known).then_some(after)
+}
+
+/// What a binding says of who changed it at `at`.
+fn learned(origin: Origin, at: Time) -> Option<Time> {
+    match origin {
+        Origin::Here => None,
+        Origin::Elsewhere => Some(at),
+    }
 }
 
 /// The address was offered and is reserved by `lease`. A client that holds the lease already
 /// and asks again loses nothing by it.
 pub fn offered(before: Option<&Binding>, lease: &Lease, heard: &Heard) -> Binding {
+    // The lease manager told of the very same before, not knowing that it is an offer.
+    let told = |before: &Binding| {
+        before.learned.is_some()
+            && (before.lease_start, before.lifetime) == (lease.cltt, lease.valid_lifetime)
+    };
     match before {
-        Some(before) if before.is_active(lease.cltt) => before.clone(),
+        Some(before) if before.is_active(lease.cltt) && !told(before) => before.clone(),
         _ => Binding {
             state: State::Transitioning,
             ..started(lease, client(before, lease, Some(heard)), lease.cltt)
@@ -71,14 +102,18 @@ pub fn offered(before: Option<&Binding>, lease: &Lease, heard: &Heard) -> Bindin
     }
 }
 
-/// The client released the lease at `at`.
-pub fn released(before: &Binding, at: Time) -> Binding {
-    match before.at(at) {
-        (State::Active | State::Transitioning | State::Expired, _) => Binding {
-            last_transaction: Some(at),
-            ..ended(before, State::Released, at)
-        },
-        _ => before.clone(),
+/// The client released the lease at `at`, to this server or another one.
+pub fn released(before: &Binding, at: Time, origin: Origin) -> Binding {
+    let since = match before.at(at) {
+        (State::Active | State::Transitioning | State::Expired, _) => at,
+        // Kea's lease manager has told of it already, not knowing why the lease ended.
+        (State::Released | State::Reset, since) if before.learned.is_some() => since,
+        _ => return before.clone(),
+    };
+    Binding {
+        last_transaction: Some(at),
+        learned: learned(origin, at),
+        ..ended(before, State::Released, since)
     }
 }
 
@@ -96,11 +131,18 @@ pub fn reclaimed(before: &Binding, at: Time) -> Binding {
 
 /// The lease was removed at `at` by an administrator. An address whose lease had ended keeps
 /// the state it ended in.
-pub fn removed(before: &Binding, at: Time) -> Binding {
+pub fn removed(before: &Binding, at: Time, origin: Origin) -> Binding {
     match before.at(at) {
-        (State::Active | State::Transitioning | State::Abandoned, _) => {
-            ended(before, State::Reset, at)
-        }
+        (State::Active | State::Transitioning | State::Abandoned, _) => Binding {
+            learned: learned(origin, at),
+            ..ended(before, State::Reset, at)
+        },
+        // The lease manager has told of it before it was known who did it.
+        (State::Reset, _) if origin == Origin::Here => Binding {
+            learned: None,
+            ..before.clone()
+        },
+        (_, _) if before.ends().is_none() => before.clone(),
         (State::Available, since) => available(before, since),
         (state, since) => ended(before, state, since),
     }
@@ -117,17 +159,8 @@ pub fn loaded(
     now: Time,
 ) -> Binding {
     let client = client(saved, lease, None);
-    // What is known of the address, unless it is of another client, or of an earlier lease than
-    // the one that Kea holds as ended. The saved end of a lease that lasts says nothing:
-    // renewals are not written.
-    let known = saved.filter(|saved| {
-        let same_client = match (saved.client.as_deref(), client.as_deref()) {
-            (Some(known), Some(new)) => known.is_same_client(new),
-            (known, _) => known.is_none(),
-        };
-        let last_heard_of = saved.last_transaction.unwrap_or(saved.since);
-        same_client && (lease.state == LeaseState::Default || lease.cltt <= last_heard_of)
-    });
+    // The saved end of a lease that lasts says nothing: renewals are not written.
+    let known = saved.filter(|saved| is_about(saved, lease, client.as_deref()));
     // An offer that Kea keeps looks like a lease in its database; the very same was an offer.
     let is_offer = known.is_some_and(|known| {
         known.state == State::Transitioning
@@ -181,10 +214,25 @@ pub fn vanished(saved: &Binding, now: Time) -> Binding {
     }
 }
 
+/// Whether what is `known` of an address is about `lease` of `client`, and not about another
+/// client or, if Kea holds the lease as ended, an earlier one.
+fn is_about(known: &Binding, lease: &Lease, client: Option<&Client>) -> bool {
+    let same_client = match (known.client.as_deref(), client) {
+        (Some(known), Some(new)) => known.is_same_client(new),
+        (known, _) => known.is_none(),
+    };
+    let last_heard_of = known.last_transaction.unwrap_or(known.since);
+    same_client && (lease.state == LeaseState::Default || lease.cltt <= last_heard_of)
+}
+
 /// The binding that `lease` makes, of a change that took place at `at`.
 fn held(before: Option<&Binding>, lease: &Lease, heard: Option<&Heard>, at: Time) -> Binding {
-    let state = state_of(lease, before);
     let client = client(before, lease, heard);
+    let before = before.filter(|before| match lease.state {
+        LeaseState::Default | LeaseState::Declined => true,
+        _ => is_about(before, lease, client.as_deref()),
+    });
+    let state = state_of(lease, before);
     let binding = started(lease, client, at);
     let same_client = match (before.and_then(|b| b.client.as_deref()), &binding.client) {
         (Some(known), Some(new)) => known.is_same_client(new),
@@ -195,6 +243,10 @@ fn held(before: Option<&Binding>, lease: &Lease, heard: Option<&Heard>, at: Time
             let kept = before.filter(|before| same_client && before.is_active(at));
             Binding {
                 since: kept.map_or(at, |before| before.since),
+                // A renewal that Kea answered from a fresh lease is not in its database.
+                last_transaction: kept
+                    .and_then(|before| before.last_transaction)
+                    .max(binding.last_transaction),
                 ..binding
             }
         }
@@ -206,10 +258,12 @@ fn held(before: Option<&Binding>, lease: &Lease, heard: Option<&Heard>, at: Time
                 ..binding
             }
         }
-        // Kea holds a lease that is over. If it was known to be over, nothing changed.
+        // Kea holds a lease that is over. If it was known to be over, nothing changed, unless
+        // it ended before its time.
         _ => match before.map(|before| (before, before.at(at))) {
             Some((before, (known, since)))
-                if !matches!(known, State::Active | State::Transitioning) =>
+                if !matches!(known, State::Active | State::Transitioning)
+                    && (before.ends().is_none() || state != State::Released) =>
             {
                 Binding {
                     client: binding.client,
@@ -254,16 +308,17 @@ fn started(lease: &Lease, client: Option<Arc<Client>>, since: Time) -> Binding {
         lifetime: lease.valid_lifetime,
         subnet: lease.subnet,
         client,
-        remote: false,
+        learned: None,
     }
 }
 
-/// `before` in a state without an end, since `since`.
+/// `before` in a state without an end, since `since`, by this server's doing.
 fn ended(before: &Binding, state: State, since: Time) -> Binding {
     Binding {
         state,
         since,
         lifetime: Lifetime(0),
+        learned: None,
         ..before.clone()
     }
 }
@@ -293,12 +348,12 @@ fn client(before: Option<&Binding>, lease: &Lease, heard: Option<&Heard>) -> Opt
     };
     let known = known.filter(|known| known.is_same_client(&client));
     // A message that came without a relay agent, as a unicast renewal does, leaves the latest
-    // information received in place (RFC 4388 section 6.4.2).
+    // information received in place (RFC 4388 section 6.4.2). Kea keeps the latest, if it keeps any.
     client.relay_agent_information = heard
         .and_then(|heard| heard.relay_agent_information.clone())
-        .or_else(|| known.map(|known| known.relay_agent_information.clone()))
-        .filter(|information| !information.is_empty())
         .or_else(|| lease.relay_agent_information.clone())
+        .filter(|information| !information.is_empty())
+        .or_else(|| known.map(|known| known.relay_agent_information.clone()))
         .unwrap_or_default();
     if let Some(heard) = heard {
         client.options.clone_from(&heard.options);
@@ -413,11 +468,11 @@ mod tests {
     #[test]
     fn a_release_is_a_transaction_of_the_client_and_outlives_reclamation_and_removal() {
         let active = committed(None, &lease(1, 100), &nothing_heard());
-        let released = released(&active, Time(150));
+        let released = released(&active, Time(150), Origin::Here);
         assert_eq!(at(&released, 9999), (State::Released, 150));
         assert_eq!(released.last_transaction, Some(Time(150)));
         assert_eq!(reclaimed(&released, Time(160)), released);
-        assert_eq!(removed(&released, Time(170)), released);
+        assert_eq!(removed(&released, Time(170), Origin::Here), released);
     }
 
     #[test]
@@ -441,10 +496,13 @@ mod tests {
     #[test]
     fn an_administrators_deletion_resets_what_was_held() {
         let active = committed(None, &lease(1, 100), &nothing_heard());
-        assert_eq!(at(&removed(&active, Time(150)), 150), (State::Reset, 150));
+        assert_eq!(
+            at(&removed(&active, Time(150), Origin::Here), 150),
+            (State::Reset, 150)
+        );
         // What had expired keeps the state it ended in.
         assert_eq!(
-            at(&removed(&active, Time(5000)), 5000),
+            at(&removed(&active, Time(5000), Origin::Here), 5000),
             (State::Expired, 3700)
         );
     }
@@ -535,6 +593,7 @@ mod tests {
         let saved = released(
             &committed(None, &lease(1, 100), &nothing_heard()),
             Time(150),
+            Origin::Here,
         );
         // Leased after the last write: at the time the lease tells.
         let later = loaded(Some(&saved), &lease(2, 300), Some(Time(200)), Time(400));
@@ -547,7 +606,7 @@ mod tests {
     #[test]
     fn a_later_lease_that_ended_meanwhile_counts_as_a_change_too() {
         let active = committed(None, &lease(1, 100), &nothing_heard());
-        let saved = removed(&active, Time(150));
+        let saved = removed(&active, Time(150), Origin::Here);
         let load = |client, cltt, state, lifetime| {
             let ended = Lease {
                 state,
@@ -569,7 +628,7 @@ mod tests {
             load(2, 300, LeaseState::Released, 0),
             (State::Released, 300)
         );
-        let released_before = released(&active, Time(150));
+        let released_before = released(&active, Time(150), Origin::Here);
         let other = Lease {
             state: LeaseState::Released,
             valid_lifetime: Lifetime(0),
@@ -583,7 +642,7 @@ mod tests {
     fn what_kea_lost_is_reset_and_what_had_ended_stays_as_it_was() {
         let active = committed(None, &lease(1, 100), &nothing_heard());
         assert_eq!(at(&vanished(&active, Time(500)), 500), (State::Reset, 500));
-        let released = released(&active, Time(150));
+        let released = released(&active, Time(150), Origin::Here);
         assert_eq!(vanished(&released, Time(500)), released);
     }
 

@@ -138,7 +138,7 @@ impl Table {
     }
 
     /// The configured range an address is in.
-    fn range_of(&self, address: u32) -> Option<&TimedRange> {
+    pub(super) fn range_of(&self, address: u32) -> Option<&TimedRange> {
         let after = self
             .ranges
             .partition_point(|range| range.last.to_bits() < address);
@@ -229,7 +229,7 @@ mod tests {
             lifetime: Lifetime(0),
             subnet: SubnetId(if (32..64).contains(&address) { 1 } else { 2 }),
             client: None,
-            remote: false,
+            learned: None,
         }
     }
 
@@ -245,6 +245,7 @@ mod tests {
                     first: Ipv4Addr::from_bits(first),
                     last: Ipv4Addr::from_bits(last),
                     vpn: Vpn::Default,
+                    remote: false,
                     since: Time(since.to_owned()),
                 };
                 first = last + 2;

@@ -8,7 +8,6 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use super::Mirror;
-use super::ranges::TimedRange;
 use super::store::{Batch, Reopened, Store, StoreError};
 use crate::time::Time;
 
@@ -112,11 +111,10 @@ impl Drop for Writer {
 
 /// Writes until told to stop.
 fn run(mirror: &Mirror, mut store: Store, orders: &Orders) {
-    let mut ranges = Some(mirror.ranges());
     let mut stop = false;
     while !stop {
         stop = orders.wait();
-        let mut written = write_all(mirror, &mut store, &mut ranges, stop);
+        let mut written = write_all(mirror, &mut store, stop);
         let mut retry = RETRY.0;
         let mut failed = false;
         while let Err(error) = written {
@@ -140,9 +138,8 @@ fn run(mirror: &Mirror, mut store: Store, orders: &Orders) {
             written = store.reopen().and_then(|reopened| {
                 if reopened == Reopened::Replaced {
                     mirror.mark_all_unsaved();
-                    ranges = Some(mirror.ranges());
                 }
-                write_all(mirror, &mut store, &mut ranges, stop)
+                write_all(mirror, &mut store, stop)
             });
         }
         if failed {
@@ -156,18 +153,13 @@ fn run(mirror: &Mirror, mut store: Store, orders: &Orders) {
 
 /// Writes all there is to write; when `stopping`, also that this was the time up to which all
 /// was written.
-fn write_all(
-    mirror: &Mirror,
-    store: &mut Store,
-    ranges: &mut Option<Vec<TimedRange>>,
-    stopping: bool,
-) -> Result<(), StoreError> {
+fn write_all(mirror: &Mirror, store: &mut Store, stopping: bool) -> Result<(), StoreError> {
     loop {
         let batch = Batch {
             // Before the changes are taken: one that comes after is after this time.
             at: Time::now(),
             bindings: mirror.take_unsaved(BATCH),
-            ranges: ranges.take(),
+            ranges: mirror.take_unsaved_ranges(),
         };
         let is_last = batch.bindings.len() < BATCH;
         if batch.bindings.is_empty() && batch.ranges.is_none() && !stopping {
@@ -175,7 +167,9 @@ fn write_all(
         }
         if let Err(error) = store.write(&batch) {
             mirror.mark_unsaved(batch.bindings.iter().map(|(address, _)| *address));
-            *ranges = batch.ranges;
+            if batch.ranges.is_some() {
+                mirror.mark_ranges_unsaved();
+            }
             return Err(error);
         }
         if is_last {
@@ -190,7 +184,7 @@ mod tests {
 
     use super::*;
     use crate::binding::{HardwareAddress, State, SubnetId};
-    use crate::event::{Event, Lease, LeaseState};
+    use crate::event::{Event, Lease, LeaseState, Origin};
     use crate::mirror::{Loading, Saved};
     use crate::network::Network;
     use crate::time::Lifetime;
@@ -235,6 +229,7 @@ mod tests {
         mirror.feed().push(Event::Released {
             address: released,
             at,
+            origin: Origin::Here,
         });
         // It stops at once, without the time to gather, and with no word that there is more.
         drop(writer);
@@ -263,13 +258,13 @@ mod tests {
         let mut loading = Loading::begin(network(), Saved::default(), Time(1_000));
         loading.lease(&lease(1));
         let mirror = loading.finish();
-        write_all(&mirror, &mut store, &mut Some(mirror.ranges()), false).unwrap();
+        write_all(&mirror, &mut store, false).unwrap();
         drop(store);
         std::fs::remove_file(&path).unwrap();
 
         let (mut store, _) = Store::open(&path).unwrap();
         mirror.mark_all_unsaved();
-        write_all(&mirror, &mut store, &mut None, false).unwrap();
+        write_all(&mirror, &mut store, false).unwrap();
         drop(store);
         let (_store, saved) = Store::open(&path).unwrap();
         assert_eq!(saved.bindings.len(), 1);

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
+use super::high_availability::{Givers, HighAvailability};
 use super::hosts::{self, Hosts};
 use super::layout::{self, Inherited};
 use super::options::OptionSet;
@@ -21,13 +22,14 @@ pub fn network(
     let mut builder = Builder {
         network: Network {
             hosts: Hosts::new(config.host_reservation_identifiers.as_deref()),
+            high_availability: HighAvailability::new(&config.hooks_libraries),
             ..Network::default()
         },
         reserved: Vec::new(),
         shared_networks: HashMap::new(),
     };
     for subnet in config.subnet4 {
-        builder.subnet(subnet, &config.inherited, None, &Vpn::Default)?;
+        builder.subnet(subnet, &config.inherited, &Around::default())?;
     }
     for shared_network in config.shared_networks {
         builder.shared_network(shared_network, &config.inherited)?;
@@ -39,6 +41,17 @@ pub fn network(
         builder.option(option);
     }
     Ok(builder.finish())
+}
+
+/// What a shared network has to say about its subnets.
+#[derive(Default)]
+struct Around {
+    /// Its place among the shared networks; `None` for subnets outside any.
+    place: Option<usize>,
+    /// Its VPN.
+    vpn: Vpn,
+    /// The classes its clients must be in.
+    classes: layout::Classes,
 }
 
 /// A network in the making.
@@ -65,20 +78,23 @@ impl Builder {
         self.network.shared_networks.push(OptionSet::default());
         self.shared_networks.insert(shared_network.name, place);
         let inherited = shared_network.inherited.or(global);
-        let vpn = declared.unwrap_or_default();
+        let around = Around {
+            place: Some(place),
+            vpn: declared.unwrap_or_default(),
+            classes: shared_network.classes,
+        };
         for subnet in shared_network.subnet4 {
-            self.subnet(subnet, &inherited, Some(place), &vpn)?;
+            self.subnet(subnet, &inherited, &around)?;
         }
         Ok(())
     }
 
-    /// Adds a subnet, which inherits `wider` and the VPN of its shared network.
+    /// Adds a subnet, which inherits `wider` and what is `around` it.
     fn subnet(
         &mut self,
         subnet: layout::Subnet,
         wider: &Inherited,
-        shared_network: Option<usize>,
-        network_vpn: &Vpn,
+        around: &Around,
     ) -> Result<(), NetworkError> {
         let id = SubnetId(subnet.id);
         let holder = format!("subnet {} ({})", subnet.id, subnet.subnet);
@@ -93,10 +109,17 @@ impl Builder {
             .trunc();
         let declared = vpn::declared(&holder, subnet.user_context.as_ref())?;
         self.network.vpns.extend(declared.clone());
+        let outer = || subnet.classes.names().chain(around.classes.names());
+        let high_availability = &self.network.high_availability;
+        let givers = high_availability.givers(&subnet, outer());
         let mut pools = subnet
             .pools
             .iter()
-            .map(|pool| read_pool(&holder, &pool.pool))
+            .map(|pool| {
+                let classes = pool.classes.names().chain(outer());
+                let givers = high_availability.givers(&subnet, classes);
+                read_pool(&holder, &pool.pool, givers)
+            })
             .collect::<Result<Vec<Pool>, NetworkError>>()?;
         pools.sort_by_key(|pool| pool.first);
         for reservation in &subnet.reservations {
@@ -109,8 +132,9 @@ impl Builder {
         self.network.subnets.push(Subnet {
             id,
             prefix,
-            vpn: declared.unwrap_or_else(|| network_vpn.clone()),
-            shared_network,
+            vpn: declared.unwrap_or_else(|| around.vpn.clone()),
+            shared_network: around.place,
+            givers,
             pools,
             options: OptionSet::default(),
             timers: Timers::new(&inherited),
@@ -188,23 +212,20 @@ impl Builder {
         lengths.dedup();
         network.prefix_lengths = lengths;
 
-        let claim = |subnet: usize, first: Ipv4Addr, last: Ipv4Addr| {
-            let holder = network.subnets.get(subnet)?;
-            Some(Claim {
-                first: first.to_bits(),
-                last: last.to_bits(),
-                prefix_length: holder.prefix.prefix_len(),
-                order: subnet,
-                vpn: &holder.vpn,
-            })
-        };
         let pools = network
             .subnets
             .iter()
             .enumerate()
             .flat_map(|(place, subnet)| {
                 let pools = subnet.pools.iter();
-                pools.filter_map(move |pool| claim(place, pool.first, pool.last))
+                pools.map(move |pool| Claim {
+                    first: pool.first.to_bits(),
+                    last: pool.last.to_bits(),
+                    prefix_length: subnet.prefix.prefix_len(),
+                    order: place,
+                    vpn: &subnet.vpn,
+                    givers: &pool.givers,
+                })
             });
         let reserved = self.reserved.iter().filter_map(|(id, address)| {
             // A global reservation's address is configured where a subnet can lease it.
@@ -212,7 +233,17 @@ impl Builder {
                 hosts::GLOBAL => network.subnet_holding(*address)?.id,
                 id => id,
             };
-            claim(*network.by_id.get(&id)?, *address, *address)
+            let place = *network.by_id.get(&id)?;
+            let subnet = network.subnets.get(place)?;
+            let pool = subnet.pool(*address);
+            Some(Claim {
+                first: address.to_bits(),
+                last: address.to_bits(),
+                prefix_length: subnet.prefix.prefix_len(),
+                order: place,
+                vpn: &subnet.vpn,
+                givers: pool.map_or(&subnet.givers, |pool| &pool.givers),
+            })
         });
         network.ranges = ranges::merge(pools.chain(reserved).collect());
         network
@@ -238,7 +269,7 @@ impl Subnet {
 }
 
 /// A pool in one of Kea's two forms; `holder` names its subnet for error messages.
-fn read_pool(holder: &str, text: &str) -> Result<Pool, NetworkError> {
+fn read_pool(holder: &str, text: &str, givers: Givers) -> Result<Pool, NetworkError> {
     let bounds = match text.split_once('-') {
         Some((first, last)) => first.trim().parse().ok().zip(last.trim().parse().ok()),
         None => text
@@ -252,6 +283,7 @@ fn read_pool(holder: &str, text: &str) -> Result<Pool, NetworkError> {
         .map(|(first, last): (Ipv4Addr, Ipv4Addr)| Pool {
             first,
             last,
+            givers,
             options: OptionSet::default(),
         })
         .ok_or_else(|| NetworkError::Refused {

@@ -21,6 +21,9 @@ pub struct Dhcp4 {
     /// Parameters that subnets inherit.
     #[serde(flatten)]
     pub inherited: Inherited,
+    /// The hooks loaded.
+    #[serde(default)]
+    pub hooks_libraries: Vec<HooksLibrary>,
     /// Which identifiers find a reservation, in order of preference.
     pub host_reservation_identifiers: Option<Vec<String>>,
     /// Global reservations.
@@ -32,6 +35,34 @@ pub struct Dhcp4 {
     /// Subnets outside any shared network.
     #[serde(default)]
     pub subnet4: Vec<Subnet>,
+}
+
+/// An entry of `hooks-libraries`.
+#[derive(Deserialize)]
+pub struct HooksLibrary {
+    /// The path of its file.
+    pub library: String,
+    /// Its parameters, if it has any.
+    pub parameters: Option<Value>,
+}
+
+/// The client classes that something is restricted to.
+#[derive(Clone, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Classes {
+    /// The only one that Kea up to 2.6 can name.
+    client_class: Option<String>,
+    /// Those that later ones name.
+    #[serde(default)]
+    client_classes: Vec<String>,
+}
+
+impl Classes {
+    /// The classes' names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let all = self.client_class.iter().chain(&self.client_classes);
+        all.map(String::as_str)
+    }
 }
 
 /// Parameters that a shared network and a subnet inherit from the wider scope.
@@ -78,6 +109,9 @@ pub struct SharedNetwork {
     /// Parameters its subnets inherit.
     #[serde(flatten)]
     pub inherited: Inherited,
+    /// The classes its clients must be in.
+    #[serde(flatten)]
+    pub classes: Classes,
     /// What its operator notes about it.
     pub user_context: Option<Value>,
     /// Its subnets.
@@ -96,6 +130,9 @@ pub struct Subnet {
     /// Parameters it sets, or that Kea has derived for it.
     #[serde(flatten)]
     pub inherited: Inherited,
+    /// The classes its clients must be in.
+    #[serde(flatten)]
+    pub classes: Classes,
     /// What its operator notes about it.
     pub user_context: Option<Value>,
     /// Its pools.
@@ -111,6 +148,9 @@ pub struct Subnet {
 pub struct Pool {
     /// `first-last`, or a prefix.
     pub pool: String,
+    /// The classes its clients must be in.
+    #[serde(flatten)]
+    pub classes: Classes,
 }
 
 /// An entry of `reservations`.

@@ -8,6 +8,7 @@
 
 mod build;
 mod configured;
+mod high_availability;
 mod hosts;
 mod layout;
 mod options;
@@ -28,6 +29,8 @@ use crate::binding::{Binding, SubnetId};
 use crate::time::Lifetime;
 use crate::vpn::Vpn;
 pub use configured::{ConfiguredOption, Scope};
+use high_availability::HighAvailability;
+pub use high_availability::{Givers, Serving, is_elsewhere};
 use hosts::{Host, Hosts};
 use options::OptionSet;
 use ranges::Claim;
@@ -92,6 +95,8 @@ pub struct Subnet {
     pub vpn: Vpn,
     /// Its shared network's place among the shared networks.
     shared_network: Option<usize>,
+    /// The high-availability servers that can give its free addresses outside of pools.
+    givers: Givers,
     /// Its pools, ascending; Kea lets none of them overlap.
     pools: Vec<Pool>,
     /// The options configured for it.
@@ -120,6 +125,8 @@ struct Pool {
     first: Ipv4Addr,
     /// The last address, `first <= last`.
     last: Ipv4Addr,
+    /// The high-availability servers that can give its free addresses.
+    givers: Givers,
     /// The options configured for it.
     options: OptionSet,
 }
@@ -147,6 +154,8 @@ pub struct Network {
     ranges: Vec<ConfiguredRange>,
     /// The VPNs declared.
     vpns: BTreeSet<Vpn>,
+    /// This server's partners.
+    high_availability: HighAvailability,
 }
 
 impl Network {
@@ -166,6 +175,16 @@ impl Network {
     /// The subnet of this number.
     pub fn subnet(&self, id: SubnetId) -> Option<&Subnet> {
         self.subnets.get(*self.by_id.get(&id)?)
+    }
+
+    /// Whether this server is configured to have a high-availability partner.
+    pub fn has_partner(&self) -> bool {
+        self.high_availability.is_configured()
+    }
+
+    /// The high-availability scopes this server serves while all is well.
+    pub fn usually_serving(&self) -> Serving {
+        self.high_availability.usually_serving()
     }
 
     /// The numbers of all subnets.

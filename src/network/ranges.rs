@@ -3,10 +3,12 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
+use super::high_availability::Givers;
 use crate::vpn::Vpn;
 
-/// A run of configured addresses in one VPN.
+/// A run of configured addresses in one VPN, given by the same servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfiguredRange {
     /// The first address.
@@ -15,6 +17,8 @@ pub struct ConfiguredRange {
     pub last: Ipv4Addr,
     /// The VPN of all of them.
     pub vpn: Vpn,
+    /// The high-availability servers that can give those that are free.
+    pub givers: Givers,
 }
 
 /// A pool or a reserved address, and how it ranks against others that overlap it.
@@ -29,9 +33,11 @@ pub struct Claim<'a> {
     pub order: usize,
     /// The subnet's VPN.
     pub vpn: &'a Vpn,
+    /// The high-availability servers that can give its free addresses.
+    pub givers: &'a Givers,
 }
 
-/// The addresses in `claims`, ascending, each address in one range. Neighbours in one VPN
+/// The addresses in `claims`, ascending, each address in one range. Neighbours of one kind
 /// make one range. Costs n log n, however claims overlap.
 pub fn merge(mut claims: Vec<Claim<'_>>) -> Vec<ConfiguredRange> {
     claims.sort_unstable_by_key(|claim| claim.first);
@@ -73,7 +79,7 @@ pub fn merge(mut claims: Vec<Claim<'_>>) -> Vec<ConfiguredRange> {
         // The winner holds until it ends or another claim begins.
         let until = next.map_or(*last, |next| (*last).min(next.saturating_sub(1)));
         if let Some(winner) = claims.get(*winner) {
-            merged.push(at, until, winner.vpn);
+            merged.push(at, until, winner);
         }
         match until.checked_add(1) {
             Some(next) => at = next,
@@ -85,23 +91,26 @@ pub fn merge(mut claims: Vec<Claim<'_>>) -> Vec<ConfiguredRange> {
 /// Ranges in the making.
 #[derive(Default)]
 struct Merged {
-    /// Ascending and apart, or in different VPNs.
+    /// Ascending and apart, or of different kinds.
     ranges: Vec<ConfiguredRange>,
 }
 
 impl Merged {
-    /// Adds addresses above all those there are.
-    fn push(&mut self, first: u32, last: u32, vpn: &Vpn) {
+    /// Adds addresses of `claim`, above all those there are.
+    fn push(&mut self, first: u32, last: u32, claim: &Claim<'_>) {
         match self.ranges.last_mut() {
             Some(range)
-                if range.vpn == *vpn && range.last.to_bits().checked_add(1) == Some(first) =>
+                if range.vpn == *claim.vpn
+                    && range.givers == *claim.givers
+                    && range.last.to_bits().checked_add(1) == Some(first) =>
             {
                 range.last = Ipv4Addr::from_bits(last);
             }
             _ => self.ranges.push(ConfiguredRange {
                 first: Ipv4Addr::from_bits(first),
                 last: Ipv4Addr::from_bits(last),
-                vpn: vpn.clone(),
+                vpn: claim.vpn.clone(),
+                givers: Arc::clone(claim.givers),
             }),
         }
     }
@@ -114,6 +123,9 @@ mod tests {
     /// The default VPN.
     static DEFAULT: Vpn = Vpn::Default;
 
+    /// No servers but this one.
+    static NOBODY: std::sync::LazyLock<Givers> = std::sync::LazyLock::new(Givers::default);
+
     /// A claim of the subnet at `order` with a prefix of `prefix_length`.
     fn claim(first: u32, last: u32, prefix_length: u8, order: usize, vpn: &Vpn) -> Claim<'_> {
         Claim {
@@ -122,6 +134,7 @@ mod tests {
             prefix_length,
             order,
             vpn,
+            givers: &NOBODY,
         }
     }
 

@@ -5,9 +5,10 @@ use std::net::Ipv4Addr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::reply::{self, WantedOptions};
+use super::reply::{self, About, WantedOptions};
 use super::request::{self, Query, Refusal, Unanswerable};
 use super::{Engine, Progress, Requester};
+use crate::binding::State;
 use crate::mirror::{Entry, Mirror, Walk};
 use crate::time::Time;
 use crate::vpn::VpnSelector;
@@ -80,25 +81,22 @@ struct Filter {
 }
 
 impl Filter {
-    /// Whether a binding is among those asked for, as it is at `now`.
-    fn lets_through(&self, entry: Entry<'_>, now: Time) -> bool {
-        if !self.vpn.selects(entry.vpn()) {
+    /// Whether a binding is among those asked for that is in `state` since `since`.
+    fn lets_through(&self, entry: Entry<'_>, (state, since): (State, Time)) -> bool {
+        if !self.vpn.selects(entry.vpn()) || (self.active_only && state != State::Active) {
             return false;
         }
-        let (active, since, last_transaction) = match entry {
-            Entry::Bound(record) => (
-                record.binding.is_active(now),
-                record.binding.at(now).1,
-                record.binding.last_transaction,
-            ),
-            Entry::Free(_, range) => (false, range.since, None),
+        let Some((start, end)) = self.window else {
+            return true;
         };
-        // Changed in the window if either time lies in it (RFC 6926 section 8.2).
-        let changed = self.window.is_none_or(|(start, end)| {
-            let inside = |time| start <= time && time <= end;
-            inside(since) || last_transaction.is_some_and(inside)
-        });
-        changed && (active || !self.active_only)
+        let inside = |time| start <= time && time <= end;
+        // Changed in the window if either time lies in it (RFC 6926 section 8.2); to this server
+        // also when it was told of what another one had changed before.
+        let told = match entry {
+            Entry::Bound(record) => [record.binding.last_transaction, record.binding.learned],
+            Entry::Free(..) => [None, None],
+        };
+        inside(since) || told.into_iter().flatten().any(inside)
     }
 }
 
@@ -179,15 +177,16 @@ impl Engine for LeaseEngine {
                 let went = self.mirror.read(|table| {
                     walk.go_on(table, |entry| {
                         visits += 1;
-                        if filter.lets_through(entry, now) {
+                        let state = table.state(entry, now);
+                        if filter.lets_through(entry, state) {
+                            let about = About { entry, state, now };
                             reply::write(
                                 out,
                                 header,
                                 server_identifier.take(),
                                 wanted,
-                                entry,
+                                about,
                                 table.network(),
-                                now,
                             );
                         }
                         if out.len() >= full || visits >= VISITS_PER_TURN {

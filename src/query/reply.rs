@@ -68,18 +68,29 @@ impl WantedOptions {
     }
 }
 
-/// Writes the reply about an address as it is at `now`. `server_identifier` is given for the
-/// first reply to a query alone (RFC 6926 section 8.3).
+/// What a reply is to tell of.
+#[derive(Clone, Copy, Debug)]
+pub struct About<'a> {
+    /// The address.
+    pub entry: Entry<'a>,
+    /// Its state and since when.
+    pub state: (State, Time),
+    /// The time of the reply: its base-time.
+    pub now: Time,
+}
+
+/// Writes the reply about an address. `server_identifier` is given for the first reply to a query
+/// alone (RFC 6926 section 8.3).
 pub fn write(
     out: &mut Vec<u8>,
     header: &ReplyHeader,
     server_identifier: Option<Ipv4Addr>,
     wanted: &WantedOptions,
-    entry: Entry<'_>,
+    about: About<'_>,
     network: &Network,
-    now: Time,
 ) {
-    let subject = Subject::new(entry, now);
+    let About { entry, now, .. } = about;
+    let subject = Subject::new(about);
     let message_type = match subject.state {
         State::Active => message_type::LEASEACTIVE,
         _ => message_type::LEASEUNASSIGNED,
@@ -118,29 +129,27 @@ struct Subject<'a> {
 }
 
 impl<'a> Subject<'a> {
-    /// The address of an entry at `now`.
-    fn new(entry: Entry<'a>, now: Time) -> Subject<'a> {
-        match entry {
-            Entry::Bound(record) => {
-                let (state, since) = record.binding.at(now);
-                Subject {
-                    address: record.binding.address,
-                    state,
-                    since,
-                    binding: Some(&record.binding),
-                    // Available again after probation, the address is nobody's any more.
-                    client: record
-                        .binding
-                        .client
-                        .as_deref()
-                        .filter(|_| state != State::Available),
-                    scopes: OnceCell::new(),
-                }
-            }
-            Entry::Free(address, range) => Subject {
+    /// The address to tell of.
+    fn new(about: About<'a>) -> Subject<'a> {
+        let (state, since) = about.state;
+        match about.entry {
+            Entry::Bound(record) => Subject {
+                address: record.binding.address,
+                state,
+                since,
+                binding: Some(&record.binding),
+                // Free again after probation, the address is nobody's any more.
+                client: record
+                    .binding
+                    .client
+                    .as_deref()
+                    .filter(|_| !matches!(state, State::Available | State::Remote)),
+                scopes: OnceCell::new(),
+            },
+            Entry::Free(address, _) => Subject {
                 address,
-                state: State::Available,
-                since: range.since,
+                state,
+                since,
                 binding: None,
                 client: None,
                 scopes: OnceCell::new(),
@@ -164,7 +173,7 @@ impl<'a> Subject<'a> {
             code::DHCP_STATE => writer.option(option, &[self.state as u8]),
             code::DATA_SOURCE => {
                 // Sent where any bit is set (RFC 6926 section 8.3 item 5).
-                if self.binding.is_some_and(|binding| binding.remote) {
+                if self.binding.is_some_and(|binding| binding.is_remote(now)) {
                     writer.option(option, &[DATA_SOURCE_REMOTE]);
                 }
             }

@@ -26,7 +26,7 @@ fn binding(last: u8) -> Binding {
             relay_agent_information: vec![2, 1, last],
             ..Client::default()
         })),
-        remote: false,
+        learned: None,
     }
 }
 
@@ -40,6 +40,7 @@ fn batch(bindings: &[Binding]) -> Batch {
             first: Ipv4Addr::new(10, 0, 0, 1),
             last: Ipv4Addr::new(10, 0, 0, 99),
             vpn: Vpn::Name("blue".into()),
+            remote: true,
             since: Time(50),
         }]),
         at: Time(600),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::binding::{Client, HardwareAddress, State};
+use crate::network::Givers;
 use crate::time::Time;
 
 /// The answers of each release.
@@ -52,7 +53,7 @@ fn binding(address: &str, subnet: u32, client: Client) -> Binding {
         lifetime: Lifetime(4000),
         subnet: SubnetId(subnet),
         client: Some(Arc::new(client)),
-        remote: false,
+        learned: None,
     }
 }
 
@@ -80,6 +81,7 @@ fn finds_pools_and_reservations_of_each_kea_release() {
             first: ip(first),
             last: ip(last),
             vpn: vpn.clone(),
+            givers: Givers::default(),
         };
         let rfc2685 = Vpn::Rfc2685([0, 0, 0x5e, 0, 0, 0, 7]);
         let blue = Vpn::Name("blue".into());

@@ -1,0 +1,353 @@
+//! Comparing the mirror with Kea's lease database, a little at a time.
+//!
+//! The lease database may be used on Kea's main thread only, which receives all packets. So what
+//! is read at once is little, and pauses are longer than what they follow.
+
+use std::fmt::Display;
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+/// How long a part of a pass may take: more than that and fewer leases are read at once.
+const TARGET: Duration = Duration::from_millis(4);
+/// How much longer a pause is than the part of a pass it follows: Kea's main thread is ours for a
+/// tenth of its time at most.
+const PAUSES: u32 = 9;
+/// The shortest pause: more of them would only cost.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+/// The longest pause within a pass.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How long to wait before the lease database is tried again after an error.
+const RETRY: Duration = Duration::from_secs(5);
+/// How often leases that were missing are looked for.
+const MISSING_INTERVAL: Duration = Duration::from_secs(1);
+/// How many of those at once.
+const MISSING_AT_ONCE: usize = 50;
+/// How many events may wait to be applied for a pass to go on.
+const BACKLOG: usize = 1_000;
+
+/// How many leases are read at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageSize {
+    /// Now.
+    size: usize,
+    /// At most.
+    largest: usize,
+}
+
+impl PageSize {
+    /// The size never changed, for Kea's memfile: the cost of a page grows faster than its size.
+    pub const MEMFILE: PageSize = PageSize {
+        size: 100,
+        largest: 100,
+    };
+    /// The size first tried, for databases, where each page is a query.
+    pub const DATABASE: PageSize = PageSize {
+        size: 100,
+        largest: 1_000,
+    };
+
+    /// The size after a page took `took`.
+    fn after(self, took: Duration) -> PageSize {
+        let size = if took > TARGET {
+            (self.size / 2).max(20)
+        } else if took < TARGET / 4 {
+            self.size * 2
+        } else {
+            self.size
+        };
+        PageSize {
+            size: size.min(self.largest),
+            ..self
+        }
+    }
+}
+
+/// A part of a lease database that was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Page {
+    /// There is more, after this address.
+    Until(u32),
+    /// It was the last.
+    Last,
+}
+
+/// What is compared with the mirror, which is told of everything that is read.
+pub trait LeaseDatabase {
+    /// Why it cannot be read.
+    type Error: Display;
+
+    /// Reads up to `limit` leases after the address `after`; `None` if it is in use just now.
+    fn page(&self, after: u32, limit: usize) -> Option<Result<Page, Self::Error>>;
+    /// Up to `limit` addresses whose leases are to be looked for once more.
+    fn missing(&self, limit: usize) -> Vec<Ipv4Addr>;
+    /// Looks for the leases of these; `None` if it is in use just now.
+    fn again(&self, addresses: Vec<Ipv4Addr>) -> Option<Result<(), Self::Error>>;
+    /// How many events wait to be applied.
+    fn backlog(&self) -> usize;
+}
+
+/// How far the comparison has come.
+#[derive(Debug)]
+pub struct Reconciler {
+    /// From one pass to the next; `None` if only on demand.
+    interval: Option<Duration>,
+    /// How many leases are read at once.
+    page_size: PageSize,
+    /// The address after which the pass in progress goes on.
+    pass: Option<u32>,
+    /// When the next pass begins.
+    next_pass: Option<Instant>,
+    /// When the pass in progress goes on.
+    next_page: Instant,
+    /// When missing leases are looked for next.
+    next_missing: Instant,
+    /// Whether the database could not be read last.
+    failed: bool,
+}
+
+impl Reconciler {
+    /// Begins at `now`, when all is the same: the first pass comes after `interval`.
+    pub fn new(interval: Option<Duration>, page_size: PageSize, now: Instant) -> Reconciler {
+        Reconciler {
+            interval,
+            page_size,
+            pass: None,
+            next_pass: interval.map(|interval| now + interval),
+            next_page: now,
+            next_missing: now,
+            failed: false,
+        }
+    }
+
+    /// Asks for a pass from the beginning, as soon as possible.
+    pub fn ask(&mut self, now: Instant) {
+        self.pass = None;
+        self.next_pass = Some(now);
+    }
+
+    /// Does what is due; says when there is more to do.
+    pub fn turn(&mut self, database: &impl LeaseDatabase, now: Instant) -> Instant {
+        if now >= self.next_missing {
+            self.next_missing = now + MISSING_INTERVAL;
+            let missing = database.missing(MISSING_AT_ONCE);
+            if !missing.is_empty() {
+                if missing.len() == MISSING_AT_ONCE {
+                    self.next_missing = now + MISSING_INTERVAL / 10;
+                }
+                if let Some(Err(error)) = database.again(missing) {
+                    self.fail(&error, now);
+                }
+                // Enough for a turn.
+                return self.next_missing.min(now + MISSING_INTERVAL / 10);
+            }
+        }
+        if self.pass.is_none() && self.next_pass.is_some_and(|next| now >= next) {
+            self.pass = Some(0);
+            self.next_page = self.next_page.max(now);
+        }
+        if let Some(after) = self.pass
+            && now >= self.next_page
+        {
+            self.go_on(database, after, now);
+        }
+        let next = match self.pass {
+            Some(_) => self.next_page,
+            None => self.next_pass.unwrap_or(self.next_missing),
+        };
+        next.min(self.next_missing)
+    }
+
+    /// Reads a part.
+    fn go_on(&mut self, database: &impl LeaseDatabase, after: u32, now: Instant) {
+        if database.backlog() > BACKLOG {
+            self.next_page = now + LONGEST_PAUSE / 10;
+            return;
+        }
+        let read = database.page(after, self.page_size.size);
+        let took = now.elapsed();
+        self.next_page = now + took + (took * PAUSES).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
+        match read {
+            None => {}
+            Some(Err(error)) => self.fail(&error, now),
+            Some(Ok(page)) => {
+                if std::mem::take(&mut self.failed) {
+                    tracing::info!(
+                        id = "BLQ_RECONCILING_AGAIN",
+                        "the lease database can be read again"
+                    );
+                }
+                self.page_size = self.page_size.after(took);
+                match page {
+                    Page::Until(last) => self.pass = Some(last),
+                    Page::Last => {
+                        tracing::debug!(id = "BLQ_RECONCILED", "all leases were compared");
+                        self.pass = None;
+                        self.next_pass = self.interval.map(|interval| now + interval);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The database cannot be read: says so once, and waits.
+    fn fail(&mut self, error: &impl Display, now: Instant) {
+        self.next_page = now + RETRY;
+        self.next_missing = now + RETRY;
+        if !self.failed {
+            self.failed = true;
+            tracing::warn!(
+                id = "BLQ_RECONCILIATION_FAILED",
+                "the lease database cannot be read: {error}; trying again"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    /// A database of so many leases, of the addresses from 1 on.
+    #[derive(Default)]
+    struct Fake {
+        leases: u32,
+        broken: bool,
+        backlog: usize,
+        missing: RefCell<Vec<Ipv4Addr>>,
+        asked: RefCell<Vec<String>>,
+    }
+
+    impl LeaseDatabase for Fake {
+        type Error = &'static str;
+
+        fn page(&self, after: u32, limit: usize) -> Option<Result<Page, &'static str>> {
+            self.asked.borrow_mut().push(format!("after {after}"));
+            if self.broken {
+                return Some(Err("it is down"));
+            }
+            let last = after + u32::try_from(limit).unwrap();
+            Some(Ok(if last > self.leases {
+                Page::Last
+            } else {
+                Page::Until(last)
+            }))
+        }
+
+        fn missing(&self, limit: usize) -> Vec<Ipv4Addr> {
+            let mut missing = self.missing.borrow_mut();
+            let count = limit.min(missing.len());
+            missing.drain(..count).collect()
+        }
+
+        fn again(&self, addresses: Vec<Ipv4Addr>) -> Option<Result<(), &'static str>> {
+            self.asked
+                .borrow_mut()
+                .push(format!("{} again", addresses.len()));
+            Some(Ok(()))
+        }
+
+        fn backlog(&self) -> usize {
+            self.backlog
+        }
+    }
+
+    /// Takes turns from `now` on, each when the one before said, for `time`.
+    fn run(reconciler: &mut Reconciler, fake: &Fake, now: Instant, time: Duration) -> Vec<String> {
+        let mut turn = now;
+        while turn < now + time {
+            let next = reconciler.turn(fake, turn);
+            assert!(next > turn, "a turn must not follow at once");
+            turn = next;
+        }
+        fake.asked.take()
+    }
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_pass_reads_all_leases_once_at_each_interval() {
+        let now = Instant::now();
+        let mut reconciler = Reconciler::new(Some(MINUTE), PageSize::MEMFILE, now);
+        let fake = Fake {
+            leases: 250,
+            ..Fake::default()
+        };
+        assert_eq!(run(&mut reconciler, &fake, now, MINUTE), [""; 0]);
+        let pages = run(&mut reconciler, &fake, now + MINUTE, MINUTE);
+        assert_eq!(pages, ["after 0", "after 100", "after 200"]);
+        let pages = run(&mut reconciler, &fake, now + 2 * MINUTE, 2 * MINUTE);
+        assert_eq!(pages.len(), 6);
+    }
+
+    #[test]
+    fn without_an_interval_a_pass_is_made_on_demand() {
+        let now = Instant::now();
+        let mut reconciler = Reconciler::new(None, PageSize::MEMFILE, now);
+        let fake = Fake::default();
+        assert_eq!(run(&mut reconciler, &fake, now, MINUTE), [""; 0]);
+        reconciler.ask(now + MINUTE);
+        let pages = run(&mut reconciler, &fake, now + MINUTE, MINUTE);
+        assert_eq!(pages, ["after 0"]);
+    }
+
+    #[test]
+    fn a_pass_goes_on_where_it_was_when_the_database_is_there_again() {
+        let now = Instant::now();
+        let mut reconciler = Reconciler::new(None, PageSize::MEMFILE, now);
+        reconciler.ask(now);
+        let mut fake = Fake {
+            leases: 150,
+            ..Fake::default()
+        };
+        reconciler.turn(&fake, now);
+        fake.broken = true;
+        let pages = run(&mut reconciler, &fake, now + MINUTE, 3 * RETRY);
+        assert_eq!(pages[..3], ["after 0", "after 100", "after 100"]);
+        fake.broken = false;
+        let pages = run(&mut reconciler, &fake, now + 2 * MINUTE, MINUTE);
+        assert_eq!(pages, ["after 100"]);
+    }
+
+    #[test]
+    fn a_pass_waits_while_events_wait() {
+        let now = Instant::now();
+        let mut reconciler = Reconciler::new(None, PageSize::MEMFILE, now);
+        reconciler.ask(now);
+        let mut fake = Fake {
+            backlog: BACKLOG + 1,
+            ..Fake::default()
+        };
+        assert_eq!(run(&mut reconciler, &fake, now, MINUTE), [""; 0]);
+        fake.backlog = 0;
+        assert_eq!(
+            run(&mut reconciler, &fake, now + MINUTE, MINUTE),
+            ["after 0"]
+        );
+    }
+
+    #[test]
+    fn missing_leases_are_looked_for_a_few_at_a_time_whatever_the_interval() {
+        let now = Instant::now();
+        let mut reconciler = Reconciler::new(None, PageSize::DATABASE, now);
+        let fake = Fake::default();
+        let addresses = (0..70).map(Ipv4Addr::from_bits).collect();
+        fake.missing.replace(addresses);
+        let asked = run(&mut reconciler, &fake, now, MINUTE);
+        assert_eq!(asked, ["50 again", "20 again"]);
+    }
+
+    #[test]
+    fn pages_of_a_database_grow_while_they_are_quick_and_shrink_when_they_are_slow() {
+        let quick = PageSize::DATABASE.after(Duration::ZERO);
+        assert_eq!(quick.size, 200);
+        assert_eq!(quick.after(TARGET).size, 200);
+        assert_eq!(quick.after(2 * TARGET).size, 100);
+        let largest = (0..9).fold(quick, |size, _| size.after(Duration::ZERO));
+        assert_eq!(largest.size, 1_000);
+        let smallest = (0..9).fold(quick, |size, _| size.after(2 * TARGET));
+        assert_eq!(smallest.size, 20);
+        assert_eq!(PageSize::MEMFILE.after(Duration::ZERO), PageSize::MEMFILE);
+    }
+}

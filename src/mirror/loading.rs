@@ -1,0 +1,120 @@
+//! A mirror being filled when Kea starts or is reconfigured.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use roaring::RoaringBitmap;
+
+use super::ranges::{self, TimedRange};
+use super::table::Table;
+use super::{Mirror, transition};
+use crate::binding::Binding;
+use crate::event::{Lease, Origin};
+use crate::network::Network;
+use crate::time::Time;
+
+/// What the state file held, taken over before Kea's leases are loaded.
+#[derive(Clone, Debug, Default)]
+pub struct Saved {
+    /// Bindings as last written.
+    pub bindings: Vec<Binding>,
+    /// Configured ranges as last written, ascending, without overlap.
+    pub ranges: Vec<TimedRange>,
+    /// When the file was last written; `None` if it is new.
+    pub saved_at: Option<Time>,
+}
+
+/// What the tables hold before Kea's leases are loaded.
+#[derive(Clone, Copy, Debug)]
+enum Known {
+    /// What was saved, no later than this (`None` if nothing ever was): all but renewals.
+    Saved(Option<Time>),
+    /// Everything, up to when Kea was last heard of.
+    Everything,
+}
+
+/// A mirror being filled.
+#[derive(Debug)]
+pub struct Loading {
+    /// The tables so far.
+    table: Table,
+    /// What they held before.
+    known: Known,
+    /// Addresses that they held then and of which Kea has not shown a lease yet.
+    unseen: RoaringBitmap,
+    /// When loading began.
+    now: Time,
+}
+
+impl Loading {
+    /// Begins with what was saved.
+    pub fn begin(network: Arc<Network>, saved: Saved, now: Time) -> Loading {
+        let ranges = ranges::timed(&network, &saved.ranges, None, now);
+        let mut table = Table::new(network, ranges);
+        let mut unseen = RoaringBitmap::new();
+        for binding in saved.bindings {
+            unseen.insert(binding.address.to_bits());
+            table.put_saved(binding);
+        }
+        Loading {
+            table,
+            known: Known::Saved(saved.saved_at),
+            unseen,
+            now,
+        }
+    }
+
+    /// Begins with what a mirror held that nobody else has any more, before Kea was reconfigured.
+    pub fn resume(mirror: Mirror, network: Arc<Network>, now: Time) -> Loading {
+        mirror.catch_up();
+        let mut table = mirror.table.into_inner();
+        let unseen = table.records.keys().copied().collect();
+        table.configure(network, now);
+        Loading {
+            table,
+            known: Known::Everything,
+            unseen,
+            now,
+        }
+    }
+
+    /// Takes over a lease of Kea's database.
+    pub fn lease(&mut self, lease: &Lease) {
+        self.unseen.remove(lease.address.to_bits());
+        let before = self.table.binding(lease.address);
+        let binding = match self.known {
+            Known::Saved(saved_at) => Some(transition::loaded(before, lease, saved_at, self.now)),
+            Known::Everything => transition::updated(before, lease, self.now, Origin::Elsewhere),
+        };
+        if let Some(binding) = binding {
+            self.table.put(binding);
+        }
+    }
+
+    /// Ends when leases could not be taken over: what was known stays so, for now.
+    pub fn give_up(self) -> Mirror {
+        Mirror::new(self.table)
+    }
+
+    /// Ends when all leases have been taken over: what was known as held and is not any more
+    /// has vanished, and what has neither a lease nor a place in the configuration is forgotten.
+    pub fn finish(mut self) -> Mirror {
+        for address in std::mem::take(&mut self.unseen) {
+            let address = Ipv4Addr::from_bits(address);
+            let Some(before) = self.table.binding(address) else {
+                continue;
+            };
+            let after = match self.known {
+                Known::Saved(_) => transition::vanished(before, self.now),
+                Known::Everything => transition::removed(before, self.now, Origin::Elsewhere),
+            };
+            if *before != after {
+                self.table.put(after);
+            }
+            if !self.table.is_configured_address(address) {
+                self.table.forget(address);
+            }
+        }
+        Mirror::new(self.table)
+    }
+}

@@ -1,0 +1,125 @@
+//! The comparison of the tables with Kea's lease database: finds what no event told of.
+//!
+//! Kea's main thread reads the database a part at a time, and packet threads change it meanwhile.
+//! So whoever reads pushes [`Event::Looking`] before and [`Event::Seen`] after: of an address that
+//! other events are about in between, what was read may be older than what they told, and is left
+//! alone. Kea tells of a change only after it made it, so what was read may also be newer than
+//! what has been told. That does no harm where there is a lease, for what is told next says the
+//! same and more. A lease that is missing may have been released just now: it counts as gone
+//! only if it is missing still when it is looked up once more, a moment later.
+//!
+//! [`Event::Looking`]: crate::event::Event::Looking
+//! [`Event::Seen`]: crate::event::Event::Seen
+
+use std::collections::{BTreeMap, HashSet};
+use std::net::Ipv4Addr;
+
+use super::table::Table;
+use super::transition;
+use crate::binding::State;
+use crate::event::{Extent, Lease, Origin};
+use crate::time::Time;
+
+/// The most addresses that wait to be looked up once more; others are found at the next pass.
+const MISSING_LIMIT: usize = 100_000;
+
+/// The most addresses remembered while somebody reads: more than there are changes in the moment
+/// that takes. Beyond it nothing that is read counts.
+const TOLD_LIMIT: usize = 65_536;
+
+/// What is known between one part of a comparison and the next.
+#[derive(Debug, Default)]
+pub struct Reconciliation {
+    /// While somebody reads: the addresses that events were about since.
+    told_of: Option<HashSet<Ipv4Addr>>,
+    /// Addresses whose lease was missing, and when that was found.
+    missing: BTreeMap<Ipv4Addr, Time>,
+}
+
+impl Reconciliation {
+    /// Somebody is about to read.
+    pub fn begin(&mut self) {
+        self.told_of = Some(HashSet::new());
+    }
+
+    /// An event was about `address`.
+    pub fn told_of(&mut self, address: Ipv4Addr) {
+        self.missing.remove(&address);
+        if let Some(told_of) = &mut self.told_of {
+            told_of.insert(address);
+            if told_of.len() > TOLD_LIMIT {
+                self.told_of = None;
+            }
+        }
+    }
+
+    /// Up to `limit` addresses that have been missing since `since` or longer.
+    pub fn missing(&self, limit: usize, since: Time) -> Vec<Ipv4Addr> {
+        let long = self.missing.iter().filter(|(_, found)| **found <= since);
+        long.map(|(address, _)| *address).take(limit).collect()
+    }
+
+    /// Takes over what was read at `at`.
+    pub fn seen(&mut self, table: &mut Table, extent: Extent, leases: &[Lease], at: Time) {
+        // Without it the beginning was lost, or too much happened.
+        let Some(told_of) = self.told_of.take() else {
+            return;
+        };
+        let origin = match extent {
+            Extent::Changed(_, origin) => origin,
+            _ => Origin::Elsewhere,
+        };
+        let mut present = HashSet::with_capacity(leases.len());
+        for lease in leases {
+            present.insert(lease.address);
+            self.missing.remove(&lease.address);
+            if told_of.contains(&lease.address) {
+                continue;
+            }
+            let before = table.binding(lease.address);
+            if let Some(after) = transition::updated(before, lease, at, origin) {
+                table.put(after);
+            }
+        }
+        let is_gone = |address: &Ipv4Addr| !present.contains(address) && !told_of.contains(address);
+        match extent {
+            Extent::Range(range) => {
+                let held = table.records.range(range).filter(|(_, record)| {
+                    matches!(
+                        record.binding.state,
+                        State::Active | State::Abandoned | State::Transitioning
+                    )
+                });
+                for (address, _) in held {
+                    let address = Ipv4Addr::from_bits(*address);
+                    if is_gone(&address) && self.missing.len() < MISSING_LIMIT {
+                        self.missing.entry(address).or_insert(at);
+                    }
+                }
+            }
+            Extent::Again(addresses) => {
+                for address in addresses.iter().filter(|address| is_gone(address)) {
+                    // Unless an event has told of it since the first look.
+                    if self.missing.remove(address).is_some() {
+                        remove(table, *address, at, origin);
+                    }
+                }
+            }
+            Extent::Changed(addresses, _) => {
+                for address in addresses.iter().filter(|address| is_gone(address)) {
+                    remove(table, *address, at, origin);
+                }
+            }
+        }
+    }
+}
+
+/// The lease of `address` is gone.
+fn remove(table: &mut Table, address: Ipv4Addr, at: Time, origin: Origin) {
+    if let Some(before) = table.binding(address) {
+        let after = transition::removed(before, at, origin);
+        if *before != after {
+            table.put(after);
+        }
+    }
+}
