@@ -109,7 +109,7 @@ template <typename Tell>
 void telling(const isc::dhcp::LeasePtr& lease, Tell&& tell) noexcept {
     try {
         const auto* lease4 = dynamic_cast<const Lease4*>(lease.get());
-        if (lease4 != nullptr && wants_change(lease4->state_)) {
+        if (lease4 != nullptr) {
             tell(*lease4);
         }
     } catch (...) {
@@ -161,7 +161,9 @@ bool track_leases() {
         using isc::dhcp::TrackingLeaseMgr;
         const auto changed = [](const isc::dhcp::LeasePtr& lease) {
             telling(lease, [](const Lease4& lease4) {
-                lease_changed(values(lease4, Context::TAKE));
+                if (wants_change(lease4.state_)) {
+                    lease_changed(values(lease4, Context::TAKE));
+                }
             });
         };
         const auto deleted = [](const isc::dhcp::LeasePtr& lease) {

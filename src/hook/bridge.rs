@@ -111,7 +111,7 @@ mod ffi {
         /// Copies octets at once. It does not panic.
         fn copied(octets: &[u8]) -> Vec<u8>;
 
-        /// Whether a change of a lease, to a state by Kea's number, is to be told of: asked
+        /// Whether an added or updated lease, in a state by Kea's number, is to be told of: asked
         /// before the lease is copied.
         fn wants_change(state: u32) -> bool;
         /// The lease manager has added or updated a lease.

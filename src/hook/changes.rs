@@ -26,6 +26,7 @@ static LOOKING: Mutex<()> = Mutex::new(());
 
 /// A client's message has led to changes of leases, or to none.
 pub fn committed(handle: &CalloutHandle) -> Result<(), Exception> {
+    // Of deleted leases the callout tells, too.
     tracking::on_packet();
     for event in bridge::committed(handle)?.committed(Time::now()) {
         service::push(event);
@@ -35,11 +36,20 @@ pub fn committed(handle: &CalloutHandle) -> Result<(), Exception> {
 
 /// An address is offered. Unless Kea is configured to keep it for the client, nothing changes.
 pub fn offered(handle: &CalloutHandle) -> Result<(), Exception> {
+    let deleted = tracking::on_packet();
     if bridge::offer_lifetime(handle)? == 0 {
         return Ok(());
     }
     for event in bridge::offered(handle)?.offered() {
         service::push(event);
+    }
+    // A client to which another address is offered gives up the one it had.
+    for address in deleted {
+        service::push(Event::Released {
+            address,
+            at: Time::now(),
+            origin: Origin::Here,
+        });
     }
     Ok(())
 }

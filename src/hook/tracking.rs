@@ -37,15 +37,15 @@ pub fn on_main_thread() {
 }
 
 /// Takes note that this thread has processed a packet. Unless it is the main one, which does
-/// everything else too, that is all it does.
-pub fn on_packet() {
+/// everything else too, that is all it does. The addresses whose leases were deleted for it.
+pub fn on_packet() -> Vec<Ipv4Addr> {
     if !FOR_PACKETS.get() && MAIN.get() != Some(&thread::current().id()) {
         FOR_PACKETS.set(true);
     }
-    claim_deleted();
+    claim_deleted()
 }
 
-/// Whether to tell of a change to a state, by Kea's number.
+/// Whether to tell of an added or updated lease in a state, by Kea's number.
 pub fn wants_change(state: u32) -> bool {
     state == DECLINED || !FOR_PACKETS.get()
 }
@@ -66,11 +66,13 @@ pub fn deleted(address: Ipv4Addr) {
             deleted.push(address);
         }
     });
-    service::push(Event::Removed {
-        address,
-        at: Time::now(),
-        origin: Origin::Elsewhere,
-    });
+    if !FOR_PACKETS.get() {
+        service::push(Event::Removed {
+            address,
+            at: Time::now(),
+            origin: Origin::Elsewhere,
+        });
+    }
 }
 
 /// The addresses whose leases were deleted on this thread since last asked.

@@ -49,7 +49,7 @@ pub fn confirmed(
     };
     Binding {
         last_transaction: before.last_transaction.max(Some(at)),
-        client: client(Some(before), &lease, Some(heard)),
+        client: client(Some(before), &lease, Some(heard), Stored::Old),
         ..before.clone()
     }
 }
@@ -62,6 +62,9 @@ pub fn updated(
     at: Time,
     origin: Origin,
 ) -> Option<Binding> {
+    if before.is_some_and(|before| is_offer(before, lease)) {
+        return None;
+    }
     let after = Binding {
         learned: learned(origin, at),
         ..held(before, lease, None, at)
@@ -86,18 +89,30 @@ fn learned(origin: Origin, at: Time) -> Option<Time> {
 }
 
 /// The address was offered and is reserved by `lease`. A client that holds the lease already
-/// and asks again loses nothing by it.
+/// and asks again has it at least as long as Kea keeps the address for it.
 pub fn offered(before: Option<&Binding>, lease: &Lease, heard: &Heard) -> Binding {
     // The lease manager told of the very same before, not knowing that it is an offer.
     let told = |before: &Binding| {
         before.learned.is_some()
+            && before.since >= lease.cltt
             && (before.lease_start, before.lifetime) == (lease.cltt, lease.valid_lifetime)
     };
     match before {
-        Some(before) if before.is_active(lease.cltt) && !told(before) => before.clone(),
+        Some(before) if before.is_active(lease.cltt) && !told(before) => {
+            match (before.ends(), lease.valid_lifetime.end(lease.cltt)) {
+                (Some(end), Some(kept)) if end < kept => {
+                    held(Some(before), lease, Some(heard), lease.cltt)
+                }
+                _ => before.clone(),
+            }
+        }
         _ => Binding {
             state: State::Transitioning,
-            ..started(lease, client(before, lease, Some(heard)), lease.cltt)
+            ..started(
+                lease,
+                client(before, lease, Some(heard), Stored::Old),
+                lease.cltt,
+            )
         },
     }
 }
@@ -158,16 +173,11 @@ pub fn loaded(
     saved_at: Option<Time>,
     now: Time,
 ) -> Binding {
-    let client = client(saved, lease, None);
+    // All that was heard of is saved; renewals alone are not.
+    let client = client(saved, lease, None, Stored::Old);
     // The saved end of a lease that lasts says nothing: renewals are not written.
     let known = saved.filter(|saved| is_about(saved, lease, client.as_deref()));
-    // An offer that Kea keeps looks like a lease in its database; the very same was an offer.
-    let is_offer = known.is_some_and(|known| {
-        known.state == State::Transitioning
-            && lease.state == LeaseState::Default
-            && (known.lease_start, known.lifetime) == (lease.cltt, lease.valid_lifetime)
-    });
-    let state = if is_offer {
+    let state = if known.is_some_and(|known| is_offer(known, lease)) {
         State::Transitioning
     } else {
         state_of(lease, known)
@@ -214,6 +224,14 @@ pub fn vanished(saved: &Binding, now: Time) -> Binding {
     }
 }
 
+/// Whether `lease` is the very offer that is `known` of the address: in Kea's database, which keeps
+/// offers too, it looks like a lease.
+fn is_offer(known: &Binding, lease: &Lease) -> bool {
+    known.state == State::Transitioning
+        && lease.state == LeaseState::Default
+        && (known.lease_start, known.lifetime) == (lease.cltt, lease.valid_lifetime)
+}
+
 /// Whether what is `known` of an address is about `lease` of `client`, and not about another
 /// client or, if Kea holds the lease as ended, an earlier one.
 fn is_about(known: &Binding, lease: &Lease, client: Option<&Client>) -> bool {
@@ -227,7 +245,11 @@ fn is_about(known: &Binding, lease: &Lease, client: Option<&Client>) -> bool {
 
 /// The binding that `lease` makes, of a change that took place at `at`.
 fn held(before: Option<&Binding>, lease: &Lease, heard: Option<&Heard>, at: Time) -> Binding {
-    let client = client(before, lease, heard);
+    let stored = match before {
+        Some(before) if before.lease_start >= lease.cltt => Stored::Old,
+        _ => Stored::New,
+    };
+    let client = client(before, lease, heard, stored);
     let before = before.filter(|before| match lease.state {
         LeaseState::Default | LeaseState::Declined => true,
         _ => is_about(before, lease, client.as_deref()),
@@ -242,7 +264,8 @@ fn held(before: Option<&Binding>, lease: &Lease, heard: Option<&Heard>, at: Time
         State::Active => {
             let kept = before.filter(|before| same_client && before.is_active(at));
             Binding {
-                since: kept.map_or(at, |before| before.since),
+                // Kea's lease manager may have told of it a second after the message came.
+                since: kept.map_or(at, |before| before.since.min(at)),
                 // A renewal that Kea answered from a fresh lease is not in its database.
                 last_transaction: kept
                     .and_then(|before| before.last_transaction)
@@ -332,9 +355,24 @@ fn available(before: &Binding, since: Time) -> Binding {
     }
 }
 
+/// What the relay agent information that Kea stores with a lease is worth. It may be of an earlier
+/// message, and even of an earlier client: Kea leaves it in place when it is told to store no more.
+#[derive(Clone, Copy, Debug)]
+enum Stored {
+    /// It came with a message that this server has not heard.
+    New,
+    /// It is good where nothing else is known.
+    Old,
+}
+
 /// The client of `lease`, with what was known of the same client before and what its message
 /// told now. A declined lease names no client: the one that declined it was the last.
-fn client(before: Option<&Binding>, lease: &Lease, heard: Option<&Heard>) -> Option<Arc<Client>> {
+fn client(
+    before: Option<&Binding>,
+    lease: &Lease,
+    heard: Option<&Heard>,
+    stored: Stored,
+) -> Option<Arc<Client>> {
     let known = before.and_then(|before| before.client.as_ref());
     let anonymous = lease.hardware.octets.is_empty() && lease.client_id.is_empty();
     if anonymous && lease.state != LeaseState::Default {
@@ -348,12 +386,19 @@ fn client(before: Option<&Binding>, lease: &Lease, heard: Option<&Heard>) -> Opt
     };
     let known = known.filter(|known| known.is_same_client(&client));
     // A message that came without a relay agent, as a unicast renewal does, leaves the latest
-    // information received in place (RFC 4388 section 6.4.2). Kea keeps the latest, if it keeps any.
-    client.relay_agent_information = heard
-        .and_then(|heard| heard.relay_agent_information.clone())
-        .or_else(|| lease.relay_agent_information.clone())
-        .filter(|information| !information.is_empty())
-        .or_else(|| known.map(|known| known.relay_agent_information.clone()))
+    // information received in place (RFC 4388 section 6.4.2).
+    let heard_now = heard.and_then(|heard| heard.relay_agent_information.as_ref());
+    let known_before = known.map(|known| &known.relay_agent_information);
+    let kept_by_kea = lease.relay_agent_information.as_ref();
+    let in_order = match stored {
+        Stored::New => [heard_now, kept_by_kea, known_before],
+        Stored::Old => [heard_now, known_before, kept_by_kea],
+    };
+    client.relay_agent_information = in_order
+        .into_iter()
+        .flatten()
+        .find(|information| !information.is_empty())
+        .cloned()
         .unwrap_or_default();
     if let Some(heard) = heard {
         client.options.clone_from(&heard.options);
@@ -519,6 +564,14 @@ mod tests {
         let active = committed(Some(&offered_binding), &lease(1, 105), &nothing_heard());
         assert_eq!(at(&active, 105), (State::Active, 105));
         assert_eq!(offered(Some(&active), &offer, &nothing_heard()), active);
+        // Close to its end the lease is kept as long as the offer.
+        let late = Lease {
+            valid_lifetime: Lifetime(60),
+            ..lease(1, 3700)
+        };
+        let longer = offered(Some(&active), &late, &nothing_heard());
+        assert_eq!(at(&longer, 3759), (State::Active, 105));
+        assert_eq!(at(&longer, 3760), (State::Expired, 3760));
     }
 
     #[test]
@@ -644,6 +697,103 @@ mod tests {
         assert_eq!(at(&vanished(&active, Time(500)), 500), (State::Reset, 500));
         let released = released(&active, Time(150), Origin::Here);
         assert_eq!(vanished(&released, Time(500)), released);
+    }
+
+    /// What Kea's lease manager says, before a callout says why.
+    fn told(before: Option<&Binding>, lease: &Lease, at: u32) -> Binding {
+        updated(before, lease, Time(at), Origin::Elsewhere).unwrap()
+    }
+
+    #[test]
+    fn what_another_server_changed_is_remote_since_it_was_told_of_and_what_it_knew_is_no_change() {
+        let active = committed(None, &lease(1, 100), &nothing_heard());
+        assert!(!active.is_remote(Time(100)));
+        let renewed = told(Some(&active), &lease(1, 200), 230);
+        assert_eq!(at(&renewed, 230), (State::Active, 100));
+        assert_eq!(renewed.last_transaction, Some(Time(200)));
+        assert_eq!(renewed.learned, Some(Time(230)));
+        let same = updated(Some(&renewed), &lease(1, 200), Time(240), Origin::Elsewhere);
+        assert_eq!(same, None);
+        let other = told(Some(&renewed), &lease(2, 250), 260);
+        assert_eq!(at(&other, 260), (State::Active, 260));
+        // What ends by itself ends here too, and what a client says here is said here.
+        assert!(other.is_remote(Time(3849)) && !other.is_remote(Time(3850)));
+        let again = committed(Some(&other), &lease(2, 300), &nothing_heard());
+        assert!(!again.is_remote(Time(300)));
+    }
+
+    #[test]
+    fn a_callout_or_command_that_follows_says_who_made_a_change_and_why() {
+        // The second may have changed since the client's message came.
+        let leased = told(None, &lease(1, 100), 101);
+        let leased = committed(Some(&leased), &lease(1, 100), &nothing_heard());
+        assert_eq!(
+            (at(&leased, 101), leased.learned),
+            ((State::Active, 100), None)
+        );
+        let ended = Lease {
+            state: LeaseState::Released,
+            valid_lifetime: Lifetime(0),
+            ..lease(1, 200)
+        };
+        for before in [
+            told(Some(&leased), &ended, 200),
+            removed(&leased, Time(200), Origin::Elsewhere),
+        ] {
+            assert!(before.is_remote(Time(200)));
+            let after = released(&before, Time(200), Origin::Here);
+            assert_eq!(at(&after, 200), (State::Released, 200));
+            assert_eq!(after.learned, None);
+            let elsewhere = released(&before, Time(200), Origin::Elsewhere);
+            assert_eq!(at(&elsewhere, 200), (State::Released, 200));
+            assert!(elsewhere.is_remote(Time(200)));
+        }
+        let gone = removed(&leased, Time(200), Origin::Elsewhere);
+        let reset = removed(&gone, Time(200), Origin::Here);
+        assert_eq!(
+            (at(&reset, 200), reset.learned),
+            ((State::Reset, 200), None)
+        );
+        let updated = updated(
+            Some(&told(None, &lease(1, 100), 100)),
+            &lease(1, 100),
+            Time(100),
+            Origin::Here,
+        );
+        assert_eq!(updated.unwrap().learned, None);
+    }
+
+    #[test]
+    fn an_offer_stays_an_offer_whoever_else_tells_of_it() {
+        let offer = Lease {
+            valid_lifetime: Lifetime(60),
+            ..lease(1, 100)
+        };
+        let offered_first = offered(None, &offer, &nothing_heard());
+        let again = updated(Some(&offered_first), &offer, Time(101), Origin::Elsewhere);
+        assert_eq!(again, None);
+        let told_first = told(None, &offer, 101);
+        let binding = offered(Some(&told_first), &offer, &nothing_heard());
+        assert_eq!(at(&binding, 101), (State::Transitioning, 100));
+        let acknowledged = told(Some(&binding), &lease(1, 105), 105);
+        assert_eq!(at(&acknowledged, 105), (State::Active, 105));
+    }
+
+    #[test]
+    fn what_ended_elsewhere_before_its_time_was_released_and_what_ended_in_time_has_expired() {
+        let active = committed(None, &lease(1, 100), &nothing_heard());
+        let ended = |state, lifetime| Lease {
+            state,
+            valid_lifetime: Lifetime(lifetime),
+            ..lease(1, 100)
+        };
+        let expired = ended(LeaseState::ExpiredReclaimed, 3600);
+        assert_eq!(
+            updated(Some(&active), &expired, Time(4000), Origin::Elsewhere).map(|b| at(&b, 4000)),
+            Some((State::Expired, 3700))
+        );
+        let released = told(Some(&active), &ended(LeaseState::Released, 0), 4000);
+        assert_eq!(at(&released, 4000), (State::Released, 4000));
     }
 
     #[test]

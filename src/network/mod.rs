@@ -10,6 +10,7 @@ mod build;
 mod configured;
 mod high_availability;
 mod hosts;
+mod json;
 mod layout;
 mod options;
 mod ranges;
@@ -167,7 +168,7 @@ impl Network {
         config: &str,
         options: Vec<ConfiguredOption>,
     ) -> Result<Network, NetworkError> {
-        let root: layout::Root = serde_json::from_str(config)
+        let root: layout::Root = serde_json::from_str(&json::mended(config))
             .map_err(|error| NetworkError::Layout(error.to_string()))?;
         build::network(root.dhcp4, options)
     }

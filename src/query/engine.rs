@@ -9,7 +9,7 @@ use super::reply::{self, About, WantedOptions};
 use super::request::{self, Query, Refusal, Unanswerable};
 use super::{Engine, Progress, Requester};
 use crate::binding::State;
-use crate::mirror::{Entry, Mirror, Walk};
+use crate::mirror::{Entry, Mirror, Record, Walk};
 use crate::time::Time;
 use crate::vpn::VpnSelector;
 use crate::wire::status::StatusCode;
@@ -91,10 +91,15 @@ impl Filter {
         };
         let inside = |time| start <= time && time <= end;
         // Changed in the window if either time lies in it (RFC 6926 section 8.2); to this server
-        // also when it was told of what another one had changed before.
+        // also when it was told of what another one had changed before. An address that is free
+        // has no client, and so no such times.
         let told = match entry {
-            Entry::Bound(record) => [record.binding.last_transaction, record.binding.learned],
-            Entry::Free(..) => [None, None],
+            Entry::Bound(Record { binding, .. })
+                if !matches!(state, State::Available | State::Remote) =>
+            {
+                [binding.last_transaction, binding.learned]
+            }
+            _ => [None, None],
         };
         inside(since) || told.into_iter().flatten().any(inside)
     }

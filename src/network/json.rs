@@ -1,0 +1,77 @@
+//! The JSON text that Kea writes, where it is none.
+
+use std::borrow::Cow;
+
+/// The text with the numbers mended that Kea writes as `1e-06.0`: it appends `.0` to each number that
+/// has no point, so that it is read as a real one, also if it has an exponent.
+pub fn mended(text: &str) -> Cow<'_, str> {
+    let octets = text.as_bytes();
+    let mut mended = String::new();
+    let mut copied = 0;
+    let mut position = 0;
+    while let Some(octet) = octets.get(position) {
+        match octet {
+            b'"' => position = end_of_string(octets, position),
+            b'0'..=b'9' | b'-' => {
+                let end = end_of_number(octets, position);
+                let number = &octets[position..end];
+                if number.contains(&b'e') && number.ends_with(b".0") {
+                    mended.push_str(&text[copied..end - 2]);
+                    copied = end;
+                }
+                position = end;
+            }
+            _ => position += 1,
+        }
+    }
+    if copied == 0 {
+        return Cow::Borrowed(text);
+    }
+    mended.push_str(&text[copied..]);
+    Cow::Owned(mended)
+}
+
+/// Where the string ends that begins at `start`.
+fn end_of_string(octets: &[u8], start: usize) -> usize {
+    let mut position = start + 1;
+    while let Some(octet) = octets.get(position) {
+        match octet {
+            b'"' => return position + 1,
+            b'\\' => position += 2,
+            _ => position += 1,
+        }
+    }
+    octets.len()
+}
+
+/// Where the number ends that begins at `start`.
+fn end_of_number(octets: &[u8], start: usize) -> usize {
+    let part = |octet: &u8| matches!(octet, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
+    let rest = octets[start..].iter();
+    start + rest.take_while(|octet| part(octet)).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn mends_small_numbers_and_nothing_else() {
+        let kea = r#"{ "a": 1e-06.0, "b": [ -2.5e-07.0, 1.5e-05 ], "c": "3e-06.0", "d\"": 0.5, "e": 2.0, "f": 1e+20.0 }"#;
+        let json = r#"{ "a": 1e-06, "b": [ -2.5e-07, 1.5e-05 ], "c": "3e-06.0", "d\"": 0.5, "e": 2.0, "f": 1e+20 }"#;
+        assert_eq!(mended(kea), json);
+        let value: serde_json::Value = serde_json::from_str(json).unwrap();
+        assert_eq!(value["c"], "3e-06.0");
+    }
+
+    proptest! {
+        #[test]
+        fn leaves_json_as_it_is(text in r#"([\[\]{}:,"\\e. 0-9a-z-]|é){0,40}"#, number: f64) {
+            // Whatever it is, it ends, and what is JSON stays as it is.
+            mended(&text);
+            let json = serde_json::json!({ text: number, "b": [number] }).to_string();
+            prop_assert_eq!(mended(&json), json.as_str());
+        }
+    }
+}
