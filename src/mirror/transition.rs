@@ -62,22 +62,41 @@ pub fn updated(
     at: Time,
     origin: Origin,
 ) -> Option<Binding> {
-    if before.is_some_and(|before| is_offer(before, lease)) {
-        return None;
-    }
-    let after = Binding {
+    let mut after = Binding {
         learned: learned(origin, at),
         ..held(before, lease, None, at)
     };
-    let known = before.is_some_and(|before| {
-        before.at(at) == after.at(at)
-            && before.client == after.client
-            && before.subnet == after.subnet
-            && (before.lease_start, before.lifetime) == (after.lease_start, after.lifetime)
+    if let Some(before) = before {
+        let known = is_offer(before, lease)
+            || is_known_to_be_over(before, lease, at)
+            || before.at(at) == after.at(at)
+                && before.client == after.client
+                && before.subnet == after.subnet
+                && (before.lease_start, before.lifetime) == (after.lease_start, after.lifetime);
+        if known {
             // Kea's lease manager tells of each change before it is known who made it.
-            && (origin == Origin::Elsewhere || before.learned.is_none())
-    });
-    (!known).then_some(after)
+            if origin == Origin::Elsewhere || before.learned.is_none() {
+                return None;
+            }
+            after = Binding {
+                learned: None,
+                ..before.clone()
+            };
+        }
+    }
+    Some(after)
+}
+
+/// Whether `lease`, which Kea holds as ended, was known at `at` to be over: by an event, or because
+/// its time was over. Only a release before that is news then.
+fn is_known_to_be_over(known: &Binding, lease: &Lease, at: Time) -> bool {
+    let ended = match lease.state {
+        LeaseState::Default | LeaseState::Declined => return false,
+        LeaseState::ExpiredReclaimed => known.at(at).0 != State::Active,
+        LeaseState::Released => known.state != State::Active,
+    };
+    let client = client(Some(known), lease, None, Stored::Old);
+    ended && is_about(known, lease, client.as_deref())
 }
 
 /// What a binding says of who changed it at `at`.
@@ -191,7 +210,7 @@ pub fn loaded(
     let since = match (unchanged, state) {
         (Some(saved), _) => saved.since,
         // The state began with the end of the lifetime, whoever noticed when.
-        (None, State::Expired) => end.unwrap_or(found).min(now),
+        (None, State::Expired | State::Available) => end.unwrap_or(found).min(now),
         _ => found,
     };
     let binding = Binding {
@@ -201,6 +220,7 @@ pub fn loaded(
     };
     match state {
         State::Active | State::Abandoned | State::Transitioning => binding,
+        State::Available => available(&binding, since),
         _ => Binding {
             last_transaction: unchanged
                 .and_then(|saved| saved.last_transaction)
@@ -281,26 +301,14 @@ fn held(before: Option<&Binding>, lease: &Lease, heard: Option<&Heard>, at: Time
                 ..binding
             }
         }
-        // Kea holds a lease that is over. If it was known to be over, nothing changed, unless
-        // it ended before its time.
-        _ => match before.map(|before| (before, before.at(at))) {
-            Some((before, (known, since)))
-                if !matches!(known, State::Active | State::Transitioning)
-                    && (before.ends().is_none() || state != State::Released) =>
-            {
-                Binding {
-                    client: binding.client,
-                    ..ended(before, known, since)
-                }
-            }
-            _ => {
-                let since = match state {
-                    State::Expired => lease.valid_lifetime.end(lease.cltt).unwrap_or(at).min(at),
-                    _ => at,
-                };
-                ended(&binding, state, since)
-            }
-        },
+        // Kea holds a lease that is over, and that was not known.
+        _ => {
+            let since = match state {
+                State::Expired => lease.valid_lifetime.end(lease.cltt).unwrap_or(at).min(at),
+                _ => at,
+            };
+            ended(&binding, state, since)
+        }
     }
 }
 
@@ -313,6 +321,8 @@ fn state_of(lease: &Lease, before: Option<&Binding>) -> State {
         LeaseState::Released => State::Released,
         LeaseState::ExpiredReclaimed => match before.map(|before| before.state) {
             Some(ended @ (State::Released | State::Reset | State::Available)) => ended,
+            // Nobody took what was offered.
+            Some(State::Transitioning) => State::Available,
             // A release leaves a lifetime of 0 behind.
             _ if lease.valid_lifetime == Lifetime(0) => State::Released,
             _ => State::Expired,
@@ -780,6 +790,29 @@ mod tests {
     }
 
     #[test]
+    fn an_offer_that_nobody_took_is_available_again_whatever_kea_makes_of_it() {
+        let offer = Lease {
+            valid_lifetime: Lifetime(60),
+            ..lease(1, 100)
+        };
+        let lapsed = offered(None, &offer, &nothing_heard());
+        let swept = Lease {
+            state: LeaseState::ExpiredReclaimed,
+            ..offer
+        };
+        let tell = |before: &Binding| updated(Some(before), &swept, Time(170), Origin::Elsewhere);
+        assert_eq!(tell(&lapsed), None);
+        let available = reclaimed(&lapsed, Time(165));
+        assert_eq!(at(&available, 165), (State::Available, 160));
+        assert_eq!(tell(&available), None);
+        for saved in [&lapsed, &available] {
+            let binding = loaded(Some(saved), &swept, Some(Time(100)), Time(170));
+            assert_eq!(at(&binding, 170), (State::Available, 160));
+            assert_eq!(binding.client, None);
+        }
+    }
+
+    #[test]
     fn what_ended_elsewhere_before_its_time_was_released_and_what_ended_in_time_has_expired() {
         let active = committed(None, &lease(1, 100), &nothing_heard());
         let ended = |state, lifetime| Lease {
@@ -788,10 +821,9 @@ mod tests {
             ..lease(1, 100)
         };
         let expired = ended(LeaseState::ExpiredReclaimed, 3600);
-        assert_eq!(
-            updated(Some(&active), &expired, Time(4000), Origin::Elsewhere).map(|b| at(&b, 4000)),
-            Some((State::Expired, 3700))
-        );
+        // That is known without being told.
+        let swept = updated(Some(&active), &expired, Time(4000), Origin::Elsewhere);
+        assert_eq!(swept, None);
         let released = told(Some(&active), &ended(LeaseState::Released, 0), 4000);
         assert_eq!(at(&released, 4000), (State::Released, 4000));
     }
