@@ -10,6 +10,7 @@
 #include <dhcpsrv/cfg_multi_threading.h>
 #include <dhcpsrv/cfgmgr.h>
 #include <dhcpsrv/host.h>
+#include <dhcpsrv/host_mgr.h>
 #include <dhcpsrv/lease.h>
 #include <dhcpsrv/shared_network.h>
 #include <dhcpsrv/srv_config.h>
@@ -30,6 +31,8 @@ namespace {
 using isc::dhcp::CfgMgr;
 using isc::dhcp::CfgOption;
 using isc::dhcp::Host;
+using isc::dhcp::HostMgr;
+using isc::dhcp::HostPageSize;
 using isc::dhcp::Lease;
 using isc::dhcp::OptionDescriptor;
 using isc::dhcp::SrvConfigPtr;
@@ -97,15 +100,19 @@ void append(rust::Vec<KeaOption>& all, const CfgOption& options, KeaScope scope,
     }
 }
 
+void append_options(rust::Vec<KeaOption>& all, const Host& host, isc::dhcp::SubnetID subnet) {
+    append(all, *host.getCfgOption4(), KeaScope::Reservation, [&](KeaOption& option) {
+        option.subnet = subnet;
+        option.name = text(Host::getIdentifierName(host.getIdentifierType()));
+        option.identifier = octets(host.getIdentifier());
+        option.first = host.getIPv4Reservation().toUint32();
+    });
+}
+
 void append_reservations(rust::Vec<KeaOption>& all, const isc::dhcp::SrvConfig& config,
                          isc::dhcp::SubnetID subnet) {
     for (const auto& host : config.getCfgHosts()->getAll4(subnet)) {
-        append(all, *host->getCfgOption4(), KeaScope::Reservation, [&](KeaOption& option) {
-            option.subnet = subnet;
-            option.name = text(Host::getIdentifierName(host->getIdentifierType()));
-            option.identifier = octets(host->getIdentifier());
-            option.first = host->getIPv4Reservation().toUint32();
-        });
+        append_options(all, *host, subnet);
     }
 }
 
@@ -219,6 +226,31 @@ rust::Vec<std::uint8_t> current_configuration() {
 
 rust::Vec<KeaOption> current_options() {
     return guarded([] { return all_options(current_config()); });
+}
+
+bool has_host_database() {
+    return guarded([] { return !HostMgr::instance().getHostDataSourceList().empty(); });
+}
+
+KeaReservations database_reservations(std::size_t source, std::uint64_t after,
+                                      std::size_t limit) {
+    return guarded([&] {
+        KeaReservations page{};
+        const auto hosts = HostMgr::instance().getPage4(source, after, HostPageSize(limit));
+        page.source = source;
+        for (const auto& host : hosts) {
+            KeaReservation copy{};
+            copy.subnet = host->getIPv4SubnetID();
+            copy.identifier_type = text(Host::getIdentifierName(host->getIdentifierType()));
+            copy.identifier = octets(host->getIdentifier());
+            copy.address = host->getIPv4Reservation().toUint32();
+            copy.hostname = text(host->getHostname());
+            append_options(page.options, *host, copy.subnet);
+            page.reservations.push_back(std::move(copy));
+            page.last = host->getHostId();
+        }
+        return page;
+    });
 }
 
 void reject(CalloutHandle& handle, rust::Str error) {

@@ -24,6 +24,8 @@ struct KeaCommand;
 struct KeaExchange;
 struct KeaLease;
 struct KeaOption;
+struct KeaReservation;
+struct KeaReservations;
 enum class KeaSeverity : std::uint8_t;
 
 // The daemon, its log and its files: server.cc.
@@ -39,6 +41,8 @@ rust::Vec<std::uint8_t> configuration(const CalloutHandle& handle);
 rust::Vec<KeaOption> configured_options(const CalloutHandle& handle);
 rust::Vec<std::uint8_t> current_configuration();
 rust::Vec<KeaOption> current_options();
+bool has_host_database();
+KeaReservations database_reservations(std::size_t source, std::uint64_t after, std::size_t limit);
 void reject(CalloutHandle& handle, rust::Str error);
 void restore_threads();
 void enter_critical_section();

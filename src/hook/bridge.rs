@@ -98,6 +98,32 @@ mod ffi {
         identifier: Vec<u8>,
     }
 
+    /// A host reservation in a database.
+    struct KeaReservation {
+        /// The number of its subnet; 0 for a global one.
+        subnet: u32,
+        /// The type of its identifier, as Kea's configuration calls it.
+        identifier_type: String,
+        /// The identifier.
+        identifier: Vec<u8>,
+        /// The address reserved; 0 if none.
+        address: u32,
+        /// The host name reserved; empty if none.
+        hostname: String,
+    }
+
+    /// A part of the host reservations in databases.
+    struct KeaReservations {
+        /// The database, counted from 1, to go on with.
+        source: usize,
+        /// The number there of the last one.
+        last: u64,
+        /// The reservations; none if there are no more.
+        reservations: Vec<KeaReservation>,
+        /// Their options.
+        options: Vec<KeaOption>,
+    }
+
     /// How serious a log message is.
     #[repr(u8)]
     enum KeaSeverity {
@@ -194,6 +220,16 @@ mod ffi {
         fn lease_argument(handle: &CalloutHandle) -> Result<KeaLease>;
         /// The arguments of command_processed.
         fn command(handle: &CalloutHandle) -> Result<KeaCommand>;
+
+        /// Whether there are databases of host reservations.
+        fn has_host_database() -> Result<bool>;
+        /// Up to `limit` host reservations of the database `source`, counted from 1, after the
+        /// one with the number `after`, or of those that follow.
+        fn database_reservations(
+            source: usize,
+            after: u64,
+            limit: usize,
+        ) -> Result<KeaReservations>;
 
         /// The type of the lease database, such as `memfile`.
         fn lease_database_type() -> Result<String>;

@@ -184,6 +184,12 @@ pub const MESSAGES: &[Message] = &[
         "Add the address to 'requesters' if it is a requester's.",
     ),
     message(
+        "BLQ_RESERVATIONS_UNREADABLE",
+        "Host reservations cannot be read from their database. Until they can be, the addresses reserved \
+         in it are not among all configured addresses. It is tried again every few seconds.",
+        "Look for messages about the hosts database.",
+    ),
+    message(
         "BLQ_STATE_SET_ASIDE",
         "The state file is damaged, or of a newer version. It was renamed, and a new one begun: \
          states and times of bindings are those that can be told from Kea's leases.",

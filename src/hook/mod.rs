@@ -10,6 +10,7 @@
 //! - [`commands`]: what a control command changed.
 //! - `main_thread`: turns on Kea's main thread.
 //! - [`reconciler`]: the comparison with Kea's lease database, turn by turn.
+//! - `reservations`: host reservations in databases, read turn by turn.
 //! - [`partner`]: the state of a high-availability relationship.
 //! - [`stored_relay`]: relay agent information that Kea stored.
 //! - [`command_line`]: whether Kea only checks its configuration.
@@ -38,6 +39,8 @@ mod entry;
 mod kea_log;
 #[cfg(all(feature = "hook", not(test)))]
 mod main_thread;
+#[cfg(all(feature = "hook", not(test)))]
+mod reservations;
 #[cfg(all(feature = "hook", not(test)))]
 mod running;
 #[cfg(all(feature = "hook", not(test)))]

@@ -12,6 +12,7 @@ use super::bridge::{self, KeaLease};
 use super::main_thread::Waker;
 use super::partner::Status;
 use super::reconciler::{LeaseDatabase, Page, PageSize, Reconciler};
+use super::reservations::{Reader, Reservations};
 use super::service::Settings;
 use super::{changes, service};
 use crate::event::{Event, Extent, Lease};
@@ -50,6 +51,8 @@ pub struct Running {
     mirror: Arc<Mirror>,
     /// Compares it with Kea's lease database.
     reconciler: Reconciler,
+    /// Reads the host reservations in databases.
+    reservations: Reader,
     /// Set when events were lost.
     lost: Arc<AtomicBool>,
     /// The high-availability relationship, if there is one.
@@ -137,6 +140,7 @@ impl Running {
             writer,
             mirror,
             reconciler,
+            reservations: Reader::new(config.reconciliation_interval, now),
             lost,
             partnership,
         })
@@ -147,8 +151,9 @@ impl Running {
         Arc::clone(&self.mirror)
     }
 
-    /// Does what is to be done on Kea's main thread now; says in how long there is more.
-    pub fn turn(&mut self) -> Duration {
+    /// Does what is to be done on Kea's main thread now; says in how long there is more, and gives the
+    /// host reservations in databases when they have all been read.
+    pub fn turn(&mut self) -> (Duration, Option<Reservations>) {
         let now = Instant::now();
         let mut next = now + PARTNER_INTERVAL;
         if let Some(partnership) = &mut self.partnership {
@@ -167,7 +172,14 @@ impl Running {
         }
         let database = KeaDatabase(&self.mirror);
         next = next.min(self.reconciler.turn(&database, now));
-        next.saturating_duration_since(Instant::now())
+        let reservations = self.reservations.turn(now);
+        next = next.min(self.reservations.next());
+        (next.saturating_duration_since(Instant::now()), reservations)
+    }
+
+    /// Host reservations in databases may have changed.
+    pub fn read_reservations(&mut self) {
+        self.reservations.ask(Instant::now());
     }
 
     /// Whether a turn is due that was not when the last one was taken.

@@ -21,6 +21,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::bridge::{self, CalloutHandle, KeaOption, LibraryHandle};
 use super::main_thread::Turns;
+use super::reservations::Reservations;
 use super::running::{Kept, NotRunning, Running};
 use super::{command_line, kea_log, tracking};
 use crate::binding::SubnetId;
@@ -107,23 +108,28 @@ struct Source {
     text: Vec<u8>,
     /// Its options.
     options: Vec<ConfiguredOption>,
+    /// The host reservations that are in databases, as last read.
+    reservations: Reservations,
 }
 
 impl Source {
     /// Takes what Kea gives.
-    fn new(text: Vec<u8>, options: Vec<KeaOption>) -> Source {
+    fn new(text: Vec<u8>, options: Vec<KeaOption>, reservations: Reservations) -> Source {
         Source {
             text,
             options: options
                 .into_iter()
                 .filter_map(KeaOption::configured)
                 .collect(),
+            reservations,
         }
     }
 
     /// What it comes to.
     fn network(&self) -> Result<Network, NetworkError> {
-        Network::from_json(&String::from_utf8_lossy(&self.text), self.options.clone())
+        let Reservations { hosts, options } = &self.reservations;
+        let options = [&self.options[..], &options[..]].concat();
+        Network::new(&String::from_utf8_lossy(&self.text), options, hosts)
     }
 }
 
@@ -139,7 +145,9 @@ impl Settings {
         let unreadable = |error: Exception| format!("Kea's configuration cannot be read: {error}");
         let kea = bridge::configuration(handle).map_err(unreadable)?;
         let options = bridge::configured_options(handle).map_err(unreadable)?;
-        let source = Source::new(kea, options);
+        // Those in databases can be read only when Kea is done with its configuration.
+        let reservations = before.map(|before| before.source.reservations.clone());
+        let source = Source::new(kea, options, reservations.unwrap_or_default());
         let (source, network) = match before.filter(|before| *before.source == source) {
             Some(same) => (Arc::clone(&same.source), Arc::clone(&same.network)),
             None => {
@@ -273,15 +281,25 @@ pub fn resume() -> Result<(), Exception> {
 /// Kea's configuration may have changed while it runs, by `cause`: takes it over.
 pub fn reconfigured(cause: &str) {
     let mut state = STATE.lock();
-    if state.running.is_none() {
-        return;
+    if let Some(running) = &mut state.running {
+        running.read_reservations();
+        reconfigure(&mut state, cause, None);
+        if let Some(turns) = &state.turns {
+            turns.waker().wake();
+        }
     }
+}
+
+/// Takes Kea's configuration over as it is now, with the host reservations in databases, if they
+/// were read anew.
+fn reconfigure(state: &mut State, cause: &str, reservations: Option<Reservations>) {
     let Some(good) = &mut state.good else {
         return;
     };
+    let reservations = reservations.unwrap_or_else(|| good.source.reservations.clone());
     let read = || -> Result<Source, Exception> {
         let text = bridge::current_configuration()?;
-        Ok(Source::new(text, bridge::current_options()?))
+        Ok(Source::new(text, bridge::current_options()?, reservations))
     };
     let changed = read()
         .map_err(|error| error.to_string())
@@ -311,7 +329,16 @@ pub fn turn() {
     let mut state = STATE.lock();
     let mut next = IDLE;
     if let Some(running) = &mut state.running {
-        next = running.turn();
+        let (wait, reservations) = running.turn();
+        next = wait;
+        if let Some(reservations) = reservations
+            && state
+                .good
+                .as_ref()
+                .is_some_and(|good| good.source.reservations != reservations)
+        {
+            reconfigure(&mut state, "hosts database", Some(reservations));
+        }
     } else if state.awaiting_leases {
         match CriticalSection::enter() {
             Ok(_paused) => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
-use super::ranges::{self, TimedRange};
+use super::ranges::TimedRange;
 use super::table::Table;
 use super::{Mirror, transition};
 use crate::binding::Binding;
@@ -49,8 +49,12 @@ pub struct Loading {
 impl Loading {
     /// Begins with what was saved.
     pub fn begin(network: Arc<Network>, saved: Saved, now: Time) -> Loading {
-        let ranges = ranges::timed(&network, &saved.ranges, None, now);
-        let mut table = Table::new(network, ranges);
+        let mut table = Table::new(network, saved.ranges, now);
+        if saved.saved_at.is_none() {
+            for range in &mut table.ranges {
+                range.configured = Time::MIN;
+            }
+        }
         let mut unseen = RoaringBitmap::new();
         for binding in saved.bindings {
             unseen.insert(binding.address.to_bits());

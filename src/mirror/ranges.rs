@@ -22,8 +22,11 @@ pub struct TimedRange {
     /// Whether its free addresses are for a high-availability partner to give, and not for this
     /// server: their state is REMOTE then, else AVAILABLE (RFC 6926 section 6.2.7).
     pub remote: bool,
-    /// When these addresses were first configured in this VPN, or when it was last decided anew
-    /// which server gives them.
+    /// When these addresses were first configured in this VPN; [`Time::MIN`] if that was before
+    /// anything was known.
+    pub configured: Time,
+    /// When it was last decided which server gives them, or since when they are known to be
+    /// configured: `configured <= since`.
     pub since: Time,
 }
 
@@ -73,8 +76,8 @@ fn assign(
                 Some(before) => before.remote && !range.givers.is_empty(),
                 None => is_elsewhere(&range.givers, usual),
             });
-            let unchanged =
-                before.filter(|before| before.vpn == range.vpn && before.remote == remote);
+            let same = before.filter(|before| before.vpn == range.vpn);
+            let unchanged = same.filter(|same| same.remote == remote);
             push(
                 &mut timed,
                 TimedRange {
@@ -83,6 +86,7 @@ fn assign(
                     last: Ipv4Addr::from_bits(end as u32),
                     vpn: range.vpn.clone(),
                     remote,
+                    configured: same.map_or(now, |same| same.configured),
                     since: unchanged.map_or(now, |before| before.since),
                 },
             );
@@ -92,11 +96,41 @@ fn assign(
     timed
 }
 
+/// `ranges`, and what of `former` is in none of them. Both ascend without overlap; so does the result.
+pub fn and_former(ranges: &[TimedRange], former: &[TimedRange]) -> Vec<TimedRange> {
+    let mut all = ranges.to_vec();
+    let mut ranges = ranges.iter().peekable();
+    for range in former {
+        let mut position = u64::from(range.first.to_bits());
+        let last = u64::from(range.last.to_bits());
+        while position <= last {
+            while ranges
+                .next_if(|range| u64::from(range.last.to_bits()) < position)
+                .is_some()
+            {}
+            let (first, end) = ranges.peek().map_or((u64::MAX, last), |range| {
+                (range.first.to_bits().into(), range.last.to_bits().into())
+            });
+            if position < first {
+                all.push(TimedRange {
+                    // Both lie within the range, so they fit 32 bits.
+                    first: Ipv4Addr::from_bits(position as u32),
+                    last: Ipv4Addr::from_bits(last.min(first - 1) as u32),
+                    ..range.clone()
+                });
+            }
+            position = end.saturating_add(1);
+        }
+    }
+    all.sort_unstable_by_key(|range| range.first);
+    all
+}
+
 /// Appends a range, as part of the last one if it goes on with it.
 fn push(ranges: &mut Vec<TimedRange>, next: TimedRange) {
     match ranges.last_mut() {
         Some(last)
-            if last.since == next.since
+            if (last.configured, last.since) == (next.configured, next.since)
                 && last.vpn == next.vpn
                 && last.remote == next.remote
                 && last.last.to_bits().checked_add(1) == Some(next.first.to_bits()) =>
@@ -127,6 +161,7 @@ mod tests {
             last: last.into(),
             vpn: Vpn::Default,
             remote: false,
+            configured: Time(since),
             since: Time(since),
         }
     }
@@ -202,10 +237,35 @@ mod tests {
         assert!(!unknown[0].remote);
         let partners = at(&unknown, Some(&["two"]), 2);
         assert!((partners[0].remote, partners[0].since) == (true, Time(2)));
+        assert_eq!(partners[0].configured, Time(1));
         assert_eq!(at(&partners, Some(&["two"]), 3), partners);
         assert_eq!(at(&partners, None, 4), partners);
         let ours = at(&partners, Some(&["one", "two"]), 5);
         assert!((ours[0].remote, ours[0].since) == (false, Time(5)));
+    }
+
+    #[test]
+    fn what_was_known_of_other_addresses_before_is_known_still() {
+        let former = [
+            range([10, 0, 0, 0], [10, 0, 0, 9], 1),
+            range([10, 0, 0, 20], [10, 0, 0, 29], 2),
+            range([255, 255, 255, 0], [255, 255, 255, 255], 3),
+        ];
+        let ranges = [
+            range([10, 0, 0, 2], [10, 0, 0, 3], 7),
+            range([10, 0, 0, 8], [10, 0, 0, 24], 8),
+        ];
+        assert_eq!(
+            and_former(&ranges, &former),
+            [
+                range([10, 0, 0, 0], [10, 0, 0, 1], 1),
+                range([10, 0, 0, 2], [10, 0, 0, 3], 7),
+                range([10, 0, 0, 4], [10, 0, 0, 7], 1),
+                range([10, 0, 0, 8], [10, 0, 0, 24], 8),
+                range([10, 0, 0, 25], [10, 0, 0, 29], 2),
+                range([255, 255, 255, 0], [255, 255, 255, 255], 3),
+            ]
+        );
     }
 
     #[test]

@@ -80,6 +80,9 @@ pub struct Table {
     serving: Option<Serving>,
     /// Configured addresses, ascending, without overlap.
     pub(super) ranges: Vec<TimedRange>,
+    /// Those of before a restart, until the configuration is complete: host reservations in
+    /// databases are read later than the rest.
+    former: Vec<TimedRange>,
     /// Whether they are not in the state file as they are here.
     ranges_unsaved: bool,
     /// Bindings by address.
@@ -100,12 +103,17 @@ pub struct Table {
 }
 
 impl Table {
-    /// A table without bindings.
-    pub fn new(network: Arc<Network>, ranges: Vec<TimedRange>) -> Table {
+    /// A table without bindings, since `now`; of the configured ranges these were `known`.
+    pub fn new(network: Arc<Network>, known: Vec<TimedRange>, now: Time) -> Table {
         Table {
+            ranges: ranges::timed(&network, &known, None, now),
+            former: if network.has_host_database() {
+                known
+            } else {
+                Vec::new()
+            },
             network,
             serving: None,
-            ranges,
             ranges_unsaved: true,
             records: BTreeMap::new(),
             by_mac: Index::new(),
@@ -128,6 +136,9 @@ impl Table {
             return;
         }
         self.network = network;
+        if !self.former.is_empty() {
+            self.ranges = ranges::and_former(&self.ranges, &std::mem::take(&mut self.former));
+        }
         self.renew_ranges(at);
         let mut records = std::mem::take(&mut self.records);
         for record in records.values_mut() {
@@ -170,6 +181,13 @@ impl Table {
             Some(range) => (State::Available, freed.max(range.since)),
             None => (State::Available, freed),
         }
+    }
+
+    /// Since when the address of a binding is a configured one; `None` if it is so only as long as
+    /// it is leased.
+    pub fn configured_since(&self, binding: &Binding) -> Option<Time> {
+        self.range_of(binding.address.to_bits())
+            .map(|range| range.configured)
     }
 
     /// The binding of an address, if one is known.

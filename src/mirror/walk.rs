@@ -68,8 +68,11 @@ impl Walk {
     /// A walk through all configured addresses, of which those that did not change from `start`
     /// to `end` may be left out.
     pub fn all(table: &Table, start: Time, end: Time) -> Walk {
-        let configured_then = |range: &TimedRange| (start..=end).contains(&range.since);
-        let selection = if table.ranges.iter().any(configured_then) {
+        let changed_then = |range: &TimedRange| {
+            let window = start..=end;
+            window.contains(&range.since) || window.contains(&range.configured)
+        };
+        let selection = if table.ranges.iter().any(changed_then) {
             Selection::All
         } else {
             table
@@ -216,7 +219,9 @@ mod tests {
         let configuration =
             r#"{ "Dhcp4": { "subnet4": [ { "id": 1, "subnet": "0.0.0.32/27" } ] } }"#;
         let network = Network::from_json(configuration, Vec::new()).unwrap();
-        Table::new(Arc::new(network), ranges)
+        let mut table = Table::new(Arc::new(network), Vec::new(), Time(0));
+        table.ranges = ranges;
+        table
     }
 
     fn binding(address: u8, since: u32) -> Binding {
@@ -246,6 +251,7 @@ mod tests {
                     last: Ipv4Addr::from_bits(last),
                     vpn: Vpn::Default,
                     remote: false,
+                    configured: Time(since.to_owned()),
                     since: Time(since.to_owned()),
                 };
                 first = last + 2;

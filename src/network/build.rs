@@ -10,19 +10,25 @@ use super::hosts::{self, Hosts};
 use super::layout::{self, Inherited};
 use super::options::OptionSet;
 use super::times::Timers;
-use super::{Claim, ConfiguredOption, Network, NetworkError, Pool, Scope, Subnet, ranges, vpn};
+use super::{
+    Claim, ConfiguredOption, DatabaseReservation, Network, NetworkError, Pool, Scope, Subnet,
+    ranges, vpn,
+};
 use crate::binding::SubnetId;
 use crate::vpn::Vpn;
 
-/// The network that `config` describes.
+/// The network that `config` describes, with its options and the reservations in databases.
 pub fn network(
     config: layout::Dhcp4,
     options: Vec<ConfiguredOption>,
+    reservations: &[DatabaseReservation],
 ) -> Result<Network, NetworkError> {
     let mut builder = Builder {
         network: Network {
             hosts: Hosts::new(config.host_reservation_identifiers.as_deref()),
             high_availability: HighAvailability::new(&config.hooks_libraries),
+            has_host_database: config.hosts_database.is_some()
+                || config.hosts_databases.is_some_and(|all| !all.is_empty()),
             ..Network::default()
         },
         reserved: Vec::new(),
@@ -36,6 +42,13 @@ pub fn network(
     }
     for reservation in &config.reservations {
         builder.reservation(hosts::GLOBAL, "the global reservations", reservation)?;
+    }
+    for reservation in reservations {
+        let address = reservation.address;
+        builder
+            .reserved
+            .extend(address.map(|address| (reservation.subnet, address)));
+        builder.network.hosts.insert_from_database(reservation);
     }
     for option in options {
         builder.option(option);

@@ -1,4 +1,5 @@
-//! Options as Kea's configuration holds them, already in the form they take on the wire.
+//! Options and host reservations as Kea holds them, the options already in the form they take on
+//! the wire.
 
 use std::net::Ipv4Addr;
 
@@ -52,4 +53,20 @@ pub enum Scope {
         /// The address reserved, if one is.
         address: Option<Ipv4Addr>,
     },
+}
+
+/// A host reservation in a database, which Kea's configuration does not show. Its options come as
+/// [`ConfiguredOption`]s of [`Scope::Reservation`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatabaseReservation {
+    /// The subnet it is for; 0 for a global one.
+    pub subnet: SubnetId,
+    /// `hw-address`, `client-id`, `duid`, `circuit-id` or `flex-id`.
+    pub identifier_type: String,
+    /// The identifier's octets.
+    pub identifier: Vec<u8>,
+    /// The address reserved, if one is.
+    pub address: Option<Ipv4Addr>,
+    /// The host name reserved; empty if none.
+    pub hostname: String,
 }

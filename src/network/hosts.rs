@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
+use super::configured::DatabaseReservation;
 use super::layout;
 use super::options::OptionSet;
 use crate::binding::{Binding, Client, SubnetId};
@@ -132,6 +133,17 @@ impl Hosts {
             Some((identifier_type, identifier))
         });
         self.add(subnet, identifier, address, &reservation.hostname);
+    }
+
+    /// Adds a reservation that is in a database.
+    pub fn insert_from_database(&mut self, reservation: &DatabaseReservation) {
+        let of = IdentifierType::from_name(&reservation.identifier_type);
+        self.add(
+            reservation.subnet,
+            of.map(|of| (of, reservation.identifier.clone())),
+            reservation.address,
+            &reservation.hostname,
+        );
     }
 
     /// The options of a reservation, which is added if it is not there yet: Kea may keep it

@@ -24,6 +24,10 @@ pub struct Dhcp4 {
     /// The hooks loaded.
     #[serde(default)]
     pub hooks_libraries: Vec<HooksLibrary>,
+    /// The database of host reservations.
+    pub hosts_database: Option<Value>,
+    /// The databases of host reservations, if there are several.
+    pub hosts_databases: Option<Vec<Value>>,
     /// Which identifiers find a reservation, in order of preference.
     pub host_reservation_identifiers: Option<Vec<String>>,
     /// Global reservations.

@@ -29,7 +29,7 @@ use ipnet::Ipv4Net;
 use crate::binding::{Binding, SubnetId};
 use crate::time::Lifetime;
 use crate::vpn::Vpn;
-pub use configured::{ConfiguredOption, Scope};
+pub use configured::{ConfiguredOption, DatabaseReservation, Scope};
 use high_availability::HighAvailability;
 pub use high_availability::{Givers, Serving, is_elsewhere};
 use hosts::{Host, Hosts};
@@ -157,25 +157,46 @@ pub struct Network {
     vpns: BTreeSet<Vpn>,
     /// This server's partners.
     high_availability: HighAvailability,
+    /// Whether Kea keeps host reservations in databases too.
+    has_host_database: bool,
 }
 
 impl Network {
     /// The configuration `config`, laid out as `config-get` gives it, with its options.
     ///
     /// # Errors
-    /// If a VPN is declared in a wrong way, or if the configuration is not as Kea gives it.
+    /// See [`Network::new`].
     pub fn from_json(
         config: &str,
         options: Vec<ConfiguredOption>,
     ) -> Result<Network, NetworkError> {
+        Network::new(config, options, &[])
+    }
+
+    /// The configuration `config`, laid out as `config-get` gives it, with its options, and the
+    /// reservations that are in databases.
+    ///
+    /// # Errors
+    /// If a VPN is declared in a wrong way, or if the configuration is not as Kea gives it.
+    pub fn new(
+        config: &str,
+        options: Vec<ConfiguredOption>,
+        reservations: &[DatabaseReservation],
+    ) -> Result<Network, NetworkError> {
         let root: layout::Root = serde_json::from_str(&json::mended(config))
             .map_err(|error| NetworkError::Layout(error.to_string()))?;
-        build::network(root.dhcp4, options)
+        build::network(root.dhcp4, options, reservations)
     }
 
     /// The subnet of this number.
     pub fn subnet(&self, id: SubnetId) -> Option<&Subnet> {
         self.subnets.get(*self.by_id.get(&id)?)
+    }
+
+    /// Whether Kea keeps host reservations in databases too, which its configuration does not
+    /// show.
+    pub fn has_host_database(&self) -> bool {
+        self.has_host_database
     }
 
     /// Whether this server is configured to have a high-availability partner.

@@ -9,7 +9,7 @@ use super::reply::{self, About, WantedOptions};
 use super::request::{self, Query, Refusal, Unanswerable};
 use super::{Engine, Progress, Requester};
 use crate::binding::State;
-use crate::mirror::{Entry, Mirror, Record, Walk};
+use crate::mirror::{Entry, Mirror, Table, Walk};
 use crate::time::Time;
 use crate::vpn::VpnSelector;
 use crate::wire::status::StatusCode;
@@ -82,26 +82,39 @@ struct Filter {
 
 impl Filter {
     /// Whether a binding is among those asked for that is in `state` since `since`.
-    fn lets_through(&self, entry: Entry<'_>, (state, since): (State, Time)) -> bool {
+    fn lets_through(&self, table: &Table, entry: Entry<'_>, (state, since): (State, Time)) -> bool {
         if !self.vpn.selects(entry.vpn()) || (self.active_only && state != State::Active) {
+            return false;
+        }
+        let is_free = matches!(state, State::Available | State::Remote);
+        let binding = match entry {
+            Entry::Bound(record) => Some(&record.binding),
+            Entry::Free(..) => None,
+        };
+        // An address outside of pools and reservations is a configured one while it is leased.
+        let is_over = |binding| is_free && table.configured_since(binding).is_none();
+        if binding.is_some_and(is_over) {
             return false;
         }
         let Some((start, end)) = self.window else {
             return true;
         };
         let inside = |time| start <= time && time <= end;
-        // Changed in the window if either time lies in it (RFC 6926 section 8.2); to this server
-        // also when it was told of what another one had changed before. An address that is free
-        // has no client, and so no such times.
-        let told = match entry {
-            Entry::Bound(Record { binding, .. })
-                if !matches!(state, State::Available | State::Remote) =>
-            {
-                [binding.last_transaction, binding.learned]
-            }
-            _ => [None, None],
+        if inside(since) {
+            return true;
+        }
+        // A free address has no client, and so none of the other times.
+        let Some(binding) = binding.filter(|_| !is_free) else {
+            return false;
         };
-        inside(since) || told.into_iter().flatten().any(inside)
+        // Changed in the window if either time lies in it (RFC 6926 section 8.2); to this server
+        // also when it was told of what another one had changed before, and when the address
+        // of an older binding was configured.
+        binding.last_transaction.is_some_and(inside)
+            || binding.learned.is_some_and(inside)
+            || table
+                .configured_since(binding)
+                .is_some_and(|configured| since < configured && inside(configured))
     }
 }
 
@@ -183,7 +196,7 @@ impl Engine for LeaseEngine {
                     walk.go_on(table, |entry| {
                         visits += 1;
                         let state = table.state(entry, now);
-                        if filter.lets_through(entry, state) {
+                        if filter.lets_through(table, entry, state) {
                             let about = About { entry, state, now };
                             reply::write(
                                 out,

@@ -41,6 +41,7 @@ fn batch(bindings: &[Binding]) -> Batch {
             last: Ipv4Addr::new(10, 0, 0, 99),
             vpn: Vpn::Name("blue".into()),
             remote: true,
+            configured: Time(40),
             since: Time(50),
         }]),
         at: Time(600),

@@ -1,0 +1,396 @@
+//! What changes elsewhere, unheard, or at run time is told all the same: comparisons with Kea's
+//! lease database, reconfigurations, high-availability partners. Without sockets and without Kea.
+
+#[path = "support/bench.rs"]
+mod bench;
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use bench::*;
+use blq::{Primary, Query, State};
+use dhcp_blq::binding::SubnetId;
+use dhcp_blq::event::{Event, Extent, Lease, LeaseState, Origin};
+use dhcp_blq::mirror::{Loading, Mirror, Saved};
+use dhcp_blq::network::{DatabaseReservation, Network};
+use dhcp_blq::time::{Lifetime, Time};
+
+/// The configuration of these tests with another pool in subnet 1, and reservations in databases.
+fn network(pool: &str, reservations: &[DatabaseReservation]) -> Arc<Network> {
+    let config = CONFIGURATION.replace("10.0.1.10-10.0.1.19", pool);
+    Arc::new(Network::new(&config, Vec::new(), reservations).unwrap())
+}
+
+/// All addresses that changed at `start` or later.
+fn since(start: u32) -> Query {
+    Query {
+        start: Some(start),
+        ..all()
+    }
+}
+
+/// The last octets of the addresses a query finds.
+fn found(bench: &Bench, query: &Query) -> Vec<u8> {
+    let addresses = bench.addresses(query);
+    addresses
+        .iter()
+        .map(|address| address.octets()[3])
+        .collect()
+}
+
+/// An address of subnet 1.
+fn address(last: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 0, 1, last)
+}
+
+/// The state of an address of subnet 1, and whether its last change was made elsewhere.
+fn state(bench: &Bench, last: u8) -> (State, bool) {
+    let query = Query {
+        parameter_request_list: Some(vec![156, 157]),
+        ..all()
+    };
+    let bindings = bench.ask(&query);
+    let binding = bindings
+        .iter()
+        .find(|binding| binding.address == address(last));
+    let binding = binding.expect("a configured address");
+    (binding.state.expect("dhcp-state"), binding.is_remote())
+}
+
+/// A part of Kea's lease database is read while `meanwhile` happens.
+fn look(bench: &Bench, extent: Extent, leases: Vec<Lease>, meanwhile: impl FnOnce()) {
+    bench.mirror.feed().push(Event::Looking);
+    meanwhile();
+    bench.mirror.feed().push(Event::Seen {
+        extent,
+        leases,
+        at: Time(bench.now),
+    });
+    bench.mirror.catch_up();
+}
+
+/// Everything in subnet 1.
+fn everything() -> Extent {
+    Extent::Range(address(0).to_bits()..=address(255).to_bits())
+}
+
+// ----- Comparisons with Kea's lease database ---------------------------------------------------
+
+// Contract: the mirror is always right. A lease that nobody told of is found, and so is one that was
+// renewed or went to another client; they have changed when they were found, elsewhere (RFC 6926
+// sections 6.2.8 and 8.2).
+#[test]
+fn finds_what_nobody_told_of() {
+    let bench = Bench::with_saved(Saved::default());
+    bench.lease([10, 0, 1, 10], 1, 500, &[]);
+    bench.lease([10, 0, 1, 11], 2, 500, &[]);
+    bench.lease([10, 0, 1, 12], 3, 500, &[]);
+    let long_ago = bench.now - 100;
+    let leases = vec![
+        lease([10, 0, 1, 10], 1, bench.now - 500),
+        lease([10, 0, 1, 11], 2, long_ago),
+        lease([10, 0, 1, 12], 4, long_ago),
+        lease([10, 0, 1, 13], 5, long_ago),
+    ];
+    look(&bench, everything(), leases, || {});
+    assert_eq!(state(&bench, 10), (State::ACTIVE, false));
+    for last in [11, 12, 13] {
+        assert_eq!(state(&bench, last), (State::ACTIVE, true));
+    }
+    assert_eq!(found(&bench, &by_mac(4)), [12]);
+    assert_eq!(found(&bench, &by_mac(3)), [0u8; 0]);
+    let mut delta = found(&bench, &since(bench.now));
+    delta.retain(|last| (10..=13).contains(last));
+    assert_eq!(delta, [11, 12, 13]);
+    let renewed = bench.ask(&by_mac(2));
+    assert_eq!(renewed[0].client_last_transaction_time, Some(100));
+}
+
+// What packets changed while the database was read is newer than what was read.
+#[test]
+fn what_is_told_meanwhile_is_newer_than_what_was_read() {
+    let bench = Bench::new();
+    bench.lease([10, 0, 1, 10], 1, 500, &[]);
+    bench.lease([10, 0, 1, 11], 2, 500, &[]);
+    let old = vec![
+        lease([10, 0, 1, 10], 1, bench.now - 500),
+        lease([10, 0, 1, 11], 2, bench.now - 500),
+    ];
+    look(&bench, everything(), old, || {
+        bench.mirror.feed().push(Event::Released {
+            address: address(10),
+            at: Time(bench.now),
+            origin: Origin::Here,
+        });
+        bench.lease([10, 0, 1, 12], 3, 0, &[]);
+    });
+    assert_eq!(state(&bench, 10), (State::RELEASED, false));
+    assert_eq!(state(&bench, 12), (State::ACTIVE, false));
+    assert!(bench.mirror.missing(9, Time(bench.now)).unwrap().is_empty());
+}
+
+// A lease is gone if it is missing twice and nobody told why; until then nothing is said of it.
+#[test]
+fn a_lease_is_gone_when_it_is_missing_twice() {
+    let bench = Bench::new();
+    for last in 10..14 {
+        bench.lease([10, 0, 1, last], last, 500, &[]);
+    }
+    look(&bench, everything(), Vec::new(), || {});
+    let missing: Vec<Ipv4Addr> = (10..14).map(address).collect();
+    let listed = |since| bench.mirror.missing(9, Time(since)).unwrap();
+    assert_eq!(listed(bench.now), missing);
+    assert!(listed(bench.now - 1).is_empty());
+    assert_eq!(state(&bench, 10), (State::ACTIVE, false));
+    // One is released, which Kea tells a moment after it has done it; one was there after all.
+    bench.mirror.feed().push(Event::Released {
+        address: address(11),
+        at: Time(bench.now),
+        origin: Origin::Here,
+    });
+    let back = vec![lease([10, 0, 1, 12], 12, bench.now - 500)];
+    look(&bench, Extent::Again(missing), back, || {});
+    assert_eq!(state(&bench, 10), (State::RESET, true));
+    assert_eq!(state(&bench, 11), (State::RELEASED, false));
+    assert_eq!(state(&bench, 12), (State::ACTIVE, false));
+    assert_eq!(state(&bench, 13), (State::RESET, true));
+    assert!(listed(bench.now).is_empty());
+}
+
+// What an administrator changed was changed here, and needs no second look.
+#[test]
+fn what_a_command_changed_was_changed_here() {
+    let bench = Bench::new();
+    bench.lease([10, 0, 1, 10], 1, 500, &[]);
+    let changed = |last| Extent::Changed(vec![address(last)], Origin::Here);
+    look(&bench, changed(10), Vec::new(), || {});
+    assert_eq!(state(&bench, 10), (State::RESET, false));
+    let added = vec![lease([10, 0, 1, 11], 2, bench.now)];
+    look(&bench, changed(11), added, || {});
+    assert_eq!(state(&bench, 11), (State::ACTIVE, false));
+}
+
+// A reading whose beginning was lost may be older than anything: it counts for nothing.
+#[test]
+fn a_reading_without_a_beginning_counts_for_nothing() {
+    let bench = Bench::new();
+    bench.lease([10, 0, 1, 10], 1, 500, &[]);
+    bench.mirror.feed().push(Event::Seen {
+        extent: everything(),
+        leases: Vec::new(),
+        at: Time(bench.now),
+    });
+    bench.mirror.catch_up();
+    assert!(bench.mirror.missing(9, Time(bench.now)).unwrap().is_empty());
+}
+
+// Time passes by itself: what Kea makes of a lease that is over is no change.
+#[test]
+fn what_kea_sweeps_up_has_not_changed() {
+    let bench = Bench::new();
+    bench.lease([10, 0, 1, 10], 1, 4000, &[]);
+    let swept = Lease {
+        state: LeaseState::ExpiredReclaimed,
+        ..lease([10, 0, 1, 10], 1, bench.now - 4000)
+    };
+    look(&bench, everything(), vec![swept], || {});
+    assert_eq!(state(&bench, 10), (State::EXPIRED, false));
+    let gone = Extent::Again(vec![address(10)]);
+    look(&bench, gone, Vec::new(), || {});
+    assert_eq!(state(&bench, 10), (State::EXPIRED, false));
+}
+
+// ----- Reconfigurations -------------------------------------------------------------------------
+
+/// The mirror of a bench, gone on with after a reconfiguration in which Kea showed `leases`.
+fn resumed(bench: Bench, network: Arc<Network>, leases: &[Lease], later: u32) -> Bench {
+    let Bench { mirror, engine, .. } = bench;
+    drop(engine);
+    let mirror = Arc::try_unwrap(mirror).expect("nobody else has it");
+    let mut loading = Loading::resume(mirror, network, Time(later));
+    for lease in leases {
+        loading.lease(lease);
+    }
+    Bench::over(loading.finish())
+}
+
+// Contract: the mirror is kept over a reconfiguration. What Kea's database then shows wins; the rest
+// is as it was, renewals and all.
+#[test]
+fn a_kept_mirror_is_right_if_leases_changed_meanwhile() {
+    let bench = Bench::new();
+    let now = bench.now;
+    bench.lease([10, 0, 1, 10], 1, 500, &[2, 1, 7]);
+    bench.lease([10, 0, 1, 10], 1, 100, &[2, 1, 7]);
+    bench.lease([10, 0, 1, 11], 2, 500, &[]);
+    bench.lease([10, 0, 1, 12], 3, 500, &[]);
+    let leases = [
+        lease([10, 0, 1, 10], 1, now - 100),
+        lease([10, 0, 1, 12], 4, now - 10),
+        lease([10, 0, 1, 13], 5, now - 10),
+    ];
+    let bench = resumed(bench, network("10.0.1.10-10.0.1.19", &[]), &leases, now);
+    let kept = &bench.ask(&by_mac(1))[0];
+    assert_eq!(kept.start_time_of_state, Some(500));
+    assert_eq!(kept.client_last_transaction_time, Some(100));
+    assert_eq!(state(&bench, 10), (State::ACTIVE, false));
+    assert_eq!(state(&bench, 11), (State::RESET, true));
+    assert_eq!(state(&bench, 12), (State::ACTIVE, true));
+    assert_eq!(state(&bench, 13), (State::ACTIVE, true));
+    assert_eq!(found(&bench, &by_mac(4)), [12]);
+}
+
+// Contract, configured addresses: a free address is AVAILABLE since it was configured, so deltas
+// have it; those that were configured before are not in them.
+#[test]
+fn a_kept_mirror_follows_the_configuration() {
+    let bench = Bench::new();
+    let later = bench.now + 100;
+    bench.lease([10, 0, 1, 19], 1, 500, &[]);
+    let held = [lease([10, 0, 1, 19], 1, bench.now - 500)];
+    let bench = resumed(bench, network("10.0.1.15-10.0.1.21", &[]), &held, later);
+    let mut all_found = found(&bench, &all());
+    all_found.retain(|last| *last != 200);
+    assert_eq!(all_found, (15..=21).collect::<Vec<u8>>());
+    assert_eq!(found(&bench, &since(later)), [20, 21]);
+}
+
+// The same while Kea runs, by command or from a configuration backend; and for reservations in
+// databases, which are read after all else.
+#[test]
+fn addresses_configured_at_run_time_are_available_since_then() {
+    let bench = Bench::new();
+    let later = bench.now + 100;
+    let reserved = DatabaseReservation {
+        subnet: SubnetId(1),
+        identifier_type: "hw-address".to_owned(),
+        identifier: vec![2, 0, 0, 0, 0, 1],
+        address: Some(address(100)),
+        hostname: String::new(),
+    };
+    let configure = |pool, reservations: &[_], at| {
+        bench.mirror.feed().push(Event::Configured {
+            network: network(pool, reservations),
+            at: Time(at),
+        });
+        bench.mirror.catch_up();
+    };
+    configure("10.0.1.10-10.0.1.21", &[reserved], later);
+    assert_eq!(found(&bench, &since(later)), [20, 21, 100]);
+    // Taken away and given back, an address has changed, even if its binding has not.
+    bench.lease([10, 0, 1, 20], 1, 50, &[]);
+    configure("10.0.1.10-10.0.1.19", &[], later + 100);
+    configure("10.0.1.10-10.0.1.20", &[], later + 200);
+    assert_eq!(found(&bench, &since(later + 200)), [20]);
+}
+
+// An address outside of pools and reservations is a configured one while it is leased.
+#[test]
+fn an_address_that_is_free_and_outside_of_pools_is_not_configured() {
+    let bench = Bench::new();
+    let declined = Lease {
+        state: LeaseState::Declined,
+        valid_lifetime: Lifetime(10),
+        ..lease([10, 0, 1, 99], 1, bench.now)
+    };
+    bench.commit(declined, &[]);
+    assert_eq!(state(&bench, 99), (State::ABANDONED, false));
+    bench.mirror.feed().push(Event::Reclaimed {
+        address: address(99),
+        at: Time(bench.now + 10),
+    });
+    bench.mirror.catch_up();
+    assert!(!found(&bench, &all()).contains(&99));
+}
+
+// ----- High availability ------------------------------------------------------------------------
+
+/// A pool for each of two servers, and one for both, that balance their load.
+fn balanced() -> Mirror {
+    let config = r#"{ "Dhcp4": {
+        "hooks-libraries": [ { "library": "/usr/lib/libdhcp_ha.so", "parameters": {
+            "high-availability": [ { "this-server-name": "one", "mode": "load-balancing",
+                "peers": [ { "name": "one", "role": "primary" },
+                           { "name": "two", "role": "secondary" },
+                           { "name": "old", "role": "backup" } ] } ] } } ],
+        "subnet4": [ { "id": 1, "subnet": "10.0.1.0/24", "pools": [
+            { "pool": "10.0.1.10-10.0.1.11", "client-class": "HA_one" },
+            { "pool": "10.0.1.20-10.0.1.21", "client-classes": [ "other", "HA_two" ] },
+            { "pool": "10.0.1.30-10.0.1.31" } ] } ] } }"#;
+    let network = Network::from_json(config, Vec::new()).unwrap();
+    let saved = Saved {
+        saved_at: Some(Time(1)),
+        ..Saved::default()
+    };
+    Loading::begin(Arc::new(network), saved, Time::now()).finish()
+}
+
+/// This server serves these scopes from `at` on.
+fn serve(bench: &Bench, scopes: &[&str], at: u32) {
+    bench.mirror.feed().push(Event::Serving {
+        serving: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
+        at: Time(at),
+    });
+    bench.mirror.catch_up();
+}
+
+// RFC 6926 section 6.2.7: a free address that another server gives is REMOTE, as long as it does.
+#[test]
+fn free_addresses_that_a_partner_gives_are_remote() {
+    let bench = Bench::over(balanced());
+    let states = || [10, 20, 30].map(|last| state(&bench, last).0);
+    // Before anything is known it is as the configuration has it.
+    let usual = [State::AVAILABLE, State::REMOTE, State::AVAILABLE];
+    assert_eq!(states(), usual);
+    serve(&bench, &["one"], bench.now + 10);
+    assert_eq!(states(), usual);
+    assert_eq!(found(&bench, &since(bench.now + 10)), [0u8; 0]);
+    serve(&bench, &["one", "two"], bench.now + 20);
+    assert_eq!(states(), [State::AVAILABLE; 3]);
+    assert_eq!(found(&bench, &since(bench.now + 20)), [20, 21]);
+    serve(&bench, &[], bench.now + 30);
+    assert_eq!(states(), [State::REMOTE; 3]);
+}
+
+// A declined address is nobody's; after its probation it is the partner's to give.
+#[test]
+fn an_address_recovered_after_probation_is_its_givers() {
+    let bench = Bench::over(balanced());
+    let declined = Lease {
+        state: LeaseState::Declined,
+        valid_lifetime: Lifetime(100),
+        ..lease([10, 0, 1, 20], 1, bench.now)
+    };
+    bench.commit(declined, &[]);
+    assert_eq!(state(&bench, 20).0, State::ABANDONED);
+    bench.mirror.feed().push(Event::Reclaimed {
+        address: address(20),
+        at: Time(bench.now + 100),
+    });
+    bench.mirror.catch_up();
+    assert_eq!(state(&bench, 20).0, State::REMOTE);
+    assert_eq!(found(&bench, &since(bench.now + 100)), [20]);
+    serve(&bench, &["two"], bench.now + 200);
+    assert_eq!(state(&bench, 20).0, State::AVAILABLE);
+    assert_eq!(found(&bench, &since(bench.now + 200)), [10, 11, 20, 21]);
+}
+
+// What a client gave back to a partner is RELEASED here too, made known by the partner (section 6.2.8).
+#[test]
+fn what_was_released_to_a_partner_is_released_and_remote() {
+    let bench = Bench::new();
+    bench.lease([10, 0, 1, 10], 1, 500, &[]);
+    bench.mirror.feed().push(Event::Removed {
+        address: address(10),
+        at: Time(bench.now),
+        origin: Origin::Elsewhere,
+    });
+    bench.mirror.feed().push(Event::Released {
+        address: address(10),
+        at: Time(bench.now),
+        origin: Origin::Elsewhere,
+    });
+    bench.mirror.catch_up();
+    assert_eq!(state(&bench, 10), (State::RELEASED, true));
+    assert_eq!(bench.addresses(&Query::new(Primary::All)).len(), 11);
+}

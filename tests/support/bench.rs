@@ -1,0 +1,199 @@
+//! A mirror and an engine over it, asked in the requestor's own words.
+//!
+//! Queries are written and replies read by the requestor's own codec: the other end of the wire.
+
+// Each test file uses some of it.
+#![allow(dead_code)]
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use blq::{Binding, Done, Message, Primary, Query, Reply};
+use dhcp_blq::binding::{HardwareAddress, RawOption, SubnetId};
+use dhcp_blq::event::{Event, Heard, Lease, LeaseState};
+use dhcp_blq::mirror::{Loading, Mirror, Saved};
+use dhcp_blq::network::{ConfiguredOption, Network};
+use dhcp_blq::query::engine::LeaseEngine;
+use dhcp_blq::query::{Engine, Progress, QueryTypes, Requester};
+use dhcp_blq::time::{Lifetime, Time};
+
+/// Subnet 1 with a pool of ten and a reservation outside it, subnet 2 in the VPN "blue".
+pub const CONFIGURATION: &str = r#"{ "Dhcp4": {
+    "valid-lifetime": 3600, "renew-timer": 900, "rebind-timer": 1800,
+    "subnet4": [
+        { "id": 1, "subnet": "10.0.1.0/24", "pools": [ { "pool": "10.0.1.10-10.0.1.19" } ],
+          "reservations": [ { "hw-address": "02:00:00:00:00:99", "ip-address": "10.0.1.200" } ] },
+        { "id": 2, "subnet": "10.0.2.0/24", "pools": [ { "pool": "10.0.2.1-10.0.2.2" } ],
+          "user-context": { "vpn": { "name": "blue" } } }
+    ] } }"#;
+
+/// The server identifier when none is configured: our end of the connection.
+pub const LOCAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 67);
+
+/// A mirror and an engine over it.
+pub struct Bench {
+    pub mirror: Arc<Mirror>,
+    pub engine: LeaseEngine,
+    pub requester: Requester,
+    pub now: u32,
+}
+
+impl Bench {
+    pub fn new() -> Bench {
+        Bench::with_saved(Saved {
+            saved_at: Some(Time(1)),
+            ..Saved::default()
+        })
+    }
+
+    pub fn with_saved(saved: Saved) -> Bench {
+        Bench::with(saved, Vec::new())
+    }
+
+    pub fn with(saved: Saved, options: Vec<ConfiguredOption>) -> Bench {
+        let network = Network::from_json(CONFIGURATION, options).unwrap();
+        Bench::over(Loading::begin(Arc::new(network), saved, Time::now()).finish())
+    }
+
+    /// Over a mirror as it is.
+    pub fn over(mirror: Mirror) -> Bench {
+        let mirror = Arc::new(mirror);
+        Bench {
+            engine: LeaseEngine::new(Arc::clone(&mirror), None),
+            mirror,
+            requester: Requester {
+                peer: Ipv4Addr::LOCALHOST,
+                local: LOCAL,
+                allowed: QueryTypes::ALL,
+            },
+            now: Time::now().0,
+        }
+    }
+
+    /// Commits a lease that began `ago` seconds ago.
+    pub fn lease(&self, address: [u8; 4], client: u8, ago: u32, relay_information: &[u8]) {
+        self.commit(lease(address, client, self.now - ago), relay_information);
+    }
+
+    pub fn commit(&self, lease: Lease, relay_information: &[u8]) {
+        let heard = Heard {
+            relay_agent_information: Some(relay_information.to_vec()),
+            options: vec![RawOption {
+                code: 60,
+                value: b"vendor".to_vec(),
+            }],
+            classes: Vec::new(),
+        };
+        self.mirror.feed().push(Event::Committed { lease, heard });
+    }
+
+    /// The whole answer to a message, in turns of `room` octets.
+    pub fn answer_in_turns(&self, message: &Message, room: usize) -> (Vec<Binding>, Done) {
+        let mut answer = self
+            .engine
+            .open(&message.encode(), &self.requester)
+            .map_err(|error| error.to_string())
+            .unwrap();
+        let mut out = Vec::new();
+        while self.engine.write(&mut answer, &mut out, room) == Progress::More {}
+        decode(&out)
+    }
+
+    pub fn answer(&self, message: &Message) -> (Vec<Binding>, Done) {
+        self.answer_in_turns(message, 1)
+    }
+
+    pub fn ask(&self, query: &Query) -> Vec<Binding> {
+        let (bindings, done) = self.answer(&query.to_message().unwrap());
+        assert_eq!(done.status, None, "successful: no status-code");
+        bindings
+    }
+
+    pub fn addresses(&self, query: &Query) -> Vec<Ipv4Addr> {
+        self.ask(query)
+            .iter()
+            .map(|binding| binding.address)
+            .collect()
+    }
+
+    /// The codes of all options in the first reply, ascending.
+    pub fn option_codes(&self, query: &Query) -> Vec<u8> {
+        let message = query.to_message().unwrap().encode();
+        let mut answer = self.engine.open(&message, &self.requester).ok().unwrap();
+        let mut out = Vec::new();
+        self.engine.write(&mut answer, &mut out, 1);
+        let size = usize::from(u16::from_be_bytes([out[0], out[1]]));
+        let first = Message::decode(&out[2..2 + size]).unwrap();
+        first.joined().into_keys().collect()
+    }
+
+    /// The status a message is refused with.
+    pub fn refusal(&self, message: &Message) -> (u8, String) {
+        let (bindings, done) = self.answer(message);
+        assert!(bindings.is_empty());
+        let status = done.status.expect("a status-code");
+        assert_eq!(done.server_identifier, Some(LOCAL));
+        (status.code.0, status.text)
+    }
+}
+
+/// A lease of an hour that began at `cltt`; from subnet 1 or 2 by its address.
+pub fn lease(address: [u8; 4], client: u8, cltt: u32) -> Lease {
+    Lease {
+        address: address.into(),
+        state: LeaseState::Default,
+        cltt: Time(cltt),
+        valid_lifetime: Lifetime(3600),
+        subnet: SubnetId(address[2].into()),
+        hardware: HardwareAddress {
+            htype: 1,
+            octets: mac(client),
+        },
+        client_id: vec![1, client],
+        hostname: Vec::new(),
+        relay_agent_information: None,
+    }
+}
+
+pub fn mac(client: u8) -> Vec<u8> {
+    vec![2, 0, 0, 0, 0, client]
+}
+
+/// Relay agent information with a remote-id and a relay-id.
+pub fn relay_information(remote_id: &[u8], relay_id: &[u8]) -> Vec<u8> {
+    let mut information = Vec::new();
+    for (code, value) in [(2, remote_id), (12, relay_id)] {
+        information.extend([code, u8::try_from(value.len()).unwrap()]);
+        information.extend(value);
+    }
+    information
+}
+
+/// Splits frames and decodes them: bindings, then the DHCPLEASEQUERYDONE.
+pub fn decode(mut octets: &[u8]) -> (Vec<Binding>, Done) {
+    let mut bindings = Vec::new();
+    loop {
+        let (size, rest) = octets.split_at(2);
+        let size = usize::from(u16::from_be_bytes(size.try_into().unwrap()));
+        let message = Message::decode(&rest[..size]).unwrap();
+        octets = &rest[size..];
+        match Reply::decode(&message).unwrap() {
+            Reply::Binding(binding) => bindings.push(*binding),
+            Reply::Done(done) => {
+                assert!(octets.is_empty(), "the DHCPLEASEQUERYDONE comes last");
+                return (bindings, done);
+            }
+        }
+    }
+}
+
+pub fn by_mac(client: u8) -> Query {
+    Query::new(Primary::Mac {
+        htype: 1,
+        address: mac(client),
+    })
+}
+
+pub fn all() -> Query {
+    Query::new(Primary::All)
+}
