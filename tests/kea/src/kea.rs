@@ -163,6 +163,11 @@ impl Kea {
         self.setup.place
     }
 
+    /// The configuration it was started with, or that was written last.
+    pub(crate) fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
     /// The directory with everything the server writes.
     pub fn home(&self) -> &Path {
         self.home.path()

@@ -6,21 +6,27 @@
 //! - [`Kea`]: a running server: its log, its commands, its restarts.
 //! - [`Relay`] and [`Client`]: a fake relay agent and the clients behind it.
 //! - [`ask`]: queries to the hook.
+//! - [`Database`]: a database server for Kea's leases, reservations and configurations.
+//! - [`StoredLease`]: a lease that is put into a database by SQL.
 //! - [`packet`]: DHCPv4 messages, encoded apart from the code under test.
 //! - [`Place`]: the addresses and ports one test has to itself.
 //! - [`eventually`]: waits for a condition.
 
 pub mod ask;
 mod control;
+mod database;
 mod kea;
 pub mod packet;
 mod place;
 mod relay;
 mod setup;
+mod stored;
 mod wait;
 
+pub use database::{Database, Kind};
 pub use kea::{Kea, Output, kea_version, run_daemon};
 pub use place::Place;
 pub use relay::{Client, Relay};
 pub use setup::{HOME, Setup, hook_library};
+pub use stored::StoredLease;
 pub use wait::{PATIENCE, eventually, eventually_some};

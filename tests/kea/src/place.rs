@@ -11,20 +11,23 @@ const CLIENT_PORT: u16 = 6768;
 const LEASE_QUERY_PORT: u16 = 6767;
 
 /// How many places one process takes before it meets the next process id's.
-const PLACES_A_PROCESS: u32 = 32;
+const PLACES_A_PROCESS: u32 = 64;
 
 /// Places there are: 127.1.0.0/24 up to 127.254.255.0/24.
 const PLACES: u32 = 254 * 256;
 
 /// A loopback /24 and a server port that one test has to itself.
 ///
-/// Addresses of the net: 1 is the hook's listener, 10 and up relays, 100 to 200 the default pool.
+/// Addresses of the net: 1 is the hook's listener, 2 that of a partner's; 3 to 6 are for the
+/// traffic between partners; 10 and up relays, 100 to 200 the default pool.
 #[derive(Debug, Clone, Copy)]
 pub struct Place {
     /// The /24's third-highest and second-lowest octets.
     net: [u8; 2],
     /// Where kea-dhcp4 listens for DHCP messages.
     server_port: u16,
+    /// The address in the net where the hook listens.
+    listener: u8,
 }
 
 impl Place {
@@ -39,8 +42,21 @@ impl Place {
             // Below the ports the system gives to outgoing connections.
             let server_port = 10_000 + u16::try_from(index % 20_000).expect("below 20,000");
             if UdpSocket::bind((Ipv4Addr::LOCALHOST, server_port)).is_ok() {
-                return Place { net, server_port };
+                return Place {
+                    net,
+                    server_port,
+                    listener: 1,
+                };
             }
+        }
+    }
+
+    /// The place of a second server in the same net.
+    pub fn of_partner(&self) -> Self {
+        Place {
+            server_port: Place::take().server_port,
+            listener: 2,
+            ..*self
         }
     }
 
@@ -51,7 +67,7 @@ impl Place {
 
     /// Where the hook listens for leasequeries unless the test says otherwise.
     pub fn lease_query(&self) -> SocketAddrV4 {
-        SocketAddrV4::new(self.address(1), LEASE_QUERY_PORT)
+        SocketAddrV4::new(self.address(self.listener), LEASE_QUERY_PORT)
     }
 
     /// The port kea-dhcp4 sends to, where relays and clients listen.

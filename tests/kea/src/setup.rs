@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use crate::{Kea, Place};
+use crate::{Database, Kea, Place, kea_version};
 
 /// Where Debian's packages keep Kea's own hooks, by architecture.
 const KEA_HOOKS: &str = "kea/hooks";
@@ -104,6 +104,15 @@ impl Setup {
         setup.library(hook_library(), parameters)
     }
 
+    /// The configuration of a server beside another: in the same net with all the same, such as
+    /// its subnets and its database, but with a port of its own and a hook that listens elsewhere.
+    pub fn beside(other: &Kea) -> Self {
+        let mut setup = other.setup().clone();
+        setup.place = setup.place.of_partner();
+        let listener = setup.place.lease_query().ip().to_string();
+        setup.hook_parameters(json!({ "advanced": { "lease-query-ip": listener } }))
+    }
+
     /// Kea as it is, at a given place.
     fn plain_at(place: Place) -> Self {
         let dhcp4 = json!({
@@ -186,6 +195,43 @@ impl Setup {
         self
     }
 
+    /// Keeps leases in a database. When it cannot be reached Kea tries again and again, and serves
+    /// on meanwhile.
+    pub fn lease_database(self, database: &Database) -> Self {
+        let access = persistent(database.access());
+        self.database_libraries(database)
+            .set("lease-database", access)
+    }
+
+    /// Looks for host reservations in a database, too.
+    pub fn hosts_database(self, database: &Database) -> Self {
+        let access = persistent(database.access());
+        self.database_libraries(database)
+            .set("hosts-database", access)
+    }
+
+    /// Takes what it finds in a database as part of the configuration, looking every second.
+    pub fn config_database(self, database: &Database) -> Self {
+        let access = persistent(database.access());
+        self.database_libraries(database)
+            .set("server-tag", json!("all"))
+            .set(
+                "config-control",
+                json!({ "config-databases": [access], "config-fetch-wait-time": 1 }),
+            )
+    }
+
+    /// Loads those of Kea's libraries that it may take to use a database, and that there are.
+    fn database_libraries(mut self, database: &Database) -> Self {
+        for name in database.kind().libraries() {
+            let file = kea_hooks().join(name);
+            if file.is_file() && !self.hooks.iter().any(|(known, _)| *known == file) {
+                self = self.library(file, json!({}));
+            }
+        }
+        self
+    }
+
     /// Logs as Kea's developers do, for looking into a failing test.
     pub fn verbose(mut self) -> Self {
         if let Some(logger) = self.dhcp4.get_mut("loggers").and_then(|all| all.get_mut(0)) {
@@ -243,7 +289,9 @@ impl Setup {
     /// The configuration for a server whose files are in `home`, linking the hooks there.
     pub(crate) fn configuration(&self, home: &Path) -> Value {
         let mut dhcp4 = self.dhcp4.clone();
-        if let Some(leases) = dhcp4.get_mut("lease-database") {
+        if let Some(leases) = dhcp4.get_mut("lease-database")
+            && leases["type"] == "memfile"
+        {
             merge(
                 leases,
                 json!({ "name": home.join(LEASE_FILE).display().to_string() }),
@@ -266,6 +314,22 @@ impl Setup {
         dhcp4.insert("hooks-libraries".to_owned(), libraries.collect());
         json!({ "Dhcp4": dhcp4 })
     }
+}
+
+/// Access to a database that Kea is to get back to, by itself and soon.
+fn persistent(mut access: Value) -> Value {
+    merge(
+        &mut access,
+        json!({
+            "on-fail": "serve-retry-continue",
+            "max-reconnect-tries": 1000,
+            "reconnect-wait-time": 100,
+        }),
+    );
+    if !kea_version().starts_with("2.2.") {
+        access["retry-on-startup"] = json!(true);
+    }
+    access
 }
 
 /// The hook library under test: `BLQ_HOOK`, else what the last build left beside this test.
