@@ -1,0 +1,344 @@
+//! Leases, reservations and subnets that Kea keeps in databases.
+
+use std::net::Ipv4Addr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use blq::{Binding, Primary, Query, State};
+use kea_tests::ask::{addresses, by_mac};
+use kea_tests::{
+    Client, Database, Kea, Kind, Setup, StoredLease, eventually, eventually_some, for_each_kind,
+    kea_version,
+};
+use serde_json::{Value, json};
+
+for_each_kind! {
+    follows_the_life_of_a_lease,
+    tells_of_an_expiry_at_the_end_of_the_lifetime,
+    finds_relays_after_restarts_and_crashes,
+    finds_leases_older_than_itself,
+    follows_commands,
+    finds_each_of_thousands_of_leases,
+    serves_when_a_database_comes_late,
+    answers_while_the_database_is_down_and_catches_up,
+    finds_addresses_reserved_in_a_database,
+    finds_subnets_configured_in_a_database,
+}
+
+/// A lifetime to wait for the end of, in seconds.
+const SHORT: u32 = 5;
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.expect("a clock after 1970").as_secs()
+}
+
+/// The moment a binding came into its state.
+fn since(binding: &Binding) -> u64 {
+    let since = binding.state_started_at().expect("start-time-of-state");
+    since.into()
+}
+
+/// The hook comparing what it knows with the database each second.
+fn comparing() -> Setup {
+    Setup::with_hook(json!({ "advanced": { "reconciliation-interval": 1 } }))
+}
+
+/// Kea with the hook and its leases in a database.
+fn kea(database: &Database) -> Kea {
+    comparing()
+        .lease_database(database)
+        .kea_library("libdhcp_lease_cmds.so", json!({}))
+        .start()
+}
+
+/// Parts of the issue: leases in a database are followed like those in Kea's memfile, in
+/// single-threaded and in multi-threaded Kea.
+fn follows_the_life_of_a_lease(kind: Kind) {
+    for multi_threading in [false, true] {
+        let database = Database::start(kind);
+        let kea = comparing()
+            .multi_threading(multi_threading)
+            .lease_database(&database)
+            .start();
+        let relay = kea.relay(0).remote_id("line 1");
+        let [mut releases, mut declines] = [1, 2].map(Client::new);
+        let leased = [&mut releases, &mut declines].map(|client| relay.lease(client).yiaddr);
+        let first = kea.await_active(&releases);
+        let option_82 = first.relay_agent_information.as_ref();
+        assert_eq!(option_82.map(|all| &all.raw), Some(&relay.option_82()));
+        let renewed = eventually_some("a later transaction", || {
+            relay.renew(&releases);
+            let binding = kea.await_active(&releases);
+            (binding.client_last_transaction_at() > first.client_last_transaction_at())
+                .then_some(binding)
+        });
+        assert_eq!(since(&renewed), since(&first));
+        assert_eq!(renewed.data_source.unwrap_or(0), 0);
+        kea.await_active(&declines);
+        relay.release(&mut releases);
+        relay.decline(&mut declines);
+        let released = kea.await_state(leased[0], State::RELEASED);
+        assert_eq!(released.chaddr, releases.chaddr);
+        kea.await_state(leased[1], State::ABANDONED);
+    }
+}
+
+/// The contract's states: an expiry happens when the lifetime ends.
+fn tells_of_an_expiry_at_the_end_of_the_lifetime(kind: Kind) {
+    let database = Database::start(kind);
+    let kea = comparing()
+        .set("valid-lifetime", json!(SHORT))
+        .lease_database(&database)
+        .start();
+    let mut client = Client::new(1);
+    let address = kea.relay(0).lease(&mut client).yiaddr;
+    let leased = kea.await_active(&client);
+    let end = since(&leased) + u64::from(SHORT);
+    assert_eq!(since(&kea.await_state(address, State::EXPIRED)), end);
+    eventually("Kea to reclaim the lease", || {
+        database.sql("SELECT state FROM lease4;") == [["2"]]
+    });
+    // What is found in the database later says the same.
+    let looked = now();
+    eventually("two comparisons", || now() >= looked + 3);
+    let expired = kea.await_state(address, State::EXPIRED);
+    assert_eq!(since(&expired), end);
+    assert_eq!(expired.data_source.unwrap_or(0), 0);
+}
+
+/// Parts of the issue and RFC 6926, section 8.2: relay-id and remote-id are found after a restart.
+fn finds_relays_after_restarts_and_crashes(kind: Kind) {
+    let database = Database::start(kind);
+    let mut kea = kea(&database);
+    let relay = kea.relay(0).remote_id("line 1").relay_id("relay 1");
+    let mut client = Client::new(1);
+    let address = relay.lease(&mut client).yiaddr;
+    let before = kea.await_active(&client);
+    for crash in [false, true] {
+        // Until what has happened is on disk: half a second, by the contract.
+        let start = now();
+        eventually("two seconds", || now() >= start + 2);
+        if crash {
+            kea.kill();
+        } else {
+            kea.stop();
+        }
+        kea.start_again();
+        for primary in [
+            Primary::RemoteId(b"line 1".to_vec()),
+            Primary::RelayId(b"relay 1".to_vec()),
+        ] {
+            assert_eq!(addresses(&kea.find(primary)), [address]);
+        }
+        assert_eq!(since(&kea.await_active(&client)), since(&before));
+    }
+}
+
+/// Parts of the issue: leases that were there before the hook are found, in the states and with
+/// the option 82 that Kea has stored.
+fn finds_leases_older_than_itself(kind: Kind) {
+    let database = Database::start(kind);
+    let setup = comparing().lease_database(&database);
+    let place = setup.place;
+    let at = now();
+    let lease = |host: u8| StoredLease::new(place.address(host), [2, 0, 0, 0, 0, host], at);
+    // Remote-id "line", relay-id "r": whole in hexadecimal (Kea 2.2), and as a map (later).
+    let whole = r#"{ "ISC": { "relay-agent-info": "0x02046C696E650C0172" } }"#;
+    let map = r#"{ "ISC": { "relay-agent-info": { "sub-options": "0x02046C696E650C0172",
+        "remote-id": "6C696E65", "relay-id": "72" } } }"#;
+    database.insert_leases(&[
+        StoredLease {
+            client_id: vec![1, 2, 3, 4],
+            ..lease(110)
+        },
+        StoredLease {
+            user_context: whole.into(),
+            ..lease(111)
+        },
+        StoredLease {
+            user_context: map.into(),
+            ..lease(112)
+        },
+        StoredLease {
+            hardware: Vec::new(),
+            state: 1,
+            ..lease(113)
+        },
+        StoredLease {
+            expire: at - 60,
+            ..lease(114)
+        },
+        StoredLease {
+            state: 2,
+            expire: at - 60,
+            ..lease(115)
+        },
+    ]);
+    let kea = setup.start();
+    let [plain, old, new] = [110, 111, 112].map(|host| place.address(host));
+    assert_eq!(addresses(&kea.find(by_mac(&Client::new(110)))), [plain]);
+    let by_client_id = Primary::ClientId(vec![1, 2, 3, 4]);
+    assert_eq!(addresses(&kea.find(by_client_id)), [plain]);
+    for primary in [
+        Primary::RemoteId(b"line".to_vec()),
+        Primary::RelayId(b"r".to_vec()),
+    ] {
+        assert_eq!(addresses(&kea.find(primary)), [old, new]);
+    }
+    kea.await_state(place.address(113), State::ABANDONED);
+    for host in [114, 115] {
+        let expired = kea.await_state(place.address(host), State::EXPIRED);
+        assert_eq!(since(&expired), at - 60);
+    }
+}
+
+/// Leases made, changed and deleted by command (libdhcp_lease_cmds).
+fn follows_commands(kind: Kind) {
+    let database = Database::start(kind);
+    let kea = kea(&database);
+    let [first, second] = [150, 151].map(|host| kea.place().address(host));
+    let lease = |address: Ipv4Addr, mac: &str| {
+        json!({ "ip-address": address.to_string(), "hw-address": mac, "subnet-id": 1,
+            "valid-lft": 500 })
+    };
+    let found = |n| addresses(&kea.find(by_mac(&Client::new(n))));
+    kea.command_ok("lease4-add", lease(first, "02:00:00:00:00:01"));
+    kea.command_ok("lease4-add", lease(second, "02:00:00:00:00:02"));
+    eventually("the leases added", || {
+        found(1) == [first] && found(2) == [second]
+    });
+    kea.command_ok("lease4-update", lease(first, "02:00:00:00:00:03"));
+    eventually("the lease changed", || found(3) == [first]);
+    assert!(found(1).is_empty());
+    kea.command_ok("lease4-del", json!({ "ip-address": first.to_string() }));
+    kea.await_state(first, State::RESET);
+    // Kea cannot do that with databases; then nothing changes.
+    let answer = kea.command("lease4-wipe", json!({ "subnet-id": 1 }));
+    let wiped = answer["result"] == 0;
+    let state = if wiped { State::RESET } else { State::ACTIVE };
+    kea.await_state(second, state);
+}
+
+/// Leases beyond one page of what is read at once, inserted before and after the start.
+fn finds_each_of_thousands_of_leases(kind: Kind) {
+    /// How many each time.
+    const COUNT: u32 = 5_000;
+    let database = Database::start(kind);
+    let at = now();
+    let leases = |first: u32| -> Vec<StoredLease> {
+        (first..first + COUNT)
+            .map(|n| {
+                let [.., a, b] = n.to_be_bytes();
+                StoredLease::new(Ipv4Addr::new(10, 0, a, b), [2, 0, 0, 0, a, b], at)
+            })
+            .collect()
+    };
+    database.insert_leases(&leases(0));
+    let kea = comparing()
+        .lease_database(&database)
+        .subnets(json!([{ "id": 1, "subnet": "10.0.0.0/16" }]))
+        .start();
+    let found = |count: u32| {
+        let bindings = kea.find(Primary::All);
+        let active = bindings
+            .iter()
+            .filter(|binding| binding.state == Some(State::ACTIVE));
+        let expected = (0..count).map(|n| Ipv4Addr::from_bits(0x0a00_0000 | n));
+        active.map(|binding| binding.address).eq(expected)
+    };
+    assert!(found(COUNT), "the leases that were there");
+    database.insert_leases(&leases(COUNT));
+    eventually("the leases that came", || found(2 * COUNT));
+}
+
+/// Kea that begins without its database, as later versions do when told to, serves its leases when
+/// the database is there, and so does the hook.
+fn serves_when_a_database_comes_late(kind: Kind) {
+    let mut database = Database::start(kind);
+    let setup = comparing().lease_database(&database);
+    let address = setup.place.address(110);
+    database.insert_leases(&[StoredLease::new(address, [2, 0, 0, 0, 0, 1], now())]);
+    database.stop();
+    if kea_version().starts_with("2.2.") {
+        // This version ends.
+        let log = setup.clone().fail_to_start();
+        assert!(log.contains("DHCP4_CONFIG_LOAD_FAIL"), "{log}");
+        database.start_again();
+        let kea = setup.start();
+        assert_eq!(addresses(&kea.find(by_mac(&Client::new(1)))), [address]);
+        return;
+    }
+    let kea = setup.start();
+    database.start_again();
+    eventually("an answer", || {
+        let connection = kea.try_connect();
+        connection.is_ok_and(|mut connection| {
+            let answer = connection.query(&Query::new(by_mac(&Client::new(1))));
+            answer.done.is_ok() && addresses(&answer.bindings) == [address]
+        })
+    });
+}
+
+/// The database stops and starts again while Kea runs: the hook answers from what it knows, and
+/// finds out what changed meanwhile. A reconfiguration that fails meanwhile changes nothing.
+fn answers_while_the_database_is_down_and_catches_up(kind: Kind) {
+    for multi_threading in [false, true] {
+        let mut database = Database::start(kind);
+        let kea = comparing()
+            .multi_threading(multi_threading)
+            .lease_database(&database)
+            .start();
+        let relay = kea.relay(0).remote_id("line 1");
+        let mut client = Client::new(1);
+        let address = relay.lease(&mut client).yiaddr;
+        let before = kea.await_active(&client);
+        database.stop();
+        // Kea notices when it next uses the database, to look for expired leases at the latest.
+        kea.await_log("DB_RECONNECT_LOST_CONNECTION");
+        let remote_id = || Primary::RemoteId(b"line 1".to_vec());
+        assert_eq!(addresses(&kea.find(remote_id())), [address]);
+        database.start_again();
+        let added = kea.place().address(150);
+        database.insert_leases(&[StoredLease::new(added, [2, 0, 0, 0, 0, 9], now())]);
+        kea.await_state(added, State::ACTIVE);
+        assert_eq!(addresses(&kea.find(remote_id())), [address]);
+        assert_eq!(since(&kea.await_active(&client)), since(&before));
+        let mut other = Client::new(2);
+        relay.lease(&mut other);
+        kea.await_active(&other);
+    }
+}
+
+/// The contract: configured addresses are those reserved, too, wherever the reservations are.
+fn finds_addresses_reserved_in_a_database(kind: Kind) {
+    let database = Database::start(kind);
+    let setup = comparing().hosts_database(&database);
+    let reserved = setup.place.address(50);
+    database.reserve(1, &[2, 0, 0, 0, 0, 1], reserved);
+    let kea = setup.start();
+    let binding = kea.binding(reserved).expect("a configured address");
+    assert_eq!(binding.state, Some(State::AVAILABLE));
+    let mut client = Client::new(1);
+    assert_eq!(kea.relay(0).lease(&mut client).yiaddr, reserved);
+    kea.await_active(&client);
+}
+
+/// Parts of the issue: a subnet from a configuration backend is served without reconfiguration.
+fn finds_subnets_configured_in_a_database(kind: Kind) {
+    let database = Database::start(kind);
+    let kea = comparing().config_database(&database).start();
+    let pool = [1, 2].map(|host| Ipv4Addr::new(10, 77, 0, host));
+    let before = now();
+    assert_eq!(kea.binding(pool[0]), None);
+    database.configure_subnet(77, "10.77.0.0/24", pool);
+    for address in pool {
+        let binding = kea.await_state(address, State::AVAILABLE);
+        assert!(since(&binding) >= before);
+    }
+    assert_eq!(kea.binding(Ipv4Addr::new(10, 77, 0, 3)), None);
+    database.remove_subnet(77);
+    eventually("the subnet to go", || kea.binding(pool[0]).is_none());
+    let answer = kea.command("config-reload", Value::Null);
+    assert_eq!(answer["result"], 0, "{answer}");
+}

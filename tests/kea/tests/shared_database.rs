@@ -1,0 +1,235 @@
+//! Two servers that keep their leases in one database: each one's hook answers for both.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use blq::{Binding, MessageType, Primary, Query, State};
+use kea_tests::ask::addresses;
+use kea_tests::{
+    Client, Database, Kea, Kind, Relay, Setup, StoredLease, eventually, for_each_kind, kea_version,
+};
+use serde_json::json;
+
+for_each_kind! {
+    answers_for_what_the_other_server_leases,
+    tells_of_what_ends_leases_at_the_other_server,
+    tells_of_expiries_of_the_other_servers_leases,
+    tells_when_changes_in_the_database_were_found,
+}
+
+/// A lifetime to wait for the end of, in seconds.
+const SHORT: u32 = 5;
+
+/// The flag in data-source of what another server did (RFC 6926, section 6.2.8).
+const REMOTE: u8 = 1;
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.expect("a clock after 1970").as_secs()
+}
+
+/// The moment a binding came into its state.
+fn since(binding: &Binding) -> u64 {
+    let since = binding.state_started_at().expect("start-time-of-state");
+    since.into()
+}
+
+/// Two servers and the database that has the leases of both.
+struct Servers {
+    /// The first, with the relay number 0.
+    first: Kea,
+    /// The second, with the relay number 1.
+    second: Kea,
+    /// Their database, which ends after them.
+    database: Database,
+}
+
+impl Servers {
+    /// Starts them; `change` is made to the configuration of both.
+    fn start(kind: Kind, change: impl FnOnce(Setup) -> Setup) -> Self {
+        let database = Database::start(kind);
+        let setup = Setup::with_hook(json!({ "advanced": { "reconciliation-interval": 1 } }))
+            .lease_database(&database)
+            .kea_library("libdhcp_lease_cmds.so", json!({}));
+        let first = change(setup).start();
+        let second = Setup::beside(&first).start();
+        Servers {
+            first,
+            second,
+            database,
+        }
+    }
+
+    /// The relays of each.
+    fn relays(&self) -> [Relay; 2] {
+        [self.first.relay(0), self.second.relay(1)].map(|relay| relay.remote_id("line 1"))
+    }
+}
+
+/// Bindings that changed at `start` or later.
+fn changes(kea: &Kea, start: u64) -> Vec<Binding> {
+    let mut query = Query::new(Primary::All);
+    query.start = Some(start.try_into().expect("a time before 2106"));
+    kea.bindings(&query)
+}
+
+/// Waits until the clock shows a later second; what comes after is not at the time before.
+fn next_second() -> u64 {
+    let start = now();
+    eventually("the next second", || now() > start);
+    start + 1
+}
+
+/// Parts of the issue: new leases and renewals of either server are found at both, with what the
+/// relay told; those of the other are marked REMOTE.
+fn answers_for_what_the_other_server_leases(kind: Kind) {
+    for multi_threading in [false, true] {
+        let servers = Servers::start(kind, |setup| {
+            setup
+                .multi_threading(multi_threading)
+                .set("store-extended-info", json!(true))
+                // Later versions would leave early renewals out of the database.
+                .set("cache-threshold", json!(0.0))
+        });
+        let Servers { first, second, .. } = &servers;
+        let relays = servers.relays();
+        let mut clients = [1, 2].map(Client::new);
+        let [own, other] = [0, 1].map(|n| relays[n].lease(&mut clients[n]).yiaddr);
+        assert_ne!(own, other);
+        for kea in [first, second] {
+            for client in &clients {
+                kea.await_active(client);
+            }
+            eventually("both by their remote-id", || {
+                let found = kea.find(Primary::RemoteId(b"line 1".to_vec()));
+                let mut found = addresses(&found);
+                found.sort();
+                let mut both = [own, other];
+                both.sort();
+                found == both
+            });
+        }
+        let source = |kea: &Kea, n: usize| kea.await_active(&clients[n]).data_source.unwrap_or(0);
+        assert_eq!(source(first, 0) & REMOTE, 0);
+        assert_eq!(source(first, 1) & REMOTE, REMOTE);
+        assert_eq!(source(second, 0) & REMOTE, REMOTE);
+        assert_eq!(source(second, 1) & REMOTE, 0);
+        // A renewal at the other is a transaction, not a change of state.
+        let before = first.await_active(&clients[1]);
+        next_second();
+        relays[1].renew(&clients[1]);
+        eventually("the later transaction", || {
+            let after = first.await_active(&clients[1]);
+            assert_eq!(since(&after), since(&before));
+            after.client_last_transaction_at() > before.client_last_transaction_at()
+        });
+    }
+}
+
+/// Parts of the issue: a release, a decline and a deletion at the other server are found, and
+/// queries for changes show them.
+fn tells_of_what_ends_leases_at_the_other_server(kind: Kind) {
+    let servers = Servers::start(kind, |setup| setup);
+    let Servers { first, second, .. } = &servers;
+    let relay = &servers.relays()[1];
+    let [mut releases, mut declines, mut deleted, mut stays] = [1, 2, 3, 4].map(Client::new);
+    let leased = [&mut releases, &mut declines, &mut deleted, &mut stays]
+        .map(|client| relay.lease(client).yiaddr);
+    for client in [&releases, &declines, &deleted, &stays] {
+        first.await_active(client);
+    }
+    let start = next_second();
+    assert_eq!(changes(first, start), []);
+    relay.release(&mut releases);
+    relay.decline(&mut declines);
+    let arguments = json!({ "ip-address": leased[2].to_string() });
+    second.command_ok("lease4-del", arguments);
+    let ended = |n: usize, states: &[State]| {
+        eventually(&format!("the end of {}", leased[n]), || {
+            let binding = first.binding(leased[n]);
+            binding.is_some_and(|binding| {
+                let ended = binding.message_type == MessageType::LEASE_UNASSIGNED;
+                ended && states.iter().any(|state| binding.state == Some(*state))
+            })
+        });
+    };
+    // What a released lease leaves in the database depends on the version, and how long it does.
+    let release = match kea_version() {
+        version if version.starts_with("2.2.") => [State::RESET].as_slice(),
+        _ => &[State::RELEASED],
+    };
+    ended(0, release);
+    ended(1, &[State::ABANDONED]);
+    ended(2, &[State::RESET]);
+    second.await_state(leased[0], State::RELEASED);
+    for kea in [first, second] {
+        let found = changes(kea, start);
+        let mut expected = leased[..3].to_vec();
+        expected.sort();
+        assert_eq!(addresses(&found), expected);
+        for binding in found {
+            assert!((start..=now()).contains(&since(&binding)), "{binding:?}");
+        }
+    }
+    assert_eq!(
+        first.await_active(&stays).chaddr,
+        second.await_active(&stays).chaddr
+    );
+}
+
+/// The contract's states: an expiry happens when the lifetime ends, whoever gave the lease and
+/// whoever reclaims it.
+fn tells_of_expiries_of_the_other_servers_leases(kind: Kind) {
+    let servers = Servers::start(kind, |setup| setup.set("valid-lifetime", json!(SHORT)));
+    let Servers { first, second, .. } = &servers;
+    let mut client = Client::new(1);
+    let address = servers.relays()[1].lease(&mut client).yiaddr;
+    first.await_active(&client);
+    let end = since(&second.await_active(&client)) + u64::from(SHORT);
+    for kea in [first, second] {
+        assert_eq!(since(&kea.await_state(address, State::EXPIRED)), end);
+    }
+    eventually("one of them to reclaim the lease", || {
+        servers.database.sql("SELECT state FROM lease4;") == [["2"]]
+    });
+    let looked = now();
+    eventually("two comparisons", || now() >= looked + 3);
+    for kea in [first, second] {
+        let expired = kea.await_state(address, State::EXPIRED);
+        assert_eq!(since(&expired), end);
+        assert_eq!(expired.chaddr, client.chaddr);
+    }
+}
+
+/// RFC 6926, section 8.2: what changed since a query shows in the next one, though the change was
+/// made before: it counts from when it was found.
+fn tells_when_changes_in_the_database_were_found(kind: Kind) {
+    let servers = Servers::start(kind, |setup| setup);
+    let Servers {
+        first,
+        second,
+        database,
+    } = &servers;
+    let place = first.place();
+    let [added, old] = [150, 151].map(|host| place.address(host));
+    let lease = |address, n: u8| StoredLease::new(address, [2, 0, 0, 0, 0, n], now());
+    database.insert_leases(&[lease(old, 2)]);
+    for kea in [first, second] {
+        kea.await_state(old, State::ACTIVE);
+    }
+    let start = next_second();
+    // Whose client was last heard half an hour ago.
+    database.insert_leases(&[lease(added, 1)]);
+    for kea in [first, second] {
+        let found = kea.await_state(added, State::ACTIVE);
+        assert!((start..=now()).contains(&since(&found)), "{found:?}");
+        assert_eq!(addresses(&changes(kea, start)), [added]);
+    }
+    let start = next_second();
+    database.delete_lease(old);
+    for kea in [first, second] {
+        let found = kea.await_state(old, State::RESET);
+        assert!((start..=now()).contains(&since(&found)), "{found:?}");
+        assert_eq!(addresses(&changes(kea, start)), [old]);
+    }
+}
