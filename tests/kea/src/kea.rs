@@ -190,7 +190,11 @@ impl Kea {
 
     /// A relay with an address of the test's choice.
     pub fn relay_at(&self, address: std::net::Ipv4Addr) -> Relay {
-        Relay::new(address, self.place().client_port(), self.place().server())
+        Relay::new(
+            address,
+            self.place().client_port(),
+            vec![self.place().server()],
+        )
     }
 
     /// The log of the current run, or the last one.

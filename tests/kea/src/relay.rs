@@ -87,8 +87,8 @@ pub struct Relay {
     address: Ipv4Addr,
     /// Bound to the giaddr.
     socket: UdpSocket,
-    /// Where kea-dhcp4 listens.
-    server: SocketAddrV4,
+    /// Where each kea-dhcp4 it forwards to listens (RFC 1542, section 4.1.1).
+    servers: Vec<SocketAddrV4>,
     /// Sub-options of option 82, in order.
     sub_options: Vec<(u8, Vec<u8>)>,
 }
@@ -97,18 +97,18 @@ pub struct Relay {
 
 impl Relay {
     /// A relay without option 82.
-    pub(crate) fn new(address: Ipv4Addr, port: u16, server: SocketAddrV4) -> Self {
+    pub(crate) fn new(address: Ipv4Addr, port: u16, servers: Vec<SocketAddrV4>) -> Self {
         Relay {
             address,
             socket: bind(address, port),
-            server,
+            servers,
             sub_options: Vec::new(),
         }
     }
 
     /// The relay of a server running at `place` that was not started by these tests.
     pub fn of(place: Place, n: u8) -> Self {
-        Relay::new(place.relay(n), place.client_port(), place.server())
+        Relay::new(place.relay(n), place.client_port(), vec![place.server()])
     }
 
     /// Adds a sub-option to its option 82.
@@ -147,7 +147,7 @@ impl Relay {
         self.address
     }
 
-    /// Sends a client's message on to the server.
+    /// Sends a client's message on to the servers.
     pub fn forward(&self, message: &Packet) {
         let mut message = message.clone();
         message.giaddr = self.address;
@@ -157,10 +157,17 @@ impl Relay {
                 .options
                 .insert(packet::RELAY_AGENT_INFORMATION, value);
         }
-        send(&self.socket, &message, self.server);
+        self.send(&self.socket, &message);
     }
 
-    /// Sends a client's message on, again and again, until the server answers.
+    /// Sends a message to each of its servers.
+    fn send(&self, socket: &UdpSocket, message: &Packet) {
+        for server in &self.servers {
+            send(socket, message, *server);
+        }
+    }
+
+    /// Sends a client's message on, again and again, until a server answers.
     #[track_caller]
     fn exchange(&self, message: &Packet) -> Packet {
         exchange(&self.socket, message.xid, || self.forward(message))
@@ -214,9 +221,7 @@ impl Relay {
         request.ciaddr = client.leased();
         let port = self.socket.local_addr().expect("its address").port();
         let socket = bind(client.leased(), port);
-        let ack = exchange(&socket, request.xid, || {
-            send(&socket, &request, self.server)
-        });
+        let ack = exchange(&socket, request.xid, || self.send(&socket, &request));
         assert_eq!(ack.message_type(), packet::ACK, "{ack:?}");
         ack
     }
