@@ -215,6 +215,11 @@ impl Kea {
         self.home.path().join(format!("log.{}", self.runs))
     }
 
+    /// Where it takes commands.
+    pub(crate) fn control_socket(&self) -> PathBuf {
+        self.home.path().join("control/socket")
+    }
+
     /// Sends a command and returns the whole answer.
     #[track_caller]
     pub fn command(&self, name: &str, arguments: Value) -> Value {
@@ -222,7 +227,7 @@ impl Kea {
         if !arguments.is_null() {
             command["arguments"] = arguments;
         }
-        match control::send(&self.home.path().join("control/socket"), &command) {
+        match control::send(&self.control_socket(), &command) {
             Ok(answer) => answer,
             Err(error) => panic!("command {name}: {error}; log:\n{}", self.log()),
         }

@@ -8,6 +8,8 @@
 //! - [`ask`]: queries to the hook.
 //! - [`Database`]: a database server for Kea's leases, reservations and configurations.
 //! - [`StoredLease`]: a lease that is put into a database by SQL.
+//! - [`Pair`]: two servers that are each other's high-availability partners.
+//! - [`Link`]: what the partners send each other, to be listened to and cut.
 //! - [`packet`]: DHCPv4 messages, encoded apart from the code under test.
 //! - [`Place`]: the addresses and ports one test has to itself.
 //! - [`eventually`]: waits for a condition.
@@ -15,7 +17,9 @@
 pub mod ask;
 mod control;
 mod database;
+mod ha;
 mod kea;
+mod link;
 pub mod packet;
 mod place;
 mod relay;
@@ -24,7 +28,9 @@ mod stored;
 mod wait;
 
 pub use database::{Database, Kind};
+pub use ha::{Mode, Pair};
 pub use kea::{Kea, Output, kea_version, run_daemon};
+pub use link::Link;
 pub use place::Place;
 pub use relay::{Client, Relay};
 pub use setup::{HOME, Setup, hook_library};

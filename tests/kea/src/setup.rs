@@ -49,7 +49,12 @@ impl Setup {
     /// The defaults: every loopback address may query, the listener is at the test's own place,
     /// the state file in the server's home, which [`HOME`] stands for.
     pub fn with_hook(parameters: Value) -> Self {
-        let setup = Setup::plain();
+        Setup::with_hook_at(Place::take(), parameters)
+    }
+
+    /// Kea with the hook, at a given place.
+    pub(crate) fn with_hook_at(place: Place, parameters: Value) -> Self {
+        let setup = Setup::plain_at(place);
         let listener = setup.place.lease_query();
         let mut merged = json!({
             "requesters": ["127.0.0.0/8"],

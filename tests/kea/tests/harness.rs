@@ -1,6 +1,6 @@
 //! The harness itself: Kea as it is does what the other tests build on.
 
-use kea_tests::{Client, Kea, Setup, eventually, kea_version, packet};
+use kea_tests::{Client, Kea, Mode, Pair, Setup, eventually, kea_version, packet};
 use serde_json::{Value, json};
 
 /// Kea's lease for an address, asked by lease4-get.
@@ -98,6 +98,55 @@ fn reports_why_kea_does_not_start() {
         .set("no-such-thing", json!(1))
         .fail_to_start();
     assert!(log.contains("no-such-thing"), "{log}");
+}
+
+/// Partners tell each other of their leases, whether they talk directly or by control agents, and
+/// what they say is listened to.
+#[test]
+fn pairs_servers() {
+    for multi_threading in [false, true] {
+        let pair = Pair::start(Mode::HotStandby, multi_threading, |setup| setup);
+        assert_eq!(pair.first.ha_scopes(), ["server1"]);
+        assert_eq!(pair.second.ha_scopes(), [""; 0]);
+        let mut client = Client::new(1);
+        let address = pair.relay(0).lease(&mut client).yiaddr;
+        for kea in pair.servers() {
+            let lease = kea.await_lease(address, |lease| lease["state"] == 0);
+            assert_eq!(lease["hw-address"], "02:00:00:00:00:01");
+        }
+        eventually("the update on the line", || {
+            let updates = pair.link_to_second().commands("lease4-update");
+            updates.len() == 1 && updates[0]["arguments"]["ip-address"] == address.to_string()
+        });
+        assert!(pair.link_to_first().commands("lease4-update").is_empty());
+    }
+}
+
+/// Partners are parted and brought together again; in load balancing each leases from its own pool.
+#[test]
+fn parts_and_mends_a_pair() {
+    let mut pair = Pair::start(Mode::LoadBalancing, true, |setup| setup);
+    let relay = pair.relay(0);
+    for n in [0, 1] {
+        let (_, address) = pair.lease_from(n, &relay, 1);
+        pair.servers()[1 - n].await_lease(address, |lease| lease["state"] == 0);
+    }
+    pair.partition();
+    for kea in pair.servers() {
+        assert_eq!(kea.ha_scopes(), ["server1", "server2"]);
+    }
+    let mut clients = [Client::new(100), Client::new(101)];
+    let leased = [
+        pair.first.relay(1).lease(&mut clients[0]).yiaddr,
+        pair.second.relay(2).lease(&mut clients[1]).yiaddr,
+    ];
+    assert!(pair.first.lease(leased[0]).is_some());
+    assert!(pair.second.lease(leased[1]).is_some());
+    pair.mend();
+    pair.second.kill();
+    pair.first.await_ha_state("partner-down");
+    pair.second.start_again();
+    pair.await_normal();
 }
 
 /// The version under test is one of those supported.

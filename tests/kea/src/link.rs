@@ -1,0 +1,263 @@
+//! The line by which one high-availability partner reaches the other: HTTP, passed on.
+
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddrV4, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use serde_json::Value;
+
+use crate::control;
+
+/// Ends the head of a message (RFC 9112, section 2.1).
+const END_OF_HEAD: &[u8] = b"\r\n\r\n";
+
+/// The longest message passed on, beyond every one of these tests.
+const LONGEST: u64 = 64 << 20;
+
+/// A line to one server's control interface that can be cut and mended, and that keeps the
+/// commands it passed on; gone on drop.
+#[derive(Debug)]
+pub struct Link {
+    /// Where the partner connects to.
+    address: SocketAddrV4,
+    /// What its threads share.
+    shared: Arc<Shared>,
+}
+
+/// Where a line leads to.
+#[derive(Debug, Clone)]
+pub enum End {
+    /// The HTTP listener of the server itself (libdhcp_ha, multi-threaded).
+    Listener(SocketAddrV4),
+    /// The server's control socket: the line does what kea-ctrl-agent does.
+    ControlSocket(PathBuf),
+}
+
+/// What the threads of a line share.
+#[derive(Debug, Default)]
+struct Shared(Mutex<Inner>);
+
+/// The state of a line.
+#[derive(Debug, Default)]
+struct Inner {
+    /// Where it leads to, once that is there.
+    end: Option<End>,
+    /// Whether nothing gets through.
+    cut: bool,
+    /// Whether the line is being taken away.
+    closed: bool,
+    /// Connections made since the line was last cut, both sides of each.
+    connections: Vec<TcpStream>,
+    /// Commands passed on, with their arguments.
+    commands: Vec<Value>,
+}
+
+impl Link {
+    /// A line that takes connections at an address, and passes them on once it leads somewhere.
+    #[track_caller]
+    pub fn at(address: SocketAddrV4) -> Self {
+        let listener = TcpListener::bind(address)
+            .unwrap_or_else(|error| panic!("binding to {address}: {error}"));
+        let shared = Arc::new(Shared::default());
+        let threads = Arc::clone(&shared);
+        thread::spawn(move || accept(&listener, &threads));
+        Link { address, shared }
+    }
+
+    /// Connects its far end.
+    pub fn lead_to(&self, end: End) {
+        self.shared.lock().end = Some(end);
+    }
+
+    /// Breaks connections, and refuses others until the line is mended.
+    pub fn cut(&self) {
+        let mut inner = self.shared.lock();
+        inner.cut = true;
+        inner.hang_up();
+    }
+
+    /// Lets connections through again.
+    pub fn mend(&self) {
+        self.shared.lock().cut = false;
+    }
+
+    /// The commands of a name that were passed on, oldest first.
+    pub fn commands(&self, name: &str) -> Vec<Value> {
+        let inner = self.shared.lock();
+        let named = |command: &&Value| command["command"] == name;
+        inner.commands.iter().filter(named).cloned().collect()
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let mut inner = self.shared.lock();
+        inner.closed = true;
+        inner.hang_up();
+        drop(inner);
+        // So that the thread that accepts connections sees that it is over.
+        drop(TcpStream::connect(self.address));
+    }
+}
+
+impl Shared {
+    /// The state, whatever became of a thread that held it.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a connection into the line, and says where it leads; none if it leads nowhere.
+    fn admit(&self, connection: &TcpStream) -> Option<End> {
+        let mut inner = self.lock();
+        if inner.cut {
+            return None;
+        }
+        let end = inner.end.clone()?;
+        inner.connections.push(connection.try_clone().ok()?);
+        Some(end)
+    }
+}
+
+impl Inner {
+    /// Breaks all connections.
+    fn hang_up(&mut self) {
+        for connection in self.connections.drain(..) {
+            hang_up(&connection);
+        }
+    }
+}
+
+/// Takes connections until the line is taken away.
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    for connection in listener.incoming().flatten() {
+        if shared.lock().closed {
+            return;
+        }
+        let shared = Arc::clone(shared);
+        thread::spawn(move || {
+            if let Some(end) = shared.admit(&connection) {
+                // An error is what a broken connection looks like from here.
+                let _ = pass_on(&connection, &end, &shared);
+                hang_up(&connection);
+            }
+        });
+    }
+}
+
+/// Passes messages on to the far end until either side closes.
+fn pass_on(near: &TcpStream, end: &End, shared: &Shared) -> io::Result<()> {
+    match end {
+        End::Listener(address) => {
+            let far = TcpStream::connect(address)?;
+            far.set_nodelay(true)?;
+            shared.lock().connections.push(far.try_clone()?);
+            let mut responses = BufReader::new(&far);
+            let result = converse(near, shared, |request, _| {
+                request.write(&mut &far)?;
+                let response = Message::read(&mut responses)?;
+                response.ok_or_else(|| ErrorKind::UnexpectedEof.into())
+            });
+            hang_up(&far);
+            result
+        }
+        End::ControlSocket(path) => converse(near, shared, |_, command| {
+            let answer = control::send(path, command)?;
+            Ok(Message::answer(&Value::Array(vec![answer])))
+        }),
+    }
+}
+
+/// Reads requests, one at a time, and answers each with what `respond` gets for it.
+fn converse(
+    near: &TcpStream,
+    shared: &Shared,
+    mut respond: impl FnMut(&Message, &Value) -> io::Result<Message>,
+) -> io::Result<()> {
+    near.set_nodelay(true)?;
+    let mut requests = BufReader::new(near);
+    while let Some(request) = Message::read(&mut requests)? {
+        let command = serde_json::from_slice(&request.body)?;
+        let response = respond(&request, &command)?;
+        shared.lock().commands.push(command);
+        response.write(&mut &*near)?;
+    }
+    Ok(())
+}
+
+/// Closes a connection though the line has a copy of it.
+fn hang_up(connection: &TcpStream) {
+    // It may have been closed already.
+    let _ = connection.shutdown(Shutdown::Both);
+}
+
+/// An HTTP message (RFC 9112), its body of a length that the head tells.
+struct Message {
+    /// Start line and fields, with the empty line after them.
+    head: Vec<u8>,
+    /// The body.
+    body: Vec<u8>,
+}
+
+impl Message {
+    /// Reads a message; none when there are no more.
+    fn read(from: &mut impl BufRead) -> io::Result<Option<Self>> {
+        let mut head = Vec::new();
+        while !head.ends_with(END_OF_HEAD) {
+            if from.by_ref().take(LONGEST).read_until(b'\n', &mut head)? == 0 {
+                return Ok(None);
+            }
+        }
+        let mut body = Vec::new();
+        from.take(content_length(&head)).read_to_end(&mut body)?;
+        Ok(Some(Message { head, body }))
+    }
+
+    /// The response to a command.
+    fn answer(answer: &Value) -> Self {
+        let body = answer.to_string().into_bytes();
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        Message {
+            head: head.into_bytes(),
+            body,
+        }
+    }
+
+    /// Writes it, at once.
+    fn write(&self, to: &mut impl Write) -> io::Result<()> {
+        to.write_all(&[&self.head[..], &self.body].concat())
+    }
+}
+
+/// The length of the body; 0 if the head does not tell.
+fn content_length(head: &[u8]) -> u64 {
+    let head = String::from_utf8_lossy(head);
+    let mut fields = head.lines().filter_map(|line| line.split_once(':'));
+    fields
+        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+        .and_then(|(_, value)| value.trim().parse().ok())
+        .unwrap_or(0)
+        .min(LONGEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 9112, section 6.3: a message ends where its length says, and the next one begins.
+    #[test]
+    fn reads_one_message_after_another() {
+        let sent = b"POST / HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}GET / HTTP/1.1\r\n\r\n";
+        let mut from = BufReader::new(&sent[..]);
+        let first = Message::read(&mut from).unwrap().expect("a message");
+        assert_eq!(first.body, b"{}");
+        let second = Message::read(&mut from).unwrap().expect("another");
+        assert_eq!(second.head, b"GET / HTTP/1.1\r\n\r\n");
+        assert_eq!(second.body, b"");
+        assert!(Message::read(&mut from).unwrap().is_none());
+    }
+}
