@@ -1,0 +1,504 @@
+//! Of two high-availability partners, each one's hook says what its own Kea holds, and what comes
+//! from the other or is the other's to give.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use blq::{Binding, Primary, Query, State, Vss};
+use kea_tests::ask::addresses;
+use kea_tests::{Client, Kea, Mode, Pair, Setup, eventually, eventually_some};
+use serde_json::{Value, json};
+
+/// A lifetime to wait for the end of, in seconds; long enough to see what is before it.
+const SHORT: u32 = 5;
+
+/// Seconds since 1970.
+fn now() -> u32 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let seconds = since.expect("a clock after 1970").as_secs();
+    u32::try_from(seconds).expect("a clock before 2106")
+}
+
+/// Waits until another second has begun, so that what follows is later than what was; that second.
+fn later() -> u32 {
+    let before = now();
+    eventually("a later second", || now() > before);
+    now()
+}
+
+/// The moment a binding came into its state, in seconds since 1970.
+#[track_caller]
+fn since(binding: &Binding) -> u32 {
+    binding.state_started_at().expect("start-time-of-state")
+}
+
+/// What the hook says of every configured address.
+fn answers(kea: &Kea) -> BTreeMap<Ipv4Addr, Binding> {
+    let mut query = Query::new(Primary::All);
+    query.vpn = Some(Vss::All);
+    let all = kea.bindings(&query);
+    all.into_iter().map(|one| (one.address, one)).collect()
+}
+
+/// The address of a lease as Kea tells it.
+fn address_of(lease: &Value) -> Ipv4Addr {
+    let text = lease["ip-address"].as_str().expect("an address");
+    text.parse().expect("an IPv4 address")
+}
+
+/// The states an address may be told to be in when Kea holds this lease for it.
+fn states(lease: &Value) -> &'static [State] {
+    let number = |name: &str| lease[name].as_u64().expect("a number");
+    let over = number("cltt") + number("valid-lft") <= u64::from(now());
+    // Kea 2.6 keeps a released lease as one of no lifetime.
+    match (number("state"), number("valid-lft"), over) {
+        (3, ..) | (0 | 2, 0, _) => &[State::RELEASED],
+        (0, _, false) => &[State::ACTIVE],
+        (0, _, true) => &[State::EXPIRED],
+        (1, ..) => &[State::ABANDONED],
+        _ => &[State::EXPIRED, State::RELEASED],
+    }
+}
+
+/// Where the hook's answers and Kea's leases differ.
+fn differences(kea: &Kea) -> Vec<String> {
+    let mut told = answers(kea);
+    let mut differences = Vec::new();
+    for lease in kea.leases() {
+        let Some(binding) = told.remove(&address_of(&lease)) else {
+            differences.push(format!("nothing told of {lease}"));
+            continue;
+        };
+        let chaddr: Vec<_> = binding.chaddr.iter().map(|o| format!("{o:02x}")).collect();
+        let active = binding.state == Some(State::ACTIVE);
+        let same_client = lease["hw-address"] == chaddr.join(":");
+        let allowed = |state| states(&lease).contains(&state);
+        if !binding.state.is_some_and(allowed) || active && !same_client {
+            differences.push(format!("{binding:?} told of {lease}"));
+        }
+    }
+    let leased = [State::ACTIVE, State::ABANDONED, State::TRANSITIONING];
+    for binding in told.values() {
+        if binding.state.is_some_and(|state| leased.contains(&state)) {
+            differences.push(format!("{binding:?} told without a lease"));
+        }
+    }
+    differences
+}
+
+/// Waits until the hook says of each configured address what this Kea's own leases say.
+#[track_caller]
+fn await_agreement(kea: &Kea) {
+    let mut last = Vec::new();
+    eventually(&format!("agreement at {}", kea.place().server()), || {
+        let found = differences(kea);
+        if found != last {
+            eprintln!("{}: {found:#?}", kea.place().server());
+            last = found;
+        }
+        last.is_empty()
+    });
+}
+
+/// Waits until the hooks of both agree with their own Kea.
+#[track_caller]
+fn await_agreement_of(pair: &Pair) {
+    for kea in pair.servers() {
+        await_agreement(kea);
+    }
+}
+
+/// Waits until the clients' leases are known at both.
+#[track_caller]
+fn await_active_at_both(pair: &Pair, clients: &[Client]) {
+    for kea in pair.servers() {
+        for client in clients {
+            kea.await_active(client);
+        }
+    }
+}
+
+/// Waits until each address that was never leased is in a state; how many that are, and the
+/// earliest and the latest start of that state among them.
+#[track_caller]
+fn await_free(kea: &Kea, hosts: impl Fn(u8) -> bool, state: State) -> (usize, u32, u32) {
+    let what = format!("free addresses {state} at {}", kea.place().server());
+    let free = eventually_some(&what, || {
+        let all = answers(kea).into_values();
+        let of_pool = all.filter(|one| hosts(one.address.octets()[3]));
+        let never_leased = [State::AVAILABLE, State::REMOTE].map(Some);
+        let free: Vec<_> = of_pool
+            .filter(|one| never_leased.contains(&one.state))
+            .collect();
+        let all = free.iter().all(|one| one.state == Some(state));
+        all.then_some(free)
+    });
+    let starts = || free.iter().map(since);
+    let some = "a free address";
+    (
+        free.len(),
+        starts().min().expect(some),
+        starts().max().expect(some),
+    )
+}
+
+/// The addresses whose bindings changed in or after a second.
+fn changed_since(kea: &Kea, start: u32) -> Vec<Ipv4Addr> {
+    let mut query = Query::new(Primary::All);
+    query.start = Some(start);
+    addresses(&kea.bindings(&query))
+}
+
+/// As it comes.
+fn plain(setup: Setup) -> Setup {
+    setup
+}
+
+/// RFC 6926, sections 6.2.8 and 8.3: a lease is told of by both partners alike, with what its relay
+/// said; the one that did not make it says that it comes from another server. In both modes,
+/// multi-threaded (partners talk to each other directly) and single-threaded (by control agents).
+#[test]
+fn tells_at_both_partners_of_a_lease_that_one_makes() {
+    for (mode, multi_threading) in [
+        (Mode::HotStandby, true),
+        (Mode::HotStandby, false),
+        (Mode::LoadBalancing, true),
+        (Mode::LoadBalancing, false),
+    ] {
+        let pair = Pair::start(mode, multi_threading, plain);
+        let relay = pair.relay(0).remote_id("line 1").relay_id("relay 1");
+        let [maker, partner] = match mode {
+            Mode::HotStandby => pair.servers(),
+            Mode::LoadBalancing => [&pair.second, &pair.first],
+        };
+        let client = match mode {
+            Mode::HotStandby => {
+                let mut client = Client::new(1);
+                relay.lease(&mut client);
+                client
+            }
+            Mode::LoadBalancing => pair.lease_from(1, &relay, 1).0,
+        };
+        let (here, there) = (maker.await_active(&client), partner.await_active(&client));
+        assert!(!here.is_remote(), "{mode:?} {multi_threading} {here:?}");
+        assert!(there.is_remote(), "{mode:?} {multi_threading} {there:?}");
+        for binding in [&here, &there] {
+            assert_eq!(binding.remote_id(), Some(&b"line 1"[..]));
+            assert_eq!(binding.relay_id(), Some(&b"relay 1"[..]));
+            let last = binding.client_last_transaction_at();
+            assert_eq!(last, here.client_last_transaction_at());
+        }
+        assert!(since(&there) >= since(&here));
+        await_agreement_of(&pair);
+    }
+}
+
+/// RFC 3046: what the relay said reaches the partner only with the lease, where Kea stores it
+/// (`store-extended-info`).
+#[test]
+fn knows_no_relay_of_a_partners_lease_where_kea_does_not_store_it() {
+    let pair = Pair::start(Mode::HotStandby, true, |setup| {
+        setup.set("store-extended-info", json!(false))
+    });
+    let relay = pair.relay(0).remote_id("line 1");
+    let mut client = Client::new(1);
+    let address = relay.lease(&mut client).yiaddr;
+    let (here, there) = pair.servers().map(|kea| kea.await_active(&client)).into();
+    assert_eq!(here.remote_id(), Some(&b"line 1"[..]));
+    assert_eq!(there.remote_id(), None);
+    let found = |kea: &Kea| addresses(&kea.find(Primary::RemoteId(b"line 1".to_vec())));
+    assert_eq!(found(&pair.first), [address]);
+    assert!(found(&pair.second).is_empty());
+}
+
+/// RFC 6926, section 6.2.7: leases that a client gives back or declines are RELEASED and ABANDONED
+/// at the partner too, never RESET, from then on; and that is learnt from another server.
+#[test]
+fn tells_at_both_partners_of_a_release_and_a_decline() {
+    for multi_threading in [true, false] {
+        let pair = Pair::start(Mode::HotStandby, multi_threading, plain);
+        let relay = pair.relay(0);
+        let (mut first, mut second) = (Client::new(1), Client::new(2));
+        let released = relay.lease(&mut first).yiaddr;
+        let declined = relay.lease(&mut second).yiaddr;
+        pair.second.await_active(&second);
+        let step = later();
+        relay.release(&mut first);
+        relay.decline(&mut second);
+        for (kea, remote) in pair.servers().into_iter().zip([false, true]) {
+            for (address, state) in [(released, State::RELEASED), (declined, State::ABANDONED)] {
+                let binding = kea.await_state(address, state);
+                assert!(since(&binding) >= step, "{step} {binding:?}");
+                assert_eq!(binding.is_remote(), remote, "{binding:?}");
+            }
+            assert_eq!(changed_since(kea, step), [released, declined]);
+        }
+        await_agreement_of(&pair);
+    }
+}
+
+/// The contract's states: an expiry happens at both partners when the lifetime ends.
+#[test]
+fn tells_at_both_partners_of_an_expiry() {
+    let pair = Pair::start(Mode::HotStandby, true, |setup| {
+        setup.set("valid-lifetime", json!(SHORT))
+    });
+    let mut client = Client::new(1);
+    let address = pair.relay(0).lease(&mut client).yiaddr;
+    let leased = pair.first.await_active(&client);
+    let end = leased.client_last_transaction_at().expect("option 91") + SHORT;
+    for kea in pair.servers() {
+        let expired = kea.await_state(address, State::EXPIRED);
+        assert_eq!(since(&expired), end);
+        assert_eq!(expired.chaddr, client.chaddr);
+    }
+    for kea in pair.servers() {
+        kea.await_lease(address, |lease| lease["state"] == 2);
+        await_agreement(kea);
+        let reclaimed = kea.await_state(address, State::EXPIRED);
+        assert_eq!(since(&reclaimed), end);
+    }
+}
+
+/// RFC 6926, section 6.2.7: what an administrator takes away at one server is RESET there. Kea
+/// does not tell the partner, whose lease stays.
+#[test]
+fn tells_of_an_administrators_deletion_where_it_was_made() {
+    for deleting in [0, 1] {
+        let pair = Pair::start(Mode::HotStandby, true, plain);
+        let mut client = Client::new(1);
+        let address = pair.relay(0).lease(&mut client).yiaddr;
+        pair.second.await_active(&client);
+        let kea = pair.servers()[deleting];
+        let step = later();
+        kea.command_ok("lease4-del", json!({ "ip-address": address.to_string() }));
+        let reset = kea.await_state(address, State::RESET);
+        assert!(since(&reset) >= step);
+        assert!(!reset.is_remote(), "{reset:?}");
+        let other = pair.servers()[1 - deleting];
+        other.await_active(&client);
+        await_agreement_of(&pair);
+        for link in [pair.link_to_first(), pair.link_to_second()] {
+            assert_eq!(link.commands("lease4-del"), Vec::<Value>::new());
+        }
+    }
+}
+
+/// RFC 6926, section 6.2.7: in hot standby free addresses are the primary's to give: AVAILABLE
+/// there, REMOTE at the standby; as long as the primary is gone they are the standby's.
+#[test]
+fn tells_whose_free_addresses_are_in_hot_standby() {
+    let mut pair = Pair::start(Mode::HotStandby, true, plain);
+    let all = |_| true;
+    let (count, ..) = await_free(&pair.first, all, State::AVAILABLE);
+    assert_eq!(count, 101);
+    await_free(&pair.second, all, State::REMOTE);
+
+    let step = later();
+    pair.first.kill();
+    pair.second.await_ha_state("partner-down");
+    let (count, earliest, _) = await_free(&pair.second, all, State::AVAILABLE);
+    assert_eq!(count, 101);
+    assert!(earliest >= step, "{earliest} {step}");
+    let mut client = Client::new(1);
+    pair.relay(0).lease(&mut client);
+    pair.second.await_active(&client);
+
+    let step = later();
+    pair.first.start_again();
+    pair.await_normal();
+    await_free(&pair.first, all, State::AVAILABLE);
+    let (count, earliest, _) = await_free(&pair.second, all, State::REMOTE);
+    assert_eq!(count, 100);
+    assert!(earliest >= step, "{earliest} {step}");
+    assert!(pair.first.await_active(&client).is_remote());
+    assert!(!pair.second.await_active(&client).is_remote());
+    await_agreement_of(&pair);
+}
+
+/// RFC 6926, section 6.2.7: in load balancing the free addresses of a pool are AVAILABLE at the
+/// server it is for, REMOTE at the other; as long as one is gone all are the other's.
+#[test]
+fn tells_whose_free_addresses_are_in_load_balancing() {
+    let mut pair = Pair::start(Mode::LoadBalancing, true, plain);
+    let pools: [fn(u8) -> bool; 2] = [|host| host < 150, |host| host >= 150];
+    let mut before = 0;
+    for (n, kea) in pair.servers().into_iter().enumerate() {
+        await_free(kea, pools[1 - n], State::REMOTE);
+        let (count, _, latest) = await_free(kea, pools[n], State::AVAILABLE);
+        assert_eq!(count, [50, 51][n]);
+        before = latest.max(before);
+    }
+
+    eventually("a later second", || now() > before);
+    let step = later();
+    pair.second.kill();
+    pair.first.await_ha_state("partner-down");
+    let (_, earliest, _) = await_free(&pair.first, pools[1], State::AVAILABLE);
+    assert!(earliest >= step, "{earliest} {step}");
+    // These were its own all the time.
+    let (_, _, latest) = await_free(&pair.first, pools[0], State::AVAILABLE);
+    assert!(latest <= before, "{latest} {before}");
+
+    let step = later();
+    pair.second.start_again();
+    pair.await_normal();
+    let (_, earliest, _) = await_free(&pair.first, pools[1], State::REMOTE);
+    assert!(earliest >= step, "{earliest} {step}");
+    let (_, _, latest) = await_free(&pair.first, pools[0], State::AVAILABLE);
+    assert!(latest <= before, "{latest} {before}");
+    await_free(&pair.second, pools[1], State::AVAILABLE);
+    await_free(&pair.second, pools[0], State::REMOTE);
+    await_agreement_of(&pair);
+}
+
+/// RFC 6926, section 8.2: reloading a configuration that is the same changes no free address, though
+/// high availability begins anew with it.
+#[test]
+fn keeps_whose_free_addresses_are_over_a_reload() {
+    let pair = Pair::start(Mode::HotStandby, true, plain);
+    let all = |_| true;
+    let states = [State::AVAILABLE, State::REMOTE];
+    let each = || [0, 1].map(|n| await_free(pair.servers()[n], all, states[n]));
+    let before = each();
+    let step = later();
+    for kea in pair.servers() {
+        kea.command_ok("config-reload", Value::Null);
+        pair.await_normal();
+    }
+    assert_eq!(each(), before);
+    for kea in pair.servers() {
+        assert!(changed_since(kea, step).is_empty());
+    }
+}
+
+/// RFC 6926, sections 6.2.8 and 8.2: what happened while a partner was dead it tells of once it is
+/// back, as learnt from the other, since it was learnt; what it did not learn it does not tell.
+#[test]
+fn tells_after_a_crash_what_the_partner_did_meanwhile() {
+    for mode in [Mode::HotStandby, Mode::LoadBalancing] {
+        let mut pair = Pair::start(mode, true, plain);
+        let relay = pair.relay(0).remote_id("line 1");
+        let mut clients = [1, 2, 3, 4].map(Client::new);
+        for client in &mut clients {
+            relay.lease(client);
+        }
+        await_active_at_both(&pair, &clients);
+        let [stays, released, deleted, declined] = &mut clients;
+        let step = later();
+        pair.first.kill();
+        pair.second.await_ha_state("partner-down");
+        let mut new = Client::new(5);
+        relay.lease(&mut new);
+        relay.release(released);
+        relay.decline(declined);
+        let address = deleted.address.expect("a lease").to_string();
+        let deletion = json!({ "ip-address": address });
+        pair.second.command_ok("lease4-del", deletion);
+        pair.second.await_active(&new);
+        await_agreement(&pair.second);
+
+        pair.first.start_again();
+        pair.await_normal();
+        let learnt = pair.first.await_active(&new);
+        assert!(learnt.is_remote(), "{learnt:?}");
+        assert_eq!(learnt.remote_id(), Some(&b"line 1"[..]));
+        assert!(since(&learnt) >= step);
+        await_agreement_of(&pair);
+        let kept = pair.first.await_active(stays);
+        assert!(since(&kept) <= step, "{kept:?} {step}");
+        let address = new.address.expect("a lease");
+        assert!(changed_since(&pair.first, step).contains(&address));
+        assert!(!changed_since(&pair.first, step).contains(&kept.address));
+    }
+}
+
+/// RFC 6926, section 8.2: partners that cannot reach each other each tell of their own leases, also
+/// of those that contradict the other's; and of what they hold when they have found together again.
+#[test]
+fn tells_of_its_own_leases_during_and_after_a_partition() {
+    for (mode, multi_threading) in [
+        (Mode::HotStandby, true),
+        (Mode::LoadBalancing, true),
+        (Mode::HotStandby, false),
+    ] {
+        let pair = Pair::start(mode, multi_threading, plain);
+        let both = pair.relay(0).remote_id("line 1");
+        let mut clients = [1, 2, 3].map(Client::new);
+        for client in &mut clients {
+            both.lease(client);
+        }
+        await_active_at_both(&pair, &clients);
+        let step = later();
+        pair.partition();
+        let [to_first, to_second] = [pair.first.relay(1), pair.second.relay(2)];
+        let [released_at_first, released_at_second, declined] = &mut clients;
+        to_first.release(released_at_first);
+        to_second.release(released_at_second);
+        to_second.decline(declined);
+        let mut contested = [Client::new(4), Client::new(5)];
+        to_first.lease(&mut contested[0]);
+        to_second.lease(&mut contested[1]);
+        let mut later_one = Client::new(6);
+        to_second.lease(&mut later_one);
+        pair.first.await_active(&contested[0]);
+        pair.second.await_active(&later_one);
+        await_agreement_of(&pair);
+        for kea in pair.servers() {
+            // None of the leases made now is from the other.
+            let started = |one: &Binding| since(one) >= step && one.state == Some(State::ACTIVE);
+            let all = answers(kea).into_values();
+            let new: Vec<_> = all.filter(started).collect();
+            assert!(!new.is_empty());
+            assert!(new.iter().all(|one| !one.is_remote()), "{new:?}");
+            await_free(kea, |_| true, State::AVAILABLE);
+        }
+
+        let step = later();
+        pair.mend();
+        await_agreement_of(&pair);
+        match mode {
+            Mode::HotStandby => {
+                await_free(&pair.first, |_| true, State::AVAILABLE);
+                let (_, earliest, _) = await_free(&pair.second, |_| true, State::REMOTE);
+                assert!(earliest >= step, "{earliest} {step}");
+            }
+            Mode::LoadBalancing => {
+                await_free(&pair.first, |host| host < 150, State::AVAILABLE);
+                await_free(&pair.first, |host| host >= 150, State::REMOTE);
+            }
+        }
+        // What one of them leases now both know.
+        let mut after = Client::new(7);
+        both.lease(&mut after);
+        for kea in pair.servers() {
+            kea.await_active(&after);
+        }
+        await_agreement_of(&pair);
+    }
+}
+
+/// The same when an administrator has one server synchronise with the other, between which lease
+/// updates went astray.
+#[test]
+fn tells_what_an_administrator_has_synchronised() {
+    let pair = Pair::start(Mode::HotStandby, true, plain);
+    let address = pair.first.place().address(150);
+    // Kea does not send an administrator's leases to the partner.
+    pair.first.command_ok(
+        "lease4-add",
+        json!({ "ip-address": address.to_string(), "hw-address": "02:00:00:00:00:01" }),
+    );
+    pair.first.await_state(address, State::ACTIVE);
+    await_agreement(&pair.second);
+    let step = later();
+    pair.second.command_ok(
+        "ha-sync",
+        json!({ "server-name": "server1", "max-period": 10 }),
+    );
+    let learnt = pair.second.await_state(address, State::ACTIVE);
+    assert!(learnt.is_remote(), "{learnt:?}");
+    assert!(since(&learnt) >= step);
+    await_agreement_of(&pair);
+}
