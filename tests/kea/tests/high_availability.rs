@@ -329,6 +329,8 @@ fn tells_whose_free_addresses_are_in_hot_standby() {
     assert!(earliest >= step, "{earliest} {step}");
     await_source(&pair.first, address, State::ACTIVE, true);
     await_source(&pair.second, address, State::ACTIVE, false);
+    // What the primary gives it gives as ever.
+    assert_eq!(changed_since(&pair.first, step), [address]);
     await_agreement_of(&pair);
 }
 
@@ -368,6 +370,29 @@ fn tells_whose_free_addresses_are_in_load_balancing() {
     await_agreement_of(&pair);
 }
 
+/// RFC 6926, section 6.2.7: in load balancing a pool that is for no server's clients alone is
+/// AVAILABLE at both.
+#[test]
+fn tells_that_both_give_the_addresses_of_a_common_pool() {
+    let pair = Pair::start(Mode::LoadBalancing, true, |setup| {
+        let pool = setup.place.pool(100, 200);
+        setup.in_subnet(json!({ "pools": [{ "pool": pool }] }))
+    });
+    for kea in pair.servers() {
+        let (count, ..) = await_free(kea, |_| true, State::AVAILABLE);
+        assert_eq!(count, 101);
+    }
+    let mut clients = [1, 2, 3, 4].map(Client::new);
+    for client in &mut clients {
+        pair.relay(0).lease(client);
+    }
+    await_active_at_both(&pair, &clients);
+    for kea in pair.servers() {
+        let (count, ..) = await_free(kea, |_| true, State::AVAILABLE);
+        assert_eq!(count, 101 - clients.len());
+    }
+}
+
 /// RFC 6926, section 8.2: reloading a configuration that is the same changes no free address, though
 /// high availability begins anew with it.
 #[test]
@@ -388,6 +413,33 @@ fn keeps_whose_free_addresses_are_over_a_reload() {
     assert_eq!(each(), before);
     for kea in pair.servers() {
         assert!(changed_since(kea, step).is_empty());
+    }
+}
+
+/// RFC 6926, section 8.2: nor does a restart of the standby, by which no free address becomes
+/// anybody else's.
+#[test]
+fn keeps_whose_free_addresses_are_over_a_restart() {
+    let mut pair = Pair::start(Mode::HotStandby, true, plain);
+    let states = [State::AVAILABLE, State::REMOTE];
+    let each = |pair: &Pair| {
+        let servers = pair.servers();
+        [0, 1].map(|n| await_free(servers[n], |_| true, states[n]))
+    };
+    let before = each(&pair);
+    let step = later();
+    for crash in [false, true] {
+        if crash {
+            pair.second.kill();
+        } else {
+            pair.second.stop();
+        }
+        pair.second.start_again();
+        pair.await_normal();
+        assert_eq!(each(&pair), before);
+        for kea in pair.servers() {
+            assert!(changed_since(kea, step).is_empty());
+        }
     }
 }
 
