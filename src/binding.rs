@@ -115,16 +115,23 @@ pub struct Binding {
     /// it itself. What was changed elsewhere counts as changed here from then on: see
     /// [`Binding::is_remote`].
     pub learned: Option<Time>,
+    /// Until when an offer, made to its client while the lease lasts, keeps the address for it;
+    /// `None` without one.
+    pub reserved_until: Option<Time>,
 }
 
 impl Binding {
     /// The state and its start as they are at `now`: what was active expires at the very end
-    /// of its lifetime, and a declined or offered address is available again at the end of
-    /// its, whenever Kea gets round to it.
+    /// of its lifetime, unless it is reserved still, and a declined or offered address is
+    /// available again at the end of its, whenever Kea gets round to it.
     pub fn at(&self, now: Time) -> (State, Time) {
         let ended = self.ends().filter(|end| *end <= now);
         match (self.state, ended) {
-            (State::Active, Some(end)) => (State::Expired, end),
+            (State::Active, Some(end)) => match self.reserved_until {
+                Some(until) if until > now => (State::Transitioning, end),
+                Some(until) => (State::Expired, until.max(end)),
+                None => (State::Expired, end),
+            },
             (State::Abandoned | State::Transitioning, Some(end)) => (State::Available, end),
             _ => (self.state, self.since),
         }

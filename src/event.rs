@@ -100,7 +100,14 @@ pub enum Event {
         /// What the client's message told.
         heard: Heard,
     },
-    /// The client released the lease, or gave it up by taking another.
+    /// The client has given the lease up, if it had it still, by taking another.
+    GivenUp {
+        /// The address given up.
+        address: Ipv4Addr,
+        /// When.
+        at: Time,
+    },
+    /// The client released the lease.
     Released {
         /// The address released.
         address: Ipv4Addr,

@@ -101,6 +101,7 @@ fn binding(number: u32, since: u32) -> Binding {
             ..Client::default()
         })),
         learned: None,
+        reserved_until: None,
     }
 }
 

@@ -9,7 +9,7 @@ use cxx::Exception;
 use parking_lot::Mutex;
 
 use super::bridge::{self, CalloutHandle, KeaLease};
-use super::commands::{Touched, reconfigures, touched};
+use super::commands::{Touched, reconfigures, synchronises, touched};
 use super::{service, tracking};
 use crate::binding::SubnetId;
 use crate::event::{Event, Extent, Lease, LeaseState, Origin};
@@ -26,8 +26,9 @@ static LOOKING: Mutex<()> = Mutex::new(());
 
 /// A client's message has led to changes of leases, or to none.
 pub fn committed(handle: &CalloutHandle) -> Result<(), Exception> {
-    // Of deleted leases the callout tells, too.
-    tracking::on_packet();
+    let deleted = tracking::claim_deleted();
+    tracking::leave_packet();
+    given_up(deleted);
     for event in bridge::committed(handle)?.committed(Time::now()) {
         service::push(event);
     }
@@ -36,27 +37,31 @@ pub fn committed(handle: &CalloutHandle) -> Result<(), Exception> {
 
 /// An address is offered. Unless Kea is configured to keep it for the client, nothing changes.
 pub fn offered(handle: &CalloutHandle) -> Result<(), Exception> {
-    let deleted = tracking::on_packet();
+    let deleted = tracking::claim_deleted();
+    tracking::leave_packet();
+    given_up(deleted);
     if bridge::offer_lifetime(handle)? == 0 {
         return Ok(());
     }
     for event in bridge::offered(handle)?.offered() {
         service::push(event);
     }
-    // A client to which another address is offered gives up the one it had.
-    for address in deleted {
-        service::push(Event::Released {
-            address,
-            at: Time::now(),
-            origin: Origin::Here,
-        });
-    }
     Ok(())
+}
+
+/// A client's message had Kea delete the leases of `addresses`: those it had before, as far as the
+/// lease manager told of it before it was known that it was a client's message.
+fn given_up(addresses: Vec<Ipv4Addr>) {
+    let at = Time::now();
+    for address in addresses {
+        service::push(Event::GivenUp { address, at });
+    }
 }
 
 /// Kea reclaims a lease. Of a declined address it tells a second time when it recovers it.
 pub fn expired(handle: &CalloutHandle) -> Result<(), Exception> {
     let lease = Lease::from(bridge::lease_argument(handle)?);
+    tracking::expect(lease.address);
     if lease.state != LeaseState::Declined {
         reclaimed(&lease);
     }
@@ -65,7 +70,9 @@ pub fn expired(handle: &CalloutHandle) -> Result<(), Exception> {
 
 /// Kea recovers a declined address.
 pub fn recovered(handle: &CalloutHandle) -> Result<(), Exception> {
-    reclaimed(&Lease::from(bridge::lease_argument(handle)?));
+    let lease = Lease::from(bridge::lease_argument(handle)?);
+    tracking::expect(lease.address);
+    reclaimed(&lease);
     Ok(())
 }
 
@@ -82,16 +89,22 @@ pub fn commanded(handle: &CalloutHandle) -> Result<(), Exception> {
     let command = bridge::command(handle)?;
     // Commands on this thread may have deleted leases up to now, and no other one after this.
     let deleted = tracking::claim_deleted();
+    let unheard = tracking::leave_packet();
     if RELOADING.contains(&command.name.as_str()) {
         return service::resume();
     }
     if reconfigures(&command.name, &command.response) {
         service::reconfigured(&command.name);
     }
+    if synchronises(&command.name, &command.response) {
+        service::reconcile();
+    }
     let done = match touched(&command.name, &command.arguments, &command.response) {
         None => Ok(()),
         // The lease manager has told of it.
-        Some(Touched::Changed(_, Origin::Elsewhere)) if service::is_tracking() => Ok(()),
+        Some(Touched::Changed(_, Origin::Elsewhere)) if service::is_tracking() && !unheard => {
+            Ok(())
+        }
         Some(Touched::Changed(address, origin)) => look_again(vec![address], origin),
         Some(Touched::ReleasedElsewhere(address)) => {
             service::push(Event::Released {
@@ -101,11 +114,11 @@ pub fn commanded(handle: &CalloutHandle) -> Result<(), Exception> {
             });
             Ok(())
         }
+        Some(Touched::Deleted(address)) => look_again(vec![address], Origin::Here),
         Some(_) if service::is_tracking() => {
             removed(deleted);
             Ok(())
         }
-        Some(Touched::Deleted(address)) => look_again(vec![address], Origin::Here),
         Some(Touched::Client(client, subnet)) => reread_client(&client, subnet),
         Some(Touched::Subnet(subnet)) => look_for_removed(&HashSet::from([subnet])),
         Some(Touched::Everything) => look_for_removed(&service::subnets()),

@@ -80,6 +80,12 @@ pub fn reconfigures(name: &str, response: &[u8]) -> bool {
         && succeeded(response)
 }
 
+/// Whether a command had leases copied from a high-availability partner, of which Kea 2.2 tells
+/// nobody.
+pub fn synchronises(name: &str, response: &[u8]) -> bool {
+    name == "ha-sync" && succeeded(response)
+}
+
 /// Whether Kea's response tells of success.
 fn succeeded(response: &[u8]) -> bool {
     let response: Value = serde_json::from_slice(response).unwrap_or_default();

@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 
 use super::bridge::{CalloutHandle, LibraryHandle};
-use super::{changes, service};
+use super::{changes, service, tracking};
 
 /// The version of the hooks interface that this was built against.
 const HOOKS_VERSION: c_int = match c_int::from_str_radix(env!("KEA_HOOKS_VERSION"), 10) {
@@ -80,6 +80,38 @@ pub unsafe extern "C" fn dhcp4_srv_configured(handle: *mut CalloutHandle) -> c_i
         // SAFETY: as in `load`.
         let handle = unsafe { Pin::new_unchecked(&mut *handle) };
         service::configured(handle)
+    })
+}
+
+/// Called by Kea when it is about to lease an address to a client, or to offer it.
+#[unsafe(no_mangle)]
+pub extern "C" fn lease4_select(_handle: *const CalloutHandle) -> c_int {
+    entering("lease4_select")
+}
+
+/// Called by Kea when it is about to renew a lease.
+#[unsafe(no_mangle)]
+pub extern "C" fn lease4_renew(_handle: *const CalloutHandle) -> c_int {
+    entering("lease4_renew")
+}
+
+/// Called by Kea when a client is about to give a lease back.
+#[unsafe(no_mangle)]
+pub extern "C" fn lease4_release(_handle: *const CalloutHandle) -> c_int {
+    entering("lease4_release")
+}
+
+/// Called by Kea when a client is about to decline an address.
+#[unsafe(no_mangle)]
+pub extern "C" fn lease4_decline(_handle: *const CalloutHandle) -> c_int {
+    entering("lease4_decline")
+}
+
+/// A client's message is about to change leases.
+fn entering(name: &str) -> c_int {
+    callout(name, || {
+        tracking::enter_packet();
+        Ok(())
     })
 }
 

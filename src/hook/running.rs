@@ -177,6 +177,11 @@ impl Running {
         (next.saturating_duration_since(Instant::now()), reservations)
     }
 
+    /// Leases may have changed unheard.
+    pub fn reconcile(&mut self) {
+        self.reconciler.ask(Instant::now());
+    }
+
     /// Host reservations in databases may have changed.
     pub fn read_reservations(&mut self) {
         self.reservations.ask(Instant::now());

@@ -324,8 +324,20 @@ fn reconfigure(state: &mut State, cause: &str, reservations: Option<Reservations
     }
 }
 
+/// Compares the mirror with Kea's lease database, as soon as possible.
+pub fn reconcile() {
+    let mut state = STATE.lock();
+    if let Some(running) = &mut state.running {
+        running.reconcile();
+    }
+    if let Some(turns) = &state.turns {
+        turns.waker().wake();
+    }
+}
+
 /// Does what is to be done on Kea's main thread now, and sees to the next turn.
 pub fn turn() {
+    tracking::leave_packet();
     let mut state = STATE.lock();
     let mut next = IDLE;
     if let Some(running) = &mut state.running {

@@ -1,9 +1,10 @@
 //! Changes of leases as the lease manager tells of them, in Kea versions where it does (2.4 and
 //! later): commands, high-availability partners, and everything else.
 //!
-//! It tells under its own locks, on the thread that makes the change, before anyone says why.
-//! So each change counts as another server's until a callout or a command that follows on the
-//! same thread tells more.
+//! It tells under its own locks, on the thread that makes the change, before anyone says why. Of
+//! what clients' messages change callouts tell more, so that is left to them. Everything else counts
+//! as another server's doing until a command that follows on the same thread says that it was
+//! an administrator's.
 
 use std::cell::{Cell, RefCell};
 use std::net::Ipv4Addr;
@@ -14,7 +15,8 @@ use super::service;
 use crate::event::{Event, Lease, Origin};
 use crate::time::Time;
 
-/// Kea's number of the state of a declined lease, of which a callout may not tell.
+/// Kea's number of the state of a declined lease: a server may decline an address itself, of which
+/// no callout tells.
 const DECLINED: u32 = 1;
 
 /// The most deleted addresses remembered for a command that is to claim them: what it does not
@@ -22,9 +24,12 @@ const DECLINED: u32 = 1;
 const DELETED_LIMIT: usize = 1_000_000;
 
 thread_local! {
-    /// Whether this is a thread for packets alone, of whose changes callouts tell all.
-    static FOR_PACKETS: Cell<bool> = const { Cell::new(false) };
-    /// The addresses whose leases were deleted on this thread since a command last claimed them.
+    /// Whether a client's message is being processed on this thread. On threads that do nothing
+    /// else it stays so.
+    static IN_PACKET: Cell<bool> = const { Cell::new(false) };
+    /// An address that a callout has told of, and whose change follows.
+    static EXPECTED: Cell<Option<Ipv4Addr>> = const { Cell::new(None) };
+    /// The addresses whose leases were deleted on this thread since that was last asked.
     static DELETED: RefCell<Vec<Ipv4Addr>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -36,22 +41,35 @@ pub fn on_main_thread() {
     MAIN.get_or_init(|| thread::current().id());
 }
 
-/// Takes note that this thread has processed a packet. Unless it is the main one, which does
-/// everything else too, that is all it does. The addresses whose leases were deleted for it.
-pub fn on_packet() -> Vec<Ipv4Addr> {
-    if !FOR_PACKETS.get() && MAIN.get() != Some(&thread::current().id()) {
-        FOR_PACKETS.set(true);
+/// A client's message is about to change leases.
+pub fn enter_packet() {
+    IN_PACKET.set(true);
+}
+
+/// A client's message has been processed, or something else is done; says if it was not known that
+/// the message had been.
+pub fn leave_packet() -> bool {
+    if MAIN.get() == Some(&thread::current().id()) {
+        IN_PACKET.replace(false)
+    } else {
+        false
     }
-    claim_deleted()
+}
+
+/// A callout tells of a change of this address, which follows.
+pub fn expect(address: Ipv4Addr) {
+    leave_packet();
+    EXPECTED.set(Some(address));
 }
 
 /// Whether to tell of an added or updated lease in a state, by Kea's number.
 pub fn wants_change(state: u32) -> bool {
-    state == DECLINED || !FOR_PACKETS.get()
+    state == DECLINED || !IN_PACKET.get()
 }
 
 /// A lease was added or updated.
 pub fn changed(lease: Lease) {
+    EXPECTED.set(None);
     service::push(Event::Updated {
         lease,
         at: Time::now(),
@@ -61,18 +79,24 @@ pub fn changed(lease: Lease) {
 
 /// The lease of `address` was deleted.
 pub fn deleted(address: Ipv4Addr) {
+    let at = Time::now();
+    if EXPECTED.take() == Some(address) {
+        return;
+    }
+    if IN_PACKET.get() {
+        service::push(Event::GivenUp { address, at });
+        return;
+    }
     DELETED.with_borrow_mut(|deleted| {
         if deleted.len() < DELETED_LIMIT {
             deleted.push(address);
         }
     });
-    if !FOR_PACKETS.get() {
-        service::push(Event::Removed {
-            address,
-            at: Time::now(),
-            origin: Origin::Elsewhere,
-        });
-    }
+    service::push(Event::Removed {
+        address,
+        at,
+        origin: Origin::Elsewhere,
+    });
 }
 
 /// The addresses whose leases were deleted on this thread since last asked.

@@ -63,13 +63,14 @@ impl KeaExchange {
         let released = self.message_type == DHCPRELEASE;
         let deleted = std::mem::take(&mut self.deleted).into_iter();
         let mut events: Vec<_> = deleted
-            .map(Lease::from)
-            // A client that takes another address gives up the one it had, if it had it still.
-            .filter(|lease| released || holds(lease, now))
-            .map(|lease| Event::Released {
-                address: lease.address,
-                at: now,
-                origin: Origin::Here,
+            .map(|lease| Ipv4Addr::from_bits(lease.address))
+            .map(|address| match released {
+                true => Event::Released {
+                    address,
+                    at: now,
+                    origin: Origin::Here,
+                },
+                false => Event::GivenUp { address, at: now },
             })
             .collect();
         let leases = std::mem::take(&mut self.leases);
@@ -123,15 +124,6 @@ impl KeaExchange {
             })
             .collect()
     }
-}
-
-/// Whether a client holds the lease at `now`.
-fn holds(lease: &Lease, now: Time) -> bool {
-    lease.state == LeaseState::Default
-        && lease
-            .valid_lifetime
-            .end(lease.cltt)
-            .is_none_or(|end| end > now)
 }
 
 impl KeaOption {

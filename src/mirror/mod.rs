@@ -192,6 +192,10 @@ fn apply(table: &mut Table, reconciliation: &mut Reconciliation, event: Event) {
             let released = |before| transition::released(before, at, origin);
             (address, table.binding(address).map(released))
         }
+        Event::GivenUp { address, at } => {
+            let given_up = |before| transition::given_up(before, at);
+            (address, table.binding(address).map(given_up))
+        }
         Event::Reclaimed { address, at } => {
             let reclaimed = |before| transition::reclaimed(before, at);
             (address, table.binding(address).map(reclaimed))

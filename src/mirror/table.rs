@@ -365,6 +365,7 @@ fn times(binding: &Binding) -> impl Iterator<Item = Time> + use<> {
         Some(binding.since),
         binding.last_transaction,
         binding.learned,
+        binding.reserved_until,
         binding.ends(),
     ]
     .into_iter()
@@ -377,6 +378,7 @@ fn must_be_saved(before: &Binding, after: &Binding) -> bool {
         || before.since != after.since
         || before.client != after.client
         || before.learned.is_some() != after.learned.is_some()
+        || before.reserved_until != after.reserved_until
         || before.subnet != after.subnet
 }
 

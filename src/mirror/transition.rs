@@ -108,7 +108,7 @@ fn learned(origin: Origin, at: Time) -> Option<Time> {
 }
 
 /// The address was offered and is reserved by `lease`. A client that holds the lease already
-/// and asks again has it at least as long as Kea keeps the address for it.
+/// and asks again has it to its end, whatever Kea then makes of it.
 pub fn offered(before: Option<&Binding>, lease: &Lease, heard: &Heard) -> Binding {
     // The lease manager told of the very same before, not knowing that it is an offer.
     let told = |before: &Binding| {
@@ -117,14 +117,12 @@ pub fn offered(before: Option<&Binding>, lease: &Lease, heard: &Heard) -> Bindin
             && (before.lease_start, before.lifetime) == (lease.cltt, lease.valid_lifetime)
     };
     match before {
-        Some(before) if before.is_active(lease.cltt) && !told(before) => {
-            match (before.ends(), lease.valid_lifetime.end(lease.cltt)) {
-                (Some(end), Some(kept)) if end < kept => {
-                    held(Some(before), lease, Some(heard), lease.cltt)
-                }
-                _ => before.clone(),
-            }
-        }
+        Some(before) if before.is_active(lease.cltt) && !told(before) => Binding {
+            last_transaction: before.last_transaction.max(Some(lease.cltt)),
+            client: client(Some(before), lease, Some(heard), Stored::Old),
+            reserved_until: lease.valid_lifetime.end(lease.cltt),
+            ..before.clone()
+        },
         _ => Binding {
             state: State::Transitioning,
             ..started(
@@ -148,6 +146,18 @@ pub fn released(before: &Binding, at: Time, origin: Origin) -> Binding {
         last_transaction: Some(at),
         learned: learned(origin, at),
         ..ended(before, State::Released, since)
+    }
+}
+
+/// The client took another address at `at`, and so gave this one up if it had it still. What was
+/// only offered is free again.
+pub fn given_up(before: &Binding, at: Time) -> Binding {
+    match before.at(at).0 {
+        State::Active => released(before, at, Origin::Here),
+        State::Transitioning => available(before, at),
+        // Kea's lease manager has told of it already, not knowing why the lease ended.
+        State::Reset if before.learned.is_some() => released(before, at, Origin::Here),
+        _ => before.clone(),
     }
 }
 
@@ -196,11 +206,10 @@ pub fn loaded(
     let client = client(saved, lease, None, Stored::Old);
     // The saved end of a lease that lasts says nothing: renewals are not written.
     let known = saved.filter(|saved| is_about(saved, lease, client.as_deref()));
-    let state = if known.is_some_and(|known| is_offer(known, lease)) {
-        State::Transitioning
-    } else {
-        state_of(lease, known)
-    };
+    if let Some(known) = known.filter(|known| is_offer(known, lease)) {
+        return known.clone();
+    }
+    let state = state_of(lease, known);
     let unchanged = known.filter(|known| known.state == state);
     let found = match saved_at {
         Some(saved_at) if lease.cltt < saved_at => now,
@@ -245,11 +254,15 @@ pub fn vanished(saved: &Binding, now: Time) -> Binding {
 }
 
 /// Whether `lease` is the very offer that is `known` of the address: in Kea's database, which keeps
-/// offers too, it looks like a lease.
+/// offers too, it looks like a lease, and may even take the place of one.
 fn is_offer(known: &Binding, lease: &Lease) -> bool {
-    known.state == State::Transitioning
-        && lease.state == LeaseState::Default
-        && (known.lease_start, known.lifetime) == (lease.cltt, lease.valid_lifetime)
+    let end = lease.valid_lifetime.end(lease.cltt);
+    lease.state == LeaseState::Default
+        && match known.state {
+            State::Transitioning => known.lease_start == lease.cltt && known.ends() == end,
+            State::Active => known.reserved_until.is_some() && known.reserved_until == end,
+            _ => false,
+        }
 }
 
 /// Whether what is `known` of an address is about `lease` of `client`, and not about another
@@ -342,6 +355,7 @@ fn started(lease: &Lease, client: Option<Arc<Client>>, since: Time) -> Binding {
         subnet: lease.subnet,
         client,
         learned: None,
+        reserved_until: None,
     }
 }
 
@@ -352,6 +366,7 @@ fn ended(before: &Binding, state: State, since: Time) -> Binding {
         since,
         lifetime: Lifetime(0),
         learned: None,
+        reserved_until: None,
         ..before.clone()
     }
 }
@@ -402,7 +417,12 @@ fn client(
     let kept_by_kea = lease.relay_agent_information.as_ref();
     let in_order = match stored {
         Stored::New => [heard_now, kept_by_kea, known_before],
-        Stored::Old => [heard_now, known_before, kept_by_kea],
+        // That none was heard of this client is known, too.
+        Stored::Old => [
+            heard_now,
+            known_before,
+            kept_by_kea.filter(|_| known.is_none()),
+        ],
     };
     client.relay_agent_information = in_order
         .into_iter()
@@ -573,15 +593,30 @@ mod tests {
         assert_eq!(at(&offered_binding, 160), (State::Available, 160));
         let active = committed(Some(&offered_binding), &lease(1, 105), &nothing_heard());
         assert_eq!(at(&active, 105), (State::Active, 105));
-        assert_eq!(offered(Some(&active), &offer, &nothing_heard()), active);
-        // Close to its end the lease is kept as long as the offer.
+        let asked = offered(Some(&active), &offer, &nothing_heard());
+        assert_eq!(
+            (at(&asked, 3704), at(&asked, 3705)),
+            (at(&active, 3704), at(&active, 3705))
+        );
+        // Close to the end of a lease the offer keeps the address longer, which is what Kea's
+        // database then holds.
         let late = Lease {
             valid_lifetime: Lifetime(60),
             ..lease(1, 3700)
         };
         let longer = offered(Some(&active), &late, &nothing_heard());
-        assert_eq!(at(&longer, 3759), (State::Active, 105));
-        assert_eq!(at(&longer, 3760), (State::Expired, 3760));
+        assert_eq!(
+            updated(Some(&longer), &late, Time(3701), Origin::Elsewhere),
+            None
+        );
+        let saved = loaded(Some(&longer), &late, Some(Time(3700)), Time(3701));
+        for binding in [longer, saved] {
+            assert_eq!(at(&binding, 3704), (State::Active, 105));
+            assert_eq!(at(&binding, 3705), (State::Transitioning, 3705));
+            assert_eq!(at(&binding, 3760), (State::Expired, 3760));
+            let taken = committed(Some(&binding), &lease(1, 3750), &nothing_heard());
+            assert_eq!(at(&taken, 3760), (State::Active, 3750));
+        }
     }
 
     #[test]

@@ -235,6 +235,7 @@ mod tests {
             subnet: SubnetId(if (32..64).contains(&address) { 1 } else { 2 }),
             client: None,
             learned: None,
+            reserved_until: None,
         }
     }
 

@@ -204,11 +204,16 @@ impl<'a> Subject<'a> {
     /// Seconds until the state ends, for states that do (RFC 6926 section 8.3 item 4).
     fn time_left(&self, now: Time) -> Option<u32> {
         let binding = self.binding?;
-        let has_end = matches!(
-            self.state,
-            State::Active | State::Abandoned | State::Transitioning
-        );
-        has_end.then(|| binding.lifetime.left(binding.lease_start, now))
+        match self.state {
+            State::Active | State::Abandoned => {
+                Some(binding.lifetime.left(binding.lease_start, now))
+            }
+            State::Transitioning => match binding.reserved_until {
+                Some(until) => Some(until.seconds_since(now)),
+                None => Some(binding.lifetime.left(binding.lease_start, now)),
+            },
+            _ => None,
+        }
     }
 
     /// Seconds until the client renews (T1) or rebinds (T2): of a valid lease, while that is

@@ -27,6 +27,7 @@ fn binding(last: u8) -> Binding {
             ..Client::default()
         })),
         learned: None,
+        reserved_until: None,
     }
 }
 

@@ -54,6 +54,7 @@ fn binding(address: &str, subnet: u32, client: Client) -> Binding {
         subnet: SubnetId(subnet),
         client: Some(Arc::new(client)),
         learned: None,
+        reserved_until: None,
     }
 }
 

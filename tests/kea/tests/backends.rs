@@ -317,8 +317,7 @@ fn finds_addresses_reserved_in_a_database(kind: Kind) {
     let reserved = setup.place.address(50);
     database.reserve(1, &[2, 0, 0, 0, 0, 1], reserved);
     let kea = setup.start();
-    let binding = kea.binding(reserved).expect("a configured address");
-    assert_eq!(binding.state, Some(State::AVAILABLE));
+    kea.await_state(reserved, State::AVAILABLE);
     let mut client = Client::new(1);
     assert_eq!(kea.relay(0).lease(&mut client).yiaddr, reserved);
     kea.await_active(&client);
