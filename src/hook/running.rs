@@ -1,7 +1,6 @@
 //! Everything that runs while a configuration is in force: mirror, state file, listener.
 
 use std::net::Ipv4Addr;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -45,8 +44,8 @@ pub struct Running {
     server: Option<Server>,
     /// Keeps the mirror up to date.
     applier: Applier,
-    /// Writes the state file, if it can be written.
-    writer: Option<Writer>,
+    /// Writes the state file.
+    writer: Writer,
     /// The mirror.
     mirror: Arc<Mirror>,
     /// Compares it with Kea's lease database.
@@ -71,8 +70,8 @@ struct Partnership {
 pub struct Kept {
     /// The mirror, which nobody else has.
     mirror: Mirror,
-    /// The state file that holds what is in it.
-    state_file: Box<Path>,
+    /// The store that holds what is in it, closed.
+    store: Store,
 }
 
 /// Why nothing runs.
@@ -95,24 +94,13 @@ impl Running {
         let mirror = Arc::new(mirror);
         let _signals = SignalsBlocked::new();
         let threads = |error| NotRunning::Failed(format!("a thread cannot be started: {error}"));
-        let writer = store
-            .map(|store| Writer::start(Arc::clone(&mirror), store).map_err(threads))
-            .transpose()?;
-        let changed = writer.as_ref().map(Writer::notifier);
+        let writer = Writer::start(Arc::clone(&mirror), store).map_err(threads)?;
         let lost = Arc::new(AtomicBool::new(false));
         let losing = Arc::clone(&lost);
-        let applier = Applier::start(
-            Arc::clone(&mirror),
-            move || {
-                if let Some(changed) = &changed {
-                    changed();
-                }
-            },
-            move || {
-                losing.store(true, Ordering::Release);
-                waker.wake();
-            },
-        )
+        let applier = Applier::start(Arc::clone(&mirror), writer.notifier(), move || {
+            losing.store(true, Ordering::Release);
+            waker.wake();
+        })
         .map_err(threads)?;
         let config = &settings.config;
         let server = config
@@ -194,7 +182,7 @@ impl Running {
 
     /// Ends queries with `reason`, saves what is not saved yet, and joins all threads. What it
     /// leaves may be gone on with.
-    pub fn stop(self, reason: &str, state_file: &Path) -> Option<Kept> {
+    pub fn stop(self, reason: &str) -> Option<Kept> {
         let Running {
             server,
             applier,
@@ -207,24 +195,20 @@ impl Running {
         }
         drop(applier);
         // It takes in what waits in the feed before it writes.
-        drop(writer);
+        let store = writer.stop()?;
         // A thread that did not end in time may have it still.
         let mirror = Arc::try_unwrap(mirror).ok()?;
-        Some(Kept {
-            mirror,
-            state_file: state_file.into(),
-        })
+        Some(Kept { mirror, store })
     }
 }
 
 /// Loads Kea's leases into a mirror, and finds the store to save its states in.
-fn load(settings: &Settings, kept: Option<Kept>) -> Result<(Option<Store>, Mirror), NotRunning> {
+fn load(settings: &Settings, kept: Option<Kept>) -> Result<(Store, Mirror), NotRunning> {
     let started = Instant::now();
-    let (store, saved) = Store::open_or_recover(&settings.state_file);
     let network = Arc::clone(&settings.network);
     let now = Time::now();
-    let (mirror, count, how) = match kept {
-        Some(Kept { mirror, state_file }) => {
+    let (store, mirror, count, how) = match kept {
+        Some(Kept { mirror, store }) => {
             let mut loading = Loading::resume(mirror, network, now);
             let loaded = load_leases(&mut loading);
             let (mirror, count) = match loaded {
@@ -235,15 +219,19 @@ fn load(settings: &Settings, kept: Option<Kept>) -> Result<(Option<Store>, Mirro
                     (loading.give_up(), 0)
                 }
             };
-            if *state_file != *settings.state_file {
+            let store = if store.path() == settings.state_file {
+                store
+            } else {
                 mirror.mark_all_unsaved();
-            }
-            (mirror, count, "compared")
+                Store::open_or_recover(&settings.state_file).0
+            };
+            (store, mirror, count, "compared")
         }
         None => {
+            let (store, saved) = Store::open_or_recover(&settings.state_file);
             let mut loading = Loading::begin(network, saved, now);
             let count = load_leases(&mut loading).map_err(NotRunning::NoLeases)?;
-            (loading.finish(), count, "loaded")
+            (store, loading.finish(), count, "loaded")
         }
     };
     tracing::info!(

@@ -461,8 +461,7 @@ fn stop(state: &mut State) {
     }
     if let Some(running) = state.running.take() {
         *MIRROR.write() = None;
-        let state_file = state.good.as_ref().map(|good| good.state_file.clone());
-        state.kept = running.stop(UNLOADED, &state_file.unwrap_or_default());
+        state.kept = running.stop(UNLOADED);
     }
 }
 

@@ -119,6 +119,8 @@ impl Loading {
                 self.table.forget(address);
             }
         }
+        // What changes from now on need not wait for a large mirror to be written.
+        self.table.defer_unsaved();
         Mirror::new(self.table)
     }
 }

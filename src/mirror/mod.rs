@@ -7,7 +7,7 @@
 //! - [`feed`], [`applier`]: changes on their way from Kea's threads.
 //! - `reconciliation`: what no change told of, by a comparison with Kea's lease database.
 //! - [`loading`]: from saved bindings, or those of before a reconfiguration, and Kea's leases.
-//! - [`store`], [`writer`]: what Kea does not keep, on disk.
+//! - [`unsaved`], [`store`], [`writer`]: what Kea does not keep, on disk.
 //!
 //! Kea's threads only push events into the feed: a bounded queue without locks. Whoever needs
 //! the tables up to date, the applier thread or a query about to begin, takes the lock and
@@ -22,6 +22,7 @@ mod reconciliation;
 pub mod store;
 mod table;
 mod transition;
+pub mod unsaved;
 mod walk;
 pub mod writer;
 
@@ -38,6 +39,7 @@ pub use loading::{Loading, Saved};
 use ranges::TimedRange;
 use reconciliation::Reconciliation;
 pub use table::{Identity, Record, Table};
+use unsaved::Taken;
 pub use walk::{Entry, Walk};
 
 /// How many events are applied before readers get a turn: a fraction of a millisecond's work.
@@ -132,16 +134,16 @@ impl Mirror {
         self.table.read().binding(address).cloned()
     }
 
-    /// Up to `limit` addresses to be written to the state file, each with its binding, or
-    /// without if it is to be removed. They count as written from then on.
-    pub fn take_unsaved(&self, limit: usize) -> Vec<(Ipv4Addr, Option<Binding>)> {
+    /// Some of what is to be written to the state file: see [`unsaved::Unsaved::take`]. `limit`
+    /// should be small: changes and queries wait meanwhile.
+    pub fn take_unsaved(&self, limit: usize) -> Taken {
         self.catch_up();
         self.table.write().take_unsaved(limit)
     }
 
-    /// Has addresses written again whose writing failed.
-    pub fn mark_unsaved(&self, addresses: impl Iterator<Item = Ipv4Addr>) {
-        self.table.write().mark_unsaved(addresses);
+    /// Has written again what was taken and could not be.
+    pub fn mark_unsaved(&self, taken: &Taken) {
+        self.table.write().mark_unsaved(taken);
     }
 
     /// Has the configured ranges written again.

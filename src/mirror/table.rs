@@ -10,6 +10,7 @@ use roaring::RoaringBitmap;
 
 use super::address_set::AddressSet;
 use super::ranges::{self, TimedRange};
+use super::unsaved::{Taken, Unsaved};
 use super::walk::Entry;
 use crate::binding::{Binding, HardwareAddress, State, SubnetId};
 use crate::network::{Network, Serving};
@@ -99,7 +100,7 @@ pub struct Table {
     /// itself.
     by_time: BTreeSet<(Time, u32)>,
     /// Addresses whose state, its start, or last client is not in the state file as it is here.
-    unsaved: BTreeSet<u32>,
+    unsaved: Unsaved,
 }
 
 impl Table {
@@ -121,7 +122,7 @@ impl Table {
             by_remote_id: Index::new(),
             by_relay_id: Index::new(),
             by_time: BTreeSet::new(),
-            unsaved: BTreeSet::new(),
+            unsaved: Unsaved::default(),
         }
     }
 
@@ -212,7 +213,7 @@ impl Table {
         let record = Record::new(binding, &self.network);
         let before = self.take(address);
         if before.is_none_or(|before| must_be_saved(&before.binding, &record.binding)) {
-            self.unsaved.insert(address);
+            self.unsaved.add(address);
         }
         self.index(address, &record);
         self.records.insert(address, record);
@@ -222,30 +223,19 @@ impl Table {
     pub fn put_saved(&mut self, binding: Binding) {
         let address = binding.address.to_bits();
         self.put(binding);
-        self.unsaved.remove(&address);
+        self.unsaved.remove(address);
     }
 
     /// Forgets an address.
     pub fn forget(&mut self, address: Ipv4Addr) {
         if self.take(address.to_bits()).is_some() {
-            self.unsaved.insert(address.to_bits());
+            self.unsaved.add(address.to_bits());
         }
     }
 
-    /// Up to `limit` of the addresses that must be written to the state file, and what is to
-    /// be written of each: nothing for one to be removed. They count as written from then on.
-    pub fn take_unsaved(&mut self, limit: usize) -> Vec<(Ipv4Addr, Option<Binding>)> {
-        let mut taken = Vec::with_capacity(limit.min(self.unsaved.len()));
-        while taken.len() < limit
-            && let Some(address) = self.unsaved.pop_first()
-        {
-            let record = self.records.get(&address);
-            taken.push((
-                Ipv4Addr::from_bits(address),
-                record.map(|record| record.binding.clone()),
-            ));
-        }
-        taken
+    /// Has what is not saved so far wait until there are no later changes to be saved.
+    pub fn defer_unsaved(&mut self) {
+        self.unsaved.defer();
     }
 
     /// The configured ranges, if they must be written to the state file. They count as written
@@ -254,9 +244,14 @@ impl Table {
         std::mem::take(&mut self.ranges_unsaved).then(|| self.ranges.clone())
     }
 
-    /// Has addresses written again whose writing failed.
-    pub fn mark_unsaved(&mut self, addresses: impl Iterator<Item = Ipv4Addr>) {
-        self.unsaved.extend(addresses.map(Ipv4Addr::to_bits));
+    /// Some of what must be written to the state file: see [`Unsaved::take`].
+    pub fn take_unsaved(&mut self, limit: usize) -> Taken {
+        self.unsaved.take(&self.records, limit)
+    }
+
+    /// Has what was taken written again.
+    pub fn mark_unsaved(&mut self, taken: &Taken) {
+        self.unsaved.put_back(taken);
     }
 
     /// Has the configured ranges written again.
@@ -266,7 +261,7 @@ impl Table {
 
     /// Has everything written again.
     pub fn mark_all_unsaved(&mut self) {
-        self.unsaved.extend(self.records.keys());
+        self.unsaved.add_all();
         self.mark_ranges_unsaved();
     }
 

@@ -9,6 +9,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::Mirror;
 use super::store::{Batch, Reopened, Store, StoreError};
+use super::unsaved::Taken;
 use crate::time::Time;
 
 /// How long changes are gathered before they are written: an address that changes several
@@ -16,16 +17,21 @@ use crate::time::Time;
 const GATHERING: Duration = Duration::from_millis(200);
 /// How long a failed write waits before the first new try, and at most.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-/// The most addresses in one transaction: bounds its memory.
-const BATCH: usize = 10_000;
+/// The most changes in one transaction: bounds its memory.
+const MOST_CHANGES: usize = 10_000;
+/// The most of the rest in one transaction, so that changes need not wait for a long one.
+const MOST_REST: usize = 4_000;
+/// How many addresses are taken from the mirror at once: a fraction of a millisecond, for which
+/// changes and queries wait.
+const AT_ONCE: usize = 256;
 
 /// A running writer; writes what is left and stops when dropped.
 #[derive(Debug)]
 pub struct Writer {
     /// What it is to do.
     orders: Arc<Orders>,
-    /// The thread; `None` once joined.
-    thread: Option<JoinHandle<()>>,
+    /// The thread, which gives the store back; `None` once joined.
+    thread: Option<JoinHandle<Store>>,
 }
 
 /// What a writer is to do.
@@ -75,7 +81,8 @@ impl Orders {
 }
 
 impl Writer {
-    /// Starts to write what changes in `mirror` to `store`, beginning with its ranges.
+    /// Starts to write what changes in `mirror` to `store`. A closed
+    /// store is opened, as soon as it can be.
     ///
     /// # Errors
     /// The thread could not be started.
@@ -85,7 +92,14 @@ impl Writer {
         let given = Arc::clone(&orders);
         let thread = thread::Builder::new()
             .name("blq-state".into())
-            .spawn(move || run(&mirror, store, &given))?;
+            .spawn(move || {
+                let mut writing = Writing {
+                    mirror: &mirror,
+                    store,
+                };
+                writing.run(&given);
+                writing.store
+            })?;
         Ok(Writer {
             orders,
             thread: Some(thread),
@@ -97,28 +111,54 @@ impl Writer {
         let orders = Arc::clone(&self.orders);
         move || orders.give(|state| state.write = true)
     }
+
+    /// Writes what is left and stops; gives the store back, closed. It can be given to another
+    /// writer with the same mirror, which goes on where this one stopped, also if not all could
+    /// be written.
+    pub fn stop(mut self) -> Option<Store> {
+        self.end()
+    }
+
+    /// Ends the thread, if that has not been done.
+    fn end(&mut self) -> Option<Store> {
+        self.orders.give(|state| state.stop = true);
+        let mut store = self.thread.take()?.join().ok()?;
+        store.close();
+        Some(store)
+    }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.orders.give(|state| state.stop = true);
-        if let Some(thread) = self.thread.take() {
-            // It panicked or it ended: over either way.
-            let _ = thread.join();
-        }
+        self.end();
     }
 }
 
-/// Writes until told to stop.
-fn run(mirror: &Mirror, mut store: Store, orders: &Orders) {
-    let mut stop = false;
-    while !stop {
-        stop = orders.wait();
-        let mut written = write_all(mirror, &mut store, stop);
+/// What a writer's thread works with.
+struct Writing<'a> {
+    /// Where changes come from.
+    mirror: &'a Mirror,
+    /// Where they go.
+    store: Store,
+}
+
+impl Writing<'_> {
+    /// Writes until told to stop.
+    fn run(&mut self, orders: &Orders) {
+        loop {
+            let stop = orders.wait();
+            if self.persist(orders, stop) {
+                return;
+            }
+        }
+    }
+
+    /// Writes all there is to write, however often it must be tried; says whether to stop then.
+    fn persist(&mut self, orders: &Orders, mut stop: bool) -> bool {
+        let mut is_reported = self.store.is_reported();
         let mut retry = RETRY.0;
-        let mut failed = false;
-        while let Err(error) = written {
-            if !failed || stop {
+        while let Err(error) = self.open_and_write(stop) {
+            if !is_reported || stop {
                 tracing::error!(
                     id = "BLQ_STATE_WRITE_FAILED",
                     "the state file cannot be written: {error}; {}",
@@ -130,52 +170,70 @@ fn run(mirror: &Mirror, mut store: Store, orders: &Orders) {
                 );
             }
             if stop {
-                return;
+                return true;
             }
-            failed = true;
+            is_reported = true;
             stop = orders.back_off(retry);
             retry = (retry * 2).min(RETRY.1);
-            written = store.reopen().and_then(|reopened| {
-                if reopened == Reopened::Replaced {
-                    mirror.mark_all_unsaved();
-                }
-                write_all(mirror, &mut store, stop)
-            });
         }
-        if failed {
+        if is_reported {
             tracing::info!(
                 id = "BLQ_STATE_WRITTEN_AGAIN",
                 "the state file can be written again; nothing is missing"
             );
         }
+        stop
     }
-}
 
-/// Writes all there is to write; when `stopping`, also that this was the time up to which all
-/// was written.
-fn write_all(mirror: &Mirror, store: &mut Store, stopping: bool) -> Result<(), StoreError> {
-    loop {
-        let batch = Batch {
-            // Before the changes are taken: one that comes after is after this time.
-            at: Time::now(),
-            bindings: mirror.take_unsaved(BATCH),
-            ranges: mirror.take_unsaved_ranges(),
-        };
-        let is_last = batch.bindings.len() < BATCH;
-        if batch.bindings.is_empty() && batch.ranges.is_none() && !stopping {
-            return Ok(());
+    /// Opens the store, if it is not open, and writes all there is to write; when `stopping`,
+    /// also that this was the time up to which all was written.
+    fn open_and_write(&mut self, stopping: bool) -> Result<(), StoreError> {
+        if !self.store.is_open() && self.store.reopen()? == Reopened::Replaced {
+            self.mirror.mark_all_unsaved();
         }
-        if let Err(error) = store.write(&batch) {
-            mirror.mark_unsaved(batch.bindings.iter().map(|(address, _)| *address));
+        let mut is_last = false;
+        while !is_last {
+            is_last = self.write_some(stopping)?;
+        }
+        Ok(())
+    }
+
+    /// Writes one transaction at most; says whether nothing is left.
+    fn write_some(&mut self, stopping: bool) -> Result<bool, StoreError> {
+        // Before the changes are taken: one that comes after is after this time.
+        let at = Time::now();
+        let (bindings, is_last) = take(self.mirror);
+        let batch = Batch {
+            bindings,
+            ranges: self.mirror.take_unsaved_ranges(),
+            at,
+        };
+        if batch.bindings.is_empty() && batch.ranges.is_none() && !stopping {
+            return Ok(true);
+        }
+        if let Err(error) = self.store.write(&batch) {
+            self.mirror.mark_unsaved(&batch.bindings);
             if batch.ranges.is_some() {
-                mirror.mark_ranges_unsaved();
+                self.mirror.mark_ranges_unsaved();
             }
             return Err(error);
         }
+        Ok(is_last)
+    }
+}
+
+/// Takes from `mirror` what goes into one transaction; says whether nothing is left.
+fn take(mirror: &Mirror) -> (Taken, bool) {
+    let mut taken = Taken::default();
+    while taken.changed.len() < MOST_CHANGES && taken.rest.len() < MOST_REST {
+        let mut more = mirror.take_unsaved(AT_ONCE);
+        let is_last = more.len() < AT_ONCE;
+        taken.append(&mut more);
         if is_last {
-            return Ok(());
+            return (taken, true);
         }
     }
+    (taken, false)
 }
 
 #[cfg(test)]
@@ -184,7 +242,7 @@ mod tests {
 
     use super::*;
     use crate::binding::{HardwareAddress, State, SubnetId};
-    use crate::event::{Event, Lease, LeaseState, Origin};
+    use crate::event::{Event, Heard, Lease, LeaseState, Origin};
     use crate::mirror::{Loading, Saved};
     use crate::network::Network;
     use crate::time::Lifetime;
@@ -254,19 +312,110 @@ mod tests {
     fn a_file_that_was_replaced_gets_everything() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state");
-        let (mut store, _) = Store::open(&path).unwrap();
+        let (store, _) = Store::open(&path).unwrap();
         let mut loading = Loading::begin(network(), Saved::default(), Time(1_000));
         loading.lease(&lease(1));
-        let mirror = loading.finish();
-        write_all(&mirror, &mut store, false).unwrap();
-        drop(store);
+        let mirror = Arc::new(loading.finish());
+        let store = Writer::start(Arc::clone(&mirror), store).unwrap().stop();
         std::fs::remove_file(&path).unwrap();
 
-        let (mut store, _) = Store::open(&path).unwrap();
-        mirror.mark_all_unsaved();
-        write_all(&mirror, &mut store, false).unwrap();
-        drop(store);
+        drop(Writer::start(Arc::clone(&mirror), store.unwrap()).unwrap());
         let (_store, saved) = Store::open(&path).unwrap();
         assert_eq!(saved.bindings.len(), 1);
+        assert_eq!(saved.ranges, mirror.ranges());
+    }
+
+    /// A writer at work on a mirror and a new file, step by step.
+    fn writing<'a>(mirror: &'a Mirror, path: &std::path::Path) -> Writing<'a> {
+        Writing {
+            mirror,
+            store: Store::open(path).unwrap().0,
+        }
+    }
+
+    /// A mirror of leases of addresses 10.0.0.0 and on.
+    fn mirror(leases: u32) -> Mirror {
+        let mut loading = Loading::begin(Network::default().into(), Saved::default(), Time(1_000));
+        for number in 0..leases {
+            let address = Ipv4Addr::from_bits(0x0a00_0000 + number);
+            loading.lease(&Lease {
+                address,
+                ..lease(1)
+            });
+        }
+        loading.finish()
+    }
+
+    /// Contract: a change is on disk within half a second, whatever else there is to write.
+    #[test]
+    fn a_change_does_not_wait_for_the_first_fill() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let mirror = mirror(30_000);
+        let mut writing = writing(&mirror, &path);
+        assert!(!writing.write_some(false).unwrap());
+        let last = Ipv4Addr::from_bits(0x0a00_0000 + 29_999);
+        mirror.feed().push(Event::Released {
+            address: last,
+            at: Time(2_000),
+            origin: Origin::Here,
+        });
+        // Within two transactions, for one may be under way.
+        assert!(!writing.write_some(false).unwrap());
+        drop(writing);
+        let (_store, saved) = Store::open(&path).unwrap();
+        assert!(saved.bindings.len() < 3 * MOST_REST, "not all of it");
+        let found = saved.bindings.last().unwrap();
+        assert_eq!((found.address, found.state), (last, State::Released));
+    }
+
+    /// Contract: a renewal writes nothing.
+    #[test]
+    fn a_renewal_writes_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let mirror = mirror(10);
+        let mut writing = writing(&mirror, &path);
+        writing.open_and_write(false).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        for number in 0..10 {
+            let renewed = Lease {
+                address: Ipv4Addr::from_bits(0x0a00_0000 + number),
+                cltt: Time(1_500),
+                ..lease(1)
+            };
+            mirror.feed().push(Event::Committed {
+                lease: renewed,
+                heard: Heard::default(),
+            });
+        }
+        writing.open_and_write(false).unwrap();
+        let renewed = mirror.binding(Ipv4Addr::from_bits(0x0a00_0000)).unwrap();
+        assert_eq!(renewed.last_transaction, Some(Time(1_500)));
+        assert!(std::fs::read(&path).unwrap() == before);
+    }
+
+    /// A reload keeps the mirror: another writer goes on with the same file.
+    #[test]
+    fn another_writer_goes_on_where_one_stopped() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let mirror = Arc::new(mirror(100));
+        let mut store = Some(Store::open(&path).unwrap().0);
+        for number in 0..10 {
+            let writer = Writer::start(Arc::clone(&mirror), store.unwrap()).unwrap();
+            mirror.feed().push(Event::Released {
+                address: Ipv4Addr::from_bits(0x0a00_0000 + number),
+                at: Time(2_000),
+                origin: Origin::Here,
+            });
+            store = writer.stop();
+            assert!(!store.as_ref().unwrap().is_open());
+        }
+        let (_store, saved) = Store::open(&path).unwrap();
+        let released = |binding: &&crate::binding::Binding| binding.state == State::Released;
+        assert_eq!(saved.bindings.len(), 100);
+        assert_eq!(saved.bindings.iter().filter(released).count(), 10);
+        assert_eq!(directory.path().read_dir().unwrap().count(), 1);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use redb::Database;
@@ -20,19 +20,60 @@ const CACHE_OCTETS: usize = 32 << 20;
 /// How much is read at once when the file is read from end to end.
 const READ_OCTETS: usize = 1 << 20;
 
-/// Opens or makes the file at `path`, and checks what is in it.
-pub fn open(path: &Path) -> Result<Database, StoreError> {
-    prepare(path).map_err(|error| StoreError::Unavailable(error.to_string()))?;
+/// Which file it is that has a name, and when it was last changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// The device it is on, and its number there.
+    file: (u64, u64),
+    /// Its length in octets.
+    length: u64,
+    /// When its contents and its attributes last changed, in seconds and nanoseconds.
+    changed: [(i64, i64); 2],
+}
+
+impl Fingerprint {
+    /// That of the file at `path` as it is now.
+    pub fn of(path: &Path) -> io::Result<Fingerprint> {
+        let metadata = fs::metadata(path)?;
+        Ok(Fingerprint {
+            file: (metadata.dev(), metadata.ino()),
+            length: metadata.len(),
+            changed: [
+                (metadata.mtime(), metadata.mtime_nsec()),
+                (metadata.ctime(), metadata.ctime_nsec()),
+            ],
+        })
+    }
+
+    /// Whether it is the same file, changed or not.
+    pub fn is_same_file(&self, other: &Fingerprint) -> bool {
+        self.file == other.file
+    }
+}
+
+/// Opens or makes the file at `path`. With `check`, also checks all that is in it: without, a
+/// damaged one may be read wrongly, or bring the store's code to panic.
+pub fn open(path: &Path, check: bool) -> Result<Database, StoreError> {
+    let unavailable = |error: io::Error| StoreError::Unavailable(error.to_string());
+    let file = open_or_make(path).map_err(unavailable)?;
+    let is_new = file.metadata().map_err(unavailable)?.len() == 0;
+    if check && !is_new {
+        read_through(&file).map_err(unavailable)?;
+    }
     let database = Database::builder()
         .set_cache_size(CACHE_OCTETS)
-        .set_check_integrity_on_open(true)
+        .set_check_integrity_on_open(check && !is_new)
         .create(path);
+    if database.is_err() && is_new {
+        // A beginning that failed, on a full disk for one, would be a damaged file later.
+        let _ = file.set_len(0);
+    }
     Ok(database.map_err(redb::Error::from)?)
 }
 
-/// Makes the file at `path` if there is none: empty, which the store takes for a new one. Has
-/// the system read one that is there.
-fn prepare(path: &Path) -> io::Result<()> {
+/// Opens the file at `path`, or makes it if there is none: empty, which the store takes for a
+/// new one.
+fn open_or_make(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true);
     let file = match options.open(path) {
@@ -46,8 +87,13 @@ fn prepare(path: &Path) -> io::Result<()> {
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
-    // The store will read all of it, page by page in the order of its trees. Read through once
-    // from end to end, it comes from memory then, which saves a disk much seeking after a reboot.
+    Ok(file)
+}
+
+/// Has the system read a file. The store will read all of it, page by page in the order of its
+/// trees. Read through once from end to end, it comes from memory then, which saves a disk much
+/// seeking after a reboot.
+fn read_through(file: &File) -> io::Result<()> {
     io::copy(
         &mut BufReader::with_capacity(READ_OCTETS, file),
         &mut io::sink(),

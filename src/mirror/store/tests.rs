@@ -1,11 +1,14 @@
 //! What survives, and what becomes of files that cannot be used.
 
+use super::content::{META, VERSION, VERSION_KEY};
 use super::*;
-use crate::binding::{Client, HardwareAddress, State, SubnetId};
+use crate::binding::{Binding, Client, HardwareAddress, State, SubnetId};
 use crate::time::Lifetime;
 use crate::vpn::Vpn;
 use proptest::prelude::*;
 use proptest::sample::Index;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
@@ -31,12 +34,15 @@ fn binding(last: u8) -> Binding {
     }
 }
 
+/// What is to be written to store bindings.
+fn changes(bindings: &[Binding]) -> Taken {
+    let change = |binding: &Binding| (binding.address, Some(binding.clone()));
+    bindings.iter().map(change).collect::<Vec<_>>().into()
+}
+
 fn batch(bindings: &[Binding]) -> Batch {
     Batch {
-        bindings: bindings
-            .iter()
-            .map(|binding| (binding.address, Some(binding.clone())))
-            .collect(),
+        bindings: changes(bindings),
         ranges: Some(vec![TimedRange {
             first: Ipv4Addr::new(10, 0, 0, 1),
             last: Ipv4Addr::new(10, 0, 0, 99),
@@ -64,7 +70,7 @@ fn reads_what_it_wrote_and_not_what_was_removed() {
     store.write(&batch(&[binding(1), binding(2)])).unwrap();
     store
         .write(&Batch {
-            bindings: vec![(Ipv4Addr::new(10, 0, 0, 1), None)],
+            bindings: vec![(Ipv4Addr::new(10, 0, 0, 1), None)].into(),
             ranges: None,
             at: Time(601),
         })
@@ -96,9 +102,9 @@ fn sets_a_file_aside_that_it_cannot_read_and_begins_a_new_one() {
     ] {
         let (directory, path) = place();
         std::fs::write(&path, contents).unwrap();
-        let (store, saved) = Store::open_or_recover(&path);
+        let (mut store, saved) = Store::open_or_recover(&path);
         assert!(saved.bindings.is_empty());
-        store.unwrap().write(&batch(&[binding(3)])).unwrap();
+        store.write(&batch(&[binding(3)])).unwrap();
         let aside = std::fs::read_dir(directory.path())
             .unwrap()
             .map(|entry| entry.unwrap().path())
@@ -108,6 +114,7 @@ fn sets_a_file_aside_that_it_cannot_read_and_begins_a_new_one() {
             std::fs::metadata(aside).unwrap().len(),
             contents.len() as u64
         );
+        drop(store);
         let (_, saved) = Store::open(&path).unwrap();
         assert_eq!(saved.bindings, [binding(3)]);
     }
@@ -118,7 +125,7 @@ fn sets_a_file_of_a_newer_version_aside() {
     let (_directory, path) = place();
     let (mut store, _) = Store::open(&path).unwrap();
     store.write(&batch(&[binding(1)])).unwrap();
-    let transaction = store.database.as_ref().unwrap().begin_write().unwrap();
+    let transaction = store.open.as_ref().unwrap().database.begin_write().unwrap();
     transaction
         .open_table(META)
         .unwrap()
@@ -128,7 +135,7 @@ fn sets_a_file_of_a_newer_version_aside() {
     drop(store);
     assert!(matches!(Store::open(&path), Err(StoreError::Unreadable(_))));
     let (store, saved) = Store::open_or_recover(&path);
-    assert!(store.is_some() && saved.bindings.is_empty());
+    assert!(store.is_open() && saved.bindings.is_empty());
 }
 
 #[test]
@@ -140,7 +147,7 @@ fn goes_without_a_file_that_another_process_uses_and_leaves_it_alone() {
         Err(StoreError::Unavailable(_))
     ));
     let (second, _) = Store::open_or_recover(&path);
-    assert!(second.is_none());
+    assert!(!second.is_open());
     first.write(&batch(&[binding(1)])).unwrap();
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
 }
@@ -155,7 +162,7 @@ fn goes_without_a_file_where_there_can_be_none() {
         Path::new("/dev/null"),
     ] {
         let (store, saved) = Store::open_or_recover(impossible);
-        assert!(store.is_none(), "{}", impossible.display());
+        assert!(!store.is_open(), "{}", impossible.display());
         assert!(saved.bindings.is_empty() && saved.saved_at.is_none());
     }
     assert!(directory.path().is_dir());
@@ -176,7 +183,7 @@ fn never_replaces_a_file_set_aside_earlier() {
     let (directory, path) = place();
     for count in 1..=3 {
         std::fs::write(&path, b"not a state file").unwrap();
-        assert!(Store::open_or_recover(&path).0.is_some());
+        assert!(Store::open_or_recover(&path).0.is_open());
         assert_eq!(
             std::fs::read_dir(directory.path()).unwrap().count(),
             count + 1
@@ -222,6 +229,99 @@ fn tells_when_the_file_is_another_one_after_a_failed_write() {
     store.write(&batch(&[binding(1)])).unwrap();
 }
 
+#[test]
+fn checks_a_file_again_that_changed_while_it_was_closed() {
+    for place_in_file in [100, 5_000, 20_000, 40_000] {
+        let (directory, path) = place();
+        let (mut store, _) = Store::open(&path).unwrap();
+        let bindings: Vec<Binding> = (1..=200).map(binding).collect();
+        store.write(&batch(&bindings)).unwrap();
+        store.close();
+        let mut octets = std::fs::read(&path).unwrap();
+        octets[place_in_file..place_in_file + 2_000].fill(0xa5);
+        std::fs::write(&path, octets).unwrap();
+        let reopened = store.reopen().unwrap();
+        let set_aside = std::fs::read_dir(directory.path()).unwrap().count() == 2;
+        assert_eq!(reopened == Reopened::Replaced, set_aside);
+        drop(store);
+        let (_, saved) = Store::open(&path).unwrap();
+        assert_eq!(saved.bindings.is_empty(), set_aside);
+        assert!(set_aside || saved.bindings == bindings);
+    }
+}
+
+#[test]
+fn does_not_go_on_with_an_older_copy_of_the_file() {
+    let (directory, path) = place();
+    let (mut store, _) = Store::open(&path).unwrap();
+    store.write(&batch(&[binding(1)])).unwrap();
+    store.close();
+    let copy = std::fs::read(&path).unwrap();
+    assert_eq!(store.reopen().unwrap(), Reopened::Continued);
+    // In the same second.
+    store.write(&batch(&[binding(2)])).unwrap();
+    store.close();
+    std::fs::write(&path, copy).unwrap();
+    assert_eq!(store.reopen().unwrap(), Reopened::Replaced);
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2);
+}
+
+/// A file of some transactions, with entries in its log.
+fn good_file() -> Vec<u8> {
+    let (_directory, path) = place();
+    let (mut store, _) = Store::open(&path).unwrap();
+    for part in [1..=99, 1..=20, 30..=40] {
+        let bindings: Vec<Binding> = part.map(binding).collect();
+        store.write(&batch(&bindings)).unwrap();
+    }
+    drop(store);
+    std::fs::read(&path).unwrap()
+}
+
+/// Checks that a file with these contents is read as what was written, or is set aside as it is.
+fn check_damaged(contents: &[u8]) {
+    let (directory, path) = place();
+    std::fs::write(&path, contents).unwrap();
+    let (store, saved) = Store::open_or_recover(&path);
+    assert!(store.is_open());
+    let expected: Vec<Binding> = (1..=99).map(binding).collect();
+    if saved.bindings == expected {
+        return;
+    }
+    assert!(saved.bindings.is_empty() && saved.ranges.is_empty());
+    let is_aside = |entry: &std::io::Result<std::fs::DirEntry>| {
+        let other = entry.as_ref().unwrap().path();
+        other != path && std::fs::read(other).unwrap() == contents
+    };
+    // An empty file has nothing to keep.
+    assert!(
+        contents.is_empty()
+            || directory
+                .path()
+                .read_dir()
+                .unwrap()
+                .any(|entry| is_aside(&entry))
+    );
+}
+
+#[test]
+fn never_believes_a_damaged_header() {
+    let good = good_file();
+    for place in 0..400 {
+        let mut damaged = good.clone();
+        damaged[place] ^= 1 << (place % 8);
+        check_damaged(&damaged);
+    }
+}
+
+#[test]
+fn never_believes_a_truncated_file() {
+    let good = good_file();
+    for length in (0..good.len()).step_by(499) {
+        check_damaged(&good[..length]);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
@@ -253,9 +353,74 @@ proptest! {
         }
         std::fs::write(&path, octets).unwrap();
         let (store, saved) = Store::open_or_recover(&path);
-        prop_assert!(store.is_some());
+        prop_assert!(store.is_open());
         let set_aside = std::fs::read_dir(directory.path()).unwrap().count() == 2;
         prop_assert!(saved.bindings.is_empty() || versions.contains(&saved.bindings));
         prop_assert!(set_aside || !saved.bindings.is_empty() || saved.saved_at.is_none());
+    }
+
+    /// Whatever is written in whatever way, and however the file is closed and opened in between,
+    /// it holds what was written last.
+    #[test]
+    fn holds_what_was_written_last(
+        steps in proptest::collection::vec(
+            (
+                proptest::collection::vec((any::<u8>(), any::<bool>()), 0..30),
+                proptest::collection::vec(any::<u8>(), 0..10),
+                0..4,
+            ),
+            1..40,
+        ),
+    ) {
+        let (directory, path) = place();
+        let (mut store, _) = Store::open(&path).unwrap();
+        let mut expected = BTreeMap::new();
+        for (at, (changed, rest, then)) in (1..).zip(steps) {
+            let changed_now = |last| Binding { since: Time(at), ..binding(last) };
+            let changed: BTreeMap<u8, bool> = changed.into_iter().collect();
+            let rest: BTreeSet<u8> = rest.into_iter().collect();
+            let unwritten = |last: u8, is_there: bool| {
+                let change = changed_now(last);
+                (change.address, is_there.then_some(change))
+            };
+            let batch = Batch {
+                bindings: Taken {
+                    changed: changed.iter().map(|(last, is)| unwritten(*last, *is)).collect(),
+                    rest: rest
+                        .iter()
+                        .filter(|last| !changed.contains_key(last))
+                        .map(|last| unwritten(*last, true))
+                        .collect(),
+                },
+                ranges: None,
+                at: Time(at),
+            };
+            store.write(&batch).unwrap();
+            for (address, binding) in batch.bindings.rest.into_iter().chain(batch.bindings.changed) {
+                match binding {
+                    Some(binding) => expected.insert(address, binding),
+                    None => expected.remove(&address),
+                };
+            }
+            match then {
+                0 => {
+                    store.close();
+                    prop_assert_eq!(store.reopen().unwrap(), Reopened::Continued);
+                }
+                1 => {
+                    drop(store);
+                    let (opened, saved) = Store::open(&path).unwrap();
+                    store = opened;
+                    let expected: Vec<Binding> = expected.values().cloned().collect();
+                    prop_assert_eq!(saved.bindings, expected);
+                    prop_assert_eq!(saved.saved_at, Some(Time(at)));
+                }
+                _ => {}
+            }
+        }
+        drop(store);
+        let (_, saved) = Store::open(&path).unwrap();
+        prop_assert_eq!(saved.bindings, expected.into_values().collect::<Vec<_>>());
+        prop_assert_eq!(directory.path().read_dir().unwrap().count(), 1);
     }
 }

@@ -1,0 +1,198 @@
+//! What is in the state file: its tables, read as a whole and written a batch at a time.
+
+use std::iter::Peekable;
+use std::net::Ipv4Addr;
+
+use redb::{
+    Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableError,
+};
+
+use super::log::{Entry, Log};
+use super::{BINDINGS, Batch, StoreError};
+use crate::binding::Binding;
+use crate::mirror::Saved;
+use crate::mirror::unsaved::Unwritten;
+use crate::time::Time;
+
+/// Numbers about the file as a whole, by name.
+pub const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
+/// Configured ranges by first address, each a [`TimedRange`](crate::mirror::ranges::TimedRange) in postcard's encoding.
+const RANGES: TableDefinition<u32, &[u8]> = TableDefinition::new("ranges");
+
+/// In [`META`]: the version of the layout.
+pub const VERSION_KEY: &str = "version";
+/// In [`META`]: when the file was last written.
+const SAVED_AT_KEY: &str = "saved-at";
+/// In [`META`]: the stamp of the last transaction.
+const STAMP_KEY: &str = "stamp";
+/// The layout this code reads and writes.
+pub const VERSION: u64 = 2;
+
+/// What the file says of itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Meta {
+    /// When it was last written; `None` if it is new.
+    pub saved_at: Option<Time>,
+    /// The number drawn for the last transaction, which tells it from all others; `None` if
+    /// there was none.
+    pub stamp: Option<u64>,
+}
+
+impl Meta {
+    /// Reads it; one of a version that this code does not know is refused.
+    pub fn read(database: &Database) -> Result<Meta, StoreError> {
+        let transaction = database.begin_read().map_err(redb::Error::from)?;
+        let table = match transaction.open_table(META) {
+            Ok(table) => table,
+            Err(TableError::TableDoesNotExist(_)) => return Ok(Meta::default()),
+            Err(error) => return Err(redb::Error::from(error).into()),
+        };
+        let number = |key| -> Result<Option<u64>, StoreError> {
+            let value = table.get(key).map_err(redb::Error::from)?;
+            Ok(value.map(|value| value.value()))
+        };
+        let version = number(VERSION_KEY)?.unwrap_or(0);
+        if version != VERSION {
+            return Err(StoreError::Unreadable(format!(
+                "its layout has version {version}, this library reads {VERSION}"
+            )));
+        }
+        let saved_at = number(SAVED_AT_KEY)?;
+        Ok(Meta {
+            saved_at: saved_at.and_then(|at| u32::try_from(at).ok()).map(Time),
+            stamp: number(STAMP_KEY)?,
+        })
+    }
+}
+
+/// Reads where things are in the log.
+pub fn read_log(database: &Database) -> Result<Log, StoreError> {
+    let transaction = database.begin_read().map_err(redb::Error::from)?;
+    Ok(Log::read(&transaction)?)
+}
+
+/// Reads everything.
+pub fn read(database: &Database, log: &Log, meta: Meta) -> Result<Saved, StoreError> {
+    let transaction = database.begin_read().map_err(redb::Error::from)?;
+    let mut ranges = Vec::new();
+    each(&transaction, RANGES, |_, encoded| {
+        ranges.push(decoded(encoded)?);
+        Ok(())
+    })?;
+    let mut logged = Vec::new();
+    log.latest(&transaction, |address, encoded| -> Result<(), StoreError> {
+        let binding = match encoded {
+            [] => None,
+            encoded => Some(binding(address, encoded)?),
+        };
+        logged.push((address, binding));
+        Ok(())
+    })?;
+    let mut logged = logged.into_iter().peekable();
+    let mut bindings = Vec::new();
+    each(&transaction, BINDINGS, |address, encoded| {
+        let is_logged = overtake(&mut logged, address, &mut bindings);
+        if !is_logged {
+            bindings.push(binding(address, encoded)?);
+        }
+        Ok(())
+    })?;
+    bindings.extend(logged.filter_map(|(_, binding)| binding));
+    Ok(Saved {
+        bindings,
+        ranges,
+        saved_at: meta.saved_at,
+    })
+}
+
+/// Takes over what the log has of addresses up to `last`; says whether it has that one.
+fn overtake(
+    logged: &mut Peekable<impl Iterator<Item = (u32, Option<Binding>)>>,
+    last: u32,
+    bindings: &mut Vec<Binding>,
+) -> bool {
+    let mut has_last = false;
+    while let Some((address, binding)) = logged.next_if(|(address, _)| *address <= last) {
+        bindings.extend(binding);
+        has_last = address == last;
+    }
+    has_last
+}
+
+/// Gives all values of a table, in the order of their keys; none if there is no such table.
+fn each(
+    transaction: &ReadTransaction,
+    definition: TableDefinition<u32, &[u8]>,
+    mut take: impl FnMut(u32, &[u8]) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let table = match transaction.open_table(definition) {
+        Ok(table) => table,
+        Err(TableError::TableDoesNotExist(_)) => return Ok(()),
+        Err(error) => return Err(redb::Error::from(error).into()),
+    };
+    for entry in table.iter().map_err(redb::Error::from)? {
+        let (key, value) = entry.map_err(redb::Error::from)?;
+        take(key.value(), value.value())?;
+    }
+    Ok(())
+}
+
+/// The binding stored for an address.
+fn binding(address: u32, encoded: &[u8]) -> Result<Binding, StoreError> {
+    let binding: Binding = decoded(encoded)?;
+    if binding.address.to_bits() != address {
+        return Err(StoreError::Unreadable(format!(
+            "what it has for {} is about {}",
+            Ipv4Addr::from_bits(address),
+            binding.address,
+        )));
+    }
+    Ok(binding)
+}
+
+/// A stored value.
+fn decoded<T: serde::de::DeserializeOwned>(encoded: &[u8]) -> Result<T, StoreError> {
+    postcard::from_bytes(encoded).map_err(|error| StoreError::Unreadable(error.to_string()))
+}
+
+/// What is to be stored for an address. Encoding to memory cannot fail; if it did, better no
+/// state than an old one.
+fn entries(bindings: &[Unwritten]) -> Vec<Entry> {
+    let encoded = |binding: &Option<Binding>| {
+        let binding = binding.as_ref()?;
+        postcard::to_stdvec(binding).ok()
+    };
+    bindings
+        .iter()
+        .map(|(address, binding)| (address.to_bits(), encoded(binding).unwrap_or_default()))
+        .collect()
+}
+
+/// Writes a batch, as one transaction with a stamp.
+pub fn write(
+    database: &Database,
+    log: &mut Log,
+    batch: &Batch,
+    stamp: u64,
+) -> Result<(), redb::Error> {
+    let changes = entries(&batch.bindings.changed);
+    let rest = entries(&batch.bindings.rest);
+    let transaction = database.begin_write()?;
+    {
+        let mut meta = transaction.open_table(META)?;
+        meta.insert(VERSION_KEY, VERSION)?;
+        meta.insert(SAVED_AT_KEY, u64::from(batch.at.0))?;
+        meta.insert(STAMP_KEY, stamp)?;
+        log.write(&transaction, &changes, &rest)?;
+        if let Some(configured) = &batch.ranges {
+            transaction.delete_table(RANGES)?;
+            let mut ranges = transaction.open_table(RANGES)?;
+            for range in configured {
+                let encoded = postcard::to_stdvec(range).unwrap_or_default();
+                ranges.insert(range.first.to_bits(), encoded.as_slice())?;
+            }
+        }
+    }
+    transaction.commit()?;
+    Ok(())
+}

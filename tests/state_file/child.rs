@@ -1,0 +1,288 @@
+//! A process of its own that keeps a mirror and its state file, and does what it is told: to be
+//! killed, denied and left without a disk.
+//!
+//! It is this test program run again. Orders come by its standard input, one a line; what it has
+//! done, and the identifiers of what it logs, go to its standard output.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::{env, fmt, fs, process};
+
+use dhcp_blq::binding::SubnetId;
+use dhcp_blq::event::{Event, Lease, LeaseState, Origin};
+use dhcp_blq::mirror::Loading;
+use dhcp_blq::mirror::store::Store;
+use dhcp_blq::mirror::writer::Writer;
+use dhcp_blq::network::Network;
+use dhcp_blq::time::{Lifetime, Time};
+use tracing::field::{Field, Visit};
+use tracing::{Metadata, Subscriber, span};
+
+/// Tells a process that it is the child, and what its task is.
+const TASK: &str = "KEA_BLQ_TEST_TASK";
+/// Names the state file to it.
+const STATE_FILE: &str = "KEA_BLQ_TEST_STATE_FILE";
+/// Tells it how many leases there are.
+const LEASES: &str = "KEA_BLQ_TEST_LEASES";
+
+/// The user and group that the child runs as where this process may choose: nobody.
+pub const NOBODY: u32 = 65_534;
+
+/// A child process.
+pub struct Keeper {
+    /// The process.
+    process: Child,
+    /// Where it takes orders.
+    orders: ChildStdin,
+    /// Where it reports.
+    reports: BufReader<ChildStdout>,
+}
+
+impl Keeper {
+    /// Starts one that keeps `leases` leases and their state file, by means of `wrapper`, if any.
+    pub fn start(wrapper: &[&str], path: &Path, leases: u32) -> Keeper {
+        Keeper::run("keep", wrapper, path, leases)
+    }
+
+    /// Starts one that does `task`.
+    pub fn run(task: &str, wrapper: &[&str], path: &Path, leases: u32) -> Keeper {
+        let itself = env::current_exe().unwrap();
+        let test = "child::does_nothing_unless_started_as_a_child";
+        let command: Vec<&str> = wrapper
+            .iter()
+            .copied()
+            .chain([itself.to_str().unwrap(), "--exact", test, "--nocapture"])
+            .collect();
+        let mut process = Command::new(command[0])
+            .args(&command[1..])
+            .env(TASK, task)
+            .env(STATE_FILE, path)
+            .env(LEASES, leases.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let orders = process.stdin.take().unwrap();
+        let reports = BufReader::new(process.stdout.take().unwrap());
+        Keeper {
+            process,
+            orders,
+            reports,
+        }
+    }
+
+    /// Its process number.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Gives it an order.
+    pub fn order(&mut self, order: &str) {
+        writeln!(self.orders, "{order}").unwrap();
+    }
+
+    /// Waits for the next line that begins with `word`, and gives the rest of it; `None` if the
+    /// child ends before.
+    pub fn next(&mut self, word: &str) -> Option<String> {
+        loop {
+            let mut line = String::new();
+            if self.reports.read_line(&mut line).unwrap() == 0 {
+                return None;
+            }
+            if let Some(rest) = line.trim().strip_prefix(word) {
+                return Some(rest.trim().to_owned());
+            }
+        }
+    }
+
+    /// Checks that these are the next messages it logs, and no others in between.
+    pub fn expect_logged(&mut self, identifiers: &[&str]) {
+        for identifier in identifiers {
+            assert_eq!(self.next("logged").as_deref(), Some(*identifier));
+        }
+    }
+
+    /// Has it stop in good order.
+    pub fn stop(mut self) {
+        self.order("stop");
+        assert_eq!(self.next("stopped").as_deref(), Some(""));
+        assert!(self.process.wait().unwrap().success());
+    }
+
+    /// Kills it as `kill -9` does.
+    pub fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        // A test that fails must not leave it running; one that is gone cannot be killed.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Does a child's task in the child; a test in name only.
+#[test]
+fn does_nothing_unless_started_as_a_child() {
+    let Some(task) = env::var_os(TASK) else {
+        return;
+    };
+    let path = PathBuf::from(env::var_os(STATE_FILE).unwrap());
+    match task.to_str().unwrap() {
+        "keep" => keep(&path),
+        "keep as nobody" => {
+            become_nobody();
+            keep(&path);
+        }
+        "write without end" => super::killed::write_without_end(&path),
+        task => panic!("{task}"),
+    }
+    process::exit(0);
+}
+
+/// Reports a line. The test harness may have begun another.
+pub fn report(line: &str) {
+    println!("\n{line}");
+}
+
+/// Lease `number`.
+pub fn lease(number: u32) -> Lease {
+    Lease {
+        address: address(number),
+        state: LeaseState::Default,
+        cltt: Time(1_000),
+        valid_lifetime: Lifetime::INFINITE,
+        subnet: SubnetId(1),
+        hardware: dhcp_blq::binding::HardwareAddress {
+            htype: 1,
+            octets: number.to_be_bytes().to_vec(),
+        },
+        client_id: vec![0xff; 100],
+        hostname: Vec::new(),
+        relay_agent_information: None,
+    }
+}
+
+/// The address with a number.
+pub fn address(number: u32) -> Ipv4Addr {
+    Ipv4Addr::from_bits(0x0a00_0000 + number)
+}
+
+/// Keeps a mirror and its state file as told.
+fn keep(path: &Path) {
+    tracing::subscriber::set_global_default(Reporter).unwrap();
+    let leases = env::var(LEASES).unwrap().parse().unwrap();
+    let (store, saved) = Store::open_or_recover(path);
+    let mut loading = Loading::begin(Network::default().into(), saved, Time(1_000));
+    for number in 0..leases {
+        loading.lease(&lease(number));
+    }
+    let mirror = Arc::new(loading.finish());
+    let writer = Writer::start(Arc::clone(&mirror), store).unwrap();
+    let changed = writer.notifier();
+    report("started");
+    for order in std::io::stdin().lines() {
+        let order = order.unwrap();
+        match order.split_once(' ').unwrap_or((&order, "")) {
+            ("release", number) => {
+                mirror.feed().push(Event::Released {
+                    address: address(number.parse().unwrap()),
+                    at: Time(2_000),
+                    origin: Origin::Here,
+                });
+                changed();
+            }
+            ("fail-syncs", _) => FAIL_SYNCS.store(true, Ordering::Relaxed),
+            ("heal-syncs", _) => FAIL_SYNCS.store(false, Ordering::Relaxed),
+            ("stop", _) => break,
+            _ => panic!("{order}"),
+        }
+    }
+    drop(writer.stop());
+    report("stopped");
+}
+
+/// Gives up the privileges of root, if it has them.
+#[allow(unsafe_code)] // The C library.
+fn become_nobody() {
+    // SAFETY: plain numbers go in and out.
+    unsafe {
+        if libc::geteuid() == 0 {
+            assert_eq!(libc::setgroups(0, std::ptr::null()), 0);
+            assert_eq!(libc::setresgid(NOBODY, NOBODY, NOBODY), 0);
+            assert_eq!(libc::setresuid(NOBODY, NOBODY, NOBODY), 0);
+        }
+    }
+}
+
+/// Gives a file or directory to the user that the child runs as, and opens or closes it to that
+/// user by its mode.
+pub fn hand_over(path: &Path, mode: u32) {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+    if fs::metadata("/proc/self").unwrap().uid() == 0 {
+        chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// Whether `fdatasync` fails in this process.
+static FAIL_SYNCS: AtomicBool = AtomicBool::new(false);
+
+/// Stands in for the C library's function in the whole process, for it is linked first.
+#[allow(unsafe_code)] // The C library.
+#[unsafe(no_mangle)]
+extern "C" fn fdatasync(file: libc::c_int) -> libc::c_int {
+    if FAIL_SYNCS.load(Ordering::Relaxed) {
+        // SAFETY: the location is this thread's own.
+        unsafe { *libc::__errno_location() = libc::EIO };
+        return -1;
+    }
+    // SAFETY: it gets what it was called with.
+    unsafe { libc::syscall(libc::SYS_fdatasync, file) as libc::c_int }
+}
+
+/// Reports the identifiers of log messages.
+struct Reporter;
+
+impl Subscriber for Reporter {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        event.record(&mut Reporter);
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+impl Visit for Reporter {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "id" {
+            report(&format!("logged {value}"));
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            eprintln!("{value:?}");
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The state file when it cannot be used, or is taken away, and when it is back.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use dhcp_blq::binding::{Binding, State};
+use dhcp_blq::mirror::store::Store;
+use tempfile::TempDir;
+
+use super::child::{Keeper, address, hand_over};
+
+/// How many leases a child keeps.
+const LEASES: u32 = 500;
+
+/// A directory of the test's own that the child may write to, and a path in it.
+fn place() -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    hand_over(directory.path(), 0o755);
+    let path = directory.path().join("state");
+    (directory, path)
+}
+
+/// A child without privileges that keeps its leases in the file at `path`.
+fn start(path: &Path) -> Keeper {
+    Keeper::run("keep as nobody", &[], path, LEASES)
+}
+
+/// What the file at `path` has of lease `number`; checks that it has all of them.
+fn saved(path: &Path, number: u32) -> Binding {
+    let (_store, saved) = Store::open(path).unwrap();
+    assert_eq!(saved.bindings.len(), LEASES as usize);
+    saved
+        .bindings
+        .into_iter()
+        .find(|binding| binding.address == address(number))
+        .unwrap()
+}
+
+/// How many files there are in a directory.
+fn count(directory: &Path) -> usize {
+    directory.read_dir().unwrap().count()
+}
+
+/// What was saved and could not be read at the start is not written over: it may be wanted.
+#[test]
+fn begins_a_new_file_once_one_of_another_owner_can_be_used() {
+    let (directory, path) = place();
+    start(&path).stop();
+    hand_over(&path, 0);
+    let mut keeper = start(&path);
+    keeper.expect_logged(&["BLQ_STATE_UNAVAILABLE"]);
+    keeper.order("release 7");
+    hand_over(&path, 0o640);
+    keeper.expect_logged(&["BLQ_STATE_SET_ASIDE", "BLQ_STATE_WRITTEN_AGAIN"]);
+    keeper.kill();
+    assert_eq!(saved(&path, 7).state, State::Released);
+    assert_eq!(count(directory.path()), 2);
+}
+
+/// A file that may be read only is one that cannot be used.
+#[test]
+fn leaves_a_read_only_file_alone() {
+    let (directory, path) = place();
+    start(&path).stop();
+    hand_over(&path, 0o440);
+    let before = fs::read(&path).unwrap();
+    let mut keeper = start(&path);
+    keeper.expect_logged(&["BLQ_STATE_UNAVAILABLE"]);
+    keeper.order("release 7");
+    keeper.stop();
+    assert!(fs::read(&path).unwrap() == before);
+    assert_eq!(count(directory.path()), 1);
+}
+
+/// It writes as soon as it may.
+#[test]
+fn begins_a_file_once_its_directory_can_be_written() {
+    let (directory, path) = place();
+    hand_over(directory.path(), 0o555);
+    let mut keeper = start(&path);
+    keeper.expect_logged(&["BLQ_STATE_UNAVAILABLE"]);
+    keeper.order("release 7");
+    hand_over(directory.path(), 0o755);
+    keeper.expect_logged(&["BLQ_STATE_WRITTEN_AGAIN"]);
+    keeper.kill();
+    assert_eq!(saved(&path, 7).state, State::Released);
+}
+
+/// A damaged file that cannot be renamed is left as it is.
+#[test]
+fn sets_a_damaged_file_aside_once_its_directory_can_be_written() {
+    let (directory, path) = place();
+    fs::write(&path, "not a state file").unwrap();
+    hand_over(&path, 0o640);
+    hand_over(directory.path(), 0o555);
+    let mut keeper = start(&path);
+    keeper.expect_logged(&["BLQ_STATE_UNAVAILABLE"]);
+    keeper.order("release 7");
+    hand_over(directory.path(), 0o755);
+    keeper.expect_logged(&["BLQ_STATE_SET_ASIDE", "BLQ_STATE_WRITTEN_AGAIN"]);
+    keeper.kill();
+    assert_eq!(saved(&path, 7).state, State::Released);
+    assert_eq!(count(directory.path()), 2);
+}
+
+/// What is written to a file without a name is lost.
+#[test]
+fn writes_a_deleted_file_anew() {
+    let (_directory, path) = place();
+    let mut keeper = start(&path);
+    keeper.next("started").unwrap();
+    fs::remove_file(&path).unwrap();
+    keeper.order("release 7");
+    keeper.expect_logged(&["BLQ_STATE_WRITE_FAILED", "BLQ_STATE_WRITTEN_AGAIN"]);
+    keeper.kill();
+    assert_eq!(saved(&path, 7).state, State::Released);
+}
+
+/// As when a file system is unmounted, and mounted again.
+#[test]
+fn goes_on_when_a_directory_that_was_away_is_back() {
+    let (directory, _) = place();
+    let place = directory.path().join("place");
+    let elsewhere = directory.path().join("elsewhere");
+    fs::create_dir(&place).unwrap();
+    hand_over(&place, 0o755);
+    let path = place.join("state");
+    let mut keeper = start(&path);
+    keeper.next("started").unwrap();
+    fs::rename(&place, &elsewhere).unwrap();
+    keeper.order("release 7");
+    keeper.expect_logged(&["BLQ_STATE_WRITE_FAILED"]);
+    keeper.order("release 8");
+    fs::rename(&elsewhere, &place).unwrap();
+    keeper.expect_logged(&["BLQ_STATE_WRITTEN_AGAIN"]);
+    keeper.kill();
+    assert_eq!(saved(&path, 7).state, State::Released);
+    assert_eq!(saved(&path, 8).state, State::Released);
+    assert_eq!(count(&place), 1);
+}
+
+/// One that comes first keeps the file; the other one gets its turn.
+#[test]
+fn takes_over_when_another_process_lets_go() {
+    let (directory, path) = place();
+    let mut first = start(&path);
+    first.next("started").unwrap();
+    let mut second = start(&path);
+    second.expect_logged(&["BLQ_STATE_UNAVAILABLE"]);
+    first.order("release 7");
+    first.stop();
+    second.order("release 8");
+    second.expect_logged(&["BLQ_STATE_SET_ASIDE", "BLQ_STATE_WRITTEN_AGAIN"]);
+    second.kill();
+    assert_eq!(saved(&path, 8).state, State::Released);
+    assert_eq!(count(directory.path()), 2);
+}
+
+/// A disk that fails to write is not believed to have written.
+#[test]
+fn writes_again_what_a_failing_disk_may_have_lost() {
+    let (directory, path) = place();
+    let mut keeper = start(&path);
+    keeper.next("started").unwrap();
+    keeper.order("fail-syncs");
+    keeper.order("release 7");
+    keeper.expect_logged(&["BLQ_STATE_WRITE_FAILED"]);
+    keeper.order("heal-syncs");
+    keeper.expect_logged(&["BLQ_STATE_WRITTEN_AGAIN"]);
+    keeper.kill();
+    assert_eq!(saved(&path, 7).state, State::Released);
+    assert_eq!(count(directory.path()), 1);
+}
+
+/// Lifts the limit on the size of a child's files.
+fn make_room(keeper: &Keeper) {
+    let raised = Command::new("prlimit")
+        .args(["--fsize=unlimited", "--pid"])
+        .arg(keeper.id().to_string())
+        .status()
+        .unwrap();
+    assert!(raised.success());
+}
+
+/// A full disk costs nothing once there is room again, and is told once.
+#[test]
+fn writes_everything_once_a_full_disk_has_room_again() {
+    const MANY: u32 = 30_000;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state");
+    // A limit on the size of files, here 2 MiB, is the disk that anybody can fill.
+    let limited = r#"trap "" XFSZ; ulimit -S -f 4096; exec "$0" "$@""#;
+    let mut keeper = Keeper::start(&["sh", "-c", limited], &path, MANY);
+    keeper.expect_logged(&["BLQ_STATE_WRITE_FAILED"]);
+    make_room(&keeper);
+    keeper.expect_logged(&["BLQ_STATE_WRITTEN_AGAIN"]);
+    keeper.kill();
+    let (_store, saved) = Store::open(&path).unwrap();
+    assert_eq!(saved.bindings.len(), MANY as usize);
+}
+
+/// A disk without room even for a new file leaves nothing behind that would be set aside later.
+#[test]
+fn begins_a_file_once_a_full_disk_has_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state");
+    let limited = r#"trap "" XFSZ; ulimit -S -f 8; exec "$0" "$@""#;
+    let mut keeper = Keeper::start(&["sh", "-c", limited], &path, LEASES);
+    keeper.expect_logged(&["BLQ_STATE_UNAVAILABLE"]);
+    make_room(&keeper);
+    keeper.expect_logged(&["BLQ_STATE_WRITTEN_AGAIN"]);
+    keeper.kill();
+    assert_eq!(saved(&path, 7).state, State::Active);
+    assert_eq!(count(directory.path()), 1);
+}

@@ -1,0 +1,113 @@
+//! The state file of a process that is killed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use dhcp_blq::binding::{Binding, Client, HardwareAddress, State, SubnetId};
+use dhcp_blq::mirror::store::{Batch, Store};
+use dhcp_blq::time::{Lifetime, Time};
+
+use super::child::{Keeper, address, report};
+
+/// Addresses that are written.
+const ADDRESSES: u32 = 5_000;
+/// Addresses in one transaction: so many that the log is settled all the time.
+const CHANGES: u32 = 400;
+
+/// What transaction `at` changes: addresses here and there, some of them removed.
+fn changes(at: u32) -> Vec<(Ipv4Addr, Option<Binding>)> {
+    // Numbers without a pattern, the same for the same transaction (SplitMix64's mixing).
+    let number = |index: u32| {
+        let mut mixed =
+            (u64::from(at) << 32 | u64::from(index)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (mixed >> 33) as u32
+    };
+    let numbers: BTreeSet<u32> = (0..CHANGES)
+        .map(|index| number(index) % ADDRESSES)
+        .collect();
+    numbers
+        .into_iter()
+        .map(|number| {
+            let is_removed = (number + at).is_multiple_of(10);
+            (address(number), (!is_removed).then(|| binding(number, at)))
+        })
+        .collect()
+}
+
+/// Binding `number` as it was at `since`.
+fn binding(number: u32, since: u32) -> Binding {
+    Binding {
+        address: address(number),
+        state: State::Released,
+        since: Time(since),
+        last_transaction: Some(Time(since)),
+        lease_start: Time(since),
+        lifetime: Lifetime(0),
+        subnet: SubnetId(1),
+        client: Some(Arc::new(Client {
+            hardware: HardwareAddress {
+                htype: 1,
+                octets: number.to_be_bytes().to_vec(),
+            },
+            ..Client::default()
+        })),
+        learned: None,
+        reserved_until: None,
+    }
+}
+
+/// In a child: goes on writing transactions after the last one in the file.
+pub fn write_without_end(path: &Path) {
+    let (mut store, saved) = Store::open(path).unwrap();
+    let mut at = saved.saved_at.unwrap_or_default().0;
+    loop {
+        at += 1;
+        let batch = Batch {
+            bindings: changes(at).into(),
+            ranges: None,
+            at: Time(at),
+        };
+        store.write(&batch).unwrap();
+        report(&format!("wrote {at}"));
+    }
+}
+
+/// Contract: what was written survives kill -9, whole transactions and nothing else.
+#[test]
+fn a_process_killed_at_any_moment_leaves_its_last_transaction_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state");
+    let mut expected = BTreeMap::new();
+    let mut applied = 0;
+    for round in 0..25_u64 {
+        let mut child = Keeper::run("write without end", &[], &path, 0);
+        let mut reported = child.next("wrote");
+        // No condition to wait for: any moment will do.
+        thread::sleep(Duration::from_micros(round * round * 97 % 40_000));
+        child.kill();
+        while let Some(last) = child.next("wrote") {
+            reported = Some(last);
+        }
+        let reported: u32 = reported.unwrap().parse().unwrap();
+        let (_store, saved) = Store::open(&path).unwrap();
+        let at = saved.saved_at.unwrap().0;
+        assert!(at == reported || at == reported + 1, "{at} {reported}");
+        for at in applied + 1..=at {
+            for (address, binding) in changes(at) {
+                match binding {
+                    Some(binding) => expected.insert(address, binding),
+                    None => expected.remove(&address),
+                };
+            }
+        }
+        applied = at;
+        assert!(saved.bindings.iter().eq(expected.values()), "at {at}");
+    }
+    // Nothing was set aside on the way.
+    assert_eq!(directory.path().read_dir().unwrap().count(), 1);
+}
