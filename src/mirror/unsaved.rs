@@ -28,7 +28,8 @@ pub struct Unsaved {
 pub struct Taken {
     /// Addresses that changed.
     pub changed: Vec<Unwritten>,
-    /// Others, ascending: taken only if no more have changed.
+    /// Others, ascending: taken only if no more have changed. An address that changed between two
+    /// takes may be in both lists; it is as the other one says.
     pub rest: Vec<Unwritten>,
 }
 

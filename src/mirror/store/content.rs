@@ -88,6 +88,7 @@ pub fn read(database: &Database, log: &Log, meta: Meta) -> Result<Saved, StoreEr
         logged.push((address, binding));
         Ok(())
     })?;
+    logged.sort_unstable_by_key(|(address, _)| *address);
     let mut logged = logged.into_iter().peekable();
     let mut bindings = Vec::new();
     each(&transaction, BINDINGS, |address, encoded| {

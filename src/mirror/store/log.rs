@@ -73,7 +73,7 @@ impl Log {
         Ok(log)
     }
 
-    /// Gives what each address in the log is to be, in the order of addresses.
+    /// Gives what each address in the log is to be, in no order.
     pub fn latest<E: From<redb::Error>>(
         &self,
         transaction: &ReadTransaction,
@@ -82,17 +82,22 @@ impl Log {
         if self.latest.is_empty() {
             return Ok(());
         }
+        // From end to end: looking for each one would take longer.
         let table = transaction.open_table(LOG).map_err(redb::Error::from)?;
-        for (address, latest) in &self.latest {
-            let entry = table.get(latest.serial).map_err(redb::Error::from)?;
-            let entry = entry.ok_or_else(missing)?;
-            take(*address, entry.value().1)?;
+        for entry in table.iter().map_err(redb::Error::from)? {
+            let (serial, entry) = entry.map_err(redb::Error::from)?;
+            let (address, encoded) = entry.value();
+            let latest = self.latest.get(&address);
+            if latest.is_some_and(|latest| latest.serial == serial.value()) {
+                take(address, encoded)?;
+            }
         }
         Ok(())
     }
 
-    /// Writes scattered changes, and `rest`, which goes to the table of bindings at once as it is
-    /// so much that it fills pages. In case of an error the log must be read again.
+    /// Writes `rest`, which goes to the table of bindings at once as it is so much that it fills
+    /// pages, and scattered changes, which are later than what the rest says of their addresses.
+    /// In case of an error the log must be read again.
     pub fn write(
         &mut self,
         transaction: &WriteTransaction,
@@ -108,9 +113,6 @@ impl Log {
             written += 1;
             Ok(())
         };
-        for change in changes {
-            append(self, change)?;
-        }
         for entry in rest {
             // The table has no say in an address that has an entry in the log.
             if self.latest.contains_key(&entry.0) {
@@ -118,6 +120,9 @@ impl Log {
             } else {
                 put(&mut bindings, entry.0, &entry.1)?;
             }
+        }
+        for change in changes {
+            append(self, change)?;
         }
         let may_wait = (bindings.len()? / SHARE).clamp(LEAST_WAITING, MOST_WAITING);
         if self.waiting > may_wait || log.len()? > may_wait * LENGTHS {

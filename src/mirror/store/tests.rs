@@ -386,11 +386,7 @@ proptest! {
             let batch = Batch {
                 bindings: Taken {
                     changed: changed.iter().map(|(last, is)| unwritten(*last, *is)).collect(),
-                    rest: rest
-                        .iter()
-                        .filter(|last| !changed.contains_key(last))
-                        .map(|last| unwritten(*last, true))
-                        .collect(),
+                    rest: rest.iter().map(|last| unwritten(*last, true)).collect(),
                 },
                 ranges: None,
                 at: Time(at),
