@@ -4,27 +4,38 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::thread;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use blq::{Binding, Primary, Query, State, Vss};
 use kea_tests::ask::addresses;
-use kea_tests::{Client, Kea, Mode, Pair, Setup, eventually, eventually_some};
+use kea_tests::{Client, Kea, Mode, Pair, Setup, eventually, eventually_some, kea_version};
 use serde_json::{Value, json};
 
 /// A lifetime to wait for the end of, in seconds; long enough to see what is before it.
 const SHORT: u32 = 5;
 
+/// How far the clock that Kea reads may be behind, and more.
+const COARSE: Duration = Duration::from_millis(50);
+
+/// The time since 1970.
+fn since_1970() -> Duration {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.expect("a clock after 1970")
+}
+
 /// Seconds since 1970.
 fn now() -> u32 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let seconds = since.expect("a clock after 1970").as_secs();
-    u32::try_from(seconds).expect("a clock before 2106")
+    u32::try_from(since_1970().as_secs()).expect("a clock before 2106")
 }
 
 /// Waits until another second has begun, so that what follows is later than what was; that second.
+///
+/// Kea reads a coarse clock, which tells of a new second some milliseconds after it has begun.
 fn later() -> u32 {
     let before = now();
-    eventually("a later second", || now() > before);
+    eventually("a later second", || {
+        since_1970() >= Duration::from_secs(u64::from(before) + 1) + COARSE
+    });
     now()
 }
 
@@ -348,7 +359,6 @@ fn tells_whose_free_addresses_are_in_load_balancing() {
         before = latest.max(before);
     }
 
-    eventually("a later second", || now() > before);
     let step = later();
     pair.second.kill();
     pair.first.await_ha_state("partner-down");
@@ -390,6 +400,63 @@ fn tells_that_both_give_the_addresses_of_a_common_pool() {
     for kea in pair.servers() {
         let (count, ..) = await_free(kea, |_| true, State::AVAILABLE);
         assert_eq!(count, 101 - clients.len());
+    }
+}
+
+/// RFC 6926, section 6.2.7: a hub with several partners gives the free addresses of a subnet if the
+/// relationship the subnet belongs to (`ha-server-name`) has it serve the scope of who else would.
+#[test]
+fn tells_whose_free_addresses_are_by_relationship() {
+    if kea_version().starts_with("2.") {
+        // A server has one partner at most.
+        return;
+    }
+    let setup = Setup::with_hook(json!({}));
+    let place = setup.place;
+    let relationship = |n: u8| {
+        let peer = |name: &str, role: &str, host: u8| {
+            let url = format!("http://{}:6769/", place.address(host));
+            json!({ "name": format!("{name}{n}"), "role": role, "url": url })
+        };
+        json!({
+            "this-server-name": format!("hub{n}"),
+            "mode": "hot-standby",
+            "heartbeat-delay": 300,
+            "max-response-delay": 1000,
+            "max-unacked-clients": 0,
+            // Nobody is there.
+            "peers": [peer("spoke", "primary", 4 + n), peer("hub", "standby", 2 + n)],
+        })
+    };
+    let half = |n: u8, prefix: String, pool: String| {
+        json!({ "id": n, "subnet": prefix, "pools": [{ "pool": pool }],
+            "user-context": { "ha-server-name": format!("hub{n}") } })
+    };
+    let [low, high] = [0, 128].map(|host| format!("{}/25", place.address(host)));
+    let kea = setup
+        .subnets(json!([
+            half(1, low, place.pool(20, 29)),
+            half(2, high, place.pool(150, 159)),
+        ]))
+        .kea_library("libdhcp_lease_cmds.so", json!({}))
+        .kea_library(
+            "libdhcp_ha.so",
+            json!({ "high-availability": [relationship(1), relationship(2)] }),
+        )
+        .start();
+    kea.await_ha_state("partner-down");
+    let (count, ..) = await_free(&kea, |_| true, State::AVAILABLE);
+    assert_eq!(count, 20);
+    for [own, other] in [[1, 2], [2, 1]] {
+        let step = later();
+        let scopes = |n, scopes| json!({ "server-name": format!("hub{n}"), "scopes": scopes });
+        kea.command_ok("ha-scopes", scopes(own, json!([format!("spoke{own}")])));
+        kea.command_ok("ha-scopes", scopes(other, json!([])));
+        let low = |host: u8| host < 128;
+        await_free(&kea, |host| low(host) == (own == 1), State::AVAILABLE);
+        let (count, earliest, _) = await_free(&kea, |host| low(host) != (own == 1), State::REMOTE);
+        assert_eq!(count, 10);
+        assert!(earliest >= step, "{earliest} {step}");
     }
 }
 
