@@ -111,10 +111,12 @@ pub struct Binding {
     pub subnet: SubnetId,
     /// The client that holds or last held it; `None` if it has none to tell of.
     pub client: Option<Arc<Client>>,
-    /// When this server was told of the last change by another one that made it; `None` if it made
-    /// it itself. What was changed elsewhere counts as changed here from then on: see
-    /// [`Binding::is_remote`].
-    pub learned: Option<Time>,
+    /// Whether the last change was made by another server: see [`Binding::is_remote`].
+    pub remote: bool,
+    /// When the last change was taken in, if that was later than it says: it was made elsewhere,
+    /// or the clock went on meanwhile. Whoever asked in between was not told of it, so it has
+    /// changed then, too.
+    pub noticed: Option<Time>,
     /// Until when an offer, made to its client while the lease lasts, keeps the address for it;
     /// `None` without one.
     pub reserved_until: Option<Time>,
@@ -150,7 +152,7 @@ impl Binding {
     /// Whether the last change up to `now` was made by another server: data-source's REMOTE flag
     /// (RFC 6926 section 6.2.8). What has ended by itself has ended here too.
     pub fn is_remote(&self, now: Time) -> bool {
-        self.learned.is_some() && self.at(now).0 == self.state
+        self.remote && self.at(now).0 == self.state
     }
 
     /// Whether a client has the right to use the address at `now`: an active binding.

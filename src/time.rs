@@ -1,7 +1,6 @@
 //! Absolute times and lease lifetimes, both in whole seconds.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
+use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 /// An absolute time: seconds since 1970-01-01T00:00:00Z as RFC 6926 section 2 defines it.
@@ -18,12 +17,10 @@ impl Time {
     /// The latest time there is.
     pub const MAX: Time = Time(u32::MAX);
 
-    /// The current time of this server.
+    /// The current time of this server, by the clock that time(2) reads, and so Kea: it enters a
+    /// second some milliseconds later than others do.
     pub fn now() -> Time {
-        let seconds = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
-        Time(u32::try_from(seconds).unwrap_or(u32::MAX))
+        Time::from_time_t(clock_gettime(ClockId::RealtimeCoarse).tv_sec)
     }
 
     /// A time from a signed `time_t`, held within what 32 bits can say.

@@ -106,14 +106,7 @@ pub fn commanded(handle: &CalloutHandle) -> Result<(), Exception> {
             Ok(())
         }
         Some(Touched::Changed(address, origin)) => look_again(vec![address], origin),
-        Some(Touched::ReleasedElsewhere(address)) => {
-            service::push(Event::Released {
-                address,
-                at: Time::now(),
-                origin: Origin::Elsewhere,
-            });
-            Ok(())
-        }
+        Some(Touched::ReleasedElsewhere(address)) => released_elsewhere(address),
         Some(Touched::Deleted(address)) => look_again(vec![address], Origin::Here),
         Some(_) if service::is_tracking() => {
             removed(deleted);
@@ -125,6 +118,20 @@ pub fn commanded(handle: &CalloutHandle) -> Result<(), Exception> {
     };
     if let Err(error) = done {
         tracing::error!(id = "BLQ_COMMAND_FAILED", "{}: {error}", command.name);
+    }
+    Ok(())
+}
+
+/// A client has released the lease of `address` to a partner, unless it has come back meanwhile: a
+/// partner's commands come on several threads, and not always in order.
+fn released_elsewhere(address: Ipv4Addr) -> Result<(), Exception> {
+    let _alone = LOOKING.lock();
+    if leases_of(&[address])?.is_empty() {
+        service::push(Event::Released {
+            address,
+            at: Time::now(),
+            origin: Origin::Elsewhere,
+        });
     }
     Ok(())
 }

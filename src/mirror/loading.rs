@@ -90,8 +90,10 @@ impl Loading {
             Known::Saved(saved_at) => Some(transition::loaded(before, lease, saved_at, self.now)),
             Known::Everything => transition::updated(before, lease, self.now, Origin::Elsewhere),
         };
-        if let Some(binding) = binding {
-            self.table.put(binding);
+        match (self.known, binding) {
+            (Known::Saved(_), Some(binding)) => self.table.put(binding),
+            (Known::Everything, Some(binding)) => self.table.change(binding, self.now),
+            (_, None) => {}
         }
     }
 
@@ -112,9 +114,7 @@ impl Loading {
                 Known::Saved(_) => transition::vanished(before, self.now),
                 Known::Everything => transition::removed(before, self.now, Origin::Elsewhere),
             };
-            if *before != after {
-                self.table.put(after);
-            }
+            self.table.change(after, self.now);
             if !self.table.is_configured_address(address) {
                 self.table.forget(address);
             }

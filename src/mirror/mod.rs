@@ -73,11 +73,19 @@ impl Mirror {
 
     /// Applies all events pushed so far.
     pub fn catch_up(&self) {
+        self.catch_up_by(Time::now);
+    }
+
+    /// Applies all events pushed so far, at the times that `clock` tells.
+    pub fn catch_up_by(&self, clock: impl Fn() -> Time) {
         while !self.feed.is_empty() {
             let mut table = self.table.write();
             let mut reconciliation = self.reconciliation.lock();
+            // Whoever reads the tables from now on is told of these events, and whoever did before
+            // was told no later time.
+            let now = clock();
             for event in self.feed.drain().take(EVENTS_PER_TURN) {
-                apply(&mut table, &mut reconciliation, event);
+                apply(&mut table, &mut reconciliation, event, now);
             }
         }
         // An event taken off the queue is applied once its taker lets go of the lock, for
@@ -157,8 +165,8 @@ impl Mirror {
     }
 }
 
-/// Applies one event.
-fn apply(table: &mut Table, reconciliation: &mut Reconciliation, event: Event) {
+/// Applies one event at `now`.
+fn apply(table: &mut Table, reconciliation: &mut Reconciliation, event: Event, now: Time) {
     let (address, after) = match event {
         Event::Committed { lease, heard } => {
             let before = table.binding(lease.address);
@@ -212,13 +220,13 @@ fn apply(table: &mut Table, reconciliation: &mut Reconciliation, event: Event) {
         }
         Event::Looking => return reconciliation.begin(),
         Event::Seen { extent, leases, at } => {
-            return reconciliation.seen(table, extent, &leases, at);
+            return reconciliation.seen(table, extent, &leases, at, now);
         }
         Event::Configured { network, at } => return table.configure(network, at),
         Event::Serving { serving, at } => return table.serve(serving, at),
     };
     reconciliation.told_of(address);
     if let Some(after) = after {
-        table.put(after);
+        table.change(after, now);
     }
 }

@@ -59,8 +59,15 @@ impl Reconciliation {
         long.map(|(address, _)| *address).take(limit).collect()
     }
 
-    /// Takes over what was read at `at`.
-    pub fn seen(&mut self, table: &mut Table, extent: Extent, leases: &[Lease], at: Time) {
+    /// Takes over at `now` what was read at `at`.
+    pub fn seen(
+        &mut self,
+        table: &mut Table,
+        extent: Extent,
+        leases: &[Lease],
+        at: Time,
+        now: Time,
+    ) {
         // Without it the beginning was lost, or too much happened.
         let Some(told_of) = self.told_of.take() else {
             return;
@@ -78,7 +85,7 @@ impl Reconciliation {
             }
             let before = table.binding(lease.address);
             if let Some(after) = transition::updated(before, lease, at, origin) {
-                table.put(after);
+                table.change(after, now);
             }
         }
         let is_gone = |address: &Ipv4Addr| !present.contains(address) && !told_of.contains(address);
@@ -101,25 +108,23 @@ impl Reconciliation {
                 for address in addresses.iter().filter(|address| is_gone(address)) {
                     // Unless an event has told of it since the first look.
                     if self.missing.remove(address).is_some() {
-                        remove(table, *address, at, origin);
+                        remove(table, *address, at, origin, now);
                     }
                 }
             }
             Extent::Changed(addresses, _) => {
                 for address in addresses.iter().filter(|address| is_gone(address)) {
-                    remove(table, *address, at, origin);
+                    remove(table, *address, at, origin, now);
                 }
             }
         }
     }
 }
 
-/// The lease of `address` is gone.
-fn remove(table: &mut Table, address: Ipv4Addr, at: Time, origin: Origin) {
+/// The lease of `address` is gone since `at`.
+fn remove(table: &mut Table, address: Ipv4Addr, at: Time, origin: Origin, now: Time) {
     if let Some(before) = table.binding(address) {
         let after = transition::removed(before, at, origin);
-        if *before != after {
-            table.put(after);
-        }
+        table.change(after, now);
     }
 }

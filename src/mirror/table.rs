@@ -96,7 +96,7 @@ pub struct Table {
     by_remote_id: Index<Vec<u8>>,
     /// Active bindings by relay-id.
     by_relay_id: Index<Vec<u8>>,
-    /// Every time at which a binding changed, was last used, was learned of, or will end by
+    /// Every time at which a binding changed, was last used, was noticed, or will end by
     /// itself.
     by_time: BTreeSet<(Time, u32)>,
     /// Addresses whose state, its start, or last client is not in the state file as it is here.
@@ -217,6 +217,16 @@ impl Table {
         }
         self.index(address, &record);
         self.records.insert(address, record);
+    }
+
+    /// Puts a binding that has changed in place of what was known of its address, at `now`.
+    pub fn change(&mut self, mut binding: Binding, now: Time) {
+        if self.binding(binding.address) == Some(&binding) {
+            return;
+        }
+        let told = binding.last_transaction.max(Some(binding.since));
+        binding.noticed = Some(now).filter(|now| Some(*now) > told);
+        self.put(binding);
     }
 
     /// Puts a binding that the state file holds just so.
@@ -359,7 +369,7 @@ fn times(binding: &Binding) -> impl Iterator<Item = Time> + use<> {
     [
         Some(binding.since),
         binding.last_transaction,
-        binding.learned,
+        binding.noticed,
         binding.reserved_until,
         binding.ends(),
     ]
@@ -372,7 +382,7 @@ fn must_be_saved(before: &Binding, after: &Binding) -> bool {
     before.state != after.state
         || before.since != after.since
         || before.client != after.client
-        || before.learned.is_some() != after.learned.is_some()
+        || before.remote != after.remote
         || before.reserved_until != after.reserved_until
         || before.subnet != after.subnet
 }

@@ -63,7 +63,7 @@ pub fn updated(
     origin: Origin,
 ) -> Option<Binding> {
     let mut after = Binding {
-        learned: learned(origin, at),
+        remote: origin == Origin::Elsewhere,
         ..held(before, lease, None, at)
     };
     if let Some(before) = before {
@@ -75,11 +75,11 @@ pub fn updated(
                 && (before.lease_start, before.lifetime) == (after.lease_start, after.lifetime);
         if known {
             // Kea's lease manager tells of each change before it is known who made it.
-            if origin == Origin::Elsewhere || before.learned.is_none() {
+            if origin == Origin::Elsewhere || !before.remote {
                 return None;
             }
             after = Binding {
-                learned: None,
+                remote: false,
                 ..before.clone()
             };
         }
@@ -99,20 +99,12 @@ fn is_known_to_be_over(known: &Binding, lease: &Lease, at: Time) -> bool {
     ended && is_about(known, lease, client.as_deref())
 }
 
-/// What a binding says of who changed it at `at`.
-fn learned(origin: Origin, at: Time) -> Option<Time> {
-    match origin {
-        Origin::Here => None,
-        Origin::Elsewhere => Some(at),
-    }
-}
-
 /// The address was offered and is reserved by `lease`. A client that holds the lease already
 /// and asks again has it to its end, whatever Kea then makes of it.
 pub fn offered(before: Option<&Binding>, lease: &Lease, heard: &Heard) -> Binding {
     // The lease manager told of the very same before, not knowing that it is an offer.
     let told = |before: &Binding| {
-        before.learned.is_some()
+        before.remote
             && before.since >= lease.cltt
             && (before.lease_start, before.lifetime) == (lease.cltt, lease.valid_lifetime)
     };
@@ -139,12 +131,12 @@ pub fn released(before: &Binding, at: Time, origin: Origin) -> Binding {
     let since = match before.at(at) {
         (State::Active | State::Transitioning | State::Expired, _) => at,
         // Kea's lease manager has told of it already, not knowing why the lease ended.
-        (State::Released | State::Reset, since) if before.learned.is_some() => since,
+        (State::Released | State::Reset, since) if before.remote => since,
         _ => return before.clone(),
     };
     Binding {
         last_transaction: Some(at),
-        learned: learned(origin, at),
+        remote: origin == Origin::Elsewhere,
         ..ended(before, State::Released, since)
     }
 }
@@ -156,7 +148,7 @@ pub fn given_up(before: &Binding, at: Time) -> Binding {
         State::Active => released(before, at, Origin::Here),
         State::Transitioning => available(before, at),
         // Kea's lease manager has told of it already, not knowing why the lease ended.
-        State::Reset if before.learned.is_some() => released(before, at, Origin::Here),
+        State::Reset if before.remote => released(before, at, Origin::Here),
         _ => before.clone(),
     }
 }
@@ -178,12 +170,12 @@ pub fn reclaimed(before: &Binding, at: Time) -> Binding {
 pub fn removed(before: &Binding, at: Time, origin: Origin) -> Binding {
     match before.at(at) {
         (State::Active | State::Transitioning | State::Abandoned, _) => Binding {
-            learned: learned(origin, at),
+            remote: origin == Origin::Elsewhere,
             ..ended(before, State::Reset, at)
         },
         // The lease manager has told of it before it was known who did it.
         (State::Reset, _) if origin == Origin::Here => Binding {
-            learned: None,
+            remote: false,
             ..before.clone()
         },
         (_, _) if before.ends().is_none() => before.clone(),
@@ -354,7 +346,8 @@ fn started(lease: &Lease, client: Option<Arc<Client>>, since: Time) -> Binding {
         lifetime: lease.valid_lifetime,
         subnet: lease.subnet,
         client,
-        learned: None,
+        remote: false,
+        noticed: None,
         reserved_until: None,
     }
 }
@@ -365,7 +358,7 @@ fn ended(before: &Binding, state: State, since: Time) -> Binding {
         state,
         since,
         lifetime: Lifetime(0),
-        learned: None,
+        remote: false,
         reserved_until: None,
         ..before.clone()
     }
@@ -756,7 +749,7 @@ mod tests {
         let renewed = told(Some(&active), &lease(1, 200), 230);
         assert_eq!(at(&renewed, 230), (State::Active, 100));
         assert_eq!(renewed.last_transaction, Some(Time(200)));
-        assert_eq!(renewed.learned, Some(Time(230)));
+        assert!(renewed.remote);
         let same = updated(Some(&renewed), &lease(1, 200), Time(240), Origin::Elsewhere);
         assert_eq!(same, None);
         let other = told(Some(&renewed), &lease(2, 250), 260);
@@ -773,8 +766,8 @@ mod tests {
         let leased = told(None, &lease(1, 100), 101);
         let leased = committed(Some(&leased), &lease(1, 100), &nothing_heard());
         assert_eq!(
-            (at(&leased, 101), leased.learned),
-            ((State::Active, 100), None)
+            (at(&leased, 101), leased.remote),
+            ((State::Active, 100), false)
         );
         let ended = Lease {
             state: LeaseState::Released,
@@ -788,7 +781,7 @@ mod tests {
             assert!(before.is_remote(Time(200)));
             let after = released(&before, Time(200), Origin::Here);
             assert_eq!(at(&after, 200), (State::Released, 200));
-            assert_eq!(after.learned, None);
+            assert!(!after.remote);
             let elsewhere = released(&before, Time(200), Origin::Elsewhere);
             assert_eq!(at(&elsewhere, 200), (State::Released, 200));
             assert!(elsewhere.is_remote(Time(200)));
@@ -796,8 +789,8 @@ mod tests {
         let gone = removed(&leased, Time(200), Origin::Elsewhere);
         let reset = removed(&gone, Time(200), Origin::Here);
         assert_eq!(
-            (at(&reset, 200), reset.learned),
-            ((State::Reset, 200), None)
+            (at(&reset, 200), reset.remote),
+            ((State::Reset, 200), false)
         );
         let updated = updated(
             Some(&told(None, &lease(1, 100), 100)),
@@ -805,7 +798,7 @@ mod tests {
             Time(100),
             Origin::Here,
         );
-        assert_eq!(updated.unwrap().learned, None);
+        assert!(!updated.unwrap().remote);
     }
 
     #[test]

@@ -234,7 +234,8 @@ mod tests {
             lifetime: Lifetime(0),
             subnet: SubnetId(if (32..64).contains(&address) { 1 } else { 2 }),
             client: None,
-            learned: None,
+            remote: false,
+            noticed: None,
             reserved_until: None,
         }
     }

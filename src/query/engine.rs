@@ -108,10 +108,9 @@ impl Filter {
             return false;
         };
         // Changed in the window if either time lies in it (RFC 6926 section 8.2); to this server
-        // also when it was told of what another one had changed before, and when the address
-        // of an older binding was configured.
+        // also when it noticed later, and when the address of an older binding was configured.
         binding.last_transaction.is_some_and(inside)
-            || binding.learned.is_some_and(inside)
+            || binding.noticed.is_some_and(inside)
             || table
                 .configured_since(binding)
                 .is_some_and(|configured| since < configured && inside(configured))

@@ -56,7 +56,8 @@ fn binding(number: u32, since: u32) -> Binding {
             },
             ..Client::default()
         })),
-        learned: None,
+        remote: false,
+        noticed: None,
         reserved_until: None,
     }
 }

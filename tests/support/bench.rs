@@ -84,7 +84,10 @@ impl Bench {
             }],
             classes: Vec::new(),
         };
+        // In time: Kea commits a lease in the second in which its client asked.
+        let cltt = lease.cltt;
         self.mirror.feed().push(Event::Committed { lease, heard });
+        self.mirror.catch_up_by(|| cltt);
     }
 
     /// The whole answer to a message, in turns of `room` octets.

@@ -29,7 +29,8 @@ fn binding(last: u8) -> Binding {
             relay_agent_information: vec![2, 1, last],
             ..Client::default()
         })),
-        learned: None,
+        remote: false,
+        noticed: None,
         reserved_until: None,
     }
 }

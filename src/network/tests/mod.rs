@@ -53,7 +53,8 @@ fn binding(address: &str, subnet: u32, client: Client) -> Binding {
         lifetime: Lifetime(4000),
         subnet: SubnetId(subnet),
         client: Some(Arc::new(client)),
-        learned: None,
+        remote: false,
+        noticed: None,
         reserved_until: None,
     }
 }
