@@ -394,3 +394,47 @@ fn what_was_released_to_a_partner_is_released_and_remote() {
     assert_eq!(state(&bench, 10), (State::RELEASED, true));
     assert_eq!(bench.addresses(&Query::new(Primary::All)).len(), 11);
 }
+
+// ----- Restarts ---------------------------------------------------------------------------------
+
+// Contract: after a restart every difference counts as a change. When another server made it, and when
+// the state file was last written, may both be long before a requestor was last told of the address.
+#[test]
+fn what_was_found_at_a_start_changed_then_whenever_it_was_made() {
+    let now = Time::now();
+    let network = network("10.0.1.10-10.0.1.19", &[]);
+    let saved = Saved {
+        ranges: Bench::with_saved(Saved::default()).mirror.ranges(),
+        saved_at: Some(Time(now.0 - 1000)),
+        ..Saved::default()
+    };
+    let mut loading = Loading::begin(network, saved, now);
+    loading.lease(&lease([10, 0, 1, 10], 1, now.0 - 500));
+    let bench = Bench::over(loading.finish());
+    let found = bench.ask(&Query {
+        start: Some(now.0),
+        ..by_mac(1)
+    });
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].start_time_of_state, Some(500));
+}
+
+// A renewal is not in the state file: what was only renewed has not changed.
+#[test]
+fn what_was_renewed_before_a_restart_has_not_changed_since() {
+    let bench = Bench::new();
+    let now = bench.now;
+    bench.lease([10, 0, 1, 10], 1, 500, &[]);
+    let before = bench.mirror.binding(address(10)).unwrap();
+    let saved = Saved {
+        bindings: vec![before],
+        ranges: bench.mirror.ranges(),
+        saved_at: Some(Time(now - 400)),
+    };
+    let later = Time(now + 10);
+    let mut loading = Loading::begin(network("10.0.1.10-10.0.1.19", &[]), saved, later);
+    loading.lease(&lease([10, 0, 1, 10], 1, now - 100));
+    let bench = Bench::over(loading.finish());
+    assert_eq!(found(&bench, &since(now + 1)), [0u8; 0]);
+    assert_eq!(found(&bench, &by_mac(1)), [10]);
+}

@@ -86,14 +86,26 @@ impl Loading {
     pub fn lease(&mut self, lease: &Lease) {
         self.unseen.remove(lease.address.to_bits());
         let before = self.table.binding(lease.address);
-        let binding = match self.known {
-            Known::Saved(saved_at) => Some(transition::loaded(before, lease, saved_at, self.now)),
-            Known::Everything => transition::updated(before, lease, self.now, Origin::Elsewhere),
-        };
-        match (self.known, binding) {
-            (Known::Saved(_), Some(binding)) => self.table.put(binding),
-            (Known::Everything, Some(binding)) => self.table.change(binding, self.now),
-            (_, None) => {}
+        match self.known {
+            Known::Saved(saved_at) => {
+                let after = transition::loaded(before, lease, saved_at, self.now);
+                let is_saved = before.is_some_and(|before| {
+                    (before.state, before.since) == (after.state, after.since)
+                        && before.client == after.client
+                });
+                // Without a file nobody was told of anything before.
+                if is_saved || saved_at.is_none() {
+                    self.table.put(after);
+                } else {
+                    self.table.change(after, self.now);
+                }
+            }
+            Known::Everything => {
+                let after = transition::updated(before, lease, self.now, Origin::Elsewhere);
+                if let Some(after) = after {
+                    self.table.change(after, self.now);
+                }
+            }
         }
     }
 
