@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::{env, fmt, fs, process};
+use std::time::Duration;
+use std::{env, fmt, fs, process, thread};
 
 use dhcp_blq::binding::SubnetId;
 use dhcp_blq::event::{Event, Lease, LeaseState, Origin};
@@ -31,6 +32,9 @@ const LEASES: &str = "KEA_BLQ_TEST_LEASES";
 
 /// The user and group that the child runs as where this process may choose: nobody.
 pub const NOBODY: u32 = 65_534;
+
+/// How long a child runs at most: a test that waits for what does not come is to fail.
+const LONGEST: Duration = Duration::from_secs(120);
 
 /// A child process.
 pub struct Keeper {
@@ -86,7 +90,7 @@ impl Keeper {
     }
 
     /// Waits for the next line that begins with `word`, and gives the rest of it; `None` if the
-    /// child ends before.
+    /// child ends before, as it does when it has run for [`LONGEST`].
     pub fn next(&mut self, word: &str) -> Option<String> {
         loop {
             let mut line = String::new();
@@ -134,11 +138,19 @@ fn does_nothing_unless_started_as_a_child() {
     let Some(task) = env::var_os(TASK) else {
         return;
     };
+    thread::spawn(|| {
+        thread::sleep(LONGEST);
+        process::exit(1);
+    });
     let path = PathBuf::from(env::var_os(STATE_FILE).unwrap());
     match task.to_str().unwrap() {
         "keep" => keep(&path),
         "keep as nobody" => {
             become_nobody();
+            keep(&path);
+        }
+        "keep on a full disk" => {
+            FAIL_WRITES.store(true, Ordering::Relaxed);
             keep(&path);
         }
         "write without end" => super::killed::write_without_end(&path),
@@ -200,7 +212,10 @@ fn keep(path: &Path) {
                 changed();
             }
             ("fail-syncs", _) => FAIL_SYNCS.store(true, Ordering::Relaxed),
-            ("heal-syncs", _) => FAIL_SYNCS.store(false, Ordering::Relaxed),
+            ("heal", _) => {
+                FAIL_SYNCS.store(false, Ordering::Relaxed);
+                FAIL_WRITES.store(false, Ordering::Relaxed);
+            }
             ("stop", _) => break,
             _ => panic!("{order}"),
         }
@@ -232,20 +247,46 @@ pub fn hand_over(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// Whether `fdatasync` fails in this process.
+/// Whether `fdatasync` fails in this process, as on a disk that is broken.
 static FAIL_SYNCS: AtomicBool = AtomicBool::new(false);
+/// Whether `pwrite` fails in this process, as on a disk that is full.
+static FAIL_WRITES: AtomicBool = AtomicBool::new(false);
 
-/// Stands in for the C library's function in the whole process, for it is linked first.
+/// Has a function of the C library fail.
+#[allow(unsafe_code)] // The C library.
+fn failed(error: libc::c_int) -> isize {
+    // SAFETY: the location is this thread's own.
+    unsafe { *libc::__errno_location() = error };
+    -1
+}
+
+// These stand in for the C library's functions in the whole process, for they are linked first.
+
+/// `fdatasync`, unless it is to fail.
 #[allow(unsafe_code)] // The C library.
 #[unsafe(no_mangle)]
 extern "C" fn fdatasync(file: libc::c_int) -> libc::c_int {
     if FAIL_SYNCS.load(Ordering::Relaxed) {
-        // SAFETY: the location is this thread's own.
-        unsafe { *libc::__errno_location() = libc::EIO };
-        return -1;
+        return failed(libc::EIO) as libc::c_int;
     }
     // SAFETY: it gets what it was called with.
     unsafe { libc::syscall(libc::SYS_fdatasync, file) as libc::c_int }
+}
+
+/// `pwrite64`, unless it is to fail.
+#[allow(unsafe_code)] // The C library.
+#[unsafe(no_mangle)]
+extern "C" fn pwrite64(
+    file: libc::c_int,
+    octets: *const libc::c_void,
+    count: usize,
+    offset: i64,
+) -> isize {
+    if FAIL_WRITES.load(Ordering::Relaxed) {
+        return failed(libc::ENOSPC);
+    }
+    // SAFETY: it gets what it was called with.
+    unsafe { libc::syscall(libc::SYS_pwrite64, file, octets, count, offset) as isize }
 }
 
 /// Reports the identifiers of log messages.

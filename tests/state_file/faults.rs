@@ -166,7 +166,7 @@ fn writes_again_what_a_failing_disk_may_have_lost() {
     keeper.order("fail-syncs");
     keeper.order("release 7");
     keeper.expect_logged(&["BLQ_STATE_WRITE_FAILED"]);
-    keeper.order("heal-syncs");
+    keeper.order("heal");
     keeper.expect_logged(&["BLQ_STATE_WRITTEN_AGAIN"]);
     keeper.kill();
     assert_eq!(saved(&path, 7).state, State::Released);
@@ -203,12 +203,10 @@ fn writes_everything_once_a_full_disk_has_room_again() {
 /// A disk without room even for a new file leaves nothing behind that would be set aside later.
 #[test]
 fn begins_a_file_once_a_full_disk_has_room() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("state");
-    let limited = r#"trap "" XFSZ; ulimit -S -f 8; exec "$0" "$@""#;
-    let mut keeper = Keeper::start(&["sh", "-c", limited], &path, LEASES);
+    let (directory, path) = place();
+    let mut keeper = Keeper::run("keep on a full disk", &[], &path, LEASES);
     keeper.expect_logged(&["BLQ_STATE_UNAVAILABLE"]);
-    make_room(&keeper);
+    keeper.order("heal");
     keeper.expect_logged(&["BLQ_STATE_WRITTEN_AGAIN"]);
     keeper.kill();
     assert_eq!(saved(&path, 7).state, State::Active);
