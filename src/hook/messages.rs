@@ -191,16 +191,17 @@ pub const MESSAGES: &[Message] = &[
     ),
     message(
         "BLQ_STATE_SET_ASIDE",
-        "The state file is damaged, or of a newer version. It was renamed, and a new one begun: \
-         states and times of bindings are those that can be told from Kea's leases.",
+        "The state file is damaged, of a newer version, or not the one that was written before. It \
+         was renamed, and a new one begun: states and times of bindings are those known to Kea's \
+         leases and the mirror.",
         "Look for trouble with the disk. If an older version of this library was put back, so can \
          the file be.",
     ),
     message(
         "BLQ_STATE_UNAVAILABLE",
-        "The state file cannot be opened. Queries are answered, but what Kea does not keep will be \
-         lost when it ends.",
-        "Make the file writable for Kea, or name another in 'state-file', and reconfigure.",
+        "The state file cannot be opened. Queries are answered, and it is tried again, but what Kea \
+         does not keep is not saved until then.",
+        "Make the file, and its directory, writable for Kea, or name another in 'state-file'.",
     ),
     message(
         "BLQ_STATE_WRITE_FAILED",
@@ -209,8 +210,8 @@ pub const MESSAGES: &[Message] = &[
     ),
     message(
         "BLQ_STATE_WRITTEN_AGAIN",
-        "The state file can be written again after BLQ_STATE_WRITE_FAILED; all changes since are \
-         in it.",
+        "The state file can be written again after BLQ_STATE_WRITE_FAILED or \
+         BLQ_STATE_UNAVAILABLE; all changes since are in it.",
         NOTHING,
     ),
     message(
