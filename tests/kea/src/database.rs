@@ -146,8 +146,8 @@ impl Database {
             &[
                 "serve",
                 self.kind.name(),
-                &self.home.path().display().to_string(),
                 &self.address.to_string(),
+                &self.home.path().display().to_string(),
             ],
         );
         command
@@ -281,8 +281,9 @@ impl Template {
     #[track_caller]
     fn make(kind: Kind) -> Template {
         let home = new_home();
+        let address = Place::take().address(1).to_string();
         let directory = home.path().display().to_string();
-        let arguments = ["prepare", kind.name(), &directory];
+        let arguments = ["prepare", kind.name(), &address, &directory];
         let output = Programs::with_files_in(home.path())
             .command(None, &arguments)
             .stdin(Stdio::null())

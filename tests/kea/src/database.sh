@@ -1,11 +1,11 @@
 #!/bin/sh
 # Runs a database server of one test's own; the module `database` calls this, here or in a container.
 #
-# database.sh prepare KIND DIRECTORY      makes a server's files, with the schema of Kea's databases
-# database.sh serve KIND DIRECTORY ADDRESS  runs the server on them until standard input ends
-# database.sh sql KIND ADDRESS            gives the server the statements on standard input
+# database.sh prepare KIND ADDRESS DIRECTORY  makes a server's files, with the schema of Kea's databases
+# database.sh serve KIND ADDRESS DIRECTORY    runs the server on them until standard input ends
+# database.sh sql KIND ADDRESS                gives the server the statements on standard input
 #
-# KIND is postgresql or mariadb.
+# KIND is postgresql or mariadb, ADDRESS where the server listens.
 set -eu
 
 # One port for all: their addresses tell servers apart.
@@ -16,7 +16,7 @@ schemas=/usr/share/kea/scripts
 
 # What is written need not survive the machine: no waiting for the disk.
 run_postgresql() {
-    exec "$(postgresql_programs)/postgres" -D "$directory/data" -h "$1" -p "$port" -k "" \
+    exec "$(postgresql_programs)/postgres" -D "$directory/data" -h "$address" -p "$port" -k "" \
         -c fsync=off -c full_page_writes=off -c synchronous_commit=off \
         -c wal_level=minimal -c max_wal_senders=0 -c shared_buffers=16MB -c jit=off
 }
@@ -58,7 +58,7 @@ mariadb_options() {
 
 run_mariadb() {
     # shellcheck disable=SC2046 # None has blanks in it.
-    exec mariadbd $(mariadb_options) --user="$(id -u)" --bind-address="$1" --port="$port" \
+    exec mariadbd $(mariadb_options) --bind-address="$address" --port="$port" \
         --socket="$directory/socket" --pid-file="$directory/pid" --skip-log-bin \
         --skip-name-resolve --innodb-buffer-pool-size=32M --innodb-fast-shutdown=2 \
         --log-bin-trust-function-creators=1
@@ -90,7 +90,7 @@ stop_mariadb() {
 
 # Starts the server in the background, its process id in $server, and awaits that it serves.
 start() {
-    "run_$kind" "$address" &
+    "run_$kind" &
     server=$!
     trap '"stop_$kind" "$server"; wait "$server"' EXIT
     until accepts; do
@@ -108,23 +108,20 @@ accepts() {
 }
 
 kind=$2
+address=$3
+directory=${4:-}
 case $1 in
 prepare)
-    directory=$3
-    address=127.0.0.1
     "prepare_$kind"
     start
     "create_$kind"
     ;;
 serve)
-    directory=$3
-    address=$4
     start
     echo "ready"
     cat >/dev/null
     ;;
 sql)
-    address=$3
     "sql_$kind" kea kea
     ;;
 esac
