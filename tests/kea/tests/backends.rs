@@ -20,6 +20,10 @@ for_each_kind! {
     finds_each_of_thousands_of_leases,
     serves_when_a_database_comes_late,
     answers_while_the_database_is_down_and_catches_up,
+    follows_changes_when_the_database_is_back,
+    outlives_a_reload_without_the_database,
+    finds_at_a_reload_what_changed_in_the_database,
+    tells_of_leases_without_end,
     finds_addresses_reserved_in_a_database,
     finds_subnets_configured_in_a_database,
 }
@@ -308,6 +312,100 @@ fn answers_while_the_database_is_down_and_catches_up(kind: Kind) {
         relay.lease(&mut other);
         kea.await_active(&other);
     }
+}
+
+/// What Kea does with leases is followed when it has found its database again, without comparing.
+fn follows_changes_when_the_database_is_back(kind: Kind) {
+    let mut database = Database::start(kind);
+    let kea = Setup::with_hook(json!({ "advanced": { "reconciliation-interval": 0 } }))
+        .lease_database(&database)
+        .kea_library("libdhcp_lease_cmds.so", json!({}))
+        .start();
+    database.stop();
+    kea.await_log("DB_RECONNECT_LOST_CONNECTION");
+    database.start_again();
+    let address = kea.place().address(150);
+    let lease = json!({ "ip-address": address.to_string(), "hw-address": "02:00:00:00:00:09" });
+    eventually("Kea to have its database", || {
+        kea.command("lease4-add", lease.clone())["result"] == 0
+    });
+    kea.await_state(address, State::ACTIVE);
+    let relay = kea.relay(0);
+    let mut client = Client::new(1);
+    let leased = relay.lease(&mut client).yiaddr;
+    kea.await_active(&client);
+    relay.release(&mut client);
+    kea.await_state(leased, State::RELEASED);
+    kea.command_ok("lease4-del", json!({ "ip-address": address.to_string() }));
+    kea.await_state(address, State::RESET);
+}
+
+/// The contract: a running server keeps its old configuration when a new one fails, also for its
+/// database; and the hook goes on answering.
+fn outlives_a_reload_without_the_database(kind: Kind) {
+    let mut database = Database::start(kind);
+    let kea = comparing().lease_database(&database).start();
+    let relay = kea.relay(0);
+    let mut client = Client::new(1);
+    let address = relay.lease(&mut client).yiaddr;
+    let before = kea.await_active(&client);
+    database.stop();
+    kea.command("config-reload", Value::Null);
+    let found = || {
+        let connection = kea.try_connect();
+        connection.is_ok_and(|mut connection| {
+            let answer = connection.query(&Query::new(by_mac(&Client::new(1))));
+            answer.done.is_ok() && addresses(&answer.bindings) == [address]
+        })
+    };
+    eventually("an answer without the database", found);
+    database.start_again();
+    eventually("a good reload", || {
+        kea.command("config-reload", Value::Null)["result"] == 0
+    });
+    eventually("an answer with the database", found);
+    assert_eq!(since(&kea.await_active(&client)), since(&before));
+    let added = kea.place().address(150);
+    database.insert_leases(&[StoredLease::new(added, [2, 0, 0, 0, 0, 9], now())]);
+    kea.await_state(added, State::ACTIVE);
+}
+
+/// Parts of the issue: a reload compares with the database, whatever the interval.
+fn finds_at_a_reload_what_changed_in_the_database(kind: Kind) {
+    let database = Database::start(kind);
+    let kea = Setup::with_hook(json!({ "advanced": { "reconciliation-interval": 0 } }))
+        .lease_database(&database)
+        .start();
+    let mut client = Client::new(1);
+    let address = kea.relay(0).lease(&mut client).yiaddr;
+    kea.await_active(&client);
+    let start = now();
+    let added = kea.place().address(150);
+    database.delete_lease(address);
+    database.insert_leases(&[StoredLease::new(added, [2, 0, 0, 0, 0, 9], start)]);
+    kea.command_ok("config-reload", Value::Null);
+    for (address, state) in [(address, State::RESET), (added, State::ACTIVE)] {
+        let binding = kea.await_state(address, state);
+        assert!((start..=now()).contains(&since(&binding)), "{binding:?}");
+    }
+}
+
+/// RFC 2131, section 3.3: a lease may have no end; databases keep it in a way of their own.
+fn tells_of_leases_without_end(kind: Kind) {
+    let database = Database::start(kind);
+    let mut kea = comparing()
+        .set("valid-lifetime", json!(u32::MAX))
+        .lease_database(&database)
+        .start();
+    let mut client = Client::new(1);
+    let start = now();
+    kea.relay(0).lease(&mut client);
+    kea.await_active(&client);
+    kea.restart();
+    let binding = kea.await_active(&client);
+    assert_eq!(binding.lease_time, Some(u32::MAX));
+    let heard = binding.client_last_transaction_at().map(u64::from);
+    assert!(heard.is_some_and(|heard| (start..=now()).contains(&heard)));
 }
 
 /// The contract: configured addresses are those reserved, too, wherever the reservations are.

@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use blq::{Binding, MessageType, Primary, Query, State};
-use kea_tests::ask::addresses;
+use kea_tests::ask::{addresses, by_mac};
 use kea_tests::{
     Client, Database, Kea, Kind, Relay, Setup, StoredLease, eventually, for_each_kind, kea_version,
 };
@@ -14,6 +14,9 @@ for_each_kind! {
     tells_of_what_ends_leases_at_the_other_server,
     tells_of_expiries_of_the_other_servers_leases,
     tells_when_changes_in_the_database_were_found,
+    finds_what_the_other_server_did_while_it_was_down,
+    finds_at_a_start_what_it_had_not_found_before,
+    follows_an_address_to_the_other_servers_client,
 }
 
 /// A lifetime to wait for the end of, in seconds.
@@ -89,7 +92,7 @@ fn answers_for_what_the_other_server_leases(kind: Kind) {
                 .multi_threading(multi_threading)
                 .set("store-extended-info", json!(true))
                 // Later versions would leave early renewals out of the database.
-                .set("cache-threshold", json!(0.0))
+                .set("cache-threshold", json!(0.0001))
         });
         let Servers { first, second, .. } = &servers;
         let relays = servers.relays();
@@ -231,5 +234,100 @@ fn tells_when_changes_in_the_database_were_found(kind: Kind) {
         let found = kea.await_state(old, State::RESET);
         assert!((start..=now()).contains(&since(&found)), "{found:?}");
         assert_eq!(addresses(&changes(kea, start)), [old]);
+    }
+}
+
+/// Parts of the issue: what the other server did while this one was down counts from when it was
+/// found.
+fn finds_what_the_other_server_did_while_it_was_down(kind: Kind) {
+    for crash in [false, true] {
+        let mut servers = Servers::start(kind, |setup| setup);
+        let relays = servers.relays();
+        let Servers { first, second, .. } = &mut servers;
+        let [mut goes, mut stays, mut comes] = [1, 2, 3].map(Client::new);
+        let [gone, stayed] = [&mut goes, &mut stays].map(|client| relays[1].lease(client).yiaddr);
+        for client in [&goes, &stays] {
+            first.await_active(client);
+        }
+        next_second();
+        // Until what has happened is on disk: half a second, by the contract.
+        let start = next_second();
+        if crash {
+            first.kill();
+        } else {
+            first.stop();
+        }
+        let arguments = json!({ "ip-address": gone.to_string() });
+        second.command_ok("lease4-del", arguments);
+        let came = relays[1].lease(&mut comes).yiaddr;
+        second.await_active(&comes);
+        first.start_again();
+        first.await_active(&comes);
+        first.await_active(&stays);
+        let mut expected = vec![gone, came];
+        expected.sort();
+        expected.dedup();
+        let found = addresses(&changes(first, start));
+        assert_eq!(found, expected, "{stayed} did not change");
+        if gone != came {
+            first.await_state(gone, State::RESET);
+        }
+    }
+}
+
+/// RFC 6926, section 8.2: a change that was made before a query, and found after it by a server
+/// that was started anew in between, shows in the next query.
+fn finds_at_a_start_what_it_had_not_found_before(kind: Kind) {
+    let database = Database::start(kind);
+    let mut kea = Setup::with_hook(json!({ "advanced": { "reconciliation-interval": 0 } }))
+        .lease_database(&database)
+        .start();
+    let mut client = Client::new(1);
+    kea.relay(0).lease(&mut client);
+    kea.await_active(&client);
+    for (crash, host) in [(false, 150), (true, 151)] {
+        next_second();
+        let address = kea.place().address(host);
+        database.insert_leases(&[StoredLease {
+            expire: now() + 3600,
+            ..StoredLease::new(address, [2, 0, 0, 0, 0, host], 0)
+        }]);
+        next_second();
+        let start = next_second();
+        assert_eq!(changes(&kea, start), []);
+        if crash {
+            kea.kill();
+        } else {
+            kea.stop();
+        }
+        kea.start_again();
+        kea.await_state(address, State::ACTIVE);
+        assert_eq!(
+            addresses(&changes(&kea, start)),
+            [address],
+            "crash: {crash}"
+        );
+    }
+}
+
+/// Parts of the issue: an address that another server's client has now is that client's.
+fn follows_an_address_to_the_other_servers_client(kind: Kind) {
+    let servers = Servers::start(kind, |setup| {
+        let pool = setup.place.pool(100, 100);
+        setup.in_subnet(json!({ "pools": [{ "pool": pool }] }))
+    });
+    let Servers { first, second, .. } = &servers;
+    let relays = servers.relays();
+    let [mut own, mut other] = [1, 2].map(Client::new);
+    let address = relays[0].lease(&mut own).yiaddr;
+    second.await_active(&own);
+    relays[0].release(&mut own);
+    first.await_state(address, State::RELEASED);
+    let start = next_second();
+    assert_eq!(relays[1].lease(&mut other).yiaddr, address);
+    for kea in [first, second] {
+        let binding = kea.await_active(&other);
+        assert!((start..=now()).contains(&since(&binding)), "{binding:?}");
+        assert_eq!(kea.find(by_mac(&Client::new(1))), []);
     }
 }
