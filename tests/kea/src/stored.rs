@@ -79,14 +79,42 @@ impl Database {
         self.sql(&format!("DELETE FROM lease4 WHERE address = {address};"));
     }
 
-    /// Reserves an address of a subnet for a hardware address.
+    /// Reserves addresses of a subnet for hardware addresses, all at once.
     #[track_caller]
-    pub fn reserve(&self, subnet: u32, hardware: &[u8], address: Ipv4Addr) {
+    pub fn reserve(&self, subnet: u32, reservations: &[(&[u8], Ipv4Addr)]) {
+        let rows: Vec<String> = reservations
+            .iter()
+            .map(|(hardware, address)| {
+                let identifier = self.octets(hardware);
+                format!("({identifier}, 0, {subnet}, {})", address.to_bits())
+            })
+            .collect();
         self.sql(&format!(
             "INSERT INTO hosts (dhcp_identifier, dhcp_identifier_type, dhcp4_subnet_id, \
-             ipv4_address) VALUES ({}, 0, {subnet}, {});",
-            self.octets(hardware),
+             ipv4_address) VALUES {};",
+            rows.join(",\n")
+        ));
+    }
+
+    /// Adds an option to what is reserved with an address; `value` as in Kea's configuration.
+    #[track_caller]
+    pub fn reserve_option(&self, address: Ipv4Addr, code: u8, value: &str) {
+        /// Kea's number for options of reservations.
+        const OF_RESERVATIONS: u8 = 3;
+        self.sql(&format!(
+            "INSERT INTO dhcp4_options (code, formatted_value, space, persistent, host_id, scope_id)
+             SELECT {code}, '{value}', 'dhcp4', false, host_id, {OF_RESERVATIONS} FROM hosts
+             WHERE ipv4_address = {};",
             address.to_bits()
+        ));
+    }
+
+    /// Removes the reservation of an address, without options.
+    #[track_caller]
+    pub fn remove_reservation(&self, address: Ipv4Addr) {
+        let address = address.to_bits();
+        self.sql(&format!(
+            "DELETE FROM hosts WHERE ipv4_address = {address};"
         ));
     }
 

@@ -25,6 +25,8 @@ for_each_kind! {
     finds_at_a_reload_what_changed_in_the_database,
     tells_of_leases_without_end,
     finds_addresses_reserved_in_a_database,
+    follows_reservations_in_a_database,
+    tells_of_options_reserved_in_a_database,
     finds_subnets_configured_in_a_database,
 }
 
@@ -413,12 +415,76 @@ fn finds_addresses_reserved_in_a_database(kind: Kind) {
     let database = Database::start(kind);
     let setup = comparing().hosts_database(&database);
     let reserved = setup.place.address(50);
-    database.reserve(1, &[2, 0, 0, 0, 0, 1], reserved);
+    database.reserve(1, &[(&[2, 0, 0, 0, 0, 1], reserved)]);
     let kea = setup.start();
     kea.await_state(reserved, State::AVAILABLE);
     let mut client = Client::new(1);
     assert_eq!(kea.relay(0).lease(&mut client).yiaddr, reserved);
     kea.await_active(&client);
+}
+
+/// The contract: configured addresses are those reserved at the time, and changed when they came.
+fn follows_reservations_in_a_database(kind: Kind) {
+    /// More than are read at once.
+    const COUNT: u32 = 550;
+    let database = Database::start(kind);
+    let kea = comparing()
+        .hosts_database(&database)
+        .subnets(json!([{ "id": 1, "subnet": "10.0.0.0/16" }]))
+        .start();
+    assert_eq!(kea.find(Primary::All), []);
+    let start = now();
+    let hosts: Vec<Ipv4Addr> = (0..COUNT)
+        .map(|n| Ipv4Addr::from_bits(0x0a00_0000 + 7 * n))
+        .collect();
+    let identifiers: Vec<[u8; 6]> = (hosts.iter())
+        .map(|host| [2, 0, 0, 0, host.octets()[2], host.octets()[3]])
+        .collect();
+    let reservations: Vec<(&[u8], Ipv4Addr)> = identifiers
+        .iter()
+        .map(<[u8; 6]>::as_slice)
+        .zip(hosts.iter().copied())
+        .collect();
+    database.reserve(1, &reservations);
+    eventually("all that are reserved", || {
+        addresses(&kea.find(Primary::All)) == hosts
+    });
+    for binding in kea.find(Primary::All) {
+        assert_eq!(binding.state, Some(State::AVAILABLE));
+        assert!((start..=now()).contains(&since(&binding)), "{binding:?}");
+    }
+    database.remove_reservation(hosts[1]);
+    eventually("one less", || {
+        addresses(&kea.find(Primary::All)).len() == hosts.len() - 1
+    });
+    assert_eq!(kea.binding(hosts[1]), None);
+}
+
+/// The contract: an option only the server sends is told as Kea would send it, here from what is
+/// reserved for the client.
+fn tells_of_options_reserved_in_a_database(kind: Kind) {
+    /// Domain Name (RFC 2132, section 3.17).
+    const DOMAIN_NAME: u8 = 15;
+    let database = Database::start(kind);
+    let setup = comparing().hosts_database(&database);
+    let reserved = setup.place.address(150);
+    database.reserve(1, &[(&[2, 0, 0, 0, 0, 1], reserved)]);
+    database.reserve_option(reserved, DOMAIN_NAME, "reserved.example");
+    let kea = setup.start();
+    let mut client = Client::new(1).asking_for(&[DOMAIN_NAME]);
+    let ack = kea.relay(0).lease(&mut client);
+    assert_eq!(ack.yiaddr, reserved);
+    assert_eq!(ack.option(DOMAIN_NAME), b"reserved.example");
+    kea.await_active(&client);
+    let mut query = Query::new(by_mac(&client));
+    query.parameter_request_list = Some(vec![DOMAIN_NAME]);
+    eventually("the option reserved", || {
+        let bindings = kea.bindings(&query);
+        let [binding] = &bindings[..] else {
+            panic!("one binding: {bindings:?}")
+        };
+        binding.options.get(&DOMAIN_NAME).map(Vec::as_slice) == Some(b"reserved.example")
+    });
 }
 
 /// Parts of the issue: a subnet from a configuration backend is served without reconfiguration.
