@@ -188,6 +188,13 @@ impl Relay {
     /// The four messages of a new lease (RFC 2131, section 3.1); the ACK.
     #[track_caller]
     pub fn lease(&self, client: &mut Client) -> Packet {
+        let ack = self.try_lease(client);
+        ack.unwrap_or_else(|| panic!("DHCPNAK to {:?}", client.chaddr))
+    }
+
+    /// The same; none if the server gave the address to another client in between (DHCPNAK).
+    #[track_caller]
+    pub fn try_lease(&self, client: &mut Client) -> Option<Packet> {
         let offer = self.discover(client);
         let server = server_of(&offer);
         let mut request = client.message(packet::REQUEST);
@@ -196,10 +203,13 @@ impl Relay {
             (packet::SERVER_IDENTIFIER, server.octets().to_vec()),
         ]);
         let ack = self.exchange(&request);
+        if ack.message_type() == packet::NAK {
+            return None;
+        }
         assert_eq!(ack.message_type(), packet::ACK, "{ack:?}");
         client.address = Some(ack.yiaddr);
         client.server = Some(server);
-        ack
+        Some(ack)
     }
 
     /// A renewal by way of the relay, as when rebinding (RFC 2131, section 4.3.2); the ACK.

@@ -72,6 +72,47 @@ impl Database {
         )
     }
 
+    /// Gives a lease to another hardware address, and it another user-context.
+    #[track_caller]
+    pub fn change_lease(&self, address: Ipv4Addr, hardware: &[u8], user_context: &str) {
+        self.sql(&format!(
+            "UPDATE lease4 SET hwaddr = {}, user_context = '{user_context}' WHERE address = {};",
+            self.octets(hardware),
+            address.to_bits()
+        ));
+    }
+
+    /// The addresses, hardware addresses and Kea's numbers of the states of all leases that are not
+    /// over, in the order of their addresses.
+    #[track_caller]
+    pub fn leases(&self) -> Vec<(Ipv4Addr, Vec<u8>, u8)> {
+        let hexadecimal = match self.kind() {
+            Kind::PostgreSql => "encode(hwaddr, 'hex')",
+            Kind::MariaDb => "hex(hwaddr)",
+        };
+        let rows = self.sql(&format!(
+            "SELECT address, {hexadecimal}, state FROM lease4
+             WHERE state < 2 AND valid_lifetime > 0 AND expire > CURRENT_TIMESTAMP ORDER BY address;"
+        ));
+        let octets = |digits: &str| -> Vec<u8> {
+            let pairs = digits.as_bytes().chunks(2);
+            let pairs = pairs.filter_map(|pair| std::str::from_utf8(pair).ok());
+            pairs
+                .filter_map(|pair| u8::from_str_radix(pair, 16).ok())
+                .collect()
+        };
+        rows.iter()
+            .map(|row| {
+                let [address, hardware, state] = &row[..] else {
+                    panic!("three values: {row:?}")
+                };
+                let address: u32 = address.parse().expect("an address");
+                let state = state.parse().expect("a state");
+                (address.into(), octets(hardware), state)
+            })
+            .collect()
+    }
+
     /// Removes the lease of an address.
     #[track_caller]
     pub fn delete_lease(&self, address: Ipv4Addr) {

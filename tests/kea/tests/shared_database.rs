@@ -17,6 +17,7 @@ for_each_kind! {
     finds_what_the_other_server_did_while_it_was_down,
     finds_at_a_start_what_it_had_not_found_before,
     follows_an_address_to_the_other_servers_client,
+    agrees_with_the_database_after_a_storm_at_both,
 }
 
 /// A lifetime to wait for the end of, in seconds.
@@ -229,6 +230,18 @@ fn tells_when_changes_in_the_database_were_found(kind: Kind) {
         assert_eq!(addresses(&changes(kea, start)), [added]);
     }
     let start = next_second();
+    let context = r#"{ "ISC": { "relay-agent-info": "0x02046C696E65" } }"#;
+    database.change_lease(added, &[2, 0, 0, 0, 0, 3], context);
+    for kea in [first, second] {
+        eventually("another client", || {
+            addresses(&kea.find(by_mac(&Client::new(3)))) == [added]
+        });
+        assert_eq!(kea.find(by_mac(&Client::new(1))), []);
+        let remote_id = Primary::RemoteId(b"line".to_vec());
+        assert_eq!(addresses(&kea.find(remote_id)), [added]);
+        assert_eq!(addresses(&changes(kea, start)), [added]);
+    }
+    let start = next_second();
     database.delete_lease(old);
     for kea in [first, second] {
         let found = kea.await_state(old, State::RESET);
@@ -329,5 +342,82 @@ fn follows_an_address_to_the_other_servers_client(kind: Kind) {
         let binding = kea.await_active(&other);
         assert!((start..=now()).contains(&since(&binding)), "{binding:?}");
         assert_eq!(kea.find(by_mac(&Client::new(1))), []);
+    }
+}
+
+/// Parts of the issue: when two servers have been busy, both hooks say what the database holds, and
+/// queries for changes miss none.
+fn agrees_with_the_database_after_a_storm_at_both(kind: Kind) {
+    let servers = Servers::start(kind, |setup| setup.multi_threading(true));
+    let Servers {
+        first,
+        second,
+        database,
+    } = &servers;
+    let relays = servers.relays();
+    let mut before = [first, second].map(|kea| kea.find(Primary::All));
+    let mut start = next_second();
+    for round in 0..3 {
+        let storm = |server: u8, relay: &Relay| {
+            // As random as it takes, and the same each time.
+            let mut random = u32::from(server) + 2 * round + 1;
+            let mut next = || {
+                random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                random >> 16
+            };
+            let first = 1 + 100 * u16::from(server);
+            let mut clients: Vec<Client> = (first..first + 20).map(Client::new).collect();
+            for _ in 0..60 {
+                let client = &mut clients[next() as usize % 20];
+                match (client.address, next() % 16) {
+                    // The other server may be quicker.
+                    (None, _) => drop(relay.try_lease(client)),
+                    (_, 0) => relay.decline(client),
+                    (_, 1..8) => relay.release(client),
+                    _ => drop(relay.renew(client)),
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            let storm = &storm;
+            for (server, relay) in (0..).zip(&relays) {
+                scope.spawn(move || storm(server, relay));
+            }
+        });
+        let held = |kea: &Kea| -> Vec<_> {
+            let bindings = kea.find(Primary::All).into_iter();
+            let state = |binding: &Binding| match binding.state {
+                Some(State::ACTIVE) => Some(0),
+                Some(State::ABANDONED) => Some(1),
+                _ => None,
+            };
+            bindings
+                .filter_map(|binding| {
+                    let state = state(&binding)?;
+                    // Kea forgets who held what was declined; the hook does not.
+                    let hardware = if state == 0 {
+                        binding.chaddr
+                    } else {
+                        Vec::new()
+                    };
+                    Some((binding.address, hardware, state))
+                })
+                .collect()
+        };
+        for (kea, before) in [first, second].into_iter().zip(&mut before) {
+            eventually("what the database holds", || held(kea) == database.leases());
+            let after = kea.find(Primary::All);
+            let changed = addresses(&changes(kea, start));
+            for (before, after) in before.iter().zip(&after) {
+                assert_eq!(before.address, after.address);
+                let state = |binding: &Binding| (binding.state, since(binding));
+                if state(before) != state(after) {
+                    let address = after.address;
+                    assert!(changed.contains(&address), "{before:?} became {after:?}");
+                }
+            }
+            *before = after;
+        }
+        start = next_second();
     }
 }
