@@ -114,6 +114,12 @@ impl Kea {
     #[track_caller]
     fn end(&mut self, signal: Signal) -> ExitStatus {
         self.signal(signal);
+        self.await_end()
+    }
+
+    /// Waits until the server has ended.
+    #[track_caller]
+    pub fn await_end(&mut self) -> ExitStatus {
         let process = self.process.as_mut().expect("kea-dhcp4 is running");
         let ended = wait_for(PATIENCE, || process.try_wait().expect("its status"));
         match ended {
@@ -121,7 +127,7 @@ impl Kea {
                 self.process = None;
                 status
             }
-            None => panic!("kea-dhcp4 lives on after {signal:?}:\n{}", self.log()),
+            None => panic!("kea-dhcp4 lives on:\n{}", self.log()),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Leases, reservations and subnets that Kea keeps in databases.
 
 use std::net::Ipv4Addr;
+use std::os::unix::process::ExitStatusExt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use blq::{Binding, Primary, Query, State};
@@ -22,6 +23,7 @@ for_each_kind! {
     answers_while_the_database_is_down_and_catches_up,
     follows_changes_when_the_database_is_back,
     outlives_a_reload_without_the_database,
+    ends_with_kea_that_ends_without_its_database,
     finds_at_a_reload_what_changed_in_the_database,
     tells_of_leases_without_end,
     finds_addresses_reserved_in_a_database,
@@ -372,6 +374,30 @@ fn outlives_a_reload_without_the_database(kind: Kind) {
     kea.await_state(added, State::ACTIVE);
 }
 
+/// Kea ends when its database goes, unless told otherwise: it does so with the hook, too, whose
+/// reading may be what notices, and knows its leases when it is started again.
+fn ends_with_kea_that_ends_without_its_database(kind: Kind) {
+    for multi_threading in [false, true] {
+        let mut database = Database::start(kind);
+        let mut kea = comparing()
+            .multi_threading(multi_threading)
+            .lease_database(&database)
+            .set("lease-database", database.access())
+            .start();
+        let mut client = Client::new(1);
+        kea.relay(0).lease(&mut client);
+        let before = kea.await_active(&client);
+        let start = now();
+        eventually("two seconds", || now() >= start + 2);
+        database.stop();
+        let status = kea.await_end();
+        assert_eq!(status.signal(), None, "{}", kea.log());
+        database.start_again();
+        kea.start_again();
+        assert_eq!(since(&kea.await_active(&client)), since(&before));
+    }
+}
+
 /// Parts of the issue: a reload compares with the database, whatever the interval.
 fn finds_at_a_reload_what_changed_in_the_database(kind: Kind) {
     let database = Database::start(kind);
@@ -487,21 +513,38 @@ fn tells_of_options_reserved_in_a_database(kind: Kind) {
     });
 }
 
-/// Parts of the issue: a subnet from a configuration backend is served without reconfiguration.
+/// Parts of the issue: a subnet from a configuration backend is served without reconfiguration, and
+/// is not a new one after a reload or a restart.
 fn finds_subnets_configured_in_a_database(kind: Kind) {
     let database = Database::start(kind);
-    let kea = comparing().config_database(&database).start();
+    let mut kea = comparing().config_database(&database).start();
     let pool = [1, 2].map(|host| Ipv4Addr::new(10, 77, 0, host));
     let before = now();
     assert_eq!(kea.binding(pool[0]), None);
     database.configure_subnet(77, "10.77.0.0/24", pool);
-    for address in pool {
+    let configured = pool.map(|address| {
         let binding = kea.await_state(address, State::AVAILABLE);
         assert!(since(&binding) >= before);
-    }
+        binding
+    });
     assert_eq!(kea.binding(Ipv4Addr::new(10, 77, 0, 3)), None);
+    // Until what has happened is on disk: half a second, by the contract.
+    let start = now();
+    eventually("two seconds", || now() >= start + 2);
+    for how in 0..3 {
+        match how {
+            0 => drop(kea.command_ok("config-reload", Value::Null)),
+            1 => kea.restart(),
+            _ => {
+                kea.kill();
+                kea.start_again();
+            }
+        }
+        for configured in &configured {
+            let binding = kea.await_state(configured.address, State::AVAILABLE);
+            assert_eq!(since(&binding), since(configured), "{how}");
+        }
+    }
     database.remove_subnet(77);
     eventually("the subnet to go", || kea.binding(pool[0]).is_none());
-    let answer = kea.command("config-reload", Value::Null);
-    assert_eq!(answer["result"], 0, "{answer}");
 }
