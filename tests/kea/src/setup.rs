@@ -355,6 +355,11 @@ fn built_library() -> PathBuf {
     profile.join("libdhcp_blq.so")
 }
 
+/// Whether this version of Kea has a hook library of its own by this name.
+pub fn has_kea_library(name: &str) -> bool {
+    kea_hooks().join(name).is_file()
+}
+
 /// The directory of Kea's own hook libraries: `BLQ_KEA_HOOKS`, else where packages put it.
 fn kea_hooks() -> PathBuf {
     if let Some(directory) = env::var_os("BLQ_KEA_HOOKS") {

@@ -1,8 +1,8 @@
 //! Leases changed by an administrator's commands.
 
-use blq::{Binding, State};
+use blq::{Binding, Primary, Query, State, Vss};
 use kea_tests::ask::{addresses, by_mac};
-use kea_tests::{Client, Kea, Setup, eventually};
+use kea_tests::{Client, Kea, Setup, eventually, has_kea_library};
 use serde_json::json;
 
 /// Kea with the hook and the lease commands.
@@ -102,4 +102,106 @@ fn keeps_what_a_failed_command_did_not_change() {
     kea.command("lease4-del", json!({ "ip-address": other }));
     kea.await_active(&client);
     assert_eq!(addresses(&kea.find(by_mac(&client))), [address]);
+}
+
+/// Kea with the hook and one of Kea's libraries that change its configuration; none where this
+/// version of Kea does not have it.
+fn kea_with(library: &str) -> Option<Kea> {
+    if !has_kea_library(library) {
+        return None;
+    }
+    let setup = Setup::with_hook(json!({}));
+    Some(setup.kea_library(library, json!({})).start())
+}
+
+/// The contract: configured addresses follow subnets that are added, changed and deleted while Kea
+/// runs, with their VPNs; they are AVAILABLE since then.
+#[test]
+fn follows_subnets_changed_by_command() {
+    let Some(kea) = kea_with("libdhcp_subnet_cmds.so") else {
+        return;
+    };
+    let all = || {
+        let mut query = Query::new(Primary::All);
+        query.vpn = Some(Vss::All);
+        kea.bindings(&query)
+    };
+    let in_subnet = |third: u8| {
+        let found = all().into_iter();
+        found
+            .filter(|binding| binding.address.octets()[..3] == [10, 7, third])
+            .collect::<Vec<Binding>>()
+    };
+    let before = all()[0].base_time.expect("base-time");
+    eventually("a later second", || all()[0].base_time > Some(before));
+    let subnet = |pool: &str| {
+        json!({ "subnet4": [{ "id": 7, "subnet": "10.7.1.0/24", "pools": [{ "pool": pool }],
+            "user-context": { "vpn": { "name": "blue" } } }] })
+    };
+    kea.command_ok("subnet4-add", subnet("10.7.1.1 - 10.7.1.2"));
+    eventually("its addresses", || in_subnet(1).len() == 2);
+    let added = &in_subnet(1)[0];
+    assert_eq!(added.state, Some(State::AVAILABLE));
+    assert!(added.state_started_at() > Some(before));
+    assert_eq!(added.vpn, Some(Vss::Name("blue".into())));
+    kea.command_ok("subnet4-update", subnet("10.7.1.1 - 10.7.1.5"));
+    eventually("more of them", || in_subnet(1).len() == 5);
+    kea.command_ok("subnet4-del", json!({ "id": 7 }));
+    eventually("none of them", || in_subnet(1).is_empty());
+}
+
+/// The contract: and reservations that are added and deleted while Kea runs.
+#[test]
+fn follows_reservations_changed_by_command() {
+    let Some(kea) = kea_with("libdhcp_host_cmds.so") else {
+        return;
+    };
+    let reserved = kea.place().address(50);
+    kea.command_ok(
+        "reservation-add",
+        json!({ "operation-target": "memory", "reservation": { "subnet-id": 1,
+            "hw-address": "02:00:00:00:00:01", "ip-address": reserved.to_string() } }),
+    );
+    kea.await_state(reserved, State::AVAILABLE);
+    kea.command_ok(
+        "reservation-del",
+        json!({ "operation-target": "memory", "subnet-id": 1,
+            "ip-address": reserved.to_string() }),
+    );
+    eventually("no such address", || kea.binding(reserved).is_none());
+}
+
+/// RFC 6926, section 6.2.8: what an administrator changes here was changed here.
+#[test]
+fn tells_that_an_administrators_changes_were_made_here() {
+    let kea = kea();
+    let relay = kea.relay(0);
+    let mut clients = [1, 2, 3].map(Client::new);
+    let leased = clients.each_mut().map(|client| relay.lease(client).yiaddr);
+    for client in &clients {
+        kea.await_active(client);
+    }
+    kea.command_ok("lease4-del", json!({ "ip-address": leased[0].to_string() }));
+    kea.command_ok(
+        "lease4-update",
+        json!({ "ip-address": leased[1].to_string(), "hw-address": "02:00:00:00:00:09",
+            "subnet-id": 1, "valid-lft": 700 }),
+    );
+    eventually("the lease changed", || {
+        addresses(&kea.find(by_mac(&Client::new(9)))) == [leased[1]]
+    });
+    kea.command_ok("lease4-wipe", json!({ "subnet-id": 1 }));
+    for address in leased {
+        kea.await_state(address, State::RESET);
+    }
+    let is_remote = |address| {
+        let mut query = Query::new(Primary::All);
+        query.parameter_request_list = Some(vec![156, 157]);
+        let found = kea.bindings(&query).into_iter();
+        let binding = found.clone().find(|binding| binding.address == address);
+        binding.expect("a configured address").is_remote()
+    };
+    for address in leased {
+        eventually("known to be made here", || !is_remote(address));
+    }
 }
