@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use std::sync::LazyLock;
 
 use dhcp_blq::binding::{HardwareAddress, SubnetId};
-use dhcp_blq::event::{Event, Lease, LeaseState};
+use dhcp_blq::event::{Event, Lease, LeaseState, Origin};
 use dhcp_blq::mirror::store::{Batch, Store};
 use dhcp_blq::mirror::{Loading, Mirror, Saved};
 use dhcp_blq::network::Network;
@@ -75,6 +75,7 @@ fn change(count: u32) {
             Event::Released {
                 address: Ipv4Addr::from_bits(FIRST + number),
                 at: Time(2_000 + *next),
+                origin: Origin::Here,
             }
         } else {
             Event::Committed {

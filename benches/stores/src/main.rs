@@ -14,13 +14,16 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
 use candidates::{Candidate, Kind, Result, Value};
 use counters::Counters;
 use dhcp_blq::binding::{Binding, Client, HardwareAddress, State, SubnetId};
+use dhcp_blq::event::{Lease, LeaseState};
+use dhcp_blq::mirror::{Loading, Saved};
+use dhcp_blq::network::Network;
 use dhcp_blq::time::{Lifetime, Time};
 
 /// Addresses stored.
@@ -33,6 +36,33 @@ const BATCH: usize = 1_000;
 const PERIOD: Duration = Duration::from_millis(200);
 /// How long changes are made as fast as they can be.
 const FLAT_OUT: Duration = Duration::from_secs(10);
+
+/// A client's MAC address.
+fn hardware(number: u32) -> HardwareAddress {
+    HardwareAddress {
+        htype: 1,
+        octets: [&[2, 0], &number.to_be_bytes()[..]].concat(),
+    }
+}
+
+/// A binding as the mirror makes it of a lease.
+static USUAL: LazyLock<Binding> = LazyLock::new(|| {
+    let lease = Lease {
+        address: Ipv4Addr::LOCALHOST,
+        state: LeaseState::Default,
+        cltt: Time(1_700_000_000),
+        valid_lifetime: Lifetime(86_400),
+        subnet: SubnetId(1),
+        hardware: hardware(0),
+        client_id: Vec::new(),
+        hostname: Vec::new(),
+        relay_agent_information: None,
+    };
+    let mut loading = Loading::begin(Network::default().into(), Saved::default(), lease.cltt);
+    loading.lease(&lease);
+    let binding = loading.finish().binding(lease.address);
+    binding.expect("what was loaded")
+});
 
 /// A binding as the state file holds it, of one of 1,000,000 addresses behind ten relays.
 fn value(number: u32, since: u32) -> Value {
@@ -48,20 +78,14 @@ fn value(number: u32, since: u32) -> Value {
         },
         since: Time(1_700_000_000 + since),
         last_transaction: Some(Time(1_700_000_000 + since)),
-        lease_start: Time(1_700_000_000),
-        lifetime: Lifetime(86_400),
-        subnet: SubnetId(1),
         client: Some(Arc::new(Client {
-            hardware: HardwareAddress {
-                htype: 1,
-                octets: [&[2, 0], &number.to_be_bytes()[..]].concat(),
-            },
+            hardware: hardware(number),
             client_id: [&[1, 2, 0], &number.to_be_bytes()[..]].concat(),
             relay_agent_information: information,
             hostname: format!("cpe-{number}.example.net").into_bytes(),
             ..Client::default()
         })),
-        remote: false,
+        ..USUAL.clone()
     };
     Value {
         address,
