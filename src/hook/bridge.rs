@@ -42,6 +42,8 @@ mod ffi {
     struct KeaExchange {
         /// The DHCP message type of the client's message.
         message_type: u8,
+        /// The DHCP message type of Kea's answer; 0 if there is none or it is not known.
+        answer_type: u8,
         /// The message as it was received.
         octets: Vec<u8>,
         /// The classes Kea put it in, in Kea's order.

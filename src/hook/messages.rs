@@ -169,6 +169,13 @@ pub const MESSAGES: &[Message] = &[
         "Look for messages about the lease database.",
     ),
     message(
+        "BLQ_RECONCILIATION_SLOW",
+        "To compare all leases with Kea's lease database takes longer than \
+         'advanced.reconciliation-interval', so changes by other servers may be seen that much later. \
+         Told once.",
+        "Nothing, if that is soon enough; else look for a slow database.",
+    ),
+    message(
         "BLQ_RECONCILING_AGAIN",
         "The lease database can be read again after BLQ_RECONCILIATION_FAILED.",
         NOTHING,

@@ -8,7 +8,9 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 /// How long a part of a pass may take: more than that and fewer leases are read at once.
-const TARGET: Duration = Duration::from_millis(4);
+const TARGET: Duration = Duration::from_millis(6);
+/// The least leases that are read at once: fewer cost hardly less.
+const SMALLEST_PAGE: usize = 100;
 /// How much longer a pause is than the part of a pass it follows: Kea's main thread is ours for a
 /// tenth of its time at most.
 const PAUSES: u32 = 9;
@@ -49,7 +51,7 @@ impl PageSize {
     /// The size after a page took `took`.
     fn after(self, took: Duration) -> PageSize {
         let size = if took > TARGET {
-            (self.size / 2).max(20)
+            (self.size / 2).max(SMALLEST_PAGE)
         } else if took < TARGET / 4 {
             self.size * 2
         } else {
@@ -97,6 +99,10 @@ pub struct Reconciler {
     pass: Option<u32>,
     /// When the next pass begins.
     next_pass: Option<Instant>,
+    /// When the pass in progress began.
+    began: Instant,
+    /// Whether a pass took longer than the interval.
+    is_slow: bool,
     /// When the pass in progress goes on.
     next_page: Instant,
     /// When missing leases are looked for next.
@@ -113,6 +119,8 @@ impl Reconciler {
             page_size,
             pass: None,
             next_pass: interval.map(|interval| now + interval),
+            began: now,
+            is_slow: false,
             next_page: now,
             next_missing: now,
             failed: false,
@@ -143,6 +151,7 @@ impl Reconciler {
         }
         if self.pass.is_none() && self.next_pass.is_some_and(|next| now >= next) {
             self.pass = Some(0);
+            self.began = now;
             self.next_page = self.next_page.max(now);
         }
         if let Some(after) = self.pass
@@ -182,10 +191,30 @@ impl Reconciler {
                     Page::Last => {
                         tracing::debug!(id = "BLQ_RECONCILED", "all leases were compared");
                         self.pass = None;
-                        self.next_pass = self.interval.map(|interval| now + interval);
+                        if let Some(interval) = self.interval {
+                            self.note_time(now - self.began, interval);
+                            let next = self.began + interval;
+                            self.next_pass = Some(next.max(now + LONGEST_PAUSE));
+                        } else {
+                            self.next_pass = None;
+                        }
                     }
                 }
             }
+        }
+    }
+
+    /// A pass took `took`: says so once if that is too long.
+    fn note_time(&mut self, took: Duration, interval: Duration) {
+        if took > interval && !self.is_slow {
+            self.is_slow = true;
+            tracing::warn!(
+                id = "BLQ_RECONCILIATION_SLOW",
+                "to compare all leases with the lease database took {} s, more than \
+                 'advanced.reconciliation-interval', which is {} s",
+                took.as_secs(),
+                interval.as_secs(),
+            );
         }
     }
 
@@ -347,7 +376,7 @@ mod tests {
         let largest = (0..9).fold(quick, |size, _| size.after(Duration::ZERO));
         assert_eq!(largest.size, 1_000);
         let smallest = (0..9).fold(quick, |size, _| size.after(2 * TARGET));
-        assert_eq!(smallest.size, 20);
+        assert_eq!(smallest.size, SMALLEST_PAGE);
         assert_eq!(PageSize::MEMFILE.after(Duration::ZERO), PageSize::MEMFILE);
     }
 }

@@ -14,6 +14,8 @@ use crate::wire::options::code;
 
 /// The message type of a DHCPREQUEST (RFC 2132 section 9.6).
 const DHCPREQUEST: u8 = 3;
+/// The message type of a DHCPACK.
+const DHCPACK: u8 = 5;
 /// The message type of a DHCPRELEASE.
 const DHCPRELEASE: u8 = 7;
 /// The option of the address a client asks for (RFC 2132 section 9.1).
@@ -80,7 +82,11 @@ impl KeaExchange {
                 lease: lease.into(),
                 heard: heard.clone(),
             }));
-        } else if self.message_type == DHCPREQUEST && events.is_empty() {
+        } else if self.message_type == DHCPREQUEST
+            && events.is_empty()
+            // Before Kea 3.0 it is not known what the answer is.
+            && matches!(self.answer_type, 0 | DHCPACK)
+        {
             events.extend(self.confirmed(now));
         }
         events

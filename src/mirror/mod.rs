@@ -180,9 +180,13 @@ fn apply(table: &mut Table, reconciliation: &mut Reconciliation, event: Event, n
             at,
             heard,
         } => {
+            // Without a cache the request was refused.
+            let before = table
+                .binding(address)
+                .filter(|before| table.network().caches_leases(before.subnet));
             let confirmed =
                 |before| transition::confirmed(before, &hardware, &client_id, at, &heard);
-            (address, table.binding(address).map(confirmed))
+            (address, before.map(confirmed))
         }
         Event::Offered { lease, heard } => {
             let before = table.binding(lease.address);

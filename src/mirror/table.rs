@@ -221,11 +221,17 @@ impl Table {
 
     /// Puts a binding that has changed in place of what was known of its address, at `now`.
     pub fn change(&mut self, mut binding: Binding, now: Time) {
-        if self.binding(binding.address) == Some(&binding) {
-            return;
+        match self.binding(binding.address) {
+            Some(before) if *before == binding => return,
+            // Only time has passed, which everybody knows.
+            Some(before) if is_told_alike(before, &binding, now) => {
+                binding.noticed = before.noticed;
+            }
+            _ => {
+                let told = binding.last_transaction.max(Some(binding.since));
+                binding.noticed = Some(now).filter(|now| Some(*now) > told);
+            }
         }
-        let told = binding.last_transaction.max(Some(binding.since));
-        binding.noticed = Some(now).filter(|now| Some(*now) > told);
         self.put(binding);
     }
 
@@ -375,6 +381,18 @@ fn times(binding: &Binding) -> impl Iterator<Item = Time> + use<> {
     ]
     .into_iter()
     .flatten()
+}
+
+/// Whether replies at `now` say the same of both.
+fn is_told_alike(before: &Binding, after: &Binding, now: Time) -> bool {
+    let state = after.at(now);
+    let end = |binding: &Binding| matches!(state.0, State::Active).then(|| binding.ends());
+    before.at(now) == state
+        && end(before) == end(after)
+        && before.last_transaction == after.last_transaction
+        && before.is_remote(now) == after.is_remote(now)
+        && before.client == after.client
+        && before.subnet == after.subnet
 }
 
 /// Whether the state file must be written for a change: not for a renewal.

@@ -104,6 +104,8 @@ pub struct Subnet {
     options: OptionSet,
     /// What T1 and T2 come from.
     timers: Timers,
+    /// Whether Kea answers early renewals without renewing the lease (`cache-threshold`).
+    caches_leases: bool,
     /// Whether Kea looks for global reservations.
     reservations_global: bool,
     /// Whether Kea looks for the subnet's reservations.
@@ -252,6 +254,12 @@ impl Network {
     pub fn server_identifier(&self) -> Option<Ipv4Addr> {
         let value = options::sent(&[&self.global], code::SERVER_IDENTIFIER, &[])?;
         Some(Ipv4Addr::from(<[u8; 4]>::try_from(value).ok()?))
+    }
+
+    /// Whether Kea answers early renewals in `subnet` without renewing the lease.
+    pub fn caches_leases(&self, subnet: SubnetId) -> bool {
+        self.subnet(subnet)
+            .is_some_and(|subnet| subnet.caches_leases)
     }
 
     /// T1 and T2 of a lease in `subnet`, as Kea sends them.
