@@ -10,7 +10,7 @@ use std::io::Write;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
@@ -140,7 +140,8 @@ impl Database {
     #[track_caller]
     pub fn start_again(&mut self) {
         assert!(self.process.is_none(), "the database server is running");
-        let log = File::create(self.log_file()).expect("making a log file");
+        let log_file = self.log_file();
+        let log = File::create(&log_file).expect("making a log file");
         let mut command = self.programs().command(
             Some(&self.container()),
             &[
@@ -155,7 +156,6 @@ impl Database {
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log);
         let process = self.process.insert(command.spawn().expect("running sh"));
-        let log_file = self.home.path().join("log");
         let ready = wait_for(PATIENCE, || match process.try_wait() {
             Ok(None) => read(&log_file).contains(READY).then_some(true),
             _ => Some(false),
@@ -178,7 +178,7 @@ impl Database {
     }
 
     /// The file of the server's log.
-    fn log_file(&self) -> std::path::PathBuf {
+    fn log_file(&self) -> PathBuf {
         self.home.path().join("log")
     }
 
