@@ -12,6 +12,7 @@
 //! - [`Link`]: what the partners send each other, to be listened to and cut.
 //! - [`packet`]: DHCPv4 messages, encoded apart from the code under test.
 //! - [`Place`]: the addresses and ports one test has to itself.
+//! - [`storm`]: a randomised storm, and whether the hook is right all the time.
 //! - [`eventually`]: waits for a condition.
 
 pub mod ask;
@@ -25,6 +26,7 @@ mod place;
 mod relay;
 mod setup;
 mod stored;
+pub mod storm;
 mod wait;
 
 pub use database::{Database, Kind};

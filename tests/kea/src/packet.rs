@@ -19,6 +19,8 @@ pub const ACK: u8 = 5;
 pub const NAK: u8 = 6;
 /// DHCPRELEASE.
 pub const RELEASE: u8 = 7;
+/// DHCPINFORM.
+pub const INFORM: u8 = 8;
 
 /// Requested IP address (RFC 2132, section 9.1).
 pub const REQUESTED_ADDRESS: u8 = 50;

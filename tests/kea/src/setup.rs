@@ -164,6 +164,13 @@ impl Setup {
         self.set("subnet4", subnets)
     }
 
+    /// Adds a subnet outside of shared networks.
+    pub fn subnet(mut self, subnet: Value) -> Self {
+        let all = self.dhcp4.get_mut("subnet4").and_then(Value::as_array_mut);
+        all.expect("a list of subnets").push(subnet);
+        self
+    }
+
     /// Merges values into the subnet that [`Setup`] begins with.
     pub fn in_subnet(mut self, values: Value) -> Self {
         if let Some(subnet) = self.dhcp4.get_mut("subnet4").and_then(|all| all.get_mut(0)) {
