@@ -5,6 +5,7 @@
 //! - `values`: those values as events and leases.
 //! - `service`: what loading, configuring and unloading do.
 //! - `running`: what runs while a configuration is in force.
+//! - `kept`: what it leaves for the next.
 //! - `changes`, `tracking`: changes of leases on their way to the mirror, by callouts and by the
 //!   lease manager.
 //! - [`commands`]: what a control command changed.
@@ -37,6 +38,8 @@ mod changes;
 mod entry;
 #[cfg(all(feature = "hook", not(test)))]
 mod kea_log;
+#[cfg(all(feature = "hook", not(test)))]
+mod kept;
 #[cfg(all(feature = "hook", not(test)))]
 mod main_thread;
 #[cfg(all(feature = "hook", not(test)))]

@@ -350,7 +350,7 @@ impl Partnership {
 
 /// Blocks all signals in this thread, and so in the threads it starts, until dropped: Kea's
 /// handlers of signals are meant for Kea's threads.
-struct SignalsBlocked {
+pub struct SignalsBlocked {
     /// What was blocked before.
     before: libc::sigset_t,
 }
@@ -358,7 +358,7 @@ struct SignalsBlocked {
 impl SignalsBlocked {
     /// Blocks them.
     #[allow(unsafe_code)] // The C library.
-    fn new() -> Self {
+    pub fn new() -> Self {
         // SAFETY: a `sigset_t` is plain bits, and each call is given pointers to whole ones.
         unsafe {
             let mut all: libc::sigset_t = std::mem::zeroed();

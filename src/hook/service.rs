@@ -20,9 +20,10 @@ use cxx::Exception;
 use parking_lot::{Mutex, RwLock};
 
 use super::bridge::{self, CalloutHandle, KeaOption, LibraryHandle};
+use super::kept::Keeper;
 use super::main_thread::Turns;
 use super::reservations::Reservations;
-use super::running::{Kept, NotRunning, Running};
+use super::running::{NotRunning, Running};
 use super::{command_line, kea_log, tracking};
 use crate::binding::SubnetId;
 use crate::config::{Config, Level};
@@ -64,7 +65,7 @@ struct State {
     /// What is to run as soon as Kea's leases can be read.
     awaiting_leases: bool,
     /// What the last to run left for the next.
-    kept: Option<Kept>,
+    keeper: Keeper,
     /// Turns on Kea's main thread.
     turns: Option<Turns>,
 }
@@ -75,7 +76,7 @@ static STATE: Mutex<State> = Mutex::new(State {
     running: None,
     good: None,
     awaiting_leases: false,
-    kept: None,
+    keeper: Keeper::NOTHING,
     turns: None,
 });
 
@@ -411,7 +412,7 @@ fn start(state: &mut State, settings: Settings) -> Result<(), String> {
         None => Turns::start()?,
     };
     let waker = state.turns.insert(turns).waker();
-    match Running::start(&settings, state.kept.take(), waker) {
+    match Running::start(&settings, state.keeper.take(), waker) {
         Ok(running) => {
             *MIRROR.write() = Some(running.mirror());
             state.running = Some(running);
@@ -461,7 +462,9 @@ fn stop(state: &mut State) {
     }
     if let Some(running) = state.running.take() {
         *MIRROR.write() = None;
-        state.kept = running.stop(UNLOADED);
+        if let Some(kept) = running.stop(UNLOADED) {
+            state.keeper.keep(kept);
+        }
     }
 }
 
