@@ -306,7 +306,10 @@ impl Case<'_> {
     /// The client told of an address whose lease ended: the one before, or one that had it since.
     fn check_last_client(&self, seen: &Seen) -> Result<(), String> {
         let mut clients = self.touches.iter().filter_map(|touch| match &touch.what {
-            What::Acknowledged(who, _) | What::Requested(who, _) | What::Put(who) => Some(who),
+            What::Acknowledged(who, _)
+            | What::Requested(who, _)
+            | What::Offered(who)
+            | What::Put(who) => Some(who),
             _ => None,
         });
         let is_last = clients.any(|who| *who == seen.identity)
