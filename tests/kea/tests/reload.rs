@@ -146,7 +146,7 @@ fn loses_and_leaks_nothing_over_a_hundred_reloads() {
         thread::scope(|scope| {
             let clients = scope.spawn(|| {
                 while !is_over.load(Ordering::Relaxed) {
-                    traffic.run(&plan.round().acts, 32, 10);
+                    traffic.run(&plan.round().acts, 32, &AtomicBool::new(false));
                 }
             });
             for _ in 0..reloads {

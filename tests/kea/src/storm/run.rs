@@ -220,12 +220,14 @@ impl Storm {
         };
         let server = self.kea.place().lease_query();
         let kea = &mut self.kea;
-        let (tries, width) = (if is_rough { 20 } else { 2 }, self.options.width);
+        let width = self.options.width;
+        let is_disturbed = AtomicBool::new(is_rough);
         let traffic = &mut self.traffic;
         let is_over = AtomicBool::new(false);
         let pause = Duration::from_millis(20 + 37 * u64::from(round.number % 7));
         let (touches, effects, queried) = thread::scope(|scope| {
             let administrator = scope.spawn(|| {
+                let _calm = Calm(&is_disturbed);
                 let mut effects = Effects::default();
                 for deed in &round.during {
                     thread::sleep(pause);
@@ -234,7 +236,7 @@ impl Storm {
                 effects
             });
             let requestor = scope.spawn(|| query_until(&is_over, server, is_rough));
-            let touches = traffic.run(&round.acts, width, tries);
+            let touches = traffic.run(&round.acts, width, &is_disturbed);
             let effects = administrator.join();
             is_over.store(true, Ordering::Relaxed);
             (touches, effects, requestor.join())
@@ -497,6 +499,15 @@ impl Before {
             rows,
             configured: look.configured,
         }
+    }
+}
+
+/// Ends a disturbance when dropped, by a panic too: clients wait for its end.
+struct Calm<'a>(&'a AtomicBool);
+
+impl Drop for Calm<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
     }
 }
 

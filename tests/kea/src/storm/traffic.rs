@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -15,6 +16,9 @@ use crate::{PATIENCE, Place, eventually_some};
 
 /// How long to wait for an answer before a message is sent again.
 const RETRY: Duration = Duration::from_millis(120);
+
+/// How often a message is sent again.
+const TRIES: u32 = 2;
 
 /// A client and what it believes.
 #[derive(Debug, Clone)]
@@ -128,8 +132,8 @@ struct Round<'a> {
     ready: VecDeque<usize>,
     /// What is in flight by transaction id.
     flights: HashMap<u32, Flight>,
-    /// How often each message may be sent.
-    tries: u32,
+    /// Whether messages may get lost.
+    is_disturbed: &'a AtomicBool,
     /// What was done to addresses.
     touches: &'a mut Vec<Touch>,
 }
@@ -152,16 +156,21 @@ impl Traffic {
         }
     }
 
-    /// Does what clients do, at most `width` messages in flight at a time, each sent up to `tries`
-    /// times; returns what that did to addresses.
-    pub fn run(&mut self, acts: &[(usize, Act)], width: usize, tries: u32) -> Vec<Touch> {
+    /// Does what clients do, at most `width` messages in flight at a time, each sent up to twice
+    /// more than is lost while the server `is_disturbed`; returns what that did to addresses.
+    pub fn run(
+        &mut self,
+        acts: &[(usize, Act)],
+        width: usize,
+        is_disturbed: &AtomicBool,
+    ) -> Vec<Touch> {
         self.past.clear();
         let mut touches = Vec::new();
         let mut round = Round {
             waiting: HashMap::new(),
             ready: VecDeque::new(),
             flights: HashMap::new(),
-            tries,
+            is_disturbed,
             touches: &mut touches,
         };
         for (host, act) in acts {
@@ -408,7 +417,7 @@ impl Traffic {
             relayed,
             socket,
             again: Instant::now() + RETRY,
-            tries: round.tries - 1,
+            tries: TRIES,
         };
         round.flights.insert(flight.message.xid, flight);
         true
@@ -506,7 +515,9 @@ impl Traffic {
             };
             if flight.tries > 0 {
                 self.send(flight.socket, &flight.message);
-                flight.tries -= 1;
+                if !round.is_disturbed.load(Ordering::Relaxed) {
+                    flight.tries -= 1;
+                }
                 flight.again = Instant::now() + RETRY;
                 round.flights.insert(xid, flight);
                 continue;
