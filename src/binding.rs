@@ -114,8 +114,8 @@ pub struct Binding {
     /// Whether the last change was made by another server: see [`Binding::is_remote`].
     pub remote: bool,
     /// When the last change was taken in, if that was later than it says: it was made elsewhere,
-    /// or the clock went on meanwhile. Whoever asked in between was not told of it, so it has
-    /// changed then, too.
+    /// or the clock went on meanwhile; or when its address came to be configured again. Whoever asked
+    /// in between was not told of it, so it has changed then, too.
     pub noticed: Option<Time>,
     /// Until when an offer, made to its client while the lease lasts, keeps the address for it;
     /// `None` without one.

@@ -282,6 +282,17 @@ fn addresses_configured_at_run_time_are_available_since_then() {
     configure("10.0.1.10-10.0.1.19", &[], later + 100);
     configure("10.0.1.10-10.0.1.20", &[], later + 200);
     assert_eq!(found(&bench, &since(later + 200)), [20]);
+    // So it is outside of pools, with its subnet.
+    bench.lease([10, 0, 1, 99], 2, 50, &[]);
+    let config = r#"{ "Dhcp4": { "subnet4": [] } }"#;
+    bench.mirror.feed().push(Event::Configured {
+        network: Arc::new(Network::from_json(config, Vec::new()).unwrap()),
+        at: Time(later + 300),
+    });
+    bench.mirror.catch_up();
+    assert!(bench.ask(&all()).is_empty());
+    configure("10.0.1.10-10.0.1.10", &[], later + 400);
+    assert_eq!(found(&bench, &since(later + 400)), [10, 20, 99, 200]);
 }
 
 // An address outside of pools and reservations is a configured one while it is leased.

@@ -136,6 +136,7 @@ impl Table {
         if Arc::ptr_eq(&self.network, &network) {
             return;
         }
+        let told: RoaringBitmap = self.configured_addresses().collect();
         self.network = network;
         if !self.former.is_empty() {
             self.ranges = ranges::and_former(&self.ranges, &std::mem::take(&mut self.former));
@@ -146,6 +147,26 @@ impl Table {
             record.configure(&self.network);
         }
         self.records = records;
+        // Whoever asked before was not told of these bindings.
+        let come_back: Vec<u32> = self
+            .configured_addresses()
+            .filter(|address| !told.contains(*address))
+            .collect();
+        for address in come_back {
+            if let Some(record) = self.records.get(&address) {
+                let mut binding = record.binding.clone();
+                binding.noticed = Some(at);
+                self.put(binding);
+            }
+        }
+    }
+
+    /// The addresses with a binding that belong to the configured addresses.
+    fn configured_addresses(&self) -> impl Iterator<Item = u32> {
+        self.records
+            .iter()
+            .filter(|(_, record)| self.is_configured(record))
+            .map(|(address, _)| *address)
     }
 
     /// This server serves these high-availability scopes since `at`.
@@ -402,6 +423,7 @@ fn must_be_saved(before: &Binding, after: &Binding) -> bool {
         || before.client != after.client
         || before.remote != after.remote
         || before.reserved_until != after.reserved_until
+        || (before.noticed != after.noticed && before.last_transaction == after.last_transaction)
         || before.subnet != after.subnet
 }
 

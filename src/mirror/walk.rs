@@ -136,7 +136,7 @@ impl Table {
 
     /// Whether a record belongs to the configured addresses: in a configured subnet, a pool,
     /// or reserved.
-    fn is_configured(&self, record: &Record) -> bool {
+    pub(super) fn is_configured(&self, record: &Record) -> bool {
         record.in_subnet || self.range_of(record.binding.address.to_bits()).is_some()
     }
 
