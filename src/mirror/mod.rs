@@ -180,10 +180,13 @@ fn apply(table: &mut Table, reconciliation: &mut Reconciliation, event: Event, n
             at,
             heard,
         } => {
-            // Without a cache the request was refused.
-            let before = table
-                .binding(address)
-                .filter(|before| table.network().caches_leases(before.subnet));
+            // A lease that is not fresh is renewed, so the request was refused.
+            let before = table.binding(address).filter(|before| {
+                let age = at.seconds_since(before.lease_start);
+                table
+                    .network()
+                    .is_fresh(before.subnet, before.lifetime, age)
+            });
             let confirmed =
                 |before| transition::confirmed(before, &hardware, &client_id, at, &heard);
             (address, before.map(confirmed))

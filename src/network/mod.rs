@@ -104,8 +104,9 @@ pub struct Subnet {
     options: OptionSet,
     /// What T1 and T2 come from.
     timers: Timers,
-    /// Whether Kea answers early renewals without renewing the lease (`cache-threshold`).
-    caches_leases: bool,
+    /// The share of a lifetime for which Kea answers renewals without renewing the lease, from 0
+    /// to 1 (`cache-threshold`).
+    cache_threshold: f64,
     /// Whether Kea looks for global reservations.
     reservations_global: bool,
     /// Whether Kea looks for the subnet's reservations.
@@ -256,10 +257,13 @@ impl Network {
         Some(Ipv4Addr::from(<[u8; 4]>::try_from(value).ok()?))
     }
 
-    /// Whether Kea answers early renewals in `subnet` without renewing the lease.
-    pub fn caches_leases(&self, subnet: SubnetId) -> bool {
-        self.subnet(subnet)
-            .is_some_and(|subnet| subnet.caches_leases)
+    /// Whether Kea answers a renewal in `subnet` without renewing the lease if that is `age` seconds
+    /// old.
+    pub fn is_fresh(&self, subnet: SubnetId, lifetime: Lifetime, age: u32) -> bool {
+        self.subnet(subnet).is_some_and(|subnet| {
+            subnet.cache_threshold > 0.0
+                && f64::from(age) <= subnet.cache_threshold * f64::from(lifetime.0)
+        })
     }
 
     /// T1 and T2 of a lease in `subnet`, as Kea sends them.
