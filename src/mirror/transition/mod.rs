@@ -1,0 +1,449 @@
+//! From a binding and what happened to it, the binding after it.
+//!
+//! Pure rules, no tables: `before` is what is known of the address so far, `None` if nothing.
+//! The states and their times are those of the contract: a state begins when its cause did,
+//! and a state that has run out (see [`Binding::at`]) ended then, whenever Kea noticed.
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use crate::binding::{Binding, Client, HardwareAddress, State};
+use crate::event::{Heard, Lease, LeaseState, Origin};
+use crate::time::{Lifetime, Time};
+
+/// A client's message led to `lease`: it is new, renewed, or declined.
+pub fn committed(before: Option<&Binding>, lease: &Lease, heard: &Heard) -> Binding {
+    held(before, lease, Some(heard), lease.cltt)
+}
+
+/// The client asked at `at` for the lease it has, and has it still as it was: a transaction, and
+/// nothing else. Somebody else's asking changes nothing.
+pub fn confirmed(
+    before: &Binding,
+    hardware: &HardwareAddress,
+    client_id: &[u8],
+    at: Time,
+    heard: &Heard,
+) -> Binding {
+    let sender = Client {
+        hardware: hardware.clone(),
+        client_id: client_id.to_vec(),
+        ..Client::default()
+    };
+    let Some(known) = before
+        .client
+        .as_deref()
+        .filter(|known| before.is_active(at) && known.is_same_client(&sender))
+    else {
+        return before.clone();
+    };
+    let lease = Lease {
+        address: before.address,
+        state: LeaseState::Default,
+        cltt: before.lease_start,
+        valid_lifetime: before.lifetime,
+        subnet: before.subnet,
+        hardware: known.hardware.clone(),
+        client_id: known.client_id.clone(),
+        hostname: known.hostname.clone(),
+        relay_agent_information: None,
+    };
+    Binding {
+        last_transaction: before.last_transaction.max(Some(at)),
+        client: client(Some(before), &lease, Some(heard), Stored::Old),
+        ..before.clone()
+    }
+}
+
+/// Kea's database holds `lease` at `at`, changed by something other than a client's message; `None`
+/// if that was known.
+pub fn updated(
+    before: Option<&Binding>,
+    lease: &Lease,
+    at: Time,
+    origin: Origin,
+) -> Option<Binding> {
+    let mut after = Binding {
+        remote: origin == Origin::Elsewhere,
+        ..held(before, lease, None, at)
+    };
+    if let Some(before) = before {
+        let known = is_offer(before, lease)
+            || is_known_to_be_over(before, lease, at)
+            || before.at(at) == after.at(at)
+                && before.client == after.client
+                && before.subnet == after.subnet
+                && (before.lease_start, before.lifetime) == (after.lease_start, after.lifetime);
+        if known {
+            // Kea's lease manager tells of each change before it is known who made it.
+            if origin == Origin::Elsewhere || !before.remote {
+                return None;
+            }
+            after = Binding {
+                remote: false,
+                ..before.clone()
+            };
+        }
+    }
+    Some(after)
+}
+
+/// Whether `lease`, which Kea holds as ended, was known at `at` to be over: by an event, or because
+/// its time was over. Only a release before that is news then.
+fn is_known_to_be_over(known: &Binding, lease: &Lease, at: Time) -> bool {
+    let ended = match lease.state {
+        LeaseState::Default | LeaseState::Declined => return false,
+        LeaseState::ExpiredReclaimed => known.at(at).0 != State::Active,
+        LeaseState::Released => known.state != State::Active,
+    };
+    let client = client(Some(known), lease, None, Stored::Old);
+    ended && is_about(known, lease, client.as_deref())
+}
+
+/// The address was offered and is reserved by `lease`. A client that holds the lease already
+/// and asks again has it to its end, whatever Kea then makes of it.
+pub fn offered(before: Option<&Binding>, lease: &Lease, heard: &Heard) -> Binding {
+    // The lease manager told of the very same before, not knowing that it is an offer.
+    let told = |before: &Binding| {
+        before.remote
+            && before.since >= lease.cltt
+            && (before.lease_start, before.lifetime) == (lease.cltt, lease.valid_lifetime)
+    };
+    match before {
+        Some(before) if before.is_active(lease.cltt) && !told(before) => Binding {
+            last_transaction: before.last_transaction.max(Some(lease.cltt)),
+            client: client(Some(before), lease, Some(heard), Stored::Old),
+            reserved_until: lease.valid_lifetime.end(lease.cltt),
+            ..before.clone()
+        },
+        _ => Binding {
+            state: State::Transitioning,
+            ..started(
+                lease,
+                client(before, lease, Some(heard), Stored::Old),
+                lease.cltt,
+            )
+        },
+    }
+}
+
+/// The client released the lease at `at`, to this server or another one.
+pub fn released(before: &Binding, at: Time, origin: Origin) -> Binding {
+    let since = match before.at(at) {
+        (State::Active | State::Transitioning | State::Expired, _) => at,
+        // Kea's lease manager has told of it already, not knowing why the lease ended.
+        (State::Released | State::Reset, since) if before.remote => since,
+        _ => return before.clone(),
+    };
+    Binding {
+        last_transaction: Some(at),
+        remote: origin == Origin::Elsewhere,
+        ..ended(before, State::Released, since)
+    }
+}
+
+/// The client took another address at `at`, and so gave this one up if it had it still. What was
+/// only offered is free again.
+pub fn given_up(before: &Binding, at: Time) -> Binding {
+    match before.at(at).0 {
+        State::Active => released(before, at, Origin::Here),
+        State::Transitioning => available(before, at),
+        // Kea's lease manager has told of it already, not knowing why the lease ended.
+        State::Reset if before.remote => released(before, at, Origin::Here),
+        _ => before.clone(),
+    }
+}
+
+/// Kea reclaimed the lease, or recovered the declined address, at `at`.
+pub fn reclaimed(before: &Binding, at: Time) -> Binding {
+    let (state, since) = before.at(at);
+    // Kea's clock decides that it is over, even if ours has a second left.
+    let over = if state == before.state { at } else { since };
+    match before.state {
+        State::Active => ended(before, State::Expired, over),
+        State::Abandoned | State::Transitioning => available(before, over),
+        _ => before.clone(),
+    }
+}
+
+/// The lease was removed at `at` by an administrator. An address whose lease had ended keeps
+/// the state it ended in.
+pub fn removed(before: &Binding, at: Time, origin: Origin) -> Binding {
+    match before.at(at) {
+        (State::Active | State::Transitioning | State::Abandoned, _) => Binding {
+            remote: origin == Origin::Elsewhere,
+            ..ended(before, State::Reset, at)
+        },
+        // The lease manager has told of it before it was known who did it.
+        (State::Reset, _) if origin == Origin::Here => Binding {
+            remote: false,
+            ..before.clone()
+        },
+        (_, _) if before.ends().is_none() => before.clone(),
+        (State::Available, since) => available(before, since),
+        (state, since) => ended(before, state, since),
+    }
+}
+
+/// At start-up Kea's database holds `lease`; `saved` is what was known before, written to disk
+/// no later than `saved_at` (`None` if nothing ever was). What Kea says wins, and a difference
+/// counts as a change: made when the lease says if that is after the last write, else only
+/// `now` found out.
+pub fn loaded(
+    saved: Option<&Binding>,
+    lease: &Lease,
+    saved_at: Option<Time>,
+    now: Time,
+) -> Binding {
+    // All that was heard of is saved; renewals alone are not.
+    let client = client(saved, lease, None, Stored::Old);
+    // The saved end of a lease that lasts says nothing: renewals are not written.
+    let known = saved.filter(|saved| is_about(saved, lease, client.as_deref()));
+    if let Some(known) = known.filter(|known| is_offer(known, lease)) {
+        return known.clone();
+    }
+    let state = state_of(lease, known);
+    let unchanged = known.filter(|known| known.state == state);
+    let found = match saved_at {
+        Some(saved_at) if lease.cltt < saved_at => now,
+        _ => lease.cltt.min(now),
+    };
+    let end = lease.valid_lifetime.end(lease.cltt);
+    let since = match (unchanged, state) {
+        (Some(saved), _) => saved.since,
+        // The state began with the end of the lifetime, whoever noticed when.
+        (None, State::Expired | State::Available) => end.unwrap_or(found).min(now),
+        _ => found,
+    };
+    let binding = Binding {
+        state,
+        since,
+        ..started(lease, client, since)
+    };
+    match state {
+        State::Active | State::Abandoned | State::Transitioning => binding,
+        State::Available => available(&binding, since),
+        _ => Binding {
+            last_transaction: unchanged
+                .and_then(|saved| saved.last_transaction)
+                .max(Some(lease.cltt)),
+            ..ended(&binding, state, since)
+        },
+    }
+}
+
+/// At start-up Kea's database holds no lease any more for what was saved as held. Who removed
+/// it cannot be known; that it is gone was found `now`.
+pub fn vanished(saved: &Binding, now: Time) -> Binding {
+    match (saved.state, saved.at(now).0) {
+        (State::Active, State::Expired) => ended(saved, State::Expired, now),
+        (State::Active, _) => ended(saved, State::Reset, now),
+        (State::Abandoned | State::Transitioning, State::Available) => {
+            available(saved, saved.at(now).1)
+        }
+        (State::Abandoned | State::Transitioning, _) => ended(saved, State::Reset, now),
+        _ => saved.clone(),
+    }
+}
+
+/// Whether `lease` is the very offer that is `known` of the address: in Kea's database, which keeps
+/// offers too, it looks like a lease, and may even take the place of one.
+fn is_offer(known: &Binding, lease: &Lease) -> bool {
+    let end = lease.valid_lifetime.end(lease.cltt);
+    lease.state == LeaseState::Default
+        && match known.state {
+            State::Transitioning => known.lease_start == lease.cltt && known.ends() == end,
+            State::Active => known.reserved_until.is_some() && known.reserved_until == end,
+            _ => false,
+        }
+}
+
+/// Whether what is `known` of an address is about `lease` of `client`, and not about another
+/// client or, if Kea holds the lease as ended, an earlier one.
+fn is_about(known: &Binding, lease: &Lease, client: Option<&Client>) -> bool {
+    let same_client = match (known.client.as_deref(), client) {
+        (Some(known), Some(new)) => known.is_same_client(new),
+        (known, _) => known.is_none(),
+    };
+    let last_heard_of = known.last_transaction.unwrap_or(known.since);
+    same_client && (lease.state == LeaseState::Default || lease.cltt <= last_heard_of)
+}
+
+/// The binding that `lease` makes, of a change that took place at `at`.
+fn held(before: Option<&Binding>, lease: &Lease, heard: Option<&Heard>, at: Time) -> Binding {
+    let stored = match before {
+        Some(before) if before.lease_start >= lease.cltt => Stored::Old,
+        _ => Stored::New,
+    };
+    let client = client(before, lease, heard, stored);
+    let before = before.filter(|before| match lease.state {
+        LeaseState::Default | LeaseState::Declined => true,
+        _ => is_about(before, lease, client.as_deref()),
+    });
+    let state = state_of(lease, before);
+    let binding = started(lease, client, at);
+    let same_client = match (before.and_then(|b| b.client.as_deref()), &binding.client) {
+        (Some(known), Some(new)) => known.is_same_client(new),
+        _ => false,
+    };
+    match state {
+        State::Active => {
+            let kept = before.filter(|before| same_client && before.is_active(at));
+            Binding {
+                // Kea's lease manager may have told of it a second after the message came.
+                since: kept.map_or(at, |before| before.since.min(at)),
+                // A renewal that Kea answered from a fresh lease is not in its database.
+                last_transaction: kept
+                    .and_then(|before| before.last_transaction)
+                    .max(binding.last_transaction),
+                ..binding
+            }
+        }
+        State::Abandoned => {
+            let kept = before.filter(|before| before.at(at).0 == State::Abandoned);
+            Binding {
+                state,
+                since: kept.map_or(at, |before| before.since),
+                ..binding
+            }
+        }
+        // Kea holds a lease that is over, and that was not known.
+        _ => {
+            let since = match state {
+                State::Expired => lease.valid_lifetime.end(lease.cltt).unwrap_or(at).min(at),
+                _ => at,
+            };
+            ended(&binding, state, since)
+        }
+    }
+}
+
+/// The state that Kea's own state of a lease comes to. Kea forgets how a reclaimed lease ended;
+/// what is known of it does not.
+fn state_of(lease: &Lease, before: Option<&Binding>) -> State {
+    match lease.state {
+        LeaseState::Default => State::Active,
+        LeaseState::Declined => State::Abandoned,
+        LeaseState::Released => State::Released,
+        LeaseState::ExpiredReclaimed => match before.map(|before| before.state) {
+            Some(ended @ (State::Released | State::Reset | State::Available)) => ended,
+            // Nobody took what was offered.
+            Some(State::Transitioning) => State::Available,
+            // A release leaves a lifetime of 0 behind.
+            _ if lease.valid_lifetime == Lifetime(0) => State::Released,
+            _ => State::Expired,
+        },
+    }
+}
+
+/// An active binding with the times of `lease`, in its state since `since`.
+fn started(lease: &Lease, client: Option<Arc<Client>>, since: Time) -> Binding {
+    Binding {
+        address: lease.address,
+        state: State::Active,
+        since,
+        last_transaction: Some(lease.cltt),
+        lease_start: lease.cltt,
+        lifetime: lease.valid_lifetime,
+        subnet: lease.subnet,
+        client,
+        remote: false,
+        noticed: None,
+        reserved_until: None,
+    }
+}
+
+/// `before` in a state without an end, since `since`, by this server's doing.
+fn ended(before: &Binding, state: State, since: Time) -> Binding {
+    Binding {
+        state,
+        since,
+        lifetime: Lifetime(0),
+        remote: false,
+        reserved_until: None,
+        ..before.clone()
+    }
+}
+
+/// `before` free again and without a client to tell of.
+fn available(before: &Binding, since: Time) -> Binding {
+    Binding {
+        client: None,
+        last_transaction: None,
+        ..ended(before, State::Available, since)
+    }
+}
+
+/// What the relay agent information that Kea stores with a lease is worth. It may be of an earlier
+/// message, and even of an earlier client: Kea leaves it in place when it is told to store no more.
+#[derive(Clone, Copy, Debug)]
+enum Stored {
+    /// It came with a message that this server has not heard.
+    New,
+    /// It is good where nothing else is known.
+    Old,
+}
+
+/// The client of `lease`, with what was known of the same client before and what its message
+/// told now. A declined lease names no client: the one that declined it was the last.
+fn client(
+    before: Option<&Binding>,
+    lease: &Lease,
+    heard: Option<&Heard>,
+    stored: Stored,
+) -> Option<Arc<Client>> {
+    let known = before.and_then(|before| before.client.as_ref());
+    let anonymous = lease.hardware.octets.is_empty() && lease.client_id.is_empty();
+    if anonymous && lease.state != LeaseState::Default {
+        return known.cloned();
+    }
+    let mut client = Client {
+        hardware: lease.hardware.clone(),
+        client_id: lease.client_id.clone(),
+        hostname: lease.hostname.clone(),
+        ..Client::default()
+    };
+    let known = known.filter(|known| known.is_same_client(&client));
+    // A message that came without a relay agent, as a unicast renewal does, leaves the latest
+    // information received in place (RFC 4388 section 6.4.2).
+    let heard_now = heard.and_then(|heard| heard.relay_agent_information.as_ref());
+    let known_before = known.map(|known| &known.relay_agent_information);
+    let kept_by_kea = lease.relay_agent_information.as_ref();
+    let in_order = match stored {
+        Stored::New => [heard_now, kept_by_kea, known_before],
+        // That none was heard of this client is known, too.
+        Stored::Old => [
+            heard_now,
+            known_before,
+            kept_by_kea.filter(|_| known.is_none()),
+        ],
+    };
+    client.relay_agent_information = in_order
+        .into_iter()
+        .flatten()
+        .find(|information| !information.is_empty())
+        .cloned()
+        .unwrap_or_default();
+    if let Some(heard) = heard {
+        client.options.clone_from(&heard.options);
+        client.classes.clone_from(&heard.classes);
+    }
+    if let Some(known) = known {
+        // Of each option the value last sent counts (RFC 6926 section 8.3 item 7).
+        for option in &known.options {
+            if client.option(option.code).is_none() {
+                client.options.push(option.clone());
+            }
+        }
+        client.options.sort_by_key(|option| option.code);
+        if heard.is_none() {
+            client.classes.clone_from(&known.classes);
+        }
+        if **known == client {
+            return Some(Arc::clone(known));
+        }
+    }
+    Some(Arc::new(client))
+}
