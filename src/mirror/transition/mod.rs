@@ -53,6 +53,7 @@ pub fn confirmed(
     Binding {
         last_transaction: before.last_transaction.max(Some(at)),
         client: client(Some(before), &lease, Some(heard), Stored::Old),
+        remote: false,
         ..before.clone()
     }
 }
@@ -116,6 +117,7 @@ pub fn offered(before: Option<&Binding>, lease: &Lease, heard: &Heard) -> Bindin
             last_transaction: before.last_transaction.max(Some(lease.cltt)),
             client: client(Some(before), lease, Some(heard), Stored::Old),
             reserved_until: lease.valid_lifetime.end(lease.cltt),
+            remote: false,
             ..before.clone()
         },
         _ => Binding {
