@@ -370,6 +370,10 @@ impl Case<'_> {
             })
             || self.happened.may_offer;
         let mut possible = Vec::new();
+        if self.row_before.is_some_and(|row| self.is_offer(row)) {
+            // An offer that was not taken, over a lease or not.
+            possible.extend([State::AVAILABLE, State::EXPIRED]);
+        }
         if !self.touches.iter().any(certainly_leased) {
             possible.push(before.unwrap_or(State::AVAILABLE));
         }
