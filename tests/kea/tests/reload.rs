@@ -146,17 +146,17 @@ fn loses_and_leaks_nothing_over_a_hundred_reloads() {
     let mut known = BTreeSet::new();
     let mut measured = Vec::new();
     for reloads in RELOADS {
-        let is_over = AtomicBool::new(false);
+        let is_disturbed = AtomicBool::new(true);
         thread::scope(|scope| {
             let clients = scope.spawn(|| {
-                while !is_over.load(Ordering::Relaxed) {
-                    traffic.run(&plan.round().acts, 32, &AtomicBool::new(false));
+                while is_disturbed.load(Ordering::Relaxed) {
+                    traffic.run(&plan.round().acts, 32, &is_disturbed);
                 }
             });
             for _ in 0..reloads {
                 reload(&kea);
             }
-            is_over.store(true, Ordering::Relaxed);
+            is_disturbed.store(false, Ordering::Relaxed);
             clients.join().expect("no panic");
         });
         traffic.settle();
