@@ -74,6 +74,7 @@ fn change(count: u32) {
         let event = if *next < LEASES {
             Event::Released {
                 address: Ipv4Addr::from_bits(FIRST + number),
+                client: None,
                 at: Time(2_000 + *next),
                 origin: Origin::Here,
             }

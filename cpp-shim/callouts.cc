@@ -83,17 +83,6 @@ Pointer pointer(const CalloutHandle& handle, const char* name) {
     return value;
 }
 
-#if KEA_BLQ_HOOKS_VERSION >= 30000
-std::uint8_t answer_type(const CalloutHandle& handle) {
-    const auto answer = argument<Pkt4Ptr>(handle, "response4");
-    return answer ? answer->getType() : 0;
-}
-#else
-std::uint8_t answer_type(const CalloutHandle&) {
-    return 0;
-}
-#endif
-
 // The client's message and the leases it made. Their user-context only repeats the message.
 KeaExchange exchange(const CalloutHandle& handle) {
     const auto query = pointer<Pkt4Ptr>(handle, "query4");
@@ -134,7 +123,6 @@ void telling(const isc::dhcp::LeasePtr& lease, Tell&& tell) noexcept {
 KeaExchange committed(const CalloutHandle& handle) {
     return guarded([&] {
         auto copy = exchange(handle);
-        copy.answer_type = answer_type(handle);
         copy.deleted =
             values(*pointer<Lease4CollectionPtr>(handle, "deleted_leases4"), Context::LEAVE);
         return copy;
@@ -143,6 +131,10 @@ KeaExchange committed(const CalloutHandle& handle) {
 
 KeaExchange offered(const CalloutHandle& handle) {
     return guarded([&] { return exchange(handle); });
+}
+
+std::uint8_t answer_type(const CalloutHandle& handle) {
+    return guarded([&] { return pointer<Pkt4Ptr>(handle, "response4")->getType(); });
 }
 
 std::uint32_t offer_lifetime(const CalloutHandle& handle) {

@@ -56,6 +56,7 @@ rust::Vec<std::uint8_t> status_of_hooks();
 // What it does: callouts.cc.
 KeaExchange committed(const CalloutHandle& handle);
 KeaExchange offered(const CalloutHandle& handle);
+std::uint8_t answer_type(const CalloutHandle& handle);
 std::uint32_t offer_lifetime(const CalloutHandle& handle);
 KeaLease lease_argument(const CalloutHandle& handle);
 KeaCommand command(const CalloutHandle& handle);

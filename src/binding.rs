@@ -72,14 +72,32 @@ pub struct Client {
     pub classes: Vec<String>,
 }
 
+/// What tells a DHCP client from others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientIds {
+    /// Its MAC address.
+    pub hardware: HardwareAddress,
+    /// Its client identifier (option 61); empty if it sends none.
+    pub client_id: Vec<u8>,
+}
+
 impl Client {
-    /// Whether both stand for the same DHCP client: by client identifier where both have one
-    /// (RFC 2131 section 4.2), else by MAC address.
+    /// Whether both stand for the same DHCP client.
     pub fn is_same_client(&self, other: &Client) -> bool {
-        if !self.client_id.is_empty() && !other.client_id.is_empty() {
-            self.client_id == other.client_id
+        self.has_ids(&other.hardware, &other.client_id)
+    }
+
+    /// Whether this is the client that is told by these from others.
+    pub fn is(&self, ids: &ClientIds) -> bool {
+        self.has_ids(&ids.hardware, &ids.client_id)
+    }
+
+    /// By client identifier where both have one (RFC 2131 section 4.2), else by MAC address.
+    fn has_ids(&self, hardware: &HardwareAddress, client_id: &[u8]) -> bool {
+        if !self.client_id.is_empty() && !client_id.is_empty() {
+            self.client_id == client_id
         } else {
-            self.hardware == other.hardware
+            self.hardware == *hardware
         }
     }
 

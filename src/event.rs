@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use crate::binding::{HardwareAddress, RawOption, SubnetId};
+use crate::binding::{ClientIds, HardwareAddress, RawOption, SubnetId};
 use crate::network::{Network, Serving};
 use crate::time::{Lifetime, Time};
 
@@ -91,10 +91,8 @@ pub enum Event {
     Confirmed {
         /// The address asked for.
         address: Ipv4Addr,
-        /// The client's MAC address.
-        hardware: HardwareAddress,
-        /// The client's identifier; empty if none.
-        client_id: Vec<u8>,
+        /// Who asked.
+        client: ClientIds,
         /// When.
         at: Time,
         /// What the client's message told.
@@ -104,6 +102,9 @@ pub enum Event {
     GivenUp {
         /// The address given up.
         address: Ipv4Addr,
+        /// Who had it; `None` if nobody can have taken it since. This is told when somebody else
+        /// may already have been given the address.
+        client: Option<ClientIds>,
         /// When.
         at: Time,
     },
@@ -111,6 +112,8 @@ pub enum Event {
     Released {
         /// The address released.
         address: Ipv4Addr,
+        /// Who had it: as in [`Event::GivenUp`].
+        client: Option<ClientIds>,
         /// When.
         at: Time,
         /// The server that was told.

@@ -62,6 +62,7 @@ fn an_address_comes_at_most_once_whatever_changes_meanwhile() {
         bench.lease([10, 0, 1, 10 + turn % 10], turn, 1, &[]);
         bench.mirror.feed().push(Event::Released {
             address: Ipv4Addr::new(10, 0, 1, 10 + (turn + 5) % 10),
+            client: None,
             at: Time(bench.now),
             origin: Origin::Here,
         });
@@ -216,6 +217,7 @@ fn an_address_no_longer_leased_tells_its_state_and_last_client() {
     bench.lease([10, 0, 1, 10], 1, 100, &[]);
     bench.mirror.feed().push(Event::Released {
         address: Ipv4Addr::new(10, 0, 1, 10),
+        client: None,
         at: Time(bench.now - 50),
         origin: Origin::Here,
     });

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bench::*;
 use blq::{Primary, Query, State};
-use dhcp_blq::binding::SubnetId;
+use dhcp_blq::binding::{ClientIds, SubnetId};
 use dhcp_blq::event::{Event, Extent, Lease, LeaseState, Origin};
 use dhcp_blq::mirror::{Loading, Mirror, Saved};
 use dhcp_blq::network::{DatabaseReservation, Network};
@@ -119,6 +119,7 @@ fn what_is_told_meanwhile_is_newer_than_what_was_read() {
     look(&bench, everything(), old, || {
         bench.mirror.feed().push(Event::Released {
             address: address(10),
+            client: None,
             at: Time(bench.now),
             origin: Origin::Here,
         });
@@ -145,6 +146,7 @@ fn a_lease_is_gone_when_it_is_missing_twice() {
     // One is released, which Kea tells a moment after it has done it; one was there after all.
     bench.mirror.feed().push(Event::Released {
         address: address(11),
+        client: None,
         at: Time(bench.now),
         origin: Origin::Here,
     });
@@ -398,6 +400,7 @@ fn what_was_released_to_a_partner_is_released_and_remote() {
     });
     bench.mirror.feed().push(Event::Released {
         address: address(10),
+        client: None,
         at: Time(bench.now),
         origin: Origin::Elsewhere,
     });
@@ -448,4 +451,32 @@ fn what_was_renewed_before_a_restart_has_not_changed_since() {
     let bench = Bench::over(loading.finish());
     assert_eq!(found(&bench, &since(now + 1)), [0u8; 0]);
     assert_eq!(found(&bench, &by_mac(1)), [10]);
+}
+
+// ----- Order ------------------------------------------------------------------------------------
+
+// Kea's threads tell of what they have done a moment later, and a client's release is answered by
+// nobody: meanwhile the address may be another client's.
+#[test]
+fn a_release_that_is_told_late_does_not_end_the_next_clients_lease() {
+    let bench = Bench::new();
+    bench.lease([10, 0, 1, 10], 1, 500, &[]);
+    bench.lease([10, 0, 1, 10], 2, 0, &[]);
+    let late = |client| {
+        let lease = lease([10, 0, 1, 10], client, 0);
+        bench.mirror.feed().push(Event::Released {
+            address: address(10),
+            client: Some(ClientIds {
+                hardware: lease.hardware,
+                client_id: lease.client_id,
+            }),
+            at: Time(bench.now),
+            origin: Origin::Here,
+        });
+        bench.mirror.catch_up();
+    };
+    late(1);
+    assert_eq!(state(&bench, 10), (State::ACTIVE, false));
+    late(2);
+    assert_eq!(state(&bench, 10), (State::RELEASED, false));
 }

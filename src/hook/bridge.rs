@@ -42,8 +42,6 @@ mod ffi {
     struct KeaExchange {
         /// The DHCP message type of the client's message.
         message_type: u8,
-        /// The DHCP message type of Kea's answer; 0 if there is none or it is not known.
-        answer_type: u8,
         /// The message as it was received.
         octets: Vec<u8>,
         /// The classes Kea put it in, in Kea's order.
@@ -216,6 +214,8 @@ mod ffi {
         fn committed(handle: &CalloutHandle) -> Result<KeaExchange>;
         /// The arguments of lease4_offer.
         fn offered(handle: &CalloutHandle) -> Result<KeaExchange>;
+        /// The DHCP message type of the argument `response4` of pkt4_send.
+        fn answer_type(handle: &CalloutHandle) -> Result<u8>;
         /// The argument `offer_lifetime` of lease4_offer: 0 if nothing was stored.
         fn offer_lifetime(handle: &CalloutHandle) -> Result<u32>;
         /// The argument `lease4` of lease4_expire and lease4_recover.

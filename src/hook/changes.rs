@@ -2,6 +2,7 @@
 //!
 //! Callouts run on Kea's packet threads. They copy values and push events, and wait for nobody.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
@@ -19,6 +20,15 @@ use crate::time::Time;
 /// The commands that load libraries anew.
 const RELOADING: [&str; 3] = ["config-reload", "config-set", "libreload"];
 
+/// The message type of a DHCPACK (RFC 2132 section 9.6).
+const DHCPACK: u8 = 5;
+
+thread_local! {
+    /// A request on this thread that committed nothing, until it is answered: by a DHCPACK if the
+    /// client has the lease.
+    static UNANSWERED: Cell<Option<Event>> = const { Cell::new(None) };
+}
+
 /// Held while Kea's lease database is read and what was found is pushed: one reader at a time, so
 /// that none pushes something older than another one did. Command threads of a high-availability
 /// partner wait for each other, and for a single lease.
@@ -30,7 +40,22 @@ pub fn committed(handle: &CalloutHandle) -> Result<(), Exception> {
     tracking::leave_packet();
     given_up(deleted);
     for event in bridge::committed(handle)?.committed(Time::now()) {
-        service::push(event);
+        if let Event::Confirmed { .. } = event {
+            // So looks a request that Kea refuses, too.
+            UNANSWERED.set(Some(event));
+        } else {
+            service::push(event);
+        }
+    }
+    Ok(())
+}
+
+/// Kea answers a client's message: see [`UNANSWERED`].
+pub fn answered(handle: &CalloutHandle) -> Result<(), Exception> {
+    if let Some(confirmed) = UNANSWERED.take()
+        && bridge::answer_type(handle)? == DHCPACK
+    {
+        service::push(confirmed);
     }
     Ok(())
 }
@@ -54,7 +79,11 @@ pub fn offered(handle: &CalloutHandle) -> Result<(), Exception> {
 fn given_up(addresses: Vec<Ipv4Addr>) {
     let at = Time::now();
     for address in addresses {
-        service::push(Event::GivenUp { address, at });
+        service::push(Event::GivenUp {
+            address,
+            client: None,
+            at,
+        });
     }
 }
 
@@ -129,6 +158,7 @@ fn released_elsewhere(address: Ipv4Addr) -> Result<(), Exception> {
     if leases_of(&[address])?.is_empty() {
         service::push(Event::Released {
             address,
+            client: None,
             at: Time::now(),
             origin: Origin::Elsewhere,
         });

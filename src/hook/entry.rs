@@ -127,6 +127,18 @@ pub unsafe extern "C" fn leases4_committed(handle: *const CalloutHandle) -> c_in
     })
 }
 
+/// Called by Kea when it is about to answer a client.
+///
+/// # Safety
+/// `handle` must point to the callout's handle.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pkt4_send(handle: *const CalloutHandle) -> c_int {
+    callout("pkt4_send", || {
+        // SAFETY: as in `leases4_committed`.
+        changes::answered(unsafe { &*handle })
+    })
+}
+
 /// Called by Kea when it offers an address.
 ///
 /// # Safety

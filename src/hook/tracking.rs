@@ -84,7 +84,11 @@ pub fn deleted(address: Ipv4Addr) {
         return;
     }
     if IN_PACKET.get() {
-        service::push(Event::GivenUp { address, at });
+        service::push(Event::GivenUp {
+            address,
+            client: None,
+            at,
+        });
         return;
     }
     DELETED.with_borrow_mut(|deleted| {

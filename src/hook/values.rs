@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use super::bridge::{KeaExchange, KeaLease, KeaOption, KeaScope};
 use super::stored_relay;
-use crate::binding::{HardwareAddress, SubnetId};
+use crate::binding::{ClientIds, HardwareAddress, SubnetId};
 use crate::event::{Event, Heard, Lease, LeaseState, Origin};
 use crate::network::{ConfiguredOption, Scope};
 use crate::time::{Lifetime, Time};
@@ -14,8 +14,6 @@ use crate::wire::options::code;
 
 /// The message type of a DHCPREQUEST (RFC 2132 section 9.6).
 const DHCPREQUEST: u8 = 3;
-/// The message type of a DHCPACK.
-const DHCPACK: u8 = 5;
 /// The message type of a DHCPRELEASE.
 const DHCPRELEASE: u8 = 7;
 /// The option of the address a client asks for (RFC 2132 section 9.1).
@@ -65,14 +63,27 @@ impl KeaExchange {
         let released = self.message_type == DHCPRELEASE;
         let deleted = std::mem::take(&mut self.deleted).into_iter();
         let mut events: Vec<_> = deleted
-            .map(|lease| Ipv4Addr::from_bits(lease.address))
-            .map(|address| match released {
-                true => Event::Released {
-                    address,
-                    at: now,
-                    origin: Origin::Here,
-                },
-                false => Event::GivenUp { address, at: now },
+            .map(Lease::from)
+            .map(|lease| {
+                let address = lease.address;
+                // Kea has made the change, and may have given the address to another client.
+                let client = Some(ClientIds {
+                    hardware: lease.hardware,
+                    client_id: lease.client_id,
+                });
+                match released {
+                    true => Event::Released {
+                        address,
+                        client,
+                        at: now,
+                        origin: Origin::Here,
+                    },
+                    false => Event::GivenUp {
+                        address,
+                        client,
+                        at: now,
+                    },
+                }
             })
             .collect();
         let leases = std::mem::take(&mut self.leases);
@@ -82,19 +93,14 @@ impl KeaExchange {
                 lease: lease.into(),
                 heard: heard.clone(),
             }));
-        } else if self.message_type == DHCPREQUEST
-            && events.is_empty()
-            // Before Kea 3.0 it is not known what the answer is.
-            && matches!(self.answer_type, 0 | DHCPACK)
-        {
+        } else if self.message_type == DHCPREQUEST && events.is_empty() {
             events.extend(self.confirmed(now));
         }
         events
     }
 
-    /// A request that changed no lease, if it is for an address. Kea leaves a lease that is fresh
-    /// as it is, and does not tell the callout of which lease it assured the client. If it refused
-    /// the request, then because the client does not have the lease.
+    /// A request that changed no lease, if it is for an address: if it is answered by a DHCPACK, Kea
+    /// has left the lease as it is because that is fresh.
     fn confirmed(mut self, now: Time) -> Option<Event> {
         let message = Message::read(&self.octets).ok()?;
         // In a renewal the address is in ciaddr, else in the option (RFC 2131 section 4.3.2).
@@ -109,11 +115,13 @@ impl KeaExchange {
         let client_id = message.options.value(code::CLIENT_IDENTIFIER);
         Some(Event::Confirmed {
             address,
-            hardware: HardwareAddress {
-                htype: message.htype,
-                octets: message.chaddr.get(..usize::from(message.hlen))?.to_vec(),
+            client: ClientIds {
+                hardware: HardwareAddress {
+                    htype: message.htype,
+                    octets: message.chaddr.get(..usize::from(message.hlen))?.to_vec(),
+                },
+                client_id: client_id.unwrap_or_default().to_vec(),
             },
-            client_id: client_id.unwrap_or_default().to_vec(),
             at: now,
             heard: self.heard(),
         })

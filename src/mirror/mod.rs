@@ -175,21 +175,12 @@ fn apply(table: &mut Table, reconciliation: &mut Reconciliation, event: Event, n
         }
         Event::Confirmed {
             address,
-            hardware,
-            client_id,
+            client,
             at,
             heard,
         } => {
-            // A lease that is not fresh is renewed, so the request was refused.
-            let before = table.binding(address).filter(|before| {
-                let age = at.seconds_since(before.lease_start);
-                table
-                    .network()
-                    .is_fresh(before.subnet, before.lifetime, age)
-            });
-            let confirmed =
-                |before| transition::confirmed(before, &hardware, &client_id, at, &heard);
-            (address, before.map(confirmed))
+            let confirmed = |before| transition::confirmed(before, &client, at, &heard);
+            (address, table.binding(address).map(confirmed))
         }
         Event::Offered { lease, heard } => {
             let before = table.binding(lease.address);
@@ -203,15 +194,22 @@ fn apply(table: &mut Table, reconciliation: &mut Reconciliation, event: Event, n
         }
         Event::Released {
             address,
+            client,
             at,
             origin,
         } => {
             let released = |before| transition::released(before, at, origin);
-            (address, table.binding(address).map(released))
+            let before = table.held_by(address, client.as_ref());
+            (address, before.map(released))
         }
-        Event::GivenUp { address, at } => {
+        Event::GivenUp {
+            address,
+            client,
+            at,
+        } => {
             let given_up = |before| transition::given_up(before, at);
-            (address, table.binding(address).map(given_up))
+            let before = table.held_by(address, client.as_ref());
+            (address, before.map(given_up))
         }
         Event::Reclaimed { address, at } => {
             let reclaimed = |before| transition::reclaimed(before, at);

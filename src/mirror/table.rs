@@ -12,7 +12,7 @@ use super::address_set::AddressSet;
 use super::ranges::{self, TimedRange};
 use super::unsaved::{Taken, Unsaved};
 use super::walk::Entry;
-use crate::binding::{Binding, HardwareAddress, State, SubnetId};
+use crate::binding::{Binding, ClientIds, HardwareAddress, State, SubnetId};
 use crate::network::{Network, Serving};
 use crate::time::Time;
 use crate::vpn::Vpn;
@@ -217,6 +217,15 @@ impl Table {
         self.records
             .get(&address.to_bits())
             .map(|record| &record.binding)
+    }
+
+    /// The binding of an address, if one is known and it is `client`'s; whose it is does not matter
+    /// if that is `None`.
+    pub fn held_by(&self, address: Ipv4Addr, client: Option<&ClientIds>) -> Option<&Binding> {
+        self.binding(address).filter(|binding| {
+            let both = client.zip(binding.client.as_deref());
+            both.is_none_or(|(client, known)| known.is(client))
+        })
     }
 
     /// Addresses with a binding from one of `subnets`, ascending.

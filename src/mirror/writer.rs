@@ -286,6 +286,7 @@ mod tests {
         let released = Ipv4Addr::new(192, 0, 2, 2);
         mirror.feed().push(Event::Released {
             address: released,
+            client: None,
             at,
             origin: Origin::Here,
         });
@@ -357,6 +358,7 @@ mod tests {
         let last = Ipv4Addr::from_bits(0x0a00_0000 + 29_999);
         mirror.feed().push(Event::Released {
             address: last,
+            client: None,
             at: Time(2_000),
             origin: Origin::Here,
         });
@@ -406,6 +408,7 @@ mod tests {
             let writer = Writer::start(Arc::clone(&mirror), store.unwrap()).unwrap();
             mirror.feed().push(Event::Released {
                 address: Ipv4Addr::from_bits(0x0a00_0000 + number),
+                client: None,
                 at: Time(2_000),
                 origin: Origin::Here,
             });

@@ -151,7 +151,6 @@ impl Builder {
             pools,
             options: OptionSet::default(),
             timers: Timers::new(&inherited),
-            cache_threshold: inherited.cache_threshold.unwrap_or(0.0),
             reservations_global: inherited.reservations_global.unwrap_or(false),
             reservations_in_subnet: inherited.reservations_in_subnet.unwrap_or(true),
         });

@@ -83,8 +83,6 @@ pub struct Inherited {
     pub t1_percent: Option<f64>,
     /// T2's share, between 0 and 1.
     pub t2_percent: Option<f64>,
-    /// The share of its lifetime for which Kea answers a renewal without renewing the lease.
-    pub cache_threshold: Option<f64>,
     /// Whether Kea looks for global reservations.
     pub reservations_global: Option<bool>,
     /// Whether Kea looks for the subnet's reservations.
@@ -100,7 +98,6 @@ impl Inherited {
             calculate_tee_times: self.calculate_tee_times.or(wider.calculate_tee_times),
             t1_percent: self.t1_percent.or(wider.t1_percent),
             t2_percent: self.t2_percent.or(wider.t2_percent),
-            cache_threshold: self.cache_threshold.or(wider.cache_threshold),
             reservations_global: self.reservations_global.or(wider.reservations_global),
             reservations_in_subnet: self.reservations_in_subnet.or(wider.reservations_in_subnet),
         }

@@ -104,9 +104,6 @@ pub struct Subnet {
     options: OptionSet,
     /// What T1 and T2 come from.
     timers: Timers,
-    /// The share of a lifetime for which Kea answers renewals without renewing the lease, from 0
-    /// to 1 (`cache-threshold`).
-    cache_threshold: f64,
     /// Whether Kea looks for global reservations.
     reservations_global: bool,
     /// Whether Kea looks for the subnet's reservations.
@@ -255,15 +252,6 @@ impl Network {
     pub fn server_identifier(&self) -> Option<Ipv4Addr> {
         let value = options::sent(&[&self.global], code::SERVER_IDENTIFIER, &[])?;
         Some(Ipv4Addr::from(<[u8; 4]>::try_from(value).ok()?))
-    }
-
-    /// Whether Kea answers a renewal in `subnet` without renewing the lease if that is `age` seconds
-    /// old.
-    pub fn is_fresh(&self, subnet: SubnetId, lifetime: Lifetime, age: u32) -> bool {
-        self.subnet(subnet).is_some_and(|subnet| {
-            subnet.cache_threshold > 0.0
-                && f64::from(age) <= subnet.cache_threshold * f64::from(lifetime.0)
-        })
     }
 
     /// T1 and T2 of a lease in `subnet`, as Kea sends them.

@@ -206,6 +206,7 @@ fn keep(path: &Path) {
             ("release", number) => {
                 mirror.feed().push(Event::Released {
                     address: address(number.parse().unwrap()),
+                    client: None,
                     at: Time(2_000),
                     origin: Origin::Here,
                 });

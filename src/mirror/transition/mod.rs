@@ -9,7 +9,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use crate::binding::{Binding, Client, HardwareAddress, State};
+use crate::binding::{Binding, Client, ClientIds, State};
 use crate::event::{Heard, Lease, LeaseState, Origin};
 use crate::time::{Lifetime, Time};
 
@@ -20,22 +20,11 @@ pub fn committed(before: Option<&Binding>, lease: &Lease, heard: &Heard) -> Bind
 
 /// The client asked at `at` for the lease it has, and has it still as it was: a transaction, and
 /// nothing else. Somebody else's asking changes nothing.
-pub fn confirmed(
-    before: &Binding,
-    hardware: &HardwareAddress,
-    client_id: &[u8],
-    at: Time,
-    heard: &Heard,
-) -> Binding {
-    let sender = Client {
-        hardware: hardware.clone(),
-        client_id: client_id.to_vec(),
-        ..Client::default()
-    };
+pub fn confirmed(before: &Binding, sender: &ClientIds, at: Time, heard: &Heard) -> Binding {
     let Some(known) = before
         .client
         .as_deref()
-        .filter(|known| before.is_active(at) && known.is_same_client(&sender))
+        .filter(|known| before.is_active(at) && known.is(sender))
     else {
         return before.clone();
     };

@@ -1,7 +1,7 @@
 //! The rules, one by one.
 
 use super::*;
-use crate::binding::{RawOption, SubnetId};
+use crate::binding::{ClientIds, HardwareAddress, RawOption, SubnetId};
 use std::net::Ipv4Addr;
 
 /// A lease of an hour to client `client`, last heard of at `cltt`.
@@ -19,6 +19,14 @@ fn lease(client: u8, cltt: u32) -> Lease {
         client_id: Vec::new(),
         hostname: Vec::new(),
         relay_agent_information: None,
+    }
+}
+
+/// What tells client `client` from others.
+fn ids(client: u8) -> ClientIds {
+    ClientIds {
+        hardware: lease(client, 0).hardware,
+        client_id: Vec::new(),
     }
 }
 
@@ -55,7 +63,7 @@ fn a_lease_confirmed_unchanged_is_a_transaction_of_its_client_only() {
         relay_agent_information: Some(vec![2, 1, 7]),
         ..nothing_heard()
     };
-    let ask = |client| confirmed(&first, &lease(client, 0).hardware, &[], Time(200), &relayed);
+    let ask = |client| confirmed(&first, &ids(client), Time(200), &relayed);
     let own = ask(1);
     assert_eq!(at(&own, 200), (State::Active, 100));
     assert_eq!(own.last_transaction, Some(Time(200)));
@@ -63,7 +71,7 @@ fn a_lease_confirmed_unchanged_is_a_transaction_of_its_client_only() {
     let client = own.client.unwrap();
     assert_eq!(client.relay_agent_information, [2, 1, 7]);
     assert_eq!(ask(2), first);
-    let late = confirmed(&first, &lease(1, 0).hardware, &[], Time(9000), &relayed);
+    let late = confirmed(&first, &ids(1), Time(9000), &relayed);
     assert_eq!(late, first);
 }
 
