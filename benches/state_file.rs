@@ -94,7 +94,7 @@ fn write(store: &mut Store) {
     loop {
         let batch = Batch {
             bindings: FULL.take_unsaved(10_000),
-            ranges: None,
+            configured: None,
             at: Time::now(),
         };
         if batch.bindings.is_empty() {

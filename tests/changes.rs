@@ -279,12 +279,13 @@ fn addresses_configured_at_run_time_are_available_since_then() {
     };
     configure("10.0.1.10-10.0.1.21", &[reserved], later);
     assert_eq!(found(&bench, &since(later)), [20, 21, 100]);
-    // Taken away and given back, an address has changed, even if its binding has not.
+    // What is leased is told of all along.
     bench.lease([10, 0, 1, 20], 1, 50, &[]);
     configure("10.0.1.10-10.0.1.19", &[], later + 100);
     configure("10.0.1.10-10.0.1.20", &[], later + 200);
-    assert_eq!(found(&bench, &since(later + 200)), [20]);
-    // So it is outside of pools, with its subnet.
+    assert_eq!(found(&bench, &since(later + 200)), [0u8; 0]);
+    // Taken away with its subnet and given back, an address has changed, even if its binding has
+    // not.
     bench.lease([10, 0, 1, 99], 2, 50, &[]);
     let config = r#"{ "Dhcp4": { "subnet4": [] } }"#;
     bench.mirror.feed().push(Event::Configured {
@@ -418,7 +419,7 @@ fn what_was_found_at_a_start_changed_then_whenever_it_was_made() {
     let now = Time::now();
     let network = network("10.0.1.10-10.0.1.19", &[]);
     let saved = Saved {
-        ranges: Bench::with_saved(Saved::default()).mirror.ranges(),
+        configured: Bench::with_saved(Saved::default()).mirror.configured(),
         saved_at: Some(Time(now.0 - 1000)),
         ..Saved::default()
     };
@@ -433,6 +434,41 @@ fn what_was_found_at_a_start_changed_then_whenever_it_was_made() {
     assert_eq!(found[0].start_time_of_state, Some(500));
 }
 
+// An address that was not a configured one when the state file was last written, and is now, has
+// changed, whatever its binding.
+#[test]
+fn what_is_configured_again_at_a_start_has_changed_then() {
+    let bench = Bench::with_saved(Saved::default());
+    let now = bench.now;
+    bench.lease([10, 0, 1, 10], 1, 500, &[]);
+    bench.lease([10, 0, 1, 99], 2, 500, &[]);
+    let bindings = [10, 99].map(|last| bench.mirror.binding(address(last)).unwrap());
+    let without = r#"{ "Dhcp4": { "subnet4": [ { "id": 2, "subnet": "10.0.2.0/24" } ] } }"#;
+    let without = Arc::new(Network::from_json(without, Vec::new()).unwrap());
+    let with = network("10.0.1.10-10.0.1.19", &[]);
+    let later = Time(now + 10);
+    for (before, expected) in [(&without, vec![10, 99]), (&with, vec![])] {
+        let saved = Saved {
+            saved_at: Some(Time(now - 400)),
+            ..Saved::default()
+        };
+        let before = Loading::begin(Arc::clone(before), saved, Time(now - 400)).finish();
+        let saved = Saved {
+            bindings: bindings.to_vec(),
+            configured: before.configured(),
+            saved_at: Some(Time(now)),
+        };
+        let mut loading = Loading::begin(Arc::clone(&with), saved, later);
+        for (last, client) in [(10, 1), (99, 2)] {
+            loading.lease(&lease([10, 0, 1, last], client, now - 500));
+        }
+        let bench = Bench::over(loading.finish());
+        let mut delta = found(&bench, &since(later.0));
+        delta.retain(|last| [10, 99].contains(last));
+        assert_eq!(delta, expected);
+    }
+}
+
 // A renewal is not in the state file: what was only renewed has not changed.
 #[test]
 fn what_was_renewed_before_a_restart_has_not_changed_since() {
@@ -442,7 +478,7 @@ fn what_was_renewed_before_a_restart_has_not_changed_since() {
     let before = bench.mirror.binding(address(10)).unwrap();
     let saved = Saved {
         bindings: vec![before],
-        ranges: bench.mirror.ranges(),
+        configured: bench.mirror.configured(),
         saved_at: Some(Time(now - 400)),
     };
     let later = Time(now + 10);

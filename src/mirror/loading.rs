@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
-use super::ranges::TimedRange;
+use super::ranges::Configured;
 use super::table::Table;
 use super::{Mirror, transition};
 use crate::binding::Binding;
@@ -18,8 +18,8 @@ use crate::time::Time;
 pub struct Saved {
     /// Bindings as last written.
     pub bindings: Vec<Binding>,
-    /// Configured ranges as last written, ascending, without overlap.
-    pub ranges: Vec<TimedRange>,
+    /// What was configured as last written.
+    pub configured: Configured,
     /// When the file was last written; `None` if it is new.
     pub saved_at: Option<Time>,
 }
@@ -49,16 +49,16 @@ pub struct Loading {
 impl Loading {
     /// Begins with what was saved.
     pub fn begin(network: Arc<Network>, saved: Saved, now: Time) -> Loading {
-        let mut table = Table::new(network, saved.ranges, now);
-        if saved.saved_at.is_none() {
-            for range in &mut table.ranges {
-                range.configured = Time::MIN;
-            }
-        }
+        let before = saved.configured;
+        let mut table = Table::new(network, before.ranges.clone(), now);
         let mut unseen = RoaringBitmap::new();
         for binding in saved.bindings {
-            unseen.insert(binding.address.to_bits());
+            let (address, subnet) = (binding.address, binding.subnet);
+            unseen.insert(address.to_bits());
             table.put_saved(binding);
+            if table.is_configured_address(address) && !before.has(address, subnet) {
+                table.notice(address.to_bits(), now);
+            }
         }
         Loading {
             table,

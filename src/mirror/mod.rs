@@ -36,7 +36,7 @@ use crate::event::Event;
 use crate::time::Time;
 use feed::Feed;
 pub use loading::{Loading, Saved};
-use ranges::TimedRange;
+use ranges::Configured;
 use reconciliation::Reconciliation;
 pub use table::{Identity, Record, Table};
 use unsaved::Taken;
@@ -97,15 +97,14 @@ impl Mirror {
         read(&self.table.read())
     }
 
-    /// The configured ranges with their times, as the state file keeps them.
-    pub fn ranges(&self) -> Vec<TimedRange> {
-        self.table.read().ranges.clone()
+    /// What is configured, as the state file keeps it.
+    pub fn configured(&self) -> Configured {
+        self.table.read().configured()
     }
 
-    /// The same, if they are not in the state file as they are here. They count as written from
-    /// then on.
-    pub fn take_unsaved_ranges(&self) -> Option<Vec<TimedRange>> {
-        self.table.write().take_unsaved_ranges()
+    /// The same, if it is not in the state file as it is here. It counts as written from then on.
+    pub fn take_unsaved_configured(&self) -> Option<Configured> {
+        self.table.write().take_unsaved_configured()
     }
 
     /// Up to `limit` addresses whose leases are missing in Kea's lease database since [`Time`] or
@@ -154,9 +153,9 @@ impl Mirror {
         self.table.write().mark_unsaved(taken);
     }
 
-    /// Has the configured ranges written again.
-    pub fn mark_ranges_unsaved(&self) {
-        self.table.write().mark_ranges_unsaved();
+    /// Has what is configured written again.
+    pub fn mark_configured_unsaved(&self) {
+        self.table.write().mark_configured_unsaved();
     }
 
     /// Has everything written again: the state file is another one.

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::binding::SubnetId;
 use crate::network::{ConfiguredRange, Network, Serving, is_elsewhere};
 use crate::time::Time;
 use crate::vpn::Vpn;
@@ -22,12 +23,43 @@ pub struct TimedRange {
     /// Whether its free addresses are for a high-availability partner to give, and not for this
     /// server: their state is REMOTE then, else AVAILABLE (RFC 6926 section 6.2.7).
     pub remote: bool,
-    /// When these addresses were first configured in this VPN; [`Time::MIN`] if that was before
-    /// anything was known.
-    pub configured: Time,
-    /// When it was last decided which server gives them, or since when they are known to be
-    /// configured: `configured <= since`.
+    /// When these addresses were first configured in this VPN, or when it was last decided anew
+    /// which server gives them.
     pub since: Time,
+}
+
+/// A subnet that is configured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfiguredSubnet {
+    /// Its number.
+    pub id: SubnetId,
+    /// Its first address.
+    pub first: Ipv4Addr,
+    /// Its last address.
+    pub last: Ipv4Addr,
+}
+
+/// What is configured, as the state file keeps it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Configured {
+    /// Pools and reservations, ascending, without overlap.
+    pub ranges: Vec<TimedRange>,
+    /// Subnets in the order of their numbers: their leased addresses are configured ones too.
+    pub subnets: Vec<ConfiguredSubnet>,
+}
+
+impl Configured {
+    /// Whether an address with a binding from `subnet` was a configured one.
+    pub fn has(&self, address: Ipv4Addr, subnet: SubnetId) -> bool {
+        let after = self.ranges.partition_point(|range| range.last < address);
+        let range = self.ranges.get(after);
+        if range.is_some_and(|range| range.first <= address) {
+            return true;
+        }
+        let place = self.subnets.binary_search_by_key(&subnet, |known| known.id);
+        let known = place.ok().and_then(|place| self.subnets.get(place));
+        known.is_some_and(|known| (known.first..=known.last).contains(&address))
+    }
 }
 
 /// Gives each configured address the time since when it is as it is: what was `known` to be so
@@ -76,8 +108,8 @@ fn assign(
                 Some(before) => before.remote && !range.givers.is_empty(),
                 None => is_elsewhere(&range.givers, usual),
             });
-            let same = before.filter(|before| before.vpn == range.vpn);
-            let unchanged = same.filter(|same| same.remote == remote);
+            let unchanged =
+                before.filter(|before| before.vpn == range.vpn && before.remote == remote);
             push(
                 &mut timed,
                 TimedRange {
@@ -86,7 +118,6 @@ fn assign(
                     last: Ipv4Addr::from_bits(end as u32),
                     vpn: range.vpn.clone(),
                     remote,
-                    configured: same.map_or(now, |same| same.configured),
                     since: unchanged.map_or(now, |before| before.since),
                 },
             );
@@ -130,7 +161,7 @@ pub fn and_former(ranges: &[TimedRange], former: &[TimedRange]) -> Vec<TimedRang
 fn push(ranges: &mut Vec<TimedRange>, next: TimedRange) {
     match ranges.last_mut() {
         Some(last)
-            if (last.configured, last.since) == (next.configured, next.since)
+            if last.since == next.since
                 && last.vpn == next.vpn
                 && last.remote == next.remote
                 && last.last.to_bits().checked_add(1) == Some(next.first.to_bits()) =>
@@ -161,7 +192,6 @@ mod tests {
             last: last.into(),
             vpn: Vpn::Default,
             remote: false,
-            configured: Time(since),
             since: Time(since),
         }
     }
@@ -237,7 +267,6 @@ mod tests {
         assert!(!unknown[0].remote);
         let partners = at(&unknown, Some(&["two"]), 2);
         assert!((partners[0].remote, partners[0].since) == (true, Time(2)));
-        assert_eq!(partners[0].configured, Time(1));
         assert_eq!(at(&partners, Some(&["two"]), 3), partners);
         assert_eq!(at(&partners, None, 4), partners);
         let ours = at(&partners, Some(&["one", "two"]), 5);

@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 use roaring::RoaringBitmap;
 
 use super::address_set::AddressSet;
-use super::ranges::{self, TimedRange};
+use super::ranges::{self, Configured, ConfiguredSubnet, TimedRange};
 use super::unsaved::{Taken, Unsaved};
 use super::walk::Entry;
 use crate::binding::{Binding, ClientIds, HardwareAddress, State, SubnetId};
@@ -84,8 +84,8 @@ pub struct Table {
     /// Those of before a restart, until the configuration is complete: host reservations in
     /// databases are read later than the rest.
     former: Vec<TimedRange>,
-    /// Whether they are not in the state file as they are here.
-    ranges_unsaved: bool,
+    /// Whether what is configured is not in the state file as it is here.
+    configured_unsaved: bool,
     /// Bindings by address.
     pub(super) records: BTreeMap<u32, Record>,
     /// Active bindings by MAC address.
@@ -115,7 +115,7 @@ impl Table {
             },
             network,
             serving: None,
-            ranges_unsaved: true,
+            configured_unsaved: true,
             records: BTreeMap::new(),
             by_mac: Index::new(),
             by_client_id: Index::new(),
@@ -138,6 +138,7 @@ impl Table {
         }
         let told: RoaringBitmap = self.configured_addresses().collect();
         self.network = network;
+        self.configured_unsaved = true;
         if !self.former.is_empty() {
             self.ranges = ranges::and_former(&self.ranges, &std::mem::take(&mut self.former));
         }
@@ -153,11 +154,16 @@ impl Table {
             .filter(|address| !told.contains(*address))
             .collect();
         for address in come_back {
-            if let Some(record) = self.records.get(&address) {
-                let mut binding = record.binding.clone();
-                binding.noticed = Some(at);
-                self.put(binding);
-            }
+            self.notice(address, at);
+        }
+    }
+
+    /// Whoever asked before `at` was not told of a binding.
+    pub fn notice(&mut self, address: u32, at: Time) {
+        if let Some(record) = self.records.get(&address) {
+            let mut binding = record.binding.clone();
+            binding.noticed = Some(at);
+            self.put(binding);
         }
     }
 
@@ -180,7 +186,7 @@ impl Table {
         let ranges = ranges::timed(&self.network, &self.ranges, self.serving.as_ref(), at);
         if ranges != self.ranges {
             self.ranges = ranges;
-            self.ranges_unsaved = true;
+            self.configured_unsaved = true;
         }
     }
 
@@ -205,11 +211,10 @@ impl Table {
         }
     }
 
-    /// Since when the address of a binding is a configured one; `None` if it is so only as long as
-    /// it is leased.
-    pub fn configured_since(&self, binding: &Binding) -> Option<Time> {
-        self.range_of(binding.address.to_bits())
-            .map(|range| range.configured)
+    /// Whether the address of a binding is a configured one even if it is free: in a pool, or
+    /// reserved.
+    pub fn is_given(&self, binding: &Binding) -> bool {
+        self.range_of(binding.address.to_bits()).is_some()
     }
 
     /// The binding of an address, if one is known.
@@ -284,10 +289,24 @@ impl Table {
         self.unsaved.defer();
     }
 
-    /// The configured ranges, if they must be written to the state file. They count as written
-    /// from then on.
-    pub fn take_unsaved_ranges(&mut self) -> Option<Vec<TimedRange>> {
-        std::mem::take(&mut self.ranges_unsaved).then(|| self.ranges.clone())
+    /// What is configured, as the state file keeps it.
+    pub fn configured(&self) -> Configured {
+        let subnets = self.network.subnets().map(|subnet| ConfiguredSubnet {
+            id: subnet.id,
+            first: subnet.prefix.network(),
+            last: subnet.prefix.broadcast(),
+        });
+        let mut configured = Configured {
+            ranges: self.ranges.clone(),
+            subnets: subnets.collect(),
+        };
+        configured.subnets.sort_unstable_by_key(|subnet| subnet.id);
+        configured
+    }
+
+    /// The same, if it must be written to the state file. It counts as written from then on.
+    pub fn take_unsaved_configured(&mut self) -> Option<Configured> {
+        std::mem::take(&mut self.configured_unsaved).then(|| self.configured())
     }
 
     /// Some of what must be written to the state file: see [`Unsaved::take`].
@@ -300,15 +319,15 @@ impl Table {
         self.unsaved.put_back(taken);
     }
 
-    /// Has the configured ranges written again.
-    pub fn mark_ranges_unsaved(&mut self) {
-        self.ranges_unsaved = true;
+    /// Has what is configured written again.
+    pub fn mark_configured_unsaved(&mut self) {
+        self.configured_unsaved = true;
     }
 
     /// Has everything written again.
     pub fn mark_all_unsaved(&mut self) {
         self.unsaved.add_all();
-        self.mark_ranges_unsaved();
+        self.mark_configured_unsaved();
     }
 
     /// The addresses filed under an identity; `None` if there are none.

@@ -68,10 +68,7 @@ impl Walk {
     /// A walk through all configured addresses, of which those that did not change from `start`
     /// to `end` may be left out.
     pub fn all(table: &Table, start: Time, end: Time) -> Walk {
-        let changed_then = |range: &TimedRange| {
-            let window = start..=end;
-            window.contains(&range.since) || window.contains(&range.configured)
-        };
+        let changed_then = |range: &TimedRange| (start..=end).contains(&range.since);
         let selection = if table.ranges.iter().any(changed_then) {
             Selection::All
         } else {
@@ -253,7 +250,6 @@ mod tests {
                     last: Ipv4Addr::from_bits(last),
                     vpn: Vpn::Default,
                     remote: false,
-                    configured: Time(since.to_owned()),
                     since: Time(since.to_owned()),
                 };
                 first = last + 2;

@@ -205,16 +205,16 @@ impl Writing<'_> {
         let (bindings, is_last) = take(self.mirror);
         let batch = Batch {
             bindings,
-            ranges: self.mirror.take_unsaved_ranges(),
+            configured: self.mirror.take_unsaved_configured(),
             at,
         };
-        if batch.bindings.is_empty() && batch.ranges.is_none() && !stopping {
+        if batch.bindings.is_empty() && batch.configured.is_none() && !stopping {
             return Ok(true);
         }
         if let Err(error) = self.store.write(&batch) {
             self.mirror.mark_unsaved(&batch.bindings);
-            if batch.ranges.is_some() {
-                self.mirror.mark_ranges_unsaved();
+            if batch.configured.is_some() {
+                self.mirror.mark_configured_unsaved();
             }
             return Err(error);
         }
@@ -305,7 +305,7 @@ mod tests {
                 (released, State::Released, at),
             ]
         );
-        assert_eq!(saved.ranges, mirror.ranges());
+        assert_eq!(saved.configured, mirror.configured());
         assert!(saved.saved_at.is_some());
     }
 
@@ -323,7 +323,7 @@ mod tests {
         drop(Writer::start(Arc::clone(&mirror), store.unwrap()).unwrap());
         let (_store, saved) = Store::open(&path).unwrap();
         assert_eq!(saved.bindings.len(), 1);
-        assert_eq!(saved.ranges, mirror.ranges());
+        assert_eq!(saved.configured, mirror.configured());
     }
 
     /// A writer at work on a mirror and a new file, step by step.

@@ -214,6 +214,11 @@ impl Network {
         self.by_id.keys().copied()
     }
 
+    /// All subnets.
+    pub fn subnets(&self) -> impl Iterator<Item = &Subnet> {
+        self.subnets.iter()
+    }
+
     /// The subnet with the most specific prefix that holds `address`; the first configured
     /// if Kea has several of the same prefix.
     pub fn subnet_holding(&self, address: Ipv4Addr) -> Option<&Subnet> {

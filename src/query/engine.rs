@@ -92,7 +92,7 @@ impl Filter {
             Entry::Free(..) => None,
         };
         // An address outside of pools and reservations is a configured one while it is leased.
-        let is_over = |binding| is_free && table.configured_since(binding).is_none();
+        let is_over = |binding| is_free && !table.is_given(binding);
         if binding.is_some_and(is_over) {
             return false;
         }
@@ -108,12 +108,8 @@ impl Filter {
             return false;
         };
         // Changed in the window if either time lies in it (RFC 6926 section 8.2); to this server
-        // also when it noticed later, and when the address of an older binding was configured.
-        binding.last_transaction.is_some_and(inside)
-            || binding.noticed.is_some_and(inside)
-            || table
-                .configured_since(binding)
-                .is_some_and(|configured| since < configured && inside(configured))
+        // also when it noticed later.
+        binding.last_transaction.is_some_and(inside) || binding.noticed.is_some_and(inside)
     }
 }
 

@@ -70,7 +70,7 @@ pub fn write_without_end(path: &Path) {
         at += 1;
         let batch = Batch {
             bindings: changes(at).into(),
-            ranges: None,
+            configured: None,
             at: Time(at),
         };
         store.write(&batch).unwrap();

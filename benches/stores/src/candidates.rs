@@ -153,7 +153,7 @@ impl Candidate for StateFile {
         };
         let batch = Batch {
             bindings,
-            ranges: None,
+            configured: None,
             at: Time::now(),
         };
         Ok(self

@@ -5,12 +5,14 @@ use std::net::Ipv4Addr;
 
 use redb::{
     Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableError,
+    WriteTransaction,
 };
 
 use super::log::{Entry, Log};
 use super::{BINDINGS, Batch, StoreError};
 use crate::binding::Binding;
 use crate::mirror::Saved;
+use crate::mirror::ranges::Configured;
 use crate::mirror::unsaved::Unwritten;
 use crate::time::Time;
 
@@ -18,6 +20,9 @@ use crate::time::Time;
 pub const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 /// Configured ranges by first address, each a [`TimedRange`](crate::mirror::ranges::TimedRange) in postcard's encoding.
 const RANGES: TableDefinition<u32, &[u8]> = TableDefinition::new("ranges");
+/// Configured subnets by number, each a [`ConfiguredSubnet`](crate::mirror::ranges::ConfiguredSubnet) in postcard's
+/// encoding.
+const SUBNETS: TableDefinition<u32, &[u8]> = TableDefinition::new("subnets");
 
 /// In [`META`]: the version of the layout.
 pub const VERSION_KEY: &str = "version";
@@ -74,9 +79,13 @@ pub fn read_log(database: &Database) -> Result<Log, StoreError> {
 /// Reads everything.
 pub fn read(database: &Database, log: &Log, meta: Meta) -> Result<Saved, StoreError> {
     let transaction = database.begin_read().map_err(redb::Error::from)?;
-    let mut ranges = Vec::new();
+    let mut configured = Configured::default();
     each(&transaction, RANGES, |_, encoded| {
-        ranges.push(decoded(encoded)?);
+        configured.ranges.push(decoded(encoded)?);
+        Ok(())
+    })?;
+    each(&transaction, SUBNETS, |_, encoded| {
+        configured.subnets.push(decoded(encoded)?);
         Ok(())
     })?;
     let mut logged = Vec::new();
@@ -101,7 +110,7 @@ pub fn read(database: &Database, log: &Log, meta: Meta) -> Result<Saved, StoreEr
     bindings.extend(logged.filter_map(|(_, binding)| binding));
     Ok(Saved {
         bindings,
-        ranges,
+        configured,
         saved_at: meta.saved_at,
     })
 }
@@ -185,15 +194,34 @@ pub fn write(
         meta.insert(SAVED_AT_KEY, u64::from(batch.at.0))?;
         meta.insert(STAMP_KEY, stamp)?;
         log.write(&transaction, &changes, &rest)?;
-        if let Some(configured) = &batch.ranges {
-            transaction.delete_table(RANGES)?;
-            let mut ranges = transaction.open_table(RANGES)?;
-            for range in configured {
-                let encoded = postcard::to_stdvec(range).unwrap_or_default();
-                ranges.insert(range.first.to_bits(), encoded.as_slice())?;
-            }
+        if let Some(configured) = &batch.configured {
+            let ranges = configured.ranges.iter();
+            let ranges = ranges.map(|range| (range.first.to_bits(), range));
+            replace(&transaction, RANGES, ranges)?;
+            let subnets = configured.subnets.iter();
+            replace(
+                &transaction,
+                SUBNETS,
+                subnets.map(|subnet| (subnet.id.0, subnet)),
+            )?;
         }
     }
     transaction.commit()?;
+    Ok(())
+}
+
+/// Replaces all of a table.
+fn replace<'a, T: serde::Serialize + 'a>(
+    transaction: &WriteTransaction,
+    definition: TableDefinition<u32, &[u8]>,
+    entries: impl Iterator<Item = (u32, &'a T)>,
+) -> Result<(), redb::Error> {
+    transaction.delete_table(definition)?;
+    let mut table = transaction.open_table(definition)?;
+    for (key, entry) in entries {
+        // Encoding to memory cannot fail.
+        let encoded = postcard::to_stdvec(entry).unwrap_or_default();
+        table.insert(key, encoded.as_slice())?;
+    }
     Ok(())
 }

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use redb::{Database, TableDefinition};
 
 use super::Saved;
-use super::ranges::TimedRange;
+use super::ranges::Configured;
 use super::unsaved::Taken;
 use crate::time::Time;
 use content::Meta;
@@ -42,8 +42,8 @@ pub struct Batch {
     /// What is to be written of addresses. Scattered changes go to the log first, the rest to
     /// its place at once.
     pub bindings: Taken,
-    /// The configured ranges, if they changed.
-    pub ranges: Option<Vec<TimedRange>>,
+    /// What is configured, if it changed.
+    pub configured: Option<Configured>,
     /// When the batch was put together.
     pub at: Time,
 }

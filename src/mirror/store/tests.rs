@@ -3,6 +3,7 @@
 use super::content::{META, VERSION, VERSION_KEY};
 use super::*;
 use crate::binding::{Binding, Client, HardwareAddress, State, SubnetId};
+use crate::mirror::ranges::{Configured, ConfiguredSubnet, TimedRange};
 use crate::time::Lifetime;
 use crate::vpn::Vpn;
 use proptest::prelude::*;
@@ -44,14 +45,20 @@ fn changes(bindings: &[Binding]) -> Taken {
 fn batch(bindings: &[Binding]) -> Batch {
     Batch {
         bindings: changes(bindings),
-        ranges: Some(vec![TimedRange {
-            first: Ipv4Addr::new(10, 0, 0, 1),
-            last: Ipv4Addr::new(10, 0, 0, 99),
-            vpn: Vpn::Name("blue".into()),
-            remote: true,
-            configured: Time(40),
-            since: Time(50),
-        }]),
+        configured: Some(Configured {
+            ranges: vec![TimedRange {
+                first: Ipv4Addr::new(10, 0, 0, 1),
+                last: Ipv4Addr::new(10, 0, 0, 99),
+                vpn: Vpn::Name("blue".into()),
+                remote: true,
+                since: Time(50),
+            }],
+            subnets: vec![ConfiguredSubnet {
+                id: SubnetId(7),
+                first: Ipv4Addr::new(10, 0, 0, 0),
+                last: Ipv4Addr::new(10, 0, 0, 255),
+            }],
+        }),
         at: Time(600),
     }
 }
@@ -72,14 +79,14 @@ fn reads_what_it_wrote_and_not_what_was_removed() {
     store
         .write(&Batch {
             bindings: vec![(Ipv4Addr::new(10, 0, 0, 1), None)].into(),
-            ranges: None,
+            configured: None,
             at: Time(601),
         })
         .unwrap();
     drop(store);
     let (_store, saved) = Store::open(&path).unwrap();
     assert_eq!(saved.bindings, [binding(2)]);
-    assert_eq!(Some(saved.ranges), batch(&[]).ranges);
+    assert_eq!(Some(saved.configured), batch(&[]).configured);
     assert_eq!(saved.saved_at, Some(Time(601)));
 }
 
@@ -289,7 +296,7 @@ fn check_damaged(contents: &[u8]) {
     if saved.bindings == expected {
         return;
     }
-    assert!(saved.bindings.is_empty() && saved.ranges.is_empty());
+    assert!(saved.bindings.is_empty() && saved.configured == Configured::default());
     let is_aside = |entry: &std::io::Result<std::fs::DirEntry>| {
         let other = entry.as_ref().unwrap().path();
         other != path && std::fs::read(other).unwrap() == contents
@@ -389,7 +396,7 @@ proptest! {
                     changed: changed.iter().map(|(last, is)| unwritten(*last, *is)).collect(),
                     rest: rest.iter().map(|last| unwritten(*last, true)).collect(),
                 },
-                ranges: None,
+                configured: None,
                 at: Time(at),
             };
             store.write(&batch).unwrap();

@@ -213,15 +213,18 @@ pub fn loaded(
         since,
         ..started(lease, client, since)
     };
-    match state {
+    let binding = match state {
         State::Active | State::Abandoned | State::Transitioning => binding,
-        State::Available => available(&binding, since),
-        _ => Binding {
-            last_transaction: unchanged
-                .and_then(|saved| saved.last_transaction)
-                .max(Some(lease.cltt)),
-            ..ended(&binding, state, since)
-        },
+        State::Available => return available(&binding, since),
+        _ => ended(&binding, state, since),
+    };
+    Binding {
+        last_transaction: unchanged
+            .and_then(|saved| saved.last_transaction)
+            .max(Some(lease.cltt)),
+        remote: unchanged.is_some_and(|saved| saved.remote),
+        noticed: unchanged.and_then(|saved| saved.noticed),
+        ..binding
     }
 }
 
