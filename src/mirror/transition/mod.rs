@@ -138,11 +138,15 @@ pub fn released(before: &Binding, at: Time, origin: Origin) -> Binding {
 /// The client took another address at `at`, and so gave this one up if it had it still. What was
 /// only offered is free again.
 pub fn given_up(before: &Binding, at: Time) -> Binding {
-    match before.at(at).0 {
-        State::Active => released(before, at, Origin::Here),
-        State::Transitioning => available(before, at),
+    match before.at(at) {
+        (State::Active, _) => released(before, at, Origin::Here),
+        // The lease was over, and only reserved still.
+        (State::Transitioning, since) if before.state == State::Active => {
+            ended(before, State::Expired, since)
+        }
+        (State::Transitioning, _) => available(before, at),
         // Kea's lease manager has told of it already, not knowing why the lease ended.
-        State::Reset if before.remote => released(before, at, Origin::Here),
+        (State::Reset, _) if before.remote => released(before, at, Origin::Here),
         _ => before.clone(),
     }
 }

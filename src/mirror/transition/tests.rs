@@ -168,6 +168,8 @@ fn an_offer_reserves_a_free_address_and_leaves_a_lease_alone() {
         assert_eq!(at(&binding, 3704), (State::Active, 105));
         assert_eq!(at(&binding, 3705), (State::Transitioning, 3705));
         assert_eq!(at(&binding, 3760), (State::Expired, 3760));
+        let given = given_up(&binding, Time(3720));
+        assert_eq!(at(&given, 3720), (State::Expired, 3705));
         let taken = committed(Some(&binding), &lease(1, 3750), &nothing_heard());
         assert_eq!(at(&taken, 3760), (State::Active, 3750));
     }

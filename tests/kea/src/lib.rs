@@ -10,12 +10,14 @@
 //! - [`StoredLease`]: a lease that is put into a database by SQL.
 //! - [`Pair`]: two servers that are each other's high-availability partners.
 //! - [`Link`]: what the partners send each other, to be listened to and cut.
+//! - [`clock`]: the clock that Kea reads.
 //! - [`packet`]: DHCPv4 messages, encoded apart from the code under test.
 //! - [`Place`]: the addresses and ports one test has to itself.
 //! - [`storm`]: a randomised storm, and whether the hook is right all the time.
 //! - [`eventually`]: waits for a condition.
 
 pub mod ask;
+pub mod clock;
 mod control;
 mod database;
 mod ha;

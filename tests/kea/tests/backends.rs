@@ -2,10 +2,10 @@
 
 use std::net::Ipv4Addr;
 use std::os::unix::process::ExitStatusExt;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use blq::{Binding, Primary, Query, State};
 use kea_tests::ask::{addresses, by_mac};
+use kea_tests::clock::now;
 use kea_tests::{
     Client, Database, Kea, Kind, Setup, StoredLease, eventually, eventually_some, for_each_kind,
     kea_version,
@@ -34,12 +34,6 @@ for_each_kind! {
 
 /// A lifetime to wait for the end of, in seconds.
 const SHORT: u32 = 5;
-
-/// Seconds since 1970.
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.expect("a clock after 1970").as_secs()
-}
 
 /// The moment a binding came into its state.
 fn since(binding: &Binding) -> u64 {

@@ -4,39 +4,24 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use blq::{Binding, Primary, Query, State, Vss};
 use kea_tests::ask::addresses;
+use kea_tests::clock;
 use kea_tests::{Client, Kea, Mode, Pair, Setup, eventually, eventually_some, kea_version};
 use serde_json::{Value, json};
 
 /// A lifetime to wait for the end of, in seconds; long enough to see what is before it.
 const SHORT: u32 = 5;
 
-/// How far the clock that Kea reads may be behind, and more.
-const COARSE: Duration = Duration::from_millis(50);
-
-/// The time since 1970.
-fn since_1970() -> Duration {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.expect("a clock after 1970")
-}
-
 /// Seconds since 1970.
 fn now() -> u32 {
-    u32::try_from(since_1970().as_secs()).expect("a clock before 2106")
+    u32::try_from(clock::now()).expect("a clock before 2106")
 }
 
 /// Waits until another second has begun, so that what follows is later than what was; that second.
-///
-/// Kea reads a coarse clock, which tells of a new second some milliseconds after it has begun.
 fn later() -> u32 {
-    let before = now();
-    eventually("a later second", || {
-        since_1970() >= Duration::from_secs(u64::from(before) + 1) + COARSE
-    });
-    now()
+    u32::try_from(clock::later()).expect("a clock before 2106")
 }
 
 /// The moment a binding came into its state, in seconds since 1970.
@@ -523,6 +508,7 @@ fn tells_after_a_crash_what_the_partner_did_meanwhile() {
         }
         await_active_at_both(&pair, &clients);
         let [stays, released, deleted, declined] = &mut clients;
+        clock::settle();
         let step = later();
         pair.first.kill();
         pair.second.await_ha_state("partner-down");

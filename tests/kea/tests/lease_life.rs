@@ -1,20 +1,13 @@
 //! What happens to leases in Kea is what the hook says of them.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use blq::{Binding, MessageType, Primary, Query, State};
 use kea_tests::ask::{addresses, by_mac};
+use kea_tests::clock::now;
 use kea_tests::{Client, Setup, eventually, eventually_some, kea_version, packet};
 use serde_json::json;
 
 /// A lifetime to wait for the end of, in seconds; long enough to see what is before it.
 const SHORT: u32 = 5;
-
-/// Seconds since 1970.
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.expect("a clock after 1970").as_secs()
-}
 
 /// The moment a binding came into its state, in seconds since 1970.
 fn since(binding: &Binding) -> u32 {

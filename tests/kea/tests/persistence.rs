@@ -1,17 +1,10 @@
 //! What is known outlives restarts and crashes.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use blq::{Binding, Primary, Query, State};
 use kea_tests::ask::{addresses, by_mac};
+use kea_tests::clock::{now, settle};
 use kea_tests::{Client, Kea, Setup, eventually};
 use serde_json::json;
-
-/// Seconds since 1970.
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.expect("a clock after 1970").as_secs()
-}
 
 /// The moment a binding came into its state.
 fn since(binding: &Binding) -> u32 {
@@ -26,13 +19,6 @@ fn restart(kea: &mut Kea, crash: bool) {
         kea.stop();
     }
     kea.start_again();
-}
-
-/// Waits until what has happened up to now is on disk: half a second, by the contract. The second
-/// also makes what comes after later by the clock.
-fn settle() {
-    let start = now();
-    eventually("two seconds", || now() >= start + 2);
 }
 
 /// The contract's state file: states, their times and last clients survive a restart and kill -9.

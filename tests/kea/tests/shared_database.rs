@@ -1,9 +1,8 @@
 //! Two servers that keep their leases in one database: each one's hook answers for both.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use blq::{Binding, MessageType, Primary, Query, State};
 use kea_tests::ask::{addresses, by_mac};
+use kea_tests::clock::now;
 use kea_tests::{
     Client, Database, Kea, Kind, Relay, Setup, StoredLease, eventually, for_each_kind, kea_version,
 };
@@ -25,12 +24,6 @@ const SHORT: u32 = 8;
 
 /// The flag in data-source of what another server did (RFC 6926, section 6.2.8).
 const REMOTE: u8 = 1;
-
-/// Seconds since 1970.
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.expect("a clock after 1970").as_secs()
-}
 
 /// The moment a binding came into its state.
 fn since(binding: &Binding) -> u64 {
