@@ -145,10 +145,13 @@ KeaLease lease_argument(const CalloutHandle& handle) {
     return guarded([&] { return values(*pointer<Lease4Ptr>(handle, "lease4"), Context::LEAVE); });
 }
 
+rust::String command_name(const CalloutHandle& handle) {
+    return guarded([&] { return text(argument<std::string>(handle, "name")); });
+}
+
 KeaCommand command(const CalloutHandle& handle) {
     return guarded([&] {
         KeaCommand copy{};
-        copy.name = text(argument<std::string>(handle, "name"));
         if (const auto arguments = argument<ConstElementPtr>(handle, "arguments")) {
             copy.arguments = octets(arguments->str());
         }

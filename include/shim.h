@@ -59,6 +59,7 @@ KeaExchange offered(const CalloutHandle& handle);
 std::uint8_t answer_type(const CalloutHandle& handle);
 std::uint32_t offer_lifetime(const CalloutHandle& handle);
 KeaLease lease_argument(const CalloutHandle& handle);
+rust::String command_name(const CalloutHandle& handle);
 KeaCommand command(const CalloutHandle& handle);
 
 // Its leases: callouts.cc.

@@ -65,6 +65,15 @@ pub enum Origin {
     Elsewhere,
 }
 
+/// Why leases are gone of whose deletion Kea's lease manager has told before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// A command deleted them.
+    Command,
+    /// Their clients gave them up by taking others.
+    GivenUp,
+}
+
 /// The addresses that were looked up in Kea's lease database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Extent {
@@ -74,9 +83,11 @@ pub enum Extent {
     Again(Vec<Ipv4Addr>),
     /// These, of which it is known that they were changed, and by whom.
     Changed(Vec<Ipv4Addr>, Origin),
+    /// This one, which its client gave back to another server.
+    Released(Ipv4Addr),
 }
 
-/// What changes the mirror, in the order Kea made it.
+/// What changes the mirror: of one thread of Kea's in the order in which it made it.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// A client's message led to this lease: new, renewed, or declined (by its state).
@@ -102,8 +113,8 @@ pub enum Event {
     GivenUp {
         /// The address given up.
         address: Ipv4Addr,
-        /// Who had it; `None` if nobody can have taken it since. This is told when somebody else
-        /// may already have been given the address.
+        /// Who had it; `None` if this is told at the very moment. Else somebody else may have
+        /// been given the address already.
         client: Option<ClientIds>,
         /// When.
         at: Time,
@@ -123,6 +134,9 @@ pub enum Event {
     Reclaimed {
         /// The address reclaimed.
         address: Ipv4Addr,
+        /// Client last transaction time of the lease as Kea found it: it may have been renewed
+        /// since.
+        cltt: Time,
         /// When.
         at: Time,
     },
@@ -143,7 +157,8 @@ pub enum Event {
         /// Who changed it.
         origin: Origin,
     },
-    /// Kea's database no longer holds a lease for the address, by an administrator's doing.
+    /// Kea's database no longer holds a lease for the address, for a reason that is not known yet or
+    /// by an administrator's doing.
     Removed {
         /// The address freed.
         address: Ipv4Addr,
@@ -151,6 +166,14 @@ pub enum Event {
         at: Time,
         /// Who removed it.
         origin: Origin,
+    },
+    /// Leases that were told of as [`Event::Removed`] elsewhere were ended here. An address that is
+    /// leased anew is not.
+    Explained {
+        /// Their addresses.
+        addresses: Vec<Ipv4Addr>,
+        /// Why they ended.
+        reason: Reason,
     },
     /// Kea's lease database is about to be read, of which [`Event::Seen`] tells next.
     Looking,
@@ -168,6 +191,8 @@ pub enum Event {
     Configured {
         /// The configuration now.
         network: Arc<Network>,
+        /// Whether the host reservations that are in databases are in it.
+        is_complete: bool,
         /// Since when.
         at: Time,
     },

@@ -273,6 +273,7 @@ fn addresses_configured_at_run_time_are_available_since_then() {
     let configure = |pool, reservations: &[_], at| {
         bench.mirror.feed().push(Event::Configured {
             network: network(pool, reservations),
+            is_complete: true,
             at: Time(at),
         });
         bench.mirror.catch_up();
@@ -290,6 +291,7 @@ fn addresses_configured_at_run_time_are_available_since_then() {
     let config = r#"{ "Dhcp4": { "subnet4": [] } }"#;
     bench.mirror.feed().push(Event::Configured {
         network: Arc::new(Network::from_json(config, Vec::new()).unwrap()),
+        is_complete: true,
         at: Time(later + 300),
     });
     bench.mirror.catch_up();
@@ -311,6 +313,7 @@ fn an_address_that_is_free_and_outside_of_pools_is_not_configured() {
     assert_eq!(state(&bench, 99), (State::ABANDONED, false));
     bench.mirror.feed().push(Event::Reclaimed {
         address: address(99),
+        cltt: Time(bench.now),
         at: Time(bench.now + 10),
     });
     bench.mirror.catch_up();
@@ -379,6 +382,7 @@ fn an_address_recovered_after_probation_is_its_givers() {
     assert_eq!(state(&bench, 20).0, State::ABANDONED);
     bench.mirror.feed().push(Event::Reclaimed {
         address: address(20),
+        cltt: Time(bench.now),
         at: Time(bench.now + 100),
     });
     bench.mirror.catch_up();

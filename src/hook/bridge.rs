@@ -52,10 +52,8 @@ mod ffi {
         deleted: Vec<KeaLease>,
     }
 
-    /// A control command that has been processed.
+    /// A control command that has been processed, but for its name.
     struct KeaCommand {
-        /// Its name.
-        name: String,
         /// Its arguments as JSON text; empty if it had none.
         arguments: Vec<u8>,
         /// Kea's response as JSON text.
@@ -220,7 +218,9 @@ mod ffi {
         fn offer_lifetime(handle: &CalloutHandle) -> Result<u32>;
         /// The argument `lease4` of lease4_expire and lease4_recover.
         fn lease_argument(handle: &CalloutHandle) -> Result<KeaLease>;
-        /// The arguments of command_processed.
+        /// The argument `name` of command_processed.
+        fn command_name(handle: &CalloutHandle) -> Result<String>;
+        /// The other arguments of command_processed.
         fn command(handle: &CalloutHandle) -> Result<KeaCommand>;
 
         /// Whether there are databases of host reservations.

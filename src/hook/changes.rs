@@ -1,6 +1,7 @@
 //! Changes of leases: from callouts to the mirror.
 //!
-//! Callouts run on Kea's packet threads. They copy values and push events, and wait for nobody.
+//! Callouts about packets run on Kea's packet threads. They copy values and push events, and wait
+//! for nobody. Who has processed a command may have to look what it did.
 
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -10,10 +11,10 @@ use cxx::Exception;
 use parking_lot::Mutex;
 
 use super::bridge::{self, CalloutHandle, KeaLease};
-use super::commands::{Touched, reconfigures, synchronises, touched};
+use super::commands::{Touched, may_change, reconfigures, synchronises, touched};
 use super::{service, tracking};
 use crate::binding::SubnetId;
-use crate::event::{Event, Extent, Lease, LeaseState, Origin};
+use crate::event::{Event, Extent, Lease, LeaseState, Origin, Reason};
 use crate::mirror::Identity;
 use crate::time::Time;
 
@@ -36,9 +37,9 @@ static LOOKING: Mutex<()> = Mutex::new(());
 
 /// A client's message has led to changes of leases, or to none.
 pub fn committed(handle: &CalloutHandle) -> Result<(), Exception> {
-    let deleted = tracking::claim_deleted();
+    UNANSWERED.take();
+    given_up(tracking::claim_deleted());
     tracking::leave_packet();
-    given_up(deleted);
     for event in bridge::committed(handle)?.committed(Time::now()) {
         if let Event::Confirmed { .. } = event {
             // So looks a request that Kea refuses, too.
@@ -62,9 +63,8 @@ pub fn answered(handle: &CalloutHandle) -> Result<(), Exception> {
 
 /// An address is offered. Unless Kea is configured to keep it for the client, nothing changes.
 pub fn offered(handle: &CalloutHandle) -> Result<(), Exception> {
-    let deleted = tracking::claim_deleted();
+    given_up(tracking::claim_deleted());
     tracking::leave_packet();
-    given_up(deleted);
     if bridge::offer_lifetime(handle)? == 0 {
         return Ok(());
     }
@@ -77,13 +77,13 @@ pub fn offered(handle: &CalloutHandle) -> Result<(), Exception> {
 /// A client's message had Kea delete the leases of `addresses`: those it had before, as far as the
 /// lease manager told of it before it was known that it was a client's message.
 fn given_up(addresses: Vec<Ipv4Addr>) {
-    let at = Time::now();
-    for address in addresses {
-        service::push(Event::GivenUp {
-            address,
-            client: None,
-            at,
-        });
+    explain(addresses, Reason::GivenUp);
+}
+
+/// Tells why leases are gone of which the lease manager has told.
+fn explain(addresses: Vec<Ipv4Addr>, reason: Reason) {
+    if !addresses.is_empty() {
+        service::push(Event::Explained { addresses, reason });
     }
 }
 
@@ -109,26 +109,31 @@ pub fn recovered(handle: &CalloutHandle) -> Result<(), Exception> {
 fn reclaimed(lease: &Lease) {
     service::push(Event::Reclaimed {
         address: lease.address,
+        cltt: lease.cltt,
         at: Time::now(),
     });
 }
 
 /// A command was processed: what it changed is read again.
 pub fn commanded(handle: &CalloutHandle) -> Result<(), Exception> {
-    let command = bridge::command(handle)?;
+    let name = bridge::command_name(handle)?;
     // Commands on this thread may have deleted leases up to now, and no other one after this.
     let deleted = tracking::claim_deleted();
     let unheard = tracking::leave_packet();
-    if RELOADING.contains(&command.name.as_str()) {
+    if RELOADING.contains(&name.as_str()) {
         return service::resume();
     }
-    if reconfigures(&command.name, &command.response) {
-        service::reconfigured(&command.name);
+    if !may_change(&name) {
+        return Ok(());
     }
-    if synchronises(&command.name, &command.response) {
+    let command = bridge::command(handle)?;
+    if reconfigures(&name, &command.response) {
+        service::reconfigured();
+    }
+    if synchronises(&name, &command.response) {
         service::reconcile();
     }
-    let done = match touched(&command.name, &command.arguments, &command.response) {
+    let done = match touched(&name, &command.arguments, &command.response) {
         None => Ok(()),
         // The lease manager has told of it.
         Some(Touched::Changed(_, Origin::Elsewhere)) if service::is_tracking() && !unheard => {
@@ -138,7 +143,7 @@ pub fn commanded(handle: &CalloutHandle) -> Result<(), Exception> {
         Some(Touched::ReleasedElsewhere(address)) => released_elsewhere(address),
         Some(Touched::Deleted(address)) => look_again(vec![address], Origin::Here),
         Some(_) if service::is_tracking() => {
-            removed(deleted);
+            explain(deleted, Reason::Command);
             Ok(())
         }
         Some(Touched::Client(client, subnet)) => reread_client(&client, subnet),
@@ -146,7 +151,7 @@ pub fn commanded(handle: &CalloutHandle) -> Result<(), Exception> {
         Some(Touched::Everything) => look_for_removed(&service::subnets()),
     };
     if let Err(error) = done {
-        tracing::error!(id = "BLQ_COMMAND_FAILED", "{}: {error}", command.name);
+        tracing::error!(id = "BLQ_COMMAND_FAILED", "{name}: {error}");
     }
     Ok(())
 }
@@ -155,28 +160,7 @@ pub fn commanded(handle: &CalloutHandle) -> Result<(), Exception> {
 /// partner's commands come on several threads, and not always in order.
 fn released_elsewhere(address: Ipv4Addr) -> Result<(), Exception> {
     let _alone = LOOKING.lock();
-    if leases_of(&[address])?.is_empty() {
-        service::push(Event::Released {
-            address,
-            client: None,
-            at: Time::now(),
-            origin: Origin::Elsewhere,
-        });
-    }
-    Ok(())
-}
-
-/// The leases of `addresses`, of which the lease manager has told, were deleted by an
-/// administrator.
-fn removed(addresses: Vec<Ipv4Addr>) {
-    let at = Time::now();
-    for address in addresses {
-        service::push(Event::Removed {
-            address,
-            at,
-            origin: Origin::Here,
-        });
-    }
+    look(|_| Extent::Released(address), || leases_of(&[address])).map(drop)
 }
 
 /// Reads a part of the lease database while nobody else does, and pushes what was found; `None` if

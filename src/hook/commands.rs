@@ -29,6 +29,18 @@ pub enum Touched {
     Everything,
 }
 
+/// Whether a command may have changed anything: only then is it worth reading its arguments and
+/// its response, which may be all leases there are.
+pub fn may_change(name: &str) -> bool {
+    CHANGING_LEASES.contains(&name) || name == SYNCHRONISATION || may_reconfigure(name)
+}
+
+/// The commands of Kea's lease_cmds library that change leases.
+const CHANGING_LEASES: [&str; 4] = ["lease4-add", "lease4-update", "lease4-del", "lease4-wipe"];
+
+/// The command that has leases copied from a high-availability partner.
+const SYNCHRONISATION: &str = "ha-sync";
+
 /// Reads from a command's name, arguments and response (as JSON text) what it changed; `None` if
 /// it changed no lease.
 ///
@@ -36,13 +48,7 @@ pub enum Touched {
 /// What they changed is read again from the lease database: an argument may be left out or be
 /// overruled.
 pub fn touched(name: &str, arguments: &[u8], response: &[u8]) -> Option<Touched> {
-    if !matches!(
-        name,
-        "lease4-add" | "lease4-update" | "lease4-del" | "lease4-wipe"
-    ) {
-        return None;
-    }
-    if !succeeded(response) {
+    if !CHANGING_LEASES.contains(&name) || !succeeded(response) {
         return None;
     }
     let arguments: Value = serde_json::from_slice(arguments).unwrap_or_default();
@@ -73,17 +79,21 @@ pub fn touched(name: &str, arguments: &[u8], response: &[u8]) -> Option<Touched>
 /// Whether a command may have changed Kea's configuration while it runs: subnets, shared
 /// networks, classes, host reservations. Those of a whole configuration load all libraries anew.
 pub fn reconfigures(name: &str, response: &[u8]) -> bool {
+    may_reconfigure(name) && succeeded(response)
+}
+
+/// The same by its name alone.
+fn may_reconfigure(name: &str) -> bool {
     const FAMILIES: [&str; 4] = ["subnet4-", "network4-", "reservation-", "class-"];
     const READING: [&str; 3] = ["-get", "-list", "-hash"];
     FAMILIES.iter().any(|family| name.starts_with(family))
         && !READING.iter().any(|part| name.contains(part))
-        && succeeded(response)
 }
 
 /// Whether a command had leases copied from a high-availability partner, of which Kea 2.2 tells
 /// nobody.
 pub fn synchronises(name: &str, response: &[u8]) -> bool {
-    name == "ha-sync" && succeeded(response)
+    name == SYNCHRONISATION && succeeded(response)
 }
 
 /// Whether Kea's response tells of success.

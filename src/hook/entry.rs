@@ -179,7 +179,7 @@ pub unsafe extern "C" fn lease4_recover(handle: *const CalloutHandle) -> c_int {
 #[unsafe(no_mangle)]
 pub extern "C" fn cb4_updated(_handle: *const CalloutHandle) -> c_int {
     callout("cb4_updated", || {
-        service::reconfigured("configuration backend");
+        service::reconfigured();
         Ok(())
     })
 }

@@ -90,8 +90,8 @@ pub const MESSAGES: &[Message] = &[
     message(
         "BLQ_LEASES_UNREADABLE",
         "Kea's leases cannot be read, most likely because the lease database is down. Until they can \
-         be, queries are answered with what was known, or after a start not at all. It is tried \
-         again every few seconds.",
+         be, queries are answered with what was known before, if anything was, else not at all. It is \
+         tried again every few seconds.",
         "Look for messages about the lease database.",
     ),
     message(
@@ -121,8 +121,8 @@ pub const MESSAGES: &[Message] = &[
     ),
     message(
         "BLQ_NETWORK_UNREADABLE",
-        "Kea's configuration was changed while it runs, by the command named or by a configuration \
-         backend, and cannot be understood; answers go by the configuration before.",
+        "Kea's configuration was changed while it runs, by a command or from a database, and cannot be \
+         understood; answers go by the configuration before.",
         "Correct what the text names.",
     ),
     message(

@@ -22,6 +22,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_secs(5);
 /// How often leases that were missing are looked for.
 const MISSING_INTERVAL: Duration = Duration::from_secs(1);
+/// How soon at the earliest, if there are more of them.
+const MISSING_PAUSE: Duration = Duration::from_millis(100);
 /// How many of those at once.
 const MISSING_AT_ONCE: usize = 50;
 /// How many events may wait to be applied for a pass to go on.
@@ -99,6 +101,8 @@ pub struct Reconciler {
     pass: Option<u32>,
     /// When the next pass begins.
     next_pass: Option<Instant>,
+    /// Whether another pass was asked for while one is in progress.
+    is_asked: bool,
     /// When the pass in progress began.
     began: Instant,
     /// Whether a pass took longer than the interval.
@@ -119,6 +123,7 @@ impl Reconciler {
             page_size,
             pass: None,
             next_pass: interval.map(|interval| now + interval),
+            is_asked: false,
             began: now,
             is_slow: false,
             next_page: now,
@@ -127,30 +132,20 @@ impl Reconciler {
         }
     }
 
-    /// Asks for a pass from the beginning, as soon as possible.
+    /// Asks for a pass from the beginning, as soon as possible: after the one in progress.
     pub fn ask(&mut self, now: Instant) {
-        self.pass = None;
         self.next_pass = Some(now);
+        self.is_asked = self.pass.is_some();
     }
 
     /// Does what is due; says when there is more to do.
     pub fn turn(&mut self, database: &impl LeaseDatabase, now: Instant) -> Instant {
         if now >= self.next_missing {
-            self.next_missing = now + MISSING_INTERVAL;
-            let missing = database.missing(MISSING_AT_ONCE);
-            if !missing.is_empty() {
-                if missing.len() == MISSING_AT_ONCE {
-                    self.next_missing = now + MISSING_INTERVAL / 10;
-                }
-                if let Some(Err(error)) = database.again(missing) {
-                    self.fail(&error, now);
-                }
-                // Enough for a turn.
-                return self.next_missing.min(now + MISSING_INTERVAL / 10);
-            }
+            self.look_again(database, now);
         }
         if self.pass.is_none() && self.next_pass.is_some_and(|next| now >= next) {
             self.pass = Some(0);
+            self.next_pass = None;
             self.began = now;
             self.next_page = self.next_page.max(now);
         }
@@ -164,6 +159,27 @@ impl Reconciler {
             None => self.next_pass.unwrap_or(self.next_missing),
         };
         next.min(self.next_missing)
+    }
+
+    /// Looks for leases that were missing.
+    fn look_again(&mut self, database: &impl LeaseDatabase, now: Instant) {
+        self.next_missing = now + MISSING_INTERVAL;
+        let missing = database.missing(MISSING_AT_ONCE);
+        if missing.is_empty() {
+            return;
+        }
+        let are_more = missing.len() == MISSING_AT_ONCE;
+        let looked = database.again(missing);
+        // The pauses after this and after a page come one after the other.
+        let took = now.elapsed();
+        let pause = took * PAUSES;
+        self.next_page = self.next_page.max(now) + took + pause;
+        if are_more {
+            self.next_missing = self.next_page + pause.max(MISSING_PAUSE);
+        }
+        if let Some(Err(error)) = looked {
+            self.fail(&error, now);
+        }
     }
 
     /// Reads a part.
@@ -191,7 +207,9 @@ impl Reconciler {
                     Page::Last => {
                         tracing::debug!(id = "BLQ_RECONCILED", "all leases were compared");
                         self.pass = None;
-                        if let Some(interval) = self.interval {
+                        if std::mem::take(&mut self.is_asked) {
+                            self.next_pass = Some(self.next_page);
+                        } else if let Some(interval) = self.interval {
                             self.note_time(now - self.began, interval);
                             let next = self.began + interval;
                             self.next_pass = Some(next.max(now + LONGEST_PAUSE));
@@ -319,6 +337,36 @@ mod tests {
         reconciler.ask(now + MINUTE);
         let pages = run(&mut reconciler, &fake, now + MINUTE, MINUTE);
         assert_eq!(pages, ["after 0"]);
+    }
+
+    #[test]
+    fn a_pass_that_is_asked_for_during_another_follows_it() {
+        let now = Instant::now();
+        let mut reconciler = Reconciler::new(None, PageSize::MEMFILE, now);
+        let fake = Fake {
+            leases: 150,
+            ..Fake::default()
+        };
+        reconciler.ask(now);
+        reconciler.turn(&fake, now);
+        reconciler.ask(now);
+        let pages = run(&mut reconciler, &fake, now + MINUTE, MINUTE);
+        assert_eq!(pages, ["after 0", "after 100", "after 0", "after 100"]);
+    }
+
+    #[test]
+    fn a_pass_goes_on_while_leases_are_missing() {
+        let now = Instant::now();
+        let mut reconciler = Reconciler::new(None, PageSize::MEMFILE, now);
+        reconciler.ask(now);
+        let fake = Fake {
+            leases: 150,
+            ..Fake::default()
+        };
+        let addresses = (0..5_000).map(Ipv4Addr::from_bits).collect();
+        fake.missing.replace(addresses);
+        let asked = run(&mut reconciler, &fake, now, Duration::from_secs(1));
+        assert!(asked.contains(&"after 100".to_owned()), "{asked:?}");
     }
 
     #[test]

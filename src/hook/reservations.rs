@@ -1,5 +1,7 @@
-//! Host reservations that are in databases: read again and again, a little at a time.
+//! Host reservations that are in databases: read again and again, a little at a time. Only where
+//! Kea is configured to have such databases.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use cxx::Exception;
@@ -10,11 +12,15 @@ use crate::network::{ConfiguredOption, DatabaseReservation};
 
 /// From one reading of all reservations to the next.
 const INTERVAL: Duration = Duration::from_secs(60);
+/// Until an end that nobody waits for: a year.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How many are read at once.
 const AT_ONCE: usize = 100;
 /// How much longer a pause is than the reading it follows: as for leases, Kea's main thread is
 /// ours for a tenth of its time at most.
 const PAUSES: u32 = 9;
+/// The database to begin with, and the number before all in it.
+const BEGINNING: (usize, u64) = (1, 0);
 /// How long to wait before a database is tried again after an error.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -38,8 +44,33 @@ pub struct Reader {
     next: Instant,
     /// From the end of one reading to the next; `None`: once only.
     interval: Option<Duration>,
+    /// Whether it is asked to read again when it is done.
+    is_asked: bool,
     /// Whether it failed last.
     failed: bool,
+}
+
+/// Why reservations cannot be read.
+enum Unreadable {
+    /// Kea cannot read them.
+    Kea(Exception),
+    /// Kea has no connection to their database.
+    NotConnected,
+}
+
+impl From<Exception> for Unreadable {
+    fn from(error: Exception) -> Unreadable {
+        Unreadable::Kea(error)
+    }
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unreadable::Kea(error) => error.fmt(f),
+            Unreadable::NotConnected => f.write_str("Kea has no connection to it"),
+        }
+    }
 }
 
 impl Reader {
@@ -47,26 +78,38 @@ impl Reader {
     pub fn new(interval: Option<u32>, now: Instant) -> Reader {
         Reader {
             read: Reservations::default(),
-            position: (1, 0),
+            position: BEGINNING,
             next: now,
             interval: match interval {
                 None => Some(INTERVAL),
                 Some(0) => None,
                 Some(seconds) => Some(Duration::from_secs(seconds.into())),
             },
+            is_asked: false,
             failed: false,
         }
     }
 
-    /// Asks for a reading from the beginning, as soon as possible.
+    /// Asks for a reading from the beginning, as soon as possible: after the one in progress.
     pub fn ask(&mut self, now: Instant) {
-        self.begin(now);
+        self.is_asked = true;
+        if !self.is_reading() {
+            self.next = self.next.min(now);
+        }
+    }
+
+    /// Whether a reading has begun and is not over.
+    fn is_reading(&self) -> bool {
+        self.position != BEGINNING
     }
 
     /// Reads some, if it is time; all of them once there are no more.
     pub fn turn(&mut self, now: Instant) -> Option<Reservations> {
         if now < self.next {
             return None;
+        }
+        if !self.is_reading() {
+            self.is_asked = false;
         }
         let all = match self.go_on() {
             Ok(all) => {
@@ -90,9 +133,12 @@ impl Reader {
         match &all {
             None => self.next = now + took + took * PAUSES,
             Some(_) => {
-                // Never, but on demand: a day is as good.
-                let interval = self.interval.unwrap_or(Duration::from_secs(24 * 3600));
-                self.begin(now + interval);
+                let pause = match self.interval {
+                    _ if self.is_asked => Duration::ZERO,
+                    Some(interval) => interval,
+                    None => NEVER,
+                };
+                self.begin(now + took * PAUSES + pause);
             }
         }
         all
@@ -106,14 +152,15 @@ impl Reader {
     /// Begins anew at `at`.
     fn begin(&mut self, at: Instant) {
         self.read = Reservations::default();
-        self.position = (1, 0);
+        self.position = BEGINNING;
         self.next = at;
     }
 
     /// Reads some; all of them if there are no more.
-    fn go_on(&mut self) -> Result<Option<Reservations>, Exception> {
+    fn go_on(&mut self) -> Result<Option<Reservations>, Unreadable> {
+        // While Kea connects to it anew there is none, and no reservation to be found.
         if !bridge::has_host_database()? {
-            return Ok(Some(Reservations::default()));
+            return Err(Unreadable::NotConnected);
         }
         let (source, after) = self.position;
         let page = bridge::database_reservations(source, after, AT_ONCE)?;

@@ -35,6 +35,9 @@ const MEMFILE_INTERVAL: Duration = Duration::from_secs(600);
 /// The same for a database, which other servers may write too.
 const DATABASE_INTERVAL: Duration = Duration::from_secs(60);
 
+/// How long a turn is away at most.
+pub const IDLE: Duration = Duration::from_secs(60);
+
 /// How often a high-availability partner is looked after.
 const PARTNER_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -50,8 +53,8 @@ pub struct Running {
     mirror: Arc<Mirror>,
     /// Compares it with Kea's lease database.
     reconciler: Reconciler,
-    /// Reads the host reservations in databases.
-    reservations: Reader,
+    /// Reads the host reservations in databases, if there are to be any.
+    reservations: Option<Reader>,
     /// Set when events were lost.
     lost: Arc<AtomicBool>,
     /// The high-availability relationship, if there is one.
@@ -64,6 +67,16 @@ struct Partnership {
     status: Status,
     /// When to look next.
     next: Instant,
+}
+
+/// What came of a turn.
+pub struct Turn {
+    /// In how long there is more to do.
+    pub next: Duration,
+    /// The host reservations in databases, when they have all been read.
+    pub reservations: Option<Reservations>,
+    /// Whether events were lost before.
+    pub was_lost: bool,
 }
 
 /// A mirror from before a reconfiguration.
@@ -84,13 +97,19 @@ pub enum NotRunning {
 
 impl Running {
     /// Loads Kea's leases and serves them; what was `kept` spares most of it. Events that are
-    /// lost bring a turn about by `waker`.
+    /// lost bring a turn about by `waker`. Whether Kea's high-availability library, if it is
+    /// configured, can be asked for what it does is said by `has_partner`.
     pub fn start(
         settings: &Settings,
         kept: Option<Kept>,
         waker: Waker,
+        has_partner: bool,
     ) -> Result<Running, NotRunning> {
-        let (store, mirror) = load(settings, kept)?;
+        let Loaded {
+            store,
+            mirror,
+            is_compared,
+        } = load(settings, kept)?;
         let mirror = Arc::new(mirror);
         let _signals = SignalsBlocked::new();
         let threads = |error| NotRunning::Failed(format!("a thread cannot be started: {error}"));
@@ -114,7 +133,12 @@ impl Running {
             .map_err(|error| NotRunning::Failed(error.to_string()))?;
         let now = Instant::now();
         let mut reconciler = reconciler(config.reconciliation_interval, now);
-        let partnership = settings.network.has_partner().then(|| {
+        let reservations = settings.network.has_host_database();
+        let reservations = reservations.then(|| Reader::new(config.reconciliation_interval, now));
+        if !is_compared {
+            reconciler.ask(now);
+        }
+        let partnership = (has_partner && settings.network.has_partner()).then(|| {
             // Its updates may have come while leases were loaded.
             reconciler.ask(now);
             Partnership {
@@ -128,7 +152,7 @@ impl Running {
             writer,
             mirror,
             reconciler,
-            reservations: Reader::new(config.reconciliation_interval, now),
+            reservations,
             lost,
             partnership,
         })
@@ -139,11 +163,18 @@ impl Running {
         Arc::clone(&self.mirror)
     }
 
-    /// Does what is to be done on Kea's main thread now; says in how long there is more, and gives the
-    /// host reservations in databases when they have all been read.
-    pub fn turn(&mut self) -> (Duration, Option<Reservations>) {
+    /// Does what is to be done on Kea's main thread now.
+    pub fn turn(&mut self) -> Turn {
         let now = Instant::now();
-        let mut next = now + PARTNER_INTERVAL;
+        let mut next = now + IDLE;
+        let was_lost = self.lost.swap(false, Ordering::AcqRel);
+        if was_lost {
+            self.reconciler.ask(now);
+            if let Some(partnership) = &mut self.partnership {
+                // What was told of it may be lost, too.
+                partnership.status = Status::default();
+            }
+        }
         if let Some(partnership) = &mut self.partnership {
             if now >= partnership.next {
                 partnership.next = now + PARTNER_INTERVAL;
@@ -152,27 +183,31 @@ impl Running {
                 }
             }
             next = partnership.next;
-        } else {
-            next += PARTNER_INTERVAL;
-        }
-        if self.lost.swap(false, Ordering::AcqRel) {
-            self.reconciler.ask(now);
         }
         let database = KeaDatabase(&self.mirror);
         next = next.min(self.reconciler.turn(&database, now));
-        let reservations = self.reservations.turn(now);
-        next = next.min(self.reservations.next());
-        (next.saturating_duration_since(Instant::now()), reservations)
+        let mut reservations = None;
+        if let Some(reader) = &mut self.reservations {
+            reservations = reader.turn(now);
+            next = next.min(reader.next());
+        }
+        Turn {
+            next: next.saturating_duration_since(Instant::now()),
+            reservations,
+            was_lost,
+        }
+    }
+
+    /// Host reservations in databases may have changed.
+    pub fn read_reservations(&mut self) {
+        if let Some(reader) = &mut self.reservations {
+            reader.ask(Instant::now());
+        }
     }
 
     /// Leases may have changed unheard.
     pub fn reconcile(&mut self) {
         self.reconciler.ask(Instant::now());
-    }
-
-    /// Host reservations in databases may have changed.
-    pub fn read_reservations(&mut self) {
-        self.reservations.ask(Instant::now());
     }
 
     /// Whether a turn is due that was not when the last one was taken.
@@ -202,11 +237,22 @@ impl Running {
     }
 }
 
+/// A mirror with Kea's leases.
+struct Loaded {
+    /// The store to save its states in.
+    store: Store,
+    /// The mirror.
+    mirror: Mirror,
+    /// Whether Kea's leases are in it, and not only those of before.
+    is_compared: bool,
+}
+
 /// Loads Kea's leases into a mirror, and finds the store to save its states in.
-fn load(settings: &Settings, kept: Option<Kept>) -> Result<(Store, Mirror), NotRunning> {
+fn load(settings: &Settings, kept: Option<Kept>) -> Result<Loaded, NotRunning> {
     let started = Instant::now();
     let network = Arc::clone(&settings.network);
     let now = Time::now();
+    let mut is_compared = true;
     let (store, mirror, count, how) = match kept {
         Some(Kept { mirror, store }) => {
             let mut loading = Loading::resume(mirror, network, now);
@@ -216,6 +262,7 @@ fn load(settings: &Settings, kept: Option<Kept>) -> Result<(Store, Mirror), NotR
                 Err(error) => {
                     // Better than nothing; what differs is found later.
                     tracing::warn!(id = "BLQ_LEASES_UNREADABLE", "{error}");
+                    is_compared = false;
                     (loading.give_up(), 0)
                 }
             };
@@ -239,7 +286,11 @@ fn load(settings: &Settings, kept: Option<Kept>) -> Result<(Store, Mirror), NotR
         "{count} leases {how} in {:.3} s",
         started.elapsed().as_secs_f64()
     );
-    Ok((store, mirror))
+    Ok(Loaded {
+        store,
+        mirror,
+        is_compared,
+    })
 }
 
 /// Whether Kea keeps its leases in memory and in a file, and not in a database.
@@ -304,9 +355,9 @@ impl LeaseDatabase for KeaDatabase<'_> {
     }
 
     fn missing(&self, limit: usize) -> Vec<Ipv4Addr> {
-        // A second counts as one only if it is over.
-        let a_second_ago = Time(Time::now().0.saturating_sub(2));
-        self.0.missing(limit, a_second_ago).unwrap_or_default()
+        // A second at least, and that counts as one only if it is over.
+        let since = Time(Time::now().0.saturating_sub(2));
+        self.0.missing(limit, since).unwrap_or_default()
     }
 
     fn again(&self, addresses: Vec<Ipv4Addr>) -> Option<Result<(), Exception>> {

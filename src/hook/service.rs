@@ -14,16 +14,16 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cxx::Exception;
 use parking_lot::{Mutex, RwLock};
 
 use super::bridge::{self, CalloutHandle, KeaOption, LibraryHandle};
 use super::kept::Keeper;
-use super::main_thread::Turns;
+use super::main_thread::{Turns, Waker};
 use super::reservations::Reservations;
-use super::running::{NotRunning, Running};
+use super::running::{IDLE, NotRunning, Running};
 use super::{command_line, kea_log, tracking};
 use crate::binding::SubnetId;
 use crate::config::{Config, Level};
@@ -47,8 +47,8 @@ const UNLOADED: &str = "the DHCP server is being reconfigured or shut down";
 /// How long to wait before Kea's leases are tried again when they cannot be read.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// How long an idle turn on Kea's main thread is away.
-const IDLE: Duration = Duration::from_secs(60);
+/// From one taking over of Kea's configuration while it runs to the next, at least.
+const RECONFIGURATION_PAUSE: Duration = Duration::from_secs(1);
 
 /// The library must not be loaded; the log says why.
 #[derive(Debug)]
@@ -62,20 +62,29 @@ struct State {
     running: Option<Running>,
     /// What ran last.
     good: Option<Settings>,
-    /// What is to run as soon as Kea's leases can be read.
+    /// Whether `good` is to run as soon as Kea's leases can be read.
     awaiting_leases: bool,
+    /// Whether Kea has configured this library since it loaded it, and so the others.
+    is_configured: bool,
+    /// Whether the lease manager could not be had to tell of changes.
+    is_track_lost: bool,
+    /// When Kea's configuration was last taken over while it runs.
+    reconfigured: Option<Instant>,
     /// What the last to run left for the next.
     keeper: Keeper,
     /// Turns on Kea's main thread.
     turns: Option<Turns>,
 }
 
-/// Used on Kea's main thread only.
+/// Used on Kea's main thread, and by whoever has just processed a command that loads libraries.
 static STATE: Mutex<State> = Mutex::new(State {
     parameters: String::new(),
     running: None,
     good: None,
     awaiting_leases: false,
+    is_configured: false,
+    is_track_lost: false,
+    reconfigured: None,
     keeper: Keeper::NOTHING,
     turns: None,
 });
@@ -83,8 +92,17 @@ static STATE: Mutex<State> = Mutex::new(State {
 /// Whether the lease manager tells of changes.
 static TRACKING: AtomicBool = AtomicBool::new(false);
 
-/// The mirror that changes go to. Written while no packet is processed, so that readers, which
-/// are Kea's packet threads, never wait.
+/// Whether Kea's configuration may have changed while it runs.
+static IS_RECONFIGURED: AtomicBool = AtomicBool::new(false);
+
+/// Whether leases may have changed unheard.
+static IS_TO_RECONCILE: AtomicBool = AtomicBool::new(false);
+
+/// Brings turns about while something is to run.
+static WAKER: Mutex<Option<Waker>> = Mutex::new(None);
+
+/// The mirror that changes go to. Written while no packet is processed, so that Kea's packet threads
+/// never wait for it.
 static MIRROR: RwLock<Option<Arc<Mirror>>> = RwLock::new(None);
 
 /// All that running needs to know.
@@ -206,7 +224,9 @@ pub fn load(library: Pin<&mut LibraryHandle>) -> Result<(), Refused> {
         return Err(Refused);
     }
     let parameters = bridge::parameters(library).map_err(refused)?;
-    STATE.lock().parameters = if parameters.is_empty() {
+    let mut state = STATE.lock();
+    state.is_configured = false;
+    state.parameters = if parameters.is_empty() {
         "null".to_owned()
     } else {
         String::from_utf8_lossy(&parameters).into_owned()
@@ -217,6 +237,7 @@ pub fn load(library: Pin<&mut LibraryHandle>) -> Result<(), Refused> {
 /// Kea has taken over a configuration, or checked it.
 pub fn configured(handle: Pin<&mut CalloutHandle>) -> Result<(), Exception> {
     let mut state = STATE.lock();
+    state.is_configured = true;
     let settings = match Settings::read(&state.parameters, &handle, state.good.as_ref()) {
         Ok(settings) => settings,
         Err(error) => return refuse(&mut state, handle, &error),
@@ -270,33 +291,48 @@ fn serve_previous(state: &mut State) {
 /// it: `libreload` does only that, and a reconfiguration may fail in between. To be called when
 /// the command that did so is over.
 pub fn resume() -> Result<(), Exception> {
-    let mut state = STATE.lock();
-    if state.running.is_none() && state.good.is_some() && !only_checks() {
-        // No lease changes while they are loaded.
+    let is_to_serve = |state: &State| {
+        state.running.is_none() && state.good.is_some() && !state.awaiting_leases && !only_checks()
+    };
+    if is_to_serve(&STATE.lock()) {
+        // No lease changes while they are loaded. Not while `STATE` is locked: this waits for
+        // threads that may wait for it.
         let _paused = CriticalSection::enter()?;
-        serve_previous(&mut state);
+        let mut state = STATE.lock();
+        if is_to_serve(&state) {
+            serve_previous(&mut state);
+        }
     }
     Ok(())
 }
 
-/// Kea's configuration may have changed while it runs, by `cause`: takes it over.
-pub fn reconfigured(cause: &str) {
-    let mut state = STATE.lock();
-    if let Some(running) = &mut state.running {
-        running.read_reservations();
-        reconfigure(&mut state, cause, None);
-        if let Some(turns) = &state.turns {
-            turns.waker().wake();
-        }
+/// Kea's configuration may have changed while it runs: it is taken over in the next turn.
+pub fn reconfigured() {
+    IS_RECONFIGURED.store(true, Ordering::Release);
+    wake();
+}
+
+/// Leases may have changed unheard: the mirror is compared with Kea's lease database as soon as
+/// possible.
+pub fn reconcile() {
+    IS_TO_RECONCILE.store(true, Ordering::Release);
+    wake();
+}
+
+/// Brings the next turn about.
+fn wake() {
+    if let Some(waker) = &*WAKER.lock() {
+        waker.wake();
     }
 }
 
 /// Takes Kea's configuration over as it is now, with the host reservations in databases, if they
 /// were read anew.
-fn reconfigure(state: &mut State, cause: &str, reservations: Option<Reservations>) {
+fn reconfigure(state: &mut State, reservations: Option<Reservations>) {
     let Some(good) = &mut state.good else {
         return;
     };
+    let is_complete = reservations.is_some();
     let reservations = reservations.unwrap_or_else(|| good.source.reservations.clone());
     let read = || -> Result<Source, Exception> {
         let text = bridge::current_configuration()?;
@@ -318,21 +354,11 @@ fn reconfigure(state: &mut State, cause: &str, reservations: Option<Reservations
             good.network = Arc::new(network);
             push(Event::Configured {
                 network: Arc::clone(&good.network),
+                is_complete,
                 at: Time::now(),
             });
         }
-        Err(error) => tracing::error!(id = "BLQ_NETWORK_UNREADABLE", "{cause}: {error}"),
-    }
-}
-
-/// Compares the mirror with Kea's lease database, as soon as possible.
-pub fn reconcile() {
-    let mut state = STATE.lock();
-    if let Some(running) = &mut state.running {
-        running.reconcile();
-    }
-    if let Some(turns) = &state.turns {
-        turns.waker().wake();
+        Err(error) => tracing::error!(id = "BLQ_NETWORK_UNREADABLE", "{error}"),
     }
 }
 
@@ -340,37 +366,98 @@ pub fn reconcile() {
 pub fn turn() {
     tracking::leave_packet();
     let mut state = STATE.lock();
-    let mut next = IDLE;
-    if let Some(running) = &mut state.running {
-        let (wait, reservations) = running.turn();
-        next = wait;
-        if let Some(reservations) = reservations
-            && state
-                .good
-                .as_ref()
-                .is_some_and(|good| good.source.reservations != reservations)
-        {
-            reconfigure(&mut state, "hosts database", Some(reservations));
-        }
+    // Whatever becomes of this one, it is not due any more: Kea would do nothing else.
+    set_timer(&state, IDLE);
+    let next = if state.running.is_some() {
+        take_turn(&mut state)
     } else if state.awaiting_leases {
-        match CriticalSection::enter() {
-            Ok(_paused) => {
-                if let Some(settings) = state.good.take()
-                    && let Err(error) = start(&mut state, settings)
-                {
-                    tracing::error!(id = "BLQ_NOT_SERVING", "{error}");
-                }
-            }
-            Err(error) => tracing::error!(id = "BLQ_CALLOUT_FAILED", "critical section: {error}"),
-        }
-        next = RETRY;
+        drop(state);
+        try_again();
+        state = STATE.lock();
+        RETRY
+    } else {
+        IDLE
+    };
+    set_timer(&state, next);
+    // Whoever asked for a turn before the timer was set is not forgotten.
+    let is_due = state.running.as_ref().is_some_and(Running::is_turn_due)
+        || IS_TO_RECONCILE.load(Ordering::Acquire);
+    if is_due {
+        set_timer(&state, Duration::ZERO);
     }
+}
+
+/// Has the next turn come in `time`.
+fn set_timer(state: &State, time: Duration) {
     if let Some(turns) = &state.turns {
-        turns.waker().wake_in(next);
-        // Whoever asked for a turn before the timer was set is not forgotten.
-        if state.running.as_ref().is_some_and(Running::is_turn_due) {
-            turns.waker().wake();
+        turns.waker().wake_in(time);
+    }
+}
+
+/// Does what is to be done while something runs; says in how long there is more.
+fn take_turn(state: &mut State) -> Duration {
+    if state.is_track_lost {
+        track(state);
+    }
+    let mut next = IDLE;
+    if IS_RECONFIGURED.load(Ordering::Acquire) {
+        // Commands come one by one, and each might take over the whole configuration.
+        let now = Instant::now();
+        if state
+            .reconfigured
+            .is_some_and(|last| now < last + RECONFIGURATION_PAUSE)
+        {
+            next = RECONFIGURATION_PAUSE;
+        } else {
+            IS_RECONFIGURED.store(false, Ordering::Release);
+            state.reconfigured = Some(now);
+            reconfigure(state, None);
+            if let Some(running) = &mut state.running {
+                running.read_reservations();
+            }
         }
+    }
+    let Some(running) = &mut state.running else {
+        return next;
+    };
+    if IS_TO_RECONCILE.swap(false, Ordering::AcqRel) {
+        running.reconcile();
+    }
+    let turn = running.turn();
+    if let Some(good) = &state.good {
+        if turn.was_lost {
+            // It may be among what was lost.
+            push(Event::Configured {
+                network: Arc::clone(&good.network),
+                is_complete: false,
+                at: Time::now(),
+            });
+        }
+        if let Some(reservations) = turn.reservations
+            && good.source.reservations != reservations
+        {
+            reconfigure(state, Some(reservations));
+        }
+    }
+    next.min(turn.next)
+}
+
+/// Starts what could not run without Kea's leases, if they can be read now.
+fn try_again() {
+    if bridge::lease_page(0, 1).is_err() {
+        return;
+    }
+    // Not while `STATE` is locked: this waits for threads that may wait for it.
+    let paused = CriticalSection::enter();
+    let mut state = STATE.lock();
+    if let Err(error) = &paused {
+        tracing::error!(id = "BLQ_CALLOUT_FAILED", "critical section: {error}");
+    } else if state.awaiting_leases
+        && state.running.is_none()
+        && let Some(settings) = state.good.take()
+        && let Err(error) = start(&mut state, settings)
+    {
+        tracing::error!(id = "BLQ_NOT_SERVING", "{error}");
     }
 }
 
@@ -412,12 +499,14 @@ fn start(state: &mut State, settings: Settings) -> Result<(), String> {
         None => Turns::start()?,
     };
     let waker = state.turns.insert(turns).waker();
-    match Running::start(&settings, state.keeper.take(), waker) {
+    *WAKER.lock() = Some(waker.clone());
+    let kept = state.keeper.take();
+    match Running::start(&settings, kept, waker, state.is_configured) {
         Ok(running) => {
             *MIRROR.write() = Some(running.mirror());
             state.running = Some(running);
             state.awaiting_leases = false;
-            track();
+            track(state);
         }
         Err(NotRunning::NoLeases(error)) => {
             if !state.awaiting_leases {
@@ -438,12 +527,18 @@ fn start(state: &mut State, settings: Settings) -> Result<(), String> {
 }
 
 /// Has the lease manager tell of changes, where it can.
-fn track() {
-    let tracking = bridge::track_leases().unwrap_or_else(|error| {
-        tracing::error!(id = "BLQ_CALLOUT_FAILED", "lease manager: {error}");
-        false
-    });
-    TRACKING.store(tracking, Ordering::Release);
+fn track(state: &mut State) {
+    let tracking = bridge::track_leases();
+    if let Err(error) = &tracking
+        && !state.is_track_lost
+    {
+        tracing::warn!(
+            id = "BLQ_LEASES_UNREADABLE",
+            "changes of leases are not told of: {error}"
+        );
+    }
+    state.is_track_lost = tracking.is_err();
+    TRACKING.store(tracking.unwrap_or(false), Ordering::Release);
 }
 
 /// Whether the lease manager tells of changes.
@@ -453,7 +548,9 @@ pub fn is_tracking() -> bool {
 
 /// Stops what is running.
 fn stop(state: &mut State) {
+    *WAKER.lock() = None;
     state.turns = None;
+    state.is_track_lost = false;
     state.awaiting_leases = false;
     if TRACKING.swap(false, Ordering::AcqRel)
         && let Err(error) = bridge::untrack_leases()
@@ -473,9 +570,13 @@ pub fn unload() {
     stop(&mut STATE.lock());
 }
 
-/// Takes in a change of a lease.
+/// Takes in a change.
 pub fn push(event: Event) {
-    tracing::debug!(id = "BLQ_LEASE_CHANGED", "{event:?}");
+    match &event {
+        // Of these there is too much to tell.
+        Event::Looking | Event::Seen { .. } | Event::Configured { .. } | Event::Serving { .. } => {}
+        event => tracing::debug!(id = "BLQ_LEASE_CHANGED", "{event:?}"),
+    }
     if let Some(mirror) = &*MIRROR.read() {
         mirror.feed().push(event);
     }
@@ -502,9 +603,10 @@ pub fn addresses_of(client: &Identity, subnet: SubnetId) -> Vec<Ipv4Addr> {
 
 /// All subnets of the configuration.
 pub fn subnets() -> HashSet<SubnetId> {
-    let state = STATE.lock();
-    let network = state.good.as_ref().map(|settings| &settings.network);
-    network.map_or_else(HashSet::new, |network| network.subnet_ids().collect())
+    let mirror = MIRROR.read().clone();
+    mirror.map_or_else(HashSet::new, |mirror| {
+        mirror.read(|table| table.network().subnet_ids().collect())
+    })
 }
 
 /// Whether the process was started to check a configuration.

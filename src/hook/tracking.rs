@@ -43,7 +43,10 @@ pub fn on_main_thread() {
 
 /// A client's message is about to change leases.
 pub fn enter_packet() {
-    IN_PACKET.set(true);
+    if !IN_PACKET.replace(true) {
+        // What was deleted before was not for its sake.
+        claim_deleted();
+    }
 }
 
 /// A client's message has been processed, or something else is done; says if it was not known that

@@ -47,14 +47,20 @@ impl Feed {
         if self.queue.push(event).is_err() {
             self.lose();
         }
-        if let Some(applier) = self.applier.get() {
-            applier.unpark();
-        }
+        self.wake();
     }
 
     /// Takes note that there was an event that could not be pushed.
     pub fn lose(&self) {
         self.lost.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Wakes who applies events.
+    fn wake(&self) {
+        if let Some(applier) = self.applier.get() {
+            applier.unpark();
+        }
     }
 
     /// How many events wait.

@@ -73,7 +73,7 @@ impl Loading {
         mirror.catch_up();
         let mut table = mirror.table.into_inner();
         let unseen = table.records.keys().copied().collect();
-        table.configure(network, now);
+        table.configure(network, false, now);
         Loading {
             table,
             known: Known::Everything,

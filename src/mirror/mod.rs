@@ -108,7 +108,7 @@ impl Mirror {
     }
 
     /// Up to `limit` addresses whose leases are missing in Kea's lease database since [`Time`] or
-    /// longer, and must be looked up once more; `None` if the tables are in use.
+    /// longer, and must be looked up once more; `None` if events are being applied.
     pub fn missing(&self, limit: usize, since: Time) -> Option<Vec<Ipv4Addr>> {
         let reconciliation = self.reconciliation.try_lock()?;
         Some(reconciliation.missing(limit, since))
@@ -210,9 +210,11 @@ fn apply(table: &mut Table, reconciliation: &mut Reconciliation, event: Event, n
             let before = table.held_by(address, client.as_ref());
             (address, before.map(given_up))
         }
-        Event::Reclaimed { address, at } => {
+        Event::Reclaimed { address, cltt, at } => {
+            let before = table.binding(address);
+            let before = before.filter(|before| before.lease_start <= cltt);
             let reclaimed = |before| transition::reclaimed(before, at);
-            (address, table.binding(address).map(reclaimed))
+            (address, before.map(reclaimed))
         }
         Event::Removed {
             address,
@@ -222,11 +224,24 @@ fn apply(table: &mut Table, reconciliation: &mut Reconciliation, event: Event, n
             let removed = |before| transition::removed(before, at, origin);
             (address, table.binding(address).map(removed))
         }
+        Event::Explained { addresses, reason } => {
+            for address in addresses {
+                let explained = |before| transition::explained(before, reason);
+                if let Some(after) = table.binding(address).and_then(explained) {
+                    table.change(after, now);
+                }
+            }
+            return;
+        }
         Event::Looking => return reconciliation.begin(),
         Event::Seen { extent, leases, at } => {
             return reconciliation.seen(table, extent, &leases, at, now);
         }
-        Event::Configured { network, at } => return table.configure(network, at),
+        Event::Configured {
+            network,
+            is_complete,
+            at,
+        } => return table.configure(network, is_complete, at),
         Event::Serving { serving, at } => return table.serve(serving, at),
     };
     reconciliation.told_of(address);

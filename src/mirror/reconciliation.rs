@@ -74,7 +74,7 @@ impl Reconciliation {
         };
         let origin = match extent {
             Extent::Changed(_, origin) => origin,
-            _ => Origin::Elsewhere,
+            Extent::Range(_) | Extent::Again(_) | Extent::Released(_) => Origin::Elsewhere,
         };
         let mut present = HashSet::with_capacity(leases.len());
         for lease in leases {
@@ -110,6 +110,14 @@ impl Reconciliation {
                     if self.missing.remove(address).is_some() {
                         remove(table, *address, at, origin, now);
                     }
+                }
+            }
+            Extent::Released(address) => {
+                let released = |before| transition::released(before, at, origin);
+                if is_gone(&address)
+                    && let Some(after) = table.binding(address).map(released)
+                {
+                    table.change(after, now);
                 }
             }
             Extent::Changed(addresses, _) => {

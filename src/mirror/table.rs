@@ -82,7 +82,7 @@ pub struct Table {
     /// Configured addresses, ascending, without overlap.
     pub(super) ranges: Vec<TimedRange>,
     /// Those of before a restart, until the configuration is complete: host reservations in
-    /// databases are read later than the rest.
+    /// databases are read later than the rest. Saved until then.
     former: Vec<TimedRange>,
     /// Whether what is configured is not in the state file as it is here.
     configured_unsaved: bool,
@@ -131,8 +131,9 @@ impl Table {
         &self.network
     }
 
-    /// Takes a new configuration over, in force since `at`.
-    pub fn configure(&mut self, network: Arc<Network>, at: Time) {
+    /// Takes a new configuration over, in force since `at`; `is_complete` says whether it has the
+    /// host reservations that are in databases.
+    pub fn configure(&mut self, network: Arc<Network>, is_complete: bool, at: Time) {
         if Arc::ptr_eq(&self.network, &network) {
             return;
         }
@@ -140,7 +141,10 @@ impl Table {
         self.network = network;
         self.configured_unsaved = true;
         if !self.former.is_empty() {
-            self.ranges = ranges::and_former(&self.ranges, &std::mem::take(&mut self.former));
+            self.ranges = ranges::and_former(&self.ranges, &self.former);
+        }
+        if is_complete {
+            self.former.clear();
         }
         self.renew_ranges(at);
         let mut records = std::mem::take(&mut self.records);
@@ -297,7 +301,7 @@ impl Table {
             last: subnet.prefix.broadcast(),
         });
         let mut configured = Configured {
-            ranges: self.ranges.clone(),
+            ranges: ranges::and_former(&self.ranges, &self.former),
             subnets: subnets.collect(),
         };
         configured.subnets.sort_unstable_by_key(|subnet| subnet.id);

@@ -202,10 +202,16 @@ impl Writing<'_> {
     fn write_some(&mut self, stopping: bool) -> Result<bool, StoreError> {
         // Before the changes are taken: one that comes after is after this time.
         let at = Time::now();
+        // Before the bindings that a new configuration changes, and written not before them: what
+        // the file does not know of them is then told of at the next start.
+        let mut configured = self.mirror.take_unsaved_configured();
         let (bindings, is_last) = take(self.mirror);
+        if !is_last && configured.take().is_some() {
+            self.mirror.mark_configured_unsaved();
+        }
         let batch = Batch {
             bindings,
-            configured: self.mirror.take_unsaved_configured(),
+            configured,
             at,
         };
         if batch.bindings.is_empty() && batch.configured.is_none() && !stopping {

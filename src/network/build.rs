@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
+use serde_json::Value;
 
 use super::high_availability::{Givers, HighAvailability};
 use super::hosts::{self, Hosts};
@@ -65,6 +66,8 @@ struct Around {
     vpn: Vpn,
     /// The classes its clients must be in.
     classes: layout::Classes,
+    /// What its operator notes about it.
+    user_context: Option<Value>,
 }
 
 /// A network in the making.
@@ -95,6 +98,7 @@ impl Builder {
             place: Some(place),
             vpn: declared.unwrap_or_default(),
             classes: shared_network.classes,
+            user_context: shared_network.user_context,
         };
         for subnet in shared_network.subnet4 {
             self.subnet(subnet, &inherited, &around)?;
@@ -124,13 +128,14 @@ impl Builder {
         self.network.vpns.extend(declared.clone());
         let outer = || subnet.classes.names().chain(around.classes.names());
         let high_availability = &self.network.high_availability;
-        let givers = high_availability.givers(&subnet, outer());
+        let contexts = [subnet.user_context.as_ref(), around.user_context.as_ref()];
+        let givers = high_availability.givers(&contexts, outer());
         let mut pools = subnet
             .pools
             .iter()
             .map(|pool| {
                 let classes = pool.classes.names().chain(outer());
-                let givers = high_availability.givers(&subnet, classes);
+                let givers = high_availability.givers(&contexts, classes);
                 read_pool(&holder, &pool.pool, givers)
             })
             .collect::<Result<Vec<Pool>, NetworkError>>()?;

@@ -10,8 +10,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde::Deserialize;
+use serde_json::Value;
 
-use super::layout::{HooksLibrary, Subnet};
+use super::layout::HooksLibrary;
 
 /// The file name of Kea's high-availability library.
 const LIBRARY: &str = "libdhcp_ha.so";
@@ -115,14 +116,15 @@ impl HighAvailability {
             .collect()
     }
 
-    /// Who gives the free addresses of a part of `subnet` that is for clients of these `classes`:
-    /// the server a class names, else all that give any.
+    /// Who gives the free addresses of a part of a subnet that is for clients of these `classes`: the
+    /// server a class names, else all that give any. The user-contexts of the subnet and its shared
+    /// network tell of which relationship.
     pub fn givers<'a>(
         &self,
-        subnet: &Subnet,
+        contexts: &[Option<&Value>],
         classes: impl IntoIterator<Item = &'a str>,
     ) -> Givers {
-        let Some(relationship) = self.relationship(subnet) else {
+        let Some(relationship) = self.relationship(contexts) else {
             return Givers::default();
         };
         let named = classes.into_iter().find_map(|class| {
@@ -138,16 +140,15 @@ impl HighAvailability {
         }
     }
 
-    /// The relationship of a subnet.
-    fn relationship(&self, subnet: &Subnet) -> Option<&Relationship> {
+    /// The relationship that the first of the user-contexts names that names any.
+    fn relationship(&self, contexts: &[Option<&Value>]) -> Option<&Relationship> {
         if let [only] = &self.relationships[..] {
             return Some(only);
         }
-        let name = subnet
-            .user_context
-            .as_ref()?
-            .get(RELATIONSHIP_KEY)?
-            .as_str()?;
+        let contexts = contexts.iter().flatten();
+        let name = contexts
+            .filter_map(|context| context.get(RELATIONSHIP_KEY))
+            .find_map(Value::as_str)?;
         self.relationships
             .iter()
             .find(|relationship| relationship.peer(name).is_some())

@@ -1,7 +1,7 @@
 //! The state file: what Kea does not keep, in an embedded store of one file.
 //!
 //! It holds, for each address with a state to tell, the whole binding as last changed (not
-//! renewed), and each configured range with the time it was first configured. Every write is
+//! renewed), each configured range with the time it was first configured, and each configured subnet. Every write is
 //! one transaction that is on disk when it returns, so a crash loses nothing written before.
 //! Everything in the file carries a checksum, which is checked when it is opened, unless it is
 //! as this process closed it.

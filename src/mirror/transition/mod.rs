@@ -10,7 +10,7 @@ mod tests;
 use std::sync::Arc;
 
 use crate::binding::{Binding, Client, ClientIds, State};
-use crate::event::{Heard, Lease, LeaseState, Origin};
+use crate::event::{Heard, Lease, LeaseState, Origin, Reason};
 use crate::time::{Lifetime, Time};
 
 /// A client's message led to `lease`: it is new, renewed, or declined.
@@ -133,6 +133,19 @@ pub fn released(before: &Binding, at: Time, origin: Origin) -> Binding {
         remote: origin == Origin::Elsewhere,
         ..ended(before, State::Released, since)
     }
+}
+
+/// Why a lease ended of whose deletion Kea's lease manager has told; `None` if it is not that
+/// any more.
+pub fn explained(before: &Binding, reason: Reason) -> Option<Binding> {
+    let untold = before.state == State::Reset && before.remote;
+    untold.then(|| match reason {
+        Reason::Command => Binding {
+            remote: false,
+            ..before.clone()
+        },
+        Reason::GivenUp => released(before, before.since, Origin::Here),
+    })
 }
 
 /// The client took another address at `at`, and so gave this one up if it had it still. What was
