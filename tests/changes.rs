@@ -520,3 +520,20 @@ fn a_release_that_is_told_late_does_not_end_the_next_clients_lease() {
     late(2);
     assert_eq!(state(&bench, 10), (State::RELEASED, false));
 }
+
+// Two of Kea's threads may lease an address to two clients at once, and tell of it in another order
+// than they did it: Kea's database says who has it.
+#[test]
+fn of_two_clients_with_one_lease_the_one_in_the_database_has_it() {
+    let bench = Bench::new();
+    bench.lease([10, 0, 1, 10], 2, 0, &[]);
+    bench.lease([10, 0, 1, 10], 1, 0, &[]);
+    let doubtful = bench.mirror.missing(9, Time::MIN).unwrap();
+    assert_eq!(doubtful, [address(10)]);
+    let held = vec![lease([10, 0, 1, 10], 2, bench.now)];
+    look(&bench, Extent::Again(doubtful), held, || {});
+    assert_eq!(found(&bench, &by_mac(2)), [10]);
+    assert_eq!(found(&bench, &by_mac(1)), [0u8; 0]);
+    assert_eq!(state(&bench, 10), (State::ACTIVE, false));
+    assert!(bench.mirror.missing(9, Time(bench.now)).unwrap().is_empty());
+}

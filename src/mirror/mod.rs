@@ -166,10 +166,12 @@ impl Mirror {
 
 /// Applies one event at `now`.
 fn apply(table: &mut Table, reconciliation: &mut Reconciliation, event: Event, now: Time) {
+    let mut is_doubtful = false;
     let (address, after) = match event {
         Event::Committed { lease, heard } => {
             let before = table.binding(lease.address);
             let after = transition::committed(before, &lease, &heard);
+            is_doubtful = before.is_some_and(|before| transition::is_taken(before, &after));
             (lease.address, Some(after))
         }
         Event::Confirmed {
@@ -245,6 +247,9 @@ fn apply(table: &mut Table, reconciliation: &mut Reconciliation, event: Event, n
         Event::Serving { serving, at } => return table.serve(serving, at),
     };
     reconciliation.told_of(address);
+    if is_doubtful {
+        reconciliation.doubt(address);
+    }
     if let Some(after) = after {
         table.change(after, now);
     }

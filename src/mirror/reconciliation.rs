@@ -11,7 +11,7 @@
 //! [`Event::Looking`]: crate::event::Event::Looking
 //! [`Event::Seen`]: crate::event::Event::Seen
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::Ipv4Addr;
 
 use super::table::Table;
@@ -34,6 +34,8 @@ pub struct Reconciliation {
     told_of: Option<HashSet<Ipv4Addr>>,
     /// Addresses whose lease was missing, and when that was found.
     missing: BTreeMap<Ipv4Addr, Time>,
+    /// Addresses whose lease was given to two clients at once, of whom Kea keeps one.
+    doubtful: BTreeSet<Ipv4Addr>,
 }
 
 impl Reconciliation {
@@ -45,6 +47,7 @@ impl Reconciliation {
     /// An event was about `address`.
     pub fn told_of(&mut self, address: Ipv4Addr) {
         self.missing.remove(&address);
+        self.doubtful.remove(&address);
         if let Some(told_of) = &mut self.told_of {
             told_of.insert(address);
             if told_of.len() > TOLD_LIMIT {
@@ -53,10 +56,21 @@ impl Reconciliation {
         }
     }
 
-    /// Up to `limit` addresses that have been missing since `since` or longer.
+    /// An event took the lease of `address` from one client and gave it to another, which Kea does
+    /// not do: which of both has it in the end, is what the database says.
+    pub fn doubt(&mut self, address: Ipv4Addr) {
+        if self.doubtful.len() < MISSING_LIMIT {
+            self.doubtful.insert(address);
+        }
+    }
+
+    /// Up to `limit` addresses that must be looked up: doubtful ones, and those that have been
+    /// missing since `since` or longer.
     pub fn missing(&self, limit: usize, since: Time) -> Vec<Ipv4Addr> {
         let long = self.missing.iter().filter(|(_, found)| **found <= since);
-        long.map(|(address, _)| *address).take(limit).collect()
+        let long = long.map(|(address, _)| *address);
+        let doubtful = self.doubtful.iter().copied();
+        doubtful.chain(long).take(limit).collect()
     }
 
     /// Takes over at `now` what was read at `at`.
@@ -80,6 +94,11 @@ impl Reconciliation {
         for lease in leases {
             present.insert(lease.address);
             self.missing.remove(&lease.address);
+            // This server made both.
+            let origin = match self.doubtful.remove(&lease.address) {
+                true => Origin::Here,
+                false => origin,
+            };
             if told_of.contains(&lease.address) {
                 continue;
             }
@@ -106,6 +125,10 @@ impl Reconciliation {
             }
             Extent::Again(addresses) => {
                 for address in addresses.iter().filter(|address| is_gone(address)) {
+                    if self.doubtful.remove(address) {
+                        self.missing.insert(*address, at);
+                        continue;
+                    }
                     // Unless an event has told of it since the first look.
                     if self.missing.remove(address).is_some() {
                         remove(table, *address, at, origin, now);

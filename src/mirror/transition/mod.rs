@@ -18,6 +18,15 @@ pub fn committed(before: Option<&Binding>, lease: &Lease, heard: &Heard) -> Bind
     held(before, lease, Some(heard), lease.cltt)
 }
 
+/// Whether a lease that one client had is another's `after`, though it was not over. Several threads
+/// of Kea's may lease an address at once, and tell of it in another order than they did it.
+pub fn is_taken(before: &Binding, after: &Binding) -> bool {
+    let both = before.client.as_ref().zip(after.client.as_ref());
+    before.is_active(after.since)
+        && after.state == State::Active
+        && both.is_some_and(|(before, after)| !before.is_same_client(after))
+}
+
 /// The client asked at `at` for the lease it has, and has it still as it was: a transaction, and
 /// nothing else. Somebody else's asking changes nothing.
 pub fn confirmed(before: &Binding, sender: &ClientIds, at: Time, heard: &Heard) -> Binding {
