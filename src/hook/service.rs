@@ -380,9 +380,9 @@ pub fn turn() {
     };
     set_timer(&state, next);
     // Whoever asked for a turn before the timer was set is not forgotten.
-    let is_due = state.running.as_ref().is_some_and(Running::is_turn_due)
-        || IS_TO_RECONCILE.load(Ordering::Acquire);
-    if is_due {
+    let is_due =
+        |running: &Running| running.is_turn_due() || IS_TO_RECONCILE.load(Ordering::Acquire);
+    if state.running.as_ref().is_some_and(is_due) {
         set_timer(&state, Duration::ZERO);
     }
 }
