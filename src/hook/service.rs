@@ -365,6 +365,8 @@ fn reconfigure(state: &mut State, reservations: Option<Reservations>) {
 /// Does what is to be done on Kea's main thread now, and sees to the next turn.
 pub fn turn() {
     tracking::leave_packet();
+    // Nobody has claimed these, and nobody will.
+    tracking::claim_deleted();
     let mut state = STATE.lock();
     // Whatever becomes of this one, it is not due any more: Kea would do nothing else.
     set_timer(&state, IDLE);

@@ -43,10 +43,8 @@ pub fn on_main_thread() {
 
 /// A client's message is about to change leases.
 pub fn enter_packet() {
-    if !IN_PACKET.replace(true) {
-        // What was deleted before was not for its sake.
-        claim_deleted();
-    }
+    // Kea may have deleted the lease that the client had before.
+    IN_PACKET.set(true);
 }
 
 /// A client's message has been processed, or something else is done; says if it was not known that

@@ -356,11 +356,12 @@ impl Case<'_> {
             };
         }
         let before = self.seen_before.map(|before| later(before, seen.base).0);
+        // A client may decline what it has no more: then that is held from others.
         let is_leased = |touch: &Touch| {
-            let What::Acknowledged(..) = touch.what else {
-                return matches!(touch.what, What::Requested(..) | What::Put(_));
-            };
-            true
+            matches!(
+                touch.what,
+                What::Acknowledged(..) | What::Requested(..) | What::Put(_) | What::Decline(_)
+            )
         };
         let certainly_leased = |touch: &Touch| matches!(touch.what, What::Acknowledged(..));
         let was_leased = self.touches.iter().any(is_leased);
