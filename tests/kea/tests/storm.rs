@@ -1,9 +1,8 @@
 //! Short storms: whatever happens, the hook says what Kea holds.
 //!
-//! `scripts/storm` lets longer ones blow, and one of a seed that failed here.
+//! The steps are the same every time, so that a run says something of the code and not of the draw.
+//! `scripts/storm` lets longer ones blow, of any seed.
 
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
 use std::time::Duration;
 
 use kea_tests::storm::{Options, storm};
@@ -23,14 +22,14 @@ fn survive(seed: u64, multi_threading: bool) {
 }
 
 /// Whatever happens, each lease of Kea's is told of as it is, by each query that is for it, and
-/// what changed since an earlier answer is what is told of it: the same steps every time.
+/// what changed since an earlier answer is what is told of it.
 #[test]
 fn is_right_in_a_storm() {
     survive(20, false);
 }
 
-/// So it is with several threads, and with steps that nobody has tried before.
+/// So it is with several threads.
 #[test]
-fn is_right_in_a_storm_never_seen_before() {
-    survive(RandomState::new().hash_one(0_u8) >> 32, true);
+fn is_right_in_a_storm_of_several_threads() {
+    survive(21, true);
 }
