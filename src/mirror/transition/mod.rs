@@ -167,6 +167,8 @@ pub fn given_up(before: &Binding, at: Time) -> Binding {
             ended(before, State::Expired, since)
         }
         (State::Transitioning, _) => available(before, at),
+        // Kea forgets the lease, but not when it was over.
+        (State::Expired, since) => ended(before, State::Expired, since),
         // Kea's lease manager has told of it already, not knowing why the lease ended.
         (State::Reset, _) if before.remote => released(before, at, Origin::Here),
         _ => before.clone(),

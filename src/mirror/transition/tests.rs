@@ -365,6 +365,17 @@ fn a_callout_or_command_that_follows_says_who_made_a_change_and_why() {
 }
 
 #[test]
+fn a_lease_that_was_over_when_its_client_took_another_expired_at_its_end_also_after_a_restart() {
+    let active = committed(None, &lease(1, 100), &nothing_heard());
+    let over = given_up(&active, Time(3800));
+    assert_eq!(at(&over, 3800), (State::Expired, 3700));
+    assert_eq!(
+        at(&vanished(&over, Time(4000)), 4000),
+        (State::Expired, 3700)
+    );
+}
+
+#[test]
 fn an_offer_stays_an_offer_whoever_else_tells_of_it() {
     let offer = Lease {
         valid_lifetime: Lifetime(60),
