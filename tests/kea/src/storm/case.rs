@@ -194,7 +194,9 @@ impl Case<'_> {
             .touches
             .iter()
             .any(|touch| matches!(touch.what, What::Acknowledged(..)) && seen.ends < row.ends());
-        let may_be_active = self.is_shaken() || was_held || was_leased;
+        // Its subnet was not configured at the last look: what lease the offer is over was not told.
+        let is_new = self.seen_before.is_none() && seen.ends < row.ends();
+        let may_be_active = self.is_shaken() || was_held || was_leased || is_new;
         let fits =
             seen.state == State::TRANSITIONING || seen.state == State::ACTIVE && may_be_active;
         ensure(fits, || {
