@@ -178,8 +178,13 @@ pub fn given_up(before: &Binding, at: Time) -> Binding {
 /// Kea reclaimed the lease, or recovered the declined address, at `at`.
 pub fn reclaimed(before: &Binding, at: Time) -> Binding {
     let (state, since) = before.at(at);
-    // Kea's clock decides that it is over, even if ours has a second left.
-    let over = if state == before.state { at } else { since };
+    let over = if state == before.state {
+        // Kea's clock decides that it is over, even if ours has a second left; and if an offer took
+        // the lease's place in its database, the lease was over when the offer was.
+        before.reserved_until.map_or(at, |until| until.min(at))
+    } else {
+        since
+    };
     match before.state {
         State::Active => ended(before, State::Expired, over),
         State::Abandoned | State::Transitioning => available(before, over),

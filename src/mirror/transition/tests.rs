@@ -415,6 +415,19 @@ fn an_offer_that_nobody_took_is_available_again_whatever_kea_makes_of_it() {
 }
 
 #[test]
+fn a_lease_that_kea_forgot_over_an_offer_expired_with_the_offer() {
+    let active = committed(None, &lease(1, 100), &nothing_heard());
+    let offer = Lease {
+        valid_lifetime: Lifetime(7),
+        ..lease(1, 200)
+    };
+    let asked = offered(Some(&active), &offer, &nothing_heard());
+    assert_eq!(at(&asked, 208), (State::Active, 100));
+    let swept = reclaimed(&asked, Time(208));
+    assert_eq!(at(&swept, 208), (State::Expired, 207));
+}
+
+#[test]
 fn what_ended_elsewhere_before_its_time_was_released_and_what_ended_in_time_has_expired() {
     let active = committed(None, &lease(1, 100), &nothing_heard());
     let ended = |state, lifetime| Lease {
