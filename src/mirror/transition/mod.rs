@@ -282,7 +282,12 @@ fn is_offer(known: &Binding, lease: &Lease) -> bool {
     lease.state == LeaseState::Default
         && match known.state {
             State::Transitioning => known.lease_start == lease.cltt && known.ends() == end,
-            State::Active => known.reserved_until.is_some() && known.reserved_until == end,
+            // A later lease may come to end with the offer.
+            State::Active => {
+                known.reserved_until.is_some()
+                    && known.reserved_until == end
+                    && Some(lease.cltt) <= known.last_transaction
+            }
             _ => false,
         }
 }

@@ -415,6 +415,24 @@ fn an_offer_that_nobody_took_is_available_again_whatever_kea_makes_of_it() {
 }
 
 #[test]
+fn a_lease_that_ends_with_an_offer_is_not_taken_for_it() {
+    let short = |cltt, lifetime| Lease {
+        valid_lifetime: Lifetime(lifetime),
+        ..lease(1, cltt)
+    };
+    let active = committed(None, &short(100, 4), &nothing_heard());
+    let asked = offered(Some(&active), &short(100, 7), &nothing_heard());
+    let renewed = short(103, 4);
+    for binding in [
+        loaded(Some(&asked), &renewed, Some(Time(101)), Time(104)),
+        updated(Some(&asked), &renewed, Time(104), Origin::Elsewhere).unwrap(),
+    ] {
+        assert_eq!(at(&binding, 106).0, State::Active);
+        assert_eq!(binding.last_transaction, Some(Time(103)));
+    }
+}
+
+#[test]
 fn a_lease_that_kea_forgot_over_an_offer_expired_with_the_offer() {
     let active = committed(None, &lease(1, 100), &nothing_heard());
     let offer = Lease {
