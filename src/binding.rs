@@ -1,10 +1,10 @@
 //! The model: an IP address binding, who holds or held it, and its state.
 
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::client::{Client, ClientRef};
 use crate::time::{Lifetime, Time};
 
 /// The number Kea gives a subnet.
@@ -54,65 +54,9 @@ pub struct RawOption {
     pub value: Vec<u8>,
 }
 
-/// What is known of the client that holds an address, or held it last.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Client {
-    /// Its MAC address.
-    pub hardware: HardwareAddress,
-    /// Its client identifier (option 61); empty if it sent none.
-    pub client_id: Vec<u8>,
-    /// The value of the latest relay agent information option (82) received with one of its
-    /// messages (RFC 4388 section 6.4.2); empty if none came.
-    pub relay_agent_information: Vec<u8>,
-    /// Options of its last message worth giving to requestors, in the order of their codes.
-    pub options: Vec<RawOption>,
-    /// The host name Kea keeps with the lease; empty if it keeps none.
-    pub hostname: Vec<u8>,
-    /// The client classes Kea put its last message in, in Kea's order.
-    pub classes: Vec<String>,
-}
-
-/// What tells a DHCP client from others.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ClientIds {
-    /// Its MAC address.
-    pub hardware: HardwareAddress,
-    /// Its client identifier (option 61); empty if it sends none.
-    pub client_id: Vec<u8>,
-}
-
-impl Client {
-    /// Whether both stand for the same DHCP client.
-    pub fn is_same_client(&self, other: &Client) -> bool {
-        self.has_ids(&other.hardware, &other.client_id)
-    }
-
-    /// Whether this is the client that is told by these from others.
-    pub fn is(&self, ids: &ClientIds) -> bool {
-        self.has_ids(&ids.hardware, &ids.client_id)
-    }
-
-    /// By client identifier where both have one (RFC 2131 section 4.2), else by MAC address.
-    fn has_ids(&self, hardware: &HardwareAddress, client_id: &[u8]) -> bool {
-        if !self.client_id.is_empty() && !client_id.is_empty() {
-            self.client_id == client_id
-        } else {
-            self.hardware == *hardware
-        }
-    }
-
-    /// The value of the client's option `code`, if it sent one.
-    pub fn option(&self, code: u8) -> Option<&[u8]> {
-        self.options
-            .iter()
-            .find(|option| option.code == code)
-            .map(|option| option.value.as_slice())
-    }
-}
-
 /// An IP address binding (RFC 6926 section 2): an address, its state, and its last client.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Binding {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Binding<C = Client> {
     /// The address.
     pub address: Ipv4Addr,
     /// Its state when last changed. Time goes on: see [`Binding::at`].
@@ -128,7 +72,7 @@ pub struct Binding {
     /// The subnet Kea leased it from.
     pub subnet: SubnetId,
     /// The client that holds or last held it; `None` if it has none to tell of.
-    pub client: Option<Arc<Client>>,
+    pub client: Option<C>,
     /// Whether the last change was made by another server: see [`Binding::is_remote`].
     pub remote: bool,
     /// When the last change was taken in, if that was later than it says: it was made elsewhere,
@@ -140,7 +84,41 @@ pub struct Binding {
     pub reserved_until: Option<Time>,
 }
 
+/// A binding where it is kept.
+pub type BindingRef<'a> = Binding<ClientRef<'a>>;
+
 impl Binding {
+    /// The same, looked at.
+    pub fn view(&self) -> BindingRef<'_> {
+        self.with_client(self.client.as_ref().map(Client::view))
+    }
+}
+
+impl BindingRef<'_> {
+    /// The same, to be changed.
+    pub fn to_owned(&self) -> Binding {
+        self.with_client(self.client.map(Client::from))
+    }
+}
+
+impl<C> Binding<C> {
+    /// The same with another client.
+    pub fn with_client<Other>(&self, client: Option<Other>) -> Binding<Other> {
+        Binding {
+            address: self.address,
+            state: self.state,
+            since: self.since,
+            last_transaction: self.last_transaction,
+            lease_start: self.lease_start,
+            lifetime: self.lifetime,
+            subnet: self.subnet,
+            client,
+            remote: self.remote,
+            noticed: self.noticed,
+            reserved_until: self.reserved_until,
+        }
+    }
+
     /// The state and its start as they are at `now`: what was active expires at the very end
     /// of its lifetime, unless it is reserved still, and a declined or offered address is
     /// available again at the end of its, whenever Kea gets round to it.

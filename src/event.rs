@@ -4,7 +4,8 @@ use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use crate::binding::{ClientIds, HardwareAddress, RawOption, SubnetId};
+use crate::binding::{HardwareAddress, RawOption, SubnetId};
+use crate::client::ClientIds;
 use crate::network::{Network, Serving};
 use crate::time::{Lifetime, Time};
 

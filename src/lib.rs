@@ -9,7 +9,7 @@
 //! - `hex`: octets as Kea writes them in text.
 //!
 //! Lease data: what we know.
-//! - [`binding`], [`vpn`], [`time`]: the model.
+//! - [`binding`], [`client`], [`vpn`], [`time`]: the model.
 //! - [`mirror`]: every binding, found by address, client, relay and time; and the state file.
 //!
 //! Network side: what we answer.
@@ -18,6 +18,7 @@
 //! - [`server`]: connections, limits and access.
 
 pub mod binding;
+pub mod client;
 pub mod config;
 pub mod event;
 mod hex;

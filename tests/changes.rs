@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use bench::*;
 use blq::{Primary, Query, State};
-use dhcp_blq::binding::{ClientIds, SubnetId};
+use dhcp_blq::binding::SubnetId;
+use dhcp_blq::client::ClientIds;
 use dhcp_blq::event::{Event, Extent, Lease, LeaseState, Origin};
 use dhcp_blq::mirror::{Loading, Mirror, Saved};
 use dhcp_blq::network::{DatabaseReservation, Network};

@@ -4,7 +4,8 @@ use std::net::Ipv4Addr;
 
 use super::bridge::{KeaExchange, KeaLease, KeaOption, KeaScope};
 use super::stored_relay;
-use crate::binding::{ClientIds, HardwareAddress, SubnetId};
+use crate::binding::{HardwareAddress, SubnetId};
+use crate::client::ClientIds;
 use crate::event::{Event, Heard, Lease, LeaseState, Origin};
 use crate::network::{ConfiguredOption, Scope};
 use crate::time::{Lifetime, Time};

@@ -51,12 +51,13 @@ impl Loading {
     pub fn begin(network: Arc<Network>, saved: Saved, now: Time) -> Loading {
         let before = saved.configured;
         let mut table = Table::new(network, before.ranges.clone(), now);
+        table.drop_indexes();
         let mut unseen = RoaringBitmap::new();
         for binding in saved.bindings {
             let (address, subnet) = (binding.address, binding.subnet);
             unseen.insert(address.to_bits());
-            table.put_saved(binding);
-            if table.is_configured_address(address) && !before.has(address, subnet) {
+            table.put_saved(&binding);
+            if table.is_configured(address) && !before.has(address, subnet) {
                 table.notice(address.to_bits(), now);
             }
         }
@@ -72,7 +73,8 @@ impl Loading {
     pub fn resume(mirror: Mirror, network: Arc<Network>, now: Time) -> Loading {
         mirror.catch_up();
         let mut table = mirror.table.into_inner();
-        let unseen = table.records.keys().copied().collect();
+        let held = table.bindings(0..=u32::MAX);
+        let unseen = held.map(|binding| binding.address.to_bits()).collect();
         table.configure(network, false, now);
         Loading {
             table,
@@ -88,20 +90,21 @@ impl Loading {
         let before = self.table.binding(lease.address);
         match self.known {
             Known::Saved(saved_at) => {
-                let after = transition::loaded(before, lease, saved_at, self.now);
+                let after = transition::loaded(before.as_ref(), lease, saved_at, self.now);
                 let is_saved = before.is_some_and(|before| {
                     (before.state, before.since) == (after.state, after.since)
                         && before.client == after.client
                 });
                 // Without a file nobody was told of anything before.
                 if is_saved || saved_at.is_none() {
-                    self.table.put(after);
+                    self.table.put(&after);
                 } else {
                     self.table.change(after, self.now);
                 }
             }
             Known::Everything => {
-                let after = transition::updated(before, lease, self.now, Origin::Elsewhere);
+                let after =
+                    transition::updated(before.as_ref(), lease, self.now, Origin::Elsewhere);
                 if let Some(after) = after {
                     self.table.change(after, self.now);
                 }
@@ -110,7 +113,8 @@ impl Loading {
     }
 
     /// Ends when leases could not be taken over: what was known stays so, for now.
-    pub fn give_up(self) -> Mirror {
+    pub fn give_up(mut self) -> Mirror {
+        self.table.build_indexes();
         Mirror::new(self.table)
     }
 
@@ -123,14 +127,15 @@ impl Loading {
                 continue;
             };
             let after = match self.known {
-                Known::Saved(_) => transition::vanished(before, self.now),
-                Known::Everything => transition::removed(before, self.now, Origin::Elsewhere),
+                Known::Saved(_) => transition::vanished(&before, self.now),
+                Known::Everything => transition::removed(&before, self.now, Origin::Elsewhere),
             };
             self.table.change(after, self.now);
-            if !self.table.is_configured_address(address) {
+            if !self.table.is_configured(address) {
                 self.table.forget(address);
             }
         }
+        self.table.build_indexes();
         // What changes from now on need not wait for a large mirror to be written.
         self.table.defer_unsaved();
         Mirror::new(self.table)

@@ -1,8 +1,9 @@
 //! The mirror: every binding Kea has, and what Kea does not keep of them.
 //!
 //! - [`transition`]: the rules by which a change makes one binding of another.
-//! - [`table`], [`address_set`]: bindings by address, client, relay and time.
-//! - [`ranges`]: configured addresses and since when.
+//! - [`table`]: bindings by address, and what finds them: [`page`], [`identity_index`],
+//!   [`address_set`], [`time_index`].
+//! - [`configuration`], [`ranges`]: configured addresses and since when.
 //! - [`walk`]: bindings in the order of their addresses, a part at a time.
 //! - [`feed`], [`applier`]: changes on their way from Kea's threads.
 //! - `reconciliation`: what no change told of, by a comparison with Kea's lease database.
@@ -15,12 +16,16 @@
 
 mod address_set;
 pub mod applier;
+pub mod configuration;
 pub mod feed;
+pub mod identity_index;
 mod loading;
+mod page;
 pub mod ranges;
 mod reconciliation;
 pub mod store;
 mod table;
+pub mod time_index;
 mod transition;
 pub mod unsaved;
 mod walk;
@@ -38,9 +43,9 @@ use feed::Feed;
 pub use loading::{Loading, Saved};
 use ranges::Configured;
 use reconciliation::Reconciliation;
-pub use table::{Identity, Record, Table};
+pub use table::{Identity, Table};
 use unsaved::Taken;
-pub use walk::{Entry, Walk};
+pub use walk::{Entry, Part, Run, Walk};
 
 /// How many events are applied before readers get a turn: a fraction of a millisecond's work.
 const EVENTS_PER_TURN: usize = 128;
@@ -124,13 +129,13 @@ impl Mirror {
     pub fn addresses_of(&self, client: &Identity, subnet: SubnetId) -> Vec<Ipv4Addr> {
         self.catch_up();
         let table = self.table.read();
-        let filed = table.filed(client).into_iter().flat_map(|set| set.from(0));
-        filed
+        let found = table.find(client).into_iter();
+        let found = found.flat_map(|found| found.from(0));
+        found
             .map(Ipv4Addr::from_bits)
             .filter(|address| {
-                table
-                    .binding(*address)
-                    .is_some_and(|binding| binding.subnet == subnet)
+                let binding = table.binding(*address);
+                binding.is_some_and(|binding| binding.subnet == subnet)
             })
             .collect()
     }
@@ -138,7 +143,7 @@ impl Mirror {
     /// The binding of an address, if one is known.
     pub fn binding(&self, address: Ipv4Addr) -> Option<Binding> {
         self.catch_up();
-        self.table.read().binding(address).cloned()
+        self.table.read().binding(address)
     }
 
     /// Some of what is to be written to the state file: see [`unsaved::Unsaved::take`]. `limit`
@@ -170,8 +175,8 @@ fn apply(table: &mut Table, reconciliation: &mut Reconciliation, event: Event, n
     let (address, after) = match event {
         Event::Committed { lease, heard } => {
             let before = table.binding(lease.address);
-            let after = transition::committed(before, &lease, &heard);
-            is_doubtful = before.is_some_and(|before| transition::is_taken(before, &after));
+            let after = transition::committed(before.as_ref(), &lease, &heard);
+            is_doubtful = before.is_some_and(|before| transition::is_taken(&before, &after));
             (lease.address, Some(after))
         }
         Event::Confirmed {
@@ -180,17 +185,17 @@ fn apply(table: &mut Table, reconciliation: &mut Reconciliation, event: Event, n
             at,
             heard,
         } => {
-            let confirmed = |before| transition::confirmed(before, &client, at, &heard);
+            let confirmed = |before: Binding| transition::confirmed(&before, &client, at, &heard);
             (address, table.binding(address).map(confirmed))
         }
         Event::Offered { lease, heard } => {
             let before = table.binding(lease.address);
-            let after = transition::offered(before, &lease, &heard);
+            let after = transition::offered(before.as_ref(), &lease, &heard);
             (lease.address, Some(after))
         }
         Event::Updated { lease, at, origin } => {
             let before = table.binding(lease.address);
-            let after = transition::updated(before, &lease, at, origin);
+            let after = transition::updated(before.as_ref(), &lease, at, origin);
             (lease.address, after)
         }
         Event::Released {
@@ -199,7 +204,7 @@ fn apply(table: &mut Table, reconciliation: &mut Reconciliation, event: Event, n
             at,
             origin,
         } => {
-            let released = |before| transition::released(before, at, origin);
+            let released = |before: Binding| transition::released(&before, at, origin);
             let before = table.held_by(address, client.as_ref());
             (address, before.map(released))
         }
@@ -208,14 +213,14 @@ fn apply(table: &mut Table, reconciliation: &mut Reconciliation, event: Event, n
             client,
             at,
         } => {
-            let given_up = |before| transition::given_up(before, at);
+            let given_up = |before: Binding| transition::given_up(&before, at);
             let before = table.held_by(address, client.as_ref());
             (address, before.map(given_up))
         }
         Event::Reclaimed { address, cltt, at } => {
             let before = table.binding(address);
             let before = before.filter(|before| before.lease_start <= cltt);
-            let reclaimed = |before| transition::reclaimed(before, at);
+            let reclaimed = |before: Binding| transition::reclaimed(&before, at);
             (address, before.map(reclaimed))
         }
         Event::Removed {
@@ -223,12 +228,12 @@ fn apply(table: &mut Table, reconciliation: &mut Reconciliation, event: Event, n
             at,
             origin,
         } => {
-            let removed = |before| transition::removed(before, at, origin);
+            let removed = |before: Binding| transition::removed(&before, at, origin);
             (address, table.binding(address).map(removed))
         }
         Event::Explained { addresses, reason } => {
             for address in addresses {
-                let explained = |before| transition::explained(before, reason);
+                let explained = |before: Binding| transition::explained(&before, reason);
                 if let Some(after) = table.binding(address).and_then(explained) {
                     table.change(after, now);
                 }

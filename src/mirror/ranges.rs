@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::binding::SubnetId;
+use crate::binding::{State, SubnetId};
 use crate::network::{ConfiguredRange, Network, Serving, is_elsewhere};
 use crate::time::Time;
 use crate::vpn::Vpn;
@@ -26,6 +26,16 @@ pub struct TimedRange {
     /// When these addresses were first configured in this VPN, or when it was last decided anew
     /// which server gives them.
     pub since: Time,
+}
+
+impl TimedRange {
+    /// The state of its free addresses, and since when.
+    pub fn free(&self) -> (State, Time) {
+        match self.remote {
+            true => (State::Remote, self.since),
+            false => (State::Available, self.since),
+        }
+    }
 }
 
 /// A subnet that is configured.

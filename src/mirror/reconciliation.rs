@@ -16,7 +16,7 @@ use std::net::Ipv4Addr;
 
 use super::table::Table;
 use super::transition;
-use crate::binding::State;
+use crate::binding::{Binding, State};
 use crate::event::{Extent, Lease, Origin};
 use crate::time::Time;
 
@@ -103,21 +103,21 @@ impl Reconciliation {
                 continue;
             }
             let before = table.binding(lease.address);
-            if let Some(after) = transition::updated(before, lease, at, origin) {
+            if let Some(after) = transition::updated(before.as_ref(), lease, at, origin) {
                 table.change(after, now);
             }
         }
         let is_gone = |address: &Ipv4Addr| !present.contains(address) && !told_of.contains(address);
         match extent {
             Extent::Range(range) => {
-                let held = table.records.range(range).filter(|(_, record)| {
+                let held = table.bindings(range).filter(|binding| {
                     matches!(
-                        record.binding.state,
+                        binding.state,
                         State::Active | State::Abandoned | State::Transitioning
                     )
                 });
-                for (address, _) in held {
-                    let address = Ipv4Addr::from_bits(*address);
+                for binding in held {
+                    let address = binding.address;
                     if is_gone(&address) && self.missing.len() < MISSING_LIMIT {
                         self.missing.entry(address).or_insert(at);
                     }
@@ -136,7 +136,7 @@ impl Reconciliation {
                 }
             }
             Extent::Released(address) => {
-                let released = |before| transition::released(before, at, origin);
+                let released = |before: Binding| transition::released(&before, at, origin);
                 if is_gone(&address)
                     && let Some(after) = table.binding(address).map(released)
                 {
@@ -155,7 +155,7 @@ impl Reconciliation {
 /// The lease of `address` is gone since `at`.
 fn remove(table: &mut Table, address: Ipv4Addr, at: Time, origin: Origin, now: Time) {
     if let Some(before) = table.binding(address) {
-        let after = transition::removed(before, at, origin);
+        let after = transition::removed(&before, at, origin);
         table.change(after, now);
     }
 }

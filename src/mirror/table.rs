@@ -1,60 +1,23 @@
 //! The tables: every binding known, by address, and the indexes that find them.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::hash::Hash;
+use std::collections::HashSet;
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
 use roaring::RoaringBitmap;
 
-use super::address_set::AddressSet;
+use super::configuration::Configuration;
+use super::identity_index::{Found, IdentityIndex};
+use super::page::{Page, Pages};
 use super::ranges::{self, Configured, ConfiguredSubnet, TimedRange};
+use super::time_index::TimeIndex;
 use super::unsaved::{Taken, Unsaved};
-use super::walk::Entry;
-use crate::binding::{Binding, ClientIds, HardwareAddress, State, SubnetId};
+use crate::binding::{Binding, BindingRef, HardwareAddress, State, SubnetId};
+use crate::client::{ClientIds, ClientRef};
 use crate::network::{Network, Serving};
 use crate::time::Time;
-use crate::vpn::Vpn;
 use crate::wire::relay_agent_information::{self, sub_option};
-use crate::wire::vss;
-
-/// A binding with what Kea's configuration makes of it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Record {
-    /// The binding.
-    pub binding: Binding,
-    /// The VPN it belongs to: the one its relay agent named, else its subnet's.
-    pub vpn: Vpn,
-    /// Whether it is in a configured subnet and so among all configured addresses even outside
-    /// of pools and reservations.
-    pub in_subnet: bool,
-}
-
-impl Record {
-    /// A binding with what `network` makes of it.
-    fn new(binding: Binding, network: &Network) -> Record {
-        let mut record = Record {
-            vpn: Vpn::Default,
-            in_subnet: false,
-            binding,
-        };
-        record.configure(network);
-        record
-    }
-
-    /// Takes a new configuration over.
-    fn configure(&mut self, network: &Network) {
-        let binding = &self.binding;
-        let named = binding.client.as_deref().and_then(|client| {
-            relay_agent_information::find(&client.relay_agent_information, sub_option::VSS)
-                .and_then(vss::read_vpn)
-        });
-        let subnet = network.subnet(binding.subnet);
-        self.in_subnet = subnet.is_some_and(|subnet| subnet.prefix.contains(&binding.address));
-        self.vpn = named.unwrap_or_else(|| network.vpn(binding.subnet).clone());
-    }
-}
 
 /// What finds a client's bindings: the identity in a primary query.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,36 +32,22 @@ pub enum Identity {
     RelayId(Vec<u8>),
 }
 
-/// Addresses by key.
-type Index<Key> = HashMap<Key, AddressSet>;
-
 /// Every binding known, and the configured ranges.
 #[derive(Debug)]
 pub struct Table {
-    /// The configuration in force.
-    network: Arc<Network>,
+    /// What is configured.
+    configuration: Arc<Configuration>,
     /// The high-availability scopes this server serves, once it is known.
     serving: Option<Serving>,
-    /// Configured addresses, ascending, without overlap.
-    pub(super) ranges: Vec<TimedRange>,
-    /// Those of before a restart, until the configuration is complete: host reservations in
-    /// databases are read later than the rest. Saved until then.
+    /// Configured ranges of before a restart, until the configuration is complete: host reservations
+    /// in databases are read later than the rest. Saved until then.
     former: Vec<TimedRange>,
     /// Whether what is configured is not in the state file as it is here.
     configured_unsaved: bool,
     /// Bindings by address.
-    pub(super) records: BTreeMap<u32, Record>,
-    /// Active bindings by MAC address.
-    by_mac: Index<HardwareAddress>,
-    /// Active bindings by client identifier.
-    by_client_id: Index<Vec<u8>>,
-    /// Active bindings by remote-id.
-    by_remote_id: Index<Vec<u8>>,
-    /// Active bindings by relay-id.
-    by_relay_id: Index<Vec<u8>>,
-    /// Every time at which a binding changed, was last used, was noticed, or will end by
-    /// itself.
-    by_time: BTreeSet<(Time, u32)>,
+    bindings: Pages,
+    /// What finds them otherwise; `None` while many are put at once.
+    indexes: Option<Indexes>,
     /// Addresses whose state, its start, or last client is not in the state file as it is here.
     unsaved: Unsaved,
 }
@@ -106,52 +55,49 @@ pub struct Table {
 impl Table {
     /// A table without bindings, since `now`; of the configured ranges these were `known`.
     pub fn new(network: Arc<Network>, known: Vec<TimedRange>, now: Time) -> Table {
+        let ranges = ranges::timed(&network, &known, None, now);
         Table {
-            ranges: ranges::timed(&network, &known, None, now),
             former: if network.has_host_database() {
                 known
             } else {
                 Vec::new()
             },
-            network,
+            configuration: Arc::new(Configuration { network, ranges }),
             serving: None,
             configured_unsaved: true,
-            records: BTreeMap::new(),
-            by_mac: Index::new(),
-            by_client_id: Index::new(),
-            by_remote_id: Index::new(),
-            by_relay_id: Index::new(),
-            by_time: BTreeSet::new(),
+            bindings: Pages::default(),
+            indexes: Some(Indexes::default()),
             unsaved: Unsaved::default(),
         }
     }
 
+    /// What is configured.
+    pub fn configuration(&self) -> &Arc<Configuration> {
+        &self.configuration
+    }
+
     /// The configuration in force.
     pub fn network(&self) -> &Network {
-        &self.network
+        &self.configuration.network
     }
 
     /// Takes a new configuration over, in force since `at`; `is_complete` says whether it has the
     /// host reservations that are in databases.
     pub fn configure(&mut self, network: Arc<Network>, is_complete: bool, at: Time) {
-        if Arc::ptr_eq(&self.network, &network) {
+        if Arc::ptr_eq(&self.configuration.network, &network) {
             return;
         }
         let told: RoaringBitmap = self.configured_addresses().collect();
-        self.network = network;
-        self.configured_unsaved = true;
+        let mut ranges = self.configuration.ranges.clone();
         if !self.former.is_empty() {
-            self.ranges = ranges::and_former(&self.ranges, &self.former);
+            ranges = ranges::and_former(&ranges, &self.former);
         }
         if is_complete {
             self.former.clear();
         }
+        self.configuration = Arc::new(Configuration { network, ranges });
+        self.configured_unsaved = true;
         self.renew_ranges(at);
-        let mut records = std::mem::take(&mut self.records);
-        for record in records.values_mut() {
-            record.configure(&self.network);
-        }
-        self.records = records;
         // Whoever asked before was not told of these bindings.
         let come_back: Vec<u32> = self
             .configured_addresses()
@@ -164,19 +110,24 @@ impl Table {
 
     /// Whoever asked before `at` was not told of a binding.
     pub fn notice(&mut self, address: u32, at: Time) {
-        if let Some(record) = self.records.get(&address) {
-            let mut binding = record.binding.clone();
+        if let Some(mut binding) = self.bindings.get(address).map(|found| found.to_owned()) {
             binding.noticed = Some(at);
-            self.put(binding);
+            self.put(&binding);
         }
     }
 
     /// The addresses with a binding that belong to the configured addresses.
     fn configured_addresses(&self) -> impl Iterator<Item = u32> {
-        self.records
+        self.bindings
             .iter()
-            .filter(|(_, record)| self.is_configured(record))
-            .map(|(address, _)| *address)
+            .filter(|binding| self.configuration.has(*binding))
+            .map(|binding| binding.address.to_bits())
+    }
+
+    /// Whether an address with a binding belongs to the configured addresses.
+    pub fn is_configured(&self, address: Ipv4Addr) -> bool {
+        let binding = self.bindings.get(address.to_bits());
+        binding.is_some_and(|binding| self.configuration.has(binding))
     }
 
     /// This server serves these high-availability scopes since `at`.
@@ -187,83 +138,109 @@ impl Table {
 
     /// Brings the configured ranges up to date.
     fn renew_ranges(&mut self, at: Time) {
-        let ranges = ranges::timed(&self.network, &self.ranges, self.serving.as_ref(), at);
-        if ranges != self.ranges {
-            self.ranges = ranges;
+        let Configuration { network, ranges } = &*self.configuration;
+        let renewed = ranges::timed(network, ranges, self.serving.as_ref(), at);
+        if renewed != *ranges {
+            self.configuration = Arc::new(Configuration {
+                network: Arc::clone(network),
+                ranges: renewed,
+            });
             self.configured_unsaved = true;
         }
     }
 
-    /// The state of what a walk came by, and since when, as it is at `now`.
-    ///
-    /// An address that is free is so since it was given up, or since it was configured or came
-    /// over from another server if that was later.
-    pub fn state(&self, entry: Entry<'_>, now: Time) -> (State, Time) {
-        let (range, freed) = match entry {
-            Entry::Free(_, range) => (Some(range), Time::MIN),
-            Entry::Bound(record) => match record.binding.at(now) {
-                (State::Available, since) => {
-                    (self.range_of(record.binding.address.to_bits()), since)
-                }
-                state => return state,
-            },
-        };
-        match range {
-            Some(range) if range.remote => (State::Remote, freed.max(range.since)),
-            Some(range) => (State::Available, freed.max(range.since)),
-            None => (State::Available, freed),
-        }
+    /// Takes these ranges as the configured ones.
+    #[cfg(test)]
+    pub(super) fn set_ranges(&mut self, ranges: Vec<TimedRange>) {
+        Arc::make_mut(&mut self.configuration).ranges = ranges;
     }
 
-    /// Whether the address of a binding is a configured one even if it is free: in a pool, or
-    /// reserved.
-    pub fn is_given(&self, binding: &Binding) -> bool {
-        self.range_of(binding.address.to_bits()).is_some()
+    /// How many bindings there are.
+    pub fn len(&self) -> usize {
+        self.bindings.len()
     }
 
     /// The binding of an address, if one is known.
-    pub fn binding(&self, address: Ipv4Addr) -> Option<&Binding> {
-        self.records
-            .get(&address.to_bits())
-            .map(|record| &record.binding)
+    pub fn binding(&self, address: Ipv4Addr) -> Option<Binding> {
+        let binding = self.bindings.get(address.to_bits())?;
+        Some(binding.to_owned())
     }
 
     /// The binding of an address, if one is known and it is `client`'s; whose it is does not matter
     /// if that is `None`.
-    pub fn held_by(&self, address: Ipv4Addr, client: Option<&ClientIds>) -> Option<&Binding> {
+    pub fn held_by(&self, address: Ipv4Addr, client: Option<&ClientIds>) -> Option<Binding> {
         self.binding(address).filter(|binding| {
-            let both = client.zip(binding.client.as_deref());
-            both.is_none_or(|(client, known)| known.is(client))
+            let both = client.zip(binding.client.as_ref());
+            both.is_none_or(|(client, known)| known.view().is(client))
         })
+    }
+
+    /// The bindings of these addresses, ascending.
+    pub fn bindings(&self, addresses: RangeInclusive<u32>) -> impl Iterator<Item = BindingRef<'_>> {
+        self.bindings.range(addresses)
     }
 
     /// Addresses with a binding from one of `subnets`, ascending.
     pub fn addresses_in(&self, subnets: &HashSet<SubnetId>) -> Vec<Ipv4Addr> {
-        self.records
-            .values()
-            .filter(|record| subnets.contains(&record.binding.subnet))
-            .map(|record| record.binding.address)
+        self.bindings
+            .iter()
+            .filter(|binding| subnets.contains(&binding.subnet))
+            .map(|binding| binding.address)
             .collect()
     }
 
     /// Puts a binding in place of what was known of its address.
-    pub fn put(&mut self, binding: Binding) {
+    pub fn put(&mut self, binding: &Binding) {
         let address = binding.address.to_bits();
-        let record = Record::new(binding, &self.network);
-        let before = self.take(address);
-        if before.is_none_or(|before| must_be_saved(&before.binding, &record.binding)) {
+        let after = binding.view();
+        let before = self.bindings.get(address);
+        if before.is_none_or(|before| must_be_saved(before, after)) {
             self.unsaved.add(address);
         }
-        self.index(address, &record);
-        self.records.insert(address, record);
+        let Some(indexes) = &mut self.indexes else {
+            self.bindings.put(after);
+            return;
+        };
+        let (old, new) = (before.map_or([None; 5], times), times(after));
+        for time in old.into_iter().filter(|time| !new.contains(time)).flatten() {
+            indexes.times.remove(time, address);
+        }
+        for time in new.into_iter().filter(|time| !old.contains(time)).flatten() {
+            indexes.times.insert(time, address);
+        }
+        // A renewal, which most changes are, is filed as before.
+        let is_filed_alike = before.is_some_and(|before| {
+            (before.state == State::Active) == (after.state == State::Active)
+                && before.client == after.client
+        });
+        if is_filed_alike {
+            self.bindings.put(after);
+        } else {
+            indexes.identities.remove(address, &self.bindings);
+            self.bindings.put(after);
+            indexes.identities.insert(address, &self.bindings);
+        }
+    }
+
+    /// Lets bindings that are put from now on be found by their addresses only, until
+    /// [`Table::build_indexes`]: all at once it takes less time.
+    pub fn drop_indexes(&mut self) {
+        self.indexes = None;
+    }
+
+    /// Enters all bindings into indexes, if they are in none.
+    pub fn build_indexes(&mut self) {
+        let bindings = &self.bindings;
+        self.indexes
+            .get_or_insert_with(|| Indexes::of_all(bindings));
     }
 
     /// Puts a binding that has changed in place of what was known of its address, at `now`.
     pub fn change(&mut self, mut binding: Binding, now: Time) {
-        match self.binding(binding.address) {
-            Some(before) if *before == binding => return,
+        match self.bindings.get(binding.address.to_bits()) {
+            Some(before) if before == binding.view() => return,
             // Only time has passed, which everybody knows.
-            Some(before) if is_told_alike(before, &binding, now) => {
+            Some(before) if is_told_alike(before, binding.view(), now) => {
                 binding.noticed = before.noticed;
             }
             _ => {
@@ -271,21 +248,29 @@ impl Table {
                 binding.noticed = Some(now).filter(|now| Some(*now) > told);
             }
         }
-        self.put(binding);
+        self.put(&binding);
     }
 
     /// Puts a binding that the state file holds just so.
-    pub fn put_saved(&mut self, binding: Binding) {
-        let address = binding.address.to_bits();
+    pub fn put_saved(&mut self, binding: &Binding) {
         self.put(binding);
-        self.unsaved.remove(address);
+        self.unsaved.remove(binding.address.to_bits());
     }
 
     /// Forgets an address.
     pub fn forget(&mut self, address: Ipv4Addr) {
-        if self.take(address.to_bits()).is_some() {
-            self.unsaved.add(address.to_bits());
+        let address = address.to_bits();
+        let Some(before) = self.bindings.get(address) else {
+            return;
+        };
+        if let Some(indexes) = &mut self.indexes {
+            for time in times(before).into_iter().flatten() {
+                indexes.times.remove(time, address);
+            }
+            indexes.identities.remove(address, &self.bindings);
         }
+        self.bindings.remove(address);
+        self.unsaved.add(address);
     }
 
     /// Has what is not saved so far wait until there are no later changes to be saved.
@@ -295,13 +280,13 @@ impl Table {
 
     /// What is configured, as the state file keeps it.
     pub fn configured(&self) -> Configured {
-        let subnets = self.network.subnets().map(|subnet| ConfiguredSubnet {
+        let subnets = self.network().subnets().map(|subnet| ConfiguredSubnet {
             id: subnet.id,
             first: subnet.prefix.network(),
             last: subnet.prefix.broadcast(),
         });
         let mut configured = Configured {
-            ranges: ranges::and_former(&self.ranges, &self.former),
+            ranges: ranges::and_former(&self.configuration.ranges, &self.former),
             subnets: subnets.collect(),
         };
         configured.subnets.sort_unstable_by_key(|subnet| subnet.id);
@@ -315,7 +300,7 @@ impl Table {
 
     /// Some of what must be written to the state file: see [`Unsaved::take`].
     pub fn take_unsaved(&mut self, limit: usize) -> Taken {
-        self.unsaved.take(&self.records, limit)
+        self.unsaved.take(&self.bindings, limit)
     }
 
     /// Has what was taken written again.
@@ -334,112 +319,205 @@ impl Table {
         self.mark_configured_unsaved();
     }
 
-    /// The addresses filed under an identity; `None` if there are none.
-    pub(super) fn filed(&self, identity: &Identity) -> Option<&AddressSet> {
-        match identity {
-            Identity::Mac(hardware) => self.by_mac.get(hardware),
-            Identity::ClientId(id) => self.by_client_id.get(id),
-            Identity::RemoteId(id) => self.by_remote_id.get(id),
-            Identity::RelayId(id) => self.by_relay_id.get(id),
+    /// The addresses of an identity's active bindings.
+    pub fn find(&self, identity: &Identity) -> Option<Found<'_>> {
+        let indexes = self.indexes.as_ref()?;
+        Some(indexes.identities.find(identity, &self.bindings))
+    }
+
+    /// When something happened to which addresses, in this order from one such event to `end`
+    /// included: no less than the changes of bindings then.
+    pub(super) fn touched(
+        &self,
+        from: (Time, u32),
+        end: Time,
+    ) -> impl Iterator<Item = (Time, u32)> {
+        let indexes = self.indexes.iter();
+        indexes.flat_map(move |indexes| indexes.times.range(from, end))
+    }
+
+    /// A page of bindings.
+    pub(super) fn page(&self, number: u32) -> Option<&Arc<Page>> {
+        self.bindings.page(number)
+    }
+
+    /// The pages of bindings from one on, ascending.
+    pub(super) fn pages_from(&self, number: u32) -> impl Iterator<Item = (u32, &Arc<Page>)> {
+        self.bindings.pages_from(number)
+    }
+}
+
+/// What finds bindings other than by their addresses.
+#[derive(Debug, Default)]
+struct Indexes {
+    /// Active bindings by client and relay.
+    identities: Identities,
+    /// Every time at which a binding changed, was last used, was noticed, or will end by
+    /// itself.
+    times: TimeIndex,
+}
+
+impl Indexes {
+    /// What finds all these.
+    fn of_all(bindings: &Pages) -> Indexes {
+        let mut identities = Identities::default();
+        identities.reserve(bindings);
+        for binding in bindings.iter() {
+            identities.insert(binding.address.to_bits(), bindings);
+        }
+        let all_times = bindings.iter().flat_map(|binding| {
+            let times = times(binding).into_iter().flatten();
+            times.map(move |time| (time, binding.address.to_bits()))
+        });
+        Indexes {
+            identities,
+            times: all_times.collect(),
+        }
+    }
+}
+
+/// Addresses of active bindings by what they can be asked for.
+#[derive(Debug, Default)]
+struct Identities {
+    /// By MAC address.
+    by_mac: IdentityIndex,
+    /// By client identifier.
+    by_client_id: IdentityIndex,
+    /// By remote-id.
+    by_remote_id: IdentityIndex,
+    /// By relay-id.
+    by_relay_id: IdentityIndex,
+}
+
+impl Identities {
+    /// Makes room for as many as these.
+    fn reserve(&mut self, bindings: &Pages) {
+        for (index, key) in [
+            (&mut self.by_mac, mac as Key),
+            (&mut self.by_client_id, client_id),
+            (&mut self.by_remote_id, remote_id),
+        ] {
+            let clients = bindings.iter().filter_map(filed);
+            let count = clients.filter(|client| !key(*client).is_empty()).count();
+            index.reserve(count, |other| client_of(other, bindings).map(key));
         }
     }
 
-    /// The addresses to which something happened from `start` to `end`, both included: no less
-    /// than those whose binding changed then. `None` if they are so many that it is better to
-    /// look at every one.
-    pub(super) fn touched(&self, start: Time, end: Time) -> Option<RoaringBitmap> {
-        if start > end {
-            return Some(RoaringBitmap::new());
-        }
-        let many = self.records.len() / 4 + 1_000;
-        let mut touched = RoaringBitmap::new();
-        for (seen, (_, address)) in self.by_time.range((start, 0)..=(end, u32::MAX)).enumerate() {
-            if seen > many {
-                return None;
+    /// Files the binding of an address.
+    fn insert(&mut self, address: u32, bindings: &Pages) {
+        let Some(client) = client_of(address, bindings) else {
+            return;
+        };
+        for (index, key) in self.indexes() {
+            let identity = key(client);
+            if !identity.is_empty() {
+                index.insert(identity, address, |other| {
+                    client_of(other, bindings).map(key)
+                });
             }
-            touched.insert(*address);
-        }
-        Some(touched)
-    }
-
-    /// Takes a record out of the table and all indexes.
-    fn take(&mut self, address: u32) -> Option<Record> {
-        let record = self.records.remove(&address)?;
-        for time in times(&record.binding) {
-            self.by_time.remove(&(time, address));
-        }
-        if let Some(keys) = Keys::of(&record.binding) {
-            take_out(&mut self.by_mac, keys.mac, address);
-            take_out(&mut self.by_client_id, keys.client_id, address);
-            take_out(&mut self.by_remote_id, keys.remote_id, address);
-            take_out(&mut self.by_relay_id, keys.relay_id, address);
-        }
-        Some(record)
-    }
-
-    /// Enters a record into all indexes.
-    fn index(&mut self, address: u32, record: &Record) {
-        for time in times(&record.binding) {
-            self.by_time.insert((time, address));
-        }
-        if let Some(keys) = Keys::of(&record.binding) {
-            put_in(&mut self.by_mac, keys.mac, address);
-            put_in(&mut self.by_client_id, keys.client_id, address);
-            put_in(&mut self.by_remote_id, keys.remote_id, address);
-            put_in(&mut self.by_relay_id, keys.relay_id, address);
         }
     }
-}
 
-/// What an active binding is filed under.
-struct Keys<'a> {
-    /// Its MAC address.
-    mac: Option<&'a HardwareAddress>,
-    /// Its client identifier.
-    client_id: Option<&'a [u8]>,
-    /// The remote-id in its relay agent information.
-    remote_id: Option<&'a [u8]>,
-    /// The relay-id in its relay agent information.
-    relay_id: Option<&'a [u8]>,
-}
-
-impl<'a> Keys<'a> {
-    /// The keys of `binding`. One that is not active is found by its address and times alone,
-    /// since queries about a client are answered with current bindings only (RFC 6926
-    /// section 8.2).
-    fn of(binding: &'a Binding) -> Option<Keys<'a>> {
-        let client = binding.client.as_deref()?;
-        if binding.state != State::Active {
-            return None;
+    /// Takes out the binding of an address, which is still the one that was filed.
+    fn remove(&mut self, address: u32, bindings: &Pages) {
+        let Some(client) = client_of(address, bindings) else {
+            return;
+        };
+        for (index, key) in self.indexes() {
+            let identity = key(client);
+            if !identity.is_empty() {
+                index.remove(identity, address, |other| {
+                    client_of(other, bindings).map(key)
+                });
+            }
         }
-        let relay = |code| relay_agent_information::find(&client.relay_agent_information, code);
-        let filled = |id: &&[u8]| !id.is_empty();
-        Some(Keys {
-            mac: Some(&client.hardware).filter(|hardware| !hardware.octets.is_empty()),
-            client_id: Some(client.client_id.as_slice()).filter(filled),
-            remote_id: relay(sub_option::REMOTE_ID).filter(filled),
-            relay_id: relay(sub_option::RELAY_ID).filter(filled),
-        })
+    }
+
+    /// The addresses filed under an identity.
+    fn find<'a>(&'a self, identity: &Identity, bindings: &Pages) -> Found<'a> {
+        let find = |index: &'a IdentityIndex, identity: &[u8], key: Key| {
+            index.find(identity, |other| client_of(other, bindings).map(key))
+        };
+        match identity {
+            Identity::Mac(hardware) => {
+                let identity = [&[hardware.htype], &hardware.octets[..]].concat();
+                find(&self.by_mac, &identity, mac)
+            }
+            Identity::ClientId(id) => find(&self.by_client_id, id, client_id),
+            Identity::RemoteId(id) => find(&self.by_remote_id, id, remote_id),
+            Identity::RelayId(id) => find(&self.by_relay_id, id, relay_id),
+        }
+    }
+
+    /// Each index with what it files bindings under.
+    fn indexes(&mut self) -> [(&mut IdentityIndex, Key); 4] {
+        [
+            (&mut self.by_mac, mac),
+            (&mut self.by_client_id, client_id),
+            (&mut self.by_remote_id, remote_id),
+            (&mut self.by_relay_id, relay_id),
+        ]
     }
 }
 
-/// The times under which a binding is filed.
-fn times(binding: &Binding) -> impl Iterator<Item = Time> + use<> {
-    [
+/// What an index files a client's bindings under; nothing if it is empty.
+type Key = for<'a> fn(ClientRef<'a>) -> &'a [u8];
+
+/// A client's MAC address: htype and chaddr.
+fn mac(client: ClientRef<'_>) -> &[u8] {
+    client.mac()
+}
+
+/// A client's identifier.
+fn client_id(client: ClientRef<'_>) -> &[u8] {
+    client.client_id()
+}
+
+/// The remote-id in a client's relay agent information.
+fn remote_id(client: ClientRef<'_>) -> &[u8] {
+    let information = client.relay_agent_information();
+    relay_agent_information::find(information, sub_option::REMOTE_ID).unwrap_or_default()
+}
+
+/// The relay-id in a client's relay agent information.
+fn relay_id(client: ClientRef<'_>) -> &[u8] {
+    let information = client.relay_agent_information();
+    relay_agent_information::find(information, sub_option::RELAY_ID).unwrap_or_default()
+}
+
+/// The client by which the binding of an address is found. One that is not active is found by its
+/// address and times alone, since queries about a client are answered with current bindings only
+/// (RFC 6926 section 8.2).
+fn client_of(address: u32, bindings: &Pages) -> Option<ClientRef<'_>> {
+    filed(bindings.get(address)?)
+}
+
+/// The same of a binding.
+fn filed(binding: BindingRef<'_>) -> Option<ClientRef<'_>> {
+    binding.client.filter(|_| binding.state == State::Active)
+}
+
+/// The times under which a binding is filed, each once.
+fn times(binding: BindingRef<'_>) -> [Option<Time>; 5] {
+    let mut times = [
         Some(binding.since),
         binding.last_transaction,
         binding.noticed,
         binding.reserved_until,
         binding.ends(),
-    ]
-    .into_iter()
-    .flatten()
+    ];
+    for place in 1..times.len() {
+        if times[..place].contains(&times[place]) {
+            times[place] = None;
+        }
+    }
+    times
 }
 
 /// Whether replies at `now` say the same of both.
-fn is_told_alike(before: &Binding, after: &Binding, now: Time) -> bool {
+fn is_told_alike(before: BindingRef<'_>, after: BindingRef<'_>, now: Time) -> bool {
     let state = after.at(now);
-    let end = |binding: &Binding| matches!(state.0, State::Active).then(|| binding.ends());
+    let end = |binding: BindingRef<'_>| matches!(state.0, State::Active).then(|| binding.ends());
     before.at(now) == state
         && end(before) == end(after)
         && before.last_transaction == after.last_transaction
@@ -449,7 +527,7 @@ fn is_told_alike(before: &Binding, after: &Binding, now: Time) -> bool {
 }
 
 /// Whether the state file must be written for a change: not for a renewal.
-fn must_be_saved(before: &Binding, after: &Binding) -> bool {
+fn must_be_saved(before: BindingRef<'_>, after: BindingRef<'_>) -> bool {
     before.state != after.state
         || before.since != after.since
         || before.client != after.client
@@ -457,31 +535,4 @@ fn must_be_saved(before: &Binding, after: &Binding) -> bool {
         || before.reserved_until != after.reserved_until
         || (before.noticed != after.noticed && before.last_transaction == after.last_transaction)
         || before.subnet != after.subnet
-}
-
-/// Files an address under a key, if there is one.
-fn put_in<Key, Borrowed>(index: &mut Index<Key>, key: Option<&Borrowed>, address: u32)
-where
-    Key: Hash + Eq + std::borrow::Borrow<Borrowed>,
-    Borrowed: Hash + Eq + ToOwned<Owned = Key> + ?Sized,
-{
-    let Some(key) = key else { return };
-    match index.get_mut(key) {
-        Some(set) => set.insert(address),
-        None => {
-            index.insert(key.to_owned(), AddressSet::One(address));
-        }
-    }
-}
-
-/// Takes an address out from under a key, and the key with the last one.
-fn take_out<Key, Borrowed>(index: &mut Index<Key>, key: Option<&Borrowed>, address: u32)
-where
-    Key: Hash + Eq + std::borrow::Borrow<Borrowed>,
-    Borrowed: Hash + Eq + ?Sized,
-{
-    let Some(key) = key else { return };
-    if index.get_mut(key).is_some_and(|set| set.remove(address)) {
-        index.remove(key);
-    }
 }

@@ -3,10 +3,11 @@
 //! Changes go first: when all of a large mirror has to be written, because the file is new, a
 //! change made meanwhile is on disk as soon as any other.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use super::table::Record;
+use roaring::RoaringBitmap;
+
+use super::page::Pages;
 use crate::binding::Binding;
 
 /// What is to be written for an address: its binding, or nothing if it is to be removed.
@@ -16,9 +17,9 @@ pub type Unwritten = (Ipv4Addr, Option<Binding>);
 #[derive(Debug, Default)]
 pub struct Unsaved {
     /// Those that changed.
-    changed: BTreeSet<u32>,
+    changed: RoaringBitmap,
     /// Those that can wait: what loading found different.
-    deferred: BTreeSet<u32>,
+    deferred: RoaringBitmap,
     /// From which address on every one must be written, last of all.
     all_from: Option<u32>,
 }
@@ -41,13 +42,13 @@ impl Unsaved {
 
     /// Takes out an address that the file has as it is.
     pub fn remove(&mut self, address: u32) {
-        self.changed.remove(&address);
-        self.deferred.remove(&address);
+        self.changed.remove(address);
+        self.deferred.remove(address);
     }
 
     /// Has all that has been added wait for what is added from now on.
     pub fn defer(&mut self) {
-        self.deferred.append(&mut self.changed);
+        self.deferred |= std::mem::take(&mut self.changed);
     }
 
     /// Adds every address there is, to wait for those that change.
@@ -59,36 +60,32 @@ impl Unsaved {
 
     /// Takes up to `limit` addresses with what is to be written of them. They count as written
     /// from then on.
-    pub fn take(&mut self, records: &BTreeMap<u32, Record>, limit: usize) -> Taken {
+    pub fn take(&mut self, bindings: &Pages, limit: usize) -> Taken {
         let unwritten = |address: u32| {
-            let record = records.get(&address);
-            let binding = record.map(|record| record.binding.clone());
+            let binding = bindings.get(address).map(|binding| binding.to_owned());
             (Ipv4Addr::from_bits(address), binding)
         };
         let mut taken = Taken::default();
         while taken.len() < limit
-            && let Some(address) = self.changed.pop_first()
+            && let Some(address) = pop_first(&mut self.changed)
         {
-            self.deferred.remove(&address);
+            self.deferred.remove(address);
             taken.changed.push(unwritten(address));
         }
         while taken.len() < limit
-            && let Some(address) = self.deferred.pop_first()
+            && let Some(address) = pop_first(&mut self.deferred)
         {
             taken.rest.push(unwritten(address));
         }
         if let Some(first) = self.all_from
             && taken.len() < limit
         {
-            let mut records = records.range(first..);
+            let mut left = bindings.range(first..=u32::MAX);
             let room = limit - taken.len();
-            taken
-                .rest
-                .extend(records.by_ref().take(room).map(|(_, record)| {
-                    let binding = record.binding.clone();
-                    (binding.address, Some(binding))
-                }));
-            self.all_from = records.next().map(|(address, _)| *address);
+            let unwritten = left.by_ref().take(room);
+            let unwritten = unwritten.map(|binding| (binding.address, Some(binding.to_owned())));
+            taken.rest.extend(unwritten);
+            self.all_from = left.next().map(|binding| binding.address.to_bits());
         }
         taken
     }
@@ -99,6 +96,13 @@ impl Unsaved {
         self.changed.extend(taken.changed.iter().map(bits));
         self.deferred.extend(taken.rest.iter().map(bits));
     }
+}
+
+/// Takes the first address out of a set.
+fn pop_first(set: &mut RoaringBitmap) -> Option<u32> {
+    let first = set.min()?;
+    set.remove(first);
+    Some(first)
 }
 
 impl From<Vec<Unwritten>> for Taken {
@@ -133,12 +137,12 @@ mod tests {
     use super::*;
     use crate::binding::{State, SubnetId};
     use crate::time::{Lifetime, Time};
-    use crate::vpn::Vpn;
 
-    /// Records of the addresses numbered 0 to `count`.
-    fn records(count: u32) -> BTreeMap<u32, Record> {
-        let record = |number| Record {
-            binding: Binding {
+    /// Bindings of the addresses numbered 0 to `count`.
+    fn bindings(count: u32) -> Pages {
+        let mut bindings = Pages::default();
+        for number in 0..count {
+            let binding = Binding {
                 address: Ipv4Addr::from_bits(number),
                 state: State::Active,
                 since: Time(1),
@@ -150,11 +154,10 @@ mod tests {
                 remote: false,
                 noticed: None,
                 reserved_until: None,
-            },
-            vpn: Vpn::Default,
-            in_subnet: true,
-        };
-        (0..count).map(|number| (number, record(number))).collect()
+            };
+            bindings.put(binding.view());
+        }
+        bindings
     }
 
     /// The numbers of addresses.
@@ -165,40 +168,40 @@ mod tests {
 
     #[test]
     fn what_changes_goes_before_what_waits_since_loading_or_for_a_new_file() {
-        let records = records(100);
+        let bindings = bindings(100);
         let mut unsaved = Unsaved::default();
         for number in [3, 5, 90] {
             unsaved.add(number);
         }
         unsaved.defer();
         unsaved.add(90);
-        let taken = unsaved.take(&records, 2);
+        let taken = unsaved.take(&bindings, 2);
         assert_eq!(numbers(&taken.changed), [90]);
         assert_eq!(numbers(&taken.rest), [3]);
         unsaved.add_all();
         unsaved.add(99);
-        let taken = unsaved.take(&records, 4);
+        let taken = unsaved.take(&bindings, 4);
         assert_eq!(numbers(&taken.changed), [99]);
         assert_eq!(numbers(&taken.rest), [0, 1, 2]);
         unsaved.add(50);
-        let taken = unsaved.take(&records, 1_000);
+        let taken = unsaved.take(&bindings, 1_000);
         assert_eq!(numbers(&taken.changed), [50]);
         assert_eq!(numbers(&taken.rest), (3..100).collect::<Vec<_>>());
-        assert!(unsaved.take(&records, 1_000).is_empty());
+        assert!(unsaved.take(&bindings, 1_000).is_empty());
     }
 
     #[test]
     fn what_could_not_be_written_is_taken_again() {
-        let records = records(10);
+        let bindings = bindings(10);
         let mut unsaved = Unsaved::default();
         unsaved.add(7);
         // It was there once.
         unsaved.add(70);
         unsaved.add_all();
-        let first = unsaved.take(&records, 5);
+        let first = unsaved.take(&bindings, 5);
         assert_eq!(first.changed[1], (Ipv4Addr::from_bits(70), None));
         unsaved.put_back(&first);
-        let second = unsaved.take(&records, 1_000);
+        let second = unsaved.take(&bindings, 1_000);
         assert_eq!(first.changed, second.changed);
         assert_eq!(numbers(&second.rest), (0..10).collect::<Vec<_>>());
     }

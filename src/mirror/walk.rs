@@ -1,35 +1,48 @@
 //! Going through bindings in ascending order of their addresses, a part at a time.
 //!
 //! A walk keeps nothing but the address it has come to, so each address comes up at most once
-//! whatever changes between two parts (RFC 6926 section 8.2).
+//! whatever changes between two parts (RFC 6926 section 8.2). A part is taken from the tables at
+//! once and gone through without them: whoever changes them need not wait for it.
 
 use std::net::Ipv4Addr;
-use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
+use super::configuration::Configuration;
+use super::page::{Page, Places, first_of, page_of, place_of};
 use super::ranges::TimedRange;
-use super::table::{Identity, Record, Table};
+use super::table::{Identity, Table};
+use crate::binding::BindingRef;
 use crate::time::Time;
-use crate::vpn::Vpn;
+
+/// The most pages in a part.
+const PAGES_PER_PART: usize = 16;
+
+/// How many bindings make a part at least, if there are as many and their pages not too many.
+const BINDINGS_PER_PART: usize = 256;
+
+/// How many addresses that were touched are collected at once.
+const COLLECTED_AT_ONCE: usize = 2_048;
 
 /// What a walk comes by.
 #[derive(Clone, Copy, Debug)]
 pub enum Entry<'a> {
     /// An address with a binding.
-    Bound(&'a Record),
-    /// A configured address that was never leased, or of which nothing is known any more.
-    Free(Ipv4Addr, &'a TimedRange),
+    Bound(BindingRef<'a>),
+    /// Configured addresses that were never leased, or of which nothing is known any more.
+    Free(Run<'a>),
 }
 
-impl Entry<'_> {
-    /// The VPN the address belongs to.
-    pub fn vpn(&self) -> &Vpn {
-        match self {
-            Entry::Bound(record) => &record.vpn,
-            Entry::Free(_, range) => &range.vpn,
-        }
-    }
+/// Free addresses in a row, which differ in nothing else.
+#[derive(Clone, Copy, Debug)]
+pub struct Run<'a> {
+    /// The first of them.
+    pub first: Ipv4Addr,
+    /// The last of them.
+    pub last: Ipv4Addr,
+    /// The configured range they are in.
+    pub range: &'a TimedRange,
 }
 
 /// What a walk is to find: chosen once, so that a part of it costs what it returns.
@@ -42,6 +55,8 @@ enum Selection {
     /// The bindings at these addresses, as far as they are configured: those that may have
     /// changed in the times asked for.
     Touched(RoaringBitmap),
+    /// The same, but that they are still being collected: from this time and address on.
+    Collecting(RoaringBitmap, (Time, u32)),
 }
 
 /// A walk in progress.
@@ -53,151 +68,278 @@ pub struct Walk {
     window: (Time, Time),
     /// The address to go on from: one past the last one visited, so possibly 2^32.
     position: u64,
+    /// Where in the part's pages that is, or before it.
+    page: usize,
+    /// Where in the configured ranges that is, or before it.
+    range: usize,
+}
+
+/// The addresses of a page that a walk is to come by.
+#[derive(Debug)]
+struct Pick {
+    /// The page's number.
+    number: u32,
+    /// The page as it was when the part was taken.
+    page: Arc<Page>,
+    /// The places of these addresses.
+    wanted: Places,
+}
+
+/// A part of what a walk comes by, as it was at one moment.
+#[derive(Debug)]
+pub struct Part {
+    /// What was configured then.
+    pub configuration: Arc<Configuration>,
+    /// The bindings, in ascending order.
+    picks: Vec<Pick>,
+    /// What else there is.
+    kind: Kind,
+    /// The first address that it tells nothing of, so possibly 2^32.
+    end: u64,
+}
+
+/// What there is in a part besides the bindings picked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Nothing.
+    Picked,
+    /// Nothing, and of the bindings only those at configured addresses.
+    PickedIfConfigured,
+    /// Free addresses, too.
+    All,
 }
 
 impl Walk {
+    /// A walk through what is selected.
+    fn new(selection: Selection, window: (Time, Time)) -> Walk {
+        Walk {
+            selection,
+            window,
+            position: 0,
+            page: 0,
+            range: 0,
+        }
+    }
+
     /// A walk through the active bindings of an identity.
     pub fn identity(identity: Identity) -> Walk {
-        Walk {
-            selection: Selection::Identity(identity),
-            window: (Time::MIN, Time::MAX),
-            position: 0,
-        }
+        Walk::new(Selection::Identity(identity), (Time::MIN, Time::MAX))
     }
 
     /// A walk through all configured addresses, of which those that did not change from `start`
     /// to `end` may be left out.
     pub fn all(table: &Table, start: Time, end: Time) -> Walk {
         let changed_then = |range: &TimedRange| (start..=end).contains(&range.since);
-        let selection = if table.ranges.iter().any(changed_then) {
+        let any_time = start == Time::MIN && end == Time::MAX;
+        let selection = if any_time || table.configuration().ranges.iter().any(changed_then) {
             Selection::All
         } else {
-            table
-                .touched(start, end)
-                .map_or(Selection::All, Selection::Touched)
+            Selection::Collecting(RoaringBitmap::new(), (start, 0))
         };
-        Walk {
-            selection,
-            window: (start, end),
-            position: 0,
-        }
+        Walk::new(selection, (start, end))
     }
 
-    /// Goes on, until `visit` breaks or there is nothing left; says which.
-    ///
-    /// What `visit` breaks at has been visited: the walk goes on after it.
-    pub fn go_on(
-        &mut self,
-        table: &Table,
-        mut visit: impl FnMut(Entry<'_>) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
-        let Walk {
-            selection,
-            window,
-            position,
-        } = self;
-        let Ok(start) = u32::try_from(*position) else {
-            return ControlFlow::Continue(());
-        };
-        let mut visit_record = |record: &Record| {
-            *position = u64::from(record.binding.address.to_bits()) + 1;
-            visit(Entry::Bound(record))
-        };
-        match selection {
+    /// Takes the next part from the tables; `None` if there is nothing left. It may be empty.
+    pub fn part(&mut self, table: &Table) -> Option<Part> {
+        let start = u32::try_from(self.position).ok()?;
+        self.page = 0;
+        let configuration = table.configuration();
+        let ranges = &configuration.ranges;
+        self.range = ranges.partition_point(|range| range.last.to_bits() < start);
+        self.collect(table);
+        let (picks, kind, end) = match &self.selection {
             Selection::Identity(identity) => {
-                let Some(filed) = table.filed(identity) else {
-                    return ControlFlow::Continue(());
-                };
-                filed
-                    .from(start)
-                    .filter_map(|address| table.records.get(&address))
-                    .try_for_each(&mut visit_record)
+                let found = table.find(identity)?;
+                let picks = pick(table, found.from(start));
+                let end = end_of(&picks)?;
+                (picks, Kind::Picked, end)
             }
-            Selection::Touched(touched) => touched
-                .range(start..)
-                .filter_map(|address| table.records.get(&address))
-                .filter(|record| table.is_configured(record))
-                .try_for_each(&mut visit_record),
-            Selection::All => go_through_all(table, *window, position, visit),
+            Selection::Touched(touched) => {
+                let picks = pick(table, touched.range(start..));
+                let end = end_of(&picks)?;
+                (picks, Kind::PickedIfConfigured, end)
+            }
+            Selection::All => {
+                let (picks, end) = pick_all(table, start);
+                (picks, Kind::All, end)
+            }
+            Selection::Collecting(..) => (Vec::new(), Kind::Picked, self.position),
+        };
+        Some(Part {
+            configuration: Arc::clone(configuration),
+            picks,
+            kind,
+            end,
+        })
+    }
+
+    /// Collects some of what was touched in the times asked for, if that is to be done: no less
+    /// than the bindings that changed then. If they are very many, it is better to look at every one.
+    ///
+    /// What changes between two times that this is called is filed under a later time: it comes up
+    /// then, or has not changed last in the times asked for.
+    fn collect(&mut self, table: &Table) {
+        let Selection::Collecting(touched, from) = &mut self.selection else {
+            return;
+        };
+        let mut left = table.touched(*from, self.window.1);
+        for (_, address) in left.by_ref().take(COLLECTED_AT_ONCE) {
+            touched.insert(address);
+        }
+        let next = left.next();
+        let many = table.len() as u64 / 4 + 1_000;
+        self.selection = match next {
+            _ if touched.len() > many => Selection::All,
+            Some(next) => Selection::Collecting(std::mem::take(touched), next),
+            None => Selection::Touched(std::mem::take(touched)),
+        };
+    }
+
+    /// The next thing in a part that [`Walk::part`] has given last; `None` at its end.
+    pub fn next<'a>(&mut self, part: &'a Part) -> Option<Entry<'a>> {
+        match part.kind {
+            Kind::All => self.next_of_all(part),
+            Kind::Picked => {
+                let binding = self.next_bound(part);
+                self.position = binding.map_or(part.end, after);
+                binding.map(Entry::Bound)
+            }
+            Kind::PickedIfConfigured => loop {
+                let binding = self.next_bound(part);
+                self.position = binding.map_or(part.end, after);
+                match binding {
+                    Some(binding) if !part.configuration.has(binding) => {}
+                    _ => return binding.map(Entry::Bound),
+                }
+            },
+        }
+    }
+
+    /// Has the walk go on after `address`, which it came by in a run that was not used up.
+    pub fn go_on_after(&mut self, address: Ipv4Addr) {
+        self.position = u64::from(address.to_bits()) + 1;
+    }
+
+    /// The next binding from the position on.
+    fn next_bound<'a>(&mut self, part: &'a Part) -> Option<BindingRef<'a>> {
+        loop {
+            let pick = part.picks.get(self.page)?;
+            let first = u64::from(first_of(pick.number));
+            let from = u8::try_from(self.position.saturating_sub(first)).ok();
+            match from.and_then(|from| pick.wanted.next(from)) {
+                Some(place) => {
+                    let found = pick.page.get(first_of(pick.number) + u32::from(place));
+                    match found {
+                        Some(binding) => return Some(binding),
+                        // Picked from an index, it has a binding.
+                        None => self.position = first + u64::from(place) + 1,
+                    }
+                }
+                None => self.page += 1,
+            }
+        }
+    }
+
+    /// The next binding at a configured address or the next free addresses, whichever come first.
+    fn next_of_all<'a>(&mut self, part: &'a Part) -> Option<Entry<'a>> {
+        let ranges = &part.configuration.ranges;
+        let (start, end) = self.window;
+        loop {
+            while let Some(range) = ranges.get(self.range)
+                && u64::from(range.last.to_bits()) < self.position
+            {
+                self.range += 1;
+            }
+            let binding = self.next_bound(part);
+            let bound = binding.map_or(part.end, |binding| binding.address.to_bits().into());
+            // The next configured address, as if nothing were bound.
+            let free = ranges
+                .get(self.range)
+                .map(|range| (u64::from(range.first.to_bits()).max(self.position), range));
+            match (free, binding) {
+                (Some((first, range)), _) if first < bound => {
+                    let last = u64::from(range.last.to_bits()).min(bound - 1);
+                    self.position = last + 1;
+                    if (start..=end).contains(&range.since) {
+                        return Some(Entry::Free(Run {
+                            // Both are within the range, so they fit 32 bits.
+                            first: Ipv4Addr::from_bits(first as u32),
+                            last: Ipv4Addr::from_bits(last as u32),
+                            range,
+                        }));
+                    }
+                }
+                (_, Some(binding)) => {
+                    self.position = bound + 1;
+                    let is_in_range = free.is_some_and(|(first, _)| first == bound);
+                    if is_in_range || part.configuration.has(binding) {
+                        return Some(Entry::Bound(binding));
+                    }
+                }
+                (_, None) => {
+                    self.position = part.end;
+                    return None;
+                }
+            }
         }
     }
 }
 
-impl Table {
-    /// Whether an address with a binding belongs to the configured addresses.
-    pub(super) fn is_configured_address(&self, address: Ipv4Addr) -> bool {
-        self.records
-            .get(&address.to_bits())
-            .is_some_and(|record| self.is_configured(record))
-    }
-
-    /// Whether a record belongs to the configured addresses: in a configured subnet, a pool,
-    /// or reserved.
-    pub(super) fn is_configured(&self, record: &Record) -> bool {
-        record.in_subnet || self.range_of(record.binding.address.to_bits()).is_some()
-    }
-
-    /// The configured range an address is in.
-    pub(super) fn range_of(&self, address: u32) -> Option<&TimedRange> {
-        let after = self
-            .ranges
-            .partition_point(|range| range.last.to_bits() < address);
-        self.ranges
-            .get(after)
-            .filter(|range| range.first.to_bits() <= address)
-    }
+/// The first address after that of a binding.
+fn after(binding: BindingRef<'_>) -> u64 {
+    u64::from(binding.address.to_bits()) + 1
 }
 
-/// Visits bindings and free addresses of all configured addresses from `position` on.
-fn go_through_all(
-    table: &Table,
-    (start, end): (Time, Time),
-    position: &mut u64,
-    mut visit: impl FnMut(Entry<'_>) -> ControlFlow<()>,
-) -> ControlFlow<()> {
-    let Ok(first) = u32::try_from(*position) else {
-        return ControlFlow::Continue(());
-    };
-    let mut records = table.records.range(first..).peekable();
-    let mut ranges = table.ranges[table
-        .ranges
-        .partition_point(|range| u64::from(range.last.to_bits()) < *position)..]
-        .iter()
-        .peekable();
-    let wanted = |range: &TimedRange| (start..=end).contains(&range.since);
-    loop {
-        while ranges
-            .next_if(|range| u64::from(range.last.to_bits()) < *position)
-            .is_some()
-        {}
-        let bound = records.peek().map(|(address, _)| u64::from(**address));
-        // The next configured address, as if nothing were bound.
-        let free = ranges
-            .peek()
-            .map(|range| (u64::from(range.first.to_bits()).max(*position), *range));
-        match free {
-            Some((address, range)) if bound.is_none_or(|bound| address < bound) => {
-                if wanted(range) {
-                    *position = address + 1;
-                    // Within the range, so it fits 32 bits.
-                    visit(Entry::Free(Ipv4Addr::from_bits(address as u32), range))?;
-                } else {
-                    let next_range = u64::from(range.last.to_bits()) + 1;
-                    *position = bound.map_or(next_range, |bound| bound.min(next_range));
-                }
-            }
+/// The bindings at the first of these addresses, which ascend.
+fn pick(table: &Table, addresses: impl Iterator<Item = u32>) -> Vec<Pick> {
+    let mut picks: Vec<Pick> = Vec::new();
+    for (count, address) in addresses.enumerate() {
+        let number = page_of(address);
+        match picks.last_mut() {
+            Some(pick) if pick.number == number => pick.wanted.insert(place_of(address)),
             _ => {
-                let Some((address, record)) = records.next() else {
-                    return ControlFlow::Continue(());
-                };
-                let address = u64::from(*address);
-                *position = address + 1;
-                if record.in_subnet || free.is_some_and(|(free, _)| free == address) {
-                    visit(Entry::Bound(record))?;
+                if picks.len() == PAGES_PER_PART || count >= BINDINGS_PER_PART {
+                    break;
                 }
+                let Some(page) = table.page(number) else {
+                    continue;
+                };
+                let mut wanted = Places::default();
+                wanted.insert(place_of(address));
+                picks.push(Pick {
+                    number,
+                    page: Arc::clone(page),
+                    wanted,
+                });
             }
         }
     }
+    picks
+}
+
+/// The first address of which picks from an index tell nothing; `None` if there are none.
+fn end_of(picks: &[Pick]) -> Option<u64> {
+    picks
+        .last()
+        .map(|pick| u64::from(first_of(pick.number)) + 256)
+}
+
+/// The first bindings from an address on, and the first address of which they tell nothing.
+fn pick_all(table: &Table, start: u32) -> (Vec<Pick>, u64) {
+    let mut picks = Vec::new();
+    let mut count = 0;
+    for (number, page) in table.pages_from(page_of(start)) {
+        if picks.len() == PAGES_PER_PART || count >= BINDINGS_PER_PART {
+            return (picks, first_of(number).into());
+        }
+        count += page.present().len();
+        picks.push(Pick {
+            number,
+            page: Arc::clone(page),
+            wanted: *page.present(),
+        });
+    }
+    (picks, u64::from(u32::MAX) + 1)
 }
 
 #[cfg(test)]
@@ -206,9 +348,9 @@ mod tests {
     use crate::binding::{Binding, State, SubnetId};
     use crate::network::Network;
     use crate::time::Lifetime;
+    use crate::vpn::Vpn;
     use proptest::prelude::*;
     use std::collections::{BTreeMap, BTreeSet};
-    use std::sync::Arc;
 
     /// A subnet of 32 addresses, of which the table's ranges are configured; the rest is
     /// outside of any subnet.
@@ -217,7 +359,7 @@ mod tests {
             r#"{ "Dhcp4": { "subnet4": [ { "id": 1, "subnet": "0.0.0.32/27" } ] } }"#;
         let network = Network::from_json(configuration, Vec::new()).unwrap();
         let mut table = Table::new(Arc::new(network), Vec::new(), Time(0));
-        table.ranges = ranges;
+        table.set_ranges(ranges);
         table
     }
 
@@ -266,12 +408,12 @@ mod tests {
             bindings in proptest::collection::btree_map(0..120u8, 0..4u32, 0..40),
             start in 0..4u32,
             length in 0..4u32,
-            part in 1..5usize,
+            part in 1..5u32,
         ) {
             let ranges = ranges(&lengths);
             let mut table = table(ranges.clone());
             for (address, since) in &bindings {
-                table.put(binding(*address, *since));
+                table.put(&binding(*address, *since));
             }
             let window = start..=start + length;
             let mut expected = BTreeMap::new();
@@ -290,24 +432,26 @@ mod tests {
             let mut walk = Walk::all(&table, Time(*window.start()), Time(*window.end()));
             let mut found = BTreeMap::new();
             let mut visited = BTreeSet::new();
-            loop {
-                let mut left = part;
-                let went = walk.go_on(&table, |entry| {
-                    let (address, bound, since) = match entry {
-                        Entry::Bound(record) => {
-                            (record.binding.address, true, record.binding.since)
+            let mut visit = |address: Ipv4Addr, bound, since: Time| {
+                assert!(visited.insert(address), "{address} comes once");
+                if window.contains(&since.0) {
+                    found.insert(address, bound);
+                }
+            };
+            while let Some(taken) = walk.part(&table) {
+                // A part is given up after some of it, as when a message is full.
+                for _ in 0..part {
+                    match walk.next(&taken) {
+                        Some(Entry::Bound(binding)) => visit(binding.address, true, binding.since),
+                        Some(Entry::Free(run)) => {
+                            let last = run.last.to_bits().min(run.first.to_bits() + part - 1);
+                            for address in run.first.to_bits()..=last {
+                                visit(Ipv4Addr::from_bits(address), false, run.range.since);
+                            }
+                            walk.go_on_after(Ipv4Addr::from_bits(last));
                         }
-                        Entry::Free(address, range) => (address, false, range.since),
-                    };
-                    assert!(visited.insert(address), "{address} comes once");
-                    if window.contains(&since.0) {
-                        found.insert(address, bound);
+                        None => break,
                     }
-                    left -= 1;
-                    if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-                });
-                if went.is_continue() {
-                    break;
                 }
             }
             prop_assert_eq!(found, expected);

@@ -6,7 +6,8 @@ use std::net::Ipv4Addr;
 use super::configured::DatabaseReservation;
 use super::layout;
 use super::options::OptionSet;
-use crate::binding::{Binding, Client, SubnetId};
+use crate::binding::{BindingRef, SubnetId};
+use crate::client::ClientRef;
 use crate::hex;
 use crate::wire::relay_agent_information;
 
@@ -53,17 +54,17 @@ impl IdentifierType {
     }
 
     /// The client's identifier of this type; `None` if it has none or it cannot be known.
-    fn of(self, client: &Client) -> Option<&[u8]> {
+    fn of(self, client: ClientRef<'_>) -> Option<&[u8]> {
         let identifier = match self {
-            IdentifierType::HardwareAddress => Some(client.hardware.octets.as_slice()),
-            IdentifierType::ClientId => Some(client.client_id.as_slice()),
-            IdentifierType::Duid => match client.client_id.as_slice() {
+            IdentifierType::HardwareAddress => Some(client.chaddr()),
+            IdentifierType::ClientId => Some(client.client_id()),
+            IdentifierType::Duid => match client.client_id() {
                 // Type 255 and an IAID of 4 octets go before the DUID (RFC 4361 section 6.1).
                 [255, _, _, _, _, duid @ ..] => Some(duid),
                 _ => None,
             },
             IdentifierType::CircuitId => {
-                relay_agent_information::find(&client.relay_agent_information, CIRCUIT_ID)
+                relay_agent_information::find(client.relay_agent_information(), CIRCUIT_ID)
             }
             IdentifierType::FlexId => None,
         };
@@ -196,8 +197,8 @@ impl Hosts {
     ///
     /// Kea looks for the client's identifiers. One that cannot be known here is made up for
     /// by the address: Kea gives a reserved address to nobody but its client.
-    pub fn find(&self, subnet: SubnetId, binding: &Binding) -> Option<&Host> {
-        let client = binding.client.as_deref();
+    pub fn find(&self, subnet: SubnetId, binding: BindingRef<'_>) -> Option<&Host> {
+        let client = binding.client;
         let by_identifier = client.and_then(|client| {
             self.order.iter().find_map(|of| {
                 let places = self.by_identifier.get(&(subnet, *of))?;

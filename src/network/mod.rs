@@ -26,7 +26,8 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use crate::binding::{Binding, SubnetId};
+use crate::binding::{BindingRef, SubnetId};
+use crate::client::ClientRef;
 use crate::time::Lifetime;
 use crate::vpn::Vpn;
 pub use configured::{ConfiguredOption, DatabaseReservation, Scope};
@@ -268,7 +269,7 @@ impl Network {
 
     /// The value of option `code` that Kea sends with the lease of `binding`: see
     /// [`Network::scopes`], which costs less for several options of one binding.
-    pub fn option<'a>(&'a self, code: u8, binding: &'a Binding) -> Option<Cow<'a, [u8]>> {
+    pub fn option<'a>(&'a self, code: u8, binding: BindingRef<'a>) -> Option<Cow<'a, [u8]>> {
         self.scopes(binding).option(code)
     }
 
@@ -276,10 +277,10 @@ impl Network {
     ///
     /// If Kea no longer has the lease's subnet, the one that now holds the address takes its
     /// place, as it would at the next renewal.
-    pub fn scopes<'a>(&'a self, binding: &'a Binding) -> Scopes<'a> {
-        let client = binding.client.as_deref();
-        let classes = client.map_or(&[][..], |client| &client.classes);
-        let lease_hostname = client.map_or(&[][..], |client| &client.hostname);
+    pub fn scopes<'a>(&'a self, binding: BindingRef<'a>) -> Scopes<'a> {
+        let client = binding.client;
+        let classes: Vec<&str> = client.into_iter().flat_map(ClientRef::classes).collect();
+        let lease_hostname = client.map_or(&[][..], ClientRef::hostname);
         let subnet = self
             .subnet(binding.subnet)
             .or_else(|| self.subnet_holding(binding.address));
@@ -292,7 +293,7 @@ impl Network {
             sets.push(&subnet.options);
             let shared_network = subnet.shared_network;
             sets.extend(shared_network.and_then(|place| self.shared_networks.get(place)));
-            sets.extend(classes.iter().filter_map(|class| self.classes.get(class)));
+            sets.extend(classes.iter().filter_map(|class| self.classes.get(*class)));
             sets.push(&self.global);
         }
         Scopes {
@@ -305,7 +306,7 @@ impl Network {
     }
 
     /// The reservation that holds for a lease in `subnet`: the subnet's goes before a global.
-    fn host(&self, subnet: &Subnet, binding: &Binding) -> Option<&Host> {
+    fn host(&self, subnet: &Subnet, binding: BindingRef<'_>) -> Option<&Host> {
         let in_subnet = subnet
             .reservations_in_subnet
             .then(|| self.hosts.find(subnet.id, binding))
@@ -326,7 +327,7 @@ pub struct Scopes<'a> {
     /// the client's classes in the client's order, and the global ones.
     sets: Vec<&'a OptionSet>,
     /// The client's classes.
-    classes: &'a [String],
+    classes: Vec<&'a str>,
     /// The host name Kea keeps with the lease; empty if none.
     lease_hostname: &'a [u8],
     /// The client's reservation.
@@ -344,7 +345,7 @@ impl<'a> Scopes<'a> {
                 .subnet
                 .map(|subnet| Cow::Owned(subnet.prefix.netmask().octets().to_vec())),
             code::HOST_NAME => self.hostname().map(Cow::Borrowed),
-            _ => options::sent(&self.sets, code, self.classes).map(Cow::Borrowed),
+            _ => options::sent(&self.sets, code, &self.classes).map(Cow::Borrowed),
         }
     }
 
@@ -355,6 +356,6 @@ impl<'a> Scopes<'a> {
         [self.lease_hostname, reserved]
             .into_iter()
             .find(|name| !name.is_empty())
-            .or_else(|| options::sent(&self.sets, code::HOST_NAME, self.classes))
+            .or_else(|| options::sent(&self.sets, code::HOST_NAME, &self.classes))
     }
 }

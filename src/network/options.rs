@@ -53,13 +53,13 @@ impl OptionSet {
 
     /// The option's value for a client in these classes: one meant for a class of its goes
     /// before one for everybody.
-    fn value(&self, code: u8, classes: &[String]) -> Option<&[u8]> {
+    fn value(&self, code: u8, classes: &[&str]) -> Option<&[u8]> {
         let candidates = self.with_code(code);
         let tagged = candidates.iter().find(|option| {
             option
                 .client_classes
                 .iter()
-                .any(|class| classes.contains(class))
+                .any(|class| classes.contains(&class.as_str()))
         });
         tagged
             .or_else(|| {
@@ -73,7 +73,7 @@ impl OptionSet {
 /// The value of option `code` that Kea sends to a client in `classes`, for whom these scopes
 /// hold, the most specific first: the first scope with a value decides, and `never-send`
 /// anywhere keeps the option back.
-pub fn sent<'a>(scopes: &[&'a OptionSet], code: u8, classes: &[String]) -> Option<&'a [u8]> {
+pub fn sent<'a>(scopes: &[&'a OptionSet], code: u8, classes: &[&str]) -> Option<&'a [u8]> {
     if scopes.iter().any(|scope| scope.cancels(code)) {
         return None;
     }
@@ -102,10 +102,7 @@ mod tests {
         set.insert(option("silver", &["silver"]));
         set.insert(option("gold", &["gold"]));
         set.insert(option("all", &[]));
-        let value = |classes: &[&str]| {
-            let classes: Vec<String> = classes.iter().map(ToString::to_string).collect();
-            sent(&[&set], 15, &classes)
-        };
+        let value = |classes: &[&str]| sent(&[&set], 15, classes);
         assert_eq!(value(&["ALL", "gold"]), Some(&b"gold"[..]));
         assert_eq!(value(&["ALL"]), Some(&b"all"[..]));
     }

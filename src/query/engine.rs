@@ -8,15 +8,16 @@ use std::sync::Arc;
 use super::reply::{self, About, WantedOptions};
 use super::request::{self, Query, Refusal, Unanswerable};
 use super::{Engine, Progress, Requester};
-use crate::binding::State;
-use crate::mirror::{Entry, Mirror, Table, Walk};
+use crate::binding::{BindingRef, State};
+use crate::mirror::configuration::Configuration;
+use crate::mirror::{Entry, Mirror, Run, Walk};
 use crate::time::Time;
-use crate::vpn::VpnSelector;
+use crate::vpn::{Vpn, VpnSelector};
 use crate::wire::status::StatusCode;
 use crate::wire::writer::ReplyHeader;
 
 /// How many bindings are looked at in one turn even if none of them is to be sent: bounds the
-/// time the mirror is held when a query picks few out of many.
+/// time others wait when a query picks few out of many.
 const VISITS_PER_TURN: usize = 4_096;
 
 /// Answers queries from a mirror.
@@ -81,35 +82,41 @@ struct Filter {
 }
 
 impl Filter {
-    /// Whether a binding is among those asked for that is in `state` since `since`.
-    fn lets_through(&self, table: &Table, entry: Entry<'_>, (state, since): (State, Time)) -> bool {
-        if !self.vpn.selects(entry.vpn()) || (self.active_only && state != State::Active) {
+    /// Whether a binding in `vpn` is among those asked for that is in `state` since `since`.
+    fn wants(
+        &self,
+        configuration: &Configuration,
+        binding: BindingRef<'_>,
+        vpn: &Vpn,
+        (state, since): (State, Time),
+    ) -> bool {
+        if !self.vpn.selects(vpn) || (self.active_only && state != State::Active) {
             return false;
         }
         let is_free = matches!(state, State::Available | State::Remote);
-        let binding = match entry {
-            Entry::Bound(record) => Some(&record.binding),
-            Entry::Free(..) => None,
-        };
         // An address outside of pools and reservations is a configured one while it is leased.
-        let is_over = |binding| is_free && !table.is_given(binding);
-        if binding.is_some_and(is_over) {
+        let address = binding.address.to_bits();
+        if is_free && configuration.range_of(address).is_none() {
             return false;
         }
-        let Some((start, end)) = self.window else {
-            return true;
-        };
-        let inside = |time| start <= time && time <= end;
-        if inside(since) {
-            return true;
-        }
-        // A free address has no client, and so none of the other times.
-        let Some(binding) = binding.filter(|_| !is_free) else {
-            return false;
-        };
         // Changed in the window if either time lies in it (RFC 6926 section 8.2); to this server
-        // also when it noticed later.
-        binding.last_transaction.is_some_and(inside) || binding.noticed.is_some_and(inside)
+        // also when it noticed later. A free address has no client, and so none of the other times.
+        let inside = |time| self.is_inside(time);
+        inside(since)
+            || !is_free
+                && (binding.last_transaction.is_some_and(inside)
+                    || binding.noticed.is_some_and(inside))
+    }
+
+    /// Whether free addresses are among those asked for.
+    fn wants_free(&self, run: Run<'_>) -> bool {
+        self.vpn.selects(&run.range.vpn) && !self.active_only && self.is_inside(run.range.since)
+    }
+
+    /// Whether something at this time is in the window.
+    fn is_inside(&self, time: Time) -> bool {
+        self.window
+            .is_none_or(|(start, end)| start <= time && time <= end)
     }
 }
 
@@ -140,6 +147,90 @@ impl LeaseEngine {
             },
             wanted: WantedOptions::new(query.requested.as_deref(), may_tell),
         }
+    }
+}
+
+/// What the messages of one turn have in common.
+struct Reply<'a> {
+    /// What they carry of the query.
+    header: &'a ReplyHeader,
+    /// The server identifier, until a message has carried it.
+    server_identifier: &'a mut Option<Ipv4Addr>,
+    /// How long the output is when the turn is over.
+    full: usize,
+    /// The time of the replies.
+    now: Time,
+}
+
+impl LeaseEngine {
+    /// Goes on with a search until the turn is over, or there is nothing left; says which. The mirror
+    /// is held while a part of the bindings is taken, not while they are written.
+    fn go_on(&self, search: &mut Search, reply: Reply<'_>, out: &mut Vec<u8>) -> ControlFlow<()> {
+        let Search {
+            walk,
+            filter,
+            wanted,
+        } = search;
+        let Reply {
+            header,
+            server_identifier,
+            full,
+            now,
+        } = reply;
+        let mut visits = 0;
+        while let Some(part) = self.mirror.read(|table| walk.part(table)) {
+            let configuration = &*part.configuration;
+            visits += 1;
+            while let Some(entry) = walk.next(&part) {
+                visits += 1;
+                match entry {
+                    Entry::Bound(binding) => {
+                        let state = configuration.state(binding, now);
+                        let vpn = &*configuration.vpn(binding, state.0);
+                        if filter.wants(configuration, binding, vpn, state) {
+                            let about = About {
+                                address: binding.address,
+                                binding: Some(binding),
+                                vpn,
+                                state,
+                                now,
+                            };
+                            let identifier = server_identifier.take();
+                            let network = &configuration.network;
+                            reply::write(out, header, identifier, wanted, about, network);
+                        }
+                    }
+                    Entry::Free(run) if filter.wants_free(run) => {
+                        let about = About {
+                            address: run.first,
+                            binding: None,
+                            vpn: &run.range.vpn,
+                            state: run.range.free(),
+                            now,
+                        };
+                        let identifier = server_identifier.take();
+                        let network = &configuration.network;
+                        let first = out.len();
+                        reply::write(out, header, identifier, wanted, about, network);
+                        let last = match identifier {
+                            // The first reply to a query says more than the others.
+                            Some(_) => run.first,
+                            None => reply::repeat(out, first, run.first, run.last, full),
+                        };
+                        visits += (last.to_bits() - run.first.to_bits()) as usize;
+                        walk.go_on_after(last);
+                    }
+                    Entry::Free(_) => {}
+                }
+                if out.len() >= full || visits >= VISITS_PER_TURN {
+                    return ControlFlow::Break(());
+                }
+            }
+            if visits >= VISITS_PER_TURN {
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
     }
 }
 
@@ -179,37 +270,13 @@ impl Engine for LeaseEngine {
                 Progress::Done
             }
             Rest::Bindings(search) => {
-                let now = Time::now();
-                let full = out.len().saturating_add(room);
-                let mut visits = 0;
-                let Search {
-                    walk,
-                    filter,
-                    wanted,
-                } = &mut **search;
-                let went = self.mirror.read(|table| {
-                    walk.go_on(table, |entry| {
-                        visits += 1;
-                        let state = table.state(entry, now);
-                        if filter.lets_through(table, entry, state) {
-                            let about = About { entry, state, now };
-                            reply::write(
-                                out,
-                                header,
-                                server_identifier.take(),
-                                wanted,
-                                about,
-                                table.network(),
-                            );
-                        }
-                        if out.len() >= full || visits >= VISITS_PER_TURN {
-                            ControlFlow::Break(())
-                        } else {
-                            ControlFlow::Continue(())
-                        }
-                    })
-                });
-                if went.is_break() {
+                let reply = Reply {
+                    header,
+                    server_identifier,
+                    full: out.len().saturating_add(room),
+                    now: Time::now(),
+                };
+                if self.go_on(search, reply, out).is_break() {
                     return Progress::More;
                 }
                 reply::write_done(out, header, server_identifier.take(), None);

@@ -3,8 +3,8 @@
 use std::cell::OnceCell;
 use std::net::Ipv4Addr;
 
-use crate::binding::{Binding, Client, State};
-use crate::mirror::Entry;
+use crate::binding::{BindingRef, State};
+use crate::client::ClientRef;
 use crate::network::{Network, Scopes};
 use crate::time::{Lifetime, Time};
 use crate::vpn::Vpn;
@@ -12,7 +12,7 @@ use crate::wire::message::message_type;
 use crate::wire::options::code;
 use crate::wire::status::StatusCode;
 use crate::wire::vss;
-use crate::wire::writer::{MessageWriter, ReplyHeader};
+use crate::wire::writer::{self, MessageWriter, ReplyHeader};
 
 /// Sent where known when the query has no dhcp-parameter-request-list: what every requestor
 /// needs to make use of a binding.
@@ -68,11 +68,15 @@ impl WantedOptions {
     }
 }
 
-/// What a reply is to tell of.
+/// What a reply is to tell of: an address as it is at the time of the reply.
 #[derive(Clone, Copy, Debug)]
 pub struct About<'a> {
     /// The address.
-    pub entry: Entry<'a>,
+    pub address: Ipv4Addr,
+    /// The binding, if there is or was one.
+    pub binding: Option<BindingRef<'a>>,
+    /// The VPN the address belongs to.
+    pub vpn: &'a Vpn,
     /// Its state and since when.
     pub state: (State, Time),
     /// The time of the reply: its base-time.
@@ -89,16 +93,16 @@ pub fn write(
     about: About<'_>,
     network: &Network,
 ) {
-    let About { entry, now, .. } = about;
+    let now = about.now;
     let subject = Subject::new(about);
     let message_type = match subject.state {
         State::Active => message_type::LEASEACTIVE,
         _ => message_type::LEASEUNASSIGNED,
     };
     let mut writer = MessageWriter::new(out, header, message_type);
-    writer.address(subject.address);
+    writer.address(about.address);
     if let Some(client) = subject.client {
-        writer.hardware(&client.hardware);
+        writer.hardware(client.htype(), client.chaddr());
     }
     if let Some(address) = server_identifier {
         writer.option(code::SERVER_IDENTIFIER, &address.octets());
@@ -106,24 +110,41 @@ pub fn write(
     for &option in &wanted.0 {
         subject.write_option(&mut writer, option, network, now);
     }
-    if *entry.vpn() != Vpn::Default {
-        writer.option(code::VPN_ID, &vss::value(entry.vpn()));
+    if *about.vpn != Vpn::Default {
+        writer.option(code::VPN_ID, &vss::value(about.vpn));
     }
     writer.finish();
 }
 
-/// What a reply is about: an address as it is at the time of the reply.
+/// Writes the reply at the end of `out`, which begins at `start` and is about the address `first`,
+/// again for those after it, to `last` or until the output is `full`: free addresses in a row differ in
+/// nothing else. Tells which address was the last one.
+pub fn repeat(
+    out: &mut Vec<u8>,
+    start: usize,
+    first: Ipv4Addr,
+    last: Ipv4Addr,
+    full: usize,
+) -> Ipv4Addr {
+    let end = out.len();
+    let mut address = first;
+    while address < last && out.len() < full {
+        address = Ipv4Addr::from_bits(address.to_bits() + 1);
+        writer::write_again(out, start..end, address);
+    }
+    address
+}
+
+/// What a reply is about.
 struct Subject<'a> {
-    /// The address.
-    address: Ipv4Addr,
     /// Its state.
     state: State,
     /// Since when.
     since: Time,
     /// The binding, if there is or was one.
-    binding: Option<&'a Binding>,
+    binding: Option<BindingRef<'a>>,
     /// The client that holds or last held it, if there is one to tell of.
-    client: Option<&'a Client>,
+    client: Option<ClientRef<'a>>,
     /// What the server sends to that client; looked up once, and only if it is asked for.
     scopes: OnceCell<Scopes<'a>>,
 }
@@ -132,28 +153,14 @@ impl<'a> Subject<'a> {
     /// The address to tell of.
     fn new(about: About<'a>) -> Subject<'a> {
         let (state, since) = about.state;
-        match about.entry {
-            Entry::Bound(record) => Subject {
-                address: record.binding.address,
-                state,
-                since,
-                binding: Some(&record.binding),
-                // Free again after probation, the address is nobody's any more.
-                client: record
-                    .binding
-                    .client
-                    .as_deref()
-                    .filter(|_| !matches!(state, State::Available | State::Remote)),
-                scopes: OnceCell::new(),
-            },
-            Entry::Free(address, _) => Subject {
-                address,
-                state,
-                since,
-                binding: None,
-                client: None,
-                scopes: OnceCell::new(),
-            },
+        let client = about.binding.and_then(|binding| binding.client);
+        Subject {
+            state,
+            since,
+            binding: about.binding,
+            // Free again after probation, the address is nobody's any more.
+            client: client.filter(|_| !matches!(state, State::Available | State::Remote)),
+            scopes: OnceCell::new(),
         }
     }
 
@@ -241,11 +248,11 @@ impl<'a> Subject<'a> {
             return;
         };
         let sent_by_client = match option {
-            code::CLIENT_IDENTIFIER => Some(client.client_id.as_slice()),
-            code::RELAY_AGENT_INFORMATION => Some(client.relay_agent_information.as_slice()),
+            code::CLIENT_IDENTIFIER => Some(client.client_id()),
+            code::RELAY_AGENT_INFORMATION => Some(client.relay_agent_information()),
             _ => client.option(option),
         };
-        let host_name = Some(client.hostname.as_slice()).filter(|_| option == code::HOST_NAME);
+        let host_name = Some(client.hostname()).filter(|_| option == code::HOST_NAME);
         let known = |value: &&[u8]| !value.is_empty();
         if let Some(value) = sent_by_client.filter(known).or(host_name.filter(known)) {
             writer.option(option, value);

@@ -1,12 +1,16 @@
 //! Writing replies: framing (RFC 6926 section 6.1), fixed fields, options.
 
 use std::net::Ipv4Addr;
+use std::ops::Range;
 
 use super::message::{BOOTREPLY, MAGIC_COOKIE};
 use super::options::code;
 use super::status::StatusCode;
-use crate::binding::HardwareAddress;
 
+/// Octets of message-size.
+const SIZE: usize = 2;
+/// Where ciaddr is in a message.
+const CIADDR: usize = 12;
 /// Octets of a message before its options: the fixed fields and the magic cookie.
 const HEADER: usize = 240;
 /// The largest message the two octets of message-size can frame.
@@ -59,18 +63,18 @@ impl<'a> MessageWriter<'a> {
 
     /// Says which address the reply is about: in ciaddr (RFC 6926 section 7.3).
     pub fn address(&mut self, address: Ipv4Addr) {
-        self.patch(12, &address.octets());
+        self.patch(CIADDR, &address.octets());
     }
 
     /// Says whose MAC address it is: htype, hlen and chaddr. An address too long for chaddr,
     /// as InfiniBand's, is given by its htype with hlen 0 (RFC 4390 section 2.1).
-    pub fn hardware(&mut self, hardware: &HardwareAddress) {
-        let chaddr = Some(hardware.octets.as_slice())
+    pub fn hardware(&mut self, htype: u8, chaddr: &[u8]) {
+        let chaddr = Some(chaddr)
             .filter(|octets| octets.len() <= 16)
             .unwrap_or_default();
         // At most 16, so it fits.
         let hlen = chaddr.len() as u8;
-        self.patch(1, &[hardware.htype, hlen]);
+        self.patch(1, &[htype, hlen]);
         self.patch(28, chaddr);
     }
 
@@ -120,6 +124,15 @@ impl<'a> MessageWriter<'a> {
     }
 }
 
+/// Appends a frame that is in `out` already once more, about another address.
+pub fn write_again(out: &mut Vec<u8>, frame: Range<usize>, address: Ipv4Addr) {
+    let ciaddr = out.len() + SIZE + CIADDR;
+    out.extend_from_within(frame);
+    if let Some(octets) = out.get_mut(ciaddr..ciaddr + 4) {
+        octets.copy_from_slice(&address.octets());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,10 +149,7 @@ mod tests {
         let mut out = b"before".to_vec();
         let mut writer = MessageWriter::new(&mut out, &HEADER, 13);
         writer.address(Ipv4Addr::new(10, 0, 0, 9));
-        writer.hardware(&HardwareAddress {
-            htype: 1,
-            octets: vec![2, 0, 0, 0, 0, 7],
-        });
+        writer.hardware(1, &[2, 0, 0, 0, 0, 7]);
         writer.option_u32(51, 3600);
         writer.finish();
 
@@ -213,10 +223,7 @@ mod tests {
     fn gives_infiniband_addresses_by_their_htype_alone() {
         let mut out = Vec::new();
         let mut writer = MessageWriter::new(&mut out, &HEADER, 13);
-        writer.hardware(&HardwareAddress {
-            htype: 32,
-            octets: vec![9; 20],
-        });
+        writer.hardware(32, &[9; 20]);
         writer.finish();
         let message = Message::read(&out[2..]).unwrap();
         assert_eq!(

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use dhcp_blq::binding::{Binding, Client, HardwareAddress, State, SubnetId};
+use dhcp_blq::binding::{Binding, State, SubnetId};
+use dhcp_blq::client::{Client, ClientParts};
 use dhcp_blq::mirror::store::{Batch, Store};
 use dhcp_blq::time::{Lifetime, Time};
 
@@ -49,12 +49,10 @@ fn binding(number: u32, since: u32) -> Binding {
         lease_start: Time(since),
         lifetime: Lifetime(0),
         subnet: SubnetId(1),
-        client: Some(Arc::new(Client {
-            hardware: HardwareAddress {
-                htype: 1,
-                octets: number.to_be_bytes().to_vec(),
-            },
-            ..Client::default()
+        client: Some(Client::from(&ClientParts {
+            htype: 1,
+            chaddr: &number.to_be_bytes(),
+            ..ClientParts::default()
         })),
         remote: false,
         noticed: None,

@@ -14,13 +14,14 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
 use candidates::{Candidate, Kind, Result, Value};
 use counters::Counters;
-use dhcp_blq::binding::{Binding, Client, HardwareAddress, State, SubnetId};
+use dhcp_blq::binding::{Binding, HardwareAddress, State, SubnetId};
+use dhcp_blq::client::{Client, ClientParts};
 use dhcp_blq::event::{Lease, LeaseState};
 use dhcp_blq::mirror::{Loading, Saved};
 use dhcp_blq::network::Network;
@@ -78,12 +79,13 @@ fn value(number: u32, since: u32) -> Value {
         },
         since: Time(1_700_000_000 + since),
         last_transaction: Some(Time(1_700_000_000 + since)),
-        client: Some(Arc::new(Client {
-            hardware: hardware(number),
-            client_id: [&[1, 2, 0], &number.to_be_bytes()[..]].concat(),
-            relay_agent_information: information,
-            hostname: format!("cpe-{number}.example.net").into_bytes(),
-            ..Client::default()
+        client: Some(Client::from(&ClientParts {
+            htype: 1,
+            chaddr: &[&[2, 0], &number.to_be_bytes()[..]].concat(),
+            client_id: &[&[1, 2, 0], &number.to_be_bytes()[..]].concat(),
+            relay_agent_information: &information,
+            hostname: format!("cpe-{number}.example.net").as_bytes(),
+            ..ClientParts::default()
         })),
         ..USUAL.clone()
     };

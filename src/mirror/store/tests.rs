@@ -2,7 +2,8 @@
 
 use super::content::{META, VERSION, VERSION_KEY};
 use super::*;
-use crate::binding::{Binding, Client, HardwareAddress, State, SubnetId};
+use crate::binding::{Binding, State, SubnetId};
+use crate::client::{Client, ClientParts};
 use crate::mirror::ranges::{Configured, ConfiguredSubnet, TimedRange};
 use crate::time::Lifetime;
 use crate::vpn::Vpn;
@@ -11,7 +12,6 @@ use proptest::sample::Index;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
-use std::sync::Arc;
 
 fn binding(last: u8) -> Binding {
     Binding {
@@ -22,13 +22,11 @@ fn binding(last: u8) -> Binding {
         lease_start: Time(100),
         lifetime: Lifetime(0),
         subnet: SubnetId(7),
-        client: Some(Arc::new(Client {
-            hardware: HardwareAddress {
-                htype: 1,
-                octets: vec![2, 0, 0, 0, 0, last],
-            },
-            relay_agent_information: vec![2, 1, last],
-            ..Client::default()
+        client: Some(Client::from(&ClientParts {
+            htype: 1,
+            chaddr: &[2, 0, 0, 0, 0, last],
+            relay_agent_information: &[2, 1, last],
+            ..ClientParts::default()
         })),
         remote: false,
         noticed: None,

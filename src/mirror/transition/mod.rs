@@ -7,9 +7,8 @@
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-
-use crate::binding::{Binding, Client, ClientIds, State};
+use crate::binding::{Binding, State};
+use crate::client::{Client, ClientIds, ClientParts, ClientRef};
 use crate::event::{Heard, Lease, LeaseState, Origin, Reason};
 use crate::time::{Lifetime, Time};
 
@@ -24,7 +23,7 @@ pub fn is_taken(before: &Binding, after: &Binding) -> bool {
     let both = before.client.as_ref().zip(after.client.as_ref());
     before.is_active(after.since)
         && after.state == State::Active
-        && both.is_some_and(|(before, after)| !before.is_same_client(after))
+        && both.is_some_and(|(before, after)| !before.view().is_same_client(after.view()))
 }
 
 /// The client asked at `at` for the lease it has, and has it still as it was: a transaction, and
@@ -32,25 +31,27 @@ pub fn is_taken(before: &Binding, after: &Binding) -> bool {
 pub fn confirmed(before: &Binding, sender: &ClientIds, at: Time, heard: &Heard) -> Binding {
     let Some(known) = before
         .client
-        .as_deref()
-        .filter(|known| before.is_active(at) && known.is(sender))
+        .as_ref()
+        .filter(|known| before.is_active(at) && known.view().is(sender))
     else {
         return before.clone();
     };
-    let lease = Lease {
-        address: before.address,
-        state: LeaseState::Default,
-        cltt: before.lease_start,
-        valid_lifetime: before.lifetime,
-        subnet: before.subnet,
-        hardware: known.hardware.clone(),
-        client_id: known.client_id.clone(),
-        hostname: known.hostname.clone(),
-        relay_agent_information: None,
+    let kept = known.view();
+    let leased = ClientParts {
+        htype: kept.htype(),
+        chaddr: kept.chaddr(),
+        client_id: kept.client_id(),
+        hostname: kept.hostname(),
+        ..ClientParts::default()
     };
     Binding {
         last_transaction: before.last_transaction.max(Some(at)),
-        client: client(Some(before), &lease, Some(heard), Stored::Old),
+        client: Some(with_what_is_known(
+            leased,
+            Some(known),
+            Some(heard),
+            Stored::Old,
+        )),
         remote: false,
         ..before.clone()
     }
@@ -98,7 +99,7 @@ fn is_known_to_be_over(known: &Binding, lease: &Lease, at: Time) -> bool {
         LeaseState::Released => known.state != State::Active,
     };
     let client = client(Some(known), lease, None, Stored::Old);
-    ended && is_about(known, lease, client.as_deref())
+    ended && is_about(known, lease, client.as_ref())
 }
 
 /// The address was offered and is reserved by `lease`. A client that holds the lease already
@@ -224,7 +225,7 @@ pub fn loaded(
     // All that was heard of is saved; renewals alone are not.
     let client = client(saved, lease, None, Stored::Old);
     // The saved end of a lease that lasts says nothing: renewals are not written.
-    let known = saved.filter(|saved| is_about(saved, lease, client.as_deref()));
+    let known = saved.filter(|saved| is_about(saved, lease, client.as_ref()));
     if let Some(known) = known.filter(|known| is_offer(known, lease)) {
         return known.clone();
     }
@@ -295,8 +296,8 @@ fn is_offer(known: &Binding, lease: &Lease) -> bool {
 /// Whether what is `known` of an address is about `lease` of `client`, and not about another
 /// client or, if Kea holds the lease as ended, an earlier one.
 fn is_about(known: &Binding, lease: &Lease, client: Option<&Client>) -> bool {
-    let same_client = match (known.client.as_deref(), client) {
-        (Some(known), Some(new)) => known.is_same_client(new),
+    let same_client = match (&known.client, client) {
+        (Some(known), Some(new)) => known.view().is_same_client(new.view()),
         (known, _) => known.is_none(),
     };
     let last_heard_of = known.last_transaction.unwrap_or(known.since);
@@ -312,12 +313,12 @@ fn held(before: Option<&Binding>, lease: &Lease, heard: Option<&Heard>, at: Time
     let client = client(before, lease, heard, stored);
     let before = before.filter(|before| match lease.state {
         LeaseState::Default | LeaseState::Declined => true,
-        _ => is_about(before, lease, client.as_deref()),
+        _ => is_about(before, lease, client.as_ref()),
     });
     let state = state_of(lease, before);
     let binding = started(lease, client, at);
-    let same_client = match (before.and_then(|b| b.client.as_deref()), &binding.client) {
-        (Some(known), Some(new)) => known.is_same_client(new),
+    let same_client = match (before.and_then(|b| b.client.as_ref()), &binding.client) {
+        (Some(known), Some(new)) => known.view().is_same_client(new.view()),
         _ => false,
     };
     match state {
@@ -371,7 +372,7 @@ fn state_of(lease: &Lease, before: Option<&Binding>) -> State {
 }
 
 /// An active binding with the times of `lease`, in its state since `since`.
-fn started(lease: &Lease, client: Option<Arc<Client>>, since: Time) -> Binding {
+fn started(lease: &Lease, client: Option<Client>, since: Time) -> Binding {
     Binding {
         address: lease.address,
         state: State::Active,
@@ -425,24 +426,41 @@ fn client(
     lease: &Lease,
     heard: Option<&Heard>,
     stored: Stored,
-) -> Option<Arc<Client>> {
+) -> Option<Client> {
     let known = before.and_then(|before| before.client.as_ref());
     let anonymous = lease.hardware.octets.is_empty() && lease.client_id.is_empty();
     if anonymous && lease.state != LeaseState::Default {
         return known.cloned();
     }
-    let mut client = Client {
-        hardware: lease.hardware.clone(),
-        client_id: lease.client_id.clone(),
-        hostname: lease.hostname.clone(),
-        ..Client::default()
+    let leased = ClientParts {
+        htype: lease.hardware.htype,
+        chaddr: &lease.hardware.octets,
+        client_id: &lease.client_id,
+        relay_agent_information: lease.relay_agent_information.as_deref().unwrap_or_default(),
+        hostname: &lease.hostname,
+        ..ClientParts::default()
     };
-    let known = known.filter(|known| known.is_same_client(&client));
+    Some(with_what_is_known(leased, known, heard, stored))
+}
+
+/// The client that Kea has `leased` an address to, with what was `known` of the address's client
+/// before, if it is the same, and what its message told now.
+fn with_what_is_known(
+    leased: ClientParts<'_>,
+    known: Option<&Client>,
+    heard: Option<&Heard>,
+    stored: Stored,
+) -> Client {
+    let known = known.filter(|known| {
+        let view = known.view();
+        view.has_ids(leased.htype, leased.chaddr, leased.client_id)
+    });
+    let view = known.map(Client::view);
     // A message that came without a relay agent, as a unicast renewal does, leaves the latest
     // information received in place (RFC 4388 section 6.4.2).
-    let heard_now = heard.and_then(|heard| heard.relay_agent_information.as_ref());
-    let known_before = known.map(|known| &known.relay_agent_information);
-    let kept_by_kea = lease.relay_agent_information.as_ref();
+    let heard_now = heard.and_then(|heard| heard.relay_agent_information.as_deref());
+    let known_before = view.map(ClientRef::relay_agent_information);
+    let kept_by_kea = Some(leased.relay_agent_information);
     let in_order = match stored {
         Stored::New => [heard_now, kept_by_kea, known_before],
         // That none was heard of this client is known, too.
@@ -452,30 +470,36 @@ fn client(
             kept_by_kea.filter(|_| known.is_none()),
         ],
     };
-    client.relay_agent_information = in_order
-        .into_iter()
-        .flatten()
-        .find(|information| !information.is_empty())
-        .cloned()
-        .unwrap_or_default();
+    let mut parts = ClientParts {
+        relay_agent_information: in_order
+            .into_iter()
+            .flatten()
+            .find(|information| !information.is_empty())
+            .unwrap_or_default(),
+        ..leased
+    };
     if let Some(heard) = heard {
-        client.options.clone_from(&heard.options);
-        client.classes.clone_from(&heard.classes);
+        let options = heard.options.iter();
+        parts.options = options
+            .map(|option| (option.code, &option.value[..]))
+            .collect();
+        parts.classes = heard.classes.iter().map(String::as_str).collect();
     }
-    if let Some(known) = known {
+    if let Some(view) = view {
         // Of each option the value last sent counts (RFC 6926 section 8.3 item 7).
-        for option in &known.options {
-            if client.option(option.code).is_none() {
-                client.options.push(option.clone());
+        for (code, value) in view.options() {
+            if !parts.options.iter().any(|(sent, _)| *sent == code) {
+                parts.options.push((code, value));
             }
         }
-        client.options.sort_by_key(|option| option.code);
+        parts.options.sort_by_key(|(code, _)| *code);
         if heard.is_none() {
-            client.classes.clone_from(&known.classes);
-        }
-        if **known == client {
-            return Some(Arc::clone(known));
+            parts.classes = view.classes().collect();
         }
     }
-    Some(Arc::new(client))
+    let client = Client::from(&parts);
+    match known {
+        Some(known) if *known == client => known.clone(),
+        _ => client,
+    }
 }

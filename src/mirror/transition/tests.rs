@@ -1,7 +1,8 @@
 //! The rules, one by one.
 
 use super::*;
-use crate::binding::{ClientIds, HardwareAddress, RawOption, SubnetId};
+use crate::binding::{HardwareAddress, RawOption, SubnetId};
+use crate::client::ClientIds;
 use std::net::Ipv4Addr;
 
 /// A lease of an hour to client `client`, last heard of at `cltt`.
@@ -69,7 +70,7 @@ fn a_lease_confirmed_unchanged_is_a_transaction_of_its_client_only() {
     assert_eq!(own.last_transaction, Some(Time(200)));
     assert_eq!(own.ends(), first.ends());
     let client = own.client.unwrap();
-    assert_eq!(client.relay_agent_information, [2, 1, 7]);
+    assert_eq!(client.view().relay_agent_information(), [2, 1, 7]);
     assert_eq!(ask(2), first);
     let late = confirmed(&first, &ids(1), Time(9000), &relayed);
     assert_eq!(late, first);
@@ -185,7 +186,7 @@ fn relay_information_stays_when_a_renewal_comes_without_a_relay() {
     let renewed = committed(Some(&first), &lease(1, 200), &nothing_heard());
     let information = |binding: &Binding| {
         let client = binding.client.as_ref().unwrap();
-        client.relay_agent_information.clone()
+        client.view().relay_agent_information().to_vec()
     };
     assert_eq!(information(&renewed), [2, 1, 7]);
     let stranger = committed(Some(&renewed), &lease(2, 300), &nothing_heard());
@@ -207,8 +208,8 @@ fn of_each_client_option_the_value_last_sent_is_kept() {
     let first = committed(None, &lease(1, 100), &sent(&[(12, b"a"), (60, b"v")]));
     let renewed = committed(Some(&first), &lease(1, 200), &sent(&[(12, b"b")]));
     let client = renewed.client.unwrap();
-    assert_eq!(client.option(12), Some(&b"b"[..]));
-    assert_eq!(client.option(60), Some(&b"v"[..]));
+    assert_eq!(client.view().option(12), Some(&b"b"[..]));
+    assert_eq!(client.view().option(60), Some(&b"v"[..]));
 }
 
 #[test]

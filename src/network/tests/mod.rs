@@ -4,10 +4,10 @@
 //! the same configuration file.
 
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 
 use super::*;
-use crate::binding::{Client, HardwareAddress, State};
+use crate::binding::{Binding, State};
+use crate::client::{Client, ClientParts};
 use crate::network::Givers;
 use crate::time::Time;
 
@@ -43,7 +43,7 @@ fn option(scope: Scope, code: u8, value: &str) -> ConfiguredOption {
 }
 
 /// A binding of `address` in `subnet` to `client`.
-fn binding(address: &str, subnet: u32, client: Client) -> Binding {
+fn binding(address: &str, subnet: u32, client: ClientParts<'_>) -> Binding {
     Binding {
         address: ip(address),
         state: State::Active,
@@ -52,7 +52,7 @@ fn binding(address: &str, subnet: u32, client: Client) -> Binding {
         lease_start: Time(1),
         lifetime: Lifetime(4000),
         subnet: SubnetId(subnet),
-        client: Some(Arc::new(client)),
+        client: Some(Client::from(&client)),
         remote: false,
         noticed: None,
         reserved_until: None,
@@ -60,19 +60,17 @@ fn binding(address: &str, subnet: u32, client: Client) -> Binding {
 }
 
 /// A client with this MAC address.
-fn with_mac(octets: [u8; 6]) -> Client {
-    Client {
-        hardware: HardwareAddress {
-            htype: 1,
-            octets: octets.to_vec(),
-        },
-        ..Client::default()
+fn with_mac(chaddr: &[u8; 6]) -> ClientParts<'_> {
+    ClientParts {
+        htype: 1,
+        chaddr,
+        ..ClientParts::default()
     }
 }
 
 /// A client nobody made a reservation for.
-fn stranger() -> Client {
-    with_mac([0, 0, 0x5e, 0, 0x53, 0xff])
+fn stranger() -> ClientParts<'static> {
+    with_mac(&[0, 0, 0x5e, 0, 0x53, 0xff])
 }
 
 #[test]
@@ -153,9 +151,9 @@ fn takes_the_option_of_the_most_specific_scope() {
         "silver",
         "global",
     ];
-    let client = Client {
-        client_id: vec![1, 2, 3],
-        classes: vec!["ALL".into(), "gold".into(), "silver".into()],
+    let client = ClientParts {
+        client_id: &[1, 2, 3],
+        classes: vec!["ALL", "gold", "silver"],
         ..stranger()
     };
     // Each scope decides as soon as the more specific ones have no value.
@@ -169,7 +167,7 @@ fn takes_the_option_of_the_most_specific_scope() {
         let network = Network::from_json(RELEASES[0], options).unwrap();
         let binding = binding("10.1.2.5", 2, client.clone());
         assert_eq!(
-            network.option(15, &binding).as_deref(),
+            network.option(15, binding.view()).as_deref(),
             Some(names[configured].as_bytes())
         );
     }
@@ -199,7 +197,7 @@ fn sends_no_option_of_a_scope_the_lease_is_not_in() {
         .collect();
     let network = Network::from_json(RELEASES[0], options).unwrap();
     let elsewhere = binding("10.0.0.30", 1, stranger());
-    assert_eq!(network.option(15, &elsewhere), None);
+    assert_eq!(network.option(15, elsewhere.view()), None);
 }
 
 #[test]
@@ -212,14 +210,17 @@ fn never_send_keeps_an_option_back_whatever_narrower_scopes_say() {
         },
     ];
     let network = Network::from_json(RELEASES[0], options).unwrap();
-    let gold = Client {
-        classes: vec!["gold".into()],
+    let gold = ClientParts {
+        classes: vec!["gold"],
         ..stranger()
     };
-    assert_eq!(network.option(15, &binding("10.0.0.11", 1, gold)), None);
+    assert_eq!(
+        network.option(15, binding("10.0.0.11", 1, gold).view()),
+        None
+    );
     assert_eq!(
         network
-            .option(15, &binding("10.0.0.11", 1, stranger()))
+            .option(15, binding("10.0.0.11", 1, stranger()).view())
             .as_deref(),
         Some(&b"subnet"[..])
     );
@@ -231,7 +232,7 @@ fn the_subnet_mask_is_always_the_subnets() {
     let network = Network::from_json(RELEASES[0], options).unwrap();
     let mask = |subnet, address| {
         let binding = binding(address, subnet, stranger());
-        network.option(1, &binding).map(Cow::into_owned)
+        network.option(1, binding.view()).map(Cow::into_owned)
     };
     assert_eq!(mask(1, "10.0.0.11"), Some(vec![255, 255, 255, 0]));
     assert_eq!(mask(2, "10.1.0.1"), Some(vec![255, 255, 0, 0]));
@@ -243,7 +244,7 @@ fn a_lease_whose_subnet_was_removed_gets_what_the_new_one_of_its_address_sends()
     let network = Network::from_json(RELEASES[0], options).unwrap();
     let value = |address| {
         let binding = binding(address, 99, stranger());
-        network.option(15, &binding).map(Cow::into_owned)
+        network.option(15, binding.view()).map(Cow::into_owned)
     };
     assert_eq!(value("10.0.0.11"), Some(b"global".to_vec()));
     assert_eq!(value("203.0.113.1"), None);
@@ -260,28 +261,28 @@ fn finds_the_reservation_by_each_identifier_a_client_has() {
         {"client-id": "0909", "ip-address": "192.0.2.10", "hostname": "another's"}
     ]"#;
     let network = one_subnet(reservations).unwrap();
-    let hostname = |address, client: Client| {
+    let hostname = |address, client: ClientParts<'_>| {
         let binding = binding(address, 1, client);
-        let name = network.option(12, &binding)?;
+        let name = network.option(12, binding.view())?;
         Some(String::from_utf8(name.into_owned()).unwrap())
     };
-    let found = |client| hostname("192.0.2.1", client);
+    let found = |client: ClientParts<'_>| hostname("192.0.2.1", client);
     assert_eq!(
-        found(with_mac([0, 0, 0x5e, 0, 0x53, 1])).as_deref(),
+        found(with_mac(&[0, 0, 0x5e, 0, 0x53, 1])).as_deref(),
         Some("by-mac")
     );
-    let with_id = |client_id: &[u8]| Client {
-        client_id: client_id.to_vec(),
+    let with_id = |client_id: &'static [u8]| ClientParts {
+        client_id,
         ..stranger()
     };
     assert_eq!(
         found(with_id(&[1, 2, 3, 4])).as_deref(),
         Some("by-client-id")
     );
-    let duid = [255, 0, 0, 0, 1, 0, 3, 0, 1, 0, 0, 0x5e, 0, 0x53, 9];
-    assert_eq!(found(with_id(&duid)).as_deref(), Some("by-duid"));
-    let relayed = Client {
-        relay_agent_information: b"\x01\x04port".to_vec(),
+    const DUID: [u8; 15] = [255, 0, 0, 0, 1, 0, 3, 0, 1, 0, 0, 0x5e, 0, 0x53, 9];
+    assert_eq!(found(with_id(&DUID)).as_deref(), Some("by-duid"));
+    let relayed = ClientParts {
+        relay_agent_information: b"\x01\x04port",
         ..stranger()
     };
     assert_eq!(found(relayed).as_deref(), Some("by-circuit"));
@@ -306,8 +307,8 @@ fn looks_for_reservations_only_where_kea_does() {
     };
     let hostname = |modes: &str| {
         let network = Network::from_json(&config(modes), Vec::new()).unwrap();
-        let binding = binding("192.0.2.1", 1, with_mac([0, 0, 0x5e, 0, 0x53, 1]));
-        let name = network.option(12, &binding)?;
+        let binding = binding("192.0.2.1", 1, with_mac(&[0, 0, 0x5e, 0, 0x53, 1]));
+        let name = network.option(12, binding.view())?;
         Some(String::from_utf8(name.into_owned()).unwrap())
     };
     assert_eq!(hostname("").as_deref(), Some("subnet"));
@@ -324,14 +325,14 @@ fn looks_for_reservations_only_where_kea_does() {
 fn the_leases_host_name_goes_before_the_reserved_and_that_before_the_configured() {
     let options = vec![option(Scope::Global, 12, "configured")];
     let network = Network::from_json(RELEASES[0], options).unwrap();
-    let reserved = with_mac([0, 0, 0x5e, 0, 0x53, 1]);
-    let named = Client {
-        hostname: b"lease".to_vec(),
+    let reserved = with_mac(&[0, 0, 0x5e, 0, 0x53, 1]);
+    let named = ClientParts {
+        hostname: b"lease",
         ..reserved.clone()
     };
-    let hostname = |client| {
+    let hostname = |client: ClientParts<'_>| {
         let binding = binding("10.0.0.77", 1, client);
-        network.option(12, &binding).map(Cow::into_owned)
+        network.option(12, binding.view()).map(Cow::into_owned)
     };
     assert_eq!(hostname(named), Some(b"lease".to_vec()));
     assert_eq!(hostname(reserved), Some(b"global.example".to_vec()));
@@ -461,7 +462,7 @@ fn accepts_a_configuration_with_nothing_in_it() {
     let network = Network::from_json(r#"{"Dhcp4": {}}"#, Vec::new()).unwrap();
     assert!(network.ranges().is_empty());
     assert_eq!(
-        network.option(15, &binding("192.0.2.1", 1, stranger())),
+        network.option(15, binding("192.0.2.1", 1, stranger()).view()),
         None
     );
 }

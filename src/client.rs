@@ -1,0 +1,397 @@
+//! The client of a binding, in as few octets as it takes.
+//!
+//! There is one for each address that is leased, or was, so what is known of it is one string of
+//! octets without a gap:
+//!
+//! ```text
+//!  1   hlen, and whether the client identifier is htype and chaddr (RFC 2132 section 9.14)
+//!  1   htype
+//!  n   chaddr
+//!      then each with its length before it, but for those at the end that are empty:
+//!      client identifier, unless it is the above
+//!      relay agent information
+//!      host name
+//!      options: for each its code, its length, its value
+//!      classes: for each its length, its name
+//! ```
+//!
+//! So a MAC address in the sense of RFC 6926 section 2 stands there as it is looked for.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::binding::HardwareAddress;
+
+/// In the first octet: the client identifier is htype and chaddr.
+const ID_IS_MAC: u8 = 0x80;
+/// In the first octet: hlen.
+const HLEN: u8 = 0x7f;
+
+/// What is known of the client that holds an address, or held it last.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Client(Arc<[u8]>);
+
+/// The same, where it is kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ClientRef<'a>(&'a [u8]);
+
+/// What a client is made of. This is how it is written to the state file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientParts<'a> {
+    /// Its hardware type.
+    pub htype: u8,
+    /// Its hardware address; at most 20 octets, empty if it gave none.
+    pub chaddr: &'a [u8],
+    /// Its client identifier (option 61); empty if it sent none.
+    pub client_id: &'a [u8],
+    /// The value of the latest relay agent information option (82) received with one of its
+    /// messages (RFC 4388 section 6.4.2); empty if none came.
+    pub relay_agent_information: &'a [u8],
+    /// Options of its last message worth giving to requestors: codes and values, in the order of
+    /// their codes.
+    #[serde(borrow)]
+    pub options: Vec<(u8, &'a [u8])>,
+    /// The host name Kea keeps with the lease; empty if it keeps none.
+    pub hostname: &'a [u8],
+    /// The client classes Kea put its last message in, in Kea's order.
+    pub classes: Vec<&'a str>,
+}
+
+/// What tells a DHCP client from others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientIds {
+    /// Its MAC address.
+    pub hardware: HardwareAddress,
+    /// Its client identifier (option 61); empty if it sends none.
+    pub client_id: Vec<u8>,
+}
+
+impl Client {
+    /// What is known of it.
+    pub fn view(&self) -> ClientRef<'_> {
+        ClientRef(&self.0)
+    }
+}
+
+impl From<&ClientParts<'_>> for Client {
+    fn from(parts: &ClientParts<'_>) -> Client {
+        Client(pack(parts).into())
+    }
+}
+
+impl From<ClientRef<'_>> for Client {
+    fn from(client: ClientRef<'_>) -> Client {
+        Client(client.0.into())
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.view().fmt(f)
+    }
+}
+
+impl Serialize for Client {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.view().parts().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Client {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Client, D::Error> {
+        ClientParts::deserialize(deserializer).map(|parts| Client::from(&parts))
+    }
+}
+
+impl<'a> ClientRef<'a> {
+    /// The client in octets that were made by [`ClientRef::octets`].
+    pub fn from_octets(octets: &'a [u8]) -> ClientRef<'a> {
+        ClientRef(octets)
+    }
+
+    /// Everything, to be kept.
+    pub fn octets(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// htype and chaddr; empty if the client gave no MAC address.
+    pub fn mac(self) -> &'a [u8] {
+        let hlen = self.0.first().map_or(0, |first| usize::from(first & HLEN));
+        match hlen {
+            0 => &[],
+            hlen => self.0.get(1..2 + hlen).unwrap_or_default(),
+        }
+    }
+
+    /// Its hardware type.
+    pub fn htype(self) -> u8 {
+        self.0.get(1).copied().unwrap_or(0)
+    }
+
+    /// Its hardware address; empty if it gave none.
+    pub fn chaddr(self) -> &'a [u8] {
+        self.mac().get(1..).unwrap_or_default()
+    }
+
+    /// Its client identifier; empty if it sent none.
+    pub fn client_id(self) -> &'a [u8] {
+        match self.is_id_mac() {
+            true => self.mac(),
+            false => self.sections().next(),
+        }
+    }
+
+    /// The value of its latest relay agent information; empty if none came.
+    pub fn relay_agent_information(self) -> &'a [u8] {
+        self.after_id().next()
+    }
+
+    /// The host name Kea keeps with the lease; empty if it keeps none.
+    pub fn hostname(self) -> &'a [u8] {
+        let mut sections = self.after_id();
+        sections.skip(1);
+        sections.next()
+    }
+
+    /// The options it sent: codes and values, in the order of their codes.
+    pub fn options(self) -> impl Iterator<Item = (u8, &'a [u8])> {
+        let mut sections = self.after_id();
+        sections.skip(2);
+        let mut options = Sections(sections.next());
+        std::iter::from_fn(move || {
+            let code = options.octet()?;
+            Some((code, options.next()))
+        })
+    }
+
+    /// The value of its option `code`, if it sent one.
+    pub fn option(self, code: u8) -> Option<&'a [u8]> {
+        let mut options = self.options();
+        options.find_map(|(found, value)| (found == code).then_some(value))
+    }
+
+    /// The client classes Kea put its last message in, in Kea's order.
+    pub fn classes(self) -> impl Iterator<Item = &'a str> {
+        let mut sections = self.after_id();
+        sections.skip(3);
+        let mut classes = Sections(sections.next());
+        std::iter::from_fn(move || {
+            let is_over = classes.0.is_empty();
+            (!is_over).then(|| std::str::from_utf8(classes.next()).unwrap_or_default())
+        })
+    }
+
+    /// What it is made of.
+    pub fn parts(self) -> ClientParts<'a> {
+        ClientParts {
+            htype: self.htype(),
+            chaddr: self.chaddr(),
+            client_id: self.client_id(),
+            relay_agent_information: self.relay_agent_information(),
+            options: self.options().collect(),
+            hostname: self.hostname(),
+            classes: self.classes().collect(),
+        }
+    }
+
+    /// Whether both stand for the same DHCP client.
+    pub fn is_same_client(self, other: ClientRef<'_>) -> bool {
+        self.has_ids(other.htype(), other.chaddr(), other.client_id())
+    }
+
+    /// Whether this is the client that is told by these from others.
+    pub fn is(self, ids: &ClientIds) -> bool {
+        self.has_ids(ids.hardware.htype, &ids.hardware.octets, &ids.client_id)
+    }
+
+    /// By client identifier where both have one (RFC 2131 section 4.2), else by MAC address.
+    pub fn has_ids(self, htype: u8, chaddr: &[u8], client_id: &[u8]) -> bool {
+        let known_id = self.client_id();
+        if !known_id.is_empty() && !client_id.is_empty() {
+            known_id == client_id
+        } else {
+            self.htype() == htype && self.chaddr() == chaddr
+        }
+    }
+
+    /// Whether the client identifier is htype and chaddr.
+    fn is_id_mac(self) -> bool {
+        self.0.first().is_some_and(|first| first & ID_IS_MAC != 0)
+    }
+
+    /// What comes after chaddr.
+    fn sections(self) -> Sections<'a> {
+        let hlen = self.0.first().map_or(0, |first| usize::from(first & HLEN));
+        Sections(self.0.get(2 + hlen..).unwrap_or_default())
+    }
+
+    /// What comes after the client identifier.
+    fn after_id(self) -> Sections<'a> {
+        let mut sections = self.sections();
+        if !self.is_id_mac() {
+            sections.skip(1);
+        }
+        sections
+    }
+}
+
+impl fmt::Debug for ClientRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.parts().fmt(f)
+    }
+}
+
+/// Values with their lengths before them: what is left of them.
+#[derive(Clone, Copy)]
+struct Sections<'a>(&'a [u8]);
+
+impl<'a> Sections<'a> {
+    /// The next octet.
+    fn octet(&mut self) -> Option<u8> {
+        let (first, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(*first)
+    }
+
+    /// The next value; empty if there is none.
+    fn next(&mut self) -> &'a [u8] {
+        let mut length = 0;
+        let mut shift = 0;
+        while let Some(octet) = self.octet() {
+            length |= usize::from(octet & 0x7f) << shift;
+            shift += 7;
+            if octet & 0x80 == 0 || shift > 21 {
+                break;
+            }
+        }
+        let (value, rest) = self.0.split_at(length.min(self.0.len()));
+        self.0 = rest;
+        value
+    }
+
+    /// Leaves out `count` values.
+    fn skip(&mut self, count: usize) {
+        for _ in 0..count {
+            self.next();
+        }
+    }
+}
+
+/// Appends the length of a value: seven bits in an octet, the lowest first.
+fn put_length(octets: &mut Vec<u8>, mut length: usize) {
+    while length > 0x7f {
+        // Seven bits of it, and that more follow.
+        octets.push((length & 0x7f) as u8 | 0x80);
+        length >>= 7;
+    }
+    octets.push(length as u8);
+}
+
+/// Appends a value with its length before it.
+fn put(octets: &mut Vec<u8>, value: &[u8]) {
+    put_length(octets, value.len());
+    octets.extend_from_slice(value);
+}
+
+/// All that is known of a client, without a gap.
+fn pack(parts: &ClientParts<'_>) -> Vec<u8> {
+    let chaddr = &parts.chaddr[..parts.chaddr.len().min(usize::from(HLEN))];
+    let id_is_mac = !chaddr.is_empty()
+        && (parts.client_id.split_first()).is_some_and(|id| id == (&parts.htype, chaddr));
+    let mut options = Vec::new();
+    for (code, value) in &parts.options {
+        options.push(*code);
+        put(&mut options, value);
+    }
+    let mut classes = Vec::new();
+    for name in &parts.classes {
+        put(&mut classes, name.as_bytes());
+    }
+    let sections = [
+        parts.client_id,
+        parts.relay_agent_information,
+        parts.hostname,
+        &options,
+        &classes,
+    ];
+    let sections = &sections[usize::from(id_is_mac)..];
+    let used = (sections.iter()).rposition(|section| !section.is_empty());
+    let sections = &sections[..used.map_or(0, |last| last + 1)];
+    let total: usize = sections.iter().map(|section| section.len() + 3).sum();
+    let mut octets = Vec::with_capacity(2 + chaddr.len() + total);
+    // Seven bits, by HLEN.
+    octets.push(chaddr.len() as u8 | if id_is_mac { ID_IS_MAC } else { 0 });
+    octets.push(parts.htype);
+    octets.extend_from_slice(chaddr);
+    for section in sections {
+        put(&mut octets, section);
+    }
+    octets
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Whatever a client is made of can be read of it, and is one thing with what is written.
+        #[test]
+        fn is_what_it_was_made_of(
+            htype in any::<u8>(),
+            chaddr in vec(any::<u8>(), 0..=20),
+            client_id in prop_oneof![Just(None), vec(any::<u8>(), 0..300).prop_map(Some)],
+            information in vec(any::<u8>(), 0..300),
+            options in vec((any::<u8>(), vec(any::<u8>(), 0..200)), 0..4),
+            hostname in vec(any::<u8>(), 0..20),
+            classes in vec("[a-z]{1,200}", 0..4),
+        ) {
+            // Without a choice of its own: as most clients have it.
+            let client_id = client_id.unwrap_or_else(|| [&[htype], &chaddr[..]].concat());
+            let parts = ClientParts {
+                htype,
+                chaddr: &chaddr,
+                client_id: &client_id,
+                relay_agent_information: &information,
+                options: options.iter().map(|(code, value)| (*code, &value[..])).collect(),
+                hostname: &hostname,
+                classes: classes.iter().map(String::as_str).collect(),
+            };
+            let client = Client::from(&parts);
+            prop_assert_eq!(client.view().parts(), parts.clone());
+            prop_assert_eq!(ClientRef::from_octets(client.view().octets()), client.view());
+            let mac = match chaddr.is_empty() {
+                true => Vec::new(),
+                false => [&[htype], &chaddr[..]].concat(),
+            };
+            prop_assert_eq!(client.view().mac(), mac);
+            let written = postcard::to_stdvec(&client).unwrap();
+            prop_assert_eq!(&written, &postcard::to_stdvec(&parts).unwrap());
+            prop_assert_eq!(postcard::from_bytes::<Client>(&written).unwrap(), client);
+        }
+
+        /// Octets that no client was made of are read as something.
+        #[test]
+        fn reads_any_octets(octets in vec(any::<u8>(), 0..60)) {
+            let client = ClientRef::from_octets(&octets);
+            let _ = (client.parts(), client.mac());
+        }
+    }
+
+    #[test]
+    fn takes_few_octets_where_the_client_identifier_is_the_mac_address() {
+        let parts = ClientParts {
+            htype: 1,
+            chaddr: &[2, 0, 0, 0, 0, 7],
+            client_id: &[1, 2, 0, 0, 0, 0, 7],
+            relay_agent_information: &[7; 40],
+            ..ClientParts::default()
+        };
+        let client = Client::from(&parts);
+        assert_eq!(client.view().octets().len(), 2 + 6 + 1 + 40);
+        assert_eq!(client.view().client_id(), parts.client_id);
+    }
+}

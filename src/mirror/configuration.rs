@@ -1,0 +1,72 @@
+//! What is configured, and what becomes of a binding by it.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::ranges::TimedRange;
+use crate::binding::{BindingRef, State};
+use crate::network::Network;
+use crate::time::Time;
+use crate::vpn::Vpn;
+use crate::wire::relay_agent_information::{self, sub_option};
+use crate::wire::vss;
+
+/// Kea's configuration and the configured addresses with their times: it stays as it is while
+/// somebody reads it.
+#[derive(Clone, Debug)]
+pub struct Configuration {
+    /// Kea's configuration.
+    pub network: Arc<Network>,
+    /// Configured addresses, ascending, without overlap.
+    pub ranges: Vec<TimedRange>,
+}
+
+impl Configuration {
+    /// The configured range an address is in.
+    pub fn range_of(&self, address: u32) -> Option<&TimedRange> {
+        let after = self
+            .ranges
+            .partition_point(|range| range.last.to_bits() < address);
+        let range = self.ranges.get(after)?;
+        (range.first.to_bits() <= address).then_some(range)
+    }
+
+    /// Whether the address of a binding belongs to the configured addresses: in a configured
+    /// subnet, a pool, or reserved.
+    pub fn has(&self, binding: BindingRef<'_>) -> bool {
+        let subnet = self.network.subnet(binding.subnet);
+        subnet.is_some_and(|subnet| subnet.prefix.contains(&binding.address))
+            || self.range_of(binding.address.to_bits()).is_some()
+    }
+
+    /// The VPN a binding in `state` belongs to: the one its relay agent named, else its subnet's. A
+    /// free address is no relay agent's, even if Kea has not got round to it.
+    pub fn vpn(&self, binding: BindingRef<'_>, state: State) -> Cow<'_, Vpn> {
+        let is_free = matches!(state, State::Available | State::Remote);
+        let client = binding.client.filter(|_| !is_free);
+        let named = client.and_then(|client| {
+            let information = client.relay_agent_information();
+            vss::read_vpn(relay_agent_information::find(information, sub_option::VSS)?)
+        });
+        match named {
+            Some(vpn) => Cow::Owned(vpn),
+            None => Cow::Borrowed(self.network.vpn(binding.subnet)),
+        }
+    }
+
+    /// The state of a binding, and since when, as it is at `now`. An address that is free is so since
+    /// it was given up, or since it was configured or came over from another server if that was
+    /// later.
+    pub fn state(&self, binding: BindingRef<'_>, now: Time) -> (State, Time) {
+        match binding.at(now) {
+            (State::Available, since) => match self.range_of(binding.address.to_bits()) {
+                Some(range) => {
+                    let (state, configured) = range.free();
+                    (state, since.max(configured))
+                }
+                None => (State::Available, since),
+            },
+            state => state,
+        }
+    }
+}

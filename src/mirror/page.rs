@@ -1,0 +1,438 @@
+//! Bindings where they are kept: side by side, in pages of 256 addresses.
+//!
+//! A page holds its bindings in the order of their addresses, and what is known of their clients in
+//! the same order in one string of octets: nothing else is allocated for a binding. Whoever answers
+//! queries takes a page as it is and reads it without a lock; who changes it meanwhile changes a
+//! copy.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use crate::binding::{BindingRef, State, SubnetId};
+use crate::client::ClientRef;
+use crate::time::{Lifetime, Time};
+
+/// Bits of an address that tell its place in a page.
+const PLACE_BITS: u32 = 8;
+
+/// The page of an address.
+pub fn page_of(address: u32) -> u32 {
+    address >> PLACE_BITS
+}
+
+/// The first address of a page.
+pub fn first_of(page: u32) -> u32 {
+    page << PLACE_BITS
+}
+
+/// Some of the places in a page.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Places([u64; 4]);
+
+impl Places {
+    /// The word and the bit in it of a place.
+    fn bit(place: u8) -> (usize, u64) {
+        (usize::from(place / 64), 1 << (place % 64))
+    }
+
+    /// Adds a place.
+    pub fn insert(&mut self, place: u8) {
+        let (word, bit) = Places::bit(place);
+        self.0[word] |= bit;
+    }
+
+    /// Takes a place out.
+    fn remove(&mut self, place: u8) {
+        let (word, bit) = Places::bit(place);
+        self.0[word] &= !bit;
+    }
+
+    /// Whether a place is among these.
+    pub fn contains(&self, place: u8) -> bool {
+        let (word, bit) = Places::bit(place);
+        self.0[word] & bit != 0
+    }
+
+    /// How many of these come before a place.
+    fn before(&self, place: u8) -> usize {
+        let (word, bit) = Places::bit(place);
+        let within = (self.0[word] & (bit - 1)).count_ones();
+        let whole: u32 = self.0[..word].iter().map(|word| word.count_ones()).sum();
+        (whole + within) as usize
+    }
+
+    /// The first of these from a place on.
+    pub fn next(&self, from: u8) -> Option<u8> {
+        let (first, bit) = Places::bit(from);
+        let mut bits = self.0[first] & !(bit - 1);
+        for word in first..4 {
+            if word > first {
+                bits = self.0[word];
+            }
+            if bits != 0 {
+                // Less than 256.
+                return Some((word * 64) as u8 + bits.trailing_zeros() as u8);
+            }
+        }
+        None
+    }
+
+    /// How many these are.
+    pub fn len(&self) -> usize {
+        self.0.iter().map(|word| word.count_ones() as usize).sum()
+    }
+}
+
+/// The place of an address in its page.
+pub fn place_of(address: u32) -> u8 {
+    (address & 0xff) as u8
+}
+
+/// A binding but for its address, which is known by its place, and its client.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    since: Time,
+    last_transaction: Time,
+    lease_start: Time,
+    lifetime: Lifetime,
+    subnet: SubnetId,
+    noticed: Time,
+    reserved_until: Time,
+    /// Where its client's octets begin, and how many there are.
+    start: u32,
+    length: u32,
+    state: State,
+    /// Which of the above there are.
+    has: u8,
+}
+
+/// In [`Slot::has`]: a last transaction.
+const LAST_TRANSACTION: u8 = 1;
+/// In [`Slot::has`]: when it was noticed.
+const NOTICED: u8 = 2;
+/// In [`Slot::has`]: until when it is reserved.
+const RESERVED: u8 = 4;
+/// In [`Slot::has`]: a client.
+const CLIENT: u8 = 8;
+/// In [`Slot::has`]: the last change was made by another server.
+const REMOTE: u8 = 16;
+
+impl Slot {
+    /// A binding whose client's octets begin at `start`.
+    fn new(binding: BindingRef<'_>, start: u32) -> Slot {
+        let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+        Slot {
+            since: binding.since,
+            last_transaction: binding.last_transaction.unwrap_or_default(),
+            lease_start: binding.lease_start,
+            lifetime: binding.lifetime,
+            subnet: binding.subnet,
+            noticed: binding.noticed.unwrap_or_default(),
+            reserved_until: binding.reserved_until.unwrap_or_default(),
+            start,
+            // What a client tells is bounded by what a DHCP message holds.
+            length: octets(binding).len() as u32,
+            state: binding.state,
+            has: flag(binding.last_transaction.is_some(), LAST_TRANSACTION)
+                | flag(binding.noticed.is_some(), NOTICED)
+                | flag(binding.reserved_until.is_some(), RESERVED)
+                | flag(binding.client.is_some(), CLIENT)
+                | flag(binding.remote, REMOTE),
+        }
+    }
+
+    /// The binding of an address, with its client's octets among those of the page.
+    fn binding<'a>(&self, address: u32, octets: &'a [u8]) -> BindingRef<'a> {
+        let has = |flag: u8| self.has & flag != 0;
+        BindingRef {
+            address: Ipv4Addr::from_bits(address),
+            state: self.state,
+            since: self.since,
+            last_transaction: has(LAST_TRANSACTION).then_some(self.last_transaction),
+            lease_start: self.lease_start,
+            lifetime: self.lifetime,
+            subnet: self.subnet,
+            client: has(CLIENT).then(|| {
+                let octets = octets.get(self.extent()).unwrap_or_default();
+                ClientRef::from_octets(octets)
+            }),
+            remote: has(REMOTE),
+            noticed: has(NOTICED).then_some(self.noticed),
+            reserved_until: has(RESERVED).then_some(self.reserved_until),
+        }
+    }
+
+    /// Where its client's octets are.
+    fn extent(&self) -> std::ops::Range<usize> {
+        self.start as usize..(self.start + self.length) as usize
+    }
+}
+
+/// All that is known of a binding's client.
+fn octets<'a>(binding: BindingRef<'a>) -> &'a [u8] {
+    binding.client.map(ClientRef::octets).unwrap_or_default()
+}
+
+/// The bindings of up to 256 addresses.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// The places of those that there are.
+    present: Places,
+    /// They, in order.
+    slots: Vec<Slot>,
+    /// What is known of their clients, in the same order.
+    octets: Vec<u8>,
+}
+
+impl Page {
+    /// The places of the bindings there are.
+    pub fn present(&self) -> &Places {
+        &self.present
+    }
+
+    /// The binding of an address in this page.
+    pub fn get(&self, address: u32) -> Option<BindingRef<'_>> {
+        let place = place_of(address);
+        if !self.present.contains(place) {
+            return None;
+        }
+        let slot = self.slots.get(self.present.before(place))?;
+        Some(slot.binding(address, &self.octets))
+    }
+
+    /// Puts a binding in place of the one of the same address; says whether there was none.
+    fn put(&mut self, binding: BindingRef<'_>) -> bool {
+        let place = place_of(binding.address.to_bits());
+        let rank = self.present.before(place);
+        let is_new = !self.present.contains(place);
+        if is_new {
+            let start = match self.slots.get(rank) {
+                Some(next) => next.start,
+                // What a page holds is bounded by what 256 DHCP messages do.
+                None => self.octets.len() as u32,
+            };
+            grow(&mut self.slots, 1, |slots| slots / 2);
+            let empty = BindingRef {
+                client: None,
+                ..binding
+            };
+            self.slots.insert(rank, Slot::new(empty, start));
+            self.present.insert(place);
+        }
+        let slot = Slot::new(binding, self.slots[rank].start);
+        self.replace(rank, octets(binding));
+        self.slots[rank] = slot;
+        is_new
+    }
+
+    /// Takes the binding of an address out; says whether there was one.
+    fn remove(&mut self, address: u32) -> bool {
+        let place = place_of(address);
+        if !self.present.contains(place) {
+            return false;
+        }
+        let rank = self.present.before(place);
+        self.replace(rank, &[]);
+        self.slots.remove(rank);
+        self.present.remove(place);
+        true
+    }
+
+    /// Puts `octets` in place of those of one slot's client.
+    fn replace(&mut self, rank: usize, octets: &[u8]) {
+        let extent = self.slots[rank].extent();
+        let before = extent.len();
+        if before == octets.len() {
+            self.octets[extent].copy_from_slice(octets);
+            return;
+        }
+        if octets.len() > before {
+            grow(&mut self.octets, octets.len() - before, |octets| octets / 8);
+        }
+        self.octets.splice(extent, octets.iter().copied());
+        let later = self.slots.iter_mut().skip(rank + 1);
+        for slot in later {
+            slot.start = slot.start + octets.len() as u32 - before as u32;
+        }
+    }
+}
+
+/// Makes room for more: `spare` of what there is, as doubling it would leave half of it unused.
+fn grow<T>(vec: &mut Vec<T>, more: usize, spare: impl Fn(usize) -> usize) {
+    if vec.capacity() - vec.len() < more {
+        vec.reserve_exact(more.max(spare(vec.len())));
+    }
+}
+
+/// All bindings, by address.
+#[derive(Debug, Default)]
+pub struct Pages {
+    /// The pages that are not empty.
+    pages: BTreeMap<u32, Arc<Page>>,
+    /// How many bindings there are.
+    len: usize,
+}
+
+impl Pages {
+    /// How many bindings there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The binding of an address.
+    pub fn get(&self, address: u32) -> Option<BindingRef<'_>> {
+        self.pages.get(&page_of(address))?.get(address)
+    }
+
+    /// A page.
+    pub fn page(&self, page: u32) -> Option<&Arc<Page>> {
+        self.pages.get(&page)
+    }
+
+    /// The pages from one on, ascending.
+    pub fn pages_from(&self, page: u32) -> impl Iterator<Item = (u32, &Arc<Page>)> {
+        self.pages
+            .range(page..)
+            .map(|(page, content)| (*page, content))
+    }
+
+    /// Puts a binding in place of the one of the same address.
+    pub fn put(&mut self, binding: BindingRef<'_>) {
+        let page = self.pages.entry(page_of(binding.address.to_bits()));
+        let is_new = Arc::make_mut(page.or_default()).put(binding);
+        self.len += usize::from(is_new);
+    }
+
+    /// Takes the binding of an address out; says whether there was one.
+    pub fn remove(&mut self, address: u32) -> bool {
+        let Some(page) = self.pages.get_mut(&page_of(address)) else {
+            return false;
+        };
+        let content = Arc::make_mut(page);
+        let was_there = content.remove(address);
+        if content.slots.is_empty() {
+            self.pages.remove(&page_of(address));
+        }
+        self.len -= usize::from(was_there);
+        was_there
+    }
+
+    /// The bindings of these addresses, ascending.
+    pub fn range(&self, addresses: RangeInclusive<u32>) -> impl Iterator<Item = BindingRef<'_>> {
+        let (first, last) = addresses.into_inner();
+        let pages = self.pages.range(page_of(first)..=page_of(last));
+        pages
+            .flat_map(|(page, content)| {
+                let first = first_of(*page);
+                let places = std::iter::successors(content.present.next(0), |place| {
+                    content.present.next(place.checked_add(1)?)
+                });
+                let slots = content.slots.iter();
+                places.zip(slots).map(move |(place, slot)| {
+                    slot.binding(first + u32::from(place), &content.octets)
+                })
+            })
+            .skip_while(move |binding| binding.address.to_bits() < first)
+            .take_while(move |binding| binding.address.to_bits() <= last)
+    }
+
+    /// All bindings, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = BindingRef<'_>> {
+        self.range(0..=u32::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::binding::Binding;
+    use crate::client::{Client, ClientParts};
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    /// A binding with something in each place, or nothing.
+    fn binding(address: u32, number: u32, information: Option<Vec<u8>>) -> Binding {
+        let some = |bit: u32| (number & bit != 0).then_some(Time(number * bit));
+        let client = |information: Vec<u8>| {
+            Client::from(&ClientParts {
+                relay_agent_information: &information,
+                ..ClientParts::default()
+            })
+        };
+        Binding {
+            address: Ipv4Addr::from_bits(address),
+            state: if number & 8 == 0 {
+                State::Active
+            } else {
+                State::Released
+            },
+            since: Time(number),
+            last_transaction: some(1),
+            lease_start: Time(number + 1),
+            lifetime: Lifetime(number + 2),
+            subnet: SubnetId(number + 3),
+            client: information.map(client),
+            remote: number & 16 != 0,
+            noticed: some(2),
+            reserved_until: some(4),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn holds_what_an_ordinary_map_holds(
+            steps in vec(
+                (any::<bool>(), 0..600u32, 0..32u32, proptest::option::of(vec(any::<u8>(), 0..90))),
+                0..200,
+            ),
+            range in (0..700u32, 0..700u32),
+        ) {
+            let mut pages = Pages::default();
+            let mut expected = BTreeMap::new();
+            for (is_put, address, number, information) in steps {
+                if is_put {
+                    let binding = binding(address, number, information);
+                    pages.put(binding.view());
+                    expected.insert(address, binding);
+                } else {
+                    let was_there = expected.remove(&address).is_some();
+                    prop_assert_eq!(pages.remove(address), was_there);
+                }
+                prop_assert_eq!(pages.len(), expected.len());
+            }
+            for address in 0..600 {
+                let found = pages.get(address).map(|binding| binding.to_owned());
+                prop_assert_eq!(found.as_ref(), expected.get(&address));
+            }
+            let all: Vec<Binding> = pages.iter().map(|binding| binding.to_owned()).collect();
+            prop_assert_eq!(all, expected.values().cloned().collect::<Vec<_>>());
+            let (first, last) = (range.0.min(range.1), range.0.max(range.1));
+            let found = pages.range(first..=last).map(|binding| binding.address.to_bits());
+            let wanted = expected.range(first..=last).map(|(address, _)| *address);
+            prop_assert_eq!(found.collect::<Vec<_>>(), wanted.collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn finds_the_next_place(places in proptest::collection::btree_set(any::<u8>(), 0..40)) {
+            let mut set = Places::default();
+            places.iter().for_each(|place| set.insert(*place));
+            for from in 0..=255 {
+                prop_assert_eq!(set.next(from), places.range(from..).next().copied());
+                prop_assert_eq!(set.before(from), places.range(..from).count());
+            }
+            prop_assert_eq!(set.len(), places.len());
+        }
+    }
+
+    #[test]
+    fn who_reads_a_page_sees_it_as_it_was() {
+        let mut pages = Pages::default();
+        pages.put(binding(7, 1, None).view());
+        let page = Arc::clone(pages.page(0).unwrap());
+        pages.put(binding(7, 2, Some(vec![1, 2, 3])).view());
+        assert_eq!(page.get(7).unwrap().since, Time(1));
+        assert_eq!(pages.get(7).unwrap().since, Time(2));
+    }
+}
