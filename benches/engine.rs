@@ -6,62 +6,26 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, LazyLock};
 
 use blq::{Message, Primary, Query};
-use dhcp_blq::binding::{HardwareAddress, SubnetId};
-use dhcp_blq::event::{Event, Heard, Lease, LeaseState};
-use dhcp_blq::mirror::{Loading, Mirror, Saved};
-use dhcp_blq::network::Network;
+use dhcp_blq::mirror::Mirror;
 use dhcp_blq::query::engine::LeaseEngine;
 use dhcp_blq::query::{Engine, Progress, QueryTypes, Requester};
-use dhcp_blq::time::{Lifetime, Time};
+use dhcp_blq::time::Time;
 use divan::Bencher;
 use divan::counter::ItemsCount;
+use leases::PER_RELAY;
+
+#[path = "support/leases.rs"]
+mod leases;
 
 /// Leases in the mirror.
 const LEASES: u32 = 1_000_000;
-/// Leases behind each relay.
-const PER_RELAY: u32 = 100_000;
-/// The first address leased.
-const FIRST: u32 = u32::from_be_bytes([10, 0, 0, 0]);
 
 /// An engine over a full mirror, when that was filled, and the mirror.
 static FULL: LazyLock<(LeaseEngine, u32, Arc<Mirror>)> = LazyLock::new(|| {
     let now = Time::now().0;
-    let mirror = Arc::new(load(now));
+    let mirror = Arc::new(leases::load(LEASES, now));
     (LeaseEngine::new(Arc::clone(&mirror), None), now, mirror)
 });
-
-/// A lease, last heard of at `cltt`.
-fn lease(number: u32, cltt: u32) -> Lease {
-    let relay = u8::try_from(number / PER_RELAY).unwrap_or(u8::MAX);
-    let mut information = vec![12, 8, 0, 0, 0, 0, 0, 0, 0, relay, 2, 28];
-    information.extend(format!("line {number:023}").into_bytes());
-    Lease {
-        address: Ipv4Addr::from_bits(FIRST + number),
-        state: LeaseState::Default,
-        cltt: Time(cltt),
-        valid_lifetime: Lifetime(86_400),
-        subnet: SubnetId(1),
-        hardware: HardwareAddress {
-            htype: 1,
-            octets: [&[2, 0], &number.to_be_bytes()[..]].concat(),
-        },
-        client_id: [&[1, 2, 0], &number.to_be_bytes()[..]].concat(),
-        hostname: Vec::new(),
-        relay_agent_information: Some(information),
-    }
-}
-
-/// Loads the mirror as at start-up.
-fn load(now: u32) -> Mirror {
-    let configuration = r#"{ "Dhcp4": { "subnet4": [
-        { "id": 1, "subnet": "10.0.0.0/8", "pools": [ { "pool": "10.0.0.0/8" } ] } ] } }"#;
-    let network = Network::from_json(configuration, Vec::new()).expect("a good configuration");
-    let mut loading = Loading::begin(Arc::new(network), Saved::default(), Time::now());
-    for number in 0..LEASES {
-        loading.lease(&lease(number, now - 1_000 - number % 10_000));
-    }
-    loading.finish()
-}
 
 /// Answers a query and counts its octets.
 fn answer(engine: &LeaseEngine, message: &Message, out: &mut Vec<u8>) -> usize {
@@ -131,14 +95,10 @@ fn applying_a_renewal(bencher: Bencher<'_, '_>) {
         .counter(ItemsCount::new(1_u32))
         .with_inputs(|| {
             number = (number + 7_919) % LEASES;
-            lease(number, Time::now().0)
+            leases::renewal(number, Time::now().0)
         })
-        .bench_local_values(|lease| {
-            let heard = Heard {
-                relay_agent_information: lease.relay_agent_information.clone(),
-                ..Heard::default()
-            };
-            mirror.feed().push(Event::Committed { lease, heard });
+        .bench_local_values(|renewal| {
+            mirror.feed().push(renewal);
             mirror.catch_up();
         });
 }
@@ -147,7 +107,7 @@ fn applying_a_renewal(bencher: Bencher<'_, '_>) {
 fn loading_1_000_000(bencher: Bencher<'_, '_>) {
     bencher
         .counter(ItemsCount::new(LEASES))
-        .bench_local(|| load(Time::now().0));
+        .bench_local(|| leases::load(LEASES, Time::now().0));
 }
 
 fn main() {
