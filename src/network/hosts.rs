@@ -1,7 +1,8 @@
 //! Host reservations, found as Kea finds them.
 
-use std::collections::HashMap;
 use std::net::Ipv4Addr;
+
+use hashbrown::HashMap;
 
 use super::configured::DatabaseReservation;
 use super::layout;

@@ -20,10 +20,11 @@ mod times;
 mod vpn;
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::Ipv4Addr;
 
+use hashbrown::HashMap;
 use ipnet::Ipv4Net;
 
 use crate::binding::{BindingRef, SubnetId};

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use crate::binding::{BindingRef, State};
 use crate::client::ClientRef;
-use crate::network::{Network, Scopes};
+use crate::network::{Network, Scopes, TeeTimes};
 use crate::time::{Lifetime, Time};
 use crate::vpn::Vpn;
 use crate::wire::message::message_type;
@@ -147,6 +147,8 @@ struct Subject<'a> {
     client: Option<ClientRef<'a>>,
     /// What the server sends to that client; looked up once, and only if it is asked for.
     scopes: OnceCell<Scopes<'a>>,
+    /// When that client renews and rebinds; likewise.
+    tee_times: OnceCell<TeeTimes>,
 }
 
 impl<'a> Subject<'a> {
@@ -161,6 +163,7 @@ impl<'a> Subject<'a> {
             // Free again after probation, the address is nobody's any more.
             client: client.filter(|_| !matches!(state, State::Available | State::Remote)),
             scopes: OnceCell::new(),
+            tee_times: OnceCell::new(),
         }
     }
 
@@ -227,7 +230,9 @@ impl<'a> Subject<'a> {
     /// still to come (RFC 4388 section 6.4.2).
     fn tee_time_left(&self, option: u8, network: &Network, now: Time) -> Option<u32> {
         let binding = self.binding.filter(|_| self.state == State::Active)?;
-        let times = network.tee_times(binding.subnet, binding.lifetime);
+        let times = self
+            .tee_times
+            .get_or_init(|| network.tee_times(binding.subnet, binding.lifetime));
         let from_start = match option {
             code::RENEWAL_TIME => times.renewal,
             _ => times.rebinding,

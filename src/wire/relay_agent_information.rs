@@ -18,10 +18,16 @@ pub mod sub_option {
 /// What follows a sub-option that runs past the end is unknowable and taken as absent: the
 /// option was good enough for Kea, so it is good enough to be found by what can be read.
 pub fn find(option: &[u8], code: u8) -> Option<&[u8]> {
-    Tlvs::sub_options(option)
-        .map_while(Result::ok)
-        .find(|(found, _)| *found == code)
-        .map(|(_, value)| value)
+    // Looked for in each binding that a query comes by, so it goes by lengths alone.
+    let mut rest = option;
+    while let [found, length, after @ ..] = rest {
+        let (value, after) = after.split_at_checked(usize::from(*length))?;
+        if *found == code {
+            return Some(value);
+        }
+        rest = after;
+    }
+    None
 }
 
 /// The values of all sub-options `code` of an option 82 in a query; strict, since what a
