@@ -16,6 +16,8 @@ use crate::time::{Lifetime, Time};
 
 /// Bits of an address that tell its place in a page.
 const PLACE_BITS: u32 = 8;
+/// Places in a page.
+const PLACES: usize = 1 << PLACE_BITS;
 
 /// The page of an address.
 pub fn page_of(address: u32) -> u32 {
@@ -213,7 +215,7 @@ impl Page {
                 // What a page holds is bounded by what 256 DHCP messages do.
                 None => self.octets.len() as u32,
             };
-            grow(&mut self.slots, 1, |slots| slots / 2);
+            grow(&mut self.slots, 1, |slots| (slots / 2).min(PLACES - slots));
             let empty = BindingRef {
                 client: None,
                 ..binding
