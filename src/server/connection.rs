@@ -78,7 +78,8 @@ pub struct Connection<E: Engine> {
     requester: Requester,
     /// What it may use.
     limits: Limits,
-    /// The query being received.
+    /// The query being received, and queries received with it that have to wait. While a query
+    /// may be begun, none is complete in it.
     input: FrameReader,
     /// The queries in progress; the first has the next turn. len() <= limits.queries
     queries: VecDeque<InProgress<E::Answer>>,
@@ -115,9 +116,15 @@ impl<E: Engine> Connection<E> {
     //--- Input
 
     /// Whether more should be read: not beyond the queries that may be in progress at once
-    /// (RFC 6926 section 8.4).
+    /// (RFC 6926 section 8.4). What was read with the last of them is bounded
+    /// ([`READ_AHEAD`](crate::wire::frame::READ_AHEAD)), and waits here as it would in the system.
     pub fn wants_input(&self) -> bool {
-        self.end.is_none() && self.queries.len() < self.limits.queries
+        self.end.is_none() && self.has_room()
+    }
+
+    /// Whether another query may be in progress.
+    fn has_room(&self) -> bool {
+        self.queries.len() < self.limits.queries
     }
 
     /// Where octets read belong; never empty while [`Connection::wants_input`].
@@ -126,20 +133,28 @@ impl<E: Engine> Connection<E> {
     }
 
     /// Takes note that `count` octets were read into [`Connection::input_space`], and begins
-    /// to answer the query they complete.
+    /// to answer the queries they complete.
     pub fn received(&mut self, count: usize, now: Instant) {
         self.input.advance(count);
-        let Some(message) = self.input.message() else {
-            // Part of a query does not prolong the time: a peer could go on for ever.
-            return;
-        };
-        let opened = self.engine.open(message, &self.requester);
-        self.input.clear();
-        self.idle_since = now;
-        match opened {
-            Ok(answer) => self.begin(answer, now),
-            // RFC 7724 section 8.1.1: the connection must be closed.
-            Err(why) => self.end_early(End::Unanswerable(why.to_string()), now),
+        self.begin_queries(now);
+    }
+
+    /// Begins to answer queries received, as many as may be in progress.
+    fn begin_queries(&mut self, now: Instant) {
+        // What was received before the requester closed its side is answered.
+        while matches!(self.end, None | Some(End::PeerClosed)) && self.has_room() {
+            let Some(message) = self.input.message() else {
+                // Part of a query does not prolong the time: a peer could go on for ever.
+                return;
+            };
+            let opened = self.engine.open(message, &self.requester);
+            self.input.consume();
+            self.idle_since = now;
+            match opened {
+                Ok(answer) => self.begin(answer, now),
+                // RFC 7724 section 8.1.1: the connection must be closed.
+                Err(why) => self.end_early(End::Unanswerable(why.to_string()), now),
+            }
         }
     }
 
@@ -186,7 +201,7 @@ impl<E: Engine> Connection<E> {
             };
             match self.engine.write(&mut query.answer, &mut self.output, room) {
                 Progress::More => self.queries.push_back(query),
-                Progress::Done => {}
+                Progress::Done => self.begin_queries(now),
             }
             silent = if self.output.len() == before {
                 silent + 1

@@ -3,17 +3,23 @@
 /// Octets of message-size, before each message.
 const SIZE: usize = 2;
 
-/// Collects the octets of one message at a time.
+/// Octets a reader may hold of what follows a message: some small queries, so that those sent
+/// together cost one system call and not two each.
+pub const READ_AHEAD: usize = 4 * 1024;
+
+/// Collects octets received, and gives the messages in them one at a time.
 ///
-/// It asks for no octet after the message's last, so that the messages that follow stay
-/// where they are until [`FrameReader::clear`]: a server must not read more queries than it
-/// is prepared to process (RFC 6926 section 8.4). It holds 65537 octets at most.
+/// It holds at most [`READ_AHEAD`] octets, or a message that is larger (65537 octets) and nothing
+/// of the next one: what a peer sends beyond that stays where it is until the messages before it
+/// are [consumed](FrameReader::consume).
 #[derive(Debug, Default)]
 pub struct FrameReader {
-    /// message-size and message, as far as received; room for the rest after that.
+    /// Octets received, and room for more.
     octets: Vec<u8>,
-    /// received <= octets.len()
-    received: usize,
+    /// Where the first message not consumed begins, with its message-size; <= end.
+    begin: usize,
+    /// Where the octets received end; <= octets.len().
+    end: usize,
 }
 
 impl FrameReader {
@@ -22,46 +28,58 @@ impl FrameReader {
         FrameReader::default()
     }
 
-    /// Octets of the frame, as far as its size is known.
+    /// What was received and not consumed.
+    fn received(&self) -> &[u8] {
+        self.octets.get(self.begin..self.end).unwrap_or_default()
+    }
+
+    /// Octets of the first frame, as far as its size is known.
     fn expected(&self) -> usize {
-        match self.octets.first_chunk() {
-            Some(size) if self.received >= SIZE => SIZE + usize::from(u16::from_be_bytes(*size)),
-            _ => SIZE,
+        match self.received().first_chunk() {
+            Some(size) => SIZE + usize::from(u16::from_be_bytes(*size)),
+            None => SIZE,
         }
     }
 
-    /// Where the next octets received belong. It is empty only if the message is complete.
+    /// Where the next octets received belong. It is empty only if a message is complete.
     pub fn space(&mut self) -> &mut [u8] {
-        let expected = self.expected();
-        self.octets.resize(expected, 0);
-        self.octets.get_mut(self.received..).unwrap_or_default()
+        let size = self.expected().max(READ_AHEAD);
+        if self.begin > 0 {
+            // At most what was read ahead.
+            self.octets.copy_within(self.begin..self.end, 0);
+            self.end -= self.begin;
+            self.begin = 0;
+        }
+        if self.octets.len() != size {
+            self.octets.resize(size.max(self.end), 0);
+            // A message much larger than others leaves no trace.
+            self.octets.shrink_to(size);
+        }
+        self.octets.get_mut(self.end..).unwrap_or_default()
     }
 
     /// Takes note that `count` octets were put into [`FrameReader::space`].
     pub fn advance(&mut self, count: usize) {
-        self.received = (self.received + count).min(self.octets.len());
+        self.end = (self.end + count).min(self.octets.len());
     }
 
-    /// The message, without its size, once it is complete.
+    /// The first message not consumed, without its size, once it is complete.
     pub fn message(&self) -> Option<&[u8]> {
-        if self.received < SIZE {
-            return None;
-        }
-        self.octets
-            .get(..self.received)
-            .filter(|frame| frame.len() == self.expected())
+        self.received()
+            .get(..self.expected())
             .and_then(|frame| frame.get(SIZE..))
     }
 
-    /// Whether nothing of a frame was received yet.
+    /// Whether nothing was received that is not consumed.
     pub fn is_empty(&self) -> bool {
-        self.received == 0
+        self.begin == self.end
     }
 
-    /// Forgets the message: the next octet begins a new frame.
-    pub fn clear(&mut self) {
-        self.octets.clear();
-        self.received = 0;
+    /// Forgets the first message, if it is complete: the next octet begins a new frame.
+    pub fn consume(&mut self) {
+        if self.message().is_some() {
+            self.begin += self.expected();
+        }
     }
 }
 
@@ -82,9 +100,9 @@ mod tests {
             space[..count].copy_from_slice(&stream[..count]);
             stream = &stream[count..];
             reader.advance(count);
-            if let Some(message) = reader.message() {
+            while let Some(message) = reader.message() {
                 messages.push(message.to_vec());
-                reader.clear();
+                reader.consume();
             }
         }
         (messages, reader.is_empty())
@@ -112,16 +130,34 @@ mod tests {
     }
 
     #[test]
-    fn asks_for_no_octet_of_the_next_message() {
+    fn reads_a_bounded_number_of_octets_ahead() {
         let mut reader = FrameReader::new();
-        assert_eq!(reader.space().len(), 2);
-        reader.space().copy_from_slice(&[0, 3]);
-        reader.advance(2);
-        assert_eq!(reader.space().len(), 3);
-        reader.advance(3);
+        assert_eq!(reader.space().len(), READ_AHEAD);
+        // Small messages, of which none is taken.
+        let count = reader.space().len();
+        reader.space().fill(0);
+        reader.advance(count);
         assert_eq!(reader.space().len(), 0);
-        reader.clear();
-        assert_eq!(reader.space().len(), 2);
+        // One consumed makes room for as many octets as it had.
+        reader.consume();
+        assert_eq!(reader.space().len(), SIZE);
+    }
+
+    #[test]
+    fn asks_for_no_octet_after_a_large_message() {
+        let mut reader = FrameReader::new();
+        let space = reader.space();
+        space.fill(7);
+        space[..SIZE].copy_from_slice(&60_000_u16.to_be_bytes());
+        reader.advance(READ_AHEAD);
+        assert_eq!(reader.space().len(), SIZE + 60_000 - READ_AHEAD);
+        reader.advance(SIZE + 60_000 - READ_AHEAD);
+        assert_eq!(reader.space().len(), 0);
+        assert_eq!(reader.message().map(<[u8]>::len), Some(60_000));
+        reader.consume();
+        assert!(reader.is_empty());
+        assert_eq!(reader.space().len(), READ_AHEAD);
+        assert!(reader.octets.capacity() < 60_000);
     }
 
     #[test]
@@ -134,8 +170,8 @@ mod tests {
     proptest! {
         #[test]
         fn reads_the_same_messages_however_they_are_cut(
-            sent in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..400), 0..6),
-            piece in 1..500usize,
+            sent in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..6_000), 0..6),
+            piece in 1..9_000usize,
         ) {
             let mut stream = Vec::new();
             for message in &sent {

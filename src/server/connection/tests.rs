@@ -3,6 +3,7 @@
 use super::super::fake_engine::{FakeEngine, Query, Reply, frame};
 use super::*;
 use crate::query::QueryTypes;
+use crate::wire::frame::READ_AHEAD;
 
 /// BULK_LQ_DATA_TIMEOUT.
 const IDLE_TIME: Duration = Duration::from_secs(300);
@@ -266,10 +267,13 @@ fn reads_no_query_beyond_the_limit() {
         }
         dialogue.send(&segment);
         assert_eq!(dialogue.connection.engine.opened(), limit);
-        // Not even its size was read.
-        let query = Query::endless_search(0).frame();
-        assert_eq!(dialogue.unread.len(), query.len());
         assert!(!dialogue.connection.wants_input());
+        // What was read with the last of them is bounded, whatever else is sent.
+        dialogue.send(&segment.repeat(1_000));
+        let query = Query::endless_search(0).frame();
+        let sent = segment.len() * 1_001;
+        let read = sent - dialogue.unread.len();
+        assert!(read <= limit * query.len() + READ_AHEAD, "{read} octets");
     }
 }
 
@@ -295,6 +299,48 @@ fn reads_the_next_query_when_one_is_done() {
     dialogue.take(usize::MAX);
     assert_eq!(dialogue.connection.engine.opened(), 17);
     assert!(dialogue.replies().contains(&Reply::done(17)));
+}
+
+#[test]
+fn answers_queries_that_were_read_ahead_after_the_requester_closed_its_side() {
+    let mut dialogue = Dialogue::with_queries(1);
+    let segment: Vec<u8> = (1..=20)
+        .flat_map(|xid| {
+            Query {
+                xid,
+                replies: 1,
+                size: 300,
+            }
+            .frame()
+        })
+        .collect();
+    dialogue.send(&segment);
+    assert_eq!(dialogue.connection.engine.opened(), 1);
+    dialogue.connection.input_closed();
+    let replies = dialogue.replies();
+    let expected: Vec<Reply> = (1..=20)
+        .flat_map(|xid| [Reply::binding(xid, 0), Reply::done(xid)])
+        .collect();
+    assert_eq!(replies, expected);
+    assert!(dialogue.connection.is_finished());
+}
+
+#[test]
+fn small_queries_sent_together_are_answered_in_one_chunk() {
+    let mut dialogue = Dialogue::with_queries(2);
+    let segment: Vec<u8> = (1..=20)
+        .flat_map(|xid| {
+            Query {
+                xid,
+                replies: 1,
+                size: 300,
+            }
+            .frame()
+        })
+        .collect();
+    dialogue.send(&segment);
+    dialogue.take(usize::MAX);
+    assert_eq!(Reply::read_all(&dialogue.received).0.len(), 40);
 }
 
 #[test]
