@@ -12,10 +12,15 @@ use crate::query::{Engine, Progress, Requester};
 use crate::wire::frame::FrameReader;
 
 /// Octets produced before they are written: large enough that the system calls cost little,
-/// small enough that a query that arrives is not kept waiting by what is there already. The
-/// output holds at most this, a turn, one message (65537 octets) and the DHCPLEASEQUERYDONEs that
-/// end queries early; nothing is added for queries until all of it has been sent.
-const CHUNK: usize = 64 * 1024;
+/// small enough that a query that arrives is not kept waiting by what is there already, and
+/// with a message besides no more than the system sends in one piece: it sends what is over
+/// as a piece of its own, and the requester wakes up for each. The output holds at most this,
+/// one message (65537 octets) and the DHCPLEASEQUERYDONEs that end queries early; nothing is
+/// added for queries until all of it has been sent.
+const CHUNK: usize = 63 * 1024;
+
+/// Octets the output has room for from the start: a chunk and a message of usual length.
+const OUTPUT: usize = CHUNK + 1024;
 
 /// Octets one query may add before it is another one's turn.
 const TURN: usize = 8 * 1024;
@@ -185,9 +190,14 @@ impl<E: Engine> Connection<E> {
         if self.queries.is_empty() || !self.output().is_empty() {
             return;
         }
+        if self.output.capacity() < OUTPUT {
+            self.output.reserve_exact(OUTPUT);
+        }
         // Turns in a row that added nothing.
         let mut silent = 0;
-        while self.output.len() < CHUNK && silent < self.queries.len() {
+        // Each turn is as long as any other: a short last one of a chunk would be the same
+        // query's each time.
+        while self.output.len() + TURN <= CHUNK && silent < self.queries.len() {
             let Some(mut query) = self.queries.pop_front() else {
                 break;
             };
@@ -195,8 +205,6 @@ impl<E: Engine> Connection<E> {
             let room = if self.queries.is_empty() {
                 CHUNK - before
             } else {
-                // The last turn of a chunk is as long as any other: fair to the same query
-                // it would fall to each time.
                 TURN
             };
             match self.engine.write(&mut query.answer, &mut self.output, room) {
