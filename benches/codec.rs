@@ -16,11 +16,7 @@ const REPLIES: u32 = 200;
 
 /// What replies carry of a query.
 fn header() -> ReplyHeader {
-    ReplyHeader {
-        xid: 0x01020304,
-        flags: 0,
-        giaddr: Ipv4Addr::new(192, 0, 2, 1),
-    }
+    ReplyHeader::new(0x01020304, 0, Ipv4Addr::new(192, 0, 2, 1))
 }
 
 /// Writes the reply about an active lease with the options sent by default.

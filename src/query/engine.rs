@@ -254,7 +254,7 @@ impl Engine for LeaseEngine {
     }
 
     fn xid(&self, answer: &Answer) -> u32 {
-        answer.header.xid
+        answer.header.xid()
     }
 
     fn write(&self, answer: &mut Answer, out: &mut Vec<u8>, room: usize) -> Progress {

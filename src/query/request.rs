@@ -143,11 +143,7 @@ pub fn read(
         Some([other]) => return Err(Unanswerable::MessageType(*other)),
         _ => return Err(Unanswerable::NoMessageType),
     }
-    let header = ReplyHeader {
-        xid: message.xid,
-        flags: message.flags,
-        giaddr: message.giaddr,
-    };
+    let header = ReplyHeader::new(message.xid, message.flags, message.giaddr);
     Ok((header, query(&message, allowed)))
 }
 

@@ -153,7 +153,7 @@ mod tests {
                 0..12,
             ),
         ) {
-            let header = ReplyHeader { xid: 7, flags: 0, giaddr: Ipv4Addr::UNSPECIFIED };
+            let header = ReplyHeader::new(7, 0, Ipv4Addr::UNSPECIFIED);
             let mut out = Vec::new();
             let mut writer = MessageWriter::new(&mut out, &header, 13);
             for (code, value) in &options {

@@ -18,15 +18,41 @@ const MAX_MESSAGE: usize = 65_535;
 /// The longest value one option can hold; longer ones are split (RFC 3396 section 5).
 const MAX_OPTION: usize = 255;
 
-/// The fixed fields of a reply that come from its query.
-#[derive(Clone, Copy, Debug)]
+/// Where dhcp-message-type is in a frame: the first option, whose value is the last octet of
+/// what all replies begin with.
+const MESSAGE_TYPE: usize = SIZE + HEADER + 2;
+
+/// What all replies to a query begin with, encoded once.
+#[derive(Clone, Debug)]
 pub struct ReplyHeader {
     /// Transaction id: ties the replies to the query (RFC 6926 section 7.1).
-    pub xid: u32,
-    /// Flags of the query, returned as RFC 2131 table 3 has it.
-    pub flags: u16,
-    /// giaddr of the query, returned likewise.
-    pub giaddr: Ipv4Addr,
+    xid: u32,
+    /// message-size, the fixed fields, the magic cookie and dhcp-message-type. What differs
+    /// between the replies is zero.
+    octets: [u8; MESSAGE_TYPE + 1],
+}
+
+impl ReplyHeader {
+    /// The header of the replies to a query with this transaction id. Its flags and giaddr are
+    /// returned as RFC 2131 table 3 has it.
+    pub fn new(xid: u32, flags: u16, giaddr: Ipv4Addr) -> ReplyHeader {
+        let mut octets = [0; MESSAGE_TYPE + 1];
+        let mut set = |offset: usize, value: &[u8]| {
+            octets[SIZE + offset..][..value.len()].copy_from_slice(value);
+        };
+        set(0, &[BOOTREPLY]);
+        set(4, &xid.to_be_bytes());
+        set(10, &flags.to_be_bytes());
+        set(24, &giaddr.octets());
+        set(HEADER - MAGIC_COOKIE.len(), &MAGIC_COOKIE);
+        set(HEADER, &[code::MESSAGE_TYPE, 1]);
+        ReplyHeader { xid, octets }
+    }
+
+    /// The transaction id.
+    pub fn xid(&self) -> u32 {
+        self.xid
+    }
 }
 
 /// A message being written, at the end of an output buffer.
@@ -43,19 +69,14 @@ pub struct MessageWriter<'a> {
 impl<'a> MessageWriter<'a> {
     /// Begins a reply without a client: about no address, or one nobody had.
     pub fn new(out: &'a mut Vec<u8>, header: &ReplyHeader, message_type: u8) -> Self {
-        let start = out.len() + 2;
-        out.extend_from_slice(&[0, 0, BOOTREPLY]);
-        out.resize(start + HEADER, 0);
+        let start = out.len() + SIZE;
+        out.extend_from_slice(&header.octets);
         let mut writer = MessageWriter { out, start };
-        writer.patch(4, &header.xid.to_be_bytes());
-        writer.patch(10, &header.flags.to_be_bytes());
-        writer.patch(24, &header.giaddr.octets());
-        writer.patch(236, &MAGIC_COOKIE);
-        writer.option(code::MESSAGE_TYPE, &[message_type]);
+        writer.patch(MESSAGE_TYPE - SIZE, &[message_type]);
         writer
     }
 
-    /// Overwrites octets of the fixed fields, which [`MessageWriter::new`] made room for.
+    /// Overwrites octets of what [`MessageWriter::new`] wrote.
     fn patch(&mut self, offset: usize, octets: &[u8]) {
         let from = self.start + offset;
         self.out[from..from + octets.len()].copy_from_slice(octets);
@@ -80,26 +101,41 @@ impl<'a> MessageWriter<'a> {
 
     /// Adds an option, split if it is longer than 255 octets. One that would make the message
     /// larger than can be framed is left out: better a reply without it than none.
+    #[inline]
     pub fn option(&mut self, code: u8, value: &[u8]) {
-        let parts = value.len().div_ceil(MAX_OPTION).max(1);
-        let end = self.out.len() - self.start + value.len() + 2 * parts;
-        // One octet is kept for END.
-        if end >= MAX_MESSAGE {
+        let Ok(length) = u8::try_from(value.len()) else {
+            self.long_option(code, value);
             return;
+        };
+        if self.has_room(2 + value.len()) {
+            self.out.extend_from_slice(&[code, length]);
+            self.out.extend_from_slice(value);
         }
-        if value.is_empty() {
-            self.out.extend_from_slice(&[code, 0]);
-        }
-        for part in value.chunks(MAX_OPTION) {
-            // At most MAX_OPTION, so it fits.
-            self.out.extend_from_slice(&[code, part.len() as u8]);
-            self.out.extend_from_slice(part);
+    }
+
+    /// Adds an option in parts that one option can hold each.
+    #[cold]
+    fn long_option(&mut self, code: u8, value: &[u8]) {
+        if self.has_room(value.len() + 2 * value.len().div_ceil(MAX_OPTION)) {
+            for part in value.chunks(MAX_OPTION) {
+                self.option(code, part);
+            }
         }
     }
 
     /// Adds an option whose value is a 32-bit number in network byte order.
+    #[inline]
     pub fn option_u32(&mut self, code: u8, value: u32) {
-        self.option(code, &value.to_be_bytes());
+        let [a, b, c, d] = value.to_be_bytes();
+        if self.has_room(6) {
+            self.out.extend_from_slice(&[code, 4, a, b, c, d]);
+        }
+    }
+
+    /// Whether so many more octets can be framed, and END.
+    #[inline]
+    fn has_room(&self, octets: usize) -> bool {
+        self.out.len() - self.start + octets < MAX_MESSAGE
     }
 
     /// Adds the status-code option; `text` is cut to what one option can hold, and NULs in it
@@ -120,7 +156,7 @@ impl<'a> MessageWriter<'a> {
         self.out.push(code::END);
         // `option` keeps the message within MAX_MESSAGE.
         let size = (self.out.len() - self.start) as u16;
-        self.out[self.start - 2..self.start].copy_from_slice(&size.to_be_bytes());
+        self.out[self.start - SIZE..self.start].copy_from_slice(&size.to_be_bytes());
     }
 }
 
@@ -138,16 +174,15 @@ mod tests {
     use super::*;
     use crate::wire::message::Message;
 
-    const HEADER: ReplyHeader = ReplyHeader {
-        xid: 0x01020304,
-        flags: 0x8000,
-        giaddr: Ipv4Addr::new(192, 0, 2, 1),
-    };
+    /// What the replies begin with.
+    fn header() -> ReplyHeader {
+        ReplyHeader::new(0x01020304, 0x8000, Ipv4Addr::new(192, 0, 2, 1))
+    }
 
     #[test]
     fn lays_the_message_out_as_rfc_2131_and_6926_section_6_1_do() {
         let mut out = b"before".to_vec();
-        let mut writer = MessageWriter::new(&mut out, &HEADER, 13);
+        let mut writer = MessageWriter::new(&mut out, &header(), 13);
         writer.address(Ipv4Addr::new(10, 0, 0, 9));
         writer.hardware(1, &[2, 0, 0, 0, 0, 7]);
         writer.option_u32(51, 3600);
@@ -171,11 +206,31 @@ mod tests {
     }
 
     #[test]
+    fn writes_again_what_a_new_message_about_the_other_address_would_be() {
+        let write = |out: &mut Vec<u8>, address| {
+            let mut writer = MessageWriter::new(out, &header(), 11);
+            writer.address(address);
+            writer.option_u32(152, 7);
+            writer.option(156, &[1]);
+            writer.finish();
+        };
+        let mut again = b"before".to_vec();
+        write(&mut again, Ipv4Addr::new(10, 0, 0, 255));
+        let mut anew = again.clone();
+        let frame = "before".len()..again.len();
+        for address in [Ipv4Addr::new(10, 0, 1, 0), Ipv4Addr::BROADCAST] {
+            write_again(&mut again, frame.clone(), address);
+            write(&mut anew, address);
+        }
+        assert_eq!(again, anew);
+    }
+
+    #[test]
     fn splits_options_over_255_octets() {
         for length in [0, 1, 255, 256, 510, 511, 60_000] {
             let value = vec![7; length];
             let mut out = Vec::new();
-            let mut writer = MessageWriter::new(&mut out, &HEADER, 13);
+            let mut writer = MessageWriter::new(&mut out, &header(), 13);
             writer.option(82, &value);
             writer.finish();
             let message = Message::read(&out[2..]).unwrap();
@@ -188,24 +243,31 @@ mod tests {
     #[test]
     fn never_writes_a_message_that_cannot_be_framed() {
         let mut out = Vec::new();
-        let mut writer = MessageWriter::new(&mut out, &HEADER, 13);
+        let mut writer = MessageWriter::new(&mut out, &header(), 13);
         writer.option(82, &vec![7; 40_000]);
         writer.option(60, &vec![7; 40_000]);
-        writer.option(61, &[1, 2]);
+        // Whatever its length, an option that would be too much is left out.
+        for _ in 0..7_000 {
+            writer.option_u32(51, 1);
+        }
+        for length in (1..=255).rev() {
+            writer.option(43, &vec![7; length]);
+        }
         writer.finish();
+        assert!(out.len() <= 2 + 65_535);
         assert_eq!(
             usize::from(u16::from_be_bytes([out[0], out[1]])),
             out.len() - 2
         );
         let message = Message::read(&out[2..]).unwrap();
         assert_eq!(message.options.value(60), None);
-        assert_eq!(message.options.value(61), Some(&[1, 2][..]));
+        assert!(message.options.value(51).is_some());
     }
 
     #[test]
     fn status_texts_hold_no_nul_and_fit_one_option() {
         let mut out = Vec::new();
-        let mut writer = MessageWriter::new(&mut out, &HEADER, 15);
+        let mut writer = MessageWriter::new(&mut out, &header(), 15);
         writer.status(
             StatusCode::QueryTerminated,
             &format!("a\0b{}", "ü".repeat(200)),
@@ -222,7 +284,7 @@ mod tests {
     #[test]
     fn gives_infiniband_addresses_by_their_htype_alone() {
         let mut out = Vec::new();
-        let mut writer = MessageWriter::new(&mut out, &HEADER, 13);
+        let mut writer = MessageWriter::new(&mut out, &header(), 13);
         writer.hardware(32, &[9; 20]);
         writer.finish();
         let message = Message::read(&out[2..]).unwrap();
