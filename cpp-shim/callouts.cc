@@ -21,6 +21,7 @@ namespace {
 
 using isc::asiolink::IOAddress;
 using isc::data::ConstElementPtr;
+using isc::data::Element;
 using isc::dhcp::Lease4;
 using isc::dhcp::Lease4Collection;
 using isc::dhcp::Lease4CollectionPtr;
@@ -30,39 +31,60 @@ using isc::dhcp::LeaseMgrFactory;
 using isc::dhcp::LeasePageSize;
 using isc::dhcp::Pkt4Ptr;
 
-// Whether to turn a lease's user-context into text, which costs most of copying it.
-enum class Context { LEAVE, TAKE };
+// Whether to look for the relay agent information that is stored with a lease.
+enum class Context { LEAVE, LOOK };
 
-KeaLease values(const Lease4& lease, Context context) {
-    KeaLease copy{};
-    copy.address = lease.addr_.toUint32();
-    copy.state = lease.state_;
-    copy.cltt = lease.cltt_;
-    copy.valid_lifetime = lease.valid_lft_;
-    copy.subnet = lease.subnet_id_;
-    if (lease.hwaddr_) {
-        copy.hardware_type = lease.hwaddr_->htype_;
-        copy.hardware = octets(lease.hwaddr_->hwaddr_);
-    }
-    if (lease.client_id_) {
-        copy.client_id = octets(lease.client_id_->getClientId());
-    }
-    copy.hostname = octets(lease.hostname_);
-    if (context == Context::TAKE && lease.getContext()) {
-        copy.context = octets(lease.getContext()->str());
-    }
-    return copy;
+// What a map has under a name; null if it has not, or is no map.
+ConstElementPtr in(const ConstElementPtr& map, const std::string& name) {
+    return map && map->getType() == Element::map ? map->get(name) : ConstElementPtr();
 }
 
-rust::Vec<KeaLease> values(const Lease4Collection& leases, Context context) {
-    rust::Vec<KeaLease> copies;
-    copies.reserve(leases.size());
+// The text that stands for the relay agent information in a lease's user-context: up to Kea 2.2
+// it is there itself, later in a map.
+void find_relay_agent_info(const Lease4& lease, std::string& found) {
+    static const std::string OF_KEA("ISC"), INFO("relay-agent-info"), TEXT("sub-options");
+    found.clear();
+    auto info = in(in(lease.getContext(), OF_KEA), INFO);
+    if (const auto inner = in(info, TEXT)) {
+        info = inner;
+    }
+    if (info && info->getType() == Element::string) {
+        info->getValue(found);
+    }
+}
+
+// Lends a lease to `take`; `scratch` spares an allocation for each of many.
+template <typename Take>
+void lend(const Lease4& lease, Context context, std::string& scratch, Take&& take) {
+    KeaLease values{};
+    values.address = lease.addr_.toUint32();
+    values.state = lease.state_;
+    values.cltt = lease.cltt_;
+    values.valid_lifetime = lease.valid_lft_;
+    values.subnet = lease.subnet_id_;
+    if (lease.hwaddr_) {
+        values.hardware_type = lease.hwaddr_->htype_;
+        values.hardware = lent(lease.hwaddr_->hwaddr_);
+    }
+    if (lease.client_id_) {
+        values.client_id = lent(lease.client_id_->getClientId());
+    }
+    values.hostname = lent(lease.hostname_);
+    if (context == Context::LOOK) {
+        find_relay_agent_info(lease, scratch);
+        values.relay_agent_info = lent(scratch);
+    }
+    take(values);
+}
+
+// Hands leases over.
+void hand_over(const Lease4Collection& leases, Context context, LeaseTaker& taker) {
+    std::string scratch;
     for (const auto& lease : leases) {
         if (lease) {
-            copies.push_back(values(*lease, context));
+            lend(*lease, context, scratch, [&](const KeaLease& values) { taker.take(values); });
         }
     }
-    return copies;
 }
 
 // An argument of a callout. One that is missing or of another type throws.
@@ -83,17 +105,9 @@ Pointer pointer(const CalloutHandle& handle, const char* name) {
     return value;
 }
 
-// The client's message and the leases it made. Their user-context only repeats the message.
-KeaExchange exchange(const CalloutHandle& handle) {
-    const auto query = pointer<Pkt4Ptr>(handle, "query4");
-    KeaExchange copy{};
-    copy.message_type = query->getType();
-    copy.octets = octets(query->data_);
-    for (const auto& name : query->getClasses()) {
-        copy.classes.push_back(text(name));
-    }
-    copy.leases = values(*pointer<Lease4CollectionPtr>(handle, "leases4"), Context::LEAVE);
-    return copy;
+// Hands the leases of an argument over. Their user-context only repeats the client's message.
+void hand_over(const CalloutHandle& handle, const char* name, LeaseTaker& taker) {
+    hand_over(*pointer<Lease4CollectionPtr>(handle, name), Context::LEAVE, taker);
 }
 
 LeaseMgr& lease_manager() {
@@ -120,17 +134,29 @@ void telling(const isc::dhcp::LeasePtr& lease, Tell&& tell) noexcept {
 
 }  // namespace
 
-KeaExchange committed(const CalloutHandle& handle) {
+KeaMessage message(const CalloutHandle& handle) {
     return guarded([&] {
-        auto copy = exchange(handle);
-        copy.deleted =
-            values(*pointer<Lease4CollectionPtr>(handle, "deleted_leases4"), Context::LEAVE);
+        const auto query = pointer<Pkt4Ptr>(handle, "query4");
+        KeaMessage copy{};
+        copy.message_type = query->getType();
+        copy.octets = octets(query->data_);
+        for (const auto& name : query->getClasses()) {
+            copy.classes.push_back(text(name));
+        }
         return copy;
     });
 }
 
-KeaExchange offered(const CalloutHandle& handle) {
-    return guarded([&] { return exchange(handle); });
+void leases(const CalloutHandle& handle, LeaseTaker& taker) {
+    guarded([&] { hand_over(handle, "leases4", taker); });
+}
+
+void deleted_leases(const CalloutHandle& handle, LeaseTaker& taker) {
+    guarded([&] { hand_over(handle, "deleted_leases4", taker); });
+}
+
+void lease(const CalloutHandle& handle, LeaseTaker& taker) {
+    guarded([&] { hand_over({pointer<Lease4Ptr>(handle, "lease4")}, Context::LEAVE, taker); });
 }
 
 std::uint8_t answer_type(const CalloutHandle& handle) {
@@ -139,10 +165,6 @@ std::uint8_t answer_type(const CalloutHandle& handle) {
 
 std::uint32_t offer_lifetime(const CalloutHandle& handle) {
     return guarded([&] { return argument<std::uint32_t>(handle, "offer_lifetime"); });
-}
-
-KeaLease lease_argument(const CalloutHandle& handle) {
-    return guarded([&] { return values(*pointer<Lease4Ptr>(handle, "lease4"), Context::LEAVE); });
 }
 
 rust::String command_name(const CalloutHandle& handle) {
@@ -169,7 +191,8 @@ bool track_leases() {
         const auto changed = [](const isc::dhcp::LeasePtr& lease) {
             telling(lease, [](const Lease4& lease4) {
                 if (wants_change(lease4.state_)) {
-                    lease_changed(values(lease4, Context::TAKE));
+                    std::string scratch;
+                    lend(lease4, Context::LOOK, scratch, lease_changed);
                 }
             });
         };
@@ -210,20 +233,16 @@ rust::String lease_database_type() {
     return guarded([] { return text(lease_manager().getType()); });
 }
 
-rust::Vec<KeaLease> lease_page(std::uint32_t after, std::size_t limit) {
-    return guarded([&] {
-        return values(lease_manager().getLeases4(IOAddress(after), LeasePageSize(limit)),
-                      Context::TAKE);
+void lease_page(std::uint32_t after, std::size_t limit, LeaseTaker& taker) {
+    guarded([&] {
+        hand_over(lease_manager().getLeases4(IOAddress(after), LeasePageSize(limit)),
+                  Context::LOOK, taker);
     });
 }
 
-rust::Vec<KeaLease> lease_of(std::uint32_t address) {
-    return guarded([&] {
-        rust::Vec<KeaLease> found;
-        if (const auto lease = lease_manager().getLease4(IOAddress(address))) {
-            found.push_back(values(*lease, Context::TAKE));
-        }
-        return found;
+void lease_of(std::uint32_t address, LeaseTaker& taker) {
+    guarded([&] {
+        hand_over({lease_manager().getLease4(IOAddress(address))}, Context::LOOK, taker);
     });
 }
 

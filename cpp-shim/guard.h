@@ -28,15 +28,20 @@ auto guarded(Body&& body) -> decltype(body()) {
     }
 }
 
-// A copy of octets for Rust, from anything with data() and size().
+// Octets lent to Rust for the time of a call, of anything with data() and size().
 template <typename Octets>
-rust::Vec<std::uint8_t> octets(const Octets& from) {
+rust::Slice<const std::uint8_t> lent(const Octets& from) {
     static_assert(sizeof(*from.data()) == 1, "octets");
     if (from.empty()) {
         return {};
     }
-    const auto* first = reinterpret_cast<const std::uint8_t*>(from.data());
-    return copied(rust::Slice<const std::uint8_t>(first, from.size()));
+    return {reinterpret_cast<const std::uint8_t*>(from.data()), from.size()};
+}
+
+// A copy of octets for Rust.
+template <typename Octets>
+rust::Vec<std::uint8_t> octets(const Octets& from) {
+    return copied(lent(from));
 }
 
 // Text for Rust, whose strings are UTF-8: what is not is replaced.

@@ -21,11 +21,11 @@ using isc::hooks::CalloutHandle;
 using isc::hooks::LibraryHandle;
 
 struct KeaCommand;
-struct KeaExchange;
-struct KeaLease;
+struct KeaMessage;
 struct KeaOption;
 struct KeaReservation;
 struct KeaReservations;
+struct LeaseTaker;
 enum class KeaSeverity : std::uint8_t;
 
 // The daemon, its log and its files: server.cc.
@@ -54,11 +54,12 @@ void unwatch(std::int32_t descriptor);
 rust::Vec<std::uint8_t> status_of_hooks();
 
 // What it does: callouts.cc.
-KeaExchange committed(const CalloutHandle& handle);
-KeaExchange offered(const CalloutHandle& handle);
+KeaMessage message(const CalloutHandle& handle);
+void leases(const CalloutHandle& handle, LeaseTaker& taker);
+void deleted_leases(const CalloutHandle& handle, LeaseTaker& taker);
+void lease(const CalloutHandle& handle, LeaseTaker& taker);
 std::uint8_t answer_type(const CalloutHandle& handle);
 std::uint32_t offer_lifetime(const CalloutHandle& handle);
-KeaLease lease_argument(const CalloutHandle& handle);
 rust::String command_name(const CalloutHandle& handle);
 KeaCommand command(const CalloutHandle& handle);
 
@@ -66,8 +67,8 @@ KeaCommand command(const CalloutHandle& handle);
 bool track_leases();
 void untrack_leases();
 rust::String lease_database_type();
-rust::Vec<KeaLease> lease_page(std::uint32_t after, std::size_t limit);
-rust::Vec<KeaLease> lease_of(std::uint32_t address);
+void lease_page(std::uint32_t after, std::size_t limit, LeaseTaker& taker);
+void lease_of(std::uint32_t address, LeaseTaker& taker);
 rust::Vec<std::uint32_t> leased_addresses(std::uint32_t subnet);
 
 }  // namespace kea_blq

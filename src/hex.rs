@@ -1,15 +1,16 @@
 //! Octets in hexadecimal, as Kea writes identifiers.
 
 /// The octets that pairs of hexadecimal digits stand for.
-pub fn read(text: &str) -> Option<Vec<u8>> {
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+pub fn read(digits: impl AsRef<[u8]>) -> Option<Vec<u8>> {
+    let (pairs, rest) = digits.as_ref().as_chunks::<2>();
     if !rest.is_empty() {
         return None;
     }
-    pairs
-        .iter()
-        .map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?))
-        .collect()
+    let mut octets = Vec::with_capacity(pairs.len());
+    for [high, low] in pairs {
+        octets.push(digit(*high)? << 4 | digit(*low)?);
+    }
+    Some(octets)
 }
 
 /// The octets of an identifier, with colons between them or without.

@@ -10,12 +10,13 @@
 use std::net::Ipv4Addr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::lease_taker::LeaseTaker;
 use super::{service, tracking};
 
 #[cxx::bridge(namespace = "kea_blq")]
 mod ffi {
-    /// A lease as Kea's database has it.
-    struct KeaLease {
+    /// A lease as Kea's database has it, lent for the time of a call.
+    struct KeaLease<'a> {
         /// Its address, in host byte order.
         address: u32,
         /// Kea's number of its state.
@@ -29,27 +30,24 @@ mod ffi {
         /// The client's hardware type; 0 without a hardware address.
         hardware_type: u16,
         /// The client's hardware address; empty if none.
-        hardware: Vec<u8>,
+        hardware: &'a [u8],
         /// The client identifier; empty if none.
-        client_id: Vec<u8>,
+        client_id: &'a [u8],
         /// The host name, any octets.
-        hostname: Vec<u8>,
-        /// The user-context as JSON text; empty if none, or not asked for.
-        context: Vec<u8>,
+        hostname: &'a [u8],
+        /// The text that stands for the relay agent information in the user-context; empty if
+        /// there is none, or it was not asked for.
+        relay_agent_info: &'a [u8],
     }
 
-    /// A client's message and what it did to leases.
-    struct KeaExchange {
-        /// The DHCP message type of the client's message.
+    /// A client's message.
+    struct KeaMessage {
+        /// Its DHCP message type.
         message_type: u8,
         /// The message as it was received.
         octets: Vec<u8>,
         /// The classes Kea put it in, in Kea's order.
         classes: Vec<String>,
-        /// Leases made or changed.
-        leases: Vec<KeaLease>,
-        /// Leases given up, as they were before.
-        deleted: Vec<KeaLease>,
     }
 
     /// A control command that has been processed, but for its name.
@@ -135,11 +133,16 @@ mod ffi {
         /// Copies octets at once. It does not panic.
         fn copied(octets: &[u8]) -> Vec<u8>;
 
+        /// Takes the leases that are asked for.
+        type LeaseTaker<'a>;
+        /// Here is one. A panic goes on when C++ is done.
+        fn take(self: &mut LeaseTaker, lease: &KeaLease);
+
         /// Whether an added or updated lease, in a state by Kea's number, is to be told of: asked
         /// before the lease is copied.
         fn wants_change(state: u32) -> bool;
         /// The lease manager has added or updated a lease.
-        fn lease_changed(lease: KeaLease);
+        fn lease_changed(lease: &KeaLease);
         /// The lease manager has deleted the lease of an address.
         fn lease_deleted(address: u32);
         /// The lease manager has changed a lease that could not be copied.
@@ -208,16 +211,19 @@ mod ffi {
         /// Takes that back.
         fn untrack_leases() -> Result<()>;
 
-        /// The arguments of leases4_committed.
-        fn committed(handle: &CalloutHandle) -> Result<KeaExchange>;
-        /// The arguments of lease4_offer.
-        fn offered(handle: &CalloutHandle) -> Result<KeaExchange>;
+        /// The client's message of leases4_committed and lease4_offer, the argument `query4`.
+        fn message(handle: &CalloutHandle) -> Result<KeaMessage>;
+        /// The argument `leases4` of leases4_committed and lease4_offer: leases made or changed.
+        fn leases(handle: &CalloutHandle, taker: &mut LeaseTaker) -> Result<()>;
+        /// The argument `deleted_leases4` of leases4_committed: leases given up, as they were
+        /// before.
+        fn deleted_leases(handle: &CalloutHandle, taker: &mut LeaseTaker) -> Result<()>;
         /// The DHCP message type of the argument `response4` of pkt4_send.
         fn answer_type(handle: &CalloutHandle) -> Result<u8>;
         /// The argument `offer_lifetime` of lease4_offer: 0 if nothing was stored.
         fn offer_lifetime(handle: &CalloutHandle) -> Result<u32>;
         /// The argument `lease4` of lease4_expire and lease4_recover.
-        fn lease_argument(handle: &CalloutHandle) -> Result<KeaLease>;
+        fn lease(handle: &CalloutHandle, taker: &mut LeaseTaker) -> Result<()>;
         /// The argument `name` of command_processed.
         fn command_name(handle: &CalloutHandle) -> Result<String>;
         /// The other arguments of command_processed.
@@ -236,9 +242,9 @@ mod ffi {
         /// The type of the lease database, such as `memfile`.
         fn lease_database_type() -> Result<String>;
         /// Up to `limit` leases in ascending order of address, after the address `after`.
-        fn lease_page(after: u32, limit: usize) -> Result<Vec<KeaLease>>;
+        fn lease_page(after: u32, limit: usize, taker: &mut LeaseTaker) -> Result<()>;
         /// The lease of an address: one or none.
-        fn lease_of(address: u32) -> Result<Vec<KeaLease>>;
+        fn lease_of(address: u32, taker: &mut LeaseTaker) -> Result<()>;
         /// The addresses of all leases of a subnet.
         fn leased_addresses(subnet: u32) -> Result<Vec<u32>>;
     }
@@ -260,7 +266,7 @@ fn wants_change(state: u32) -> bool {
 }
 
 /// See the bridge.
-fn lease_changed(lease: KeaLease) {
+fn lease_changed(lease: &KeaLease<'_>) {
     guarded((), || tracking::changed(lease.into()));
 }
 

@@ -10,9 +10,10 @@ use std::net::Ipv4Addr;
 use cxx::Exception;
 use parking_lot::Mutex;
 
-use super::bridge::{self, CalloutHandle, KeaLease};
+use super::bridge::{self, CalloutHandle};
 use super::commands::{Touched, may_change, reconfigures, synchronises, touched};
-use super::{service, tracking};
+use super::values::Exchange;
+use super::{lease_taker, service, tracking};
 use crate::binding::SubnetId;
 use crate::event::{Event, Extent, Lease, LeaseState, Origin, Reason};
 use crate::mirror::Identity;
@@ -40,7 +41,12 @@ pub fn committed(handle: &CalloutHandle) -> Result<(), Exception> {
     UNANSWERED.take();
     given_up(tracking::claim_deleted());
     tracking::leave_packet();
-    for event in bridge::committed(handle)?.committed(Time::now()) {
+    let exchange = Exchange {
+        message: bridge::message(handle)?,
+        leases: lease_taker::collect(|taker| bridge::leases(handle, taker))?,
+        deleted: lease_taker::collect(|taker| bridge::deleted_leases(handle, taker))?,
+    };
+    for event in exchange.committed(Time::now()) {
         if let Event::Confirmed { .. } = event {
             // So looks a request that Kea refuses, too.
             UNANSWERED.set(Some(event));
@@ -68,7 +74,12 @@ pub fn offered(handle: &CalloutHandle) -> Result<(), Exception> {
     if bridge::offer_lifetime(handle)? == 0 {
         return Ok(());
     }
-    for event in bridge::offered(handle)?.offered() {
+    let exchange = Exchange {
+        message: bridge::message(handle)?,
+        leases: lease_taker::collect(|taker| bridge::leases(handle, taker))?,
+        deleted: Vec::new(),
+    };
+    for event in exchange.offered() {
         service::push(event);
     }
     Ok(())
@@ -89,19 +100,24 @@ fn explain(addresses: Vec<Ipv4Addr>, reason: Reason) {
 
 /// Kea reclaims a lease. Of a declined address it tells a second time when it recovers it.
 pub fn expired(handle: &CalloutHandle) -> Result<(), Exception> {
-    let lease = Lease::from(bridge::lease_argument(handle)?);
-    tracking::expect(lease.address);
-    if lease.state != LeaseState::Declined {
-        reclaimed(&lease);
-    }
-    Ok(())
+    for_lease(handle, |lease| {
+        if lease.state != LeaseState::Declined {
+            reclaimed(lease);
+        }
+    })
 }
 
 /// Kea recovers a declined address.
 pub fn recovered(handle: &CalloutHandle) -> Result<(), Exception> {
-    let lease = Lease::from(bridge::lease_argument(handle)?);
-    tracking::expect(lease.address);
-    reclaimed(&lease);
+    for_lease(handle, reclaimed)
+}
+
+/// Calls `tell` with the lease that Kea is about to reclaim or recover.
+fn for_lease(handle: &CalloutHandle, tell: impl Fn(&Lease)) -> Result<(), Exception> {
+    for lease in lease_taker::collect(|taker| bridge::lease(handle, taker))? {
+        tracking::expect(lease.address);
+        tell(&lease);
+    }
     Ok(())
 }
 
@@ -166,8 +182,8 @@ fn released_elsewhere(address: Ipv4Addr) -> Result<(), Exception> {
 /// Reads a part of the lease database while nobody else does, and pushes what was found; `None` if
 /// someone does. Nothing is pushed if it cannot be read.
 pub fn try_look(
-    extent: impl FnOnce(&[KeaLease]) -> Extent,
-    read: impl FnOnce() -> Result<Vec<KeaLease>, Exception>,
+    extent: impl FnOnce(&[Lease]) -> Extent,
+    read: impl FnOnce() -> Result<Vec<Lease>, Exception>,
 ) -> Option<Result<Extent, Exception>> {
     let _alone = LOOKING.try_lock()?;
     Some(look(extent, read))
@@ -175,27 +191,26 @@ pub fn try_look(
 
 /// Reads a part of the lease database. [`LOOKING`] must be held.
 fn look(
-    extent: impl FnOnce(&[KeaLease]) -> Extent,
-    read: impl FnOnce() -> Result<Vec<KeaLease>, Exception>,
+    extent: impl FnOnce(&[Lease]) -> Extent,
+    read: impl FnOnce() -> Result<Vec<Lease>, Exception>,
 ) -> Result<Extent, Exception> {
     service::push(Event::Looking);
     let leases = read()?;
     let extent = extent(&leases);
     service::push(Event::Seen {
         extent: extent.clone(),
-        leases: leases.into_iter().map(Lease::from).collect(),
+        leases,
         at: Time::now(),
     });
     Ok(extent)
 }
 
 /// Reads the leases of single addresses.
-pub fn leases_of(addresses: &[Ipv4Addr]) -> Result<Vec<KeaLease>, Exception> {
-    let mut leases = Vec::with_capacity(addresses.len());
-    for address in addresses {
-        leases.append(&mut bridge::lease_of(address.to_bits())?);
-    }
-    Ok(leases)
+pub fn leases_of(addresses: &[Ipv4Addr]) -> Result<Vec<Lease>, Exception> {
+    lease_taker::collect(|taker| {
+        let mut addresses = addresses.iter();
+        addresses.try_for_each(|address| bridge::lease_of(address.to_bits(), taker))
+    })
 }
 
 /// Reads the leases of `addresses` again, which a command changed.

@@ -2,7 +2,7 @@
 //!
 //! - `entry`: the functions Kea calls, each behind a guard.
 //! - `bridge`: calls into Kea, with plain values; `cpp-shim/` is its other side.
-//! - `values`: those values as events and leases.
+//! - `values`: those values as events and leases; `lease_taker`: leases as C++ lends them.
 //! - `service`: what loading, configuring and unloading do.
 //! - `running`: what runs while a configuration is in force.
 //! - `kept`: what it leaves for the next.
@@ -40,6 +40,8 @@ mod entry;
 mod kea_log;
 #[cfg(all(feature = "hook", not(test)))]
 mod kept;
+#[cfg(all(feature = "hook", not(test)))]
+mod lease_taker;
 #[cfg(all(feature = "hook", not(test)))]
 mod main_thread;
 #[cfg(all(feature = "hook", not(test)))]

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use cxx::Exception;
 
-use super::bridge::{self, KeaLease};
+use super::bridge;
 use super::main_thread::Waker;
 use super::partner::Status;
 use super::reconciler::{LeaseDatabase, Page, PageSize, Reconciler};
 use super::reservations::{Reader, Reservations};
 use super::service::Settings;
-use super::{changes, service};
+use super::{changes, lease_taker, service};
 use crate::event::{Event, Extent, Lease};
 use crate::mirror::applier::Applier;
 use crate::mirror::store::Store;
@@ -323,15 +323,20 @@ fn load_leases(loading: &mut Loading) -> Result<usize, Exception> {
     let mut count = 0;
     let mut after = 0;
     loop {
-        let page = bridge::lease_page(after, page_size)?;
-        let Some(last) = page.last() else {
+        let read = count;
+        let mut last = after;
+        lease_taker::for_each(
+            |taker| bridge::lease_page(after, page_size, taker),
+            |lease| {
+                last = lease.address;
+                count += 1;
+                loading.lease(&lease.into());
+            },
+        )?;
+        if count == read {
             return Ok(count);
-        };
-        after = last.address;
-        count += page.len();
-        for lease in page {
-            loading.lease(&Lease::from(lease));
         }
+        after = last;
     }
 }
 
@@ -342,12 +347,14 @@ impl LeaseDatabase for KeaDatabase<'_> {
     type Error = Exception;
 
     fn page(&self, after: u32, limit: usize) -> Option<Result<Page, Exception>> {
-        let extent = |leases: &[KeaLease]| {
+        let extent = |leases: &[Lease]| {
             let last = leases.last().filter(|_| leases.len() >= limit);
-            let last = last.map_or(u32::MAX, |last| last.address);
+            let last = last.map_or(u32::MAX, |last| last.address.to_bits());
             Extent::Range(after.saturating_add(1)..=last)
         };
-        let looked = changes::try_look(extent, || bridge::lease_page(after, limit))?;
+        let looked = changes::try_look(extent, || {
+            lease_taker::collect(|taker| bridge::lease_page(after, limit, taker))
+        })?;
         Some(looked.map(|extent| match extent {
             Extent::Range(range) if *range.end() != u32::MAX => Page::Until(*range.end()),
             _ => Page::Last,

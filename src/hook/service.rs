@@ -24,7 +24,7 @@ use super::kept::Keeper;
 use super::main_thread::{Turns, Waker};
 use super::reservations::Reservations;
 use super::running::{IDLE, NotRunning, Running};
-use super::{command_line, kea_log, tracking};
+use super::{command_line, kea_log, lease_taker, tracking};
 use crate::binding::SubnetId;
 use crate::config::{Config, Level};
 use crate::event::Event;
@@ -446,7 +446,7 @@ fn take_turn(state: &mut State) -> Duration {
 
 /// Starts what could not run without Kea's leases, if they can be read now.
 fn try_again() {
-    if bridge::lease_page(0, 1).is_err() {
+    if lease_taker::collect(|taker| bridge::lease_page(0, 1, taker)).is_err() {
         return;
     }
     // Not while `STATE` is locked: this waits for threads that may wait for it.

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::bridge::{KeaExchange, KeaLease, KeaOption, KeaScope};
+use super::bridge::{KeaLease, KeaMessage, KeaOption, KeaScope};
 use super::stored_relay;
 use crate::binding::{HardwareAddress, SubnetId};
 use crate::client::ClientIds;
@@ -20,8 +20,8 @@ const DHCPRELEASE: u8 = 7;
 /// The option of the address a client asks for (RFC 2132 section 9.1).
 const REQUESTED_IP_ADDRESS: u8 = 50;
 
-impl From<KeaLease> for Lease {
-    fn from(kea: KeaLease) -> Lease {
+impl From<&KeaLease<'_>> for Lease {
+    fn from(kea: &KeaLease<'_>) -> Lease {
         Lease {
             address: Ipv4Addr::from_bits(kea.address),
             state: lease_state(kea.state, kea.valid_lifetime),
@@ -31,11 +31,11 @@ impl From<KeaLease> for Lease {
             hardware: HardwareAddress {
                 // htype has one octet on the wire (RFC 2131 section 2).
                 htype: u8::try_from(kea.hardware_type).unwrap_or(0),
-                octets: kea.hardware,
+                octets: kea.hardware.to_vec(),
             },
-            client_id: kea.client_id,
-            hostname: kea.hostname,
-            relay_agent_information: stored_relay::relay_agent_information(&kea.context),
+            client_id: kea.client_id.to_vec(),
+            hostname: kea.hostname.to_vec(),
+            relay_agent_information: stored_relay::relay_agent_information(kea.relay_agent_info),
         }
     }
 }
@@ -53,18 +53,34 @@ fn lease_state(number: u32, valid_lifetime: u32) -> LeaseState {
     }
 }
 
-impl KeaExchange {
-    /// What the client's message told.
-    fn heard(&mut self) -> Heard {
-        heard(&self.octets, std::mem::take(&mut self.classes))
-    }
+/// A client's message and what it did to leases.
+pub struct Exchange {
+    /// The client's message.
+    pub message: KeaMessage,
+    /// Leases made or changed.
+    pub leases: Vec<Lease>,
+    /// Leases given up, as they were before.
+    pub deleted: Vec<Lease>,
+}
 
+impl KeaMessage {
+    /// What it told.
+    fn heard(self) -> Heard {
+        heard(&self.octets, self.classes)
+    }
+}
+
+impl Exchange {
     /// The changes of leases that the message led to.
-    pub fn committed(mut self, now: Time) -> Vec<Event> {
-        let released = self.message_type == DHCPRELEASE;
-        let deleted = std::mem::take(&mut self.deleted).into_iter();
+    pub fn committed(self, now: Time) -> Vec<Event> {
+        let Exchange {
+            message,
+            leases,
+            deleted,
+        } = self;
+        let released = message.message_type == DHCPRELEASE;
         let mut events: Vec<_> = deleted
-            .map(Lease::from)
+            .into_iter()
             .map(|lease| {
                 let address = lease.address;
                 // Kea has made the change, and may have given the address to another client.
@@ -87,58 +103,57 @@ impl KeaExchange {
                 }
             })
             .collect();
-        let leases = std::mem::take(&mut self.leases);
         if !leases.is_empty() {
-            let heard = self.heard();
+            let heard = message.heard();
             events.extend(leases.into_iter().map(|lease| Event::Committed {
-                lease: lease.into(),
+                lease,
                 heard: heard.clone(),
             }));
-        } else if self.message_type == DHCPREQUEST && events.is_empty() {
-            events.extend(self.confirmed(now));
+        } else if message.message_type == DHCPREQUEST && events.is_empty() {
+            events.extend(confirmed(message, now));
         }
         events
     }
 
-    /// A request that changed no lease, if it is for an address: if it is answered by a DHCPACK, Kea
-    /// has left the lease as it is because that is fresh.
-    fn confirmed(mut self, now: Time) -> Option<Event> {
-        let message = Message::read(&self.octets).ok()?;
-        // In a renewal the address is in ciaddr, else in the option (RFC 2131 section 4.3.2).
-        let requested = || {
-            let value = message.options.value(REQUESTED_IP_ADDRESS)?;
-            Some(Ipv4Addr::from(<[u8; 4]>::try_from(value).ok()?))
-        };
-        let address = match message.ciaddr {
-            Ipv4Addr::UNSPECIFIED => requested()?,
-            address => address,
-        };
-        let client_id = message.options.value(code::CLIENT_IDENTIFIER);
-        Some(Event::Confirmed {
-            address,
-            client: ClientIds {
-                hardware: HardwareAddress {
-                    htype: message.htype,
-                    octets: message.chaddr.get(..usize::from(message.hlen))?.to_vec(),
-                },
-                client_id: client_id.unwrap_or_default().to_vec(),
-            },
-            at: now,
-            heard: self.heard(),
-        })
-    }
-
     /// The reservations by an offer.
-    pub fn offered(mut self) -> Vec<Event> {
-        let heard = self.heard();
-        let leases = std::mem::take(&mut self.leases).into_iter();
+    pub fn offered(self) -> Vec<Event> {
+        let heard = self.message.heard();
+        let leases = self.leases.into_iter();
         leases
             .map(|lease| Event::Offered {
-                lease: lease.into(),
+                lease,
                 heard: heard.clone(),
             })
             .collect()
     }
+}
+
+/// A request that changed no lease, if it is for an address: if it is answered by a DHCPACK, Kea
+/// has left the lease as it is because that is fresh.
+fn confirmed(request: KeaMessage, now: Time) -> Option<Event> {
+    let message = Message::read(&request.octets).ok()?;
+    // In a renewal the address is in ciaddr, else in the option (RFC 2131 section 4.3.2).
+    let requested = || {
+        let value = message.options.value(REQUESTED_IP_ADDRESS)?;
+        Some(Ipv4Addr::from(<[u8; 4]>::try_from(value).ok()?))
+    };
+    let address = match message.ciaddr {
+        Ipv4Addr::UNSPECIFIED => requested()?,
+        address => address,
+    };
+    let client_id = message.options.value(code::CLIENT_IDENTIFIER);
+    Some(Event::Confirmed {
+        address,
+        client: ClientIds {
+            hardware: HardwareAddress {
+                htype: message.htype,
+                octets: message.chaddr.get(..usize::from(message.hlen))?.to_vec(),
+            },
+            client_id: client_id.unwrap_or_default().to_vec(),
+        },
+        at: now,
+        heard: request.heard(),
+    })
 }
 
 impl KeaOption {

@@ -3,7 +3,7 @@
 use blq::{Binding, Primary, Query, State, Vss};
 use kea_tests::ask::{addresses, by_mac};
 use kea_tests::{Client, Kea, Setup, eventually, has_kea_library};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Kea with the hook and the lease commands.
 fn kea() -> Kea {
@@ -89,6 +89,52 @@ fn tells_of_leases_added_and_changed_by_command() {
     kea.command_ok("lease4-update", lease("02:00:00:00:00:02"));
     eventually("the lease changed", || found(2) == [address]);
     assert!(found(1).is_empty());
+}
+
+/// RFC 6926, section 8.2: option 82 is found in a lease that was stored by any version of Kea.
+#[test]
+fn finds_stored_option_82_in_each_layout() {
+    let later = json!({ "remote-id": "010203", "sub-options": "0x0203010203" });
+    let kea = kea();
+    for (number, stored) in (1..).zip([json!("0x0203010203"), later]) {
+        let context = json!({ "comment": "x", "ISC": { "relay-agent-info": stored } });
+        let found = stored_option_82(&kea, number, &context);
+        assert_eq!(found, Some(vec![2, 3, 1, 2, 3]), "{context}");
+    }
+}
+
+/// What an administrator wrote in its place is none, and does no harm.
+#[test]
+fn takes_what_is_no_option_82_as_none() {
+    let kea = kea();
+    for (number, context) in (1..).zip([
+        json!({}),
+        json!({ "ISC": { "relay-agent-info": 7 } }),
+        json!({ "ISC": { "relay-agent-info": null } }),
+        json!({ "ISC": { "relay-agent-info": "no digits" } }),
+        json!({ "ISC": { "relay-agent-info": { "sub-options": [] } } }),
+        json!({ "ISC": { "relay-agent-info": { "remote-id": "010203" } } }),
+    ]) {
+        let found = stored_option_82(&kea, number, &context);
+        assert_eq!(found, None, "{context}");
+    }
+}
+
+/// The option 82 that is found for a lease with this user-context, by `number` one of several.
+fn stored_option_82(kea: &Kea, number: u8, user_context: &Value) -> Option<Vec<u8>> {
+    let address = kea.place().address(150 + number);
+    kea.command_ok(
+        "lease4-add",
+        json!({ "ip-address": address.to_string(), "subnet-id": 1,
+            "hw-address": format!("02:00:00:00:00:{number:02}"), "user-context": user_context }),
+    );
+    let binding = || {
+        kea.binding(address)
+            .filter(|binding| binding.chaddr.len() == 6)
+    };
+    eventually("the lease added", || binding().is_some());
+    let option_82 = binding()?.relay_agent_information?;
+    Some(option_82.raw)
 }
 
 /// Kea's failures change nothing.
