@@ -4,12 +4,45 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::ranges::TimedRange;
-use crate::binding::{BindingRef, State};
-use crate::network::Network;
-use crate::time::Time;
+use crate::binding::{BindingRef, State, SubnetId};
+use crate::network::{Network, TeeTimes};
+use crate::time::{Lifetime, Time};
 use crate::vpn::Vpn;
 use crate::wire::relay_agent_information::{self, sub_option};
 use crate::wire::vss;
+
+/// What bindings of one subnet with the same lifetime have in common. Most that come one after the
+/// other do, so it is looked up for many at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    /// The subnet.
+    subnet: SubnetId,
+    /// The lifetime.
+    lifetime: Lifetime,
+    /// The subnet's VPN.
+    vpn: &'a Vpn,
+    /// When their clients renew and rebind.
+    pub tee_times: TeeTimes,
+}
+
+impl<'a> Terms<'a> {
+    /// Whether a binding has these.
+    pub fn are_those_of(&self, binding: BindingRef<'_>) -> bool {
+        self.subnet == binding.subnet && self.lifetime == binding.lifetime
+    }
+
+    /// The VPN a binding in `state` belongs to: the one its relay agent named, else its subnet's. A
+    /// free address is no relay agent's, even if Kea has not got round to it.
+    pub fn vpn(&self, binding: BindingRef<'_>, state: State) -> Cow<'a, Vpn> {
+        let is_free = matches!(state, State::Available | State::Remote);
+        let client = binding.client.filter(|_| !is_free);
+        let named = client.and_then(|client| {
+            let information = client.relay_agent_information();
+            vss::read_vpn(relay_agent_information::find(information, sub_option::VSS)?)
+        });
+        named.map_or(Cow::Borrowed(self.vpn), Cow::Owned)
+    }
+}
 
 /// Kea's configuration and the configured addresses with their times: it stays as it is while
 /// somebody reads it.
@@ -39,18 +72,13 @@ impl Configuration {
             || self.range_of(binding.address.to_bits()).is_some()
     }
 
-    /// The VPN a binding in `state` belongs to: the one its relay agent named, else its subnet's. A
-    /// free address is no relay agent's, even if Kea has not got round to it.
-    pub fn vpn(&self, binding: BindingRef<'_>, state: State) -> Cow<'_, Vpn> {
-        let is_free = matches!(state, State::Available | State::Remote);
-        let client = binding.client.filter(|_| !is_free);
-        let named = client.and_then(|client| {
-            let information = client.relay_agent_information();
-            vss::read_vpn(relay_agent_information::find(information, sub_option::VSS)?)
-        });
-        match named {
-            Some(vpn) => Cow::Owned(vpn),
-            None => Cow::Borrowed(self.network.vpn(binding.subnet)),
+    /// What the bindings of a subnet with this lifetime have in common.
+    pub fn terms(&self, subnet: SubnetId, lifetime: Lifetime) -> Terms<'_> {
+        Terms {
+            subnet,
+            lifetime,
+            vpn: self.network.vpn(subnet),
+            tee_times: self.network.tee_times(subnet, lifetime),
         }
     }
 

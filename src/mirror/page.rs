@@ -82,7 +82,7 @@ impl Places {
     }
 
     /// How many these are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.0.iter().map(|word| word.count_ones() as usize).sum()
     }
 }
@@ -274,13 +274,13 @@ pub struct Pages {
     /// The pages that are not empty.
     pages: BTreeMap<u32, Arc<Page>>,
     /// How many bindings there are.
-    len: usize,
+    count: usize,
 }
 
 impl Pages {
     /// How many bindings there are.
-    pub fn len(&self) -> usize {
-        self.len
+    pub fn count(&self) -> usize {
+        self.count
     }
 
     /// The binding of an address.
@@ -304,7 +304,7 @@ impl Pages {
     pub fn put(&mut self, binding: BindingRef<'_>) {
         let page = self.pages.entry(page_of(binding.address.to_bits()));
         let is_new = Arc::make_mut(page.or_default()).put(binding);
-        self.len += usize::from(is_new);
+        self.count += usize::from(is_new);
     }
 
     /// Takes the binding of an address out; says whether there was one.
@@ -317,7 +317,7 @@ impl Pages {
         if content.slots.is_empty() {
             self.pages.remove(&page_of(address));
         }
-        self.len -= usize::from(was_there);
+        self.count -= usize::from(was_there);
         was_there
     }
 
@@ -402,7 +402,7 @@ mod tests {
                     let was_there = expected.remove(&address).is_some();
                     prop_assert_eq!(pages.remove(address), was_there);
                 }
-                prop_assert_eq!(pages.len(), expected.len());
+                prop_assert_eq!(pages.count(), expected.len());
             }
             for address in 0..600 {
                 let found = pages.get(address).map(|binding| binding.to_owned());
@@ -424,7 +424,7 @@ mod tests {
                 prop_assert_eq!(set.next(from), places.range(from..).next().copied());
                 prop_assert_eq!(set.before(from), places.range(..from).count());
             }
-            prop_assert_eq!(set.len(), places.len());
+            prop_assert_eq!(set.count(), places.len());
         }
     }
 

@@ -156,8 +156,8 @@ impl Table {
     }
 
     /// How many bindings there are.
-    pub fn len(&self) -> usize {
-        self.bindings.len()
+    pub fn count(&self) -> usize {
+        self.bindings.count()
     }
 
     /// The binding of an address, if one is known.

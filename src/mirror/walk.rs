@@ -187,7 +187,7 @@ impl Walk {
             touched.insert(address);
         }
         let next = left.next();
-        let many = table.len() as u64 / 4 + 1_000;
+        let many = table.count() as u64 / 4 + 1_000;
         self.selection = match next {
             _ if touched.len() > many => Selection::All,
             Some(next) => Selection::Collecting(std::mem::take(touched), next),
@@ -332,7 +332,7 @@ fn pick_all(table: &Table, start: u32) -> (Vec<Pick>, u64) {
         if picks.len() == PAGES_PER_PART || count >= BINDINGS_PER_PART {
             return (picks, first_of(number).into());
         }
-        count += page.present().len();
+        count += page.present().count();
         picks.push(Pick {
             number,
             page: Arc::clone(page),

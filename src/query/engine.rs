@@ -9,8 +9,9 @@ use super::reply::{self, About, WantedOptions};
 use super::request::{self, Query, Refusal, Unanswerable};
 use super::{Engine, Progress, Requester};
 use crate::binding::{BindingRef, State};
-use crate::mirror::configuration::Configuration;
+use crate::mirror::configuration::{Configuration, Terms};
 use crate::mirror::{Entry, Mirror, Run, Walk};
+use crate::network::TeeTimes;
 use crate::time::Time;
 use crate::vpn::{Vpn, VpnSelector};
 use crate::wire::status::StatusCode;
@@ -180,17 +181,24 @@ impl LeaseEngine {
         let mut visits = 0;
         while let Some(part) = self.mirror.read(|table| walk.part(table)) {
             let configuration = &*part.configuration;
+            let mut known_terms: Option<Terms<'_>> = None;
             visits += 1;
             while let Some(entry) = walk.next(&part) {
                 visits += 1;
                 match entry {
                     Entry::Bound(binding) => {
                         let state = configuration.state(binding, now);
-                        let vpn = &*configuration.vpn(binding, state.0);
+                        let terms = match known_terms {
+                            Some(terms) if terms.are_those_of(binding) => terms,
+                            _ => configuration.terms(binding.subnet, binding.lifetime),
+                        };
+                        known_terms = Some(terms);
+                        let vpn = &*terms.vpn(binding, state.0);
                         if filter.wants(configuration, binding, vpn, state) {
                             let about = About {
                                 address: binding.address,
                                 binding: Some(binding),
+                                tee_times: terms.tee_times,
                                 vpn,
                                 state,
                                 now,
@@ -204,6 +212,7 @@ impl LeaseEngine {
                         let about = About {
                             address: run.first,
                             binding: None,
+                            tee_times: TeeTimes::default(),
                             vpn: &run.range.vpn,
                             state: run.range.free(),
                             now,

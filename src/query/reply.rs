@@ -75,6 +75,8 @@ pub struct About<'a> {
     pub address: Ipv4Addr,
     /// The binding, if there is or was one.
     pub binding: Option<BindingRef<'a>>,
+    /// When the binding's client renews and rebinds.
+    pub tee_times: TeeTimes,
     /// The VPN the address belongs to.
     pub vpn: &'a Vpn,
     /// Its state and since when.
@@ -147,8 +149,8 @@ struct Subject<'a> {
     client: Option<ClientRef<'a>>,
     /// What the server sends to that client; looked up once, and only if it is asked for.
     scopes: OnceCell<Scopes<'a>>,
-    /// When that client renews and rebinds; likewise.
-    tee_times: OnceCell<TeeTimes>,
+    /// When that client renews and rebinds.
+    tee_times: TeeTimes,
 }
 
 impl<'a> Subject<'a> {
@@ -163,7 +165,7 @@ impl<'a> Subject<'a> {
             // Free again after probation, the address is nobody's any more.
             client: client.filter(|_| !matches!(state, State::Available | State::Remote)),
             scopes: OnceCell::new(),
-            tee_times: OnceCell::new(),
+            tee_times: about.tee_times,
         }
     }
 
@@ -198,7 +200,7 @@ impl<'a> Subject<'a> {
                 }
             }
             code::RENEWAL_TIME | code::REBINDING_TIME => {
-                if let Some(left) = self.tee_time_left(option, network, now) {
+                if let Some(left) = self.tee_time_left(option, now) {
                     writer.option_u32(option, left);
                 }
             }
@@ -228,14 +230,11 @@ impl<'a> Subject<'a> {
 
     /// Seconds until the client renews (T1) or rebinds (T2): of a valid lease, while that is
     /// still to come (RFC 4388 section 6.4.2).
-    fn tee_time_left(&self, option: u8, network: &Network, now: Time) -> Option<u32> {
+    fn tee_time_left(&self, option: u8, now: Time) -> Option<u32> {
         let binding = self.binding.filter(|_| self.state == State::Active)?;
-        let times = self
-            .tee_times
-            .get_or_init(|| network.tee_times(binding.subnet, binding.lifetime));
         let from_start = match option {
-            code::RENEWAL_TIME => times.renewal,
-            _ => times.rebinding,
+            code::RENEWAL_TIME => self.tee_times.renewal,
+            _ => self.tee_times.rebinding,
         }?;
         let left = Lifetime(from_start).left(binding.lease_start, now);
         (left > 0).then_some(left)
