@@ -9,12 +9,13 @@ use std::collections::BTreeMap;
 
 use crate::time::Time;
 
-/// Most entries of a chunk: 3 KiB.
+/// Most entries of a chunk, which takes 3 KiB then. A power of two: chunks take memory by doubling,
+/// so that what one gives back is what another needs.
 const FULL: usize = 512;
-/// A chunk of no more is put together with a neighbour, now and then.
-const SMALL: usize = FULL / 4;
-/// Most entries of two chunks put together: there must be room for more.
-const JOINED: usize = FULL / 4 * 3;
+/// Most entries of two chunks that are put together: there must be room for more.
+const JOINED: usize = FULL / 8 * 7;
+/// So many entries are taken out of a chunk before it is tried again to put it together with another.
+const TAKEN_OUT: usize = FULL / 16;
 
 /// The last 48 bits of an entry, in units that leave no gap between entries.
 type Stored = [u16; 3];
@@ -51,7 +52,8 @@ impl TimeIndex {
         let before = self.chunks.range_mut(..=entry).next_back();
         let Some((_, chunk)) = before.filter(|(key, _)| prefix(**key) == prefix(entry)) else {
             // Under the least key, so that earlier entries go into this chunk, too.
-            self.chunks.insert(prefix(entry), vec![stored(entry)]);
+            let chunk = chunk_of(&[stored(entry)]);
+            self.chunks.insert(prefix(entry), chunk);
             self.len += 1;
             return true;
         };
@@ -60,21 +62,21 @@ impl TimeIndex {
         };
         self.len += 1;
         if chunk.len() < FULL {
-            put(chunk, place, entry);
-        } else if place == FULL {
-            // Times mostly come in their order: a chunk that is over stays full.
-            self.chunks.insert(entry, vec![stored(entry)]);
-        } else {
-            let mut second = chunk.split_off(FULL / 2);
-            match place.checked_sub(FULL / 2) {
-                // As the first of the second half it would be less than that one's key.
-                Some(place @ 1..) => put(&mut second, place, entry),
-                _ => put(chunk, place, entry),
-            }
-            trim(chunk);
-            let key = second.first().map(|first| whole(entry, first));
-            self.chunks.extend(key.map(|key| (key, second)));
+            chunk.insert(place, stored(entry));
+            return true;
         }
+        // Times mostly come in their order: what is before the new one stays together, and what is
+        // after it goes where there is room, if there is.
+        let (key, after) = if place < FULL {
+            let after = chunk.split_off(place.max(FULL / 2));
+            chunk.insert(place, stored(entry));
+            let first = after.first().map(|first| whole(entry, first));
+            (first.unwrap_or(entry), after)
+        } else {
+            (entry, vec![stored(entry)])
+        };
+        self.chunks.insert(key, chunk_of(&after));
+        self.join(key);
         true
     }
 
@@ -92,12 +94,11 @@ impl TimeIndex {
         };
         let key = *key;
         chunk.remove(place);
-        trim(chunk);
         self.len -= 1;
         let left = chunk.len();
         if left == 0 {
             self.chunks.remove(&key);
-        } else if left <= SMALL && left % (SMALL / 8) == 0 {
+        } else if left % TAKEN_OUT == 0 {
             self.join(key);
         }
         true
@@ -141,7 +142,8 @@ impl TimeIndex {
         };
         let second = self.chunks.remove(&second).unwrap_or_default();
         if let Some(first) = self.chunks.get_mut(&first) {
-            first.reserve_exact(second.len());
+            let len = first.len() + second.len();
+            first.reserve_exact(len.next_power_of_two() - first.len());
             first.extend(second);
         }
     }
@@ -159,7 +161,8 @@ impl FromIterator<(Time, u32)> for TimeIndex {
         for agreeing in entries.chunk_by(|one, other| prefix(*one) == prefix(*other)) {
             let mut key = agreeing.first().map_or(0, |first| prefix(*first));
             for part in agreeing.chunks(FULL) {
-                chunks.insert(key, part.iter().map(|entry| stored(*entry)).collect());
+                let entries: Vec<Stored> = part.iter().map(|entry| stored(*entry)).collect();
+                chunks.insert(key, chunk_of(&entries));
                 // More than all up to here; the last one, after which it is of no use, may have
                 // no successor.
                 key = part.last().map_or(key, |last| last.saturating_add(1));
@@ -197,20 +200,11 @@ fn find(chunk: &[Stored], entry: u64) -> Result<usize, usize> {
     chunk.binary_search_by_key(&entry, |stored| whole(entry, stored))
 }
 
-/// Puts an entry into its chunk, with little room for more.
-fn put(chunk: &mut Vec<Stored>, place: usize, entry: u64) {
-    if chunk.len() == chunk.capacity() {
-        let room = (chunk.len() / 8).max(4);
-        chunk.reserve_exact(room.min(FULL.saturating_sub(chunk.len())).max(1));
-    }
-    chunk.insert(place, stored(entry));
-}
-
-/// Gives memory back if much of it is not used.
-fn trim(chunk: &mut Vec<Stored>) {
-    if chunk.capacity() > chunk.len() + chunk.len() / 4 + 8 {
-        chunk.shrink_to(chunk.len() + chunk.len() / 16);
-    }
+/// A chunk of entries, with the room it gets.
+fn chunk_of(entries: &[Stored]) -> Vec<Stored> {
+    let mut chunk = Vec::with_capacity(entries.len().next_power_of_two());
+    chunk.extend_from_slice(entries);
+    chunk
 }
 
 #[cfg(test)]
@@ -223,7 +217,7 @@ mod tests {
     fn check(index: &TimeIndex) {
         let mut last = None;
         for (key, chunk) in &index.chunks {
-            assert!(!chunk.is_empty() && chunk.len() <= FULL);
+            assert!(!chunk.is_empty() && chunk.capacity() <= FULL);
             assert!(last.is_none_or(|last| last < *key));
             for stored in chunk {
                 let entry = whole(*key, stored);
@@ -318,6 +312,16 @@ mod tests {
     }
 
     #[test]
+    fn chunks_are_mostly_full_if_each_second_is_in_no_order() {
+        let mut index = TimeIndex::new();
+        for number in 0..100 * FULL as u32 {
+            index.insert(Time(number / 300), number.wrapping_mul(0x9e37_79b1));
+        }
+        check(&index);
+        assert!(index.chunks.len() < 120, "{}", index.chunks.len());
+    }
+
+    #[test]
     fn chunks_that_lose_most_are_put_together() {
         let entries = (0..100 * FULL as u32).map(|number| (Time(number / 10), number));
         let mut index: TimeIndex = entries.clone().collect();
@@ -325,9 +329,7 @@ mod tests {
             index.remove(time, address);
         }
         check(&index);
-        assert!(index.chunks.len() <= 100 / 4, "{}", index.chunks.len());
-        let room: usize = index.chunks.values().map(Vec::capacity).sum();
-        assert!(room <= index.len() * 5 / 4 + 8 * index.chunks.len());
+        assert!(index.chunks.len() <= 100 / 8, "{}", index.chunks.len());
     }
 
     #[test]
