@@ -1,8 +1,11 @@
 //! Everything that runs while a configuration is in force: mirror, state file, listener.
 
+use std::io;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use cxx::Exception;
@@ -28,6 +31,9 @@ use crate::time::Time;
 const MEMFILE_PAGE: usize = 32;
 /// How many leases are loaded at once from a database, where each page is a query.
 const DATABASE_PAGE: usize = 1_000;
+
+/// How many pages that were read may wait to be taken over.
+const PAGES_AHEAD: usize = 64;
 
 /// From one comparison of the mirror with Kea's memfile to the next, unless configured: nobody
 /// else writes it, and Kea tells of nearly everything it does itself.
@@ -112,15 +118,14 @@ impl Running {
         } = load(settings, kept)?;
         let mirror = Arc::new(mirror);
         let _signals = SignalsBlocked::new();
-        let threads = |error| NotRunning::Failed(format!("a thread cannot be started: {error}"));
-        let writer = Writer::start(Arc::clone(&mirror), store).map_err(threads)?;
+        let writer = Writer::start(Arc::clone(&mirror), store).map_err(no_thread)?;
         let lost = Arc::new(AtomicBool::new(false));
         let losing = Arc::clone(&lost);
         let applier = Applier::start(Arc::clone(&mirror), writer.notifier(), move || {
             losing.store(true, Ordering::Release);
             waker.wake();
         })
-        .map_err(threads)?;
+        .map_err(no_thread)?;
         let config = &settings.config;
         let server = config
             .bulk_query_enabled
@@ -237,6 +242,11 @@ impl Running {
     }
 }
 
+/// Why nothing runs when a thread could not be started.
+fn no_thread(error: io::Error) -> NotRunning {
+    NotRunning::Failed(format!("a thread cannot be started: {error}"))
+}
+
 /// A mirror with Kea's leases.
 struct Loaded {
     /// The store to save its states in.
@@ -256,7 +266,7 @@ fn load(settings: &Settings, kept: Option<Kept>) -> Result<Loaded, NotRunning> {
     let (store, mirror, count, how) = match kept {
         Some(Kept { mirror, store }) => {
             let mut loading = Loading::resume(mirror, network, now);
-            let loaded = load_leases(&mut loading);
+            let loaded = load_leases(&mut loading).map_err(no_thread)?;
             let (mirror, count) = match loaded {
                 Ok(count) => (loading.finish(), count),
                 Err(error) => {
@@ -277,7 +287,8 @@ fn load(settings: &Settings, kept: Option<Kept>) -> Result<Loaded, NotRunning> {
         None => {
             let (store, saved) = Store::open_or_recover(&settings.state_file);
             let mut loading = Loading::begin(network, saved, now);
-            let count = load_leases(&mut loading).map_err(NotRunning::NoLeases)?;
+            let loaded = load_leases(&mut loading).map_err(no_thread)?;
+            let count = loaded.map_err(NotRunning::NoLeases)?;
             (store, loading.finish(), count, "loaded")
         }
     };
@@ -313,8 +324,34 @@ fn reconciler(interval: Option<u32>, now: Instant) -> Reconciler {
     Reconciler::new(interval, page_size, now)
 }
 
-/// Reads all leases of Kea's lease database; says how many.
-fn load_leases(loading: &mut Loading) -> Result<usize, Exception> {
+/// Reads all leases of Kea's lease database into `loading`; says how many.
+///
+/// They are read on this thread, which alone may do so, and taken over meanwhile on another.
+///
+/// # Errors
+/// That thread could not be started.
+fn load_leases(loading: &mut Loading) -> io::Result<Result<usize, Exception>> {
+    let (sender, pages) = mpsc::sync_channel::<Vec<Lease>>(PAGES_AHEAD);
+    thread::scope(|scope| {
+        let signals = SignalsBlocked::new();
+        let taking = thread::Builder::new()
+            .name("blq-loading".into())
+            .spawn_scoped(scope, move || {
+                for lease in pages.iter().flatten() {
+                    loading.lease(&lease);
+                }
+            })?;
+        drop(signals);
+        // If that thread panicked, so does this one when both are done.
+        let count = read_leases(|page| sender.send(page).is_ok());
+        drop(sender);
+        taking.join().unwrap_or_else(|panic| resume_unwind(panic));
+        Ok(count)
+    })
+}
+
+/// Reads all leases of Kea's lease database, page by page while `take` wants them; says how many.
+fn read_leases(mut take: impl FnMut(Vec<Lease>) -> bool) -> Result<usize, Exception> {
     let page_size = if is_memfile()? {
         MEMFILE_PAGE
     } else {
@@ -323,20 +360,15 @@ fn load_leases(loading: &mut Loading) -> Result<usize, Exception> {
     let mut count = 0;
     let mut after = 0;
     loop {
-        let read = count;
-        let mut last = after;
-        lease_taker::for_each(
-            |taker| bridge::lease_page(after, page_size, taker),
-            |lease| {
-                last = lease.address;
-                count += 1;
-                loading.lease(&lease.into());
-            },
-        )?;
-        if count == read {
+        let page = lease_taker::collect(|taker| bridge::lease_page(after, page_size, taker))?;
+        let Some(last) = page.last() else {
+            return Ok(count);
+        };
+        after = last.address.to_bits();
+        count += page.len();
+        if !take(page) {
             return Ok(count);
         }
-        after = last;
     }
 }
 
