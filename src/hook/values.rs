@@ -1,5 +1,6 @@
 //! The bridge's plain values as the rest of the crate knows them.
 
+use std::iter::repeat_n;
 use std::net::Ipv4Addr;
 
 use super::bridge::{KeaLease, KeaMessage, KeaOption, KeaScope};
@@ -104,11 +105,9 @@ impl Exchange {
             })
             .collect();
         if !leases.is_empty() {
-            let heard = message.heard();
-            events.extend(leases.into_iter().map(|lease| Event::Committed {
-                lease,
-                heard: heard.clone(),
-            }));
+            let heard = repeat_n(message.heard(), leases.len());
+            let leases = leases.into_iter().zip(heard);
+            events.extend(leases.map(|(lease, heard)| Event::Committed { lease, heard }));
         } else if message.message_type == DHCPREQUEST && events.is_empty() {
             events.extend(confirmed(message, now));
         }
@@ -117,13 +116,10 @@ impl Exchange {
 
     /// The reservations by an offer.
     pub fn offered(self) -> Vec<Event> {
-        let heard = self.message.heard();
-        let leases = self.leases.into_iter();
+        let heard = repeat_n(self.message.heard(), self.leases.len());
+        let leases = self.leases.into_iter().zip(heard);
         leases
-            .map(|lease| Event::Offered {
-                lease,
-                heard: heard.clone(),
-            })
+            .map(|(lease, heard)| Event::Offered { lease, heard })
             .collect()
     }
 }
