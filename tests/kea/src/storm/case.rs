@@ -342,9 +342,11 @@ impl Case<'_> {
                 _ if is_offer => vec![State::AVAILABLE, State::EXPIRED],
                 _ => vec![State::EXPIRED],
             };
-            // A RELEASE of what is not held any more need change nothing.
-            let is_release = |touch: &Touch| matches!(touch.what, What::Release(_));
-            if self.touches.iter().all(is_release) {
+            // A RELEASE of what is not held any more need change nothing, nor a request that was
+            // not answered.
+            let is_idle =
+                |touch: &Touch| matches!(touch.what, What::Release(_) | What::Requested(..));
+            if self.touches.iter().all(is_idle) {
                 let before = self.seen_before.map(|before| later(before, seen.base).0);
                 possible.extend(before);
             }
