@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 
 use crate::time::Time;
 
-/// Most entries of a chunk, which takes 3 KiB then. A power of two: chunks take memory by doubling,
+/// Most entries of a chunk, which takes 1.5 KiB then. A power of two: chunks take memory by doubling,
 /// so that what one gives back is what another needs.
-const FULL: usize = 512;
+const FULL: usize = 256;
 /// Most entries of two chunks that are put together: there must be room for more.
 const JOINED: usize = FULL / 8 * 7;
 /// So many entries are taken out of a chunk before it is tried again to put it together with another.
@@ -315,7 +315,10 @@ mod tests {
     fn chunks_are_mostly_full_if_each_second_is_in_no_order() {
         let mut index = TimeIndex::new();
         for number in 0..100 * FULL as u32 {
-            index.insert(Time(number / 300), number.wrapping_mul(0x9e37_79b1));
+            index.insert(
+                Time(number / (FULL as u32 / 2)),
+                number.wrapping_mul(0x9e37_79b1),
+            );
         }
         check(&index);
         assert!(index.chunks.len() < 120, "{}", index.chunks.len());
