@@ -7,6 +7,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -30,6 +31,8 @@ pub struct Kea {
     process: Option<Child>,
     /// How often it was started; each run has a log of its own.
     runs: usize,
+    /// How long the last start took.
+    start_time: Duration,
 }
 
 // ----- Starting and ending --------------------------------------------------------------------
@@ -45,6 +48,7 @@ impl Kea {
             home,
             process: None,
             runs: 0,
+            start_time: Duration::ZERO,
         };
         kea.run()?;
         Ok(kea)
@@ -62,11 +66,13 @@ impl Kea {
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log);
+        let began = Instant::now();
         let process = self.process.insert(command.spawn().expect("running Kea"));
-        let ready = wait_for(PATIENCE, || match process.try_wait() {
+        let ready = wait_for(self.setup.patience, || match process.try_wait() {
             Ok(None) => read_log(&log_file).contains(STARTED).then_some(true),
             _ => Some(false),
         });
+        self.start_time = began.elapsed();
         if ready == Some(true) {
             return Ok(());
         }
@@ -121,7 +127,8 @@ impl Kea {
     #[track_caller]
     pub fn await_end(&mut self) -> ExitStatus {
         let process = self.process.as_mut().expect("kea-dhcp4 is running");
-        let ended = wait_for(PATIENCE, || process.try_wait().expect("its status"));
+        let patience = self.setup.patience;
+        let ended = wait_for(patience, || process.try_wait().expect("its status"));
         match ended {
             Some(status) => {
                 self.process = None;
@@ -187,6 +194,11 @@ impl Kea {
     /// The server's process id.
     pub fn pid(&self) -> u32 {
         self.process.as_ref().expect("kea-dhcp4 is running").id()
+    }
+
+    /// How long the last start took, from running the program until it was ready to serve.
+    pub fn start_time(&self) -> Duration {
+        self.start_time
     }
 
     /// The relay number `n`, from 0, whose address is in the default subnet.

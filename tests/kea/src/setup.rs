@@ -4,10 +4,11 @@ use std::env;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::{Database, Kea, Place, kea_version};
+use crate::{Database, Kea, PATIENCE, Place, kea_version};
 
 /// Where Debian's packages keep Kea's own hooks, by architecture.
 const KEA_HOOKS: &str = "kea/hooks";
@@ -32,6 +33,10 @@ pub struct Setup {
     hooks: Vec<(PathBuf, Value)>,
     /// Rows of the lease file that Kea finds at its first start.
     lease_file: Vec<String>,
+    /// The lease file of which Kea finds a copy at its first start instead.
+    leases_from: Option<PathBuf>,
+    /// How long Kea may take to start, and to end.
+    pub(crate) patience: Duration,
 }
 
 /// The columns of the lease file that every version of Kea reads.
@@ -150,6 +155,8 @@ impl Setup {
             dhcp4,
             hooks: Vec::new(),
             lease_file: Vec::new(),
+            leases_from: None,
+            patience: PATIENCE,
         }
     }
 
@@ -271,8 +278,23 @@ impl Setup {
         self
     }
 
+    /// Has Kea find a copy of this lease file at its first start.
+    pub fn leases_from(mut self, file: impl Into<PathBuf>) -> Self {
+        self.leases_from = Some(file.into());
+        self
+    }
+
+    /// Lets Kea take longer to start and to end than it takes with the few leases of a test.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
     /// Writes the lease file that Kea finds at its first start.
     pub(crate) fn write_lease_file(&self, home: &Path) {
+        if let Some(file) = &self.leases_from {
+            fs::copy(file, home.join(LEASE_FILE)).expect("copying a lease file");
+        }
         if !self.lease_file.is_empty() {
             let rows = self.lease_file.join("\n");
             fs::write(home.join(LEASE_FILE), format!("{LEASE_COLUMNS}\n{rows}\n"))
