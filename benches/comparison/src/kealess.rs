@@ -1,0 +1,210 @@
+//! The library without Kea: a mirror, an engine and a server, in a process of its own whose
+//! memory is theirs alone.
+
+use std::env;
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use dhcp_blq::config::Config;
+use dhcp_blq::event::{Event, Heard};
+use dhcp_blq::mirror::{Loading, Mirror, Saved};
+use dhcp_blq::network::Network;
+use dhcp_blq::query::engine::LeaseEngine;
+use dhcp_blq::server::Server;
+use dhcp_blq::time::Time;
+use serde_json::{Value, json};
+
+use crate::client::Result;
+use crate::figures::rate;
+use crate::leases::{Leases, SUBNET};
+use crate::measure::{self, Latency};
+use crate::process;
+
+/// The first argument of this program when it is to be such a process.
+pub const ARGUMENT: &str = "--library-alone";
+
+/// Leases made at a time, so that making them is not counted as loading them.
+const BATCH: u32 = 10_000;
+
+/// From one change to the next when they come by themselves: as many a second as a storm of
+/// renewals may bring.
+const PAUSE: Duration = Duration::from_micros(200);
+
+// ----- The process ----------------------------------------------------------------------------
+
+/// Loads the leases its arguments tell of, serves them, and does what it is told to on standard
+/// input, until that ends.
+pub fn run(arguments: &[String]) -> Result<()> {
+    let [count, pool, now] = arguments else {
+        return Err("three numbers are needed".into());
+    };
+    let leases = Leases {
+        count: count.parse()?,
+        pool: pool.parse()?,
+        now: now.parse()?,
+    };
+    let own = std::process::id();
+    let before = process::memory(own)?;
+    let (mirror, took) = load(&leases)?;
+    let after = process::memory(own)?;
+    let mirror = Arc::new(mirror);
+    let parameters = json!({
+        "requesters": ["127.0.0.0/8"],
+        "advanced": { "lease-query-ip": "127.0.0.1", "max-requester-connections": 1_000 },
+    });
+    let config = Config {
+        port: 0,
+        ..Config::parse(&parameters.to_string())?
+    };
+    let engine = Arc::new(LeaseEngine::new(Arc::clone(&mirror), None));
+    let server = Server::start(&config, engine)?;
+    let port = server
+        .local_addresses()
+        .first()
+        .ok_or("no listener")?
+        .port();
+    tell(&json!({
+        "port": port,
+        "memory": after.saturating_sub(before),
+        "rate": rate(leases.count.into(), took),
+    }))?;
+    for line in io::stdin().lines() {
+        let latency = match line?.split_once(' ') {
+            Some((count, pause)) => change(&mirror, &leases, count.parse()?, pause.parse()?),
+            None => return Err("a number and a truth value are needed".into()),
+        };
+        tell(&json!({ "p50": latency.p50, "p99": latency.p99 }))?;
+    }
+    Ok(())
+}
+
+/// Says something to the process that started this one.
+fn tell(what: &Value) -> Result<()> {
+    println!("{what}");
+    Ok(io::stdout().flush()?)
+}
+
+/// Loads the mirror as at start-up; how long that took.
+fn load(leases: &Leases) -> Result<(Mirror, Duration)> {
+    let configuration = json!({ "Dhcp4": { "subnet4": [
+        { "id": 1, "subnet": SUBNET, "pools": [ { "pool": leases.pool_range() } ] },
+    ] } });
+    let network = Network::from_json(&configuration.to_string(), Vec::new())?;
+    let mut loading = Loading::begin(Arc::new(network), Saved::default(), Time::now());
+    let mut took = Duration::ZERO;
+    for first in (0..leases.count).step_by(BATCH as usize) {
+        let numbers = first..leases.count.min(first + BATCH);
+        let batch: Vec<_> = numbers.map(|number| leases.lease(number)).collect();
+        let began = Instant::now();
+        for lease in &batch {
+            loading.lease(lease);
+        }
+        took += began.elapsed();
+    }
+    let began = Instant::now();
+    let mirror = loading.finish();
+    Ok((mirror, took + began.elapsed()))
+}
+
+/// Renews leases here and there, as Kea tells of it, one after another or with a pause after each;
+/// how long each took to be applied.
+fn change(mirror: &Mirror, leases: &Leases, count: u32, pause: bool) -> Latency {
+    let mut times = Vec::new();
+    for index in 0..count {
+        // Not those that a delta query returns.
+        let number = (u64::from(index) * 104_729 + 1) % u64::from(leases.count);
+        let mut lease = leases.lease(number as u32);
+        lease.cltt = Time::now();
+        let heard = Heard {
+            relay_agent_information: lease.relay_agent_information.clone(),
+            ..Heard::default()
+        };
+        let began = Instant::now();
+        mirror.feed().push(Event::Committed { lease, heard });
+        mirror.catch_up();
+        times.push(began.elapsed().as_secs_f64());
+        if pause {
+            sleep(PAUSE);
+        }
+    }
+    Latency::of(&times)
+}
+
+// ----- The process that started it ------------------------------------------------------------
+
+/// A running process.
+#[derive(Debug)]
+pub struct Alone {
+    /// The process.
+    process: Child,
+    /// Where it is told what to do; `None` once it is to end.
+    orders: Option<ChildStdin>,
+    /// What it says.
+    answers: BufReader<ChildStdout>,
+    /// Its server.
+    pub server: measure::Server,
+    /// Octets that the leases take in memory.
+    pub memory: f64,
+    /// Leases loaded a second.
+    pub loading_rate: f64,
+}
+
+impl Alone {
+    /// Starts a process with leases, and waits until they are loaded.
+    pub fn start(leases: Leases) -> Result<Alone> {
+        let numbers = [leases.count, leases.pool, leases.now];
+        let mut process = Command::new(env::current_exe()?)
+            .arg(ARGUMENT)
+            .args(numbers.map(|number| number.to_string()))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let orders = process.stdin.take();
+        let mut answers = BufReader::new(process.stdout.take().ok_or("no standard output")?);
+        let loaded = hear(&mut answers)?;
+        let port = loaded["port"]
+            .as_u64()
+            .and_then(|port| u16::try_from(port).ok());
+        let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port.ok_or("no port")?);
+        Ok(Alone {
+            process,
+            orders,
+            answers,
+            server: measure::Server { address, leases },
+            memory: loaded["memory"].as_f64().ok_or("no memory")?,
+            loading_rate: loaded["rate"].as_f64().ok_or("no rate")?,
+        })
+    }
+
+    /// Has leases changed, one after another or with a pause after each; how long each took to be
+    /// applied.
+    pub fn change(&mut self, count: u32, pause: bool) -> Result<Latency> {
+        let orders = self.orders.as_mut().ok_or("it has ended")?;
+        writeln!(orders, "{count} {pause}")?;
+        orders.flush()?;
+        let answer = hear(&mut self.answers)?;
+        Ok(Latency {
+            p50: answer["p50"].as_f64().ok_or("no median")?,
+            p99: answer["p99"].as_f64().ok_or("no percentile")?,
+        })
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        self.orders = None;
+        // It ends by itself, unless it has before.
+        let _ = self.process.wait();
+    }
+}
+
+/// The next thing such a process says.
+fn hear(from: &mut BufReader<ChildStdout>) -> Result<Value> {
+    let mut line = String::new();
+    from.read_line(&mut line)?;
+    Ok(serde_json::from_str(&line)?)
+}

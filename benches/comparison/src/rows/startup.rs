@@ -1,0 +1,144 @@
+//! The start of Kea with and without the hook: its time, what is loaded meanwhile, and the
+//! memory it takes.
+
+use std::fs;
+
+use kea_tests::Kea;
+
+use super::alone::MEMORY_TARGET;
+use super::{Extent, Row, say};
+use crate::client::Result;
+use crate::figures::{mebibytes, median, number, ratios, rounded, time};
+use crate::keas::{await_quiet, loading_rate};
+use crate::process::memory;
+use crate::report::{Line, Report};
+
+/// The least leases loaded a second.
+const LOADING_TARGET: f64 = 400_000.0;
+
+/// By how much the start of Kea may take longer.
+const START_TARGET: f64 = 1.05;
+
+/// The hook's state, in Kea's home.
+const STATE_FILE: &str = "data/kea-blq.state";
+
+/// What is seen of the starts of one Kea.
+#[derive(Debug, Default)]
+struct Starts {
+    /// How long they took, in seconds.
+    times: Vec<f64>,
+    /// The memory afterwards, when everything is written, in octets.
+    memory: Vec<f64>,
+    /// Leases loaded a second, with the hook.
+    rates: Vec<f64>,
+}
+
+impl Starts {
+    /// Takes note of a start.
+    fn add(&mut self, kea: &Kea, has_hook: bool) -> Result<()> {
+        await_quiet(kea)?;
+        self.times.push(kea.start_time().as_secs_f64());
+        self.memory.push(memory(kea.pid())? as f64);
+        if has_hook {
+            self.rates.push(loading_rate(kea)?);
+        }
+        Ok(())
+    }
+
+    /// How long the last one took.
+    fn last(&self) -> String {
+        time(self.times.last().copied().unwrap_or(f64::NAN))
+    }
+}
+
+/// Measures whichever of these rows are wanted; the Keas have just been started.
+pub fn measure(
+    plain: &mut Kea,
+    hooked: &mut Kea,
+    extent: &Extent,
+    wanted: impl Fn(Row) -> bool,
+    report: &mut Report,
+) -> Result<()> {
+    say("starts of Kea, without the hook, with it, with its state file");
+    let mut without = Starts::default();
+    let mut first = Starts::default();
+    let mut later = Starts::default();
+    let rounds = if wanted(Row::Loading) {
+        extent.starts
+    } else {
+        1
+    };
+    for round in 0..rounds {
+        if round > 0 {
+            plain.restart();
+            hooked.stop();
+            fs::remove_file(hooked.home().join(STATE_FILE))?;
+            hooked.start_again();
+        }
+        without.add(plain, false)?;
+        first.add(hooked, true)?;
+        if wanted(Row::Loading) {
+            hooked.restart();
+            later.add(hooked, true)?;
+        }
+        say(format!(
+            "round {}: {} without, {} with, {} with a state file",
+            round + 1,
+            without.last(),
+            first.last(),
+            later.last()
+        ));
+    }
+    let count = extent.leases.count;
+    if wanted(Row::Memory) {
+        let each = memory_each(&first, &without, count);
+        report.grow("memory in Kea, octets a lease", count, number(each));
+        report.add(Line {
+            what: format!(
+                "memory the hook adds at {} leases, in Kea",
+                number(count.into())
+            ),
+            target: format!("≤ {MEMORY_TARGET} octets a lease"),
+            result: format!("{} octets a lease", number(each)),
+            against: format!(
+                "Kea {}, with the hook {}",
+                mebibytes(median(&without.memory)),
+                mebibytes(median(&first.memory))
+            ),
+            ratio: String::new(),
+            met: Some(each <= MEMORY_TARGET),
+        });
+    }
+    if wanted(Row::Loading) {
+        for (starts, when) in [(&first, "first start"), (&later, "with a state file")] {
+            let rate = median(&starts.rates);
+            let what = format!("loading the mirror, {when}");
+            report.grow(&format!("{what}, in Kea, leases/s"), count, rounded(rate));
+            report.add(Line {
+                what,
+                target: format!("≥ {} leases/s", number(LOADING_TARGET)),
+                result: format!("{} leases/s", rounded(rate)),
+                against: String::new(),
+                ratio: String::new(),
+                met: Some(rate >= LOADING_TARGET),
+            });
+            let ratio = median(&ratios(&starts.times, &without.times));
+            let what = format!("start of Kea, {when}");
+            report.grow(&format!("{what}, × without the hook"), count, number(ratio));
+            report.add(Line {
+                what: format!("{what}, {} leases", number(count.into())),
+                target: "at most 5 % longer".into(),
+                result: time(median(&starts.times)),
+                against: format!("without the hook {}", time(median(&without.times))),
+                ratio: number(ratio),
+                met: Some(ratio <= START_TARGET),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// What the hook adds for a lease.
+fn memory_each(with: &Starts, without: &Starts, count: u32) -> f64 {
+    (median(&with.memory) - median(&without.memory)) / f64::from(count)
+}
