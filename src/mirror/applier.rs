@@ -4,8 +4,12 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use super::Mirror;
+
+/// How long events may wait that nobody asks for: those who ask apply them themselves.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// A running applier; stops when dropped.
 #[derive(Debug)]
@@ -44,8 +48,12 @@ impl Applier {
                         lost();
                     }
                     changed();
-                    // A push between catching up and parking leaves a token: no wait then.
-                    thread::park();
+                    // What comes in the next moment is applied at once, and nobody need be woken
+                    // for each event of it.
+                    thread::park_timeout(PAUSE);
+                    if !stopping.load(Ordering::Acquire) {
+                        mirror.feed().sleep();
+                    }
                 }
             })?;
         Ok(Applier {

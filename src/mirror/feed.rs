@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::Thread;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::thread::{self, Thread};
 
 use crossbeam_queue::ArrayQueue;
 
@@ -21,6 +21,8 @@ pub struct Feed {
     lost: AtomicBool,
     /// Who is to be woken by a push.
     applier: OnceLock<Thread>,
+    /// Whether it sleeps. To wake a thread takes longer than all else that Kea's threads do here.
+    asleep: AtomicBool,
 }
 
 impl Default for Feed {
@@ -29,6 +31,7 @@ impl Default for Feed {
             queue: ArrayQueue::new(CAPACITY),
             lost: AtomicBool::new(false),
             applier: OnceLock::new(),
+            asleep: AtomicBool::new(false),
         }
     }
 }
@@ -56,11 +59,27 @@ impl Feed {
         self.wake();
     }
 
-    /// Wakes who applies events.
+    /// Wakes who applies events, if it sleeps.
     fn wake(&self) {
-        if let Some(applier) = self.applier.get() {
+        // Either this sees that it sleeps, or `sleep` sees what there is to do.
+        fence(Ordering::SeqCst);
+        if self.asleep.load(Ordering::Relaxed)
+            && self.asleep.swap(false, Ordering::Relaxed)
+            && let Some(applier) = self.applier.get()
+        {
             applier.unpark();
         }
+    }
+
+    /// Has the current thread, which [`Feed::wake_this_thread`] was called on, sleep until something
+    /// is pushed or it is woken otherwise (unparked); not at all if there is something to do.
+    pub fn sleep(&self) {
+        self.asleep.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        if self.is_empty() && !self.lost.load(Ordering::Relaxed) {
+            thread::park();
+        }
+        self.asleep.store(false, Ordering::Relaxed);
     }
 
     /// How many events wait.
@@ -78,7 +97,7 @@ impl Feed {
         self.lost.swap(false, Ordering::AcqRel)
     }
 
-    /// Has the current thread woken (unparked) by each push from now on. The first one stays.
+    /// Has the current thread woken by a push while it sleeps. The first one stays.
     pub fn wake_this_thread(&self) {
         let _ = self.applier.set(std::thread::current());
     }
