@@ -360,17 +360,12 @@ struct Indexes {
 impl Indexes {
     /// What finds all these.
     fn of_all(bindings: &Pages) -> Indexes {
-        let mut identities = Identities::default();
-        identities.reserve(bindings);
-        for binding in bindings.iter() {
-            identities.insert(binding.address.to_bits(), bindings);
-        }
         let all_times = bindings.iter().flat_map(|binding| {
             let times = times(binding).into_iter().flatten();
             times.map(move |time| (time, binding.address.to_bits()))
         });
         Indexes {
-            identities,
+            identities: Identities::of_all(bindings),
             times: all_times.collect(),
         }
     }
@@ -390,16 +385,21 @@ struct Identities {
 }
 
 impl Identities {
-    /// Makes room for as many as these.
-    fn reserve(&mut self, bindings: &Pages) {
-        for (index, key) in [
-            (&mut self.by_mac, mac as Key),
-            (&mut self.by_client_id, client_id),
-            (&mut self.by_remote_id, remote_id),
-        ] {
-            let clients = bindings.iter().filter_map(filed);
-            let count = clients.filter(|client| !key(*client).is_empty()).count();
-            index.reserve(count, |other| client_of(other, bindings).map(key));
+    /// All these, filed.
+    fn of_all(bindings: &Pages) -> Identities {
+        let index = |key: Key| {
+            let key_of = |address| {
+                let key = key(client_of(address, bindings)?);
+                (!key.is_empty()).then_some(key)
+            };
+            let addresses = bindings.iter().map(|binding| binding.address.to_bits());
+            IdentityIndex::of_all(addresses, key_of)
+        };
+        Identities {
+            by_mac: index(mac),
+            by_client_id: index(client_id),
+            by_remote_id: index(remote_id),
+            by_relay_id: index(relay_id),
         }
     }
 
