@@ -15,7 +15,7 @@ const MODE: u32 = 0o640;
 
 /// The most memory the store uses to hold parts of the file. Writes go all over the file, so
 /// more saves little; without a limit it would be a gigabyte of Kea's.
-const CACHE_OCTETS: usize = 32 << 20;
+const CACHE_OCTETS: usize = 16 << 20;
 
 /// How much is read at once when the file is read from end to end.
 const READ_OCTETS: usize = 1 << 20;
