@@ -32,8 +32,10 @@ const MEMFILE_PAGE: usize = 32;
 /// How many leases are loaded at once from a database, where each page is a query.
 const DATABASE_PAGE: usize = 1_000;
 
-/// How many pages that were read may wait to be taken over.
-const PAGES_AHEAD: usize = 64;
+/// How many leases that were read are handed on at once: a thread is woken for them.
+const BATCH: usize = 1_024;
+/// How many times as many may wait to be taken over.
+const BATCHES_AHEAD: usize = 4;
 
 /// From one comparison of the mirror with Kea's memfile to the next, unless configured: nobody
 /// else writes it, and Kea tells of nearly everything it does itself.
@@ -259,6 +261,8 @@ struct Loaded {
 
 /// Loads Kea's leases into a mirror, and finds the store to save its states in.
 fn load(settings: &Settings, kept: Option<Kept>) -> Result<Loaded, NotRunning> {
+    // Threads of ours help.
+    let _signals = SignalsBlocked::new();
     let started = Instant::now();
     let network = Arc::clone(&settings.network);
     let now = Time::now();
@@ -331,26 +335,24 @@ fn reconciler(interval: Option<u32>, now: Instant) -> Reconciler {
 /// # Errors
 /// That thread could not be started.
 fn load_leases(loading: &mut Loading) -> io::Result<Result<usize, Exception>> {
-    let (sender, pages) = mpsc::sync_channel::<Vec<Lease>>(PAGES_AHEAD);
+    let (sender, batches) = mpsc::sync_channel::<Vec<Lease>>(BATCHES_AHEAD);
     thread::scope(|scope| {
-        let signals = SignalsBlocked::new();
         let taking = thread::Builder::new()
             .name("blq-loading".into())
             .spawn_scoped(scope, move || {
-                for lease in pages.iter().flatten() {
+                for lease in batches.iter().flatten() {
                     loading.lease(&lease);
                 }
             })?;
-        drop(signals);
         // If that thread panicked, so does this one when both are done.
-        let count = read_leases(|page| sender.send(page).is_ok());
+        let count = read_leases(|batch| sender.send(batch).is_ok());
         drop(sender);
         taking.join().unwrap_or_else(|panic| resume_unwind(panic));
         Ok(count)
     })
 }
 
-/// Reads all leases of Kea's lease database, page by page while `take` wants them; says how many.
+/// Reads all leases of Kea's lease database, while `take` wants them; says how many.
 fn read_leases(mut take: impl FnMut(Vec<Lease>) -> bool) -> Result<usize, Exception> {
     let page_size = if is_memfile()? {
         MEMFILE_PAGE
@@ -359,15 +361,23 @@ fn read_leases(mut take: impl FnMut(Vec<Lease>) -> bool) -> Result<usize, Except
     };
     let mut count = 0;
     let mut after = 0;
+    let mut batch = Vec::with_capacity(BATCH + page_size);
     loop {
-        let page = lease_taker::collect(|taker| bridge::lease_page(after, page_size, taker))?;
-        let Some(last) = page.last() else {
-            return Ok(count);
-        };
-        after = last.address.to_bits();
-        count += page.len();
-        if !take(page) {
-            return Ok(count);
+        let waiting = batch.len();
+        lease_taker::for_each(
+            move |taker| bridge::lease_page(after, page_size, taker),
+            |lease| {
+                after = lease.address;
+                batch.push(Lease::from(lease));
+            },
+        )?;
+        count += batch.len() - waiting;
+        let is_last = batch.len() == waiting;
+        if is_last || batch.len() >= BATCH {
+            let next = Vec::with_capacity(BATCH + page_size);
+            if !take(std::mem::replace(&mut batch, next)) || is_last {
+                return Ok(count);
+            }
         }
     }
 }

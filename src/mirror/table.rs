@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::thread;
 
 use roaring::RoaringBitmap;
 
@@ -360,15 +362,32 @@ struct Indexes {
 impl Indexes {
     /// What finds all these.
     fn of_all(bindings: &Pages) -> Indexes {
-        let all_times = bindings.iter().flat_map(|binding| {
-            let times = times(binding).into_iter().flatten();
-            times.map(move |time| (time, binding.address.to_bits()))
-        });
-        Indexes {
-            identities: Identities::of_all(bindings),
-            times: all_times.collect(),
-        }
+        let all_times = || {
+            let all = bindings.iter().flat_map(|binding| {
+                let times = times(binding).into_iter().flatten();
+                times.map(move |time| (time, binding.address.to_bits()))
+            });
+            all.collect()
+        };
+        let (identities, times) = both(|| Identities::of_all(bindings), all_times);
+        Indexes { identities, times }
     }
+}
+
+/// Does both at once, if there can be another thread.
+fn both<A, B: Send>(here: impl FnOnce() -> A, there: impl Fn() -> B + Sync) -> (A, B) {
+    thread::scope(|scope| {
+        let name = "blq-loading".to_owned();
+        let other = thread::Builder::new()
+            .name(name)
+            .spawn_scoped(scope, &there);
+        let first = here();
+        let second = match other {
+            Ok(other) => other.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            Err(_) => there(),
+        };
+        (first, second)
+    })
 }
 
 /// Addresses of active bindings by what they can be asked for.
@@ -395,11 +414,15 @@ impl Identities {
             let addresses = bindings.iter().map(|binding| binding.address.to_bits());
             IdentityIndex::of_all(addresses, key_of)
         };
+        let (by_client, by_relay) = both(
+            || (index(mac), index(client_id)),
+            || (index(remote_id), index(relay_id)),
+        );
         Identities {
-            by_mac: index(mac),
-            by_client_id: index(client_id),
-            by_remote_id: index(remote_id),
-            by_relay_id: index(relay_id),
+            by_mac: by_client.0,
+            by_client_id: by_client.1,
+            by_remote_id: by_relay.0,
+            by_relay_id: by_relay.1,
         }
     }
 
