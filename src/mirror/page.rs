@@ -95,18 +95,27 @@ pub fn place_of(address: u32) -> u8 {
 /// A binding but for its address, which is known by its place, and its client.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
+    /// Since when it is in its state.
     since: Time,
+    /// Its last transaction, if [`LAST_TRANSACTION`].
     last_transaction: Time,
+    /// When its lifetime began.
     lease_start: Time,
+    /// How long it lasts.
     lifetime: Lifetime,
+    /// Its subnet.
     subnet: SubnetId,
+    /// When it was noticed, if [`NOTICED`].
     noticed: Time,
+    /// Until when it is reserved, if [`RESERVED`].
     reserved_until: Time,
-    /// Where its client's octets begin, and how many there are.
+    /// Where its client's octets begin in those of the page.
     start: u32,
+    /// How many there are.
     length: u32,
+    /// Its state.
     state: State,
-    /// Which of the above there are.
+    /// Which of the above there are, and [`REMOTE`].
     has: u8,
 }
 
