@@ -169,7 +169,7 @@ fn measure(arguments: &Arguments, extent: &Extent, report: &mut Report) -> Resul
         with_both_hooks(arguments, extent, directory.path(), report)?;
     }
     if arguments.wants_any(&[Row::Memory, Row::Loading, Row::Service]) {
-        with_and_without(extent, directory.path(), wants, report)?;
+        with_and_without(extent, directory.path(), wants, true, report)?;
     }
     if arguments.wants(Row::Growth) {
         for count in kea_sizes {
@@ -178,7 +178,7 @@ fn measure(arguments: &Arguments, extent: &Extent, report: &mut Report) -> Resul
                 ..*extent
             };
             let wants = |row| matches!(row, Row::Memory | Row::Loading);
-            with_and_without(&extent, directory.path(), wants, report)?;
+            with_and_without(&extent, directory.path(), wants, false, report)?;
         }
     }
     Ok(())
@@ -212,11 +212,13 @@ fn with_both_hooks(
     Ok(())
 }
 
-/// Measures what takes a Kea with our hook and one without.
+/// Measures what takes a Kea with our hook and one without; `is_target` if the targets are for so
+/// many leases.
 fn with_and_without(
     extent: &Extent,
     directory: &Path,
     wants: impl Fn(Row) -> bool,
+    is_target: bool,
     report: &mut Report,
 ) -> Result<()> {
     let file = lease_file(extent, directory)?;
@@ -224,7 +226,7 @@ fn with_and_without(
     let mut plain = keas::start(Hooks::None, &extent.leases, &file);
     let mut hooked = keas::start(Hooks::Ours, &extent.leases, &file);
     if wants(Row::Memory) || wants(Row::Loading) {
-        rows::startup::measure(&mut plain, &mut hooked, extent, &wants, report)?;
+        rows::startup::measure(&mut plain, &mut hooked, extent, &wants, is_target, report)?;
     }
     if wants(Row::Service) {
         rows::service::measure(&plain, &hooked, extent, report)?;

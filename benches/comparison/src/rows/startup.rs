@@ -51,18 +51,29 @@ impl Starts {
     }
 }
 
-/// Measures whichever of these rows are wanted; the Keas have just been started.
+/// What is seen of all of them.
+#[derive(Debug, Default)]
+struct All {
+    /// Without the hook.
+    without: Starts,
+    /// With it, and no state file.
+    first: Starts,
+    /// With the state file of the start before.
+    later: Starts,
+}
+
+/// Measures whichever of these rows are wanted; the Keas have just been started. The targets are
+/// for one number of leases; at others only the growth is told.
 pub fn measure(
     plain: &mut Kea,
     hooked: &mut Kea,
     extent: &Extent,
     wanted: impl Fn(Row) -> bool,
+    is_target: bool,
     report: &mut Report,
 ) -> Result<()> {
     say("starts of Kea, without the hook, with it, with its state file");
-    let mut without = Starts::default();
-    let mut first = Starts::default();
-    let mut later = Starts::default();
+    let mut all = All::default();
     let rounds = if wanted(Row::Loading) {
         extent.starts
     } else {
@@ -75,24 +86,32 @@ pub fn measure(
             fs::remove_file(hooked.home().join(STATE_FILE))?;
             hooked.start_again();
         }
-        without.add(plain, false)?;
-        first.add(hooked, true)?;
+        all.without.add(plain, false)?;
+        all.first.add(hooked, true)?;
         if wanted(Row::Loading) {
             hooked.restart();
-            later.add(hooked, true)?;
+            all.later.add(hooked, true)?;
         }
         say(format!(
             "round {}: {} without, {} with, {} with a state file",
             round + 1,
-            without.last(),
-            first.last(),
-            later.last()
+            all.without.last(),
+            all.first.last(),
+            all.later.last()
         ));
     }
     let count = extent.leases.count;
+    if is_target {
+        targets(&all, count, &wanted, report);
+    }
+    growth(&all, count, wanted, report);
+    Ok(())
+}
+
+/// Tells whether the targets are met.
+fn targets(all: &All, count: u32, wanted: impl Fn(Row) -> bool, report: &mut Report) {
     if wanted(Row::Memory) {
-        let each = memory_each(&first, &without, count);
-        report.grow("memory in Kea, octets a lease", count, number(each));
+        let each = memory_each(&all.first, &all.without, count);
         report.add(Line {
             what: format!(
                 "memory the hook adds at {} leases, in Kea",
@@ -102,40 +121,59 @@ pub fn measure(
             result: format!("{} octets a lease", number(each)),
             against: format!(
                 "Kea {}, with the hook {}",
-                mebibytes(median(&without.memory)),
-                mebibytes(median(&first.memory))
+                mebibytes(median(&all.without.memory)),
+                mebibytes(median(&all.first.memory))
             ),
             ratio: String::new(),
             met: Some(each <= MEMORY_TARGET),
         });
     }
     if wanted(Row::Loading) {
-        for (starts, when) in [(&first, "first start"), (&later, "with a state file")] {
+        for (starts, when) in [
+            (&all.first, "first start"),
+            (&all.later, "with a state file"),
+        ] {
             let rate = median(&starts.rates);
-            let what = format!("loading the mirror, {when}");
-            report.grow(&format!("{what}, in Kea, leases/s"), count, rounded(rate));
             report.add(Line {
-                what,
+                what: format!("loading the mirror, {when}"),
                 target: format!("≥ {} leases/s", number(LOADING_TARGET)),
                 result: format!("{} leases/s", rounded(rate)),
                 against: String::new(),
                 ratio: String::new(),
                 met: Some(rate >= LOADING_TARGET),
             });
-            let ratio = median(&ratios(&starts.times, &without.times));
-            let what = format!("start of Kea, {when}");
-            report.grow(&format!("{what}, × without the hook"), count, number(ratio));
+            let ratio = median(&ratios(&starts.times, &all.without.times));
             report.add(Line {
-                what: format!("{what}, {} leases", number(count.into())),
+                what: format!("start of Kea, {when}, {} leases", number(count.into())),
                 target: "at most 5 % longer".into(),
                 result: time(median(&starts.times)),
-                against: format!("without the hook {}", time(median(&without.times))),
+                against: format!("without the hook {}", time(median(&all.without.times))),
                 ratio: number(ratio),
                 met: Some(ratio <= START_TARGET),
             });
         }
     }
-    Ok(())
+}
+
+/// Tells the same by number of leases.
+fn growth(all: &All, count: u32, wanted: impl Fn(Row) -> bool, report: &mut Report) {
+    if wanted(Row::Memory) {
+        let each = memory_each(&all.first, &all.without, count);
+        report.grow("memory in Kea, octets a lease", count, number(each));
+    }
+    if wanted(Row::Loading) {
+        for (starts, when) in [
+            (&all.first, "first start"),
+            (&all.later, "with a state file"),
+        ] {
+            let rate = rounded(median(&starts.rates));
+            let what = format!("loading the mirror, {when}, in Kea, leases/s");
+            report.grow(&what, count, rate);
+            let ratio = number(median(&ratios(&starts.times, &all.without.times)));
+            let what = format!("start of Kea, {when}, × without the hook");
+            report.grow(&what, count, ratio);
+        }
+    }
 }
 
 /// What the hook adds for a lease.
