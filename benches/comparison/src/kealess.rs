@@ -115,8 +115,7 @@ fn load(leases: &Leases) -> Result<(Mirror, Duration)> {
 fn change(mirror: &Mirror, leases: &Leases, count: u32, pause: bool) -> Latency {
     let mut times = Vec::new();
     for index in 0..count {
-        // Not those that a delta query returns.
-        let number = (u64::from(index) * 104_729 + 1) % u64::from(leases.count);
+        let number = u64::from(index) * 104_729 % u64::from(leases.count);
         let mut lease = leases.lease(number as u32);
         lease.cltt = Time::now();
         let heard = Heard {

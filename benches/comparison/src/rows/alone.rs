@@ -1,11 +1,13 @@
 //! The library without Kea, at more and more leases: what takes Kea too long to start with.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Sender};
 use std::thread;
+use std::time::Instant;
 
 use super::{Extent, Row, say};
 use crate::client::{Answer, Request, Result};
-use crate::figures::{median, number, rounded, time};
+use crate::figures::{median, number, rate, rounded, time};
 use crate::kealess::Alone;
 use crate::leases::{By, CHANGED, Leases};
 use crate::measure::{Latency, Server, ask, bindings_per_second, join};
@@ -189,20 +191,14 @@ fn changes(alone: &mut Alone, extent: &Extent, is_row: bool, report: &mut Report
     let server = alone.server;
     let count = server.leases.count;
     say(format!("changes of {} leases", number(count.into())));
-    for (pause, how) in [(false, "one after another"), (true, "5,000 a second")] {
-        let quiet = alone.change(extent.changes, pause)?;
-        let over = AtomicBool::new(false);
-        let busy = thread::scope(|scope| {
-            let streams: Vec<_> = (0..STREAMS)
-                .map(|_| scope.spawn(|| stream_all(&server, &over).map(drop)))
-                .collect();
-            let latency = alone.change(extent.changes, pause);
-            over.store(true, Ordering::Release);
-            for stream in streams {
-                join(stream)?;
-            }
-            latency
-        })?;
+    // As many one after another are over before a thread has had its turn.
+    let (many, few) = (20 * extent.changes, extent.changes);
+    for (pause, changes, how) in [
+        (false, many, "one after another"),
+        (true, few, "5,000 a second"),
+    ] {
+        let quiet = alone.change(changes, pause)?;
+        let busy = change_while_streaming(alone, changes, pause)?;
         let what = format!("applying a change while four queries stream, {how}, median / p99");
         let value = format!("{} / {}", time(busy.p50), time(busy.p99));
         report.grow(&what, count, value);
@@ -228,17 +224,65 @@ fn changes(alone: &mut Alone, extent: &Extent, is_row: bool, report: &mut Report
     Ok(())
 }
 
-/// Reads all configured addresses again and again until it is over; how many.
-pub fn stream_all(server: &Server, over: &AtomicBool) -> Result<u64> {
+/// Has leases changed while all configured addresses are read on several connections.
+fn change_while_streaming(alone: &mut Alone, changes: u32, pause: bool) -> Result<Latency> {
+    let server = alone.server;
+    let over = AtomicBool::new(false);
+    let (begun, beginnings) = mpsc::channel();
+    let stream = |begun: Sender<()>| {
+        stream_all(&server, &over, || {
+            // Nobody listens any more only if another stream has failed.
+            let _ = begun.send(());
+        })
+    };
+    let stream = &stream;
+    thread::scope(|scope| {
+        let streams: Vec<_> = (0..STREAMS)
+            .map(|_| begun.clone())
+            .map(|begun| scope.spawn(move || stream(begun)))
+            .collect();
+        drop(begun);
+        let all_begun = (0..STREAMS).all(|_| beginnings.recv().is_ok());
+        let began = Instant::now();
+        let latency = if all_begun {
+            alone.change(changes, pause)
+        } else {
+            Err("a query does not stream".into())
+        };
+        let took = began.elapsed();
+        over.store(true, Ordering::Release);
+        let mut bindings = 0;
+        for stream in streams {
+            bindings += join(stream)?;
+        }
+        say(format!(
+            "{} addresses/s streamed for {}",
+            rounded(rate(bindings, took)),
+            time(took.as_secs_f64())
+        ));
+        latency
+    })
+}
+
+/// Reads all configured addresses again and again until it is over; how many. Calls `begun` once
+/// the first have come.
+pub fn stream_all(server: &Server, over: &AtomicBool, begun: impl FnOnce()) -> Result<u64> {
     let request = Request::new(&server.leases.all())?;
     let mut client = server.connect()?;
+    let mut begun = Some(begun);
     let mut bindings = 0;
     while !over.load(Ordering::Acquire) {
         let mut answer = Answer::default();
         client.send(&request.octets)?;
-        while !client.read_part(request.xid, &mut answer, &mut |_, _| {})?
-            && !over.load(Ordering::Acquire)
-        {}
+        loop {
+            let is_last = client.read_part(request.xid, &mut answer, &mut |_, _| {})?;
+            if let Some(begun) = begun.take() {
+                begun();
+            }
+            if is_last || over.load(Ordering::Acquire) {
+                break;
+            }
+        }
         bindings += answer.bindings;
     }
     Ok(bindings)

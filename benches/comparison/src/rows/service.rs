@@ -177,7 +177,7 @@ fn serve_while_streaming(kea: &Kea, offered: f64, extent: &Extent) -> Result<(Se
     thread::scope(|scope| {
         let reader = scope.spawn(|| {
             setpriority_process(Some(gettid()), LAST)?;
-            stream_all(&server, &over)
+            stream_all(&server, &over, || {})
         });
         let service = serve(kea, offered, extent.service_seconds);
         over.store(true, Ordering::Release);
