@@ -109,6 +109,10 @@ impl Ceiling {
 
 /// Answers queries until the other side closes.
 fn serve(mut connection: TcpStream, recording: &Recording) {
+    // Else the last message may wait until those before it are acknowledged.
+    if connection.set_nodelay(true).is_err() {
+        return;
+    }
     let mut size = [0; 2];
     while connection.read_exact(&mut size).is_ok() {
         let mut query = vec![0; usize::from(u16::from_be_bytes(size))];
