@@ -8,8 +8,8 @@ use std::thread;
 
 use crate::client::{Client, Request, Result};
 
-/// Octets written at once.
-const WRITE: usize = 256 * 1024;
+/// Octets written at once: with more or less of them fewer messages come through.
+const WRITE: usize = 1024 * 1024;
 
 /// Octets of an answer that are kept, at least; then it is sent again and again.
 const KEPT: usize = 64 * 1024 * 1024;
