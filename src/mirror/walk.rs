@@ -96,6 +96,8 @@ pub struct Part {
     kind: Kind,
     /// The first address that it tells nothing of, so possibly 2^32.
     end: u64,
+    /// How much was looked at to find out what is to be visited at all.
+    pub collected: usize,
 }
 
 /// What there is in a part besides the bindings picked.
@@ -146,7 +148,7 @@ impl Walk {
         let configuration = table.configuration();
         let ranges = &configuration.ranges;
         self.range = ranges.partition_point(|range| range.last.to_bits() < start);
-        self.collect(table);
+        let collected = self.collect(table);
         let (picks, kind, end) = match &self.selection {
             Selection::Identity(identity) => {
                 let found = table.find(identity)?;
@@ -170,21 +172,25 @@ impl Walk {
             picks,
             kind,
             end,
+            collected,
         })
     }
 
     /// Collects some of what was touched in the times asked for, if that is to be done: no less
     /// than the bindings that changed then. If they are very many, it is better to look at every one.
+    /// Tells how many were looked at.
     ///
     /// What changes between two times that this is called is filed under a later time: it comes up
     /// then, or has not changed last in the times asked for.
-    fn collect(&mut self, table: &Table) {
+    fn collect(&mut self, table: &Table) -> usize {
         let Selection::Collecting(touched, from) = &mut self.selection else {
-            return;
+            return 0;
         };
+        let mut count = 0;
         let mut left = table.touched(*from, self.window.1);
         for (_, address) in left.by_ref().take(COLLECTED_AT_ONCE) {
             touched.insert(address);
+            count += 1;
         }
         let next = left.next();
         let many = table.count() as u64 / 4 + 1_000;
@@ -193,6 +199,7 @@ impl Walk {
             Some(next) => Selection::Collecting(std::mem::take(touched), next),
             None => Selection::Touched(std::mem::take(touched)),
         };
+        count
     }
 
     /// The next thing in a part that [`Walk::part`] has given last; `None` at its end.

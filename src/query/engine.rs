@@ -182,7 +182,7 @@ impl LeaseEngine {
         while let Some(part) = self.mirror.read(|table| walk.part(table)) {
             let configuration = &*part.configuration;
             let mut known_terms: Option<Terms<'_>> = None;
-            visits += 1;
+            visits += 1 + part.collected;
             while let Some(entry) = walk.next(&part) {
                 visits += 1;
                 match entry {
