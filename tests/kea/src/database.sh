@@ -49,9 +49,10 @@ stop_postgresql() {
     kill -INT "$1"
 }
 
-# Options of both mariadbd and mariadb-install-db.
+# Options of both mariadbd and mariadb-install-db. A server that starts removes what it takes for
+# temporary tables of one that crashed: in a directory of several servers they would be another's.
 mariadb_options() {
-    echo --no-defaults "--datadir=$directory/data" --innodb-log-file-size=4M \
+    echo --no-defaults "--datadir=$directory/data" "--tmpdir=$directory" --innodb-log-file-size=4M \
         --innodb-undo-tablespaces=0 --innodb-flush-method=nosync --skip-innodb-doublewrite \
         --innodb-flush-log-at-trx-commit=0 --aria-log-file-size=8M --debug-no-sync
 }
