@@ -160,7 +160,10 @@ void lease(const CalloutHandle& handle, LeaseTaker& taker) {
 }
 
 std::uint8_t answer_type(const CalloutHandle& handle) {
-    return guarded([&] { return pointer<Pkt4Ptr>(handle, "response4")->getType(); });
+    return guarded([&] {
+        const auto answer = argument<Pkt4Ptr>(handle, "response4");
+        return answer ? answer->getType() : std::uint8_t(0);
+    });
 }
 
 std::uint32_t offer_lifetime(const CalloutHandle& handle) {

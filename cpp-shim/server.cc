@@ -205,6 +205,17 @@ rust::Vec<std::uint8_t> parameters(LibraryHandle& library) {
     });
 }
 
+void forgo(LibraryHandle& library, rust::Str point) {
+    guarded([&] { library.deregisterAllCallouts(text(point)); });
+}
+
+rust::Vec<std::uint8_t> staged_configuration() {
+    return guarded([] {
+        const auto config = CfgMgr::instance().getStagingCfg();
+        return config ? octets(config->toElement()->str()) : rust::Vec<std::uint8_t>();
+    });
+}
+
 rust::String data_directory() {
     return guarded([] {
         const std::string directory = CfgMgr::instance().getDataDir();

@@ -173,6 +173,10 @@ mod ffi {
 
         /// The library's parameters as JSON text; empty if it has none.
         fn parameters(library: Pin<&mut LibraryHandle>) -> Result<Vec<u8>>;
+        /// Has Kea call this library no more at a point: only during load().
+        fn forgo(library: Pin<&mut LibraryHandle>, point: &str) -> Result<()>;
+        /// The whole configuration that Kea is loading, as JSON text: only during load().
+        fn staged_configuration() -> Result<Vec<u8>>;
         /// The directory where Kea keeps its data.
         fn data_directory() -> Result<String>;
 
@@ -218,7 +222,8 @@ mod ffi {
         /// The argument `deleted_leases4` of leases4_committed: leases given up, as they were
         /// before.
         fn deleted_leases(handle: &CalloutHandle, taker: &mut LeaseTaker) -> Result<()>;
-        /// The DHCP message type of the argument `response4` of pkt4_send.
+        /// The DHCP message type of the argument `response4` of pkt4_send, and from Kea 3.0 on of
+        /// leases4_committed; 0 if there is no answer.
         fn answer_type(handle: &CalloutHandle) -> Result<u8>;
         /// The argument `offer_lifetime` of lease4_offer: 0 if nothing was stored.
         fn offer_lifetime(handle: &CalloutHandle) -> Result<u32>;

@@ -12,8 +12,9 @@ use parking_lot::Mutex;
 
 use super::bridge::{self, CalloutHandle};
 use super::commands::{Touched, may_change, reconfigures, synchronises, touched};
+use super::entry::HOOKS_VERSION;
 use super::values::Exchange;
-use super::{lease_taker, service, tracking};
+use super::{callouts, lease_taker, service, tracking};
 use crate::binding::SubnetId;
 use crate::event::{Event, Extent, Lease, LeaseState, Origin, Reason};
 use crate::mirror::Identity;
@@ -47,17 +48,19 @@ pub fn committed(handle: &CalloutHandle) -> Result<(), Exception> {
         deleted: lease_taker::collect(|taker| bridge::deleted_leases(handle, taker))?,
     };
     for event in exchange.committed(Time::now()) {
-        if let Event::Confirmed { .. } = event {
-            // So looks a request that Kea refuses, too.
+        // So looks a request that Kea refuses, too.
+        if !matches!(event, Event::Confirmed { .. }) {
+            service::push(event);
+        } else if !callouts::tells_answers(HOOKS_VERSION) {
             UNANSWERED.set(Some(event));
-        } else {
+        } else if bridge::answer_type(handle)? == DHCPACK {
             service::push(event);
         }
     }
     Ok(())
 }
 
-/// Kea answers a client's message: see [`UNANSWERED`].
+/// Kea answers a client's message: see [`UNANSWERED`]. Not called where [`committed`] can tell.
 pub fn answered(handle: &CalloutHandle) -> Result<(), Exception> {
     if let Some(confirmed) = UNANSWERED.take()
         && bridge::answer_type(handle)? == DHCPACK

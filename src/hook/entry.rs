@@ -13,7 +13,7 @@ use super::bridge::{CalloutHandle, LibraryHandle};
 use super::{changes, service, tracking};
 
 /// The version of the hooks interface that this was built against.
-const HOOKS_VERSION: c_int = match c_int::from_str_radix(env!("KEA_HOOKS_VERSION"), 10) {
+pub const HOOKS_VERSION: u32 = match u32::from_str_radix(env!("KEA_HOOKS_VERSION"), 10) {
     Ok(version) => version,
     Err(_) => panic!("build.rs gives a number"),
 };
@@ -38,7 +38,7 @@ fn callout(name: &str, body: impl FnOnce() -> Result<(), cxx::Exception>) -> c_i
 /// Tells Kea which hooks interface this library speaks.
 #[unsafe(no_mangle)]
 pub extern "C" fn version() -> c_int {
-    HOOKS_VERSION
+    HOOKS_VERSION.cast_signed()
 }
 
 /// Tells Kea that callouts may run on several threads at once.

@@ -8,6 +8,7 @@
 //! - `kept`: what it leaves for the next.
 //! - `changes`, `tracking`: changes of leases on their way to the mirror, by callouts and by the
 //!   lease manager.
+//! - [`callouts`]: which callouts are needless.
 //! - [`commands`]: what a control command changed.
 //! - `main_thread`: turns on Kea's main thread.
 //! - [`reconciler`]: the comparison with Kea's lease database, turn by turn.
@@ -22,6 +23,7 @@
 //! Unit tests run outside Kea, where its functions are not to be had. So whatever calls them is
 //! left out of test builds, as it is without the feature `hook`.
 
+pub mod callouts;
 pub mod command_line;
 pub mod commands;
 pub mod log;

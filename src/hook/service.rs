@@ -20,11 +20,12 @@ use cxx::Exception;
 use parking_lot::{Mutex, RwLock};
 
 use super::bridge::{self, CalloutHandle, KeaOption, LibraryHandle};
+use super::entry::HOOKS_VERSION;
 use super::kept::Keeper;
 use super::main_thread::{Turns, Waker};
 use super::reservations::Reservations;
 use super::running::{IDLE, NotRunning, Running};
-use super::{command_line, kea_log, lease_taker, tracking};
+use super::{callouts, command_line, kea_log, lease_taker, tracking};
 use crate::binding::SubnetId;
 use crate::config::{Config, Level};
 use crate::event::Event;
@@ -207,7 +208,7 @@ fn data_directory() -> Result<PathBuf, Exception> {
 
 /// Takes note of the library's parameters. Whether they are good is said when the configuration
 /// is complete: a library that refuses to load leaves Kea without any DHCP service.
-pub fn load(library: Pin<&mut LibraryHandle>) -> Result<(), Refused> {
+pub fn load(mut library: Pin<&mut LibraryHandle>) -> Result<(), Refused> {
     kea_log::set_up();
     tracking::on_main_thread();
     let refused = |error: Exception| {
@@ -223,6 +224,7 @@ pub fn load(library: Pin<&mut LibraryHandle>) -> Result<(), Refused> {
         );
         return Err(Refused);
     }
+    forgo_needless(library.as_mut());
     let parameters = bridge::parameters(library).map_err(refused)?;
     let mut state = STATE.lock();
     state.is_configured = false;
@@ -232,6 +234,20 @@ pub fn load(library: Pin<&mut LibraryHandle>) -> Result<(), Refused> {
         String::from_utf8_lossy(&parameters).into_owned()
     };
     Ok(())
+}
+
+/// Has Kea not call what is needless. If that fails, there is just more to do.
+fn forgo_needless(mut library: Pin<&mut LibraryHandle>) {
+    let mut forgo = || -> Result<(), Exception> {
+        let configuration = bridge::staged_configuration()?;
+        for point in callouts::needless(HOOKS_VERSION, &configuration) {
+            bridge::forgo(library.as_mut(), point)?;
+        }
+        Ok(())
+    };
+    if let Err(error) = forgo() {
+        tracing::warn!(id = "BLQ_CALLOUT_FAILED", "load: {error}");
+    }
 }
 
 /// Kea has taken over a configuration, or checked it.
