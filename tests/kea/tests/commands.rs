@@ -196,6 +196,25 @@ fn follows_subnets_changed_by_command() {
     eventually("none of them", || in_subnet(1).is_empty());
 }
 
+/// The contract's states: offers reserve addresses from when a command says so, and it is heard of.
+#[test]
+fn tells_of_offers_that_reserve_since_a_command() {
+    let Some(kea) = kea_with("libdhcp_subnet_cmds.so") else {
+        return;
+    };
+    let offered = kea.relay(0).discover(&Client::new(1)).yiaddr;
+    let state = kea.binding(offered).and_then(|binding| binding.state);
+    assert_eq!(state, Some(State::AVAILABLE));
+    let listed = kea.command_ok("subnet4-list", Value::Null);
+    let prefix = listed["subnets"][0]["subnet"].clone();
+    kea.command_ok(
+        "subnet4-delta-add",
+        json!({ "subnet4": [{ "id": 1, "subnet": prefix, "offer-lifetime": 60 }] }),
+    );
+    let reserved = kea.relay(0).discover(&Client::new(2)).yiaddr;
+    kea.await_state(reserved, State::TRANSITIONING);
+}
+
 /// The contract: and reservations that are added and deleted while Kea runs.
 #[test]
 fn follows_reservations_changed_by_command() {
