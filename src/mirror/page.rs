@@ -18,10 +18,17 @@ use crate::time::{Lifetime, Time};
 const PLACE_BITS: u32 = 8;
 /// Places in a page.
 const PLACES: usize = 1 << PLACE_BITS;
+/// Pages side by side whose numbers differ in their last bits only: those of a /16 prefix.
+const GROUP: usize = 1 << (16 - PLACE_BITS);
 
 /// The page of an address.
 pub fn page_of(address: u32) -> u32 {
     address >> PLACE_BITS
+}
+
+/// The group of a page and its place there.
+fn group_of(page: u32) -> (u32, usize) {
+    (page / GROUP as u32, page as usize % GROUP)
 }
 
 /// The first address of a page.
@@ -277,11 +284,17 @@ fn grow<T>(vec: &mut Vec<T>, more: usize, spare: impl Fn(usize) -> usize) {
     }
 }
 
+/// The pages that are not empty of a /16 prefix.
+type Group = [Option<Arc<Page>>; GROUP];
+
 /// All bindings, by address.
+///
+/// There are some ten thousand pages, and what a search for one among these looks at is seldom in
+/// the processor's caches. Groups are few, and one tells at once where a page is.
 #[derive(Debug, Default)]
 pub struct Pages {
-    /// The pages that are not empty.
-    pages: BTreeMap<u32, Arc<Page>>,
+    /// The groups that are not empty.
+    groups: BTreeMap<u32, Box<Group>>,
     /// How many bindings there are.
     count: usize,
 }
@@ -294,37 +307,52 @@ impl Pages {
 
     /// The binding of an address.
     pub fn get(&self, address: u32) -> Option<BindingRef<'_>> {
-        self.pages.get(&page_of(address))?.get(address)
+        self.page(page_of(address))?.get(address)
     }
 
     /// A page.
     pub fn page(&self, page: u32) -> Option<&Arc<Page>> {
-        self.pages.get(&page)
+        let (group, place) = group_of(page);
+        self.groups.get(&group)?[place].as_ref()
     }
 
     /// The pages from one on, ascending.
     pub fn pages_from(&self, page: u32) -> impl Iterator<Item = (u32, &Arc<Page>)> {
-        self.pages
-            .range(page..)
-            .map(|(page, content)| (*page, content))
+        let (first, place) = group_of(page);
+        self.groups.range(first..).flat_map(move |(group, pages)| {
+            let place = if *group == first { place } else { 0 };
+            let numbers = group * GROUP as u32 + place as u32..;
+            let pages = numbers.zip(&pages[place..]);
+            pages.filter_map(|(page, content)| Some((page, content.as_ref()?)))
+        })
     }
 
     /// Puts a binding in place of the one of the same address.
     pub fn put(&mut self, binding: BindingRef<'_>) {
-        let page = self.pages.entry(page_of(binding.address.to_bits()));
-        let is_new = Arc::make_mut(page.or_default()).put(binding);
+        let (group, place) = group_of(page_of(binding.address.to_bits()));
+        let pages = self.groups.entry(group);
+        let pages = pages.or_insert_with(|| Box::new([const { None }; GROUP]));
+        let page = pages[place].get_or_insert_default();
+        let is_new = Arc::make_mut(page).put(binding);
         self.count += usize::from(is_new);
     }
 
     /// Takes the binding of an address out; says whether there was one.
     pub fn remove(&mut self, address: u32) -> bool {
-        let Some(page) = self.pages.get_mut(&page_of(address)) else {
+        let (group, place) = group_of(page_of(address));
+        let Some(pages) = self.groups.get_mut(&group) else {
+            return false;
+        };
+        let Some(page) = &mut pages[place] else {
             return false;
         };
         let content = Arc::make_mut(page);
         let was_there = content.remove(address);
         if content.slots.is_empty() {
-            self.pages.remove(&page_of(address));
+            pages[place] = None;
+            if pages.iter().all(Option::is_none) {
+                self.groups.remove(&group);
+            }
         }
         self.count -= usize::from(was_there);
         was_there
@@ -333,10 +361,10 @@ impl Pages {
     /// The bindings of these addresses, ascending.
     pub fn range(&self, addresses: RangeInclusive<u32>) -> impl Iterator<Item = BindingRef<'_>> {
         let (first, last) = addresses.into_inner();
-        let pages = self.pages.range(page_of(first)..=page_of(last));
-        pages
+        self.pages_from(page_of(first))
+            .take_while(move |(page, _)| *page <= page_of(last))
             .flat_map(|(page, content)| {
-                let first = first_of(*page);
+                let first = first_of(page);
                 let places = std::iter::successors(content.present.next(0), |place| {
                     content.present.next(place.checked_add(1)?)
                 });
@@ -391,6 +419,11 @@ mod tests {
         }
     }
 
+    /// Addresses in neighbouring pages and in neighbouring groups of them, ascending by number.
+    fn address(number: u32) -> u32 {
+        number + number / 300 * 0xfe80
+    }
+
     proptest! {
         #[test]
         fn holds_what_an_ordinary_map_holds(
@@ -402,7 +435,8 @@ mod tests {
         ) {
             let mut pages = Pages::default();
             let mut expected = BTreeMap::new();
-            for (is_put, address, number, information) in steps {
+            for (is_put, address_number, number, information) in steps {
+                let address = address(address_number);
                 if is_put {
                     let binding = binding(address, number, information);
                     pages.put(binding.view());
@@ -413,13 +447,13 @@ mod tests {
                 }
                 prop_assert_eq!(pages.count(), expected.len());
             }
-            for address in 0..600 {
+            for address in (0..600).map(address) {
                 let found = pages.get(address).map(|binding| binding.to_owned());
                 prop_assert_eq!(found.as_ref(), expected.get(&address));
             }
             let all: Vec<Binding> = pages.iter().map(|binding| binding.to_owned()).collect();
             prop_assert_eq!(all, expected.values().cloned().collect::<Vec<_>>());
-            let (first, last) = (range.0.min(range.1), range.0.max(range.1));
+            let (first, last) = (address(range.0.min(range.1)), address(range.0.max(range.1)));
             let found = pages.range(first..=last).map(|binding| binding.address.to_bits());
             let wanted = expected.range(first..=last).map(|(address, _)| *address);
             prop_assert_eq!(found.collect::<Vec<_>>(), wanted.collect::<Vec<_>>());
