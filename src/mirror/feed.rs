@@ -15,8 +15,10 @@ const CAPACITY: usize = 32_768;
 
 /// A bounded queue that any thread may push to, at once and without a lock.
 pub struct Feed {
-    /// Events in the order they were pushed.
-    queue: ArrayQueue<Event>,
+    /// Events in the order they were pushed. Each is in memory of its own, which its thread used for
+    /// another before: the queue goes round through so much that it is never in the processor's
+    /// caches, and the less of it an event takes the better.
+    queue: ArrayQueue<Box<Event>>,
     /// Whether an event found no room since the flag was last taken.
     lost: AtomicBool,
     /// Who is to be woken by a push.
@@ -47,7 +49,7 @@ impl fmt::Debug for Feed {
 impl Feed {
     /// Pushes an event. If there is no room it is lost, and [`Feed::take_lost`] tells.
     pub fn push(&self, event: Event) {
-        if self.queue.push(event).is_err() {
+        if self.queue.push(Box::new(event)).is_err() {
             self.lose();
         }
         self.wake();
@@ -104,6 +106,6 @@ impl Feed {
 
     /// Takes events off the queue, oldest first.
     pub(super) fn drain(&self) -> impl Iterator<Item = Event> {
-        std::iter::from_fn(|| self.queue.pop())
+        std::iter::from_fn(|| self.queue.pop().map(|event| *event))
     }
 }
