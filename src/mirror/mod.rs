@@ -2,7 +2,7 @@
 //!
 //! - [`transition`]: the rules by which a change makes one binding of another.
 //! - [`table`]: bindings by address, and what finds them: [`page`], [`identity_index`],
-//!   [`address_set`], [`time_index`].
+//!   [`address_set`], [`times`], [`time_index`].
 //! - [`configuration`], [`ranges`]: configured addresses and since when.
 //! - [`walk`]: bindings in the order of their addresses, a part at a time.
 //! - [`feed`], [`applier`]: changes on their way from Kea's threads.
@@ -26,6 +26,7 @@ mod reconciliation;
 pub mod store;
 mod table;
 pub mod time_index;
+mod times;
 mod transition;
 pub mod unsaved;
 mod walk;

@@ -13,7 +13,7 @@ use super::configuration::Configuration;
 use super::identity_index::{Found, IdentityIndex};
 use super::page::{Page, Pages};
 use super::ranges::{self, Configured, ConfiguredSubnet, TimedRange};
-use super::time_index::TimeIndex;
+use super::times::{Reached, Times};
 use super::unsaved::{Taken, Unsaved};
 use crate::binding::{Binding, BindingRef, HardwareAddress, State, SubnetId};
 use crate::client::{ClientIds, ClientRef};
@@ -203,13 +203,7 @@ impl Table {
             self.bindings.put(after);
             return;
         };
-        let (old, new) = (before.map_or([None; 5], times), times(after));
-        for time in old.into_iter().filter(|time| !new.contains(time)).flatten() {
-            indexes.times.remove(time, address);
-        }
-        for time in new.into_iter().filter(|time| !old.contains(time)).flatten() {
-            indexes.times.insert(time, address);
-        }
+        indexes.times.change(before, Some(after));
         // A renewal, which most changes are, is filed as before.
         let is_filed_alike = before.is_some_and(|before| {
             (before.state == State::Active) == (after.state == State::Active)
@@ -266,9 +260,7 @@ impl Table {
             return;
         };
         if let Some(indexes) = &mut self.indexes {
-            for time in times(before).into_iter().flatten() {
-                indexes.times.remove(time, address);
-            }
+            indexes.times.change(Some(before), None);
             indexes.identities.remove(address, &self.bindings);
         }
         self.bindings.remove(address);
@@ -327,15 +319,14 @@ impl Table {
         Some(indexes.identities.find(identity, &self.bindings))
     }
 
-    /// When something happened to which addresses, in this order from one such event to `end`
-    /// included: no less than the changes of bindings then.
+    /// What something happened to in a window: see [`Times::touched`].
     pub(super) fn touched(
         &self,
-        from: (Time, u32),
-        end: Time,
-    ) -> impl Iterator<Item = (Time, u32)> {
+        reached: Reached,
+        window: (Time, Time),
+    ) -> impl Iterator<Item = Reached> {
         let indexes = self.indexes.iter();
-        indexes.flat_map(move |indexes| indexes.times.range(from, end))
+        indexes.flat_map(move |indexes| indexes.times.touched(reached, window))
     }
 
     /// A page of bindings.
@@ -354,22 +345,15 @@ impl Table {
 struct Indexes {
     /// Active bindings by client and relay.
     identities: Identities,
-    /// Every time at which a binding changed, was last used, was noticed, or will end by
-    /// itself.
-    times: TimeIndex,
+    /// All bindings by the times at which they changed, were last used, were noticed, or will end by
+    /// themselves.
+    times: Times,
 }
 
 impl Indexes {
     /// What finds all these.
     fn of_all(bindings: &Pages) -> Indexes {
-        let all_times = || {
-            let all = bindings.iter().flat_map(|binding| {
-                let times = times(binding).into_iter().flatten();
-                times.map(move |time| (time, binding.address.to_bits()))
-            });
-            all.collect()
-        };
-        let (identities, times) = both(|| Identities::of_all(bindings), all_times);
+        let (identities, times) = both(|| Identities::of_all(bindings), || Times::of_all(bindings));
         Indexes { identities, times }
     }
 }
@@ -518,23 +502,6 @@ fn client_of(address: u32, bindings: &Pages) -> Option<ClientRef<'_>> {
 /// The same of a binding.
 fn filed(binding: BindingRef<'_>) -> Option<ClientRef<'_>> {
     binding.client.filter(|_| binding.state == State::Active)
-}
-
-/// The times under which a binding is filed, each once.
-fn times(binding: BindingRef<'_>) -> [Option<Time>; 5] {
-    let mut times = [
-        Some(binding.since),
-        binding.last_transaction,
-        binding.noticed,
-        binding.reserved_until,
-        binding.ends(),
-    ];
-    for place in 1..times.len() {
-        if times[..place].contains(&times[place]) {
-            times[place] = None;
-        }
-    }
-    times
 }
 
 /// Whether replies at `now` say the same of both.

@@ -13,6 +13,7 @@ use super::configuration::Configuration;
 use super::page::{Page, Places, first_of, page_of, place_of};
 use super::ranges::TimedRange;
 use super::table::{Identity, Table};
+use super::times::Reached;
 use crate::binding::BindingRef;
 use crate::time::Time;
 
@@ -55,8 +56,8 @@ enum Selection {
     /// The bindings at these addresses, as far as they are configured: those that may have
     /// changed in the times asked for.
     Touched(RoaringBitmap),
-    /// The same, but that they are still being collected: from this time and address on.
-    Collecting(RoaringBitmap, (Time, u32)),
+    /// The same, but that they are still being collected: from here on.
+    Collecting(RoaringBitmap, Reached),
 }
 
 /// A walk in progress.
@@ -136,7 +137,7 @@ impl Walk {
         let selection = if any_time || table.configuration().ranges.iter().any(changed_then) {
             Selection::All
         } else {
-            Selection::Collecting(RoaringBitmap::new(), (start, 0))
+            Selection::Collecting(RoaringBitmap::new(), Reached::default())
         };
         Walk::new(selection, (start, end))
     }
@@ -183,13 +184,13 @@ impl Walk {
     /// What changes between two times that this is called is filed under a later time: it comes up
     /// then, or has not changed last in the times asked for.
     fn collect(&mut self, table: &Table) -> usize {
-        let Selection::Collecting(touched, from) = &mut self.selection else {
+        let Selection::Collecting(touched, reached) = &mut self.selection else {
             return 0;
         };
         let mut count = 0;
-        let mut left = table.touched(*from, self.window.1);
-        for (_, address) in left.by_ref().take(COLLECTED_AT_ONCE) {
-            touched.insert(address);
+        let mut left = table.touched(*reached, self.window);
+        for found in left.by_ref().take(COLLECTED_AT_ONCE) {
+            touched.insert(found.address);
             count += 1;
         }
         let next = left.next();
