@@ -72,7 +72,7 @@ impl Loading {
     /// Begins with what a mirror held that nobody else has any more, before Kea was reconfigured.
     pub fn resume(mirror: Mirror, network: Arc<Network>, now: Time) -> Loading {
         mirror.catch_up();
-        let mut table = mirror.table.into_inner();
+        let mut table = mirror.into_table();
         let held = table.bindings(0..=u32::MAX);
         let unseen = held.map(|binding| binding.address.to_bits()).collect();
         table.configure(network, false, now);

@@ -34,8 +34,9 @@ pub mod writer;
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 
 use crate::binding::{Binding, SubnetId};
 use crate::event::Event;
@@ -55,6 +56,11 @@ const EVENTS_PER_TURN: usize = 128;
 #[derive(Debug)]
 pub struct Mirror {
     /// The tables. Held shortly: a part of a walk, or some events.
+    ///
+    /// The standard library's lock and not `parking_lot`'s: that one yields its thread's turn of the
+    /// processor a few times before it waits, which is most of a millisecond for somebody else each
+    /// time. Where a change's thread has taken the processor from one that reads, the reader can then
+    /// not go on, though it had a microsecond to go.
     table: RwLock<Table>,
     /// Changes not applied yet.
     feed: Feed,
@@ -72,6 +78,23 @@ impl Mirror {
         }
     }
 
+    /// The tables, which nobody needs any more.
+    fn into_table(self) -> Table {
+        let table = self.table.into_inner();
+        table.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The tables, to be read.
+    fn table(&self) -> RwLockReadGuard<'_, Table> {
+        // A panic has been logged by whoever guards against it; all else goes on.
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The tables, to be changed.
+    fn table_mut(&self) -> RwLockWriteGuard<'_, Table> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The changes' way in.
     pub fn feed(&self) -> &Feed {
         &self.feed
@@ -85,7 +108,7 @@ impl Mirror {
     /// Applies all events pushed so far, at the times that `clock` tells.
     pub fn catch_up_by(&self, clock: impl Fn() -> Time) {
         while !self.feed.is_empty() {
-            let mut table = self.table.write();
+            let mut table = self.table_mut();
             let mut reconciliation = self.reconciliation.lock();
             // Whoever reads the tables from now on is told of these events, and whoever did before
             // was told no later time.
@@ -100,17 +123,17 @@ impl Mirror {
 
     /// Reads the tables. `read` must be short: changes wait for it.
     pub fn read<R>(&self, read: impl FnOnce(&Table) -> R) -> R {
-        read(&self.table.read())
+        read(&self.table())
     }
 
     /// What is configured, as the state file keeps it.
     pub fn configured(&self) -> Configured {
-        self.table.read().configured()
+        self.table().configured()
     }
 
     /// The same, if it is not in the state file as it is here. It counts as written from then on.
     pub fn take_unsaved_configured(&self) -> Option<Configured> {
-        self.table.write().take_unsaved_configured()
+        self.table_mut().take_unsaved_configured()
     }
 
     /// Up to `limit` addresses whose leases are missing in Kea's lease database since [`Time`] or
@@ -123,13 +146,13 @@ impl Mirror {
     /// Addresses with a binding from one of `subnets`, ascending.
     pub fn addresses_in(&self, subnets: &HashSet<SubnetId>) -> Vec<Ipv4Addr> {
         self.catch_up();
-        self.table.read().addresses_in(subnets)
+        self.table().addresses_in(subnets)
     }
 
     /// Addresses from `subnet` with an active binding to a client, ascending.
     pub fn addresses_of(&self, client: &Identity, subnet: SubnetId) -> Vec<Ipv4Addr> {
         self.catch_up();
-        let table = self.table.read();
+        let table = self.table();
         let found = table.find(client).into_iter();
         let found = found.flat_map(|found| found.from(0));
         found
@@ -144,29 +167,29 @@ impl Mirror {
     /// The binding of an address, if one is known.
     pub fn binding(&self, address: Ipv4Addr) -> Option<Binding> {
         self.catch_up();
-        self.table.read().binding(address)
+        self.table().binding(address)
     }
 
     /// Some of what is to be written to the state file: see [`unsaved::Unsaved::take`]. `limit`
     /// should be small: changes and queries wait meanwhile.
     pub fn take_unsaved(&self, limit: usize) -> Taken {
         self.catch_up();
-        self.table.write().take_unsaved(limit)
+        self.table_mut().take_unsaved(limit)
     }
 
     /// Has written again what was taken and could not be.
     pub fn mark_unsaved(&self, taken: &Taken) {
-        self.table.write().mark_unsaved(taken);
+        self.table_mut().mark_unsaved(taken);
     }
 
     /// Has what is configured written again.
     pub fn mark_configured_unsaved(&self) {
-        self.table.write().mark_configured_unsaved();
+        self.table_mut().mark_configured_unsaved();
     }
 
     /// Has everything written again: the state file is another one.
     pub fn mark_all_unsaved(&self) {
-        self.table.write().mark_all_unsaved();
+        self.table_mut().mark_all_unsaved();
     }
 }
 
