@@ -16,6 +16,7 @@ use dhcp_blq::network::Network;
 use dhcp_blq::query::engine::LeaseEngine;
 use dhcp_blq::server::Server;
 use dhcp_blq::time::Time;
+use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 
 use crate::client::Result;
@@ -73,11 +74,12 @@ pub fn run(arguments: &[String]) -> Result<()> {
         "rate": rate(leases.count.into(), took),
     }))?;
     for line in io::stdin().lines() {
-        let latency = match line?.split_once(' ') {
+        let applied = match line?.split_once(' ') {
             Some((count, pause)) => change(&mirror, &leases, count.parse()?, pause.parse()?),
             None => return Err("a number and a truth value are needed".into()),
         };
-        tell(&json!({ "p50": latency.p50, "p99": latency.p99 }))?;
+        let both = |latency: Latency| json!({ "p50": latency.p50, "p99": latency.p99 });
+        tell(&json!({ "latency": both(applied.latency), "processor": both(applied.processor) }))?;
     }
     Ok(())
 }
@@ -110,10 +112,21 @@ fn load(leases: &Leases) -> Result<(Mirror, Duration)> {
     Ok((mirror, took + began.elapsed()))
 }
 
+/// How long it took to apply changes.
+#[derive(Clone, Copy, Debug)]
+pub struct Applied {
+    /// By the clock.
+    pub latency: Latency,
+    /// Of it, what the thread itself ran: all but waiting, for the tables or for a processor.
+    pub processor: Latency,
+}
+
 /// Renews leases here and there, as Kea tells of it, one after another or with a pause after each;
 /// how long each took to be applied.
-fn change(mirror: &Mirror, leases: &Leases, count: u32, pause: bool) -> Latency {
+fn change(mirror: &Mirror, leases: &Leases, count: u32, pause: bool) -> Applied {
     let mut times = Vec::new();
+    let mut own_times = Vec::new();
+    let reading = least_reading();
     for index in 0..count {
         let number = u64::from(index) * 104_729 % u64::from(leases.count);
         let mut lease = leases.lease(number as u32);
@@ -122,15 +135,35 @@ fn change(mirror: &Mirror, leases: &Leases, count: u32, pause: bool) -> Latency 
             relay_agent_information: lease.relay_agent_information.clone(),
             ..Heard::default()
         };
+        let own = own_time();
         let began = Instant::now();
         mirror.feed().push(Event::Committed { lease, heard });
         mirror.catch_up();
         times.push(began.elapsed().as_secs_f64());
+        own_times.push((own_time() - own - reading).max(0.0));
         if pause {
             sleep(PAUSE);
         }
     }
-    Latency::of(&times)
+    Applied {
+        latency: Latency::of(&times),
+        processor: Latency::of(&own_times),
+    }
+}
+
+/// What it takes to read that clock, at least.
+fn least_reading() -> f64 {
+    let readings = (0..1_000).map(|_| {
+        let before = own_time();
+        own_time() - before
+    });
+    readings.fold(f64::INFINITY, f64::min)
+}
+
+/// What this thread has run so far, in seconds.
+fn own_time() -> f64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }
 
 // ----- The process that started it ------------------------------------------------------------
@@ -181,14 +214,20 @@ impl Alone {
 
     /// Has leases changed, one after another or with a pause after each; how long each took to be
     /// applied.
-    pub fn change(&mut self, count: u32, pause: bool) -> Result<Latency> {
+    pub fn change(&mut self, count: u32, pause: bool) -> Result<Applied> {
         let orders = self.orders.as_mut().ok_or("it has ended")?;
         writeln!(orders, "{count} {pause}")?;
         orders.flush()?;
         let answer = hear(&mut self.answers)?;
-        Ok(Latency {
-            p50: answer["p50"].as_f64().ok_or("no median")?,
-            p99: answer["p99"].as_f64().ok_or("no percentile")?,
+        let both = |of: &str| -> Result<Latency> {
+            Ok(Latency {
+                p50: answer[of]["p50"].as_f64().ok_or("no median")?,
+                p99: answer[of]["p99"].as_f64().ok_or("no percentile")?,
+            })
+        };
+        Ok(Applied {
+            latency: both("latency")?,
+            processor: both("processor")?,
         })
     }
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::{Extent, Row, say};
 use crate::client::{Answer, Request, Result};
 use crate::figures::{median, number, rate, rounded, time};
-use crate::kealess::Alone;
+use crate::kealess::{Alone, Applied};
 use crate::leases::{By, CHANGED, Leases};
 use crate::measure::{Latency, Server, ask, bindings_per_second, join};
 use crate::report::{Line, Report};
@@ -199,6 +199,8 @@ fn changes(alone: &mut Alone, extent: &Extent, is_row: bool, report: &mut Report
     ] {
         let quiet = alone.change(changes, pause)?;
         let busy = change_while_streaming(alone, changes, pause)?;
+        let (own, quiet_own) = (busy.processor, quiet.processor);
+        let (busy, quiet) = (busy.latency, quiet.latency);
         let what = format!("applying a change while four queries stream, {how}, median / p99");
         let value = format!("{} / {}", time(busy.p50), time(busy.p99));
         report.grow(&what, count, value);
@@ -220,12 +222,21 @@ fn changes(alone: &mut Alone, extent: &Extent, is_row: bool, report: &mut Report
                 met: Some(busy <= target * 1e-6),
             });
         }
+        let both = |latency: Latency| format!("{} / {}", time(latency.p50), time(latency.p99));
+        report.add(Line {
+            what: format!("the same, {how}: processor time of the thread, median / p99"),
+            target: String::new(),
+            result: both(own),
+            against: format!("while nothing streams {}", both(quiet_own)),
+            ratio: String::new(),
+            met: None,
+        });
     }
     Ok(())
 }
 
 /// Has leases changed while all configured addresses are read on several connections.
-fn change_while_streaming(alone: &mut Alone, changes: u32, pause: bool) -> Result<Latency> {
+fn change_while_streaming(alone: &mut Alone, changes: u32, pause: bool) -> Result<Applied> {
     let server = alone.server;
     let over = AtomicBool::new(false);
     let (begun, beginnings) = mpsc::channel();
