@@ -334,20 +334,25 @@ fn end_of(picks: &[Pick]) -> Option<u64> {
 
 /// The first bindings from an address on, and the first address of which they tell nothing.
 fn pick_all(table: &Table, start: u32) -> (Vec<Pick>, u64) {
-    let mut picks = Vec::new();
+    let mut pages = Vec::with_capacity(PAGES_PER_PART);
+    let mut end = u64::from(u32::MAX) + 1;
     let mut count = 0;
     for (number, page) in table.pages_from(page_of(start)) {
-        if picks.len() == PAGES_PER_PART || count >= BINDINGS_PER_PART {
-            return (picks, first_of(number).into());
+        if pages.len() == PAGES_PER_PART || count >= BINDINGS_PER_PART {
+            end = first_of(number).into();
+            break;
         }
         count += page.present().count();
-        picks.push(Pick {
-            number,
-            page: Arc::clone(page),
-            wanted: *page.present(),
-        });
+        pages.push((number, page));
     }
-    (picks, u64::from(u32::MAX) + 1)
+    // Only now, that all have been looked at: the processor waits for the memory of several at once
+    // as long as nothing is changed there, and changes of the tables wait less.
+    let picks = pages.into_iter().map(|(number, page)| Pick {
+        number,
+        page: Arc::clone(page),
+        wanted: *page.present(),
+    });
+    (picks.collect(), end)
 }
 
 #[cfg(test)]
