@@ -87,6 +87,16 @@ fn delta_returning_about_100(bencher: Bencher<'_, '_>) {
     bench_query(bencher, &query, 100);
 }
 
+/// What changed since some time, up to now: nothing yet. All leases end later.
+#[divan::bench]
+fn delta_without_end(bencher: Bencher<'_, '_>) {
+    let query = Query {
+        start: Some(FULL.1 + 3_600),
+        ..Query::new(Primary::All)
+    };
+    bench_query(bencher, &query, 1);
+}
+
 #[divan::bench]
 fn applying_a_renewal(bencher: Bencher<'_, '_>) {
     let mirror = &FULL.2;

@@ -324,9 +324,10 @@ impl Table {
         &self,
         reached: Reached,
         window: (Time, Time),
+        until: Time,
     ) -> impl Iterator<Item = Reached> {
         let indexes = self.indexes.iter();
-        indexes.flat_map(move |indexes| indexes.times.touched(reached, window))
+        indexes.flat_map(move |indexes| indexes.times.touched(reached, window, until))
     }
 
     /// A page of bindings.

@@ -77,11 +77,17 @@ impl Times {
     }
 
     /// The addresses of no less than the bindings that something happened to in a window, or that
-    /// ended in it; one may come several times. Goes on from where a search has come to.
-    pub fn touched(&self, reached: Reached, window: (Time, Time)) -> impl Iterator<Item = Reached> {
+    /// end in it and not later than `until`; one may come several times. Goes on from where a search
+    /// has come to.
+    pub fn touched(
+        &self,
+        reached: Reached,
+        window: (Time, Time),
+        until: Time,
+    ) -> impl Iterator<Item = Reached> {
         let steps = reached.step..self.lifetimes.0.len();
         steps.chain([LIFETIMES]).flat_map(move |step| {
-            let (first, last) = self.lifetimes.beginnings(step, window);
+            let (first, last) = self.lifetimes.beginnings(step, window, until);
             let from = match step == reached.step {
                 true => reached.from.max((first, 0)),
                 false => (first, 0),
@@ -131,10 +137,12 @@ impl Lifetimes {
     }
 
     /// The first and the last time under which is filed what a step of a search looks for.
-    fn beginnings(&self, step: usize, (start, end): (Time, Time)) -> (Time, Time) {
+    fn beginnings(&self, step: usize, (start, end): (Time, Time), until: Time) -> (Time, Time) {
         let Some(lifetime) = self.0.get(step) else {
             return (start, end);
         };
+        // Every lease there is will end.
+        let end = end.min(until);
         let first = Time(start.0.saturating_sub(lifetime.0));
         match end.0.checked_sub(lifetime.0) {
             // A lifetime ends there, too, that would last longer than can be said.
@@ -189,25 +197,25 @@ mod tests {
         }
     }
 
-    /// Whether something happened to a binding in a window.
-    fn is_touched(binding: BindingRef<'_>, (start, end): (Time, Time)) -> bool {
+    /// Whether something happened to a binding in a window, or it ends there, but not later.
+    fn is_touched(binding: BindingRef<'_>, (start, end): (Time, Time), until: Time) -> bool {
         let times = [
             Some(binding.since),
             binding.last_transaction,
             binding.noticed,
             binding.reserved_until,
-            binding.ends(),
+            binding.ends().filter(|end| *end <= until),
         ];
         let mut times = times.into_iter().flatten();
         times.any(|time| (start..=end).contains(&time))
     }
 
     /// All that is found in a window, so many at a time.
-    fn found(times: &Times, window: (Time, Time), at_once: usize) -> BTreeSet<u32> {
+    fn found(times: &Times, window: (Time, Time), until: Time, at_once: usize) -> BTreeSet<u32> {
         let mut found = BTreeSet::new();
         let mut next = Some(Reached::default());
         while let Some(reached) = next {
-            let mut left = times.touched(reached, window);
+            let mut left = times.touched(reached, window, until);
             found.extend(left.by_ref().take(at_once).map(|found| found.address));
             next = left.next();
         }
@@ -218,7 +226,7 @@ mod tests {
         #[test]
         fn finds_all_that_happened_in_a_window(
             bindings in vec(binding(), 0..60),
-            (start, end) in (time(), time()),
+            (start, end, until) in (time(), time(), time()),
             at_once in 1..9usize,
         ) {
             let window = (start.min(end), start.max(end));
@@ -229,8 +237,8 @@ mod tests {
                 pages.put(binding.view());
             }
             for times in [&times, &Times::of_all(&pages)] {
-                let found = found(times, window, at_once);
-                for binding in pages.iter().filter(|binding| is_touched(*binding, window)) {
+                let found = found(times, window, until, at_once);
+                for binding in pages.iter().filter(|binding| is_touched(*binding, window, until)) {
                     prop_assert!(found.contains(&binding.address.to_bits()), "{binding:?}");
                 }
             }
@@ -263,10 +271,15 @@ mod tests {
             times.change(None, Some(binding.view()));
         }
         assert_eq!(times.index.len(), 100);
-        let heard_of = found(&times, (Time(1_010), Time(1_014)), 3);
-        assert_eq!(heard_of, BTreeSet::from_iter(10..15));
-        let ended = found(&times, (Time(1_610), Time(1_614)), 3);
-        assert_eq!(ended, BTreeSet::from_iter(10..15));
-        assert!(found(&times, (Time(1_200), Time(1_599)), 3).is_empty());
+        let found = |start, end, until| found(&times, (Time(start), Time(end)), Time(until), 3);
+        assert_eq!(found(1_010, 1_014, 2_000), BTreeSet::from_iter(10..15));
+        assert_eq!(found(1_610, 1_614, 2_000), BTreeSet::from_iter(10..15));
+        assert!(found(1_200, 1_599, 2_000).is_empty());
+        // Who asks for all that changed since some time is not told what is still to end.
+        assert_eq!(found(1_090, u32::MAX, 1_100), BTreeSet::from_iter(90..100));
+        assert_eq!(
+            found(1_090, u32::MAX, 1_601),
+            BTreeSet::from_iter((0..2).chain(90..100))
+        );
     }
 }

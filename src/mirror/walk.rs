@@ -26,6 +26,12 @@ const BINDINGS_PER_PART: usize = 256;
 /// How many addresses that were touched are collected at once.
 const COLLECTED_AT_ONCE: usize = 2_048;
 
+/// How long in seconds bindings are looked for that end by themselves while a walk lasts. All leases
+/// end at some time: to look for later ends would be to look at every one. Who asks for what has
+/// changed must go back to the beginning of the query before in any case, since a walk may have
+/// passed an address when it changes.
+const AHEAD: u32 = 60;
+
 /// What a walk comes by.
 #[derive(Clone, Copy, Debug)]
 pub enum Entry<'a> {
@@ -67,6 +73,8 @@ pub struct Walk {
     selection: Selection,
     /// First and last time asked for.
     window: (Time, Time),
+    /// Until when bindings that end by themselves are looked for: [`AHEAD`] of when it began.
+    until: Time,
     /// The address to go on from: one past the last one visited, so possibly 2^32.
     position: u64,
     /// Where in the part's pages that is, or before it.
@@ -114,10 +122,11 @@ enum Kind {
 
 impl Walk {
     /// A walk through what is selected.
-    fn new(selection: Selection, window: (Time, Time)) -> Walk {
+    fn new(selection: Selection, window: (Time, Time), until: Time) -> Walk {
         Walk {
             selection,
             window,
+            until,
             position: 0,
             page: 0,
             range: 0,
@@ -126,12 +135,17 @@ impl Walk {
 
     /// A walk through the active bindings of an identity.
     pub fn identity(identity: Identity) -> Walk {
-        Walk::new(Selection::Identity(identity), (Time::MIN, Time::MAX))
+        Walk::new(
+            Selection::Identity(identity),
+            (Time::MIN, Time::MAX),
+            Time::MIN,
+        )
     }
 
     /// A walk through all configured addresses, of which those that did not change from `start`
-    /// to `end` may be left out.
-    pub fn all(table: &Table, start: Time, end: Time) -> Walk {
+    /// to `end` may be left out, and those that end by themselves when it has been going on since
+    /// `now` for longer than [`AHEAD`].
+    pub fn all(table: &Table, start: Time, end: Time, now: Time) -> Walk {
         let changed_then = |range: &TimedRange| (start..=end).contains(&range.since);
         let any_time = start == Time::MIN && end == Time::MAX;
         let selection = if any_time || table.configuration().ranges.iter().any(changed_then) {
@@ -139,7 +153,7 @@ impl Walk {
         } else {
             Selection::Collecting(RoaringBitmap::new(), Reached::default())
         };
-        Walk::new(selection, (start, end))
+        Walk::new(selection, (start, end), now.plus(AHEAD))
     }
 
     /// Takes the next part from the tables; `None` if there is nothing left. It may be empty.
@@ -188,7 +202,7 @@ impl Walk {
             return 0;
         };
         let mut count = 0;
-        let mut left = table.touched(*reached, self.window);
+        let mut left = table.touched(*reached, self.window, self.until);
         for found in left.by_ref().take(COLLECTED_AT_ONCE) {
             touched.insert(found.address);
             count += 1;
@@ -442,7 +456,7 @@ mod tests {
                 }
             }
 
-            let mut walk = Walk::all(&table, Time(*window.start()), Time(*window.end()));
+            let mut walk = Walk::all(&table, Time(*window.start()), Time(*window.end()), Time(9));
             let mut found = BTreeMap::new();
             let mut visited = BTreeSet::new();
             let mut visit = |address: Ipv4Addr, bound, since: Time| {

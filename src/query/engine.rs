@@ -132,7 +132,7 @@ impl LeaseEngine {
             Some(identity) => Walk::identity(identity),
             None => self
                 .mirror
-                .read(|table| Walk::all(table, query.start, query.end)),
+                .read(|table| Walk::all(table, query.start, query.end, Time::now())),
         };
         let may_tell = |option: u8| {
             self.non_sensitive
