@@ -19,7 +19,7 @@ use super::service::Settings;
 use super::{changes, lease_taker, service};
 use crate::event::{Event, Extent, Lease};
 use crate::mirror::applier::Applier;
-use crate::mirror::store::Store;
+use crate::mirror::store::{Ahead, Store};
 use crate::mirror::writer::Writer;
 use crate::mirror::{Loading, Mirror};
 use crate::query::engine::LeaseEngine;
@@ -95,6 +95,14 @@ pub struct Kept {
     store: Store,
 }
 
+/// What there is of before.
+pub enum Before {
+    /// A mirror.
+    Kept(Box<Kept>),
+    /// The state file, which may be being read already.
+    Saved(Option<Ahead>),
+}
+
 /// Why nothing runs.
 pub enum NotRunning {
     /// Kea's leases cannot be read now.
@@ -104,12 +112,12 @@ pub enum NotRunning {
 }
 
 impl Running {
-    /// Loads Kea's leases and serves them; what was `kept` spares most of it. Events that are
+    /// Loads Kea's leases and serves them; what there is of `before` spares some of it. Events that are
     /// lost bring a turn about by `waker`. Whether Kea's high-availability library, if it is
     /// configured, can be asked for what it does is said by `has_partner`.
     pub fn start(
         settings: &Settings,
-        kept: Option<Kept>,
+        before: Before,
         waker: Waker,
         has_partner: bool,
     ) -> Result<Running, NotRunning> {
@@ -117,7 +125,7 @@ impl Running {
             store,
             mirror,
             is_compared,
-        } = load(settings, kept)?;
+        } = load(settings, before)?;
         let mirror = Arc::new(mirror);
         let _signals = SignalsBlocked::new();
         let writer = Writer::start(Arc::clone(&mirror), store).map_err(no_thread)?;
@@ -260,15 +268,16 @@ struct Loaded {
 }
 
 /// Loads Kea's leases into a mirror, and finds the store to save its states in.
-fn load(settings: &Settings, kept: Option<Kept>) -> Result<Loaded, NotRunning> {
+fn load(settings: &Settings, before: Before) -> Result<Loaded, NotRunning> {
     // Threads of ours help.
     let _signals = SignalsBlocked::new();
     let started = Instant::now();
     let network = Arc::clone(&settings.network);
     let now = Time::now();
     let mut is_compared = true;
-    let (store, mirror, count, how) = match kept {
-        Some(Kept { mirror, store }) => {
+    let (store, mirror, count, how) = match before {
+        Before::Kept(kept) => {
+            let Kept { mirror, store } = *kept;
             let mut loading = Loading::resume(mirror, network, now);
             let loaded = load_leases(&mut loading).map_err(no_thread)?;
             let (mirror, count) = match loaded {
@@ -288,8 +297,13 @@ fn load(settings: &Settings, kept: Option<Kept>) -> Result<Loaded, NotRunning> {
             };
             (store, mirror, count, "compared")
         }
-        None => {
-            let (store, saved) = Store::open_or_recover(&settings.state_file);
+        Before::Saved(ahead) => {
+            let path = &settings.state_file;
+            let read = ahead.and_then(|ahead| ahead.take(path));
+            let (store, saved) = read.unwrap_or_else(|| {
+                let (store, saved) = Store::open_or_recover(path);
+                (store, saved.into())
+            });
             let mut loading = Loading::begin(network, saved, now);
             let loaded = load_leases(&mut loading).map_err(no_thread)?;
             let count = loaded.map_err(NotRunning::NoLeases)?;

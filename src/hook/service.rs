@@ -24,11 +24,12 @@ use super::entry::HOOKS_VERSION;
 use super::kept::Keeper;
 use super::main_thread::{Turns, Waker};
 use super::reservations::Reservations;
-use super::running::{IDLE, NotRunning, Running};
+use super::running::{Before, IDLE, NotRunning, Running, SignalsBlocked};
 use super::{callouts, command_line, kea_log, lease_taker, tracking};
 use crate::binding::SubnetId;
 use crate::config::{Config, Level};
 use crate::event::Event;
+use crate::mirror::store::Ahead;
 use crate::mirror::{Identity, Mirror};
 use crate::network::{ConfiguredOption, Network, NetworkError};
 use crate::time::Time;
@@ -73,6 +74,8 @@ struct State {
     reconfigured: Option<Instant>,
     /// What the last to run left for the next.
     keeper: Keeper,
+    /// The state file, while Kea starts.
+    ahead: Option<Ahead>,
     /// Turns on Kea's main thread.
     turns: Option<Turns>,
 }
@@ -87,6 +90,7 @@ static STATE: Mutex<State> = Mutex::new(State {
     is_track_lost: false,
     reconfigured: None,
     keeper: Keeper::NOTHING,
+    ahead: None,
     turns: None,
 });
 
@@ -176,9 +180,8 @@ impl Settings {
             }
         };
         let data_directory = data_directory().map_err(unreadable)?;
-        let file = config.state_file.as_deref();
         Ok(Settings {
-            state_file: data_directory.join(file.unwrap_or(Path::new(STATE_FILE))),
+            state_file: state_file(&config, &data_directory),
             data_directory,
             network,
             source,
@@ -204,6 +207,12 @@ fn data_directory() -> Result<PathBuf, Exception> {
         Some(directory) if !directory.is_empty() => Ok(directory.into()),
         _ => bridge::data_directory().map(PathBuf::from),
     }
+}
+
+/// Where the state file is.
+fn state_file(config: &Config, data_directory: &Path) -> PathBuf {
+    let file = config.state_file.as_deref();
+    data_directory.join(file.unwrap_or(Path::new(STATE_FILE)))
 }
 
 /// Takes note of the library's parameters. Whether they are good is said when the configuration
@@ -233,7 +242,21 @@ pub fn load(mut library: Pin<&mut LibraryHandle>) -> Result<(), Refused> {
     } else {
         String::from_utf8_lossy(&parameters).into_owned()
     };
+    state.ahead = None;
+    // Later there is a mirror that was kept, and most often needs no file.
+    if state.good.is_none() && !only_checks() {
+        state.ahead = read_ahead(&state.parameters);
+    }
     Ok(())
+}
+
+/// Begins to read the state file: Kea goes on to read all of its leases, which takes longer. What
+/// cannot be known yet, or is wrong, is left for when the configuration is complete.
+fn read_ahead(parameters: &str) -> Option<Ahead> {
+    let config = Config::parse(parameters).ok()?;
+    let path = state_file(&config, &data_directory().ok()?);
+    let _signals = SignalsBlocked::new();
+    Ahead::begin(&path)
 }
 
 /// Has Kea not call what is needless. If that fails, there is just more to do.
@@ -279,6 +302,7 @@ fn refuse(
     error: &dyn Display,
 ) -> Result<(), Exception> {
     tracing::error!(id = "BLQ_CONFIGURATION_REFUSED", "{error}");
+    state.ahead = None;
     serve_previous(state);
     bridge::reject(handle, &error.to_string())?;
     // Kea stops its packet threads when it begins to configure, and starts them at the end if
@@ -518,8 +542,11 @@ fn start(state: &mut State, settings: Settings) -> Result<(), String> {
     };
     let waker = state.turns.insert(turns).waker();
     *WAKER.lock() = Some(waker.clone());
-    let kept = state.keeper.take();
-    match Running::start(&settings, kept, waker, state.is_configured) {
+    let before = match state.keeper.take() {
+        Some(kept) => Before::Kept(Box::new(kept)),
+        None => Before::Saved(state.ahead.take()),
+    };
+    match Running::start(&settings, before, waker, state.is_configured) {
         Ok(running) => {
             *MIRROR.write() = Some(running.mirror());
             state.running = Some(running);
@@ -585,7 +612,9 @@ fn stop(state: &mut State) {
 
 /// Kea ends, or is about to load the library anew.
 pub fn unload() {
-    stop(&mut STATE.lock());
+    let mut state = STATE.lock();
+    state.ahead = None;
+    stop(&mut state);
 }
 
 /// Takes in a change.

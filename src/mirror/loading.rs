@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
+use super::page::Pages;
 use super::ranges::Configured;
 use super::table::Table;
 use super::{Mirror, transition};
@@ -22,6 +23,36 @@ pub struct Saved {
     pub configured: Configured,
     /// When the file was last written; `None` if it is new.
     pub saved_at: Option<Time>,
+}
+
+/// The same, as tables hold it: what can be done of loading before Kea's configuration is known.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The bindings.
+    bindings: Pages,
+    /// Their addresses.
+    addresses: RoaringBitmap,
+    /// What was configured.
+    configured: Configured,
+    /// When the file was last written.
+    saved_at: Option<Time>,
+}
+
+impl From<Saved> for Prepared {
+    fn from(saved: Saved) -> Prepared {
+        let mut bindings = Pages::default();
+        let mut addresses = RoaringBitmap::new();
+        for binding in saved.bindings {
+            addresses.insert(binding.address.to_bits());
+            bindings.put(binding.view());
+        }
+        Prepared {
+            bindings,
+            addresses,
+            configured: saved.configured,
+            saved_at: saved.saved_at,
+        }
+    }
 }
 
 /// What the tables hold before Kea's leases are loaded.
@@ -48,22 +79,28 @@ pub struct Loading {
 
 impl Loading {
     /// Begins with what was saved.
-    pub fn begin(network: Arc<Network>, saved: Saved, now: Time) -> Loading {
-        let before = saved.configured;
+    pub fn begin(network: Arc<Network>, saved: impl Into<Prepared>, now: Time) -> Loading {
+        let Prepared {
+            bindings,
+            addresses: unseen,
+            configured: before,
+            saved_at,
+        } = saved.into();
         let mut table = Table::new(network, before.ranges.clone(), now);
         table.drop_indexes();
-        let mut unseen = RoaringBitmap::new();
-        for binding in saved.bindings {
-            let (address, subnet) = (binding.address, binding.subnet);
-            unseen.insert(address.to_bits());
-            table.put_saved(&binding);
-            if table.is_configured(address) && !before.has(address, subnet) {
-                table.notice(address.to_bits(), now);
-            }
+        table.set_saved(bindings);
+        let come_back: Vec<u32> = table
+            .bindings(0..=u32::MAX)
+            .filter(|binding| !before.has(binding.address, binding.subnet))
+            .filter(|binding| table.configuration().has(*binding))
+            .map(|binding| binding.address.to_bits())
+            .collect();
+        for address in come_back {
+            table.notice(address, now);
         }
         Loading {
             table,
-            known: Known::Saved(saved.saved_at),
+            known: Known::Saved(saved_at),
             unseen,
             now,
         }

@@ -42,7 +42,7 @@ use crate::binding::{Binding, SubnetId};
 use crate::event::Event;
 use crate::time::Time;
 use feed::Feed;
-pub use loading::{Loading, Saved};
+pub use loading::{Loading, Prepared, Saved};
 use ranges::Configured;
 use reconciliation::Reconciliation;
 pub use table::{Identity, Table};

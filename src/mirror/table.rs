@@ -247,10 +247,9 @@ impl Table {
         self.put(&binding);
     }
 
-    /// Puts a binding that the state file holds just so.
-    pub fn put_saved(&mut self, binding: &Binding) {
-        self.put(binding);
-        self.unsaved.remove(binding.address.to_bits());
+    /// Takes over bindings that the state file holds just so; there are none yet, and no indexes.
+    pub(super) fn set_saved(&mut self, bindings: Pages) {
+        self.bindings = bindings;
     }
 
     /// Forgets an address.

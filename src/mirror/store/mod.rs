@@ -9,7 +9,9 @@
 //! - [`file`]: its name, mode and place.
 //! - [`content`]: its tables.
 //! - [`log`]: how few octets are written for scattered changes.
+//! - `ahead`: a file read before it is needed.
 
+mod ahead;
 mod content;
 mod error;
 mod file;
@@ -27,6 +29,7 @@ use super::Saved;
 use super::ranges::Configured;
 use super::unsaved::Taken;
 use crate::time::Time;
+pub use ahead::Ahead;
 use content::Meta;
 pub use error::StoreError;
 use error::guarded;
