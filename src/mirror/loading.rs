@@ -26,7 +26,7 @@ pub struct Saved {
 }
 
 /// The same, as tables hold it: what can be done of loading before Kea's configuration is known.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Prepared {
     /// The bindings.
     bindings: Pages,
@@ -38,20 +38,28 @@ pub struct Prepared {
     saved_at: Option<Time>,
 }
 
+impl Prepared {
+    /// Adds a binding.
+    pub(super) fn add(&mut self, binding: &Binding) {
+        self.addresses.insert(binding.address.to_bits());
+        self.bindings.put(binding.view());
+    }
+
+    /// Adds the rest.
+    pub(super) fn complete(&mut self, configured: Configured, saved_at: Option<Time>) {
+        self.configured = configured;
+        self.saved_at = saved_at;
+    }
+}
+
 impl From<Saved> for Prepared {
     fn from(saved: Saved) -> Prepared {
-        let mut bindings = Pages::default();
-        let mut addresses = RoaringBitmap::new();
+        let mut prepared = Prepared::default();
         for binding in saved.bindings {
-            addresses.insert(binding.address.to_bits());
-            bindings.put(binding.view());
+            prepared.add(&binding);
         }
-        Prepared {
-            bindings,
-            addresses,
-            configured: saved.configured,
-            saved_at: saved.saved_at,
-        }
+        prepared.complete(saved.configured, saved.saved_at);
+        prepared
     }
 }
 

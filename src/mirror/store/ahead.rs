@@ -28,8 +28,12 @@ impl Ahead {
         let started = thread::Builder::new()
             .name("blq-loading".into())
             .spawn(move || {
-                let (store, saved) = Store::open(&reading).ok()?;
-                Some((store, saved.into()))
+                let mut saved = Prepared::default();
+                // Each at once: a list of all would take as much memory again.
+                let opened = Store::open_each(&reading, |binding| saved.add(&binding));
+                let (store, configured, saved_at) = opened.ok()?;
+                saved.complete(configured, saved_at);
+                Some((store, saved))
             });
         let thread = Some(started.ok()?);
         Some(Ahead { path, thread })

@@ -11,7 +11,6 @@ use redb::{
 use super::log::{Entry, Log};
 use super::{BINDINGS, Batch, StoreError};
 use crate::binding::Binding;
-use crate::mirror::Saved;
 use crate::mirror::ranges::Configured;
 use crate::mirror::unsaved::Unwritten;
 use crate::time::Time;
@@ -76,8 +75,12 @@ pub fn read_log(database: &Database) -> Result<Log, StoreError> {
     Ok(Log::read(&transaction)?)
 }
 
-/// Reads everything.
-pub fn read(database: &Database, log: &Log, meta: Meta) -> Result<Saved, StoreError> {
+/// Reads everything: gives each binding, in the order of addresses, and what is configured.
+pub fn read(
+    database: &Database,
+    log: &Log,
+    mut take: impl FnMut(Binding),
+) -> Result<Configured, StoreError> {
     let transaction = database.begin_read().map_err(redb::Error::from)?;
     let mut configured = Configured::default();
     each(&transaction, RANGES, |_, encoded| {
@@ -99,31 +102,26 @@ pub fn read(database: &Database, log: &Log, meta: Meta) -> Result<Saved, StoreEr
     })?;
     logged.sort_unstable_by_key(|(address, _)| *address);
     let mut logged = logged.into_iter().peekable();
-    let mut bindings = Vec::new();
     each(&transaction, BINDINGS, |address, encoded| {
-        let is_logged = overtake(&mut logged, address, &mut bindings);
+        let is_logged = overtake(&mut logged, address, &mut take);
         if !is_logged {
-            bindings.push(binding(address, encoded)?);
+            take(binding(address, encoded)?);
         }
         Ok(())
     })?;
-    bindings.extend(logged.filter_map(|(_, binding)| binding));
-    Ok(Saved {
-        bindings,
-        configured,
-        saved_at: meta.saved_at,
-    })
+    logged.filter_map(|(_, binding)| binding).for_each(take);
+    Ok(configured)
 }
 
-/// Takes over what the log has of addresses up to `last`; says whether it has that one.
+/// Gives what the log has of addresses up to `last`; says whether it has that one.
 fn overtake(
     logged: &mut Peekable<impl Iterator<Item = (u32, Option<Binding>)>>,
     last: u32,
-    bindings: &mut Vec<Binding>,
+    take: &mut impl FnMut(Binding),
 ) -> bool {
     let mut has_last = false;
     while let Some((address, binding)) = logged.next_if(|(address, _)| *address <= last) {
-        bindings.extend(binding);
+        binding.into_iter().for_each(&mut *take);
         has_last = address == last;
     }
     has_last

@@ -28,6 +28,7 @@ use redb::{Database, TableDefinition};
 use super::Saved;
 use super::ranges::Configured;
 use super::unsaved::Taken;
+use crate::binding::Binding;
 use crate::time::Time;
 pub use ahead::Ahead;
 use content::Meta;
@@ -109,13 +110,30 @@ impl Store {
     /// # Errors
     /// See [`StoreError`]. The file is left as it was found.
     pub fn open(path: &Path) -> Result<(Store, Saved), StoreError> {
+        let mut bindings = Vec::new();
+        let (store, configured, saved_at) =
+            Store::open_each(path, |binding| bindings.push(binding))?;
+        let saved = Saved {
+            bindings,
+            configured,
+            saved_at,
+        };
+        Ok((store, saved))
+    }
+
+    /// The same, binding by binding; gives also what was configured and when the file was last
+    /// written. In case of an error what was given is void.
+    fn open_each(
+        path: &Path,
+        take: impl FnMut(Binding),
+    ) -> Result<(Store, Configured, Option<Time>), StoreError> {
         guarded(StoreError::Unreadable, || {
             let (open, meta) = open(path, None)?;
-            let saved = content::read(&open.database, &open.log, meta)?;
+            let configured = content::read(&open.database, &open.log, take)?;
             let mut store = Store::closed(path);
             store.open = Some(open);
             store.stamp = meta.stamp;
-            Ok((store, saved))
+            Ok((store, configured, meta.saved_at))
         })
     }
 
