@@ -106,7 +106,8 @@ pub const MESSAGES: &[Message] = &[
     ),
     message(
         "BLQ_LOADED",
-        "All leases of Kea's lease database have been taken in; the text says how many.",
+        "All leases of Kea's lease database have been taken in; the text says how many. What was \
+         asked before is answered now.",
         NOTHING,
     ),
     message(

@@ -2,10 +2,8 @@
 
 use std::io;
 use std::net::Ipv4Addr;
-use std::panic::resume_unwind;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use cxx::Exception;
@@ -21,7 +19,7 @@ use crate::event::{Event, Extent, Lease};
 use crate::mirror::applier::Applier;
 use crate::mirror::store::{Ahead, Store};
 use crate::mirror::writer::Writer;
-use crate::mirror::{Loading, Mirror};
+use crate::mirror::{Loader, Loading, Mirror};
 use crate::query::engine::LeaseEngine;
 use crate::server::Server;
 use crate::time::Time;
@@ -34,8 +32,6 @@ const DATABASE_PAGE: usize = 1_000;
 
 /// How many leases that were read are handed on at once: a thread is woken for them.
 const BATCH: usize = 1_024;
-/// How many times as many may wait to be taken over.
-const BATCHES_AHEAD: usize = 4;
 
 /// From one comparison of the mirror with Kea's memfile to the next, unless configured: nobody
 /// else writes it, and Kea tells of nearly everything it does itself.
@@ -51,6 +47,8 @@ const PARTNER_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What runs. The order of the fields is that in which it ends.
 pub struct Running {
+    /// Loads the mirror, which everything else waits for.
+    loader: Loader,
     /// The listener, if there is to be one.
     server: Option<Server>,
     /// Keeps the mirror up to date.
@@ -112,9 +110,10 @@ pub enum NotRunning {
 }
 
 impl Running {
-    /// Loads Kea's leases and serves them; what there is of `before` spares some of it. Events that are
-    /// lost bring a turn about by `waker`. Whether Kea's high-availability library, if it is
-    /// configured, can be asked for what it does is said by `has_partner`.
+    /// Reads Kea's leases and serves them as soon as all are in the mirror; what there is of
+    /// `before` spares some of it. Events that are lost bring a turn about by `waker`. Whether
+    /// Kea's high-availability library, if it is configured, can be asked for what it does is said
+    /// by `has_partner`.
     pub fn start(
         settings: &Settings,
         before: Before,
@@ -123,10 +122,10 @@ impl Running {
     ) -> Result<Running, NotRunning> {
         let Loaded {
             store,
-            mirror,
+            loader,
             is_compared,
         } = load(settings, before)?;
-        let mirror = Arc::new(mirror);
+        let mirror = Arc::clone(loader.mirror());
         let _signals = SignalsBlocked::new();
         let writer = Writer::start(Arc::clone(&mirror), store).map_err(no_thread)?;
         let lost = Arc::new(AtomicBool::new(false));
@@ -162,6 +161,7 @@ impl Running {
             }
         });
         Ok(Running {
+            loader,
             server,
             applier,
             writer,
@@ -234,12 +234,15 @@ impl Running {
     /// leaves may be gone on with.
     pub fn stop(self, reason: &str) -> Option<Kept> {
         let Running {
+            loader,
             server,
             applier,
             writer,
             mirror,
             ..
         } = self;
+        // Threads of the listener may wait for it.
+        loader.wait();
         if let Some(server) = server {
             server.stop(reason);
         }
@@ -257,45 +260,63 @@ fn no_thread(error: io::Error) -> NotRunning {
     NotRunning::Failed(format!("a thread cannot be started: {error}"))
 }
 
-/// A mirror with Kea's leases.
+/// A mirror with Kea's leases, or about to have them.
 struct Loaded {
     /// The store to save its states in.
     store: Store,
-    /// The mirror.
-    mirror: Mirror,
+    /// The mirror, and who loads it.
+    loader: Loader,
     /// Whether Kea's leases are in it, and not only those of before.
     is_compared: bool,
 }
 
 /// Loads Kea's leases into a mirror, and finds the store to save its states in.
+///
+/// The leases are read on this thread, which alone may do so, and taken over on another: at the
+/// start of Kea this returns as soon as they have been read.
 fn load(settings: &Settings, before: Before) -> Result<Loaded, NotRunning> {
     // Threads of ours help.
     let _signals = SignalsBlocked::new();
     let started = Instant::now();
     let network = Arc::clone(&settings.network);
     let now = Time::now();
-    let mut is_compared = true;
-    let (store, mirror, count, how) = match before {
+    let start = |begin: Box<dyn FnOnce() -> Loading + Send>| {
+        Loader::start(Arc::clone(&settings.network), now, begin).map_err(no_thread)
+    };
+    let told = |count: usize, how: &'static str| {
+        move || {
+            tracing::info!(
+                id = "BLQ_LOADED",
+                "{count} leases {how} in {:.3} s",
+                started.elapsed().as_secs_f64()
+            );
+        }
+    };
+    match before {
         Before::Kept(kept) => {
             let Kept { mirror, store } = *kept;
-            let mut loading = Loading::resume(mirror, network, now);
-            let loaded = load_leases(&mut loading).map_err(no_thread)?;
-            let (mirror, count) = match loaded {
-                Ok(count) => (loading.finish(), count),
+            let mut loader = start(Box::new(move || Loading::resume(mirror, network, now)))?;
+            let read = read_leases(|batch| loader.take(batch));
+            let is_compared = read.is_ok();
+            match read {
+                Ok(count) => loader.complete(told(count, "compared")),
                 Err(error) => {
                     // Better than nothing; what differs is found later.
                     tracing::warn!(id = "BLQ_LEASES_UNREADABLE", "{error}");
-                    is_compared = false;
-                    (loading.give_up(), 0)
+                    loader.leave_incomplete(told(0, "compared"));
                 }
-            };
+            }
             let store = if store.path() == settings.state_file {
                 store
             } else {
-                mirror.mark_all_unsaved();
+                loader.mirror().mark_all_unsaved();
                 Store::open_or_recover(&settings.state_file).0
             };
-            (store, mirror, count, "compared")
+            Ok(Loaded {
+                store,
+                loader,
+                is_compared,
+            })
         }
         Before::Saved(ahead) => {
             let path = &settings.state_file;
@@ -304,22 +325,16 @@ fn load(settings: &Settings, before: Before) -> Result<Loaded, NotRunning> {
                 let (store, saved) = Store::open_or_recover(path);
                 (store, saved.into())
             });
-            let mut loading = Loading::begin(network, saved, now);
-            let loaded = load_leases(&mut loading).map_err(no_thread)?;
-            let count = loaded.map_err(NotRunning::NoLeases)?;
-            (store, loading.finish(), count, "loaded")
+            let mut loader = start(Box::new(move || Loading::begin(network, saved, now)))?;
+            let count = read_leases(|batch| loader.take(batch)).map_err(NotRunning::NoLeases)?;
+            loader.complete(told(count, "loaded"));
+            Ok(Loaded {
+                store,
+                loader,
+                is_compared: true,
+            })
         }
-    };
-    tracing::info!(
-        id = "BLQ_LOADED",
-        "{count} leases {how} in {:.3} s",
-        started.elapsed().as_secs_f64()
-    );
-    Ok(Loaded {
-        store,
-        mirror,
-        is_compared,
-    })
+    }
 }
 
 /// Whether Kea keeps its leases in memory and in a file, and not in a database.
@@ -340,30 +355,6 @@ fn reconciler(interval: Option<u32>, now: Instant) -> Reconciler {
         Some(seconds) => Some(Duration::from_secs(seconds.into())),
     };
     Reconciler::new(interval, page_size, now)
-}
-
-/// Reads all leases of Kea's lease database into `loading`; says how many.
-///
-/// They are read on this thread, which alone may do so, and taken over meanwhile on another.
-///
-/// # Errors
-/// That thread could not be started.
-fn load_leases(loading: &mut Loading) -> io::Result<Result<usize, Exception>> {
-    let (sender, batches) = mpsc::sync_channel::<Vec<Lease>>(BATCHES_AHEAD);
-    thread::scope(|scope| {
-        let taking = thread::Builder::new()
-            .name("blq-loading".into())
-            .spawn_scoped(scope, move || {
-                for lease in batches.iter().flatten() {
-                    loading.lease(&lease);
-                }
-            })?;
-        // If that thread panicked, so does this one when both are done.
-        let count = read_leases(|batch| sender.send(batch).is_ok());
-        drop(sender);
-        taking.join().unwrap_or_else(|panic| resume_unwind(panic));
-        Ok(count)
-    })
 }
 
 /// Reads all leases of Kea's lease database, while `take` wants them; says how many.

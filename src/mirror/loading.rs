@@ -158,14 +158,19 @@ impl Loading {
     }
 
     /// Ends when leases could not be taken over: what was known stays so, for now.
-    pub fn give_up(mut self) -> Mirror {
+    pub(super) fn incomplete(mut self) -> Table {
         self.table.build_indexes();
-        Mirror::new(self.table)
+        self.table
+    }
+
+    /// A mirror of its own, when all leases have been taken over.
+    pub fn finish(self) -> Mirror {
+        Mirror::new(self.complete())
     }
 
     /// Ends when all leases have been taken over: what was known as held and is not any more
     /// has vanished, and what has neither a lease nor a place in the configuration is forgotten.
-    pub fn finish(mut self) -> Mirror {
+    pub(super) fn complete(mut self) -> Table {
         for address in std::mem::take(&mut self.unseen) {
             let address = Ipv4Addr::from_bits(address);
             let Some(before) = self.table.binding(address) else {
@@ -183,6 +188,6 @@ impl Loading {
         self.table.build_indexes();
         // What changes from now on need not wait for a large mirror to be written.
         self.table.defer_unsaved();
-        Mirror::new(self.table)
+        self.table
     }
 }

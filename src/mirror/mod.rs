@@ -8,6 +8,7 @@
 //! - [`feed`], [`applier`]: changes on their way from Kea's threads.
 //! - `reconciliation`: what no change told of, by a comparison with Kea's lease database.
 //! - [`loading`]: from saved bindings, or those of before a reconfiguration, and Kea's leases.
+//! - `loader`: that on a thread of its own, while Kea goes on.
 //! - [`unsaved`], [`store`], [`writer`]: what Kea does not keep, on disk.
 //!
 //! Kea's threads only push events into the feed: a bounded queue without locks. Whoever needs
@@ -19,6 +20,7 @@ pub mod applier;
 pub mod configuration;
 pub mod feed;
 pub mod identity_index;
+mod loader;
 mod loading;
 mod page;
 pub mod ranges;
@@ -42,6 +44,7 @@ use crate::binding::{Binding, SubnetId};
 use crate::event::Event;
 use crate::time::Time;
 use feed::Feed;
+pub use loader::Loader;
 pub use loading::{Loading, Prepared, Saved};
 use ranges::Configured;
 use reconciliation::Reconciliation;

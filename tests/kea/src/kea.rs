@@ -91,6 +91,16 @@ impl Kea {
         }
     }
 
+    /// Starts a server that was stopped or killed, expecting that it ends of itself; returns its log.
+    #[track_caller]
+    pub fn fail_to_start_again(&mut self) -> String {
+        assert!(self.process.is_none(), "kea-dhcp4 is running");
+        match self.run() {
+            Ok(()) => panic!("kea-dhcp4 started again:\n{}", self.log()),
+            Err(log) => log,
+        }
+    }
+
     /// Stops the server as an administrator would and starts it on the files it left.
     #[track_caller]
     pub fn restart(&mut self) {

@@ -1,11 +1,12 @@
 //! Loading the hook: what it accepts, what it refuses, and in which words.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
-use blq::Primary;
-use kea_tests::{Client, HOME, Setup, eventually, hook_library, run_daemon};
+use blq::{Primary, State};
+use kea_tests::clock::{now, settle};
+use kea_tests::{Client, HOME, Kea, Setup, eventually, hook_library, run_daemon};
 use serde_json::{Value, json};
 
 /// The contract's parameters: a wrong one keeps Kea from starting, and the message names it, its
@@ -130,6 +131,61 @@ fn writes_the_state_file_to_the_data_directory_by_default() {
     let kea = Setup::with_hook(json!({ "state-file": null })).start();
     let file = kea.data().join("kea-blq.state");
     eventually("the state file", || file.exists());
+}
+
+/// Kea need not wait until its leases are in the mirror. Whoever asks before is told of all of them,
+/// at the first start and with a state file, and Kea can be stopped.
+#[test]
+fn answers_completely_however_soon_after_the_start() {
+    const LEASES: u16 = 20_000;
+    let subnets = json!([{
+        "id": 1, "subnet": "10.64.0.0/16", "pools": [{ "pool": "10.64.0.0 - 10.64.127.255" }],
+    }]);
+    let end = now() + 3_600;
+    let mut setup = Setup::with_hook(json!({})).subnets(subnets);
+    for number in 0..LEASES {
+        let [high, low] = number.to_be_bytes();
+        let address = Ipv4Addr::new(10, 64, high, low);
+        let mac = format!("02:00:00:00:{high:02x}:{low:02x}");
+        setup = setup.stored_lease(address, &mac, 3_600, end, "");
+    }
+    let mut kea = setup.start();
+    let active = |kea: &Kea| {
+        let bindings = kea.find(Primary::All);
+        let active = bindings
+            .iter()
+            .filter(|one| one.state == Some(State::ACTIVE));
+        active.count()
+    };
+    assert_eq!(active(&kea), usize::from(LEASES));
+    for _ in 0..3 {
+        kea.restart();
+        assert_eq!(active(&kea), usize::from(LEASES));
+        kea.restart();
+        kea.stop();
+        kea.start_again();
+    }
+}
+
+/// The contract: a port that cannot be had is told of as at the first start, with a state file that
+/// has been read by then, and the file is as it was.
+#[test]
+fn keeps_what_it_read_ahead_if_the_configuration_is_refused() {
+    let mut kea = Setup::with_hook(json!({})).start();
+    let relay = kea.relay(0);
+    let mut client = Client::new(1);
+    let address = relay.lease(&mut client).yiaddr;
+    relay.release(&mut client);
+    let before = kea.await_state(address, State::RELEASED);
+    settle();
+    kea.stop();
+    let taken = TcpListener::bind(kea.place().lease_query()).expect("a port");
+    let log = kea.fail_to_start_again();
+    assert!(log.contains("in use"), "{log}");
+    drop(taken);
+    kea.start_again();
+    let after = kea.await_state(address, State::RELEASED);
+    assert_eq!(before.state_started_at(), after.state_started_at());
 }
 
 /// Parts of the issue: each configuration example loads in a real Kea, whose interface, ports and
