@@ -136,6 +136,9 @@ impl Loading {
         match self.known {
             Known::Saved(saved_at) => {
                 let after = transition::loaded(before.as_ref(), lease, saved_at, self.now);
+                if before.as_ref() == Some(&after) {
+                    return;
+                }
                 let is_saved = before.is_some_and(|before| {
                     (before.state, before.since) == (after.state, after.since)
                         && before.client == after.client
