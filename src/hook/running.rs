@@ -290,6 +290,7 @@ fn load(settings: &Settings, before: Before) -> Result<Loaded, NotRunning> {
                 "{count} leases {how} in {:.3} s",
                 started.elapsed().as_secs_f64()
             );
+            give_memory_back();
         }
     };
     match before {
@@ -334,6 +335,17 @@ fn load(settings: &Settings, before: Before) -> Result<Loaded, NotRunning> {
                 is_compared: true,
             })
         }
+    }
+}
+
+/// Gives memory back to the system that was used only while leases were loaded. The C library
+/// would keep it for the thread that freed it, which ends.
+#[allow(unsafe_code)] // The C library.
+fn give_memory_back() {
+    // SAFETY: it may be called at any time, on any thread; the number is one of octets to keep.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 
