@@ -45,11 +45,15 @@ pub fn on_main_thread() {
 pub fn enter_packet() {
     // Kea may have deleted the lease that the client had before.
     IN_PACKET.set(true);
+    // Of a lease that is over and that a client takes, Kea tells that it reclaims it, but the change
+    // that follows is the client's. Nothing is to be expected of what somebody does later.
+    EXPECTED.set(None);
 }
 
 /// A client's message has been processed, or something else is done; says if it was not known that
 /// the message had been.
 pub fn leave_packet() -> bool {
+    EXPECTED.set(None);
     if MAIN.get() == Some(&thread::current().id()) {
         IN_PACKET.replace(false)
     } else {
@@ -57,7 +61,7 @@ pub fn leave_packet() -> bool {
     }
 }
 
-/// A callout tells of a change of this address, which follows.
+/// A callout tells of a change of this address, which follows at once.
 pub fn expect(address: Ipv4Addr) {
     leave_packet();
     EXPECTED.set(Some(address));

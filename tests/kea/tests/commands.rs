@@ -2,7 +2,8 @@
 
 use blq::{Binding, Primary, Query, State, Vss};
 use kea_tests::ask::{addresses, by_mac};
-use kea_tests::{Client, Kea, Setup, eventually, has_kea_library};
+use kea_tests::clock::now;
+use kea_tests::{Client, Kea, Setup, eventually, eventually_some, has_kea_library};
 use serde_json::{Value, json};
 
 /// Kea with the hook and the lease commands.
@@ -53,6 +54,39 @@ fn tells_of_a_lease_deleted_by_its_client() {
         kea.await_state(address, State::RESET);
     }
     kea.await_active(&stays);
+}
+
+/// The same when the client took the lease again that was over and not reclaimed yet: in a single
+/// thread, where the end of the old lease, the new one and the command come one after the other.
+#[test]
+fn tells_of_a_lease_deleted_that_was_over_before() {
+    let kea = Setup::with_hook(json!({}))
+        .kea_library("libdhcp_lease_cmds.so", json!({}))
+        .multi_threading(false)
+        .set("valid-lifetime", json!(5))
+        .set(
+            "expired-leases-processing",
+            json!({ "reclaim-timer-wait-time": 0 }),
+        )
+        .start();
+    let mut client = Client::new(1);
+    let address = kea.relay(0).lease(&mut client).yiaddr;
+    let expired = kea.await_state(address, State::EXPIRED);
+    let end = expired.state_started_at().map(u64::from);
+    // For Kea it is over when the second after that begins.
+    eventually("a later second", || Some(now()) > end.map(|end| end + 1));
+    assert_eq!(kea.relay(0).lease(&mut client).yiaddr, address);
+    kea.command_ok(
+        "lease4-del",
+        json!({ "identifier-type": "hw-address", "identifier": "02:00:00:00:00:01",
+            "subnet-id": 1 }),
+    );
+    let gone = |state| matches!(state, State::RESET | State::EXPIRED);
+    let binding = eventually_some("the lease to be over", || {
+        let binding = kea.binding(address)?;
+        binding.state.is_some_and(gone).then_some(binding)
+    });
+    assert_eq!(binding.state, Some(State::RESET));
 }
 
 /// RFC 6926, section 6.2.7: so are all leases of a subnet wiped at once.
