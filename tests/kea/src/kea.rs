@@ -13,8 +13,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::{NamedTempFile, TempDir};
 
-use crate::setup::HOME;
-use crate::wait::wait_for;
+use crate::setup::{HOME, LEASE_FILE_IN_USE};
+use crate::wait::{eventually, wait_for};
 use crate::{PATIENCE, Place, Relay, Setup, control};
 
 /// What kea-dhcp4 logs when it is ready to serve.
@@ -56,6 +56,10 @@ impl Kea {
 
     /// Runs the server on what is in its home until it is ready.
     fn run(&mut self) -> Result<(), String> {
+        // Kea brings a lease file with fewer columns than its own up to date in another process, and
+        // does not start before that is done.
+        let converting = self.home.path().join(LEASE_FILE_IN_USE);
+        eventually("a lease file nobody writes", || !converting.exists());
         self.runs += 1;
         let log_file = self.log_file();
         let log = File::create(&log_file).expect("making a log file");

@@ -16,6 +16,9 @@ const KEA_HOOKS: &str = "kea/hooks";
 /// Kea's lease file, in its home.
 const LEASE_FILE: &str = "data/leases.csv";
 
+/// Where Kea's lease file cleanup, while it runs, has its process number, likewise.
+pub const LEASE_FILE_IN_USE: &str = "data/leases.csv.pid";
+
 /// Stands for the server's home in parameters of hooks, before there is one.
 pub const HOME: &str = "{home}";
 
