@@ -5,6 +5,7 @@
 //! - `values`: those values as events and leases; `lease_taker`: leases as C++ lends them.
 //! - `service`: what loading, configuring and unloading do.
 //! - `running`: what runs while a configuration is in force.
+//! - [`lease_reading`]: Kea's leases read into a new mirror, turn by turn.
 //! - `kept`: what it leaves for the next.
 //! - `changes`, `tracking`: changes of leases on their way to the mirror, by callouts and by the
 //!   lease manager.
@@ -26,6 +27,7 @@
 pub mod callouts;
 pub mod command_line;
 pub mod commands;
+pub mod lease_reading;
 pub mod log;
 pub mod messages;
 pub mod partner;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use cxx::Exception;
 
 use super::bridge;
+use super::lease_reading::{LeaseReading, Part};
 use super::main_thread::Waker;
 use super::partner::Status;
 use super::reconciler::{LeaseDatabase, Page, PageSize, Reconciler};
@@ -30,9 +31,6 @@ const MEMFILE_PAGE: usize = 32;
 /// How many leases are loaded at once from a database, where each page is a query.
 const DATABASE_PAGE: usize = 1_000;
 
-/// How many leases that were read are handed on at once: a thread is woken for them.
-const BATCH: usize = 1_024;
-
 /// From one comparison of the mirror with Kea's memfile to the next, unless configured: nobody
 /// else writes it, and Kea tells of nearly everything it does itself.
 const MEMFILE_INTERVAL: Duration = Duration::from_secs(600);
@@ -47,6 +45,8 @@ const PARTNER_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What runs. The order of the fields is that in which it ends.
 pub struct Running {
+    /// Kea's leases, while they are read.
+    reading: Option<Reading>,
     /// Loads the mirror, which everything else waits for.
     loader: Loader,
     /// The listener, if there is to be one.
@@ -65,6 +65,25 @@ pub struct Running {
     lost: Arc<AtomicBool>,
     /// The high-availability relationship, if there is one.
     partnership: Option<Partnership>,
+}
+
+/// Kea's leases being read.
+struct Reading {
+    /// How far that has come.
+    leases: LeaseReading,
+    /// When it began.
+    began: Instant,
+    /// What there was of before.
+    base: Base,
+}
+
+/// What a mirror that is loaded began with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Base {
+    /// A mirror.
+    Kept,
+    /// The state file, or nothing.
+    Saved,
 }
 
 /// What is known of this server's high-availability relationship.
@@ -110,27 +129,29 @@ pub enum NotRunning {
 }
 
 impl Running {
-    /// Reads Kea's leases and serves them as soon as all are in the mirror; what there is of
-    /// `before` spares some of it. Events that are lost bring a turn about by `waker`. Whether
-    /// Kea's high-availability library, if it is configured, can be asked for what it does is said
-    /// by `has_partner`.
+    /// Begins to read Kea's leases, which goes on in turns, and serves them as soon as all are in the
+    /// mirror; what there is of `before` spares some of it. Events that are lost bring a turn about by
+    /// `waker`. Whether Kea's high-availability library, if it is configured, can be asked for what it
+    /// does is said by `has_partner`.
     pub fn start(
         settings: &Settings,
         before: Before,
         waker: Waker,
         has_partner: bool,
     ) -> Result<Running, NotRunning> {
-        let Loaded {
+        // Declared before the loader, these end after it if something fails: they wait for the mirror.
+        let (writer, applier);
+        let Beginning {
             store,
             loader,
-            is_compared,
-        } = load(settings, before)?;
+            reading,
+        } = begin(settings, before)?;
         let mirror = Arc::clone(loader.mirror());
         let _signals = SignalsBlocked::new();
-        let writer = Writer::start(Arc::clone(&mirror), store).map_err(no_thread)?;
+        writer = Writer::start(Arc::clone(&mirror), store).map_err(no_thread)?;
         let lost = Arc::new(AtomicBool::new(false));
         let losing = Arc::clone(&lost);
-        let applier = Applier::start(Arc::clone(&mirror), writer.notifier(), move || {
+        applier = Applier::start(Arc::clone(&mirror), writer.notifier(), move || {
             losing.store(true, Ordering::Release);
             waker.wake();
         })
@@ -149,7 +170,7 @@ impl Running {
         let mut reconciler = reconciler(config.reconciliation_interval, now);
         let reservations = settings.network.has_host_database();
         let reservations = reservations.then(|| Reader::new(config.reconciliation_interval, now));
-        if !is_compared {
+        if reading.is_none() {
             reconciler.ask(now);
         }
         let partnership = (has_partner && settings.network.has_partner()).then(|| {
@@ -161,6 +182,7 @@ impl Running {
             }
         });
         Ok(Running {
+            reading,
             loader,
             server,
             applier,
@@ -199,8 +221,10 @@ impl Running {
             }
             next = partnership.next;
         }
-        let database = KeaDatabase(&self.mirror);
-        next = next.min(self.reconciler.turn(&database, now));
+        next = next.min(match &self.reading {
+            Some(_) => self.read_leases(now),
+            None => self.reconciler.turn(&KeaDatabase(&self.mirror), now),
+        });
         let mut reservations = None;
         if let Some(reader) = &mut self.reservations {
             reservations = reader.turn(now);
@@ -211,6 +235,41 @@ impl Running {
             reservations,
             was_lost,
         }
+    }
+
+    /// Reads some of Kea's leases; says when there is more to do.
+    fn read_leases(&mut self, now: Instant) -> Instant {
+        let Some(reading) = &mut self.reading else {
+            return now;
+        };
+        match (
+            reading.leases.go_on(&self.loader, now, read_page),
+            reading.base,
+        ) {
+            (Part::More, _) => return reading.leases.next(),
+            (Part::Last(count), base) => {
+                let told = tell_loaded(count, reading.began, base);
+                self.loader.complete(move || {
+                    told();
+                    if base == Base::Saved {
+                        give_memory_back();
+                    }
+                });
+            }
+            (Part::Failed(error), Base::Saved) => {
+                tell_unreadable(&error);
+                return reading.leases.next();
+            }
+            (Part::Failed(error), Base::Kept) => {
+                // Better than nothing; what differs is found later.
+                tell_unreadable(&error);
+                self.loader
+                    .leave_incomplete(tell_loaded(0, reading.began, Base::Kept));
+                self.reconciler.ask(now);
+            }
+        }
+        self.reading = None;
+        now
     }
 
     /// Host reservations in databases may have changed.
@@ -241,7 +300,7 @@ impl Running {
             mirror,
             ..
         } = self;
-        // Threads of the listener may wait for it.
+        // Threads of the listener may wait for it. If not all leases have been read, no more are.
         loader.wait();
         if let Some(server) = server {
             server.stop(reason);
@@ -251,7 +310,7 @@ impl Running {
         let store = writer.stop()?;
         // A thread that did not end in time may have it still.
         let mirror = Arc::try_unwrap(mirror).ok()?;
-        Some(Kept { mirror, store })
+        mirror.is_complete().then_some(Kept { mirror, store })
     }
 }
 
@@ -260,92 +319,128 @@ fn no_thread(error: io::Error) -> NotRunning {
     NotRunning::Failed(format!("a thread cannot be started: {error}"))
 }
 
-/// A mirror with Kea's leases, or about to have them.
-struct Loaded {
+/// A mirror that is about to have Kea's leases.
+struct Beginning {
     /// The store to save its states in.
     store: Store,
     /// The mirror, and who loads it.
     loader: Loader,
-    /// Whether Kea's leases are in it, and not only those of before.
-    is_compared: bool,
+    /// Kea's leases; `None` if they cannot be read, but are known as they were.
+    reading: Option<Reading>,
 }
 
-/// Loads Kea's leases into a mirror, and finds the store to save its states in.
+/// Begins to load Kea's leases into a mirror, and finds the store to save its states in.
 ///
-/// The leases are read on this thread, which alone may do so, and taken over on another: at the
-/// start of Kea this returns as soon as they have been read.
-fn load(settings: &Settings, before: Before) -> Result<Loaded, NotRunning> {
+/// Their first page is read, and with it is known whether they can be.
+fn begin(settings: &Settings, before: Before) -> Result<Beginning, NotRunning> {
     // Threads of ours help.
     let _signals = SignalsBlocked::new();
-    let started = Instant::now();
+    let began = Instant::now();
     let network = Arc::clone(&settings.network);
     let now = Time::now();
     let start = |begin: Box<dyn FnOnce() -> Loading + Send>| {
         Loader::start(Arc::clone(&settings.network), now, begin).map_err(no_thread)
     };
-    let told = |count: usize, how: &'static str| {
-        move || {
-            tracing::info!(
-                id = "BLQ_LOADED",
-                "{count} leases {how} in {:.3} s",
-                started.elapsed().as_secs_f64()
-            );
-        }
-    };
+    let reading = begin_reading(began);
     match before {
         Before::Kept(kept) => {
             let Kept { mirror, store } = *kept;
-            let mut loader = start(Box::new(move || Loading::resume(mirror, network, now)))?;
-            let read = read_leases(|batch| loader.take(batch));
-            let is_compared = read.is_ok();
-            match read {
-                Ok(count) => loader.complete(told(count, "compared")),
+            let is_moved = store.path() != settings.state_file;
+            let mut loader = start(Box::new(move || {
+                if is_moved {
+                    mirror.mark_all_unsaved();
+                }
+                Loading::resume(mirror, network, now)
+            }))?;
+            let store = match is_moved {
+                true => Store::open_or_recover(&settings.state_file).0,
+                false => store,
+            };
+            let base = Base::Kept;
+            let reading = match reading {
+                Ok(leases) => Some(Reading {
+                    leases,
+                    began,
+                    base,
+                }),
                 Err(error) => {
                     // Better than nothing; what differs is found later.
-                    tracing::warn!(id = "BLQ_LEASES_UNREADABLE", "{error}");
-                    loader.leave_incomplete(told(0, "compared"));
+                    tell_unreadable(&error);
+                    loader.leave_incomplete(tell_loaded(0, began, base));
+                    None
                 }
-            }
-            let store = if store.path() == settings.state_file {
-                store
-            } else {
-                loader.mirror().mark_all_unsaved();
-                Store::open_or_recover(&settings.state_file).0
             };
-            Ok(Loaded {
+            Ok(Beginning {
                 store,
                 loader,
-                is_compared,
+                reading,
             })
         }
         Before::Saved(ahead) => {
+            let leases = reading.map_err(NotRunning::NoLeases)?;
             let path = &settings.state_file;
             let read = ahead.and_then(|ahead| ahead.take(path));
             let (store, saved) = read.unwrap_or_else(|| {
                 let (store, saved) = Store::open_or_recover(path);
                 (store, saved.into())
             });
-            let mut loader = start(Box::new(move || Loading::begin(network, saved, now)))?;
-            let count = read_leases(|batch| loader.take(batch)).map_err(NotRunning::NoLeases)?;
-            let told = told(count, "loaded");
-            loader.complete(move || {
-                told();
-                give_memory_back();
-            });
-            Ok(Loaded {
+            let base = Base::Saved;
+            Ok(Beginning {
                 store,
-                loader,
-                is_compared: true,
+                loader: start(Box::new(move || Loading::begin(network, saved, now)))?,
+                reading: Some(Reading {
+                    leases,
+                    began,
+                    base,
+                }),
             })
         }
     }
 }
 
+/// Begins to read Kea's leases, if they can be read.
+fn begin_reading(now: Instant) -> Result<LeaseReading, Exception> {
+    let page_size = match is_memfile()? {
+        true => MEMFILE_PAGE,
+        false => DATABASE_PAGE,
+    };
+    lease_taker::collect(|taker| bridge::lease_page(0, 1, taker))?;
+    Ok(LeaseReading::new(page_size, now))
+}
+
+/// Reads a page of Kea's leases.
+fn read_page(after: u32, limit: usize, leases: &mut Vec<Lease>) -> Result<(), Exception> {
+    lease_taker::for_each(
+        |taker| bridge::lease_page(after, limit, taker),
+        |lease| leases.push(Lease::from(lease)),
+    )
+}
+
+/// Tells how many leases were loaded, and in what time.
+fn tell_loaded(count: usize, began: Instant, base: Base) -> impl FnOnce() + Send + 'static {
+    let how = match base {
+        Base::Kept => "compared",
+        Base::Saved => "loaded",
+    };
+    move || {
+        tracing::info!(
+            id = "BLQ_LOADED",
+            "{count} leases {how} in {:.3} s",
+            began.elapsed().as_secs_f64()
+        );
+    }
+}
+
+/// Tells that Kea's leases cannot be read.
+fn tell_unreadable(error: &Exception) {
+    tracing::warn!(id = "BLQ_LEASES_UNREADABLE", "{error}; trying again");
+}
+
 /// Gives memory back to the system that was used only while leases were loaded. The C library
 /// would keep it for the thread that freed it, which ends.
 ///
-/// Kea's threads that want memory wait meanwhile: 2 ms with a million leases at the start of Kea, when
-/// its memory has few gaps. Not to be called later.
+/// Kea's threads that want memory wait meanwhile: 2 ms with a million leases just after the start of
+/// Kea, when its memory has few gaps. Not to be called later.
 #[allow(unsafe_code)] // The C library.
 fn give_memory_back() {
     // SAFETY: it may be called at any time, on any thread; the number is one of octets to keep.
@@ -373,36 +468,6 @@ fn reconciler(interval: Option<u32>, now: Instant) -> Reconciler {
         Some(seconds) => Some(Duration::from_secs(seconds.into())),
     };
     Reconciler::new(interval, page_size, now)
-}
-
-/// Reads all leases of Kea's lease database, while `take` wants them; says how many.
-fn read_leases(mut take: impl FnMut(Vec<Lease>) -> bool) -> Result<usize, Exception> {
-    let page_size = if is_memfile()? {
-        MEMFILE_PAGE
-    } else {
-        DATABASE_PAGE
-    };
-    let mut count = 0;
-    let mut after = 0;
-    let mut batch = Vec::with_capacity(BATCH + page_size);
-    loop {
-        let waiting = batch.len();
-        lease_taker::for_each(
-            move |taker| bridge::lease_page(after, page_size, taker),
-            |lease| {
-                after = lease.address;
-                batch.push(Lease::from(lease));
-            },
-        )?;
-        count += batch.len() - waiting;
-        let is_last = batch.len() == waiting;
-        if is_last || batch.len() >= BATCH {
-            let next = Vec::with_capacity(BATCH + page_size);
-            if !take(std::mem::replace(&mut batch, next)) || is_last {
-                return Ok(count);
-            }
-        }
-    }
 }
 
 /// Kea's lease database, and the mirror it is compared with.

@@ -636,22 +636,30 @@ pub fn change_missed() {
     }
 }
 
-/// The addresses with a binding from one of `subnets`.
+/// The mirror, if Kea's threads need not wait for it. What is asked for while leases are loaded is
+/// found by a comparison afterwards.
+fn known() -> Option<Arc<Mirror>> {
+    let mirror = MIRROR.read().clone()?;
+    if !mirror.is_complete() {
+        reconcile();
+        return None;
+    }
+    Some(mirror)
+}
+
+/// The addresses with a binding from one of `subnets`, as far as is [`known`].
 pub fn addresses_in(subnets: &HashSet<SubnetId>) -> Vec<Ipv4Addr> {
-    let mirror = MIRROR.read().clone();
-    mirror.map_or_else(Vec::new, |mirror| mirror.addresses_in(subnets))
+    known().map_or_else(Vec::new, |mirror| mirror.addresses_in(subnets))
 }
 
-/// The addresses a client holds in `subnet`.
+/// The addresses a client holds in `subnet`, as far as is [`known`].
 pub fn addresses_of(client: &Identity, subnet: SubnetId) -> Vec<Ipv4Addr> {
-    let mirror = MIRROR.read().clone();
-    mirror.map_or_else(Vec::new, |mirror| mirror.addresses_of(client, subnet))
+    known().map_or_else(Vec::new, |mirror| mirror.addresses_of(client, subnet))
 }
 
-/// All subnets of the configuration.
+/// All subnets of the configuration, as far as is [`known`].
 pub fn subnets() -> HashSet<SubnetId> {
-    let mirror = MIRROR.read().clone();
-    mirror.map_or_else(HashSet::new, |mirror| {
+    known().map_or_else(HashSet::new, |mirror| {
         mirror.read(|table| table.network().subnet_ids().collect())
     })
 }

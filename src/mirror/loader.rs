@@ -4,17 +4,22 @@ use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 
-use super::{Loading, Mirror, Table};
-use crate::event::Lease;
+use super::{Loading, Mirror, Table, apply};
+use crate::event::{Event, Lease};
 use crate::network::Network;
 use crate::time::Time;
 
 /// How many batches of leases may wait to be put into the mirror: memory that is not given back.
 /// Kea's leases are read no faster than they are taken over.
 const BATCHES_AHEAD: usize = 4;
+
+/// How many changes may wait until all leases are there, apart from those in the feed. A storm of
+/// 10,000 changes a second may go on for half a minute, in which 10,000,000 leases are read.
+const CHANGES_MEANWHILE: usize = 262_144;
 
 /// What is done when the mirror is complete.
 type Told = Box<dyn FnOnce() + Send>;
@@ -30,13 +35,17 @@ enum Order {
 }
 
 /// A mirror that leases are loaded into. Whoever needs its tables waits until it is complete, and
-/// changes wait in its feed. When dropped it waits, too; one that was not told to be complete by then
-/// stays empty.
+/// so do changes: the leases they are about may be read before or after.
+///
+/// When dropped it waits, too. A mirror that was not told to be complete by then is given up: it
+/// holds what it held before Kea was reconfigured, or nothing at the start of Kea.
 pub struct Loader {
     /// The mirror.
     mirror: Arc<Mirror>,
     /// The way to the thread; `None` once it has all orders.
-    orders: Option<SyncSender<Order>>,
+    orders: Option<Sender<Order>>,
+    /// How many batches of leases wait there.
+    waiting: Arc<AtomicUsize>,
     /// The thread; `None` once joined.
     thread: Option<JoinHandle<()>>,
 }
@@ -60,24 +69,30 @@ impl Loader {
         begin: impl FnOnce() -> Loading + Send + 'static,
     ) -> io::Result<Loader> {
         let mirror = Arc::new(Mirror::new(Table::new(network, Vec::new(), now)));
-        let (orders, given) = mpsc::sync_channel(BATCHES_AHEAD);
+        mirror.is_complete.store(false, Ordering::Release);
+        let (orders, given) = mpsc::channel();
+        let waiting = Arc::new(AtomicUsize::new(0));
         let (locked, is_locked) = mpsc::channel();
-        let loaded = Arc::clone(&mirror);
+        let thread = Thread {
+            mirror: Arc::clone(&mirror),
+            orders: given,
+            waiting: Arc::clone(&waiting),
+        };
         let thread = thread::Builder::new()
             .name("blq-loading".into())
             .spawn(move || {
-                let mut table = loaded.table_mut();
+                let mut table = thread.mirror.table_mut();
                 // If nobody waits for it, it does not matter.
                 let _ = locked.send(());
-                match catch_unwind(AssertUnwindSafe(|| load(begin, &given))) {
-                    Ok(Some((complete, told))) => {
-                        *table = complete;
+                match catch_unwind(AssertUnwindSafe(|| thread.load(&mut table, begin))) {
+                    Ok(told) => {
                         drop(table);
-                        told();
+                        if let Some(told) = told {
+                            told();
+                        }
                     }
-                    Ok(None) => {}
                     // It has been reported. Kea's leases are still to be had.
-                    Err(_) => loaded.feed.lose(),
+                    Err(_) => thread.mirror.feed.lose(),
                 }
             })?;
         // Nobody may see the tables before they are locked.
@@ -85,6 +100,7 @@ impl Loader {
         Ok(Loader {
             mirror,
             orders: Some(orders),
+            waiting,
             thread: Some(thread),
         })
     }
@@ -94,9 +110,15 @@ impl Loader {
         &self.mirror
     }
 
-    /// Takes leases over, or waits until it can; says whether more are wanted.
-    pub fn take(&self, leases: Vec<Lease>) -> bool {
-        self.give(Order::Leases(leases))
+    /// Whether more leases can be taken over now.
+    pub fn has_room(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) < BATCHES_AHEAD
+    }
+
+    /// Takes leases over, as long as there is room ([`Loader::has_room`]); waits for nothing.
+    pub fn take(&self, leases: Vec<Lease>) {
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        self.give(Order::Leases(leases));
     }
 
     /// Has the mirror be complete with the leases taken so far; `told` is called when it is.
@@ -111,15 +133,16 @@ impl Loader {
         self.orders = None;
     }
 
-    /// Waits until the mirror is complete.
+    /// Waits until the mirror is complete or, if it was not told to be, given up.
     pub fn wait(mut self) {
         self.join();
     }
 
-    /// Gives an order; says whether it was heard.
-    fn give(&self, order: Order) -> bool {
-        let orders = self.orders.as_ref();
-        orders.is_some_and(|orders| orders.send(order).is_ok())
+    /// Gives an order. A thread that has ended has told why.
+    fn give(&self, order: Order) {
+        if let Some(orders) = &self.orders {
+            let _ = orders.send(order);
+        }
     }
 
     /// Waits for the thread, which is given no more orders.
@@ -138,18 +161,55 @@ impl Drop for Loader {
     }
 }
 
-/// Follows orders, from what `begin` gives; gives the tables once they are complete, and what is to
-/// be done then. Nothing if that is not wanted any more.
-fn load(begin: impl FnOnce() -> Loading, orders: &Receiver<Order>) -> Option<(Table, Told)> {
-    let mut loading = begin();
-    for order in orders {
-        match order {
-            Order::Leases(leases) => leases.iter().for_each(|lease| loading.lease(lease)),
-            Order::Complete(told) => return Some((loading.complete(), told)),
-            Order::Incomplete(told) => return Some((loading.incomplete(), told)),
+/// What the thread works with.
+struct Thread {
+    /// The mirror.
+    mirror: Arc<Mirror>,
+    /// What it is to do.
+    orders: Receiver<Order>,
+    /// How many batches of leases wait.
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Thread {
+    /// Follows orders, from what `begin` gives; `table` is the mirror's, and complete in the end.
+    /// Gives what is to be done then.
+    fn load(&self, table: &mut Table, begin: impl FnOnce() -> Loading) -> Option<Told> {
+        let mut loading = begin();
+        let mut changes = Vec::new();
+        let mut end = None;
+        for order in &self.orders {
+            match order {
+                Order::Leases(leases) => {
+                    self.waiting.fetch_sub(1, Ordering::AcqRel);
+                    leases.iter().for_each(|lease| loading.lease(lease));
+                    self.set_aside(&mut changes);
+                }
+                Order::Complete(told) => end = Some((true, told)),
+                Order::Incomplete(told) => end = Some((false, told)),
+            }
         }
+        let (loaded, told) = match end {
+            Some((true, told)) => (loading.complete(), Some(told)),
+            Some((false, told)) => (loading.incomplete(), Some(told)),
+            None => (loading.abandoned()?, None),
+        };
+        *table = loaded;
+        let mut reconciliation = self.mirror.reconciliation.lock();
+        for event in changes {
+            apply(table, &mut reconciliation, event, Time::now());
+        }
+        self.mirror.is_complete.store(true, Ordering::Release);
+        told
     }
-    None
+
+    /// Takes changes off the feed, which has not room for all that may come, for when all leases are
+    /// there: what has been read of a lease may be older than a change, and if it is newer, there is a
+    /// later change that tells of it.
+    fn set_aside(&self, changes: &mut Vec<Event>) {
+        let room = CHANGES_MEANWHILE.saturating_sub(changes.len());
+        changes.extend(self.mirror.feed.drain().take(room));
+    }
 }
 
 #[cfg(test)]
@@ -158,7 +218,7 @@ mod tests {
 
     use super::*;
     use crate::binding::{HardwareAddress, State, SubnetId};
-    use crate::event::{Event, LeaseState, Origin};
+    use crate::event::{Event, Heard, LeaseState, Origin};
     use crate::mirror::Saved;
     use crate::time::Lifetime;
 
@@ -215,9 +275,9 @@ mod tests {
         let mut loader = start();
         let mirror = Arc::clone(loader.mirror());
         let first = asked(&mirror);
-        assert!(loader.take(vec![lease(1)]));
+        loader.take(vec![lease(1)]);
         let second = asked(&mirror);
-        assert!(loader.take(vec![lease(2)]));
+        loader.take(vec![lease(2)]);
         assert!(mirror.table.try_read().is_err());
         assert!(!first.is_finished() && !second.is_finished());
         loader.complete(|| {});
@@ -241,6 +301,59 @@ mod tests {
         loader.wait();
         let state = mirror.binding(address(1)).map(|binding| binding.state);
         assert_eq!(state, Some(State::Released));
+    }
+
+    #[test]
+    fn more_changes_than_the_feed_has_room_for_may_come_while_leases_are_loaded() {
+        let mut loader = start();
+        let mirror = Arc::clone(loader.mirror());
+        let renewed = |cltt| Event::Committed {
+            lease: Lease { cltt, ..lease(1) },
+            heard: Heard::default(),
+        };
+        let last = Time(NOW.0 + 100_000);
+        for cltt in NOW.0..=last.0 {
+            // Whoever reads leases is told when they have been taken over, and so what is next to them.
+            if cltt % 10_000 == 0 {
+                loader.take(vec![lease(1)]);
+                while !mirror.feed().is_empty() {
+                    thread::yield_now();
+                }
+            }
+            mirror.feed().push(renewed(Time(cltt)));
+        }
+        loader.complete(|| {});
+        loader.wait();
+        assert!(!mirror.feed().take_lost());
+        let binding = mirror.binding(address(1)).unwrap();
+        assert_eq!(binding.last_transaction, Some(last));
+    }
+
+    #[test]
+    fn is_complete_once_it_holds_all_leases() {
+        let mut loader = start();
+        let mirror = Arc::clone(loader.mirror());
+        assert!(!mirror.is_complete());
+        loader.take(vec![lease(1)]);
+        loader.complete(|| {});
+        assert!(mirror.await_complete());
+    }
+
+    #[test]
+    fn given_up_it_holds_what_it_held_before_and_what_was_found_new() {
+        let mut loader = start();
+        loader.take(vec![lease(1), lease(2)]);
+        loader.complete(|| {});
+        let mirror = Arc::clone(loader.mirror());
+        loader.wait();
+        let before = Arc::try_unwrap(mirror).unwrap();
+        let resume = || Loading::resume(before, network(), NOW);
+        let loader = Loader::start(network(), NOW, resume).unwrap();
+        let mirror = Arc::clone(loader.mirror());
+        loader.take(vec![lease(3)]);
+        loader.wait();
+        assert!(mirror.is_complete());
+        assert_eq!(asked(&mirror).join().unwrap(), [Some(State::Active); 3]);
     }
 
     #[test]
@@ -272,6 +385,7 @@ mod tests {
         loader.take(vec![lease(1)]);
         drop(loader);
         let mirror = Arc::try_unwrap(mirror).unwrap();
+        assert!(!mirror.is_complete());
         assert_eq!(mirror.read(Table::count), 0);
     }
 

@@ -166,6 +166,15 @@ impl Loading {
         self.table
     }
 
+    /// Ends when not all leases have been taken over and nobody waits for them any more: nothing, if
+    /// what is known is in the state file.
+    pub(super) fn abandoned(self) -> Option<Table> {
+        match self.known {
+            Known::Saved(_) => None,
+            Known::Everything => Some(self.incomplete()),
+        }
+    }
+
     /// A mirror of its own, when all leases have been taken over.
     pub fn finish(self) -> Mirror {
         Mirror::new(self.complete())

@@ -8,7 +8,7 @@
 //! - [`feed`], [`applier`]: changes on their way from Kea's threads.
 //! - `reconciliation`: what no change told of, by a comparison with Kea's lease database.
 //! - [`loading`]: from saved bindings, or those of before a reconfiguration, and Kea's leases.
-//! - `loader`: that on a thread of its own, while Kea goes on.
+//! - `loader`: that on a thread of its own, while Kea goes on and changes come.
 //! - [`unsaved`], [`store`], [`writer`]: what Kea does not keep, on disk.
 //!
 //! Kea's threads only push events into the feed: a bounded queue without locks. Whoever needs
@@ -36,6 +36,7 @@ pub mod writer;
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use parking_lot::Mutex;
@@ -65,6 +66,8 @@ pub struct Mirror {
     /// time. Where a change's thread has taken the processor from one that reads, the reader can then
     /// not go on, though it had a microsecond to go.
     table: RwLock<Table>,
+    /// Whether the tables hold what they are to hold: not while leases are loaded into them.
+    is_complete: AtomicBool,
     /// Changes not applied yet.
     feed: Feed,
     /// What is to be compared with Kea's lease database. Locked after `table`.
@@ -76,6 +79,7 @@ impl Mirror {
     fn new(table: Table) -> Mirror {
         Mirror {
             table: RwLock::new(table),
+            is_complete: AtomicBool::new(true),
             feed: Feed::default(),
             reconciliation: Mutex::default(),
         }
@@ -96,6 +100,18 @@ impl Mirror {
     /// The tables, to be changed.
     fn table_mut(&self) -> RwLockWriteGuard<'_, Table> {
         self.table.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the mirror holds all leases: not while they are loaded, during which whoever needs the
+    /// tables waits. Kea's threads must not.
+    pub fn is_complete(&self) -> bool {
+        self.is_complete.load(Ordering::Acquire)
+    }
+
+    /// Waits while leases are loaded; says whether all were.
+    fn await_complete(&self) -> bool {
+        drop(self.table());
+        self.is_complete()
     }
 
     /// The changes' way in.

@@ -155,6 +155,10 @@ impl Writing<'_> {
 
     /// Writes all there is to write, however often it must be tried; says whether to stop then.
     fn persist(&mut self, orders: &Orders, mut stop: bool) -> bool {
+        // Of a mirror that was given up before it had all leases there is nothing to keep.
+        if !self.mirror.await_complete() {
+            return stop;
+        }
         let mut is_reported = self.store.is_reported();
         let mut retry = RETRY.0;
         while let Err(error) = self.open_and_write(stop) {

@@ -1,5 +1,6 @@
 //! Loading the hook: what it accepts, what it refuses, and in which words.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -133,30 +134,40 @@ fn writes_the_state_file_to_the_data_directory_by_default() {
     eventually("the state file", || file.exists());
 }
 
+/// How many leases Kea has in tests of what happens while they are loaded.
+const LEASES: u16 = 20_000;
+
+/// A server with that many leases of as many clients, and room for more.
+fn with_leases() -> Setup {
+    let setup = Setup::with_hook(json!({}));
+    let subnets = json!([{
+        "id": 1, "subnet": "10.64.0.0/16", "pools": [{ "pool": "10.64.0.0 - 10.64.127.255" }],
+        "relay": { "ip-addresses": [setup.place.relay(0)] },
+    }]);
+    let end = now() + 3_600;
+    let setup = setup.subnets(subnets);
+    (0..LEASES).fold(setup, |setup, number| {
+        let [high, low] = number.to_be_bytes();
+        let address = Ipv4Addr::new(10, 64, high, low);
+        let mac = format!("02:00:00:00:{high:02x}:{low:02x}");
+        setup.stored_lease(address, &mac, 3_600, end, "")
+    })
+}
+
+/// How many addresses have an active binding.
+fn active(kea: &Kea) -> usize {
+    let bindings = kea.find(Primary::All);
+    let active = bindings
+        .iter()
+        .filter(|one| one.state == Some(State::ACTIVE));
+    active.count()
+}
+
 /// Kea need not wait until its leases are in the mirror. Whoever asks before is told of all of them,
 /// at the first start and with a state file, and Kea can be stopped.
 #[test]
 fn answers_completely_however_soon_after_the_start() {
-    const LEASES: u16 = 20_000;
-    let subnets = json!([{
-        "id": 1, "subnet": "10.64.0.0/16", "pools": [{ "pool": "10.64.0.0 - 10.64.127.255" }],
-    }]);
-    let end = now() + 3_600;
-    let mut setup = Setup::with_hook(json!({})).subnets(subnets);
-    for number in 0..LEASES {
-        let [high, low] = number.to_be_bytes();
-        let address = Ipv4Addr::new(10, 64, high, low);
-        let mac = format!("02:00:00:00:{high:02x}:{low:02x}");
-        setup = setup.stored_lease(address, &mac, 3_600, end, "");
-    }
-    let mut kea = setup.start();
-    let active = |kea: &Kea| {
-        let bindings = kea.find(Primary::All);
-        let active = bindings
-            .iter()
-            .filter(|one| one.state == Some(State::ACTIVE));
-        active.count()
-    };
+    let mut kea = with_leases().start();
     assert_eq!(active(&kea), usize::from(LEASES));
     for _ in 0..3 {
         kea.restart();
@@ -164,6 +175,79 @@ fn answers_completely_however_soon_after_the_start() {
         kea.restart();
         kea.stop();
         kea.start_again();
+    }
+}
+
+/// Kea's leases are read after it has started, while it serves clients: what they are given and
+/// release meanwhile is told of as ever.
+fn serves_clients_while_leases_are_loaded(multi_threading: bool) {
+    let setup = with_leases().multi_threading(multi_threading);
+    let mut kea = setup.start();
+    let mut number = LEASES;
+    for _ in 0..3 {
+        let relay = kea.relay(0);
+        let mut clients = BTreeMap::new();
+        while clients.is_empty() || !kea.log().contains("BLQ_LOADED") {
+            number += 1;
+            let mut client = Client::new(number);
+            let address = relay.lease(&mut client).yiaddr;
+            let mut state = State::ACTIVE;
+            if number.is_multiple_of(2) {
+                relay.release(&mut client);
+                state = State::RELEASED;
+            }
+            // An address that was released may have been given to another client.
+            clients.insert(address, state);
+        }
+        let log = kea.log();
+        let position = |text| log.find(text).expect(text);
+        assert!(position("DHCP4_STARTED") < position("BLQ_LOADED"), "{log}");
+        eventually("what clients were given and released", || {
+            let bindings = kea.find(Primary::All).into_iter();
+            let bindings: BTreeMap<_, _> = bindings.map(|one| (one.address, one)).collect();
+            clients.iter().all(|(address, state)| {
+                let found = &bindings[address];
+                // Whatever it is, it is this server's doing.
+                assert_eq!(found.data_source, None, "{address}");
+                found.state == Some(*state)
+            })
+        });
+        kea.restart();
+    }
+}
+
+/// The same, where packets are processed on the thread that reads.
+#[test]
+fn serves_clients_while_leases_are_loaded_on_one_thread() {
+    serves_clients_while_leases_are_loaded(false);
+}
+
+/// The same, where packets are processed on other threads.
+#[test]
+fn serves_clients_while_leases_are_loaded_on_several_threads() {
+    serves_clients_while_leases_are_loaded(true);
+}
+
+/// Kea may be reconfigured before all of its leases are in the mirror: nothing that was known is lost.
+#[test]
+fn loads_again_when_it_is_reconfigured_while_leases_are_loaded() {
+    let mut kea = with_leases().start();
+    let relay = kea.relay(0);
+    let mut client = Client::new(LEASES);
+    let address = relay.lease(&mut client).yiaddr;
+    relay.release(&mut client);
+    let before = kea.await_state(address, State::RELEASED);
+    settle();
+    for _ in 0..3 {
+        kea.restart();
+        kea.command_ok("config-reload", Value::Null);
+        kea.command_ok("config-reload", Value::Null);
+        assert_eq!(active(&kea), usize::from(LEASES));
+        let after = kea.await_state(address, State::RELEASED);
+        assert_eq!(before.state_started_at(), after.state_started_at());
+        kea.command_ok("config-reload", Value::Null);
+        kea.command_ok("config-reload", Value::Null);
+        assert_eq!(active(&kea), usize::from(LEASES));
     }
 }
 
