@@ -120,6 +120,7 @@ pub fn await_quiet(kea: &Kea) -> Result<()> {
 
 /// Leases loaded a second, by what our hook said at the last start.
 pub fn loading_rate(kea: &Kea) -> Result<f64> {
+    kea.await_log("BLQ_LOADED");
     let log = kea.log();
     let line = log.lines().find(|line| line.contains("BLQ_LOADED"));
     let line = line.ok_or_else(|| format!("no BLQ_LOADED in:\n{log}"))?;

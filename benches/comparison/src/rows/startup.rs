@@ -36,12 +36,13 @@ struct Starts {
 impl Starts {
     /// Takes note of a start.
     fn add(&mut self, kea: &Kea, has_hook: bool) -> Result<()> {
-        await_quiet(kea)?;
         self.times.push(kea.start_time().as_secs_f64());
-        self.memory.push(memory(kea.pid())? as f64);
         if has_hook {
+            // Kea goes on meanwhile.
             self.rates.push(loading_rate(kea)?);
         }
+        await_quiet(kea)?;
+        self.memory.push(memory(kea.pid())? as f64);
         Ok(())
     }
 
