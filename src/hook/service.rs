@@ -335,8 +335,8 @@ pub fn resume() -> Result<(), Exception> {
         state.running.is_none() && state.good.is_some() && !state.awaiting_leases && !only_checks()
     };
     if is_to_serve(&STATE.lock()) {
-        // No lease changes while they are loaded. Not while `STATE` is locked: this waits for
-        // threads that may wait for it.
+        // Packet threads push to the mirror that is there. Not while `STATE` is locked: this waits
+        // for threads that may wait for it.
         let _paused = CriticalSection::enter()?;
         let mut state = STATE.lock();
         if is_to_serve(&state) {
