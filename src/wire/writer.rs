@@ -11,6 +11,8 @@ use super::status::StatusCode;
 const SIZE: usize = 2;
 /// Where ciaddr is in a message.
 const CIADDR: usize = 12;
+/// Where chaddr is in a message.
+const CHADDR: usize = 28;
 /// Octets of a message before its options: the fixed fields and the magic cookie.
 const HEADER: usize = 240;
 /// The largest message the two octets of message-size can frame.
@@ -22,21 +24,25 @@ const MAX_OPTION: usize = 255;
 /// what all replies begin with.
 const MESSAGE_TYPE: usize = SIZE + HEADER + 2;
 
+/// Octets that a reply with usual options fits in. It begins as so many, and is cut in the end: options
+/// are put into what is there, which needs no look at whether the output must grow.
+const USUAL: usize = 512;
+
 /// What all replies to a query begin with, encoded once.
 #[derive(Clone, Debug)]
 pub struct ReplyHeader {
     /// Transaction id: ties the replies to the query (RFC 6926 section 7.1).
     xid: u32,
     /// message-size, the fixed fields, the magic cookie and dhcp-message-type. What differs
-    /// between the replies is zero.
-    octets: [u8; MESSAGE_TYPE + 1],
+    /// between the replies is zero, and so is the space for their other options.
+    octets: [u8; USUAL],
 }
 
 impl ReplyHeader {
     /// The header of the replies to a query with this transaction id. Its flags and giaddr are
     /// returned as RFC 2131 table 3 has it.
     pub fn new(xid: u32, flags: u16, giaddr: Ipv4Addr) -> ReplyHeader {
-        let mut octets = [0; MESSAGE_TYPE + 1];
+        let mut octets = [0; USUAL];
         let mut set = |offset: usize, value: &[u8]| {
             octets[SIZE + offset..][..value.len()].copy_from_slice(value);
         };
@@ -57,46 +63,82 @@ impl ReplyHeader {
 
 /// A message being written, at the end of an output buffer.
 ///
-/// The buffer holds a whole frame only after [`MessageWriter::finish`].
+/// The buffer holds a whole frame only after [`MessageWriter::finish`]; until then, zeros after it.
 #[must_use = "a message must be finished"]
 pub struct MessageWriter<'a> {
-    /// The output.
+    /// The output; its length is at most that of the largest message.
     out: &'a mut Vec<u8>,
     /// Where the message begins in it, after the message-size.
     start: usize,
+    /// Where it ends so far; < out.len(), so that there is room for END.
+    end: usize,
 }
 
 impl<'a> MessageWriter<'a> {
     /// Begins a reply without a client: about no address, or one nobody had.
+    #[inline]
     pub fn new(out: &'a mut Vec<u8>, header: &ReplyHeader, message_type: u8) -> Self {
         let start = out.len() + SIZE;
         out.extend_from_slice(&header.octets);
-        let mut writer = MessageWriter { out, start };
-        writer.patch(MESSAGE_TYPE - SIZE, &[message_type]);
+        let end = start - SIZE + MESSAGE_TYPE + 1;
+        let mut writer = MessageWriter { out, start, end };
+        writer.patch(MESSAGE_TYPE - SIZE, [message_type]);
         writer
     }
 
     /// Overwrites octets of what [`MessageWriter::new`] wrote.
-    fn patch(&mut self, offset: usize, octets: &[u8]) {
-        let from = self.start + offset;
-        self.out[from..from + octets.len()].copy_from_slice(octets);
+    #[inline]
+    fn patch<const COUNT: usize>(&mut self, offset: usize, octets: [u8; COUNT]) {
+        let place = self.out.get_mut(self.start + offset..);
+        if let Some(place) = place.and_then(<[u8]>::first_chunk_mut) {
+            *place = octets;
+        }
     }
 
     /// Says which address the reply is about: in ciaddr (RFC 6926 section 7.3).
+    #[inline]
     pub fn address(&mut self, address: Ipv4Addr) {
-        self.patch(CIADDR, &address.octets());
+        self.patch(CIADDR, address.octets());
     }
 
     /// Says whose MAC address it is: htype, hlen and chaddr. An address too long for chaddr,
     /// as InfiniBand's, is given by its htype with hlen 0 (RFC 4390 section 2.1).
+    #[inline]
     pub fn hardware(&mut self, htype: u8, chaddr: &[u8]) {
         let chaddr = Some(chaddr)
             .filter(|octets| octets.len() <= 16)
             .unwrap_or_default();
         // At most 16, so it fits.
         let hlen = chaddr.len() as u8;
-        self.patch(1, &[htype, hlen]);
-        self.patch(28, chaddr);
+        self.patch(1, [htype, hlen]);
+        match chaddr.try_into() {
+            // As nearly all have it: by far quicker to copy than any number of octets.
+            Ok(ethernet) => self.patch::<6>(CHADDR, ethernet),
+            Err(_) => {
+                let place = self.out.get_mut(self.start + CHADDR..);
+                let place = place.and_then(|place| place.get_mut(..chaddr.len()));
+                place.unwrap_or_default().copy_from_slice(chaddr);
+            }
+        }
+    }
+
+    /// The next octets of the message; `None` if so many more, and END, cannot be framed.
+    #[inline]
+    fn space(&mut self, octets: usize) -> Option<&mut [u8]> {
+        let end = self.end + octets;
+        if end >= self.out.len() {
+            self.grow(end)?;
+        }
+        let space = self.out.get_mut(self.end..end);
+        self.end = end;
+        space
+    }
+
+    /// Makes room for octets to `end`, and END; `None` if they cannot be framed.
+    #[cold]
+    fn grow(&mut self, end: usize) -> Option<()> {
+        let most = self.start + MAX_MESSAGE;
+        (end < most).then(|| self.out.resize(most.min(end + USUAL), 0))
     }
 
     /// Adds an option, split if it is longer than 255 octets. One that would make the message
@@ -107,16 +149,18 @@ impl<'a> MessageWriter<'a> {
             self.long_option(code, value);
             return;
         };
-        if self.has_room(2 + value.len()) {
-            self.out.extend_from_slice(&[code, length]);
-            self.out.extend_from_slice(value);
+        if let Some([to_code, to_length, to_value @ ..]) = self.space(2 + value.len()) {
+            *to_code = code;
+            *to_length = length;
+            to_value.copy_from_slice(value);
         }
     }
 
     /// Adds an option in parts that one option can hold each.
     #[cold]
     fn long_option(&mut self, code: u8, value: &[u8]) {
-        if self.has_room(value.len() + 2 * value.len().div_ceil(MAX_OPTION)) {
+        let octets = value.len() + 2 * value.len().div_ceil(MAX_OPTION);
+        if self.end + octets < self.start + MAX_MESSAGE {
             for part in value.chunks(MAX_OPTION) {
                 self.option(code, part);
             }
@@ -127,15 +171,9 @@ impl<'a> MessageWriter<'a> {
     #[inline]
     pub fn option_u32(&mut self, code: u8, value: u32) {
         let [a, b, c, d] = value.to_be_bytes();
-        if self.has_room(6) {
-            self.out.extend_from_slice(&[code, 4, a, b, c, d]);
+        if let Some(space) = self.space(6) {
+            space.copy_from_slice(&[code, 4, a, b, c, d]);
         }
-    }
-
-    /// Whether so many more octets can be framed, and END.
-    #[inline]
-    fn has_room(&self, octets: usize) -> bool {
-        self.out.len() - self.start + octets < MAX_MESSAGE
     }
 
     /// Adds the status-code option; `text` is cut to what one option can hold, and NULs in it
@@ -152,11 +190,17 @@ impl<'a> MessageWriter<'a> {
     }
 
     /// Ends the message: END, and the message-size before it.
-    pub fn finish(self) {
-        self.out.push(code::END);
-        // `option` keeps the message within MAX_MESSAGE.
-        let size = (self.out.len() - self.start) as u16;
-        self.out[self.start - SIZE..self.start].copy_from_slice(&size.to_be_bytes());
+    #[inline]
+    pub fn finish(mut self) {
+        let end = self.end;
+        if let Some(last) = self.out.get_mut(end) {
+            *last = code::END;
+        }
+        self.out.truncate(end + 1);
+        // At most MAX_MESSAGE, by `grow`.
+        let size = (end + 1 - self.start) as u16;
+        self.start -= SIZE;
+        self.patch(0, size.to_be_bytes());
     }
 }
 
