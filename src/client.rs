@@ -4,7 +4,8 @@
 //! octets without a gap:
 //!
 //! ```text
-//!  1   hlen, and whether the client identifier is htype and chaddr (RFC 2132 section 9.14)
+//!  1   hlen, whether the client identifier is htype and chaddr (RFC 2132 section 9.14), and whether
+//!      the relay agent information names a VPN
 //!  1   htype
 //!  n   chaddr
 //!      then each with its length before it, but for those at the end that are empty:
@@ -23,11 +24,17 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::binding::HardwareAddress;
+use crate::vpn::Vpn;
+use crate::wire::relay_agent_information::{self, sub_option};
+use crate::wire::vss;
 
 /// In the first octet: the client identifier is htype and chaddr.
 const ID_IS_MAC: u8 = 0x80;
+/// In the first octet: the relay agent information has the sub-option that names a VPN (RFC 6607
+/// section 3.2). Few have, and it is asked for with each reply.
+const NAMES_VPN: u8 = 0x40;
 /// In the first octet: hlen.
-const HLEN: u8 = 0x7f;
+const HLEN: u8 = 0x3f;
 
 /// What is known of the client that holds an address, or held it last.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -146,6 +153,20 @@ impl<'a> ClientRef<'a> {
     /// The value of its latest relay agent information; empty if none came.
     pub fn relay_agent_information(self) -> &'a [u8] {
         self.after_id().next()
+    }
+
+    /// The VPN its relay agent named with its latest relay agent information, if that makes sense.
+    #[inline]
+    pub fn vpn(self) -> Option<Vpn> {
+        let names_vpn = (self.0.first()).is_some_and(|first| first & NAMES_VPN != 0);
+        if names_vpn { self.named_vpn() } else { None }
+    }
+
+    /// The same, where the relay agent named one.
+    #[cold]
+    fn named_vpn(self) -> Option<Vpn> {
+        let information = self.relay_agent_information();
+        vss::read_vpn(relay_agent_information::find(information, sub_option::VSS)?)
     }
 
     /// The host name Kea keeps with the lease; empty if it keeps none.
@@ -321,8 +342,11 @@ fn pack(parts: &ClientParts<'_>) -> Vec<u8> {
     let sections = &sections[..used.map_or(0, |last| last + 1)];
     let total: usize = sections.iter().map(|section| section.len() + 3).sum();
     let mut octets = Vec::with_capacity(2 + chaddr.len() + total);
-    // Seven bits, by HLEN.
-    octets.push(chaddr.len() as u8 | if id_is_mac { ID_IS_MAC } else { 0 });
+    let names_vpn = relay_agent_information::find(parts.relay_agent_information, sub_option::VSS);
+    let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+    // Six bits, by HLEN.
+    let hlen = chaddr.len() as u8;
+    octets.push(hlen | flag(id_is_mac, ID_IS_MAC) | flag(names_vpn.is_some(), NAMES_VPN));
     octets.push(parts.htype);
     octets.extend_from_slice(chaddr);
     for section in sections {
@@ -337,6 +361,12 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
+    /// Relay agent information that names a VPN after a remote-id.
+    fn sub_options(name: &[u8]) -> Vec<u8> {
+        let vss = [&[sub_option::VSS, 1 + name.len() as u8, 0], name].concat();
+        [&[sub_option::REMOTE_ID, 2, 7, 7][..], &vss].concat()
+    }
+
     proptest! {
         /// Whatever a client is made of can be read of it, and is one thing with what is written.
         #[test]
@@ -344,7 +374,10 @@ mod tests {
             htype in any::<u8>(),
             chaddr in vec(any::<u8>(), 0..=20),
             client_id in prop_oneof![Just(None), vec(any::<u8>(), 0..300).prop_map(Some)],
-            information in vec(any::<u8>(), 0..300),
+            information in prop_oneof![
+                vec(any::<u8>(), 0..300),
+                "[a-z]{0,3}".prop_map(|name| sub_options(name.as_bytes())),
+            ],
             options in vec((any::<u8>(), vec(any::<u8>(), 0..200)), 0..4),
             hostname in vec(any::<u8>(), 0..20),
             classes in vec("[a-z]{1,200}", 0..4),
@@ -363,6 +396,7 @@ mod tests {
             let client = Client::from(&parts);
             prop_assert_eq!(client.view().parts(), parts.clone());
             prop_assert_eq!(ClientRef::from_octets(client.view().octets()), client.view());
+            prop_assert_eq!(client.view().vpn(), client.view().named_vpn());
             let mac = match chaddr.is_empty() {
                 true => Vec::new(),
                 false => [&[htype], &chaddr[..]].concat(),
@@ -379,6 +413,20 @@ mod tests {
             let client = ClientRef::from_octets(&octets);
             let _ = (client.parts(), client.mac());
         }
+    }
+
+    #[test]
+    fn knows_the_vpn_its_relay_agent_named() {
+        let vpn = |information: &[u8]| {
+            let client = Client::from(&ClientParts {
+                relay_agent_information: information,
+                ..ClientParts::default()
+            });
+            client.view().vpn()
+        };
+        assert_eq!(vpn(&sub_options(b"blue")), Some(Vpn::Name("blue".into())));
+        assert_eq!(vpn(&sub_options(b"")), None);
+        assert_eq!(vpn(&[sub_option::REMOTE_ID, 2, 7, 7]), None);
     }
 
     #[test]

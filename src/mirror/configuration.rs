@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use super::ranges::TimedRange;
 use crate::binding::{BindingRef, State, SubnetId};
+use crate::client::ClientRef;
 use crate::network::{Network, TeeTimes};
 use crate::time::{Lifetime, Time};
 use crate::vpn::Vpn;
-use crate::wire::relay_agent_information::{self, sub_option};
-use crate::wire::vss;
 
 /// What bindings of one subnet with the same lifetime have in common. Most that come one after the
 /// other do, so it is looked up for many at once.
@@ -36,10 +35,7 @@ impl<'a> Terms<'a> {
     pub fn vpn(&self, binding: BindingRef<'_>, state: State) -> Cow<'a, Vpn> {
         let is_free = matches!(state, State::Available | State::Remote);
         let client = binding.client.filter(|_| !is_free);
-        let named = client.and_then(|client| {
-            let information = client.relay_agent_information();
-            vss::read_vpn(relay_agent_information::find(information, sub_option::VSS)?)
-        });
+        let named = client.and_then(ClientRef::vpn);
         named.map_or(Cow::Borrowed(self.vpn), Cow::Owned)
     }
 }
