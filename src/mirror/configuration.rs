@@ -26,13 +26,13 @@ pub struct Terms<'a> {
 
 impl<'a> Terms<'a> {
     /// Whether a binding has these.
-    pub fn are_those_of(&self, binding: BindingRef<'_>) -> bool {
+    pub fn are_those_of(&self, binding: &BindingRef<'_>) -> bool {
         self.subnet == binding.subnet && self.lifetime == binding.lifetime
     }
 
     /// The VPN a binding in `state` belongs to: the one its relay agent named, else its subnet's. A
     /// free address is no relay agent's, even if Kea has not got round to it.
-    pub fn vpn(&self, binding: BindingRef<'_>, state: State) -> Cow<'a, Vpn> {
+    pub fn vpn(&self, binding: &BindingRef<'_>, state: State) -> Cow<'a, Vpn> {
         let is_free = matches!(state, State::Available | State::Remote);
         let client = binding.client.filter(|_| !is_free);
         let named = client.and_then(ClientRef::vpn);
@@ -81,7 +81,7 @@ impl Configuration {
     /// The state of a binding, and since when, as it is at `now`. An address that is free is so since
     /// it was given up, or since it was configured or came over from another server if that was
     /// later.
-    pub fn state(&self, binding: BindingRef<'_>, now: Time) -> (State, Time) {
+    pub fn state(&self, binding: &BindingRef<'_>, now: Time) -> (State, Time) {
         match binding.at(now) {
             (State::Available, since) => match self.range_of(binding.address.to_bits()) {
                 Some(range) => {

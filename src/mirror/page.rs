@@ -6,6 +6,7 @@
 //! copy.
 
 use std::collections::BTreeMap;
+use std::hint::black_box;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -20,6 +21,9 @@ const PLACE_BITS: u32 = 8;
 const PLACES: usize = 1 << PLACE_BITS;
 /// Pages side by side whose numbers differ in their last bits only: those of a /16 prefix.
 const GROUP: usize = 1 << (16 - PLACE_BITS);
+
+/// Octets that a processor's caches hold in one piece, on most; a [`Slot`] is smaller.
+const CACHE_LINE: usize = 64;
 
 /// The page of an address.
 pub fn page_of(address: u32) -> u32 {
@@ -162,6 +166,7 @@ impl Slot {
     }
 
     /// The binding of an address, with its client's octets among those of the page.
+    #[inline]
     fn binding<'a>(&self, address: u32, octets: &'a [u8]) -> BindingRef<'a> {
         let has = |flag: u8| self.has & flag != 0;
         BindingRef {
@@ -193,6 +198,81 @@ fn octets<'a>(binding: BindingRef<'a>) -> &'a [u8] {
     binding.client.map(ClientRef::octets).unwrap_or_default()
 }
 
+/// A binding in its page: where it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'a> {
+    /// Its address.
+    pub address: u32,
+    /// What else is known of it.
+    slot: &'a Slot,
+    /// The octets of the page.
+    octets: &'a [u8],
+}
+
+impl<'a> Found<'a> {
+    /// The binding itself. It is large, and moved in larger pieces than it is written in, which takes
+    /// the processor long just after: whoever needs it at once should ask for it, and lend it to others.
+    #[inline]
+    pub fn binding(self) -> BindingRef<'a> {
+        self.slot.binding(self.address, self.octets)
+    }
+}
+
+/// The bindings at some places of a page, ascending.
+///
+/// It counts where it is among the page's bindings instead of asking for each how many come before.
+#[derive(Clone, Debug)]
+pub struct Bindings<'a> {
+    /// The page.
+    page: &'a Page,
+    /// The first address of the page.
+    first: u32,
+    /// The places wanted.
+    wanted: Places,
+    /// The word of places it has come to.
+    word: usize,
+    /// Of that word, the places wanted that it has not come by.
+    left: u64,
+    /// Of that word, the places with a binding that are not counted in `rank`.
+    uncounted: u64,
+    /// How many bindings come before those.
+    rank: usize,
+}
+
+impl<'a> Iterator for Bindings<'a> {
+    type Item = Found<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Found<'a>> {
+        loop {
+            while self.left == 0 {
+                self.left = *self.wanted.0.get(self.word + 1)?;
+                self.rank += self.uncounted.count_ones() as usize;
+                self.word += 1;
+                self.uncounted = self.page.present.0[self.word];
+            }
+            let bit = self.left & self.left.wrapping_neg();
+            self.left &= !bit;
+            let before = self.uncounted & (bit - 1);
+            // Seldom are there any, and not all processors have an instruction that counts.
+            if before != 0 {
+                self.rank += before.count_ones() as usize;
+                self.uncounted &= !before;
+            }
+            if self.uncounted & bit != 0 {
+                let slot = self.page.slots.get(self.rank)?;
+                self.uncounted &= !bit;
+                self.rank += 1;
+                return Some(Found {
+                    address: self.first + 64 * self.word as u32 + bit.trailing_zeros(),
+                    slot,
+                    octets: &self.page.octets,
+                });
+            }
+        }
+    }
+}
+
 /// The bindings of up to 256 addresses.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
@@ -218,6 +298,30 @@ impl Page {
         }
         let slot = self.slots.get(self.present.before(place))?;
         Some(slot.binding(address, &self.octets))
+    }
+
+    /// The bindings at those of the `wanted` places of this page that are addresses from `from` on, which
+    /// is in this page or before it; `number` is the page's.
+    pub fn bindings(&self, number: u32, wanted: Places, from: u32) -> Bindings<'_> {
+        let first = first_of(number);
+        let (word, bit) = Places::bit(from.saturating_sub(first).min(255) as u8);
+        Bindings {
+            page: self,
+            first,
+            wanted,
+            word,
+            left: wanted.0[word] & !(bit - 1),
+            uncounted: self.present.0[word],
+            rank: self.present.before(64 * word as u8),
+        }
+    }
+
+    /// Looks at all of the page, to have it in the processor's caches: at something in each piece of
+    /// it that they hold.
+    pub fn fetch(&self) {
+        let slots = self.slots.iter().map(|slot| slot.start);
+        let octets = self.octets.chunks(CACHE_LINE).map(|line| line[0].into());
+        black_box(slots.chain(octets).fold(0, u32::wrapping_add));
     }
 
     /// Puts a binding in place of the one of the same address; says whether there was none.
@@ -457,6 +561,30 @@ mod tests {
             let found = pages.range(first..=last).map(|binding| binding.address.to_bits());
             let wanted = expected.range(first..=last).map(|(address, _)| *address);
             prop_assert_eq!(found.collect::<Vec<_>>(), wanted.collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn goes_through_the_places_wanted(
+            bound in proptest::collection::btree_set(any::<u8>(), 0..256),
+            wanted in proptest::collection::btree_set(any::<u8>(), 0..256),
+            from in 0..512u32,
+        ) {
+            let number = 1;
+            let first = first_of(number);
+            let mut page = Page::default();
+            for place in &bound {
+                page.put(binding(first + u32::from(*place), 1, Some(vec![*place; 3])).view());
+            }
+            let mut places = Places::default();
+            wanted.iter().for_each(|place| places.insert(*place));
+            let found = page.bindings(number, places, from);
+            let found: Vec<Binding> = found.map(|found| found.binding().to_owned()).collect();
+            let expected: Vec<Binding> = (first.max(from)..first + 256)
+                .filter(|address| wanted.contains(&place_of(*address)))
+                .filter_map(|address| page.get(address))
+                .map(|binding| binding.to_owned())
+                .collect();
+            prop_assert_eq!(found, expected);
         }
 
         #[test]

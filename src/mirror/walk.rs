@@ -5,16 +5,17 @@
 //! once and gone through without them: whoever changes them need not wait for it.
 
 use std::net::Ipv4Addr;
+use std::ops::ControlFlow;
+use std::slice;
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
 use super::configuration::Configuration;
-use super::page::{Page, Places, first_of, page_of, place_of};
+use super::page::{Bindings, Found, Page, Places, first_of, page_of, place_of};
 use super::ranges::TimedRange;
 use super::table::{Identity, Table};
 use super::times::Reached;
-use crate::binding::BindingRef;
 use crate::time::Time;
 
 /// The most pages in a part.
@@ -36,7 +37,7 @@ const AHEAD: u32 = 60;
 #[derive(Clone, Copy, Debug)]
 pub enum Entry<'a> {
     /// An address with a binding.
-    Bound(BindingRef<'a>),
+    Bound(Found<'a>),
     /// Configured addresses that were never leased, or of which nothing is known any more.
     Free(Run<'a>),
 }
@@ -77,10 +78,6 @@ pub struct Walk {
     until: Time,
     /// The address to go on from: one past the last one visited, so possibly 2^32.
     position: u64,
-    /// Where in the part's pages that is, or before it.
-    page: usize,
-    /// Where in the configured ranges that is, or before it.
-    range: usize,
 }
 
 /// The addresses of a page that a walk is to come by.
@@ -109,6 +106,19 @@ pub struct Part {
     pub collected: usize,
 }
 
+impl Part {
+    /// Has the processor get what is to be visited into its caches. It waits for much of that at
+    /// once, where whoever visits one binding after the other would wait for each.
+    pub fn fetch(&self) {
+        for pick in &self.picks {
+            // If few are wanted of what a page has, they are better waited for.
+            if pick.wanted.count() * 2 >= pick.page.present().count() {
+                pick.page.fetch();
+            }
+        }
+    }
+}
+
 /// What there is in a part besides the bindings picked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -128,8 +138,6 @@ impl Walk {
             window,
             until,
             position: 0,
-            page: 0,
-            range: 0,
         }
     }
 
@@ -159,10 +167,7 @@ impl Walk {
     /// Takes the next part from the tables; `None` if there is nothing left. It may be empty.
     pub fn part(&mut self, table: &Table) -> Option<Part> {
         let start = u32::try_from(self.position).ok()?;
-        self.page = 0;
         let configuration = table.configuration();
-        let ranges = &configuration.ranges;
-        self.range = ranges.partition_point(|range| range.last.to_bits() < start);
         let collected = self.collect(table);
         let (picks, kind, end) = match &self.selection {
             Selection::Identity(identity) => {
@@ -217,71 +222,94 @@ impl Walk {
         count
     }
 
-    /// The next thing in a part that [`Walk::part`] has given last; `None` at its end.
-    pub fn next<'a>(&mut self, part: &'a Part) -> Option<Entry<'a>> {
-        match part.kind {
-            Kind::All => self.next_of_all(part),
-            Kind::Picked => {
-                let binding = self.next_bound(part);
-                self.position = binding.map_or(part.end, after);
-                binding.map(Entry::Bound)
-            }
-            Kind::PickedIfConfigured => loop {
-                let binding = self.next_bound(part);
-                self.position = binding.map_or(part.end, after);
-                match binding {
-                    Some(binding) if !part.configuration.has(binding) => {}
-                    _ => return binding.map(Entry::Bound),
-                }
-            },
+    /// What there is in a part that [`Walk::part`] has given last. The walk goes on after what has
+    /// been taken of it.
+    pub fn entries<'a>(&'a mut self, part: &'a Part) -> Entries<'a> {
+        let start = u32::try_from(self.position).unwrap_or(u32::MAX);
+        let ranges = &part.configuration.ranges;
+        let mut entries = Entries {
+            part,
+            window: self.window,
+            position: &mut self.position,
+            picks: part.picks.iter(),
+            page: None,
+            bound: None,
+            range: ranges.partition_point(|range| range.last.to_bits() < start),
+        };
+        if part.kind == Kind::All {
+            entries.bound = entries.next_bound();
         }
+        entries
     }
+}
 
+/// What there is in a part.
+#[derive(Debug)]
+pub struct Entries<'a> {
+    /// The part.
+    part: &'a Part,
+    /// First and last time asked for.
+    window: (Time, Time),
+    /// The walk's position.
+    position: &'a mut u64,
+    /// The pages not come to.
+    picks: slice::Iter<'a, Pick>,
+    /// What is left of the one it is at.
+    page: Option<Bindings<'a>>,
+    /// The next binding, if free addresses may come before it.
+    bound: Option<Found<'a>>,
+    /// Where in the configured ranges it is, or before it.
+    range: usize,
+}
+
+impl<'a> Entries<'a> {
     /// Has the walk go on after `address`, which it came by in a run that was not used up.
     pub fn go_on_after(&mut self, address: Ipv4Addr) {
-        self.position = u64::from(address.to_bits()) + 1;
+        *self.position = u64::from(address.to_bits()) + 1;
     }
 
-    /// The next binding from the position on.
-    fn next_bound<'a>(&mut self, part: &'a Part) -> Option<BindingRef<'a>> {
+    /// The binding after those that were taken.
+    #[inline]
+    fn next_bound(&mut self) -> Option<Found<'a>> {
         loop {
-            let pick = part.picks.get(self.page)?;
-            let first = u64::from(first_of(pick.number));
-            let from = u8::try_from(self.position.saturating_sub(first)).ok();
-            match from.and_then(|from| pick.wanted.next(from)) {
-                Some(place) => {
-                    let found = pick.page.get(first_of(pick.number) + u32::from(place));
-                    match found {
-                        Some(binding) => return Some(binding),
-                        // Picked from an index, it has a binding.
-                        None => self.position = first + u64::from(place) + 1,
-                    }
-                }
-                None => self.page += 1,
+            if let Some(found) = self.page.as_mut().and_then(Bindings::next) {
+                return Some(found);
             }
+            let pick = self.picks.next()?;
+            let from = u32::try_from(*self.position).ok()?;
+            self.page = Some(pick.page.bindings(pick.number, pick.wanted, from));
         }
+    }
+
+    /// Takes the next binding of those that have been picked, or comes to the end.
+    #[inline]
+    fn next_picked(&mut self) -> Option<Found<'a>> {
+        let found = self.next_bound();
+        *self.position = found.map_or(self.part.end, after);
+        found
     }
 
     /// The next binding at a configured address or the next free addresses, whichever come first.
-    fn next_of_all<'a>(&mut self, part: &'a Part) -> Option<Entry<'a>> {
-        let ranges = &part.configuration.ranges;
+    #[inline]
+    fn next_of_all(&mut self) -> Option<Entry<'a>> {
+        let ranges = &self.part.configuration.ranges;
         let (start, end) = self.window;
         loop {
+            let position = *self.position;
             while let Some(range) = ranges.get(self.range)
-                && u64::from(range.last.to_bits()) < self.position
+                && u64::from(range.last.to_bits()) < position
             {
                 self.range += 1;
             }
-            let binding = self.next_bound(part);
-            let bound = binding.map_or(part.end, |binding| binding.address.to_bits().into());
+            let bound = (self.bound).map_or(self.part.end, |found| found.address.into());
             // The next configured address, as if nothing were bound.
             let free = ranges
                 .get(self.range)
-                .map(|range| (u64::from(range.first.to_bits()).max(self.position), range));
-            match (free, binding) {
-                (Some((first, range)), _) if first < bound => {
+                .map(|range| (u64::from(range.first.to_bits()).max(position), range));
+            match free {
+                Some((first, range)) if first < bound => {
                     let last = u64::from(range.last.to_bits()).min(bound - 1);
-                    self.position = last + 1;
+                    *self.position = last + 1;
                     if (start..=end).contains(&range.since) {
                         return Some(Entry::Free(Run {
                             // Both are within the range, so they fit 32 bits.
@@ -291,52 +319,82 @@ impl Walk {
                         }));
                     }
                 }
-                (_, Some(binding)) => {
-                    self.position = bound + 1;
+                _ => {
+                    let found = self.bound;
+                    *self.position = found.map_or(self.part.end, after);
+                    let found = found?;
+                    self.bound = self.next_bound();
                     let is_in_range = free.is_some_and(|(first, _)| first == bound);
-                    if is_in_range || part.configuration.has(binding) {
-                        return Some(Entry::Bound(binding));
+                    if is_in_range || self.part.configuration.has(found.binding()) {
+                        return Some(Entry::Bound(found));
                     }
                 }
-                (_, None) => {
-                    self.position = part.end;
-                    return None;
-                }
             }
+        }
+    }
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = Entry<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Entry<'a>> {
+        match self.part.kind {
+            Kind::All => self.next_of_all(),
+            Kind::Picked => self.next_picked().map(Entry::Bound),
+            Kind::PickedIfConfigured => loop {
+                let found = self.next_picked()?;
+                if self.part.configuration.has(found.binding()) {
+                    return Some(Entry::Bound(found));
+                }
+            },
         }
     }
 }
 
 /// The first address after that of a binding.
-fn after(binding: BindingRef<'_>) -> u64 {
-    u64::from(binding.address.to_bits()) + 1
+fn after(found: Found<'_>) -> u64 {
+    u64::from(found.address) + 1
 }
 
 /// The bindings at the first of these addresses, which ascend.
-fn pick(table: &Table, addresses: impl Iterator<Item = u32>) -> Vec<Pick> {
-    let mut picks: Vec<Pick> = Vec::new();
-    for (count, address) in addresses.enumerate() {
+fn pick(table: &Table, mut addresses: impl Iterator<Item = u32>) -> Vec<Pick> {
+    let mut pages: Vec<(u32, &Arc<Page>, Places)> = Vec::with_capacity(PAGES_PER_PART);
+    let mut count = 0;
+    // Not a `for` loop: what these come from is put together of several sets, and goes through one
+    // after the other much quicker by itself than when it is asked for each address.
+    let _ = addresses.try_for_each(|address| {
         let number = page_of(address);
-        match picks.last_mut() {
-            Some(pick) if pick.number == number => pick.wanted.insert(place_of(address)),
+        match pages.last_mut() {
+            Some((last, _, wanted)) if *last == number => wanted.insert(place_of(address)),
             _ => {
-                if picks.len() == PAGES_PER_PART || count >= BINDINGS_PER_PART {
-                    break;
+                if pages.len() == PAGES_PER_PART || count >= BINDINGS_PER_PART {
+                    return ControlFlow::Break(());
                 }
-                let Some(page) = table.page(number) else {
-                    continue;
-                };
-                let mut wanted = Places::default();
-                wanted.insert(place_of(address));
-                picks.push(Pick {
-                    number,
-                    page: Arc::clone(page),
-                    wanted,
-                });
+                if let Some(page) = table.page(number) {
+                    let mut wanted = Places::default();
+                    wanted.insert(place_of(address));
+                    pages.push((number, page, wanted));
+                }
             }
         }
-    }
-    picks
+        count += 1;
+        ControlFlow::Continue(())
+    });
+    take(pages)
+}
+
+/// Takes pages with the places wanted in each.
+///
+/// Only when all have been looked at: the processor waits for the memory of several at once as long
+/// as nothing is changed there, and changes of the tables wait less.
+fn take(pages: Vec<(u32, &Arc<Page>, Places)>) -> Vec<Pick> {
+    let picks = pages.into_iter().map(|(number, page, wanted)| Pick {
+        number,
+        page: Arc::clone(page),
+        wanted,
+    });
+    picks.collect()
 }
 
 /// The first address of which picks from an index tell nothing; `None` if there are none.
@@ -357,16 +415,9 @@ fn pick_all(table: &Table, start: u32) -> (Vec<Pick>, u64) {
             break;
         }
         count += page.present().count();
-        pages.push((number, page));
+        pages.push((number, page, *page.present()));
     }
-    // Only now, that all have been looked at: the processor waits for the memory of several at once
-    // as long as nothing is changed there, and changes of the tables wait less.
-    let picks = pages.into_iter().map(|(number, page)| Pick {
-        number,
-        page: Arc::clone(page),
-        wanted: *page.present(),
-    });
-    (picks.collect(), end)
+    (take(pages), end)
 }
 
 #[cfg(test)]
@@ -467,15 +518,19 @@ mod tests {
             };
             while let Some(taken) = walk.part(&table) {
                 // A part is given up after some of it, as when a message is full.
+                let mut entries = walk.entries(&taken);
                 for _ in 0..part {
-                    match walk.next(&taken) {
-                        Some(Entry::Bound(binding)) => visit(binding.address, true, binding.since),
+                    match entries.next() {
+                        Some(Entry::Bound(found)) => {
+                            let binding = found.binding();
+                            visit(binding.address, true, binding.since);
+                        }
                         Some(Entry::Free(run)) => {
                             let last = run.last.to_bits().min(run.first.to_bits() + part - 1);
                             for address in run.first.to_bits()..=last {
                                 visit(Ipv4Addr::from_bits(address), false, run.range.since);
                             }
-                            walk.go_on_after(Ipv4Addr::from_bits(last));
+                            entries.go_on_after(Ipv4Addr::from_bits(last));
                         }
                         None => break,
                     }

@@ -87,7 +87,7 @@ impl Filter {
     fn wants(
         &self,
         configuration: &Configuration,
-        binding: BindingRef<'_>,
+        binding: &BindingRef<'_>,
         vpn: &Vpn,
         (state, since): (State, Time),
     ) -> bool {
@@ -180,13 +180,16 @@ impl LeaseEngine {
         } = reply;
         let mut visits = 0;
         while let Some(part) = self.mirror.read(|table| walk.part(table)) {
+            part.fetch();
             let configuration = &*part.configuration;
             let mut known_terms: Option<Terms<'_>> = None;
             visits += 1 + part.collected;
-            while let Some(entry) = walk.next(&part) {
+            let mut entries = walk.entries(&part);
+            while let Some(entry) = entries.next() {
                 visits += 1;
                 match entry {
-                    Entry::Bound(binding) => {
+                    Entry::Bound(found) => {
+                        let binding = &found.binding();
                         let state = configuration.state(binding, now);
                         let terms = match known_terms {
                             Some(terms) if terms.are_those_of(binding) => terms,
@@ -205,7 +208,7 @@ impl LeaseEngine {
                             };
                             let identifier = server_identifier.take();
                             let network = &configuration.network;
-                            reply::write(out, header, identifier, wanted, about, network);
+                            reply::write(out, header, identifier, wanted, &about, network);
                         }
                     }
                     Entry::Free(run) if filter.wants_free(run) => {
@@ -220,14 +223,14 @@ impl LeaseEngine {
                         let identifier = server_identifier.take();
                         let network = &configuration.network;
                         let first = out.len();
-                        reply::write(out, header, identifier, wanted, about, network);
+                        reply::write(out, header, identifier, wanted, &about, network);
                         let last = match identifier {
                             // The first reply to a query says more than the others.
                             Some(_) => run.first,
                             None => reply::repeat(out, first, run.first, run.last, full),
                         };
                         visits += (last.to_bits() - run.first.to_bits()) as usize;
-                        walk.go_on_after(last);
+                        entries.go_on_after(last);
                     }
                     Entry::Free(_) => {}
                 }

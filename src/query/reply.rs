@@ -74,7 +74,7 @@ pub struct About<'a> {
     /// The address.
     pub address: Ipv4Addr,
     /// The binding, if there is or was one.
-    pub binding: Option<BindingRef<'a>>,
+    pub binding: Option<&'a BindingRef<'a>>,
     /// When the binding's client renews and rebinds.
     pub tee_times: TeeTimes,
     /// The VPN the address belongs to.
@@ -92,12 +92,11 @@ pub fn write(
     header: &ReplyHeader,
     server_identifier: Option<Ipv4Addr>,
     wanted: &WantedOptions,
-    about: About<'_>,
+    about: &About<'_>,
     network: &Network,
 ) {
-    let now = about.now;
-    let subject = Subject::new(about);
-    let message_type = match subject.state {
+    let subject = Subject::new(about, network);
+    let message_type = match about.state.0 {
         State::Active => message_type::LEASEACTIVE,
         _ => message_type::LEASEUNASSIGNED,
     };
@@ -110,7 +109,7 @@ pub fn write(
         writer.option(code::SERVER_IDENTIFIER, &address.octets());
     }
     for &option in &wanted.0 {
-        subject.write_option(&mut writer, option, network, now);
+        subject.write_option(&mut writer, option);
     }
     if *about.vpn != Vpn::Default {
         writer.option(code::VPN_ID, &vss::value(about.vpn));
@@ -139,53 +138,42 @@ pub fn repeat(
 
 /// What a reply is about.
 struct Subject<'a> {
-    /// Its state.
-    state: State,
-    /// Since when.
-    since: Time,
-    /// The binding, if there is or was one.
-    binding: Option<BindingRef<'a>>,
+    /// The address as it is.
+    about: &'a About<'a>,
     /// The client that holds or last held it, if there is one to tell of.
     client: Option<ClientRef<'a>>,
-    /// What the server sends to that client; looked up once, and only if it is asked for.
+    /// Where what the server sends to that client comes from.
+    network: &'a Network,
+    /// What that is; looked up once, and only if it is asked for.
     scopes: OnceCell<Scopes<'a>>,
-    /// When that client renews and rebinds.
-    tee_times: TeeTimes,
 }
 
 impl<'a> Subject<'a> {
     /// The address to tell of.
-    fn new(about: About<'a>) -> Subject<'a> {
-        let (state, since) = about.state;
+    #[inline]
+    fn new(about: &'a About<'a>, network: &'a Network) -> Subject<'a> {
         let client = about.binding.and_then(|binding| binding.client);
         Subject {
-            state,
-            since,
-            binding: about.binding,
+            about,
             // Free again after probation, the address is nobody's any more.
-            client: client.filter(|_| !matches!(state, State::Available | State::Remote)),
+            client: client.filter(|_| !matches!(about.state.0, State::Available | State::Remote)),
+            network,
             scopes: OnceCell::new(),
-            tee_times: about.tee_times,
         }
     }
 
     /// Adds an option, if its value is known.
-    fn write_option(
-        &self,
-        writer: &mut MessageWriter<'_>,
-        option: u8,
-        network: &'a Network,
-        now: Time,
-    ) {
+    #[inline]
+    fn write_option(&self, writer: &mut MessageWriter<'_>, option: u8) {
+        let About { now, state, .. } = *self.about;
         match option {
             code::BASE_TIME => writer.option_u32(option, now.0),
-            code::START_TIME_OF_STATE => {
-                writer.option_u32(option, now.seconds_since(self.since));
-            }
-            code::DHCP_STATE => writer.option(option, &[self.state as u8]),
+            code::START_TIME_OF_STATE => writer.option_u32(option, now.seconds_since(state.1)),
+            code::DHCP_STATE => writer.option(option, &[state.0 as u8]),
             code::DATA_SOURCE => {
                 // Sent where any bit is set (RFC 6926 section 8.3 item 5).
-                if self.binding.is_some_and(|binding| binding.is_remote(now)) {
+                let binding = self.about.binding;
+                if binding.is_some_and(|binding| binding.is_remote(now)) {
                     writer.option(option, &[DATA_SOURCE_REMOTE]);
                 }
             }
@@ -195,28 +183,29 @@ impl<'a> Subject<'a> {
                 }
             }
             code::LEASE_TIME => {
-                if let Some(left) = self.time_left(now) {
+                if let Some(left) = self.time_left() {
                     writer.option_u32(option, left);
                 }
             }
             code::RENEWAL_TIME | code::REBINDING_TIME => {
-                if let Some(left) = self.tee_time_left(option, now) {
+                if let Some(left) = self.tee_time_left(option) {
                     writer.option_u32(option, left);
                 }
             }
-            _ => self.write_configuration_option(writer, option, network),
+            _ => self.write_configuration_option(writer, option),
         }
     }
 
     /// client-last-transaction-time, where there is a client.
     fn last_transaction(&self) -> Option<Time> {
-        self.client.and(self.binding)?.last_transaction
+        self.client.and(self.about.binding)?.last_transaction
     }
 
     /// Seconds until the state ends, for states that do (RFC 6926 section 8.3 item 4).
-    fn time_left(&self, now: Time) -> Option<u32> {
-        let binding = self.binding?;
-        match self.state {
+    fn time_left(&self) -> Option<u32> {
+        let About { now, state, .. } = *self.about;
+        let binding = self.about.binding?;
+        match state.0 {
             State::Active | State::Abandoned => {
                 Some(binding.lifetime.left(binding.lease_start, now))
             }
@@ -230,11 +219,17 @@ impl<'a> Subject<'a> {
 
     /// Seconds until the client renews (T1) or rebinds (T2): of a valid lease, while that is
     /// still to come (RFC 4388 section 6.4.2).
-    fn tee_time_left(&self, option: u8, now: Time) -> Option<u32> {
-        let binding = self.binding.filter(|_| self.state == State::Active)?;
+    fn tee_time_left(&self, option: u8) -> Option<u32> {
+        let About {
+            now,
+            state,
+            tee_times,
+            ..
+        } = *self.about;
+        let binding = self.about.binding.filter(|_| state.0 == State::Active)?;
         let from_start = match option {
-            code::RENEWAL_TIME => self.tee_times.renewal,
-            _ => self.tee_times.rebinding,
+            code::RENEWAL_TIME => tee_times.renewal,
+            _ => tee_times.rebinding,
         }?;
         let left = Lifetime(from_start).left(binding.lease_start, now);
         (left > 0).then_some(left)
@@ -242,31 +237,24 @@ impl<'a> Subject<'a> {
 
     /// Adds an option that client or server told the other: what the client last sent, else
     /// what the server sends for a valid lease (RFC 6926 section 8.3 item 7).
-    fn write_configuration_option(
-        &self,
-        writer: &mut MessageWriter<'_>,
-        option: u8,
-        network: &'a Network,
-    ) {
-        let (Some(binding), Some(client)) = (self.binding, self.client) else {
+    fn write_configuration_option(&self, writer: &mut MessageWriter<'_>, option: u8) {
+        let (Some(binding), Some(client)) = (self.about.binding, self.client) else {
             return;
         };
         let sent_by_client = match option {
-            code::CLIENT_IDENTIFIER => Some(client.client_id()),
-            code::RELAY_AGENT_INFORMATION => Some(client.relay_agent_information()),
-            _ => client.option(option),
+            code::CLIENT_IDENTIFIER => client.client_id(),
+            code::RELAY_AGENT_INFORMATION => client.relay_agent_information(),
+            _ => client.option(option).unwrap_or_default(),
         };
-        let host_name = Some(client.hostname()).filter(|_| option == code::HOST_NAME);
-        let known = |value: &&[u8]| !value.is_empty();
-        if let Some(value) = sent_by_client.filter(known).or(host_name.filter(known)) {
-            writer.option(option, value);
-        } else if self.state == State::Active
-            && let Some(value) = self
-                .scopes
-                .get_or_init(|| network.scopes(binding))
-                .option(option)
-        {
-            writer.option(option, &value);
+        if !sent_by_client.is_empty() {
+            writer.option(option, sent_by_client);
+        } else if option == code::HOST_NAME && !client.hostname().is_empty() {
+            writer.option(option, client.hostname());
+        } else if self.about.state.0 == State::Active {
+            let scopes = self.scopes.get_or_init(|| self.network.scopes(*binding));
+            if let Some(value) = scopes.option(option) {
+                writer.option(option, &value);
+            }
         }
     }
 }
