@@ -11,13 +11,15 @@ use std::time::{Duration, Instant};
 use crate::query::{Engine, Progress, Requester};
 use crate::wire::frame::FrameReader;
 
-/// Octets produced before they are written: large enough that the system calls cost little,
-/// small enough that a query that arrives is not kept waiting by what is there already, and
-/// with a message besides no more than the system sends in one piece: it sends what is over
-/// as a piece of its own, and the requester wakes up for each. The output holds at most this,
+/// Octets produced before they are written, in one system call: with a message besides no more than
+/// the system sends in two pieces. It sends the first as soon as it has it, which wakes up a requester
+/// that waits, and the second mostly arrives before that one waits again: to wake it up takes several
+/// microseconds of ours, as much as to make and send thirty replies. What is over would be a piece of
+/// its own. It is small enough that a query that arrives is not kept waiting by what is there already, and
+/// that what requesters that do not read make us keep is bounded. The output holds at most this,
 /// one message (65537 octets) and the DHCPLEASEQUERYDONEs that end queries early; nothing is
 /// added for queries until all of it has been sent.
-const CHUNK: usize = 63 * 1024;
+const CHUNK: usize = 127 * 1024;
 
 /// Octets the output has room for from the start: a chunk and a message of usual length.
 const OUTPUT: usize = CHUNK + 1024;

@@ -26,8 +26,8 @@ const STOPPING_CLOSE_TIME: Duration = Duration::from_millis(100);
 
 /// Octets sent on a connection before it is other connections' turn. To look for what has
 /// arrived on them takes a system call, and wakes another thread up, which is too much for each
-/// chunk; and this is sent in a fraction of a millisecond.
-const BURST: usize = 256 * 1024;
+/// chunk; and this is sent in a third of a millisecond.
+const BURST: usize = 1024 * 1024;
 
 /// What carries a connection's octets.
 pub trait Carrier: AsyncRead + AsyncWrite + Unpin {
