@@ -277,9 +277,22 @@ impl<'a> Sections<'a> {
     }
 
     /// The next value; empty if there is none.
+    #[inline]
     fn next(&mut self) -> &'a [u8] {
-        let mut length = 0;
-        let mut shift = 0;
+        let length = match self.octet() {
+            Some(short @ 0..0x80) => short.into(),
+            Some(lowest) => self.rest_of_length(lowest),
+            None => 0,
+        };
+        let (value, rest) = self.0.split_at(length.min(self.0.len()));
+        self.0 = rest;
+        value
+    }
+
+    /// A length of which the first octet says that more follow.
+    fn rest_of_length(&mut self, lowest: u8) -> usize {
+        let mut length = usize::from(lowest & 0x7f);
+        let mut shift = 7;
         while let Some(octet) = self.octet() {
             length |= usize::from(octet & 0x7f) << shift;
             shift += 7;
@@ -287,9 +300,7 @@ impl<'a> Sections<'a> {
                 break;
             }
         }
-        let (value, rest) = self.0.split_at(length.min(self.0.len()));
-        self.0 = rest;
-        value
+        length
     }
 
     /// Leaves out `count` values.

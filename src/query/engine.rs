@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::reply::{self, About, WantedOptions};
+use super::reply::{self, About, Replies, WantedOptions};
 use super::request::{self, Query, Refusal, Unanswerable};
 use super::{Engine, Progress, Requester};
 use crate::binding::{BindingRef, State};
@@ -178,6 +178,7 @@ impl LeaseEngine {
             full,
             now,
         } = reply;
+        let mut replies = Replies::new(header, wanted);
         let mut visits = 0;
         while let Some(part) = self.mirror.read(|table| walk.part(table)) {
             part.fetch();
@@ -208,7 +209,7 @@ impl LeaseEngine {
                             };
                             let identifier = server_identifier.take();
                             let network = &configuration.network;
-                            reply::write(out, header, identifier, wanted, &about, network);
+                            replies.write(out, identifier, &about, network);
                         }
                     }
                     Entry::Free(run) if filter.wants_free(run) => {
@@ -223,7 +224,7 @@ impl LeaseEngine {
                         let identifier = server_identifier.take();
                         let network = &configuration.network;
                         let first = out.len();
-                        reply::write(out, header, identifier, wanted, &about, network);
+                        replies.write(out, identifier, &about, network);
                         let last = match identifier {
                             // The first reply to a query says more than the others.
                             Some(_) => run.first,

@@ -51,20 +51,74 @@ fn is_decided_by_protocol(option: u8) -> bool {
 
 /// The options to send about each address, chosen once for a query.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WantedOptions(Vec<u8>);
+pub struct WantedOptions {
+    /// Each of them.
+    options: Vec<Wanted>,
+    /// Whether those about leases depend on nothing but what [`Shape`] tells, and on their values.
+    may_be_alike: bool,
+}
+
+/// An option to send, by where its value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    /// A number of seconds: the option, and which of [`Subject::seconds`] it is.
+    Seconds(u8, usize),
+    /// dhcp-state.
+    State,
+    /// data-source.
+    DataSource,
+    /// Any other: what client or server told the other.
+    Configuration(u8),
+}
+
+/// The options that are a number of seconds, in the order of [`Subject::seconds`].
+const SECONDS: [u8; 6] = [
+    code::BASE_TIME,
+    code::START_TIME_OF_STATE,
+    code::CLIENT_LAST_TRANSACTION_TIME,
+    code::LEASE_TIME,
+    code::RENEWAL_TIME,
+    code::REBINDING_TIME,
+];
+
+/// The values of [`SECONDS`], as far as they are known.
+type Seconds = [Option<u32>; SECONDS.len()];
+
+impl Wanted {
+    /// An option by its code.
+    fn new(option: u8) -> Wanted {
+        match option {
+            code::DHCP_STATE => Wanted::State,
+            code::DATA_SOURCE => Wanted::DataSource,
+            _ => match SECONDS.iter().position(|seconds| *seconds == option) {
+                Some(place) => Wanted::Seconds(option, place),
+                None => Wanted::Configuration(option),
+            },
+        }
+    }
+}
 
 impl WantedOptions {
     /// What a query asks for, or the default without a list; of that, what may be told
     /// (`non_sensitive`: RFC 4388 section 6.4.2). Each option once.
     pub fn new(requested: Option<&[u8]>, non_sensitive: impl Fn(u8) -> bool) -> WantedOptions {
-        let mut wanted = Vec::new();
+        let mut options = Vec::new();
         for &option in requested.unwrap_or(&DEFAULT_OPTIONS) {
-            if !is_decided_by_protocol(option) && non_sensitive(option) && !wanted.contains(&option)
-            {
-                wanted.push(option);
+            let new = Wanted::new(option);
+            if !is_decided_by_protocol(option) && non_sensitive(option) && !options.contains(&new) {
+                options.push(new);
             }
         }
-        WantedOptions(wanted)
+        let may_be_alike = options.iter().all(|option| match option {
+            Wanted::Seconds(..) | Wanted::State | Wanted::DataSource => true,
+            Wanted::Configuration(option) => {
+                [code::CLIENT_IDENTIFIER, code::RELAY_AGENT_INFORMATION].contains(option)
+            }
+        });
+        WantedOptions {
+            options,
+            may_be_alike,
+        }
     }
 }
 
@@ -85,36 +139,231 @@ pub struct About<'a> {
     pub now: Time,
 }
 
-/// Writes the reply about an address. `server_identifier` is given for the first reply to a query
-/// alone (RFC 6926 section 8.3).
-pub fn write(
-    out: &mut Vec<u8>,
-    header: &ReplyHeader,
-    server_identifier: Option<Ipv4Addr>,
-    wanted: &WantedOptions,
-    about: &About<'_>,
-    network: &Network,
-) {
-    let subject = Subject::new(about, network);
-    let message_type = match about.state.0 {
-        State::Active => message_type::LEASEACTIVE,
-        _ => message_type::LEASEUNASSIGNED,
-    };
-    let mut writer = MessageWriter::new(out, header, message_type);
-    writer.address(about.address);
-    if let Some(client) = subject.client {
-        writer.hardware(client.htype(), client.chaddr());
+/// Writes the replies to a query, as long as the time they tell of is the same.
+///
+/// Bindings that come one after the other mostly have the same options, each as long. So the reply
+/// about the next one is mostly a copy of one before with other values in the same places.
+pub struct Replies<'a> {
+    /// What they carry of the query.
+    header: &'a ReplyHeader,
+    /// The options to send.
+    wanted: &'a WantedOptions,
+    /// The shape of the reply written last, if others may have it.
+    last: Option<Shape>,
+    /// A reply to copy, once there have been two of its shape in a row.
+    model: Option<Model>,
+}
+
+impl<'a> Replies<'a> {
+    /// Replies that begin with `header`.
+    pub fn new(header: &'a ReplyHeader, wanted: &'a WantedOptions) -> Replies<'a> {
+        Replies {
+            header,
+            wanted,
+            last: None,
+            model: None,
+        }
     }
-    if let Some(address) = server_identifier {
-        writer.option(code::SERVER_IDENTIFIER, &address.octets());
+
+    /// Writes the reply about an address. `server_identifier` is given for the first reply to a
+    /// query alone (RFC 6926 section 8.3).
+    pub fn write(
+        &mut self,
+        out: &mut Vec<u8>,
+        server_identifier: Option<Ipv4Addr>,
+        about: &About<'_>,
+        network: &Network,
+    ) {
+        let subject = Subject::new(about, network);
+        let mut shape = None;
+        if self.wanted.may_be_alike
+            && server_identifier.is_none()
+            && let Some(client) = subject.client
+        {
+            let seconds = subject.seconds();
+            let told = Told::of(client);
+            shape = Shape::new(about, &told, &seconds);
+            if let (Some(shape), Some(model)) = (shape, &self.model)
+                && model.shape == shape
+            {
+                model.write(out, about.address, told, &seconds);
+                return;
+            }
+        }
+        let start = out.len();
+        self.write_in_full(out, server_identifier, about, network);
+        // If shapes change from reply to reply, nothing is copied in vain.
+        if let Some(shape) = shape.filter(|_| shape == self.last) {
+            let frame = out.get(start..).unwrap_or_default();
+            self.model = Some(Model::new(shape, frame));
+        }
+        self.last = shape;
     }
-    for &option in &wanted.0 {
-        subject.write_option(&mut writer, option);
+
+    /// The same, whatever the reply before was. Apart from the rest, which is the quicker for being
+    /// small.
+    #[inline(never)]
+    fn write_in_full(
+        &self,
+        out: &mut Vec<u8>,
+        server_identifier: Option<Ipv4Addr>,
+        about: &About<'_>,
+        network: &Network,
+    ) {
+        let subject = &Subject::new(about, network);
+        let seconds = subject.seconds();
+        let message_type = match about.state.0 {
+            State::Active => message_type::LEASEACTIVE,
+            _ => message_type::LEASEUNASSIGNED,
+        };
+        let mut writer = MessageWriter::new(out, self.header, message_type);
+        writer.address(about.address);
+        if let Some(client) = subject.client {
+            writer.hardware(client.htype(), client.chaddr());
+        }
+        if let Some(address) = server_identifier {
+            writer.option(code::SERVER_IDENTIFIER, &address.octets());
+        }
+        for &option in &self.wanted.options {
+            match option {
+                Wanted::Seconds(option, place) => {
+                    if let Some(seconds) = seconds[place] {
+                        writer.option_u32(option, seconds);
+                    }
+                }
+                Wanted::State => writer.option(code::DHCP_STATE, &[about.state.0 as u8]),
+                // Sent where any bit is set (RFC 6926 section 8.3 item 5).
+                Wanted::DataSource => {
+                    let binding = about.binding;
+                    if binding.is_some_and(|binding| binding.is_remote(about.now)) {
+                        writer.option(code::DATA_SOURCE, &[DATA_SOURCE_REMOTE]);
+                    }
+                }
+                Wanted::Configuration(option) => subject.write_configuration(&mut writer, option),
+            }
+        }
+        if *about.vpn != Vpn::Default {
+            writer.option(code::VPN_ID, &vss::value(about.vpn));
+        }
+        writer.finish();
     }
-    if *about.vpn != Vpn::Default {
-        writer.option(code::VPN_ID, &vss::value(about.vpn));
+}
+
+/// What a reply about a lease tells of the client.
+#[derive(Clone, Copy)]
+struct Told<'a> {
+    /// Its hardware type.
+    htype: u8,
+    /// Its hardware address.
+    chaddr: &'a [u8],
+    /// Its client identifier.
+    client_id: &'a [u8],
+    /// Its relay agent information.
+    information: &'a [u8],
+}
+
+impl<'a> Told<'a> {
+    /// What is told of this client.
+    #[inline]
+    fn of(client: ClientRef<'a>) -> Told<'a> {
+        Told {
+            htype: client.htype(),
+            chaddr: client.chaddr(),
+            client_id: client.client_id(),
+            information: client.relay_agent_information(),
+        }
     }
-    writer.finish();
+}
+
+/// What a reply about a lease is but for its values.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Shape {
+    /// Which of [`SECONDS`] are known: a bit for each.
+    known: u32,
+    /// hlen.
+    chaddr: usize,
+    /// The length of the client identifier; 1 <= client_id <= 255
+    client_id: usize,
+    /// That of the relay agent information; 1 <= information <= 255
+    information: usize,
+}
+
+impl Shape {
+    /// The shape of a reply with options that [`WantedOptions::may_be_alike`]; `None` if anything
+    /// else bears on it.
+    #[inline]
+    fn new(about: &About<'_>, told: &Told<'_>, seconds: &Seconds) -> Option<Shape> {
+        let mut known = 0;
+        for (place, seconds) in seconds.iter().enumerate() {
+            known |= u32::from(seconds.is_some()) << place;
+        }
+        let shape = Shape {
+            known,
+            chaddr: told.chaddr.len(),
+            client_id: told.client_id.len(),
+            information: told.information.len(),
+        };
+        let is_one_option = |length| (1..=255).contains(&length);
+        let is_alike = about.state.0 == State::Active
+            && about.binding.is_some_and(|binding| !binding.remote)
+            && *about.vpn == Vpn::Default
+            && is_one_option(shape.client_id)
+            && is_one_option(shape.information);
+        is_alike.then_some(shape)
+    }
+}
+
+/// A reply to copy.
+struct Model {
+    /// Its shape.
+    shape: Shape,
+    /// Its octets.
+    frame: Vec<u8>,
+    /// Where in it the values of [`SECONDS`] are, and 0 for those it has not.
+    seconds: [usize; SECONDS.len()],
+    /// Where in it the client identifier is, if it has it; else 0.
+    client_id: usize,
+    /// Where in it the relay agent information is, if it has it; else 0.
+    information: usize,
+}
+
+impl Model {
+    /// A reply of this shape as a model for others.
+    fn new(shape: Shape, frame: &[u8]) -> Model {
+        let place_of = |option| {
+            let mut values = writer::values(frame);
+            let found = values.find(|(found, _)| *found == option);
+            found.map_or(0, |(_, at)| at)
+        };
+        Model {
+            shape,
+            frame: frame.to_vec(),
+            seconds: SECONDS.map(place_of),
+            client_id: place_of(code::CLIENT_IDENTIFIER),
+            information: place_of(code::RELAY_AGENT_INFORMATION),
+        }
+    }
+
+    /// Writes a reply of the same shape.
+    #[inline]
+    fn write(&self, out: &mut Vec<u8>, address: Ipv4Addr, told: Told<'_>, seconds: &Seconds) {
+        let mut writer = MessageWriter::like(out, &self.frame);
+        writer.address(address);
+        writer.hardware(told.htype, told.chaddr);
+        for (at, seconds) in self.seconds.iter().zip(seconds) {
+            if let (1.., Some(seconds)) = (*at, seconds) {
+                writer.set(*at, &seconds.to_be_bytes());
+            }
+        }
+        for (at, value) in [
+            (self.client_id, told.client_id),
+            (self.information, told.information),
+        ] {
+            if at > 0 {
+                writer.set(at, value);
+            }
+        }
+    }
 }
 
 /// Writes the reply at the end of `out`, which begins at `start` and is about the address `first`,
@@ -162,38 +411,25 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// Adds an option, if its value is known.
+    /// The values of [`SECONDS`], as far as they are known. All at once, since most are asked for:
+    /// that takes less than to find out for each which one it is.
     #[inline]
-    fn write_option(&self, writer: &mut MessageWriter<'_>, option: u8) {
-        let About { now, state, .. } = *self.about;
-        match option {
-            code::BASE_TIME => writer.option_u32(option, now.0),
-            code::START_TIME_OF_STATE => writer.option_u32(option, now.seconds_since(state.1)),
-            code::DHCP_STATE => writer.option(option, &[state.0 as u8]),
-            code::DATA_SOURCE => {
-                // Sent where any bit is set (RFC 6926 section 8.3 item 5).
-                let binding = self.about.binding;
-                if binding.is_some_and(|binding| binding.is_remote(now)) {
-                    writer.option(option, &[DATA_SOURCE_REMOTE]);
-                }
-            }
-            code::CLIENT_LAST_TRANSACTION_TIME => {
-                if let Some(spoke) = self.last_transaction() {
-                    writer.option_u32(option, now.seconds_since(spoke));
-                }
-            }
-            code::LEASE_TIME => {
-                if let Some(left) = self.time_left() {
-                    writer.option_u32(option, left);
-                }
-            }
-            code::RENEWAL_TIME | code::REBINDING_TIME => {
-                if let Some(left) = self.tee_time_left(option) {
-                    writer.option_u32(option, left);
-                }
-            }
-            _ => self.write_configuration_option(writer, option),
-        }
+    fn seconds(&self) -> Seconds {
+        let About {
+            now,
+            state,
+            tee_times,
+            ..
+        } = *self.about;
+        let last_transaction = self.last_transaction();
+        [
+            Some(now.0),
+            Some(now.seconds_since(state.1)),
+            last_transaction.map(|spoke| now.seconds_since(spoke)),
+            self.time_left(),
+            self.tee_time_left(tee_times.renewal),
+            self.tee_time_left(tee_times.rebinding),
+        ]
     }
 
     /// client-last-transaction-time, where there is a client.
@@ -217,27 +453,18 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// Seconds until the client renews (T1) or rebinds (T2): of a valid lease, while that is
-    /// still to come (RFC 4388 section 6.4.2).
-    fn tee_time_left(&self, option: u8) -> Option<u32> {
-        let About {
-            now,
-            state,
-            tee_times,
-            ..
-        } = *self.about;
+    /// Seconds until the client renews (T1) or rebinds (T2), which it does so long after the lease
+    /// began: of a valid lease, while that is still to come (RFC 4388 section 6.4.2).
+    fn tee_time_left(&self, from_start: Option<u32>) -> Option<u32> {
+        let About { now, state, .. } = *self.about;
         let binding = self.about.binding.filter(|_| state.0 == State::Active)?;
-        let from_start = match option {
-            code::RENEWAL_TIME => tee_times.renewal,
-            _ => tee_times.rebinding,
-        }?;
-        let left = Lifetime(from_start).left(binding.lease_start, now);
+        let left = Lifetime(from_start?).left(binding.lease_start, now);
         (left > 0).then_some(left)
     }
 
     /// Adds an option that client or server told the other: what the client last sent, else
     /// what the server sends for a valid lease (RFC 6926 section 8.3 item 7).
-    fn write_configuration_option(&self, writer: &mut MessageWriter<'_>, option: u8) {
+    fn write_configuration(&self, writer: &mut MessageWriter<'_>, option: u8) {
         let (Some(binding), Some(client)) = (self.about.binding, self.client) else {
             return;
         };
@@ -275,4 +502,94 @@ pub fn write_done(
         writer.status(status, text);
     }
     writer.finish();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::binding::{Binding, SubnetId};
+    use crate::client::{Client, ClientParts};
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    /// Clients, few enough that some in a row are described by as many octets.
+    fn client() -> impl Strategy<Value = Client> {
+        let octets = |most| vec(any::<u8>(), 0..=most);
+        let information =
+            prop_oneof![8 => vec(any::<u8>(), 2), 1 => octets(1), 1 => vec(any::<u8>(), 256)];
+        let id = prop_oneof![8 => Just(None), 1 => octets(2).prop_map(Some)];
+        let chaddr = prop_oneof![8 => vec(any::<u8>(), 6), 1 => octets(17)];
+        (chaddr, id, information, any::<bool>()).prop_map(|(chaddr, id, information, has_name)| {
+            let id = id.unwrap_or_else(|| [&[1], &chaddr[..]].concat());
+            Client::from(&ClientParts {
+                htype: 1,
+                chaddr: &chaddr,
+                client_id: &id,
+                relay_agent_information: &information,
+                hostname: if has_name { b"name" } else { b"" },
+                ..ClientParts::default()
+            })
+        })
+    }
+
+    proptest! {
+        /// A reply that was made from the one before is what it would be alone.
+        #[test]
+        fn replies_do_not_depend_on_those_before(
+            bindings in vec(
+                (
+                    proptest::option::weighted(0.9, client()),
+                    prop_oneof![9 => Just(State::Active), 1 => Just(State::Released)],
+                    proptest::option::weighted(0.9, 0..200u32),
+                    prop_oneof![9 => Just(Vpn::Default), 1 => Just(Vpn::Name("blue".into()))],
+                    (proptest::option::weighted(0.9, 200..400u32), 200..400u32, any::<u8>()),
+                ),
+                0..20,
+            ),
+            requested in prop_oneof![
+                Just(None),
+                vec(prop_oneof![Just(12_u8), Just(61), Just(82), Just(157), 51..60u8, 91..160u8], 0..9)
+                    .prop_map(Some),
+            ],
+        ) {
+            let network = Network::from_json(r#"{ "Dhcp4": {} }"#, Vec::new()).unwrap();
+            let header = ReplyHeader::new(7, 0, Ipv4Addr::UNSPECIFIED);
+            let wanted = WantedOptions::new(requested.as_deref(), |_| true);
+            let mut replies = Replies::new(&header, &wanted);
+            for (number, (client, state, last_transaction, vpn, times)) in
+                bindings.into_iter().enumerate()
+            {
+                let (renewal, rebinding, start) = times;
+                let binding = Binding {
+                    address: Ipv4Addr::from_bits(number as u32),
+                    state,
+                    since: Time(start.into()),
+                    last_transaction: last_transaction.map(Time),
+                    lease_start: Time(start.into()),
+                    lifetime: Lifetime(400),
+                    subnet: SubnetId(1),
+                    client,
+                    remote: start % 8 == 0,
+                    noticed: None,
+                    reserved_until: None,
+                };
+                let about = About {
+                    address: binding.address,
+                    binding: Some(&binding.view()),
+                    tee_times: TeeTimes {
+                        renewal,
+                        rebinding: Some(rebinding),
+                    },
+                    vpn: &vpn,
+                    state: (state, binding.since),
+                    now: Time(300),
+                };
+                let identifier = (number == 0).then_some(Ipv4Addr::LOCALHOST);
+                let (mut found, mut expected) = (b"before".to_vec(), b"before".to_vec());
+                replies.write(&mut found, identifier, &about, &network);
+                replies.write_in_full(&mut expected, identifier, &about, &network);
+                prop_assert_eq!(found, expected);
+            }
+        }
+    }
 }

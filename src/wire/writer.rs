@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::ops::Range;
 
 use super::message::{BOOTREPLY, MAGIC_COOKIE};
-use super::options::code;
+use super::options::{Tlvs, code};
 use super::status::StatusCode;
 
 /// Octets of message-size.
@@ -84,6 +84,26 @@ impl<'a> MessageWriter<'a> {
         let mut writer = MessageWriter { out, start, end };
         writer.patch(MESSAGE_TYPE - SIZE, [message_type]);
         writer
+    }
+
+    /// Begins a reply as a copy of another, which it differs from in values alone: these are to be
+    /// set, and the message need not be finished.
+    #[inline]
+    pub fn like(out: &'a mut Vec<u8>, frame: &[u8]) -> Self {
+        let start = out.len() + SIZE;
+        out.extend_from_slice(frame);
+        let end = out.len().saturating_sub(1);
+        MessageWriter { out, start, end }
+    }
+
+    /// Sets the value of an option that is there to another one as long; `at` is where it is in the
+    /// frame, by [`values`].
+    #[inline]
+    pub fn set(&mut self, at: usize, value: &[u8]) {
+        let place = self.out.get_mut(self.start - SIZE + at..);
+        if let Some(place) = place.and_then(|place| place.get_mut(..value.len())) {
+            place.copy_from_slice(value);
+        }
     }
 
     /// Overwrites octets of what [`MessageWriter::new`] wrote.
@@ -202,6 +222,17 @@ impl<'a> MessageWriter<'a> {
         self.start -= SIZE;
         self.patch(0, size.to_be_bytes());
     }
+}
+
+/// The options in a frame, and where in it their values are.
+pub fn values(frame: &[u8]) -> impl Iterator<Item = (u8, usize)> {
+    let mut end = SIZE + HEADER;
+    let options = Tlvs::options(frame.get(end..).unwrap_or_default());
+    options.map_while(Result::ok).map(move |(option, value)| {
+        let at = end + 2;
+        end = at + value.len();
+        (option, at)
+    })
 }
 
 /// Appends a frame that is in `out` already once more, about another address.
