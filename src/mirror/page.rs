@@ -1,14 +1,16 @@
 //! Bindings where they are kept: side by side, in pages of 256 addresses.
 //!
-//! A page holds its bindings in the order of their addresses, and what is known of their clients in
-//! the same order in one string of octets: nothing else is allocated for a binding. Whoever answers
-//! queries takes a page as it is and reads it without a lock; who changes it meanwhile changes a
-//! copy.
+//! A page holds its bindings in one string of octets: nothing else is allocated for them, and who
+//! changes one, of which nothing is in the processor's caches as a rule, waits for memory in one
+//! place. Whoever answers queries takes a page as it is and reads it without a lock; who changes it
+//! meanwhile changes a copy.
 
+use std::array;
 use std::collections::BTreeMap;
 use std::hint::black_box;
+use std::iter;
 use std::net::Ipv4Addr;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use crate::binding::{BindingRef, State, SubnetId};
@@ -17,12 +19,10 @@ use crate::time::{Lifetime, Time};
 
 /// Bits of an address that tell its place in a page.
 const PLACE_BITS: u32 = 8;
-/// Places in a page.
-const PLACES: usize = 1 << PLACE_BITS;
 /// Pages side by side whose numbers differ in their last bits only: those of a /16 prefix.
 const GROUP: usize = 1 << (16 - PLACE_BITS);
 
-/// Octets that a processor's caches hold in one piece, on most; a [`Slot`] is smaller.
+/// Octets that a processor's caches hold in one piece, on most.
 const CACHE_LINE: usize = 64;
 
 /// The page of an address.
@@ -103,93 +103,118 @@ pub fn place_of(address: u32) -> u8 {
     (address & 0xff) as u8
 }
 
-/// A binding but for its address, which is known by its place, and its client.
+/// A binding but for its address, which is known by its place, and its client: where it is kept.
 #[derive(Clone, Copy, Debug)]
-struct Slot {
-    /// Since when it is in its state.
-    since: Time,
-    /// Its last transaction, if [`LAST_TRANSACTION`].
-    last_transaction: Time,
-    /// When its lifetime began.
-    lease_start: Time,
-    /// How long it lasts.
-    lifetime: Lifetime,
-    /// Its subnet.
-    subnet: SubnetId,
-    /// When it was noticed, if [`NOTICED`].
-    noticed: Time,
-    /// Until when it is reserved, if [`RESERVED`].
-    reserved_until: Time,
-    /// Where its client's octets begin in those of the page.
-    start: u32,
-    /// How many there are.
-    length: u32,
-    /// Its state.
-    state: State,
-    /// Which of the above there are, and [`REMOTE`].
-    has: u8,
-}
+struct Slot<'a>(&'a Packed);
 
-/// In [`Slot::has`]: a last transaction.
+/// The octets of a slot: [`Numbers`], each with its lowest octet first, the state, and which of the
+/// numbers there are.
+type Packed = [u8; SLOT];
+
+/// How many these are.
+const SLOT: usize = size_of::<Numbers>() + 2;
+
+/// Since when a binding is in its state; its last transaction; when its lifetime began; how long it
+/// lasts; its subnet; when it was noticed; until when it is reserved; where its client's octets begin
+/// in those of the page; how many there are.
+type Numbers = [u32; 9];
+
+/// The states by their values; the last one's is 8.
+const STATES: [State; 8] = [
+    State::Transitioning,
+    State::Available,
+    State::Active,
+    State::Expired,
+    State::Released,
+    State::Abandoned,
+    State::Reset,
+    State::Remote,
+];
+
+/// In the last octet of a slot: a last transaction.
 const LAST_TRANSACTION: u8 = 1;
-/// In [`Slot::has`]: when it was noticed.
+/// In the last octet of a slot: when it was noticed.
 const NOTICED: u8 = 2;
-/// In [`Slot::has`]: until when it is reserved.
+/// In the last octet of a slot: until when it is reserved.
 const RESERVED: u8 = 4;
-/// In [`Slot::has`]: a client.
+/// In the last octet of a slot: a client.
 const CLIENT: u8 = 8;
-/// In [`Slot::has`]: the last change was made by another server.
+/// In the last octet of a slot: the last change was made by another server.
 const REMOTE: u8 = 16;
 
-impl Slot {
-    /// A binding whose client's octets begin at `start`.
-    fn new(binding: BindingRef<'_>, start: u32) -> Slot {
+impl Slot<'_> {
+    /// The slot of a binding whose client's octets begin at `start`.
+    fn pack(binding: BindingRef<'_>, start: usize) -> Packed {
         let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
-        Slot {
-            since: binding.since,
-            last_transaction: binding.last_transaction.unwrap_or_default(),
-            lease_start: binding.lease_start,
-            lifetime: binding.lifetime,
-            subnet: binding.subnet,
-            noticed: binding.noticed.unwrap_or_default(),
-            reserved_until: binding.reserved_until.unwrap_or_default(),
-            start,
-            // What a client tells is bounded by what a DHCP message holds.
-            length: octets(binding).len() as u32,
-            state: binding.state,
-            has: flag(binding.last_transaction.is_some(), LAST_TRANSACTION)
-                | flag(binding.noticed.is_some(), NOTICED)
-                | flag(binding.reserved_until.is_some(), RESERVED)
-                | flag(binding.client.is_some(), CLIENT)
-                | flag(binding.remote, REMOTE),
+        let numbers: Numbers = [
+            binding.since.0,
+            binding.last_transaction.unwrap_or_default().0,
+            binding.lease_start.0,
+            binding.lifetime.0,
+            binding.subnet.0,
+            binding.noticed.unwrap_or_default().0,
+            binding.reserved_until.unwrap_or_default().0,
+            // What a page holds is bounded by what 256 DHCP messages do.
+            start as u32,
+            octets(binding).len() as u32,
+        ];
+        let has = flag(binding.last_transaction.is_some(), LAST_TRANSACTION)
+            | flag(binding.noticed.is_some(), NOTICED)
+            | flag(binding.reserved_until.is_some(), RESERVED)
+            | flag(binding.client.is_some(), CLIENT)
+            | flag(binding.remote, REMOTE);
+        let mut packed = [0; SLOT];
+        let (places, rest) = packed.as_chunks_mut();
+        for (place, number) in places.iter_mut().zip(numbers) {
+            *place = number.to_le_bytes();
         }
+        rest.copy_from_slice(&[binding.state as u8, has]);
+        packed
+    }
+
+    /// Its numbers.
+    fn numbers(self) -> Numbers {
+        let (numbers, _) = self.0.as_chunks();
+        array::from_fn(|place| u32::from_le_bytes(numbers[place]))
     }
 
     /// The binding of an address, with its client's octets among those of the page.
     #[inline]
-    fn binding<'a>(&self, address: u32, octets: &'a [u8]) -> BindingRef<'a> {
-        let has = |flag: u8| self.has & flag != 0;
+    fn binding<'b>(self, address: u32, octets: &'b [u8]) -> BindingRef<'b> {
+        let [.., state, has] = *self.0;
+        let has = |flag: u8| has & flag != 0;
+        let [
+            since,
+            last_transaction,
+            lease_start,
+            lifetime,
+            subnet,
+            noticed,
+            reserved_until,
+            ..,
+        ] = self.numbers();
         BindingRef {
             address: Ipv4Addr::from_bits(address),
-            state: self.state,
-            since: self.since,
-            last_transaction: has(LAST_TRANSACTION).then_some(self.last_transaction),
-            lease_start: self.lease_start,
-            lifetime: self.lifetime,
-            subnet: self.subnet,
+            state: STATES[usize::from(state) % STATES.len()],
+            since: Time(since),
+            last_transaction: has(LAST_TRANSACTION).then_some(Time(last_transaction)),
+            lease_start: Time(lease_start),
+            lifetime: Lifetime(lifetime),
+            subnet: SubnetId(subnet),
             client: has(CLIENT).then(|| {
                 let octets = octets.get(self.extent()).unwrap_or_default();
                 ClientRef::from_octets(octets)
             }),
             remote: has(REMOTE),
-            noticed: has(NOTICED).then_some(self.noticed),
-            reserved_until: has(RESERVED).then_some(self.reserved_until),
+            noticed: has(NOTICED).then_some(Time(noticed)),
+            reserved_until: has(RESERVED).then_some(Time(reserved_until)),
         }
     }
 
     /// Where its client's octets are.
-    fn extent(&self) -> std::ops::Range<usize> {
-        self.start as usize..(self.start + self.length) as usize
+    fn extent(self) -> Range<usize> {
+        let [.., start, length] = self.numbers();
+        start as usize..(start + length) as usize
     }
 }
 
@@ -204,7 +229,7 @@ pub struct Found<'a> {
     /// Its address.
     pub address: u32,
     /// What else is known of it.
-    slot: &'a Slot,
+    slot: Slot<'a>,
     /// The octets of the page.
     octets: &'a [u8],
 }
@@ -260,7 +285,7 @@ impl<'a> Iterator for Bindings<'a> {
                 self.uncounted &= !before;
             }
             if self.uncounted & bit != 0 {
-                let slot = self.page.slots.get(self.rank)?;
+                let slot = self.page.slot(self.rank)?;
                 self.uncounted &= !bit;
                 self.rank += 1;
                 return Some(Found {
@@ -273,15 +298,19 @@ impl<'a> Iterator for Bindings<'a> {
     }
 }
 
-/// The bindings of up to 256 addresses.
+/// What a page gets, when its room is used up, beyond what is needed: such a part of what it holds.
+const SPARE: usize = 8;
+
+/// The bindings of up to 256 addresses. A clone is the page as it was then.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
     /// The places of those that there are.
     present: Places,
-    /// They, in order.
-    slots: Vec<Slot>,
-    /// What is known of their clients, in the same order.
-    octets: Vec<u8>,
+    /// Where the first octets of a client are.
+    low: u32,
+    /// The slots of the bindings, in order; room for more; and what is known of their clients, in no
+    /// order and with gaps where others were.
+    octets: Arc<[u8]>,
 }
 
 impl Page {
@@ -290,14 +319,31 @@ impl Page {
         &self.present
     }
 
+    /// Whether there is none.
+    fn is_empty(&self) -> bool {
+        self.present == Places::default()
+    }
+
     /// The binding of an address in this page.
     pub fn get(&self, address: u32) -> Option<BindingRef<'_>> {
         let place = place_of(address);
         if !self.present.contains(place) {
             return None;
         }
-        let slot = self.slots.get(self.present.before(place))?;
+        let slot = self.slot(self.present.before(place))?;
         Some(slot.binding(address, &self.octets))
+    }
+
+    /// The slot of the binding that so many come before.
+    fn slot(&self, rank: usize) -> Option<Slot<'_>> {
+        let octets = self.octets.get(rank * SLOT..)?;
+        octets.first_chunk().map(Slot)
+    }
+
+    /// The slots of all bindings, in order.
+    fn slots(&self) -> impl Iterator<Item = Slot<'_>> {
+        let (slots, _) = self.octets.as_chunks();
+        slots.iter().take(self.present.count()).map(Slot)
     }
 
     /// The bindings at those of the `wanted` places of this page that are addresses from `from` on, which
@@ -319,9 +365,8 @@ impl Page {
     /// Looks at all of the page, to have it in the processor's caches: at something in each piece of
     /// it that they hold.
     pub fn fetch(&self) {
-        let slots = self.slots.iter().map(|slot| slot.start);
-        let octets = self.octets.chunks(CACHE_LINE).map(|line| line[0].into());
-        black_box(slots.chain(octets).fold(0, u32::wrapping_add));
+        let lines = self.octets.chunks(CACHE_LINE);
+        black_box(lines.fold(0, |sum: u8, line| sum.wrapping_add(line[0])));
     }
 
     /// Puts a binding in place of the one of the same address; says whether there was none.
@@ -329,23 +374,28 @@ impl Page {
         let place = place_of(binding.address.to_bits());
         let rank = self.present.before(place);
         let is_new = !self.present.contains(place);
+        let before = self.slot(rank).filter(|_| !is_new);
+        let client = octets(binding);
+        let start = match before.map(Slot::extent) {
+            Some(extent) if client.len() <= extent.len() => extent.start,
+            _ => {
+                let room = self.low as usize - self.present.count() * SLOT;
+                if room < SLOT + client.len() {
+                    self.make_room(SLOT + client.len());
+                }
+                self.low -= client.len() as u32;
+                self.low as usize
+            }
+        };
+        let slots = rank * SLOT..self.present.count() * SLOT;
+        // A copy, if somebody else has the page, too.
+        let octets = Arc::make_mut(&mut self.octets);
+        octets[start..][..client.len()].copy_from_slice(client);
         if is_new {
-            let start = match self.slots.get(rank) {
-                Some(next) => next.start,
-                // What a page holds is bounded by what 256 DHCP messages do.
-                None => self.octets.len() as u32,
-            };
-            grow(&mut self.slots, 1, |slots| (slots / 2).min(PLACES - slots));
-            let empty = BindingRef {
-                client: None,
-                ..binding
-            };
-            self.slots.insert(rank, Slot::new(empty, start));
+            octets.copy_within(slots.clone(), slots.start + SLOT);
             self.present.insert(place);
         }
-        let slot = Slot::new(binding, self.slots[rank].start);
-        self.replace(rank, octets(binding));
-        self.slots[rank] = slot;
+        octets[slots.start..][..SLOT].copy_from_slice(&Slot::pack(binding, start));
         is_new
     }
 
@@ -355,41 +405,34 @@ impl Page {
         if !self.present.contains(place) {
             return false;
         }
-        let rank = self.present.before(place);
-        self.replace(rank, &[]);
-        self.slots.remove(rank);
+        let slot = self.present.before(place) * SLOT;
+        let slots = self.present.count() * SLOT;
+        Arc::make_mut(&mut self.octets).copy_within(slot + SLOT..slots, slot);
         self.present.remove(place);
         true
     }
 
-    /// Puts `octets` in place of those of one slot's client.
-    fn replace(&mut self, rank: usize, octets: &[u8]) {
-        let extent = self.slots[rank].extent();
-        let before = extent.len();
-        if before == octets.len() {
-            self.octets[extent].copy_from_slice(octets);
-            return;
+    /// Moves everything to where there is room for so many octets more.
+    fn make_room(&mut self, more: usize) {
+        let used: usize = self.slots().map(|slot| SLOT + slot.extent().len()).sum();
+        let room = used + more + used / SPARE;
+        let mut moved: Arc<[u8]> = iter::repeat_n(0, room).collect();
+        let mut low = room;
+        let octets_moved = Arc::make_mut(&mut moved);
+        for (rank, slot) in self.slots().enumerate() {
+            let binding = slot.binding(0, &self.octets);
+            let client = octets(binding);
+            low -= client.len();
+            octets_moved[low..][..client.len()].copy_from_slice(client);
+            octets_moved[rank * SLOT..][..SLOT].copy_from_slice(&Slot::pack(binding, low));
         }
-        if octets.len() > before {
-            grow(&mut self.octets, octets.len() - before, |octets| octets / 8);
-        }
-        self.octets.splice(extent, octets.iter().copied());
-        let later = self.slots.iter_mut().skip(rank + 1);
-        for slot in later {
-            slot.start = slot.start + octets.len() as u32 - before as u32;
-        }
+        self.low = low as u32;
+        self.octets = moved;
     }
 }
 
-/// Makes room for more: `spare` of what there is, as doubling it would leave half of it unused.
-fn grow<T>(vec: &mut Vec<T>, more: usize, spare: impl Fn(usize) -> usize) {
-    if vec.capacity() - vec.len() < more {
-        vec.reserve_exact(more.max(spare(vec.len())));
-    }
-}
-
-/// The pages that are not empty of a /16 prefix.
-type Group = [Option<Arc<Page>>; GROUP];
+/// The pages of a /16 prefix, of which some are empty.
+type Group = [Page; GROUP];
 
 /// All bindings, by address.
 ///
@@ -414,20 +457,21 @@ impl Pages {
         self.page(page_of(address))?.get(address)
     }
 
-    /// A page.
-    pub fn page(&self, page: u32) -> Option<&Arc<Page>> {
+    /// A page that is not empty.
+    pub fn page(&self, page: u32) -> Option<&Page> {
         let (group, place) = group_of(page);
-        self.groups.get(&group)?[place].as_ref()
+        let page = &self.groups.get(&group)?[place];
+        (!page.is_empty()).then_some(page)
     }
 
-    /// The pages from one on, ascending.
-    pub fn pages_from(&self, page: u32) -> impl Iterator<Item = (u32, &Arc<Page>)> {
+    /// The pages from one on that are not empty, ascending.
+    pub fn pages_from(&self, page: u32) -> impl Iterator<Item = (u32, &Page)> {
         let (first, place) = group_of(page);
         self.groups.range(first..).flat_map(move |(group, pages)| {
             let place = if *group == first { place } else { 0 };
             let numbers = group * GROUP as u32 + place as u32..;
             let pages = numbers.zip(&pages[place..]);
-            pages.filter_map(|(page, content)| Some((page, content.as_ref()?)))
+            pages.filter(|(_, page)| !page.is_empty())
         })
     }
 
@@ -435,9 +479,8 @@ impl Pages {
     pub fn put(&mut self, binding: BindingRef<'_>) {
         let (group, place) = group_of(page_of(binding.address.to_bits()));
         let pages = self.groups.entry(group);
-        let pages = pages.or_insert_with(|| Box::new([const { None }; GROUP]));
-        let page = pages[place].get_or_insert_default();
-        let is_new = Arc::make_mut(page).put(binding);
+        let pages = pages.or_insert_with(|| Box::new(array::from_fn(|_| Page::default())));
+        let is_new = pages[place].put(binding);
         self.count += usize::from(is_new);
     }
 
@@ -447,14 +490,11 @@ impl Pages {
         let Some(pages) = self.groups.get_mut(&group) else {
             return false;
         };
-        let Some(page) = &mut pages[place] else {
-            return false;
-        };
-        let content = Arc::make_mut(page);
-        let was_there = content.remove(address);
-        if content.slots.is_empty() {
-            pages[place] = None;
-            if pages.iter().all(Option::is_none) {
+        let page = &mut pages[place];
+        let was_there = page.remove(address);
+        if page.is_empty() {
+            *page = Page::default();
+            if pages.iter().all(Page::is_empty) {
                 self.groups.remove(&group);
             }
         }
@@ -472,8 +512,7 @@ impl Pages {
                 let places = std::iter::successors(content.present.next(0), |place| {
                     content.present.next(place.checked_add(1)?)
                 });
-                let slots = content.slots.iter();
-                places.zip(slots).map(move |(place, slot)| {
+                places.zip(content.slots()).map(move |(place, slot)| {
                     slot.binding(first + u32::from(place), &content.octets)
                 })
             })
@@ -603,7 +642,7 @@ mod tests {
     fn who_reads_a_page_sees_it_as_it_was() {
         let mut pages = Pages::default();
         pages.put(binding(7, 1, None).view());
-        let page = Arc::clone(pages.page(0).unwrap());
+        let page = pages.page(0).unwrap().clone();
         pages.put(binding(7, 2, Some(vec![1, 2, 3])).view());
         assert_eq!(page.get(7).unwrap().since, Time(1));
         assert_eq!(pages.get(7).unwrap().since, Time(2));

@@ -330,12 +330,12 @@ impl Table {
     }
 
     /// A page of bindings.
-    pub(super) fn page(&self, number: u32) -> Option<&Arc<Page>> {
+    pub(super) fn page(&self, number: u32) -> Option<&Page> {
         self.bindings.page(number)
     }
 
     /// The pages of bindings from one on, ascending.
-    pub(super) fn pages_from(&self, number: u32) -> impl Iterator<Item = (u32, &Arc<Page>)> {
+    pub(super) fn pages_from(&self, number: u32) -> impl Iterator<Item = (u32, &Page)> {
         self.bindings.pages_from(number)
     }
 }

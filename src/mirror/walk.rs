@@ -86,7 +86,7 @@ struct Pick {
     /// The page's number.
     number: u32,
     /// The page as it was when the part was taken.
-    page: Arc<Page>,
+    page: Page,
     /// The places of these addresses.
     wanted: Places,
 }
@@ -359,7 +359,7 @@ fn after(found: Found<'_>) -> u64 {
 
 /// The bindings at the first of these addresses, which ascend.
 fn pick(table: &Table, mut addresses: impl Iterator<Item = u32>) -> Vec<Pick> {
-    let mut pages: Vec<(u32, &Arc<Page>, Places)> = Vec::with_capacity(PAGES_PER_PART);
+    let mut pages: Vec<(u32, &Page, Places)> = Vec::with_capacity(PAGES_PER_PART);
     let mut count = 0;
     // Not a `for` loop: what these come from is put together of several sets, and goes through one
     // after the other much quicker by itself than when it is asked for each address.
@@ -388,10 +388,10 @@ fn pick(table: &Table, mut addresses: impl Iterator<Item = u32>) -> Vec<Pick> {
 ///
 /// Only when all have been looked at: the processor waits for the memory of several at once as long
 /// as nothing is changed there, and changes of the tables wait less.
-fn take(pages: Vec<(u32, &Arc<Page>, Places)>) -> Vec<Pick> {
+fn take(pages: Vec<(u32, &Page, Places)>) -> Vec<Pick> {
     let picks = pages.into_iter().map(|(number, page, wanted)| Pick {
         number,
-        page: Arc::clone(page),
+        page: page.clone(),
         wanted,
     });
     picks.collect()
