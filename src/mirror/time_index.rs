@@ -17,6 +17,10 @@ const JOINED: usize = FULL / 8 * 7;
 /// So many entries are taken out of a chunk before it is tried again to put it together with another.
 const TAKEN_OUT: usize = FULL / 16;
 
+/// Each so many entries, one is looked at when one is searched for: one in each line of the
+/// processor's caches, 64 octets.
+const STEP: usize = 8;
+
 /// The last 48 bits of an entry, in units that leave no gap between entries.
 type Stored = [u16; 3];
 
@@ -196,8 +200,19 @@ fn whole(key: u64, [time, high, low]: &Stored) -> u64 {
 }
 
 /// Where an entry is in its chunk, or belongs.
+///
+/// A chunk is seldom in the processor's caches. A binary search would wait for memory several times,
+/// since it knows where to look next only then; this waits for all of the chunk at once.
 fn find(chunk: &[Stored], entry: u64) -> Result<usize, usize> {
-    chunk.binary_search_by_key(&entry, |stored| whole(entry, stored))
+    let is_before = |first: &&Stored| whole(entry, first) <= entry;
+    let steps = chunk.iter().step_by(STEP).filter(is_before).count();
+    let from = steps.saturating_sub(1) * STEP;
+    let left = chunk.get(from..).unwrap_or_default();
+    let left = left.get(..STEP).unwrap_or(left);
+    let found = left.binary_search_by_key(&entry, |stored| whole(entry, stored));
+    found
+        .map(|place| from + place)
+        .map_err(|place| from + place)
 }
 
 /// A chunk of entries, with the room it gets.
