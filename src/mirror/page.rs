@@ -475,6 +475,15 @@ impl Pages {
         })
     }
 
+    /// The binding of an address that is about to be changed.
+    pub fn get_to_change(&self, address: u32) -> Option<BindingRef<'_>> {
+        let page = self.page(page_of(address))?;
+        // Only who changes a page must know whether somebody else has it. That is written before its
+        // slots: the processor waits for both at once if it is looked at now.
+        black_box(Arc::strong_count(&page.octets));
+        page.get(address)
+    }
+
     /// Puts a binding in place of the one of the same address.
     pub fn put(&mut self, binding: BindingRef<'_>) {
         let (group, place) = group_of(page_of(binding.address.to_bits()));

@@ -164,7 +164,7 @@ impl Table {
 
     /// The binding of an address, if one is known.
     pub fn binding(&self, address: Ipv4Addr) -> Option<Binding> {
-        let binding = self.bindings.get(address.to_bits())?;
+        let binding = self.bindings.get_to_change(address.to_bits())?;
         Some(binding.to_owned())
     }
 
