@@ -33,9 +33,9 @@ const CHANCES: usize = 3;
 
 /// Octets the system may hold ready to send on a connection, besides those under way (it may
 /// take one piece of 64 KiB more). Its own limit is several megabytes, which a requester that
-/// does not read would make it keep, and which a small answer would have to wait behind. Two
-/// chunks are enough for it never to wait for us.
-const UNSENT: u32 = 128 * 1024;
+/// does not read would make it keep, and which a small answer would have to wait behind. With
+/// what is under way it never waits for us.
+const UNSENT: u32 = 64 * 1024;
 
 /// Opens a socket that listens on `address`.
 pub fn bind(address: SocketAddrV4) -> Result<std::net::TcpListener, StartError> {
