@@ -359,7 +359,7 @@ fn after(found: Found<'_>) -> u64 {
 
 /// The bindings at the first of these addresses, which ascend.
 fn pick(table: &Table, mut addresses: impl Iterator<Item = u32>) -> Vec<Pick> {
-    let mut pages: Vec<(u32, &Page, Places)> = Vec::with_capacity(PAGES_PER_PART);
+    let mut pages: Vec<(u32, &Page, Places)> = Vec::new();
     let mut count = 0;
     // Not a `for` loop: what these come from is put together of several sets, and goes through one
     // after the other much quicker by itself than when it is asked for each address.

@@ -62,7 +62,7 @@ pub struct WantedOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wanted {
     /// A number of seconds: the option, and which of [`Subject::seconds`] it is.
-    Seconds(u8, usize),
+    Seconds(u8, u8),
     /// dhcp-state.
     State,
     /// data-source.
@@ -91,7 +91,8 @@ impl Wanted {
             code::DHCP_STATE => Wanted::State,
             code::DATA_SOURCE => Wanted::DataSource,
             _ => match SECONDS.iter().position(|seconds| *seconds == option) {
-                Some(place) => Wanted::Seconds(option, place),
+                // There are six.
+                Some(place) => Wanted::Seconds(option, place as u8),
                 None => Wanted::Configuration(option),
             },
         }
@@ -102,7 +103,7 @@ impl WantedOptions {
     /// What a query asks for, or the default without a list; of that, what may be told
     /// (`non_sensitive`: RFC 4388 section 6.4.2). Each option once.
     pub fn new(requested: Option<&[u8]>, non_sensitive: impl Fn(u8) -> bool) -> WantedOptions {
-        let mut options = Vec::new();
+        let mut options = Vec::with_capacity(DEFAULT_OPTIONS.len() + 1);
         for &option in requested.unwrap_or(&DEFAULT_OPTIONS) {
             let new = Wanted::new(option);
             if !is_decided_by_protocol(option) && non_sensitive(option) && !options.contains(&new) {
@@ -227,7 +228,7 @@ impl<'a> Replies<'a> {
         for &option in &self.wanted.options {
             match option {
                 Wanted::Seconds(option, place) => {
-                    if let Some(seconds) = seconds[place] {
+                    if let Some(seconds) = seconds[usize::from(place)] {
                         writer.option_u32(option, seconds);
                     }
                 }

@@ -34,15 +34,15 @@ pub struct ReplyHeader {
     /// Transaction id: ties the replies to the query (RFC 6926 section 7.1).
     xid: u32,
     /// message-size, the fixed fields, the magic cookie and dhcp-message-type. What differs
-    /// between the replies is zero, and so is the space for their other options.
-    octets: [u8; USUAL],
+    /// between the replies is zero.
+    octets: [u8; MESSAGE_TYPE + 1],
 }
 
 impl ReplyHeader {
     /// The header of the replies to a query with this transaction id. Its flags and giaddr are
     /// returned as RFC 2131 table 3 has it.
     pub fn new(xid: u32, flags: u16, giaddr: Ipv4Addr) -> ReplyHeader {
-        let mut octets = [0; USUAL];
+        let mut octets = [0; MESSAGE_TYPE + 1];
         let mut set = |offset: usize, value: &[u8]| {
             octets[SIZE + offset..][..value.len()].copy_from_slice(value);
         };
@@ -80,7 +80,8 @@ impl<'a> MessageWriter<'a> {
     pub fn new(out: &'a mut Vec<u8>, header: &ReplyHeader, message_type: u8) -> Self {
         let start = out.len() + SIZE;
         out.extend_from_slice(&header.octets);
-        let end = start - SIZE + MESSAGE_TYPE + 1;
+        let end = out.len();
+        out.resize(start - SIZE + USUAL, 0);
         let mut writer = MessageWriter { out, start, end };
         writer.patch(MESSAGE_TYPE - SIZE, [message_type]);
         writer
