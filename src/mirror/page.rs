@@ -19,6 +19,8 @@ use crate::time::{Lifetime, Time};
 
 /// Bits of an address that tell its place in a page.
 const PLACE_BITS: u32 = 8;
+/// Places in a page.
+const PLACES: usize = 1 << PLACE_BITS;
 /// Pages side by side whose numbers differ in their last bits only: those of a /16 prefix.
 const GROUP: usize = 1 << (16 - PLACE_BITS);
 
@@ -415,7 +417,10 @@ impl Page {
     /// Moves everything to where there is room for so many octets more.
     fn make_room(&mut self, more: usize) {
         let used: usize = self.slots().map(|slot| SLOT + slot.extent().len()).sum();
-        let room = used + more + used / SPARE;
+        // No more than for those that are missing, if one comes now.
+        let count = self.present.count() + 1;
+        let missing = PLACES.saturating_sub(count);
+        let room = used + more + (used / SPARE).min((used + more) / count * missing);
         let mut moved: Arc<[u8]> = iter::repeat_n(0, room).collect();
         let mut low = room;
         let octets_moved = Arc::make_mut(&mut moved);
