@@ -121,18 +121,6 @@ const SLOT: usize = size_of::<Numbers>() + 2;
 /// in those of the page; how many there are.
 type Numbers = [u32; 9];
 
-/// The states by their values; the last one's is 8.
-const STATES: [State; 8] = [
-    State::Transitioning,
-    State::Available,
-    State::Active,
-    State::Expired,
-    State::Released,
-    State::Abandoned,
-    State::Reset,
-    State::Remote,
-];
-
 /// In the last octet of a slot: a last transaction.
 const LAST_TRANSACTION: u8 = 1;
 /// In the last octet of a slot: when it was noticed.
@@ -174,10 +162,11 @@ impl Slot<'_> {
         packed
     }
 
-    /// Its numbers.
-    fn numbers(self) -> Numbers {
+    /// One of its numbers.
+    #[inline]
+    fn number(self, place: usize) -> u32 {
         let (numbers, _) = self.0.as_chunks();
-        array::from_fn(|place| u32::from_le_bytes(numbers[place]))
+        u32::from_le_bytes(numbers[place])
     }
 
     /// The binding of an address, with its client's octets among those of the page.
@@ -185,38 +174,43 @@ impl Slot<'_> {
     fn binding<'b>(self, address: u32, octets: &'b [u8]) -> BindingRef<'b> {
         let [.., state, has] = *self.0;
         let has = |flag: u8| has & flag != 0;
-        let [
-            since,
-            last_transaction,
-            lease_start,
-            lifetime,
-            subnet,
-            noticed,
-            reserved_until,
-            ..,
-        ] = self.numbers();
+        let time = |place| Time(self.number(place));
         BindingRef {
             address: Ipv4Addr::from_bits(address),
-            state: STATES[usize::from(state) % STATES.len()],
-            since: Time(since),
-            last_transaction: has(LAST_TRANSACTION).then_some(Time(last_transaction)),
-            lease_start: Time(lease_start),
-            lifetime: Lifetime(lifetime),
-            subnet: SubnetId(subnet),
+            state: state_of(state),
+            since: time(0),
+            last_transaction: has(LAST_TRANSACTION).then_some(time(1)),
+            lease_start: time(2),
+            lifetime: Lifetime(self.number(3)),
+            subnet: SubnetId(self.number(4)),
             client: has(CLIENT).then(|| {
                 let octets = octets.get(self.extent()).unwrap_or_default();
                 ClientRef::from_octets(octets)
             }),
             remote: has(REMOTE),
-            noticed: has(NOTICED).then_some(Time(noticed)),
-            reserved_until: has(RESERVED).then_some(Time(reserved_until)),
+            noticed: has(NOTICED).then_some(time(5)),
+            reserved_until: has(RESERVED).then_some(time(6)),
         }
     }
 
     /// Where its client's octets are.
     fn extent(self) -> Range<usize> {
-        let [.., start, length] = self.numbers();
+        let (start, length) = (self.number(7), self.number(8));
         start as usize..(start + length) as usize
+    }
+}
+
+/// The state of a value, which one had.
+fn state_of(value: u8) -> State {
+    match value {
+        2 => State::Active,
+        3 => State::Expired,
+        4 => State::Released,
+        5 => State::Abandoned,
+        6 => State::Reset,
+        7 => State::Remote,
+        8 => State::Transitioning,
+        _ => State::Available,
     }
 }
 
