@@ -436,7 +436,7 @@ fn what_was_found_at_a_start_changed_then_whenever_it_was_made() {
         ..by_mac(1)
     });
     assert_eq!(found.len(), 1);
-    assert_eq!(found[0].start_time_of_state, Some(500));
+    assert_eq!(found[0].state_started_at(), Some(now.0 - 500));
 }
 
 // An address that was not a configured one when the state file was last written, and is now, has
