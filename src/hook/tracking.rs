@@ -74,11 +74,15 @@ pub fn wants_change(state: u32) -> bool {
 
 /// A lease was added or updated.
 pub fn changed(lease: Lease) {
-    EXPECTED.set(None);
     service::push(Event::Updated {
-        lease,
         at: Time::now(),
-        origin: Origin::Elsewhere,
+        // Kea may reclaim a lease that a client renews just then. What it tells of then is news, but
+        // nobody else's doing.
+        origin: match EXPECTED.take() == Some(lease.address) {
+            true => Origin::Here,
+            false => Origin::Elsewhere,
+        },
+        lease,
     });
 }
 
