@@ -45,6 +45,28 @@ pub struct Lease {
     pub relay_agent_information: Option<Vec<u8>>,
 }
 
+#[cfg(test)]
+impl Lease {
+    /// A lease for ever since `cltt`, to a client that has the address's last octet in its MAC address.
+    pub(crate) fn example(address: Ipv4Addr, cltt: Time) -> Lease {
+        let [.., last] = address.octets();
+        Lease {
+            address,
+            state: LeaseState::Default,
+            cltt,
+            valid_lifetime: Lifetime::INFINITE,
+            subnet: SubnetId(1),
+            hardware: HardwareAddress {
+                htype: 1,
+                octets: vec![0, 0, 0x5e, 0, 0x53, last],
+            },
+            client_id: Vec::new(),
+            hostname: Vec::new(),
+            relay_agent_information: None,
+        }
+    }
+}
+
 /// What a client's message carried besides what Kea puts into the lease.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Heard {

@@ -116,11 +116,9 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use crate::binding::{HardwareAddress, SubnetId};
-    use crate::event::LeaseState;
     use crate::mirror::{Loading, Saved, Table};
     use crate::network::Network;
-    use crate::time::{Lifetime, Time};
+    use crate::time::Time;
 
     /// When leases are loaded.
     const NOW: Time = Time(1_000);
@@ -146,20 +144,11 @@ mod tests {
 
     /// Up to `limit` of the leases of the addresses 1 to `count` after `after`.
     fn page(count: u32, after: u32, limit: usize, leases: &mut Vec<Lease>) {
-        leases.extend((after + 1..=count).take(limit).map(|address| Lease {
-            address: Ipv4Addr::from_bits(address),
-            state: LeaseState::Default,
-            cltt: NOW,
-            valid_lifetime: Lifetime::INFINITE,
-            subnet: SubnetId(1),
-            hardware: HardwareAddress {
-                htype: 1,
-                octets: vec![0, 0, 0x5e, 0, 0x53, 1],
-            },
-            client_id: Vec::new(),
-            hostname: Vec::new(),
-            relay_agent_information: None,
-        }));
+        leases.extend(
+            (after + 1..=count)
+                .take(limit)
+                .map(|address| Lease::example(Ipv4Addr::from_bits(address), NOW)),
+        );
     }
 
     #[test]

@@ -217,10 +217,9 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
-    use crate::binding::{HardwareAddress, State, SubnetId};
-    use crate::event::{Event, Heard, LeaseState, Origin};
+    use crate::binding::State;
+    use crate::event::{Event, Heard, Origin};
     use crate::mirror::Saved;
-    use crate::time::Lifetime;
 
     /// When leases are loaded.
     const NOW: Time = Time(1_000);
@@ -239,20 +238,7 @@ mod tests {
 
     /// A lease of that.
     fn lease(last: u8) -> Lease {
-        Lease {
-            address: address(last),
-            state: LeaseState::Default,
-            cltt: NOW,
-            valid_lifetime: Lifetime::INFINITE,
-            subnet: SubnetId(1),
-            hardware: HardwareAddress {
-                htype: 1,
-                octets: vec![0, 0, 0x5e, 0, 0x53, last],
-            },
-            client_id: Vec::new(),
-            hostname: Vec::new(),
-            relay_agent_information: None,
-        }
+        Lease::example(address(last), NOW)
     }
 
     /// Loads leases into a new mirror.

@@ -251,11 +251,10 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
-    use crate::binding::{HardwareAddress, State, SubnetId};
-    use crate::event::{Event, Heard, Lease, LeaseState, Origin};
+    use crate::binding::State;
+    use crate::event::{Event, Heard, Lease, Origin};
     use crate::mirror::{Loading, Saved};
     use crate::network::Network;
-    use crate::time::Lifetime;
 
     /// A network of one pool.
     fn network() -> Arc<Network> {
@@ -266,20 +265,7 @@ mod tests {
 
     /// A lease of an address in it.
     fn lease(last: u8) -> Lease {
-        Lease {
-            address: Ipv4Addr::new(192, 0, 2, last),
-            state: LeaseState::Default,
-            cltt: Time(1_000),
-            valid_lifetime: Lifetime::INFINITE,
-            subnet: SubnetId(1),
-            hardware: HardwareAddress {
-                htype: 1,
-                octets: vec![0, 0, 0x5e, 0, 0x53, last],
-            },
-            client_id: Vec::new(),
-            hostname: Vec::new(),
-            relay_agent_information: None,
-        }
+        Lease::example(Ipv4Addr::new(192, 0, 2, last), Time(1_000))
     }
 
     #[test]
