@@ -35,6 +35,24 @@ pub enum State {
     Transitioning = 8,
 }
 
+impl State {
+    /// The state of a value; `None` if it is none's.
+    #[inline]
+    pub fn from_value(value: u8) -> Option<State> {
+        Some(match value {
+            1 => State::Available,
+            2 => State::Active,
+            3 => State::Expired,
+            4 => State::Released,
+            5 => State::Abandoned,
+            6 => State::Reset,
+            7 => State::Remote,
+            8 => State::Transitioning,
+            _ => return None,
+        })
+    }
+}
+
 /// A client's MAC address in the sense of RFC 6926 section 2: htype, hlen and chaddr.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct HardwareAddress {
@@ -154,5 +172,17 @@ impl<C> Binding<C> {
     /// Whether a client has the right to use the address at `now`: an active binding.
     pub fn is_active(&self, now: Time) -> bool {
         self.at(now).0 == State::Active
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_state_is_that_of_its_value() {
+        let states: Vec<State> = (0..=u8::MAX).filter_map(State::from_value).collect();
+        let values: Vec<u8> = states.iter().map(|state| *state as u8).collect();
+        assert_eq!(values, [1, 2, 3, 4, 5, 6, 7, 8]);
     }
 }

@@ -116,21 +116,38 @@ type Packed = [u8; SLOT];
 /// How many these are.
 const SLOT: usize = size_of::<Numbers>() + 2;
 
-/// Since when a binding is in its state; its last transaction; when its lifetime began; how long it
-/// lasts; its subnet; when it was noticed; until when it is reserved; where its client's octets begin
-/// in those of the page; how many there are.
+/// The numbers in a slot, in the order of their names below.
 type Numbers = [u32; 9];
 
+/// Among the [`Numbers`]: since when a binding is in its state.
+const SINCE: usize = 0;
+/// Among the [`Numbers`]: its last transaction, if [`HAS_LAST_TRANSACTION`].
+const LAST_TRANSACTION: usize = 1;
+/// Among the [`Numbers`]: when its lifetime began.
+const LEASE_START: usize = 2;
+/// Among the [`Numbers`]: how long it lasts.
+const LIFETIME: usize = 3;
+/// Among the [`Numbers`]: its subnet.
+const SUBNET: usize = 4;
+/// Among the [`Numbers`]: when it was noticed, if [`HAS_NOTICED`].
+const NOTICED: usize = 5;
+/// Among the [`Numbers`]: until when it is reserved, if [`HAS_RESERVED_UNTIL`].
+const RESERVED_UNTIL: usize = 6;
+/// Among the [`Numbers`]: where its client's octets begin in those of the page.
+const START: usize = 7;
+/// Among the [`Numbers`]: how many there are.
+const LENGTH: usize = 8;
+
 /// In the last octet of a slot: a last transaction.
-const LAST_TRANSACTION: u8 = 1;
+const HAS_LAST_TRANSACTION: u8 = 1;
 /// In the last octet of a slot: when it was noticed.
-const NOTICED: u8 = 2;
+const HAS_NOTICED: u8 = 2;
 /// In the last octet of a slot: until when it is reserved.
-const RESERVED: u8 = 4;
+const HAS_RESERVED_UNTIL: u8 = 4;
 /// In the last octet of a slot: a client.
-const CLIENT: u8 = 8;
+const HAS_CLIENT: u8 = 8;
 /// In the last octet of a slot: the last change was made by another server.
-const REMOTE: u8 = 16;
+const IS_REMOTE: u8 = 16;
 
 impl Slot<'_> {
     /// The slot of a binding whose client's octets begin at `start`.
@@ -148,11 +165,11 @@ impl Slot<'_> {
             start as u32,
             octets(binding).len() as u32,
         ];
-        let has = flag(binding.last_transaction.is_some(), LAST_TRANSACTION)
-            | flag(binding.noticed.is_some(), NOTICED)
-            | flag(binding.reserved_until.is_some(), RESERVED)
-            | flag(binding.client.is_some(), CLIENT)
-            | flag(binding.remote, REMOTE);
+        let has = flag(binding.last_transaction.is_some(), HAS_LAST_TRANSACTION)
+            | flag(binding.noticed.is_some(), HAS_NOTICED)
+            | flag(binding.reserved_until.is_some(), HAS_RESERVED_UNTIL)
+            | flag(binding.client.is_some(), HAS_CLIENT)
+            | flag(binding.remote, IS_REMOTE);
         let mut packed = [0; SLOT];
         let (places, rest) = packed.as_chunks_mut();
         for (place, number) in places.iter_mut().zip(numbers) {
@@ -177,40 +194,27 @@ impl Slot<'_> {
         let time = |place| Time(self.number(place));
         BindingRef {
             address: Ipv4Addr::from_bits(address),
-            state: state_of(state),
-            since: time(0),
-            last_transaction: has(LAST_TRANSACTION).then_some(time(1)),
-            lease_start: time(2),
-            lifetime: Lifetime(self.number(3)),
-            subnet: SubnetId(self.number(4)),
-            client: has(CLIENT).then(|| {
+            // It was one's.
+            state: State::from_value(state).unwrap_or(State::Available),
+            since: time(SINCE),
+            last_transaction: has(HAS_LAST_TRANSACTION).then_some(time(LAST_TRANSACTION)),
+            lease_start: time(LEASE_START),
+            lifetime: Lifetime(self.number(LIFETIME)),
+            subnet: SubnetId(self.number(SUBNET)),
+            client: has(HAS_CLIENT).then(|| {
                 let octets = octets.get(self.extent()).unwrap_or_default();
                 ClientRef::from_octets(octets)
             }),
-            remote: has(REMOTE),
-            noticed: has(NOTICED).then_some(time(5)),
-            reserved_until: has(RESERVED).then_some(time(6)),
+            remote: has(IS_REMOTE),
+            noticed: has(HAS_NOTICED).then_some(time(NOTICED)),
+            reserved_until: has(HAS_RESERVED_UNTIL).then_some(time(RESERVED_UNTIL)),
         }
     }
 
     /// Where its client's octets are.
     fn extent(self) -> Range<usize> {
-        let (start, length) = (self.number(7), self.number(8));
+        let (start, length) = (self.number(START), self.number(LENGTH));
         start as usize..(start + length) as usize
-    }
-}
-
-/// The state of a value, which one had.
-fn state_of(value: u8) -> State {
-    match value {
-        2 => State::Active,
-        3 => State::Expired,
-        4 => State::Released,
-        5 => State::Abandoned,
-        6 => State::Reset,
-        7 => State::Remote,
-        8 => State::Transitioning,
-        _ => State::Available,
     }
 }
 
