@@ -160,6 +160,8 @@ pub enum Event {
         /// Client last transaction time of the lease as Kea found it: it may have been renewed
         /// since.
         cltt: Time,
+        /// Whether it was over because its client had released it.
+        was_released: bool,
         /// When.
         at: Time,
     },

@@ -315,6 +315,7 @@ fn an_address_that_is_free_and_outside_of_pools_is_not_configured() {
     bench.mirror.feed().push(Event::Reclaimed {
         address: address(99),
         cltt: Time(bench.now),
+        was_released: false,
         at: Time(bench.now + 10),
     });
     bench.mirror.catch_up();
@@ -384,6 +385,7 @@ fn an_address_recovered_after_probation_is_its_givers() {
     bench.mirror.feed().push(Event::Reclaimed {
         address: address(20),
         cltt: Time(bench.now),
+        was_released: false,
         at: Time(bench.now + 100),
     });
     bench.mirror.catch_up();
@@ -520,6 +522,44 @@ fn a_release_that_is_told_late_does_not_end_the_next_clients_lease() {
     assert_eq!(state(&bench, 10), (State::ACTIVE, false));
     late(2);
     assert_eq!(state(&bench, 10), (State::RELEASED, false));
+}
+
+// A client may come back in the second of its release, while another thread of Kea's reclaims what it
+// released and knows nothing of that. Whose doing lasts, the database says.
+#[test]
+fn reclaiming_a_released_lease_does_not_end_the_one_that_came_after_it() {
+    let bench = Bench::new();
+    let new = lease([10, 0, 1, 10], 1, bench.now);
+    let reclaim_too_late = || {
+        bench.commit(new.clone(), &[]);
+        bench.mirror.feed().push(Event::Reclaimed {
+            address: address(10),
+            cltt: Time(bench.now),
+            was_released: true,
+            at: Time(bench.now),
+        });
+        bench.mirror.catch_up();
+        bench.mirror.missing(9, Time::MIN).unwrap()
+    };
+    let doubtful = reclaim_too_late();
+    assert_eq!(doubtful, [address(10)]);
+    look(&bench, Extent::Again(doubtful), vec![new.clone()], || {});
+    assert_eq!(state(&bench, 10), (State::ACTIVE, false));
+
+    // The lease manager tells that the new lease is overwritten.
+    reclaim_too_late();
+    bench.mirror.feed().push(Event::Updated {
+        lease: Lease {
+            state: LeaseState::ExpiredReclaimed,
+            valid_lifetime: Lifetime(0),
+            ..new.clone()
+        },
+        at: Time(bench.now),
+        origin: Origin::Here,
+    });
+    bench.mirror.catch_up();
+    assert_eq!(state(&bench, 10), (State::RELEASED, false));
+    assert!(bench.mirror.missing(9, Time(bench.now)).unwrap().is_empty());
 }
 
 // Two of Kea's threads may lease an address to two clients at once, and tell of it in another order

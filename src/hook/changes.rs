@@ -129,6 +129,7 @@ fn reclaimed(lease: &Lease) {
     service::push(Event::Reclaimed {
         address: lease.address,
         cltt: lease.cltt,
+        was_released: lease.state == LeaseState::Released,
         at: Time::now(),
     });
 }

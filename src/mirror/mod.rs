@@ -260,11 +260,19 @@ fn apply(table: &mut Table, reconciliation: &mut Reconciliation, event: Event, n
             let before = table.held_by(address, client.as_ref());
             (address, before.map(given_up))
         }
-        Event::Reclaimed { address, cltt, at } => {
+        Event::Reclaimed {
+            address,
+            cltt,
+            was_released,
+            at,
+        } => {
             let before = table.binding(address);
             let before = before.filter(|before| before.lease_start <= cltt);
+            // A client that has released its lease may come back in the same second, while Kea
+            // reclaims what it released: which of both is left, its database says.
+            is_doubtful = was_released && before.as_ref().is_some_and(|b| b.is_active(at));
             let reclaimed = |before: Binding| transition::reclaimed(&before, at);
-            (address, before.map(reclaimed))
+            (address, before.filter(|_| !is_doubtful).map(reclaimed))
         }
         Event::Removed {
             address,

@@ -34,7 +34,7 @@ pub struct Reconciliation {
     told_of: Option<HashSet<Ipv4Addr>>,
     /// Addresses whose lease was missing, and when that was found.
     missing: BTreeMap<Ipv4Addr, Time>,
-    /// Addresses whose lease was given to two clients at once, of whom Kea keeps one.
+    /// Addresses of which events told what cannot be, since Kea's threads were at them at once.
     doubtful: BTreeSet<Ipv4Addr>,
 }
 
@@ -56,8 +56,9 @@ impl Reconciliation {
         }
     }
 
-    /// An event took the lease of `address` from one client and gave it to another, which Kea does
-    /// not do: which of both has it in the end, is what the database says.
+    /// An event took the lease of `address` from one client and gave it to another, or ended one that
+    /// had just been given anew. Kea does neither, but for its threads: what is left in the end is
+    /// what the database says.
     pub fn doubt(&mut self, address: Ipv4Addr) {
         if self.doubtful.len() < MISSING_LIMIT {
             self.doubtful.insert(address);
