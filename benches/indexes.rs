@@ -230,7 +230,7 @@ impl Identities for IdentityIndex {
     }
     fn find(&self, key: &[u8], records: &Records) -> u32 {
         let found = self.find(key, |address| records.key(address));
-        found.from(0).next().unwrap_or_default()
+        found.all().next().unwrap_or_default()
     }
 }
 

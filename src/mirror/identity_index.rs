@@ -14,6 +14,7 @@
 //! that it is filed under. What is not so is not found, and forgotten in time.
 
 use std::hash::BuildHasher;
+use std::ops::RangeInclusive;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
@@ -204,7 +205,7 @@ impl Shard {
             return;
         }
         let mut addresses = AddressSet::One(address);
-        for few in found.from(0) {
+        for few in found.all() {
             addresses.insert(few);
             self.unfile(hash, few);
         }
@@ -245,7 +246,7 @@ impl Shard {
                 .shrink_to(len, |shared| hasher.hash_one(&*shared.key));
         }
         self.make_room(FEW / 2, hasher, key_of);
-        for address in shared.addresses.from(0) {
+        for address in shared.addresses.within(0..=u32::MAX) {
             self.file(hash, address);
         }
     }
@@ -320,11 +321,26 @@ impl<'a> Found<'a> {
         self.count == 0 && self.many.is_none()
     }
 
-    /// The addresses from `start` on, ascending.
-    pub fn from(self, start: u32) -> impl Iterator<Item = u32> + use<'a> {
+    /// All addresses, ascending.
+    pub fn all(self) -> impl Iterator<Item = u32> + use<'a> {
+        self.within(0..=u32::MAX)
+    }
+
+    /// The address that comes after so many others from `start` on: see [`AddressSet::nth`].
+    pub fn nth(self, start: u32, count: usize) -> Option<u32> {
+        match self.many {
+            Some(many) => many.nth(start, count),
+            None => self.within(start..=u32::MAX).nth(count),
+        }
+    }
+
+    /// The addresses in a range, ascending: see [`AddressSet::within`].
+    pub fn within(self, range: RangeInclusive<u32>) -> impl Iterator<Item = u32> + use<'a> {
         let few = self.few.into_iter().take(self.count);
-        let many = self.many.into_iter().flat_map(move |many| many.from(start));
-        few.filter(move |few| *few >= start).chain(many)
+        let bounds = range.clone();
+        let few = few.filter(move |few| range.contains(few));
+        let many = self.many.into_iter();
+        few.chain(many.flat_map(move |many| many.within(bounds.clone())))
     }
 }
 
@@ -355,8 +371,8 @@ mod tests {
 
     fn found(index: &IdentityIndex, records: &Records, key: &[u8], start: u32) -> Vec<u32> {
         let found = index.find(key, |address| records.get(&address));
-        let addresses: Vec<u32> = found.from(start).collect();
-        assert_eq!(found.is_empty(), found.from(0).next().is_none());
+        let addresses: Vec<u32> = found.within(start..=u32::MAX).collect();
+        assert_eq!(found.is_empty(), found.all().next().is_none());
         addresses
     }
 
@@ -445,7 +461,7 @@ mod tests {
                 } else {
                     index.remove(&key, address, key_of);
                 }
-                let found: Vec<u32> = index.find(&key, key_of).from(0).collect();
+                let found: Vec<u32> = index.find(&key, key_of).all().collect();
                 prop_assert!(found.is_sorted());
             }
         }

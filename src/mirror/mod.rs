@@ -173,7 +173,7 @@ impl Mirror {
         self.catch_up();
         let table = self.table();
         let found = table.find(client).into_iter();
-        let found = found.flat_map(|found| found.from(0));
+        let found = found.flat_map(|found| found.all());
         found
             .map(Ipv4Addr::from_bits)
             .filter(|address| {

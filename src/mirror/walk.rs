@@ -5,7 +5,6 @@
 //! once and gone through without them: whoever changes them need not wait for it.
 
 use std::net::Ipv4Addr;
-use std::ops::ControlFlow;
 use std::slice;
 use std::sync::Arc;
 
@@ -172,13 +171,13 @@ impl Walk {
         let (picks, kind, end) = match &self.selection {
             Selection::Identity(identity) => {
                 let found = table.find(identity)?;
-                let picks = pick(table, found.from(start));
-                let end = end_of(&picks)?;
+                let last = last_in_part(found.nth(start, BINDINGS_PER_PART - 1));
+                let (picks, end) = pick(table, found.within(start..=last))?;
                 (picks, Kind::Picked, end)
             }
             Selection::Touched(touched) => {
-                let picks = pick(table, touched.range(start..));
-                let end = end_of(&picks)?;
+                let last = last_in_part(touched.range(start..).nth(BINDINGS_PER_PART - 1));
+                let (picks, end) = pick(table, touched.range(start..=last))?;
                 (picks, Kind::PickedIfConfigured, end)
             }
             Selection::All => {
@@ -269,7 +268,7 @@ impl<'a> Entries<'a> {
     }
 
     /// The binding after those that were taken.
-    #[inline]
+    #[inline(always)]
     fn next_bound(&mut self) -> Option<Found<'a>> {
         loop {
             if let Some(found) = self.page.as_mut().and_then(Bindings::next) {
@@ -357,31 +356,38 @@ fn after(found: Found<'_>) -> u64 {
     u64::from(found.address) + 1
 }
 
-/// The bindings at the first of these addresses, which ascend.
-fn pick(table: &Table, mut addresses: impl Iterator<Item = u32>) -> Vec<Pick> {
-    let mut pages: Vec<(u32, &Page, Places)> = Vec::new();
-    let mut count = 0;
-    // Not a `for` loop: what these come from is put together of several sets, and goes through one
-    // after the other much quicker by itself than when it is asked for each address.
-    let _ = addresses.try_for_each(|address| {
-        let number = page_of(address);
-        match pages.last_mut() {
-            Some((last, _, wanted)) if *last == number => wanted.insert(place_of(address)),
-            _ => {
-                if pages.len() == PAGES_PER_PART || count >= BINDINGS_PER_PART {
-                    return ControlFlow::Break(());
-                }
-                if let Some(page) = table.page(number) {
-                    let mut wanted = Places::default();
-                    wanted.insert(place_of(address));
-                    pages.push((number, page, wanted));
-                }
+/// The last address that a part of a walk may tell of, if it has bindings enough with this one: the
+/// last one of the same page.
+fn last_in_part(address: Option<u32>) -> u32 {
+    address.map_or(u32::MAX, |address| first_of(page_of(address)) | 0xff)
+}
+
+/// The bindings at the first of these addresses, which ascend and end where a page does, and the first
+/// address of which they tell nothing; `None` if there are no addresses.
+fn pick(table: &Table, addresses: impl Iterator<Item = u32>) -> Option<(Vec<Pick>, u64)> {
+    let mut wanted: Vec<(u32, Places)> = Vec::with_capacity(PAGES_PER_PART);
+    // Not a `for` loop, even if there are more than are wanted: what these come from is put together of
+    // several sets, and goes through one after the other much quicker by itself.
+    addresses.for_each(|address| {
+        let (page, place) = (page_of(address), place_of(address));
+        let has_room = wanted.len() < PAGES_PER_PART;
+        match wanted.last_mut() {
+            Some((last, places)) if *last == page => places.insert(place),
+            _ if has_room => {
+                let mut places = Places::default();
+                places.insert(place);
+                wanted.push((page, places));
             }
+            _ => {}
         }
-        count += 1;
-        ControlFlow::Continue(())
     });
-    take(pages)
+    let (last, _) = wanted.last()?;
+    let end = u64::from(first_of(*last)) + 256;
+    let pages = wanted.iter().filter_map(|(number, places)| {
+        let page = table.page(*number)?;
+        Some((*number, page, *places))
+    });
+    Some((take(pages.collect()), end))
 }
 
 /// Takes pages with the places wanted in each.
@@ -395,13 +401,6 @@ fn take(pages: Vec<(u32, &Page, Places)>) -> Vec<Pick> {
         wanted,
     });
     picks.collect()
-}
-
-/// The first address of which picks from an index tell nothing; `None` if there are none.
-fn end_of(picks: &[Pick]) -> Option<u64> {
-    picks
-        .last()
-        .map(|pick| u64::from(first_of(pick.number)) + 256)
 }
 
 /// The first bindings from an address on, and the first address of which they tell nothing.
