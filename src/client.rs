@@ -124,6 +124,7 @@ impl<'a> ClientRef<'a> {
     }
 
     /// htype and chaddr; empty if the client gave no MAC address.
+    #[inline]
     pub fn mac(self) -> &'a [u8] {
         let hlen = self.0.first().map_or(0, |first| usize::from(first & HLEN));
         match hlen {
@@ -143,6 +144,7 @@ impl<'a> ClientRef<'a> {
     }
 
     /// Its client identifier; empty if it sent none.
+    #[inline]
     pub fn client_id(self) -> &'a [u8] {
         match self.is_id_mac() {
             true => self.mac(),
@@ -151,6 +153,7 @@ impl<'a> ClientRef<'a> {
     }
 
     /// The value of its latest relay agent information; empty if none came.
+    #[inline]
     pub fn relay_agent_information(self) -> &'a [u8] {
         self.after_id().next()
     }
@@ -243,12 +246,14 @@ impl<'a> ClientRef<'a> {
     }
 
     /// What comes after chaddr.
+    #[inline]
     fn sections(self) -> Sections<'a> {
         let hlen = self.0.first().map_or(0, |first| usize::from(first & HLEN));
         Sections(self.0.get(2 + hlen..).unwrap_or_default())
     }
 
     /// What comes after the client identifier.
+    #[inline]
     fn after_id(self) -> Sections<'a> {
         let mut sections = self.sections();
         if !self.is_id_mac() {
@@ -270,6 +275,7 @@ struct Sections<'a>(&'a [u8]);
 
 impl<'a> Sections<'a> {
     /// The next octet.
+    #[inline]
     fn octet(&mut self) -> Option<u8> {
         let (first, rest) = self.0.split_first()?;
         self.0 = rest;

@@ -12,7 +12,7 @@ use crate::wire::message::message_type;
 use crate::wire::options::code;
 use crate::wire::status::StatusCode;
 use crate::wire::vss;
-use crate::wire::writer::{self, MessageWriter, ReplyHeader};
+use crate::wire::writer::{self, Frame, MessageWriter, ReplyHeader};
 
 /// Sent where known when the query has no dhcp-parameter-request-list: what every requestor
 /// needs to make use of a binding.
@@ -168,6 +168,10 @@ impl<'a> Replies<'a> {
 
     /// Writes the reply about an address. `server_identifier` is given for the first reply to a
     /// query alone (RFC 6926 section 8.3).
+    ///
+    /// It is part of whoever calls it, so that what is told of an address mostly need not be put
+    /// together in memory, and that what is not asked for is not even read.
+    #[inline(always)]
     pub fn write(
         &mut self,
         out: &mut Vec<u8>,
@@ -191,6 +195,25 @@ impl<'a> Replies<'a> {
                 return;
             }
         }
+        // A copy: what another function is lent is in memory from the beginning.
+        let binding = about.binding.copied();
+        let about = About {
+            binding: binding.as_ref(),
+            ..*about
+        };
+        self.write_first(out, server_identifier, &about, network, shape);
+    }
+
+    /// The same for one that cannot be a copy, but may be copied if others have its shape.
+    #[inline(never)]
+    fn write_first(
+        &mut self,
+        out: &mut Vec<u8>,
+        server_identifier: Option<Ipv4Addr>,
+        about: &About<'_>,
+        network: &Network,
+        shape: Option<Shape>,
+    ) {
         let start = out.len();
         self.write_in_full(out, server_identifier, about, network);
         // If shapes change from reply to reply, nothing is copied in vain.
@@ -201,9 +224,7 @@ impl<'a> Replies<'a> {
         self.last = shape;
     }
 
-    /// The same, whatever the reply before was. Apart from the rest, which is the quicker for being
-    /// small.
-    #[inline(never)]
+    /// The same, whatever the reply before was.
     fn write_in_full(
         &self,
         out: &mut Vec<u8>,
@@ -346,14 +367,14 @@ impl Model {
     }
 
     /// Writes a reply of the same shape.
-    #[inline]
+    #[inline(always)]
     fn write(&self, out: &mut Vec<u8>, address: Ipv4Addr, told: Told<'_>, seconds: &Seconds) {
-        let mut writer = MessageWriter::like(out, &self.frame);
-        writer.address(address);
-        writer.hardware(told.htype, told.chaddr);
+        let mut frame = Frame::copy(out, &self.frame);
+        frame.address(address);
+        frame.hardware(told.htype, told.chaddr);
         for (at, seconds) in self.seconds.iter().zip(seconds) {
             if let (1.., Some(seconds)) = (*at, seconds) {
-                writer.set(*at, &seconds.to_be_bytes());
+                frame.set(*at, seconds.to_be_bytes());
             }
         }
         for (at, value) in [
@@ -361,7 +382,7 @@ impl Model {
             (self.information, told.information),
         ] {
             if at > 0 {
-                writer.set(at, value);
+                frame.set_all(at, value);
             }
         }
     }

@@ -9,6 +9,8 @@ use super::status::StatusCode;
 
 /// Octets of message-size.
 const SIZE: usize = 2;
+/// Where htype is in a message, and hlen after it.
+const HTYPE: usize = 1;
 /// Where ciaddr is in a message.
 const CIADDR: usize = 12;
 /// Where chaddr is in a message.
@@ -83,64 +85,27 @@ impl<'a> MessageWriter<'a> {
         let end = out.len();
         out.resize(start - SIZE + USUAL, 0);
         let mut writer = MessageWriter { out, start, end };
-        writer.patch(MESSAGE_TYPE - SIZE, [message_type]);
+        writer.frame().set(MESSAGE_TYPE, [message_type]);
         writer
     }
 
-    /// Begins a reply as a copy of another, which it differs from in values alone: these are to be
-    /// set, and the message need not be finished.
+    /// What has been written, to be changed.
     #[inline]
-    pub fn like(out: &'a mut Vec<u8>, frame: &[u8]) -> Self {
-        let start = out.len() + SIZE;
-        out.extend_from_slice(frame);
-        let end = out.len().saturating_sub(1);
-        MessageWriter { out, start, end }
-    }
-
-    /// Sets the value of an option that is there to another one as long; `at` is where it is in the
-    /// frame, by [`values`].
-    #[inline]
-    pub fn set(&mut self, at: usize, value: &[u8]) {
-        let place = self.out.get_mut(self.start - SIZE + at..);
-        if let Some(place) = place.and_then(|place| place.get_mut(..value.len())) {
-            place.copy_from_slice(value);
-        }
-    }
-
-    /// Overwrites octets of what [`MessageWriter::new`] wrote.
-    #[inline]
-    fn patch<const COUNT: usize>(&mut self, offset: usize, octets: [u8; COUNT]) {
-        let place = self.out.get_mut(self.start + offset..);
-        if let Some(place) = place.and_then(<[u8]>::first_chunk_mut) {
-            *place = octets;
-        }
+    fn frame(&mut self) -> Frame<'_> {
+        Frame(self.out.get_mut(self.start - SIZE..).unwrap_or_default())
     }
 
     /// Says which address the reply is about: in ciaddr (RFC 6926 section 7.3).
     #[inline]
     pub fn address(&mut self, address: Ipv4Addr) {
-        self.patch(CIADDR, address.octets());
+        self.frame().address(address);
     }
 
     /// Says whose MAC address it is: htype, hlen and chaddr. An address too long for chaddr,
     /// as InfiniBand's, is given by its htype with hlen 0 (RFC 4390 section 2.1).
     #[inline]
     pub fn hardware(&mut self, htype: u8, chaddr: &[u8]) {
-        let chaddr = Some(chaddr)
-            .filter(|octets| octets.len() <= 16)
-            .unwrap_or_default();
-        // At most 16, so it fits.
-        let hlen = chaddr.len() as u8;
-        self.patch(1, [htype, hlen]);
-        match chaddr.try_into() {
-            // As nearly all have it: by far quicker to copy than any number of octets.
-            Ok(ethernet) => self.patch::<6>(CHADDR, ethernet),
-            Err(_) => {
-                let place = self.out.get_mut(self.start + CHADDR..);
-                let place = place.and_then(|place| place.get_mut(..chaddr.len()));
-                place.unwrap_or_default().copy_from_slice(chaddr);
-            }
-        }
+        self.frame().hardware(htype, chaddr);
     }
 
     /// The next octets of the message; `None` if so many more, and END, cannot be framed.
@@ -220,8 +185,61 @@ impl<'a> MessageWriter<'a> {
         self.out.truncate(end + 1);
         // At most MAX_MESSAGE, by `grow`.
         let size = (end + 1 - self.start) as u16;
-        self.start -= SIZE;
-        self.patch(0, size.to_be_bytes());
+        self.frame().set(0, size.to_be_bytes());
+    }
+}
+
+/// A frame in an output, or its beginning. What is not in it is not set.
+#[derive(Debug)]
+pub struct Frame<'a>(&'a mut [u8]);
+
+impl<'a> Frame<'a> {
+    /// Appends a copy of a frame, which it is to differ from in values alone.
+    #[inline]
+    pub fn copy(out: &'a mut Vec<u8>, frame: &[u8]) -> Frame<'a> {
+        let start = out.len();
+        out.extend_from_slice(frame);
+        Frame(out.get_mut(start..).unwrap_or_default())
+    }
+
+    /// Sets octets to others; `at` is where they are, for an option's value by [`values`].
+    #[inline]
+    pub fn set<const COUNT: usize>(&mut self, at: usize, octets: [u8; COUNT]) {
+        let place = self.0.get_mut(at..);
+        if let Some(place) = place.and_then(<[u8]>::first_chunk_mut) {
+            *place = octets;
+        }
+    }
+
+    /// The same for any number of octets.
+    #[inline]
+    pub fn set_all(&mut self, at: usize, octets: &[u8]) {
+        let place = self.0.get_mut(at..);
+        if let Some(place) = place.and_then(|place| place.get_mut(..octets.len())) {
+            place.copy_from_slice(octets);
+        }
+    }
+
+    /// See [`MessageWriter::address`].
+    #[inline]
+    pub fn address(&mut self, address: Ipv4Addr) {
+        self.set(SIZE + CIADDR, address.octets());
+    }
+
+    /// See [`MessageWriter::hardware`].
+    #[inline]
+    pub fn hardware(&mut self, htype: u8, chaddr: &[u8]) {
+        let chaddr = Some(chaddr)
+            .filter(|octets| octets.len() <= 16)
+            .unwrap_or_default();
+        // At most 16, so it fits.
+        let hlen = chaddr.len() as u8;
+        self.set(SIZE + HTYPE, [htype, hlen]);
+        match chaddr.try_into() {
+            // As nearly all have it: by far quicker to copy than any number of octets.
+            Ok(ethernet) => self.set::<6>(SIZE + CHADDR, ethernet),
+            Err(_) => self.set_all(SIZE + CHADDR, chaddr),
+        }
     }
 }
 
@@ -238,11 +256,9 @@ pub fn values(frame: &[u8]) -> impl Iterator<Item = (u8, usize)> {
 
 /// Appends a frame that is in `out` already once more, about another address.
 pub fn write_again(out: &mut Vec<u8>, frame: Range<usize>, address: Ipv4Addr) {
-    let ciaddr = out.len() + SIZE + CIADDR;
+    let start = out.len();
     out.extend_from_within(frame);
-    if let Some(octets) = out.get_mut(ciaddr..ciaddr + 4) {
-        octets.copy_from_slice(&address.octets());
-    }
+    Frame(out.get_mut(start..).unwrap_or_default()).address(address);
 }
 
 #[cfg(test)]
