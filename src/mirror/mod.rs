@@ -1,7 +1,7 @@
 //! The mirror: every binding Kea has, and what Kea does not keep of them.
 //!
 //! - [`transition`]: the rules by which a change makes one binding of another.
-//! - [`table`]: bindings by address, and what finds them: [`page`], [`identity_index`],
+//! - [`table`]: bindings by address, and what finds them: [`groups`], [`page`], [`identity_index`],
 //!   [`address_set`], [`times`], [`time_index`].
 //! - [`configuration`], [`ranges`]: configured addresses and since when.
 //! - [`walk`]: bindings in the order of their addresses, a part at a time.
@@ -19,6 +19,7 @@ mod address_set;
 pub mod applier;
 pub mod configuration;
 pub mod feed;
+mod groups;
 pub mod identity_index;
 mod loader;
 mod loading;

@@ -5,14 +5,13 @@
 //! place. Whoever answers queries takes a page as it is and reads it without a lock; who changes it
 //! meanwhile changes a copy.
 
-use std::array;
-use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::iter;
 use std::net::Ipv4Addr;
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
+use super::groups::Groups;
 use crate::binding::{BindingRef, State, SubnetId};
 use crate::client::ClientRef;
 use crate::time::{Lifetime, Time};
@@ -21,20 +20,12 @@ use crate::time::{Lifetime, Time};
 const PLACE_BITS: u32 = 8;
 /// Places in a page.
 const PLACES: usize = 1 << PLACE_BITS;
-/// Pages side by side whose numbers differ in their last bits only: those of a /16 prefix.
-const GROUP: usize = 1 << (16 - PLACE_BITS);
-
 /// Octets that a processor's caches hold in one piece, on most.
 const CACHE_LINE: usize = 64;
 
 /// The page of an address.
 pub fn page_of(address: u32) -> u32 {
     address >> PLACE_BITS
-}
-
-/// The group of a page and its place there.
-fn group_of(page: u32) -> (u32, usize) {
-    (page / GROUP as u32, page as usize % GROUP)
 }
 
 /// The first address of a page.
@@ -320,7 +311,7 @@ impl Page {
     }
 
     /// Whether there is none.
-    fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.present == Places::default()
     }
 
@@ -370,7 +361,7 @@ impl Page {
     }
 
     /// Puts a binding in place of the one of the same address; says whether there was none.
-    fn put(&mut self, binding: BindingRef<'_>) -> bool {
+    pub fn put(&mut self, binding: BindingRef<'_>) -> bool {
         let place = place_of(binding.address.to_bits());
         let rank = self.present.before(place);
         let is_new = !self.present.contains(place);
@@ -400,7 +391,7 @@ impl Page {
     }
 
     /// Takes the binding of an address out; says whether there was one.
-    fn remove(&mut self, address: u32) -> bool {
+    pub fn remove(&mut self, address: u32) -> bool {
         let place = place_of(address);
         if !self.present.contains(place) {
             return false;
@@ -434,17 +425,11 @@ impl Page {
     }
 }
 
-/// The pages of a /16 prefix, of which some are empty.
-type Group = [Page; GROUP];
-
 /// All bindings, by address.
-///
-/// There are some ten thousand pages, and what a search for one among these looks at is seldom in
-/// the processor's caches. Groups are few, and one tells at once where a page is.
 #[derive(Debug, Default)]
 pub struct Pages {
-    /// The groups that are not empty.
-    groups: BTreeMap<u32, Box<Group>>,
+    /// The pages that are not empty.
+    groups: Groups,
     /// How many bindings there are.
     count: usize,
 }
@@ -462,20 +447,12 @@ impl Pages {
 
     /// A page that is not empty.
     pub fn page(&self, page: u32) -> Option<&Page> {
-        let (group, place) = group_of(page);
-        let page = &self.groups.get(&group)?[place];
-        (!page.is_empty()).then_some(page)
+        self.groups.get(page)
     }
 
     /// The pages from one on that are not empty, ascending.
     pub fn pages_from(&self, page: u32) -> impl Iterator<Item = (u32, &Page)> {
-        let (first, place) = group_of(page);
-        self.groups.range(first..).flat_map(move |(group, pages)| {
-            let place = if *group == first { place } else { 0 };
-            let numbers = group * GROUP as u32 + place as u32..;
-            let pages = numbers.zip(&pages[place..]);
-            pages.filter(|(_, page)| !page.is_empty())
-        })
+        self.groups.pages_from(page)
     }
 
     /// The binding of an address that is about to be changed.
@@ -489,27 +466,16 @@ impl Pages {
 
     /// Puts a binding in place of the one of the same address.
     pub fn put(&mut self, binding: BindingRef<'_>) {
-        let (group, place) = group_of(page_of(binding.address.to_bits()));
-        let pages = self.groups.entry(group);
-        let pages = pages.or_insert_with(|| Box::new(array::from_fn(|_| Page::default())));
-        let is_new = pages[place].put(binding);
+        let page = page_of(binding.address.to_bits());
+        let is_new = self.groups.get_or_insert(page).put(binding);
         self.count += usize::from(is_new);
     }
 
     /// Takes the binding of an address out; says whether there was one.
     pub fn remove(&mut self, address: u32) -> bool {
-        let (group, place) = group_of(page_of(address));
-        let Some(pages) = self.groups.get_mut(&group) else {
-            return false;
-        };
-        let page = &mut pages[place];
-        let was_there = page.remove(address);
-        if page.is_empty() {
-            *page = Page::default();
-            if pages.iter().all(Page::is_empty) {
-                self.groups.remove(&group);
-            }
-        }
+        let remove = |page: &mut Page| page.remove(address);
+        let was_there = self.groups.take_from(page_of(address), remove);
+        let was_there = was_there.unwrap_or(false);
         self.count -= usize::from(was_there);
         was_there
     }
@@ -540,6 +506,8 @@ impl Pages {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::binding::Binding;
     use crate::client::{Client, ClientParts};
