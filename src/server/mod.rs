@@ -19,7 +19,7 @@
 //!
 //! Messages are written by the engine at the end of the connection's output and sent from
 //! there as they are. What one connection can cost is bounded: a query being received
-//! (64 KiB), a chunk of output (127 KiB and a message), what the system holds to be sent (192 KiB),
+//! (64 KiB), a chunk of output (127 KiB and a message), what the system holds to be sent (128 KiB),
 //! and `max-concurrent-queries` answers in progress. The limits and their defaults are in [`crate::config`].
 
 mod access;
