@@ -478,6 +478,39 @@ mod tests {
     }
 
     proptest! {
+        /// Close to each other or far apart: parts tell of all addresses of an index, each once.
+        #[test]
+        fn goes_through_all_of_an_index(
+            steps in proptest::collection::vec((1..600u32, 1..20u32, 1..40usize), 0..40),
+        ) {
+            let mut table = table(Vec::new());
+            let mut address = 0;
+            let mut expected = Vec::new();
+            for (gap, step, count) in steps {
+                address += gap * 7;
+                for _ in 0..count {
+                    address += step * step;
+                    table.put(&Binding {
+                        address: Ipv4Addr::from_bits(address),
+                        ..binding(0, 1)
+                    });
+                    expected.push(address);
+                }
+            }
+            let touched = Selection::Touched(expected.iter().copied().collect());
+            let mut walk = Walk::new(touched, (Time::MIN, Time::MAX), Time::MAX);
+            let mut found = Vec::new();
+            while let Some(part) = walk.part(&table) {
+                prop_assert!(part.picks.len() <= PAGES_PER_PART);
+                found.extend(part.picks.iter().flat_map(|pick| {
+                    let places = (0..=u8::MAX).filter(|place| pick.wanted.contains(*place));
+                    places.map(|place| first_of(pick.number) + u32::from(place))
+                }));
+                walk.position = part.end;
+            }
+            prop_assert_eq!(found, expected);
+        }
+
         /// What a walk in parts finds is what a look at every address finds, each once.
         #[test]
         fn finds_every_configured_address_that_changed_once(
