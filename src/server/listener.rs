@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
@@ -15,6 +15,7 @@ use super::access::AccessList;
 use super::connection::{Connection, Limits};
 use super::journal::Journal;
 use super::slots::Slots;
+use super::threads::Threads;
 use super::transport::{Carrier, serve, stopped};
 use super::{StartError, Stop};
 use crate::query::{Engine, Requester};
@@ -27,10 +28,6 @@ const BACKLOG: i32 = 1024;
 /// files open: that does not pass at once.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// How often other connections get a chance to find out that they are over, before one too
-/// many is closed. A requester may close a connection and open the next in the same moment.
-const CHANCES: usize = 3;
-
 /// Octets the system may hold ready to send on a connection, besides those under way (it may
 /// take one piece of 64 KiB more). Its own limit is several megabytes, which a requester that
 /// does not read would make it keep, and which a small answer would have to wait behind. With
@@ -40,7 +37,7 @@ const UNSENT: u32 = 64 * 1024;
 /// Opens a socket that listens on `address`.
 pub fn bind(address: SocketAddrV4) -> Result<std::net::TcpListener, StartError> {
     let open = || {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+        let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
         // Connections of a server that was stopped a moment ago may still be in TIME_WAIT.
         // Another socket that listens still makes it fail, unlike with SO_REUSEPORT.
         socket.set_reuse_address(true)?;
@@ -52,10 +49,35 @@ pub fn bind(address: SocketAddrV4) -> Result<std::net::TcpListener, StartError> 
     open().map_err(|cause| StartError::Listen { address, cause })
 }
 
+/// A socket that no event loop knows yet.
+pub trait Socket: Send + 'static {
+    /// The same in an event loop.
+    type Open: Send + 'static;
+
+    /// Enters it into the event loop of this thread.
+    fn open(self) -> io::Result<Self::Open>;
+}
+
+impl Socket for std::net::TcpListener {
+    type Open = TcpListener;
+
+    fn open(self) -> io::Result<TcpListener> {
+        TcpListener::from_std(self)
+    }
+}
+
+impl Socket for std::net::TcpStream {
+    type Open = TcpStream;
+
+    fn open(self) -> io::Result<TcpStream> {
+        TcpStream::from_std(self)
+    }
+}
+
 /// A connection just accepted.
 pub struct Accepted<S> {
     /// Its octets.
-    pub stream: S,
+    pub socket: S,
     /// The requester's address.
     pub peer: Ipv4Addr,
     /// Our address.
@@ -65,16 +87,16 @@ pub struct Accepted<S> {
 /// Where connections come from.
 pub trait Acceptor: Send + 'static {
     /// A connection's octets.
-    type Stream: Carrier + Send + 'static;
+    type Socket: Socket<Open: Carrier>;
 
     /// Waits for the next connection. Nothing is lost if the wait is given up.
-    fn accept(&mut self) -> impl Future<Output = io::Result<Accepted<Self::Stream>>> + Send;
+    fn accept(&mut self) -> impl Future<Output = io::Result<Accepted<Self::Socket>>> + Send;
 }
 
 impl Acceptor for TcpListener {
-    type Stream = TcpStream;
+    type Socket = std::net::TcpStream;
 
-    async fn accept(&mut self) -> io::Result<Accepted<TcpStream>> {
+    async fn accept(&mut self) -> io::Result<Accepted<std::net::TcpStream>> {
         let (stream, peer) = TcpListener::accept(self).await?;
         let (SocketAddr::V4(peer), SocketAddr::V4(local)) = (peer, stream.local_addr()?) else {
             return Err(io::ErrorKind::ConnectionAborted.into());
@@ -86,7 +108,8 @@ impl Acceptor for TcpListener {
         Ok(Accepted {
             peer: *peer.ip(),
             local: *local.ip(),
-            stream,
+            // It may be served by another thread.
+            socket: stream.into_std()?,
         })
     }
 }
@@ -110,13 +133,17 @@ pub struct Shared<E: Engine> {
     pub limits: Limits,
     /// The log.
     pub journal: Journal,
-    /// Tells when the server stops.
-    pub stop: watch::Receiver<Option<Stop>>,
+    /// What serves them.
+    pub threads: Threads,
 }
 
 /// Accepts connections until the server stops.
-pub async fn accept<A: Acceptor, E: Engine>(mut acceptor: A, shared: Arc<Shared<E>>) {
-    let mut stopping = pin!(stopped(shared.stop.clone()));
+pub async fn accept<A: Acceptor, E: Engine>(
+    mut acceptor: A,
+    shared: Arc<Shared<E>>,
+    stop: watch::Receiver<Option<Stop>>,
+) {
+    let mut stopping = pin!(stopped(stop));
     loop {
         let accepted = tokio::select! {
             biased;
@@ -143,11 +170,11 @@ pub async fn accept<A: Acceptor, E: Engine>(mut acceptor: A, shared: Arc<Shared<
 /// (RFC 6926 section 8.1).
 async fn admit<S, E>(accepted: Accepted<S>, shared: &Arc<Shared<E>>)
 where
-    S: Carrier + Send + 'static,
+    S: Socket<Open: Carrier>,
     E: Engine,
 {
     let Accepted {
-        stream,
+        socket,
         peer,
         local,
     } = accepted;
@@ -156,11 +183,10 @@ where
         return;
     };
     let mut slot = shared.slots.take(entry.prefix, entry.max_connections);
-    for _ in 0..CHANCES {
-        if slot.is_ok() {
-            break;
-        }
-        tokio::task::yield_now().await;
+    if slot.is_err() {
+        // A requester may close a connection and open the next in the same moment: the others get a
+        // chance to find out that they are over.
+        shared.threads.turn().await;
         slot = shared.slots.take(entry.prefix, entry.max_connections);
     }
     let slot = match slot {
@@ -185,11 +211,14 @@ where
         shared.limits,
         Instant::now().into_std(),
     );
-    let shared = Arc::clone(shared);
-    tokio::spawn(async move {
-        let stop = shared.stop.clone();
-        serve(stream, connection, slot, stop, &shared.journal).await;
+    let serving = Arc::clone(shared);
+    let spawned = shared.threads.spawn(|stop| {
+        let stream = socket.open()?;
+        Ok(async move { serve(stream, connection, slot, stop, &serving.journal).await })
     });
+    if let Err(error) = spawned {
+        shared.journal.accept_failed(&error);
+    }
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 //! ```text
 //!  listener    accepts, asks access and slots        one task per listening address
 //!     │
-//!  transport   moves octets, closes gracefully       one task per connection,
-//!     │                                              any stream: plain TCP today
+//!  transport   moves octets, closes gracefully       one task per connection, on one
+//!     │                                              thread; any stream: plain TCP today
 //!  connection  frames, queries in turns, timers      no I/O, time passed in
 //!     │
 //!  Engine      what the queries mean                 the query module
@@ -15,6 +15,7 @@
 //! - [`connection`]: one connection without its socket.
 //! - [`transport`]: a connection on a stream.
 //! - [`listener`]: listening sockets.
+//! - [`threads`]: where all this runs.
 //! - [`journal`]: what is said in the log.
 //!
 //! Messages are written by the engine at the end of the connection's output and sent from
@@ -27,33 +28,28 @@ mod connection;
 mod journal;
 mod listener;
 mod slots;
+mod threads;
 mod transport;
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddrV4;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
-use tokio::runtime::{Builder, Runtime};
-use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::query::Engine;
 use access::AccessList;
 use connection::Limits;
 use journal::Journal;
-use listener::Shared;
+use listener::{Shared, Socket};
 use slots::Slots;
+use threads::Running;
 
 /// How long connections have, when the server stops, to take what is sent and to close.
 const STOP_TIME: Duration = Duration::from_secs(1);
-
-/// How much longer the server waits for its threads. They need it only if the engine blocks,
-/// which it must not; then they are left alone rather than Kea kept waiting.
-const JOIN_TIME: Duration = Duration::from_millis(500);
 
 /// The most threads started when their number is left to the server: a few serve many
 /// connections, and Kea's own threads need processors too.
@@ -81,9 +77,7 @@ impl Stop {
 /// A running server. Dropping it stops it.
 pub struct Server {
     /// The threads; `None` once stopped.
-    runtime: Option<Runtime>,
-    /// Tells tasks to stop; each of them listens to it until it ends.
-    stop: watch::Sender<Option<Stop>>,
+    running: Option<Running>,
     /// Where it listens.
     addresses: Vec<SocketAddrV4>,
 }
@@ -99,14 +93,13 @@ impl Server {
         for address in &config.listen_addresses {
             sockets.push(listener::bind(SocketAddrV4::new(*address, config.port))?);
         }
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(threads(config))
-            .thread_name("blq-server")
-            .enable_io()
-            .enable_time()
-            .build()
-            .map_err(StartError::Threads)?;
-        let (stop, stop_receiver) = watch::channel(None);
+        let mut addresses = Vec::with_capacity(sockets.len());
+        for socket in &sockets {
+            if let SocketAddr::V4(address) = socket.local_addr().map_err(StartError::Threads)? {
+                addresses.push(address);
+            }
+        }
+        let running = Running::start(threads(config)).map_err(StartError::Threads)?;
         let shared = Arc::new(Shared {
             engine,
             access: AccessList::new(&config.requesters),
@@ -116,31 +109,29 @@ impl Server {
                 idle_time: config.idle_time,
             },
             journal: Journal::default(),
-            stop: stop_receiver,
+            threads: running.threads.clone(),
         });
-        let mut server = Server {
-            runtime: None,
-            stop,
-            addresses: Vec::with_capacity(sockets.len()),
-        };
-        {
-            let _context = runtime.enter();
-            for socket in sockets {
-                let listener = TcpListener::from_std(socket).map_err(StartError::Threads)?;
-                if let Ok(std::net::SocketAddr::V4(address)) = listener.local_addr() {
-                    server.addresses.push(address);
-                    tracing::info!(
-                        id = "BLQ_LISTENING",
-                        "listening on {} port {}",
-                        address.ip(),
-                        address.port()
-                    );
-                }
-                runtime.spawn(listener::accept(listener, Arc::clone(&shared)));
+        for socket in sockets {
+            let shared = Arc::clone(&shared);
+            let accept = |stop| Ok(listener::accept(socket.open()?, shared, stop));
+            let spawned = running.threads.spawn(accept);
+            if let Err(error) = spawned {
+                running.stop(&Stop::now("the server cannot start"));
+                return Err(StartError::Threads(error));
             }
         }
-        server.runtime = Some(runtime);
-        Ok(server)
+        for address in &addresses {
+            tracing::info!(
+                id = "BLQ_LISTENING",
+                "listening on {} port {}",
+                address.ip(),
+                address.port()
+            );
+        }
+        Ok(Server {
+            running: Some(running),
+            addresses,
+        })
     }
 
     /// Where it listens, in the order of the configuration.
@@ -150,25 +141,17 @@ impl Server {
 
     /// Ends every query in progress with QueryTerminated and `reason` (RFC 6926 section 8.5),
     /// closes all connections gracefully, and joins the threads. Takes little more than a
-    /// second at most, however slow the requesters are. Must not be called from a task of a
-    /// tokio runtime.
+    /// second at most, however slow the requesters are.
     pub fn stop(mut self, reason: &str) {
         self.end(reason);
     }
 
     /// Stops, if it has not happened yet.
     fn end(&mut self, reason: &str) {
-        let Some(runtime) = self.runtime.take() else {
+        let Some(running) = self.running.take() else {
             return;
         };
-        runtime.block_on(async {
-            let stop = Stop::now(reason);
-            let by = stop.by + JOIN_TIME;
-            self.stop.send_replace(Some(stop));
-            // In time or not, the threads are shut down next.
-            let _ = timeout_at(by, self.stop.closed()).await;
-        });
-        runtime.shutdown_timeout(JOIN_TIME);
+        running.stop(&Stop::now(reason));
         tracing::info!(id = "BLQ_STOPPED", "stopped listening: {reason}");
     }
 }
@@ -179,13 +162,14 @@ impl Drop for Server {
     }
 }
 
-/// How many threads serve connections.
+/// How many threads serve connections: no more than there may be of these, since each connection has one.
 fn threads(config: &Config) -> usize {
-    match config.threads {
-        Some(threads) => threads.max(1) as usize,
+    let wanted = match config.threads {
+        Some(threads) => threads as usize,
         None => std::thread::available_parallelism()
             .map_or(1, |processors| processors.get().min(MAX_CHOSEN_THREADS)),
-    }
+    };
+    wanted.clamp(1, config.max_connections.max(1) as usize)
 }
 
 /// Why the server could not be started.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Stop;
@@ -23,11 +24,6 @@ const CLOSE_TIME: Duration = Duration::from_secs(1);
 
 /// The same when the server ends, and Kea waits for that: enough to discard what has arrived.
 const STOPPING_CLOSE_TIME: Duration = Duration::from_millis(100);
-
-/// Octets sent on a connection before it is other connections' turn. To look for what has
-/// arrived on them takes a system call, and wakes another thread up, which is too much for each
-/// chunk; and this is sent in a third of a millisecond.
-const BURST: usize = 1024 * 1024;
 
 /// What carries a connection's octets.
 pub trait Carrier: AsyncRead + AsyncWrite + Unpin {
@@ -96,8 +92,6 @@ where
     // Deadlines only ever move away: it is enough to look again when the timer fires.
     let mut timer = pin!(sleep_until(next_look(connection)));
     let mut unflushed = false;
-    // Octets sent since it was other connections' turn.
-    let mut burst = 0;
     loop {
         connection.produce(Instant::now().into_std());
         if connection.is_finished() && !unflushed {
@@ -113,10 +107,10 @@ where
                 stream.write_freely();
             }
             result = poll_fn(|context| transfer(stream, connection, &mut unflushed, context)) => {
-                burst += result?;
-                if burst >= BURST {
-                    burst = 0;
-                    tokio::task::yield_now().await;
+                result?;
+                // A requester that takes all at once would leave others no turn.
+                if connection.is_answering() {
+                    yield_now().await;
                 }
             }
             () = &mut timer => {
@@ -126,7 +120,7 @@ where
                 }
                 timer.as_mut().reset(next_look(connection));
             }
-            () = tokio::task::yield_now(), if searching => {}
+            () = yield_now(), if searching => {}
         }
     }
 }
@@ -139,20 +133,18 @@ fn next_look<E: Engine>(connection: &Connection<E>) -> Instant {
     }
 }
 
-/// Reads and writes as much as goes without waiting; ready if that was anything, with the number
-/// of octets written.
+/// Reads and writes as much as goes without waiting; ready if that was anything.
 fn transfer<S, E>(
     stream: &mut S,
     connection: &mut Connection<E>,
     unflushed: &mut bool,
     context: &mut Context<'_>,
-) -> Poll<io::Result<usize>>
+) -> Poll<io::Result<()>>
 where
     S: Carrier,
     E: Engine,
 {
     let now = Instant::now().into_std();
-    let mut written = 0;
     let mut moved = false;
     while connection.wants_input() {
         let mut space = ReadBuf::new(connection.input_space());
@@ -171,10 +163,7 @@ where
             Poll::Pending => break,
             Poll::Ready(result) => match result? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                count => {
-                    connection.sent(count, now);
-                    written += count;
-                }
+                count => connection.sent(count, now),
             },
         }
         *unflushed = true;
@@ -191,7 +180,7 @@ where
         }
     }
     if moved {
-        Poll::Ready(Ok(written))
+        Poll::Ready(Ok(()))
     } else {
         Poll::Pending
     }

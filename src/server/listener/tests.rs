@@ -13,8 +13,16 @@ use crate::config::Config;
 /// Gives connections and errors in order, then none.
 struct Script(VecDeque<io::Result<Accepted<DuplexStream>>>);
 
+impl Socket for DuplexStream {
+    type Open = DuplexStream;
+
+    fn open(self) -> io::Result<DuplexStream> {
+        Ok(self)
+    }
+}
+
 impl Acceptor for Script {
-    type Stream = DuplexStream;
+    type Socket = DuplexStream;
 
     async fn accept(&mut self) -> io::Result<Accepted<DuplexStream>> {
         match self.0.pop_front() {
@@ -28,7 +36,7 @@ impl Acceptor for Script {
 fn connection(peer: [u8; 4]) -> (DuplexStream, io::Result<Accepted<DuplexStream>>) {
     let (requester, stream) = duplex(1_000);
     let accepted = Accepted {
-        stream,
+        socket: stream,
         peer: peer.into(),
         local: [192, 0, 2, 254].into(),
     };
@@ -52,9 +60,10 @@ fn run(
             idle_time: config.idle_time,
         },
         journal: Journal::default(),
-        stop: stop_receiver,
+        threads: Threads::here(),
     });
-    let task = tokio::spawn(accept(Script(script.into_iter().collect()), shared));
+    let script = Script(script.into_iter().collect());
+    let task = tokio::spawn(accept(script, shared, stop_receiver));
     (stop, engine, task)
 }
 
