@@ -136,14 +136,15 @@ void telling(const isc::dhcp::LeasePtr& lease, Tell&& tell) noexcept {
 
 KeaMessage message(const CalloutHandle& handle) {
     return guarded([&] {
+        // The handle holds it until the callout returns.
         const auto query = pointer<Pkt4Ptr>(handle, "query4");
-        KeaMessage copy{};
-        copy.message_type = query->getType();
-        copy.octets = octets(query->data_);
+        KeaMessage message{};
+        message.message_type = query->getType();
+        message.octets = lent(query->data_);
         for (const auto& name : query->getClasses()) {
-            copy.classes.push_back(text(name));
+            message.classes.push_back(KeaName{lent(name)});
         }
-        return copy;
+        return message;
     });
 }
 

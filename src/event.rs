@@ -74,8 +74,8 @@ pub struct Heard {
     pub relay_agent_information: Option<Vec<u8>>,
     /// The options worth keeping, in the order of their codes.
     pub options: Vec<RawOption>,
-    /// The classes Kea put the message in.
-    pub classes: Vec<String>,
+    /// The classes Kea put the message in: mostly those of the message before.
+    pub classes: Arc<[String]>,
 }
 
 /// Which server made a change.

@@ -39,7 +39,7 @@ fn start(requesters: &str, clients: u8) -> Server {
             heard: Heard {
                 relay_agent_information: Some(vec![2, 2, b'l', client, 12, 1, b'r']),
                 options: Vec::new(),
-                classes: Vec::new(),
+                classes: Arc::default(),
             },
         });
     }

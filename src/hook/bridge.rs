@@ -40,14 +40,20 @@ mod ffi {
         relay_agent_info: &'a [u8],
     }
 
-    /// A client's message.
-    struct KeaMessage {
+    /// A client's message, lent for the time of a callout.
+    struct KeaMessage<'a> {
         /// Its DHCP message type.
         message_type: u8,
         /// The message as it was received.
-        octets: Vec<u8>,
+        octets: &'a [u8],
         /// The classes Kea put it in, in Kea's order.
-        classes: Vec<String>,
+        classes: Vec<KeaName<'a>>,
+    }
+
+    /// A name, any octets.
+    struct KeaName<'a> {
+        /// It.
+        name: &'a [u8],
     }
 
     /// A control command that has been processed, but for its name.
@@ -216,7 +222,7 @@ mod ffi {
         fn untrack_leases() -> Result<()>;
 
         /// The client's message of leases4_committed and lease4_offer, the argument `query4`.
-        fn message(handle: &CalloutHandle) -> Result<KeaMessage>;
+        fn message<'a>(handle: &'a CalloutHandle) -> Result<KeaMessage<'a>>;
         /// The argument `leases4` of leases4_committed and lease4_offer: leases made or changed.
         fn leases(handle: &CalloutHandle, taker: &mut LeaseTaker) -> Result<()>;
         /// The argument `deleted_leases4` of leases4_committed: leases given up, as they were

@@ -13,7 +13,6 @@ use parking_lot::Mutex;
 use super::bridge::{self, CalloutHandle};
 use super::commands::{Touched, may_change, reconfigures, synchronises, touched};
 use super::entry::HOOKS_VERSION;
-use super::values::Exchange;
 use super::{callouts, lease_taker, service, tracking};
 use crate::binding::SubnetId;
 use crate::event::{Event, Extent, Lease, LeaseState, Origin, Reason};
@@ -42,19 +41,26 @@ pub fn committed(handle: &CalloutHandle) -> Result<(), Exception> {
     UNANSWERED.take();
     given_up(tracking::claim_deleted());
     tracking::leave_packet();
-    let exchange = Exchange {
-        message: bridge::message(handle)?,
-        leases: lease_taker::collect(|taker| bridge::leases(handle, taker))?,
-        deleted: lease_taker::collect(|taker| bridge::deleted_leases(handle, taker))?,
+    let message = bridge::message(handle)?;
+    let mut is_change = false;
+    let mut push = |event| {
+        is_change = true;
+        service::push(event);
     };
-    for event in exchange.committed(Time::now()) {
+    lease_taker::for_each(
+        |taker| bridge::deleted_leases(handle, taker),
+        |lease| push(message.ended(lease.into(), Time::now())),
+    )?;
+    lease_taker::for_each(
+        |taker| bridge::leases(handle, taker),
+        |lease| push(message.committed(lease.into())),
+    )?;
+    if !is_change && let Some(confirmed) = message.confirmed(Time::now()) {
         // So looks a request that Kea refuses, too.
-        if !matches!(event, Event::Confirmed { .. }) {
-            service::push(event);
-        } else if !callouts::tells_answers(HOOKS_VERSION) {
-            UNANSWERED.set(Some(event));
+        if !callouts::tells_answers(HOOKS_VERSION) {
+            UNANSWERED.set(Some(confirmed));
         } else if bridge::answer_type(handle)? == DHCPACK {
-            service::push(event);
+            service::push(confirmed);
         }
     }
     Ok(())
@@ -77,15 +83,11 @@ pub fn offered(handle: &CalloutHandle) -> Result<(), Exception> {
     if bridge::offer_lifetime(handle)? == 0 {
         return Ok(());
     }
-    let exchange = Exchange {
-        message: bridge::message(handle)?,
-        leases: lease_taker::collect(|taker| bridge::leases(handle, taker))?,
-        deleted: Vec::new(),
-    };
-    for event in exchange.offered() {
-        service::push(event);
-    }
-    Ok(())
+    let message = bridge::message(handle)?;
+    lease_taker::for_each(
+        |taker| bridge::leases(handle, taker),
+        |lease| service::push(message.offered(lease.into())),
+    )
 }
 
 /// A client's message had Kea delete the leases of `addresses`: those it had before, as far as the

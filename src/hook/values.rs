@@ -1,7 +1,8 @@
 //! The bridge's plain values as the rest of the crate knows them.
 
-use std::iter::repeat_n;
+use std::cell::RefCell;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use super::bridge::{KeaLease, KeaMessage, KeaOption, KeaScope};
 use super::stored_relay;
@@ -10,7 +11,7 @@ use crate::client::ClientIds;
 use crate::event::{Event, Heard, Lease, LeaseState, Origin};
 use crate::network::{ConfiguredOption, Scope};
 use crate::time::{Lifetime, Time};
-use crate::wire::heard::heard;
+use crate::wire::heard::{heard, heard_of};
 use crate::wire::message::Message;
 use crate::wire::options::code;
 
@@ -54,102 +55,99 @@ fn lease_state(number: u32, valid_lifetime: u32) -> LeaseState {
     }
 }
 
-/// A client's message and what it did to leases.
-pub struct Exchange {
-    /// The client's message.
-    pub message: KeaMessage,
-    /// Leases made or changed.
-    pub leases: Vec<Lease>,
-    /// Leases given up, as they were before.
-    pub deleted: Vec<Lease>,
+thread_local! {
+    /// The classes of the last message on this thread: most messages are in the same.
+    static CLASSES: RefCell<Arc<[String]>> = RefCell::default();
 }
 
-impl KeaMessage {
+impl KeaMessage<'_> {
     /// What it told.
-    fn heard(self) -> Heard {
-        heard(&self.octets, self.classes)
+    fn heard(&self) -> Heard {
+        heard(self.octets, self.classes())
     }
-}
 
-impl Exchange {
-    /// The changes of leases that the message led to.
-    pub fn committed(self, now: Time) -> Vec<Event> {
-        let Exchange {
-            message,
-            leases,
-            deleted,
-        } = self;
-        let released = message.message_type == DHCPRELEASE;
-        let mut events: Vec<_> = deleted
-            .into_iter()
-            .map(|lease| {
-                let address = lease.address;
-                // Kea has made the change, and may have given the address to another client.
-                let client = Some(ClientIds {
-                    hardware: lease.hardware,
-                    client_id: lease.client_id,
-                });
-                match released {
-                    true => Event::Released {
-                        address,
-                        client,
-                        at: now,
-                        origin: Origin::Here,
-                    },
-                    false => Event::GivenUp {
-                        address,
-                        client,
-                        at: now,
-                    },
-                }
-            })
-            .collect();
-        if !leases.is_empty() {
-            let heard = repeat_n(message.heard(), leases.len());
-            let leases = leases.into_iter().zip(heard);
-            events.extend(leases.map(|(lease, heard)| Event::Committed { lease, heard }));
-        } else if message.message_type == DHCPREQUEST && events.is_empty() {
-            events.extend(confirmed(message, now));
+    /// The classes it is in.
+    fn classes(&self) -> Arc<[String]> {
+        let names = || self.classes.iter().map(|class| class.name);
+        CLASSES.with_borrow_mut(|known| {
+            if !names().eq(known.iter().map(String::as_bytes)) {
+                *known = names()
+                    .map(|name| String::from_utf8_lossy(name).into_owned())
+                    .collect();
+            }
+            Arc::clone(known)
+        })
+    }
+
+    /// It led to a lease, made or changed.
+    pub fn committed(&self, lease: Lease) -> Event {
+        Event::Committed {
+            lease,
+            heard: self.heard(),
         }
-        events
     }
 
-    /// The reservations by an offer.
-    pub fn offered(self) -> Vec<Event> {
-        let heard = repeat_n(self.message.heard(), self.leases.len());
-        let leases = self.leases.into_iter().zip(heard);
-        leases
-            .map(|(lease, heard)| Event::Offered { lease, heard })
-            .collect()
+    /// It led to an offer that reserves the address.
+    pub fn offered(&self, lease: Lease) -> Event {
+        Event::Offered {
+            lease,
+            heard: self.heard(),
+        }
     }
-}
 
-/// A request that changed no lease, if it is for an address: if it is answered by a DHCPACK, Kea
-/// has left the lease as it is because that is fresh.
-fn confirmed(request: KeaMessage, now: Time) -> Option<Event> {
-    let message = Message::read(&request.octets).ok()?;
-    // In a renewal the address is in ciaddr, else in the option (RFC 2131 section 4.3.2).
-    let requested = || {
-        let value = message.options.value(REQUESTED_IP_ADDRESS)?;
-        Some(Ipv4Addr::from(<[u8; 4]>::try_from(value).ok()?))
-    };
-    let address = match message.ciaddr {
-        Ipv4Addr::UNSPECIFIED => requested()?,
-        address => address,
-    };
-    let client_id = message.options.value(code::CLIENT_IDENTIFIER);
-    Some(Event::Confirmed {
-        address,
-        client: ClientIds {
-            hardware: HardwareAddress {
-                htype: message.htype,
-                octets: message.chaddr.get(..usize::from(message.hlen))?.to_vec(),
+    /// It ended a lease, given as it was before.
+    pub fn ended(&self, lease: Lease, now: Time) -> Event {
+        let address = lease.address;
+        // Kea has made the change, and may have given the address to another client.
+        let client = Some(ClientIds {
+            hardware: lease.hardware,
+            client_id: lease.client_id,
+        });
+        match self.message_type {
+            DHCPRELEASE => Event::Released {
+                address,
+                client,
+                at: now,
+                origin: Origin::Here,
             },
-            client_id: client_id.unwrap_or_default().to_vec(),
-        },
-        at: now,
-        heard: request.heard(),
-    })
+            _ => Event::GivenUp {
+                address,
+                client,
+                at: now,
+            },
+        }
+    }
+
+    /// It changed no lease. If it is a request for an address, and is answered by a DHCPACK, Kea has
+    /// left the lease as it is because that is fresh.
+    pub fn confirmed(&self, now: Time) -> Option<Event> {
+        if self.message_type != DHCPREQUEST {
+            return None;
+        }
+        let message = Message::read(self.octets).ok()?;
+        // In a renewal the address is in ciaddr, else in the option (RFC 2131 section 4.3.2).
+        let requested = || {
+            let value = message.options.value(REQUESTED_IP_ADDRESS)?;
+            Some(Ipv4Addr::from(<[u8; 4]>::try_from(value).ok()?))
+        };
+        let address = match message.ciaddr {
+            Ipv4Addr::UNSPECIFIED => requested()?,
+            address => address,
+        };
+        let client_id = message.options.value(code::CLIENT_IDENTIFIER);
+        Some(Event::Confirmed {
+            address,
+            client: ClientIds {
+                hardware: HardwareAddress {
+                    htype: message.htype,
+                    octets: message.chaddr.get(..usize::from(message.hlen))?.to_vec(),
+                },
+                client_id: client_id.unwrap_or_default().to_vec(),
+            },
+            at: now,
+            heard: heard_of(&message, self.classes()),
+        })
+    }
 }
 
 impl KeaOption {

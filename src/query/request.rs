@@ -148,7 +148,7 @@ pub fn read(
 }
 
 /// Checks a DHCPBULKLEASEQUERY.
-fn query(message: &Message, allowed: QueryTypes) -> Result<Query, Refusal> {
+fn query(message: &Message<'_>, allowed: QueryTypes) -> Result<Query, Refusal> {
     for (field, value) in [
         ("ciaddr", message.ciaddr),
         ("yiaddr", message.yiaddr),
@@ -200,7 +200,7 @@ fn query_type(identity: &Identity) -> QueryType {
 }
 
 /// The primary query; `None` if there is none, which asks for all configured addresses.
-fn identity(message: &Message) -> Result<Option<Identity>, Refusal> {
+fn identity(message: &Message<'_>) -> Result<Option<Identity>, Refusal> {
     let mut identities = Vec::new();
     identities.extend(mac(message)?.map(Identity::Mac));
     identities.extend(client_identifier(message)?.map(Identity::ClientId));
@@ -232,7 +232,7 @@ fn identity(message: &Message) -> Result<Option<Identity>, Refusal> {
 
 /// The MAC address asked for. All zeros are no address, whatever htype and hlen say: requestors
 /// in the field send it so.
-fn mac(message: &Message) -> Result<Option<HardwareAddress>, Refusal> {
+fn mac(message: &Message<'_>) -> Result<Option<HardwareAddress>, Refusal> {
     if message.chaddr == [0; 16] {
         return Ok(None);
     }
@@ -249,7 +249,7 @@ fn mac(message: &Message) -> Result<Option<HardwareAddress>, Refusal> {
 }
 
 /// The client identifier asked for.
-fn client_identifier(message: &Message) -> Result<Option<Vec<u8>>, Refusal> {
+fn client_identifier(message: &Message<'_>) -> Result<Option<Vec<u8>>, Refusal> {
     match message.options.value(code::CLIENT_IDENTIFIER) {
         None => Ok(None),
         Some(value) if value.len() < MIN_CLIENT_IDENTIFIER => Err(Refusal::Length(
@@ -262,11 +262,11 @@ fn client_identifier(message: &Message) -> Result<Option<Vec<u8>>, Refusal> {
 }
 
 /// A qualifier that is a time, if it is there.
-fn time(message: &Message, code: u8, field: &'static str) -> Result<Option<Time>, Refusal> {
+fn time(message: &Message<'_>, code: u8, field: &'static str) -> Result<Option<Time>, Refusal> {
     let Some(option) = once(message, code, field)? else {
         return Ok(None);
     };
-    match <[u8; 4]>::try_from(option.value.as_slice()) {
+    match <[u8; 4]>::try_from(&*option.value) {
         Ok(octets) => Ok(Some(Time(u32::from_be_bytes(octets)))),
         Err(_) => Err(Refusal::Length(field, option.value.len(), "4 octets")),
     }
@@ -274,10 +274,10 @@ fn time(message: &Message, code: u8, field: &'static str) -> Result<Option<Time>
 
 /// A qualifier, of which only one may appear (RFC 6926 section 7.2).
 fn once<'a>(
-    message: &'a Message,
+    message: &'a Message<'a>,
     code: u8,
     field: &'static str,
-) -> Result<Option<&'a JoinedOption>, Refusal> {
+) -> Result<Option<&'a JoinedOption<'a>>, Refusal> {
     match message.options.get(code) {
         Some(option) if option.occurrences > 1 => Err(Refusal::Repeated(field, option.occurrences)),
         found => Ok(found),

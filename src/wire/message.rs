@@ -52,7 +52,7 @@ impl From<Truncated> for MessageError {
 /// The fields of a message, named as in RFC 2131 figure 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "RFC 2131 section 2 says what each field is")]
-pub struct Message {
+pub struct Message<'a> {
     pub op: u8,
     pub htype: u8,
     pub hlen: u8,
@@ -63,12 +63,12 @@ pub struct Message {
     pub siaddr: Ipv4Addr,
     pub giaddr: Ipv4Addr,
     pub chaddr: [u8; 16],
-    pub options: Options,
+    pub options: Options<'a>,
 }
 
-impl Message {
+impl<'a> Message<'a> {
     /// Reads a whole message.
-    pub fn read(octets: &[u8]) -> Result<Message, MessageError> {
+    pub fn read(octets: &'a [u8]) -> Result<Message<'a>, MessageError> {
         let mut reader = Reader::new(octets);
         let [op, htype, hlen, _hops] = reader.array()?;
         let xid = reader.u32()?;
@@ -105,6 +105,7 @@ mod tests {
     use crate::wire::writer::{MessageWriter, ReplyHeader};
     use crate::wire::{heard, relay_agent_information, vss};
     use proptest::prelude::*;
+    use std::sync::Arc;
 
     /// A message of zeros with the magic cookie and these options.
     fn with_options(options: &[u8]) -> Vec<u8> {
@@ -138,7 +139,7 @@ mod tests {
             let octets = with_options(&options);
             let _ = Message::read(&octets);
             let _ = Message::read(&options);
-            let _ = heard::heard(&octets, Vec::new());
+            let _ = heard::heard(&octets, Arc::default());
             let _ = relay_agent_information::all(&options, 2);
             let _ = relay_agent_information::find(&options, 12);
             let _ = vss::read(&options);

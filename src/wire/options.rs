@@ -1,6 +1,11 @@
 //! DHCP options: their codes, and reading them from a message.
 
+use std::borrow::Cow;
+
 use super::reader::{Reader, Truncated};
+
+/// As many different options as a message usually has at most.
+const USUALLY_AT_MOST: usize = 16;
 
 /// Option codes this server knows by name.
 pub mod code {
@@ -136,24 +141,29 @@ impl<'a> Iterator for Tlvs<'a> {
 
 /// An option of a message, its parts joined.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JoinedOption {
+pub struct JoinedOption<'a> {
     /// The option's code.
     pub code: u8,
-    /// The value: the values of all its occurrences one after the other (RFC 3396 section 7).
-    pub value: Vec<u8>,
+    /// The value: the values of all its occurrences one after the other (RFC 3396 section 7). Of the
+    /// usual one it is the message's own octets.
+    pub value: Cow<'a, [u8]>,
     /// How many times the code occurred.
     pub occurrences: usize,
 }
 
 /// The options of a message in the order of their first occurrence.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Options(Vec<JoinedOption>);
+pub struct Options<'a>(Vec<JoinedOption<'a>>);
 
-impl Options {
+impl<'a> Options<'a> {
     /// Reads the options field of a message, then its file and sname fields where option 52
     /// says they hold options too (RFC 3396 section 5 gives that order).
-    pub fn read(options: &[u8], file: &[u8], sname: &[u8]) -> Result<Options, Truncated> {
-        let mut read = Options::default();
+    pub fn read(
+        options: &'a [u8],
+        file: &'a [u8],
+        sname: &'a [u8],
+    ) -> Result<Options<'a>, Truncated> {
+        let mut read = Options(Vec::with_capacity(USUALLY_AT_MOST));
         read.extend(options)?;
         let overload = read
             .get(code::OVERLOAD)
@@ -169,17 +179,17 @@ impl Options {
     }
 
     /// Adds the options of one field.
-    fn extend(&mut self, field: &[u8]) -> Result<(), Truncated> {
+    fn extend(&mut self, field: &'a [u8]) -> Result<(), Truncated> {
         for option in Tlvs::options(field) {
             let (code, value) = option?;
             match self.0.iter_mut().find(|known| known.code == code) {
                 Some(known) => {
-                    known.value.extend_from_slice(value);
+                    known.value.to_mut().extend_from_slice(value);
                     known.occurrences += 1;
                 }
                 None => self.0.push(JoinedOption {
                     code,
-                    value: value.to_vec(),
+                    value: value.into(),
                     occurrences: 1,
                 }),
             }
@@ -188,13 +198,18 @@ impl Options {
     }
 
     /// The option `code`, if it is there.
-    pub fn get(&self, code: u8) -> Option<&JoinedOption> {
+    pub fn get(&self, code: u8) -> Option<&JoinedOption<'a>> {
         self.0.iter().find(|option| option.code == code)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &JoinedOption<'a>> {
+        self.0.iter()
     }
 
     /// The value of option `code`, if it is there.
     pub fn value(&self, code: u8) -> Option<&[u8]> {
-        self.get(code).map(|option| option.value.as_slice())
+        self.get(code).map(|option| &*option.value)
     }
 }
 

@@ -82,7 +82,7 @@ impl Bench {
                 code: 60,
                 value: b"vendor".to_vec(),
             }],
-            classes: Vec::new(),
+            classes: Arc::default(),
         };
         // In time: Kea commits a lease in the second in which its client asked.
         let cltt = lease.cltt;
