@@ -7,10 +7,43 @@
 use serde_json::Value;
 
 /// The first version whose lease manager tells of changes, and which calls `lease4_offer`.
-const FIRST_WITH_OFFERS: u32 = 2_04_00;
+const FIRST_WITH_TRACKING: u32 = 2_04_00;
 
 /// The first version that gives `leases4_committed` the answer to the client, too.
 const FIRST_WITH_ANSWERS: u32 = 3_00_00;
+
+/// The callouts that announce that a client's message is about to lease an address, or to renew a
+/// lease: for each DHCPDISCOVER and each DHCPREQUEST there is one.
+const ANNOUNCING: [&str; 2] = ["lease4_select", "lease4_renew"];
+
+/// The same of messages that are rare.
+const ANNOUNCING_ENDS: [&str; 2] = ["lease4_release", "lease4_decline"];
+
+/// Kea's libraries that change leases by a command, which its main thread processes, or in the course of a
+/// client's message, or not at all: of the names of their files what is between `libdhcp_` and `.so`. Not
+/// among them is what has threads for that, as the high-availability library, and what is not known.
+const WITHOUT_THREADS: [&str; 20] = [
+    "blq",
+    "bootp",
+    "cb_cmds",
+    "class_cmds",
+    "ddns_tuning",
+    "flex_id",
+    "flex_option",
+    "host_cmds",
+    "lease_cmds",
+    "lease_query",
+    "legal_log",
+    "limits",
+    "mysql",
+    "mysql_cb",
+    "perfmon",
+    "pgsql",
+    "pgsql_cb",
+    "run_script",
+    "stat_cmds",
+    "subnet_cmds",
+];
 
 /// Kea's libraries that change a configuration in force, by a part of their names: what they
 /// change it to is not known when they are loaded.
@@ -29,32 +62,81 @@ pub fn needless(version: u32, configuration: &[u8]) -> Vec<&'static str> {
     if tells_answers(version) {
         needless.push("pkt4_send");
     }
-    if version >= FIRST_WITH_OFFERS && !may_reserve_offers(configuration) {
+    if version < FIRST_WITH_TRACKING {
+        // They only tell whose doing is what the lease manager tells of.
+        needless.extend(ANNOUNCING);
+        needless.extend(ANNOUNCING_ENDS);
+        return needless;
+    }
+    let Some(staged) = Staged::read(configuration) else {
+        return needless;
+    };
+    if staged.has_threads_for_messages_alone() {
+        needless.extend(ANNOUNCING);
+    }
+    if !staged.may_reserve_offers() {
         needless.push("lease4_offer");
     }
     needless
 }
 
-/// Whether an offer may reserve its address by this configuration, or by what may become of it
-/// while it is in force.
-fn may_reserve_offers(configuration: &[u8]) -> bool {
-    let Ok(configuration) = serde_json::from_slice::<Value>(configuration) else {
-        return true;
-    };
-    let dhcp4 = &configuration["Dhcp4"];
-    // When Kea only loads its libraries anew (`libreload`), it gives one that has none.
-    let libraries = dhcp4["hooks-libraries"].as_array();
-    let Some(libraries) = libraries.filter(|libraries| !libraries.is_empty()) else {
-        return true;
-    };
-    // In a single thread the end of an offer must be heard of: leases that change next on that
-    // thread change by something else.
-    let has_packet_threads = dhcp4["multi-threading"]["enable-multi-threading"] == true;
-    let changes = libraries.iter().any(|library| {
-        let file = library["library"].as_str().unwrap_or_default();
-        CHANGING.iter().any(|name| file.contains(name))
-    });
-    !has_packet_threads || changes || has_config_databases(dhcp4) || has_offer_lifetime(dhcp4)
+/// Whether clients' messages are announced where this is needless. Else each change that is not made by
+/// Kea's main thread is made by one.
+pub fn announces(needless: &[&str]) -> bool {
+    !ANNOUNCING.iter().any(|point| needless.contains(point))
+}
+
+/// A configuration whose libraries Kea is loading: the value of `Dhcp4`.
+struct Staged(Value);
+
+impl Staged {
+    /// Reads it; `None` if it does not tell what libraries there are.
+    fn read(configuration: &[u8]) -> Option<Staged> {
+        let mut configuration: Value = serde_json::from_slice(configuration).ok()?;
+        let staged = Staged(configuration.get_mut("Dhcp4")?.take());
+        // When Kea only loads its libraries anew (`libreload`), it gives one that has none.
+        let has_libraries = staged.libraries().next().is_some();
+        has_libraries.then_some(staged)
+    }
+
+    /// The files of its libraries.
+    fn libraries(&self) -> impl Iterator<Item = &str> {
+        let libraries = self.0["hooks-libraries"].as_array();
+        let libraries = libraries.into_iter().flatten();
+        libraries.map(|library| library["library"].as_str().unwrap_or_default())
+    }
+
+    /// Whether threads of their own process clients' messages.
+    fn has_packet_threads(&self) -> bool {
+        self.0["multi-threading"]["enable-multi-threading"] == true
+    }
+
+    /// Whether leases change on these threads for clients' messages alone, and for all else on Kea's main
+    /// thread.
+    fn has_threads_for_messages_alone(&self) -> bool {
+        let is_known = |file: &str| {
+            let (_, name) = file.rsplit_once('/').unwrap_or(("", file));
+            let name = name.strip_prefix("libdhcp_");
+            let name = name.and_then(|name| name.strip_suffix(".so"));
+            name.is_some_and(|name| WITHOUT_THREADS.contains(&name))
+        };
+        // What a DHCPv6 server hands over takes another way through Kea.
+        let port = &self.0["dhcp4o6-port"];
+        let is_alone = port.is_null() || *port == 0;
+        self.has_packet_threads() && is_alone && self.libraries().all(is_known)
+    }
+
+    /// Whether an offer may reserve its address by this configuration, or by what may become of it
+    /// while it is in force.
+    fn may_reserve_offers(&self) -> bool {
+        let changes = |file: &str| CHANGING.iter().any(|name| file.contains(name));
+        // In a single thread the end of an offer must be heard of: leases that change next on that
+        // thread change by something else.
+        !self.has_packet_threads()
+            || self.libraries().any(changes)
+            || has_config_databases(&self.0)
+            || has_offer_lifetime(&self.0)
+    }
 }
 
 /// Whether databases may add to the configuration.
@@ -96,12 +178,68 @@ mod tests {
         dhcp4
     }
 
+    /// That configuration with this library, too.
+    fn with(mut dhcp4: Value, library: &str) -> Value {
+        let libraries = dhcp4["hooks-libraries"].as_array_mut().unwrap();
+        libraries.insert(0, json!({ "library": library }));
+        dhcp4
+    }
+
+    #[test]
+    fn nothing_is_announced_where_the_lease_manager_tells_nothing() {
+        let needless = needless_by(2_02_00, &threaded(json!({})));
+        assert_eq!(needless, [ANNOUNCING, ANNOUNCING_ENDS].concat());
+    }
+
+    #[test]
+    fn messages_are_not_announced_where_threads_tell_of_them() {
+        for dhcp4 in [
+            threaded(json!({ "dhcp4o6-port": 0 })),
+            with(
+                threaded(json!({})),
+                "/usr/lib/kea/hooks/libdhcp_lease_cmds.so",
+            ),
+            with(threaded(json!({})), "libdhcp_subnet_cmds.so"),
+        ] {
+            let needless = needless_by(2_06_03, &dhcp4);
+            assert_eq!(needless[..2], ANNOUNCING, "{dhcp4}");
+            assert!(!announces(&needless), "{dhcp4}");
+        }
+    }
+
+    #[test]
+    fn messages_are_announced_where_other_threads_may_change_leases_or_the_main_one_serves_clients()
+    {
+        let mut single = threaded(json!({}));
+        single["multi-threading"] = json!({ "enable-multi-threading": false });
+        for dhcp4 in [
+            single,
+            with(threaded(json!({})), "/a/libdhcp_ha.so"),
+            with(threaded(json!({})), "/a/libdhcp_radius.so"),
+            with(threaded(json!({})), "/a/libdhcp_lease_cmds.so/other"),
+            with(threaded(json!({})), "lease_cmds"),
+            with(threaded(json!({})), ""),
+            threaded(json!({ "dhcp4o6-port": 786 })),
+            threaded(json!({ "hooks-libraries": [7] })),
+            json!({ "hooks-libraries": [] }),
+            json!({}),
+            json!(7),
+        ] {
+            assert!(announces(&needless_by(2_06_03, &dhcp4)), "{dhcp4}");
+        }
+        assert!(announces(&needless(2_06_03, b"{")));
+        assert!(announces(&needless(2_06_03, b"{}")));
+    }
+
     #[test]
     fn offers_are_needless_where_they_reserve_nothing() {
         let plain = threaded(json!({ "offer-lifetime": 0, "subnet4": [{ "id": 1 }] }));
-        assert_eq!(needless_by(2_02_00, &plain), [""; 0]);
-        assert_eq!(needless_by(2_06_03, &plain), ["lease4_offer"]);
-        assert_eq!(needless_by(3_00_03, &plain), ["pkt4_send", "lease4_offer"]);
+        let foreign = with(plain, "/a/libforeign.so");
+        assert_eq!(needless_by(2_06_03, &foreign), ["lease4_offer"]);
+        assert_eq!(
+            needless_by(3_00_03, &foreign),
+            ["pkt4_send", "lease4_offer"]
+        );
     }
 
     #[test]
@@ -122,7 +260,8 @@ mod tests {
             json!({}),
             json!(7),
         ] {
-            assert_eq!(needless_by(2_06_03, &dhcp4), [""; 0], "{dhcp4}");
+            let needless = needless_by(2_06_03, &dhcp4);
+            assert!(!needless.contains(&"lease4_offer"), "{dhcp4}");
         }
         assert_eq!(needless(2_06_03, b"{"), [""; 0]);
     }

@@ -263,11 +263,14 @@ fn read_ahead(parameters: &str) -> Option<Ahead> {
 fn forgo_needless(mut library: Pin<&mut LibraryHandle>) {
     let mut forgo = || -> Result<(), Exception> {
         let configuration = bridge::staged_configuration()?;
-        for point in callouts::needless(HOOKS_VERSION, &configuration) {
+        let needless = callouts::needless(HOOKS_VERSION, &configuration);
+        tracking::set_announced(callouts::announces(&needless));
+        for point in needless {
             bridge::forgo(library.as_mut(), point)?;
         }
         Ok(())
     };
+    tracking::set_announced(true);
     if let Err(error) = forgo() {
         tracing::warn!(id = "BLQ_CALLOUT_FAILED", "load: {error}");
     }

@@ -2,14 +2,14 @@
 //! later): commands, high-availability partners, and everything else.
 //!
 //! It tells under its own locks, on the thread that makes the change, before anyone says why. Of
-//! what clients' messages change callouts tell more, so that is left to them. Everything else counts
+//! what clients' messages change callouts tell more, so that is left to them. Callouts announce such
+//! a message, unless it is known by the thread ([`callouts`](super::callouts)). Everything else counts
 //! as another server's doing until a command that follows on the same thread says that it was
 //! an administrator's.
 
 use std::cell::{Cell, RefCell};
 use std::net::Ipv4Addr;
-use std::sync::OnceLock;
-use std::thread::{self, ThreadId};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::service;
 use crate::event::{Event, Lease, Origin};
@@ -24,8 +24,10 @@ const DECLINED: u32 = 1;
 const DELETED_LIMIT: usize = 1_000_000;
 
 thread_local! {
-    /// Whether a client's message is being processed on this thread. On threads that do nothing
-    /// else it stays so.
+    /// Whether this is Kea's main thread.
+    static IS_MAIN: Cell<bool> = const { Cell::new(false) };
+    /// Whether a client's message is being processed on this thread, if they are announced. On threads
+    /// that do nothing else it stays so.
     static IN_PACKET: Cell<bool> = const { Cell::new(false) };
     /// An address that a callout has told of, and whose change follows.
     static EXPECTED: Cell<Option<Ipv4Addr>> = const { Cell::new(None) };
@@ -33,12 +35,27 @@ thread_local! {
     static DELETED: RefCell<Vec<Ipv4Addr>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Kea's main thread.
-static MAIN: OnceLock<ThreadId> = OnceLock::new();
+/// Whether Kea's main thread is known.
+static IS_MAIN_KNOWN: AtomicBool = AtomicBool::new(false);
 
-/// Takes note that this thread is Kea's main one.
+/// Whether clients' messages are announced. Else all threads but the main one process nothing else.
+static ARE_ANNOUNCED: AtomicBool = AtomicBool::new(true);
+
+/// Takes note that this thread is Kea's main one, unless that is known.
 pub fn on_main_thread() {
-    MAIN.get_or_init(|| thread::current().id());
+    if !IS_MAIN_KNOWN.swap(true, Ordering::Relaxed) {
+        IS_MAIN.set(true);
+    }
+}
+
+/// From now on clients' messages are announced, or not. No packet is processed meanwhile.
+pub fn set_announced(are_announced: bool) {
+    ARE_ANNOUNCED.store(are_announced, Ordering::Relaxed);
+}
+
+/// Whether a client's message is being processed on this thread.
+fn is_in_packet() -> bool {
+    IN_PACKET.get() || !(ARE_ANNOUNCED.load(Ordering::Relaxed) || IS_MAIN.get())
 }
 
 /// A client's message is about to change leases.
@@ -54,11 +71,7 @@ pub fn enter_packet() {
 /// the message had been.
 pub fn leave_packet() -> bool {
     EXPECTED.set(None);
-    if MAIN.get() == Some(&thread::current().id()) {
-        IN_PACKET.replace(false)
-    } else {
-        false
-    }
+    IS_MAIN.get() && IN_PACKET.replace(false)
 }
 
 /// A callout tells of a change of this address, which follows at once.
@@ -69,7 +82,7 @@ pub fn expect(address: Ipv4Addr) {
 
 /// Whether to tell of an added or updated lease in a state, by Kea's number.
 pub fn wants_change(state: u32) -> bool {
-    state == DECLINED || !IN_PACKET.get()
+    state == DECLINED || !is_in_packet()
 }
 
 /// A lease was added or updated.
@@ -92,7 +105,7 @@ pub fn deleted(address: Ipv4Addr) {
     if EXPECTED.take() == Some(address) {
         return;
     }
-    if IN_PACKET.get() {
+    if is_in_packet() {
         service::push(Event::GivenUp {
             address,
             client: None,
