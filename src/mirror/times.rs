@@ -5,6 +5,8 @@
 //! find what ended in a window, the window is looked through as much earlier as each lifetime in use
 //! lasts. A renewal then changes one time and not two.
 
+use std::iter;
+
 use super::page::Pages;
 use super::time_index::TimeIndex;
 use crate::binding::BindingRef;
@@ -18,17 +20,23 @@ const LIFETIMES: usize = 8;
 ///
 /// Nothing of where such an entry is is in the processor's caches as a rule, and to wait for it is a
 /// fourth of what a change that comes alone takes. So most changes do without, and what one in
-/// [`TOGETHER`] does then finds more in the caches. If they were more, it would be long.
-const TOGETHER: usize = 4;
+/// [`STALE`] does then finds more in the caches. If they were more, it would be long.
+const STALE: usize = 4;
+
+/// How many entries are put into the index together, likewise. They are mostly of the same time, and so
+/// in the same place.
+const FRESH: usize = 16;
 
 /// The bindings in the order of their times.
 #[derive(Debug, Default)]
 pub struct Times {
     /// The times.
     index: TimeIndex,
-    /// Entries of the index that are of no use any more: fewer than [`TOGETHER`]. Until they are taken
+    /// Entries of the index that are of no use any more: fewer than [`STALE`]. Until they are taken
     /// out, a search may find a binding that is not in its window any more.
     stale: Vec<(Time, u32)>,
+    /// Entries that are not in the index yet: fewer than [`FRESH`], in no order.
+    fresh: Vec<(Time, u32)>,
     /// The lifetimes that are looked for: the first there were.
     lifetimes: Lifetimes,
 }
@@ -61,6 +69,7 @@ impl Times {
         Times {
             index: times.collect(),
             stale: Vec::new(),
+            fresh: Vec::new(),
             lifetimes,
         }
     }
@@ -80,21 +89,20 @@ impl Times {
             after.map_or([None; 5], times),
         );
         for time in old.into_iter().filter(|time| !new.contains(time)).flatten() {
-            self.stale.push((time, address));
-        }
-        for time in new.into_iter().filter(|time| !old.contains(time)).flatten() {
-            let entry = (time, address);
-            match self.stale.iter().position(|stale| *stale == entry) {
-                Some(place) => {
-                    self.stale.swap_remove(place);
-                }
-                None => {
-                    self.index.insert(time, address);
-                }
+            if !take(&mut self.fresh, (time, address)) {
+                self.stale.push((time, address));
             }
         }
-        if self.stale.len() >= TOGETHER {
+        for time in new.into_iter().filter(|time| !old.contains(time)).flatten() {
+            if !take(&mut self.stale, (time, address)) {
+                self.fresh.push((time, address));
+            }
+        }
+        if self.stale.len() >= STALE {
             self.take_out_stale();
+        }
+        if self.fresh.len() >= FRESH {
+            self.put_in_fresh();
         }
     }
 
@@ -103,6 +111,28 @@ impl Times {
         for (time, address) in self.stale.drain(..) {
             self.index.remove(time, address);
         }
+    }
+
+    /// Puts into the index what is not in it yet.
+    fn put_in_fresh(&mut self) {
+        for (time, address) in self.fresh.drain(..) {
+            self.index.insert(time, address);
+        }
+    }
+
+    /// All entries from one to the last of a time, in order.
+    fn range(&self, from: (Time, u32), last: Time) -> impl Iterator<Item = (Time, u32)> {
+        let is_wanted = |entry: &(Time, u32)| *entry >= from && entry.0 <= last;
+        let fresh = self.fresh.iter().copied().filter(is_wanted);
+        let mut fresh: Vec<_> = fresh.collect();
+        fresh.sort_unstable();
+        let mut fresh = fresh.into_iter().peekable();
+        let mut filed = self.index.range(from, last).peekable();
+        iter::from_fn(move || match (filed.peek(), fresh.peek()) {
+            (Some(filed), Some(first)) if first < filed => fresh.next(),
+            (None, _) => fresh.next(),
+            _ => filed.next(),
+        })
     }
 
     /// The addresses of no less than the bindings that something happened to in a window, or that
@@ -121,7 +151,7 @@ impl Times {
                 true => reached.from.max((first, 0)),
                 false => (first, 0),
             };
-            let found = self.index.range(from, last);
+            let found = self.range(from, last);
             found.map(move |from| Reached {
                 step,
                 from,
@@ -129,6 +159,15 @@ impl Times {
             })
         })
     }
+}
+
+/// Takes an entry out of some; says whether it was there.
+fn take(entries: &mut Vec<(Time, u32)>, entry: (Time, u32)) -> bool {
+    let place = entries.iter().position(|other| *other == entry);
+    if let Some(place) = place {
+        entries.swap_remove(place);
+    }
+    place.is_some()
 }
 
 impl Lifetimes {
@@ -275,6 +314,7 @@ mod tests {
                 times.change(Some(binding), None);
             }
             times.take_out_stale();
+            prop_assert!(times.fresh.is_empty());
             prop_assert!(times.index.is_empty());
         }
     }
@@ -300,6 +340,7 @@ mod tests {
             };
             times.change(None, Some(binding.view()));
         }
+        times.put_in_fresh();
         assert_eq!(times.index.len(), 100);
         let found = |start, end, until| found(&times, (Time(start), Time(end)), Time(until), 3);
         assert_eq!(found(1_010, 1_014, 2_000), BTreeSet::from_iter(10..15));
