@@ -326,14 +326,6 @@ impl<'a> Found<'a> {
         self.within(0..=u32::MAX)
     }
 
-    /// The address that comes after so many others from `start` on: see [`AddressSet::nth`].
-    pub fn nth(self, start: u32, count: usize) -> Option<u32> {
-        match self.many {
-            Some(many) => many.nth(start, count),
-            None => self.within(start..=u32::MAX).nth(count),
-        }
-    }
-
     /// The addresses in a range, ascending: see [`AddressSet::within`].
     pub fn within(self, range: RangeInclusive<u32>) -> impl Iterator<Item = u32> + use<'a> {
         let few = self.few.into_iter().take(self.count);

@@ -48,6 +48,7 @@ use crate::time::Time;
 use feed::Feed;
 pub use loader::Loader;
 pub use loading::{Loading, Prepared, Saved};
+pub use page::{Found, Kind};
 use ranges::Configured;
 use reconciliation::Reconciliation;
 pub use table::{Identity, Table};

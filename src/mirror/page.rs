@@ -225,7 +225,57 @@ pub struct Found<'a> {
     octets: &'a [u8],
 }
 
+/// What bindings have in common about which replies differ in values alone, mostly: their state, which times
+/// they have, subnet, lifetime, and what the client's first octet tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// The last octets of a slot.
+    state_and_has: [u8; 2],
+    /// The subnet.
+    subnet: u32,
+    /// The lifetime.
+    lifetime: u32,
+    /// The first octet of the client; 0 without one.
+    client: u8,
+}
+
 impl<'a> Found<'a> {
+    /// What it has in common with others.
+    #[inline]
+    pub fn kind(self) -> Kind {
+        let [.., state, has] = *self.slot.0;
+        Kind {
+            state_and_has: [state, has],
+            subnet: self.slot.number(SUBNET),
+            lifetime: self.slot.number(LIFETIME),
+            client: self.client().octets().first().copied().unwrap_or(0),
+        }
+    }
+
+    /// Its client, without octets if it has none.
+    #[inline]
+    pub fn client(self) -> ClientRef<'a> {
+        ClientRef::from_octets(self.octets.get(self.slot.extent()).unwrap_or_default())
+    }
+
+    /// Since when it is in its state.
+    #[inline]
+    pub fn since(self) -> Time {
+        Time(self.slot.number(SINCE))
+    }
+
+    /// Its last transaction, if its [`Kind`] has one.
+    #[inline]
+    pub fn last_transaction(self) -> Time {
+        Time(self.slot.number(LAST_TRANSACTION))
+    }
+
+    /// When its lifetime began.
+    #[inline]
+    pub fn lease_start(self) -> Time {
+        Time(self.slot.number(LEASE_START))
+    }
+
     /// The binding itself. It is large, and moved in larger pieces than it is written in, which takes
     /// the processor long just after: whoever needs it at once should ask for it, and lend it to others.
     #[inline]

@@ -5,6 +5,7 @@
 //! once and gone through without them: whoever changes them need not wait for it.
 
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 use std::slice;
 use std::sync::Arc;
 
@@ -20,8 +21,12 @@ use crate::time::Time;
 /// The most pages in a part.
 const PAGES_PER_PART: usize = 16;
 
-/// How many bindings make a part at least, if there are as many and their pages not too many.
+/// About how many bindings make a part, if there are as many and their pages not too many.
 const BINDINGS_PER_PART: usize = 256;
+
+/// The most pages, whether there are or not, that a part of a set of addresses is looked for in: the
+/// tables are held meanwhile, and the set may have each of their addresses.
+const LONGEST_SPAN: u32 = 64;
 
 /// How many addresses that were touched are collected at once.
 const COLLECTED_AT_ONCE: usize = 2_048;
@@ -77,7 +82,14 @@ pub struct Walk {
     until: Time,
     /// The address to go on from: one past the last one visited, so possibly 2^32.
     position: u64,
+    /// How many addresses the next part is looked for in, if it is some of a set.
+    span: Span,
 }
+
+/// How many pages, whether there are or not, a part of a set of addresses is looked for in: as many as the
+/// parts before have shown to be good. To count off what a part is to have takes as long as to take it.
+#[derive(Clone, Copy, Debug)]
+struct Span(u32);
 
 /// The addresses of a page that a walk is to come by.
 #[derive(Debug)]
@@ -137,6 +149,7 @@ impl Walk {
             window,
             until,
             position: 0,
+            span: Span(1),
         }
     }
 
@@ -171,13 +184,11 @@ impl Walk {
         let (picks, kind, end) = match &self.selection {
             Selection::Identity(identity) => {
                 let found = table.find(identity)?;
-                let last = last_in_part(found.nth(start, BINDINGS_PER_PART - 1));
-                let (picks, end) = pick(table, found.within(start..=last))?;
+                let (picks, end) = self.span.pick(table, start, |range| found.within(range))?;
                 (picks, Kind::Picked, end)
             }
             Selection::Touched(touched) => {
-                let last = last_in_part(touched.range(start..).nth(BINDINGS_PER_PART - 1));
-                let (picks, end) = pick(table, touched.range(start..=last))?;
+                let (picks, end) = self.span.pick(table, start, |range| touched.range(range))?;
                 (picks, Kind::PickedIfConfigured, end)
             }
             Selection::All => {
@@ -356,38 +367,54 @@ fn after(found: Found<'_>) -> u64 {
     u64::from(found.address) + 1
 }
 
-/// The last address that a part of a walk may tell of, if it has bindings enough with this one: the
-/// last one of the same page.
-fn last_in_part(address: Option<u32>) -> u32 {
-    address.map_or(u32::MAX, |address| first_of(page_of(address)) | 0xff)
-}
-
-/// The bindings at the first of these addresses, which ascend and end where a page does, and the first
-/// address of which they tell nothing; `None` if there are no addresses.
-fn pick(table: &Table, addresses: impl Iterator<Item = u32>) -> Option<(Vec<Pick>, u64)> {
-    let mut wanted: Vec<(u32, Places)> = Vec::with_capacity(PAGES_PER_PART);
-    // Not a `for` loop, even if there are more than are wanted: what these come from is put together of
-    // several sets, and goes through one after the other much quicker by itself.
-    addresses.for_each(|address| {
-        let (page, place) = (page_of(address), place_of(address));
-        let has_room = wanted.len() < PAGES_PER_PART;
-        match wanted.last_mut() {
-            Some((last, places)) if *last == page => places.insert(place),
-            _ if has_room => {
-                let mut places = Places::default();
-                places.insert(place);
-                wanted.push((page, places));
+impl Span {
+    /// The bindings at the first addresses of a set from `start` on, and the first address of which they tell
+    /// nothing; `None` if there are no addresses.
+    fn pick<I: Iterator<Item = u32>>(
+        &mut self,
+        table: &Table,
+        start: u32,
+        within: impl Fn(RangeInclusive<u32>) -> I,
+    ) -> Option<(Vec<Pick>, u64)> {
+        let first = within(start..=u32::MAX).next()?;
+        let last_page = page_of(first)
+            .saturating_add(self.0 - 1)
+            .min(page_of(u32::MAX));
+        let last = first_of(last_page) | 0xff;
+        let mut wanted: Vec<(u32, Places)> = Vec::with_capacity(PAGES_PER_PART);
+        let mut count = 0;
+        let mut is_cut = false;
+        // Not a `for` loop, even if there are more than are wanted: what these come from is put together of
+        // several sets, and goes through one after the other much quicker by itself.
+        within(first..=last).for_each(|address| {
+            let (page, place) = (page_of(address), place_of(address));
+            let has_room = wanted.len() < PAGES_PER_PART;
+            count += 1;
+            match wanted.last_mut() {
+                Some((last, places)) if *last == page => places.insert(place),
+                _ if has_room => {
+                    let mut places = Places::default();
+                    places.insert(place);
+                    wanted.push((page, places));
+                }
+                _ => is_cut = true,
             }
-            _ => {}
+        });
+        if is_cut || count > 2 * BINDINGS_PER_PART {
+            self.0 = (self.0 / 2).max(1);
+        } else if wanted.len() <= PAGES_PER_PART / 2 && count <= BINDINGS_PER_PART / 2 {
+            self.0 = (self.0 * 2).min(LONGEST_SPAN);
         }
-    });
-    let (last, _) = wanted.last()?;
-    let end = u64::from(first_of(*last)) + 256;
-    let pages = wanted.iter().filter_map(|(number, places)| {
-        let page = table.page(*number)?;
-        Some((*number, page, *places))
-    });
-    Some((take(pages.collect()), end))
+        let end = match (is_cut, wanted.last()) {
+            (true, Some((last, _))) => u64::from(first_of(*last)) + 256,
+            _ => u64::from(last) + 1,
+        };
+        let pages = wanted.iter().filter_map(|(number, places)| {
+            let page = table.page(*number)?;
+            Some((*number, page, *places))
+        });
+        Some((take(pages.collect()), end))
+    }
 }
 
 /// Takes pages with the places wanted in each.

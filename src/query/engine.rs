@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::reply::{self, About, Replies, WantedOptions};
+use super::reply::{self, About, Alike, Replies, WantedOptions};
 use super::request::{self, Query, Refusal, Unanswerable};
 use super::{Engine, Progress, Requester};
 use crate::binding::{BindingRef, State};
@@ -184,11 +184,16 @@ impl LeaseEngine {
             part.fetch();
             let configuration = &*part.configuration;
             let mut known_terms: Option<Terms<'_>> = None;
+            let mut alike: Option<Alike> = None;
             visits += 1 + part.collected;
             let mut entries = walk.entries(&part);
             while let Some(entry) = entries.next() {
                 visits += 1;
                 match entry {
+                    Entry::Bound(found)
+                        if alike
+                            .as_ref()
+                            .is_some_and(|alike| replies.write_alike(out, alike, found, now)) => {}
                     Entry::Bound(found) => {
                         let binding = &found.binding();
                         let state = configuration.state(binding, now);
@@ -209,7 +214,10 @@ impl LeaseEngine {
                             };
                             let identifier = server_identifier.take();
                             let network = &configuration.network;
-                            replies.write(out, identifier, &about, network);
+                            let is_copy = replies.write(out, identifier, &about, network);
+                            // Those that must have changed at some time are looked at one by one.
+                            alike = (is_copy && filter.window.is_none())
+                                .then(|| Alike::new(found, binding, terms.tee_times));
                         }
                     }
                     Entry::Free(run) if filter.wants_free(run) => {

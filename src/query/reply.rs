@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use crate::binding::{BindingRef, State};
 use crate::client::ClientRef;
+use crate::mirror::{Found, Kind};
 use crate::network::{Network, Scopes, TeeTimes};
 use crate::time::{Lifetime, Time};
 use crate::vpn::Vpn;
@@ -171,6 +172,8 @@ impl<'a> Replies<'a> {
     ///
     /// It is part of whoever calls it, so that what is told of an address mostly need not be put
     /// together in memory, and that what is not asked for is not even read.
+    ///
+    /// Tells whether it is a copy: so may be those about others of the same [`Kind`].
     #[inline(always)]
     pub fn write(
         &mut self,
@@ -178,7 +181,7 @@ impl<'a> Replies<'a> {
         server_identifier: Option<Ipv4Addr>,
         about: &About<'_>,
         network: &Network,
-    ) {
+    ) -> bool {
         let subject = Subject::new(about, network);
         let mut shape = None;
         if self.wanted.may_be_alike
@@ -192,7 +195,7 @@ impl<'a> Replies<'a> {
                 && model.shape == shape
             {
                 model.write(out, about.address, told, &seconds);
-                return;
+                return true;
             }
         }
         // A copy: what another function is lent is in memory from the beginning.
@@ -202,6 +205,39 @@ impl<'a> Replies<'a> {
             ..*about
         };
         self.write_first(out, server_identifier, &about, network, shape);
+        false
+    }
+
+    /// Writes the reply about a binding if it is to be told as one before, of which `alike` is kept; says
+    /// whether it is.
+    #[inline(always)]
+    pub fn write_alike(
+        &self,
+        out: &mut Vec<u8>,
+        alike: &Alike,
+        found: Found<'_>,
+        now: Time,
+    ) -> bool {
+        let Some(model) = self.model.as_ref().filter(|_| found.kind() == alike.kind) else {
+            return false;
+        };
+        let start = found.lease_start();
+        let left = alike.lifetime.left(start, now);
+        let last_transaction = alike.has_last_transaction.then(|| found.last_transaction());
+        let seconds = [
+            Some(now.0),
+            Some(now.seconds_since(found.since())),
+            last_transaction.map(|spoke| now.seconds_since(spoke)),
+            Some(left),
+            tee_time_left(alike.tee_times.renewal, start, now),
+            tee_time_left(alike.tee_times.rebinding, start, now),
+        ];
+        let told = Told::of(found.client());
+        let is_alike = left > 0 && Shape::of(&told, &seconds) == model.shape;
+        if is_alike {
+            model.write(out, Ipv4Addr::from_bits(found.address), told, &seconds);
+        }
+        is_alike
     }
 
     /// The same for one that cannot be a copy, but may be copied if others have its shape.
@@ -286,7 +322,7 @@ struct Told<'a> {
 
 impl<'a> Told<'a> {
     /// What is told of this client.
-    #[inline]
+    #[inline(always)]
     fn of(client: ClientRef<'a>) -> Told<'a> {
         Told {
             htype: client.htype(),
@@ -315,16 +351,7 @@ impl Shape {
     /// else bears on it.
     #[inline]
     fn new(about: &About<'_>, told: &Told<'_>, seconds: &Seconds) -> Option<Shape> {
-        let mut known = 0;
-        for (place, seconds) in seconds.iter().enumerate() {
-            known |= u32::from(seconds.is_some()) << place;
-        }
-        let shape = Shape {
-            known,
-            chaddr: told.chaddr.len(),
-            client_id: told.client_id.len(),
-            information: told.information.len(),
-        };
+        let shape = Shape::of(told, seconds);
         let is_one_option = |length| (1..=255).contains(&length);
         let is_alike = about.state.0 == State::Active
             && about.binding.is_some_and(|binding| !binding.remote)
@@ -332,6 +359,47 @@ impl Shape {
             && is_one_option(shape.client_id)
             && is_one_option(shape.information);
         is_alike.then_some(shape)
+    }
+
+    /// The shape of a reply that has one.
+    #[inline]
+    fn of(told: &Told<'_>, seconds: &Seconds) -> Shape {
+        let mut known = 0;
+        for (place, seconds) in seconds.iter().enumerate() {
+            known |= u32::from(seconds.is_some()) << place;
+        }
+        Shape {
+            known,
+            chaddr: told.chaddr.len(),
+            client_id: told.client_id.len(),
+            information: told.information.len(),
+        }
+    }
+}
+
+/// What is known of a binding once a reply about it was a copy, as long as what is configured and what is
+/// asked for stays as it is: others of its [`Kind`] are told alike while their leases last.
+#[derive(Clone, Copy)]
+pub struct Alike {
+    /// The kind.
+    kind: Kind,
+    /// Whether it has a last transaction.
+    has_last_transaction: bool,
+    /// How long leases last.
+    lifetime: Lifetime,
+    /// When their clients renew and rebind.
+    tee_times: TeeTimes,
+}
+
+impl Alike {
+    /// What is known of this binding, whose client renews and rebinds then.
+    pub fn new(found: Found<'_>, binding: &BindingRef<'_>, tee_times: TeeTimes) -> Alike {
+        Alike {
+            kind: found.kind(),
+            has_last_transaction: binding.last_transaction.is_some(),
+            lifetime: binding.lifetime,
+            tee_times,
+        }
     }
 }
 
@@ -480,8 +548,7 @@ impl<'a> Subject<'a> {
     fn tee_time_left(&self, from_start: Option<u32>) -> Option<u32> {
         let About { now, state, .. } = *self.about;
         let binding = self.about.binding.filter(|_| state.0 == State::Active)?;
-        let left = Lifetime(from_start?).left(binding.lease_start, now);
-        (left > 0).then_some(left)
+        tee_time_left(from_start, binding.lease_start, now)
     }
 
     /// Adds an option that client or server told the other: what the client last sent, else
@@ -506,6 +573,13 @@ impl<'a> Subject<'a> {
             }
         }
     }
+}
+
+/// Seconds until a time that is so long after the start of a lease, if it is still to come.
+#[inline]
+fn tee_time_left(from_start: Option<u32>, start: Time, now: Time) -> Option<u32> {
+    let left = Lifetime(from_start?).left(start, now);
+    (left > 0).then_some(left)
 }
 
 /// Writes the DHCPLEASEQUERYDONE that ends an answer, with a status if it was not successful
