@@ -14,7 +14,8 @@ use dhcp_blq::mirror::Saved;
 use dhcp_blq::network::{ConfiguredOption, Scope};
 use dhcp_blq::query::engine::{Answer, LeaseEngine};
 use dhcp_blq::query::{Engine, Progress, QueryType, QueryTypes};
-use dhcp_blq::time::Time;
+use dhcp_blq::time::{Lifetime, Time};
+use proptest::prelude::*;
 
 // A message for all addresses with one more option.
 fn all_with(code: u8, value: &[u8]) -> Message {
@@ -586,5 +587,102 @@ fn associated_ip_and_leaseunknown_never_appear() {
     for binding in bench.ask(&everything) {
         assert!(!binding.options.contains_key(&92));
         assert_ne!(binding.message_type.0, 12);
+    }
+}
+
+/// What becomes of an address: how long ago its lease began, for how long it is, which client's it is of a
+/// few, what its relay agent said, and what happens next.
+type Story = (u32, u32, u8, u8, u8);
+
+/// Stories of which most are alike, with leases as long as most are.
+fn story(usual: u32) -> impl Strategy<Value = Story> {
+    (
+        prop_oneof![8 => 0..20u32, 1 => 890..910u32, 1 => 1_790..1_810u32, 1 => 3_590..3_610u32],
+        prop_oneof![8 => Just(usual), 1 => Just(1_000), 1 => Just(u32::MAX)],
+        any::<u8>(),
+        prop_oneof![8 => Just(0_u8), 1 => 1..4u8],
+        prop_oneof![8 => Just(0_u8), 1 => 1..4u8],
+    )
+}
+
+/// Has it happen to an address.
+fn happen(bench: &Bench, address: [u8; 4], (ago, lifetime, client, relay, next): Story) {
+    let mut lease = lease(address, client, bench.now - ago);
+    lease.valid_lifetime = Lifetime(lifetime);
+    if client % 8 != 0 {
+        // As from most clients: made of the MAC address.
+        lease.client_id = [&[1], &lease.hardware.octets[..]].concat();
+    }
+    let mut information = relay_information(b"line", b"relay");
+    match relay {
+        1 => information.extend([151, 8, 1, 0, 0, 0x5e, 0, 0, 0, 7]),
+        2 => information = relay_information(b"a longer line", b"relay"),
+        3 => information = relay_information(b"line", b"other"),
+        _ => {}
+    }
+    let event = match next {
+        1 => Some(Event::Released {
+            address: address.into(),
+            client: None,
+            at: Time(bench.now),
+            origin: Origin::Here,
+        }),
+        2 => Some(Event::Updated {
+            lease: Lease {
+                valid_lifetime: Lifetime(7_200),
+                ..lease.clone()
+            },
+            at: Time(bench.now),
+            origin: Origin::Elsewhere,
+        }),
+        3 => Some(Event::Removed {
+            address: address.into(),
+            at: Time(bench.now),
+            origin: Origin::Here,
+        }),
+        _ => None,
+    };
+    bench.commit(lease, &information);
+    if let Some(event) = event {
+        bench.mirror.feed().push(event);
+        bench.mirror.catch_up();
+    }
+}
+
+proptest! {
+    // A turn's first reply is written in full; others may be copies of those before, which must not show.
+    #[test]
+    fn replies_say_the_same_however_many_come_in_a_turn(
+        stories in prop_oneof![Just(3_600), Just(15)]
+            .prop_flat_map(|usual| proptest::collection::vec(story(usual), 0..60)),
+        is_windowed in any::<bool>(),
+        primary in prop_oneof![Just(Primary::All), Just(Primary::RelayId(b"relay".to_vec()))],
+        requested in prop_oneof![
+            Just(None),
+            proptest::collection::vec(prop_oneof![Just(61_u8), Just(82), 51..60u8, 151..158u8], 1..9)
+                .prop_map(Some),
+        ],
+    ) {
+        let bench = Bench::new();
+        for (number, story) in (0..).zip(stories) {
+            // Some from the subnet that is in a VPN.
+            happen(&bench, [10, 0, if number < 50 { 1 } else { 2 }, 1 + number], story);
+        }
+        let query = Query {
+            parameter_request_list: requested,
+            vpn: Some(Vss::All),
+            start: is_windowed.then_some(bench.now - 5),
+            ..Query::new(primary)
+        };
+        let message = query.to_message().unwrap();
+        let (one_by_one, together) = loop {
+            let before = Time::now();
+            let both = [1, 60_000].map(|room| bench.answer_in_turns(&message, room));
+            // They tell of the same time, then.
+            if before == Time::now() {
+                break both.into();
+            }
+        };
+        prop_assert_eq!(one_by_one, together);
     }
 }
