@@ -1,9 +1,9 @@
 //! Writing the state file behind the mirror's back, off Kea's threads.
 
-use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+use std::{io, mem};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -59,6 +59,14 @@ impl Orders {
         self.given.notify_one();
     }
 
+    /// Asks for what there may be to be written. A writer that was asked already gathers what comes, and
+    /// is left alone meanwhile: where many changes come this is called hundreds of times a second.
+    fn ask(&self) {
+        if !mem::replace(&mut self.state.lock().write, true) {
+            self.given.notify_one();
+        }
+    }
+
     /// Waits until there may be something to write, then gathers for a while; says whether to
     /// stop after writing.
     fn wait(&self) -> bool {
@@ -109,7 +117,7 @@ impl Writer {
     /// A way for the mirror to tell that it may have changed; quick.
     pub fn notifier(&self) -> impl Fn() + Send + use<> {
         let orders = Arc::clone(&self.orders);
-        move || orders.give(|state| state.write = true)
+        move || orders.ask()
     }
 
     /// Writes what is left and stops; gives the store back, closed. It can be given to another
