@@ -219,9 +219,9 @@ fn apply(table: &mut Table, reconciliation: &mut Reconciliation, event: Event, n
     let mut is_doubtful = false;
     let (address, after) = match event {
         Event::Committed { lease, heard } => {
-            let before = table.binding(lease.address);
-            let after = transition::committed(before.as_ref(), &lease, &heard);
-            is_doubtful = before.is_some_and(|before| transition::is_taken(&before, &after));
+            let before = table.binding_to_change(lease.address);
+            let after = transition::committed(before, &lease, &heard);
+            is_doubtful = before.is_some_and(|before| transition::is_taken(before, after.view()));
             (lease.address, Some(after))
         }
         Event::Confirmed {

@@ -46,8 +46,13 @@ impl Reconciliation {
 
     /// An event was about `address`.
     pub fn told_of(&mut self, address: Ipv4Addr) {
-        self.missing.remove(&address);
-        self.doubtful.remove(&address);
+        // Mostly there are none, and to look for one takes time.
+        if !self.missing.is_empty() {
+            self.missing.remove(&address);
+        }
+        if !self.doubtful.is_empty() {
+            self.doubtful.remove(&address);
+        }
         if let Some(told_of) = &mut self.told_of {
             told_of.insert(address);
             if told_of.len() > TOLD_LIMIT {

@@ -164,8 +164,13 @@ impl Table {
 
     /// The binding of an address, if one is known.
     pub fn binding(&self, address: Ipv4Addr) -> Option<Binding> {
-        let binding = self.bindings.get_to_change(address.to_bits())?;
+        let binding = self.binding_to_change(address)?;
         Some(binding.to_owned())
+    }
+
+    /// The same where it is kept: it is about to be changed.
+    pub fn binding_to_change(&self, address: Ipv4Addr) -> Option<BindingRef<'_>> {
+        self.bindings.get_to_change(address.to_bits())
     }
 
     /// The binding of an address, if one is known and it is `client`'s; whose it is does not matter

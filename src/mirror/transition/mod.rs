@@ -7,36 +7,32 @@
 #[cfg(test)]
 mod tests;
 
-use crate::binding::{Binding, State};
+use crate::binding::{Binding, BindingRef, State};
 use crate::client::{Client, ClientIds, ClientParts, ClientRef};
 use crate::event::{Heard, Lease, LeaseState, Origin, Reason};
 use crate::time::{Lifetime, Time};
 
 /// A client's message led to `lease`: it is new, renewed, or declined.
-pub fn committed(before: Option<&Binding>, lease: &Lease, heard: &Heard) -> Binding {
+pub fn committed(before: Option<BindingRef<'_>>, lease: &Lease, heard: &Heard) -> Binding {
     held(before, lease, Some(heard), lease.cltt)
 }
 
 /// Whether a lease that one client had is another's `after`, though it was not over. Several threads
 /// of Kea's may lease an address at once, and tell of it in another order than they did it.
-pub fn is_taken(before: &Binding, after: &Binding) -> bool {
-    let both = before.client.as_ref().zip(after.client.as_ref());
+pub fn is_taken(before: BindingRef<'_>, after: BindingRef<'_>) -> bool {
+    let both = before.client.zip(after.client);
     before.is_active(after.since)
         && after.state == State::Active
-        && both.is_some_and(|(before, after)| !before.view().is_same_client(after.view()))
+        && both.is_some_and(|(before, after)| !before.is_same_client(after))
 }
 
 /// The client asked at `at` for the lease it has, and has it still as it was: a transaction, and
 /// nothing else. Somebody else's asking changes nothing.
 pub fn confirmed(before: &Binding, sender: &ClientIds, at: Time, heard: &Heard) -> Binding {
-    let Some(known) = before
-        .client
-        .as_ref()
-        .filter(|known| before.is_active(at) && known.view().is(sender))
-    else {
+    let known = before.client.as_ref().map(Client::view);
+    let Some(kept) = known.filter(|known| before.is_active(at) && known.is(sender)) else {
         return before.clone();
     };
-    let kept = known.view();
     let leased = ClientParts {
         htype: kept.htype(),
         chaddr: kept.chaddr(),
@@ -48,7 +44,7 @@ pub fn confirmed(before: &Binding, sender: &ClientIds, at: Time, heard: &Heard) 
         last_transaction: before.last_transaction.max(Some(at)),
         client: Some(with_what_is_known(
             leased,
-            Some(known),
+            Some(kept),
             Some(heard),
             Stored::Old,
         )),
@@ -67,7 +63,7 @@ pub fn updated(
 ) -> Option<Binding> {
     let mut after = Binding {
         remote: origin == Origin::Elsewhere,
-        ..held(before, lease, None, at)
+        ..held(before.map(Binding::view), lease, None, at)
     };
     if let Some(before) = before {
         let known = is_offer(before, lease)
@@ -98,6 +94,7 @@ fn is_known_to_be_over(known: &Binding, lease: &Lease, at: Time) -> bool {
         LeaseState::ExpiredReclaimed => known.at(at).0 != State::Active,
         LeaseState::Released => known.state != State::Active,
     };
+    let known = known.view();
     let client = client(Some(known), lease, None, Stored::Old);
     ended && is_about(known, lease, client.as_ref())
 }
@@ -114,7 +111,7 @@ pub fn offered(before: Option<&Binding>, lease: &Lease, heard: &Heard) -> Bindin
     match before {
         Some(before) if before.is_active(lease.cltt) && !told(before) => Binding {
             last_transaction: before.last_transaction.max(Some(lease.cltt)),
-            client: client(Some(before), lease, Some(heard), Stored::Old),
+            client: client(Some(before.view()), lease, Some(heard), Stored::Old),
             reserved_until: lease.valid_lifetime.end(lease.cltt),
             remote: false,
             ..before.clone()
@@ -123,7 +120,7 @@ pub fn offered(before: Option<&Binding>, lease: &Lease, heard: &Heard) -> Bindin
             state: State::Transitioning,
             ..started(
                 lease,
-                client(before, lease, Some(heard), Stored::Old),
+                client(before.map(Binding::view), lease, Some(heard), Stored::Old),
                 lease.cltt,
             )
         },
@@ -223,13 +220,13 @@ pub fn loaded(
     now: Time,
 ) -> Binding {
     // All that was heard of is saved; renewals alone are not.
-    let client = client(saved, lease, None, Stored::Old);
+    let client = client(saved.map(Binding::view), lease, None, Stored::Old);
     // The saved end of a lease that lasts says nothing: renewals are not written.
-    let known = saved.filter(|saved| is_about(saved, lease, client.as_ref()));
+    let known = saved.filter(|saved| is_about(saved.view(), lease, client.as_ref()));
     if let Some(known) = known.filter(|known| is_offer(known, lease)) {
         return known.clone();
     }
-    let state = state_of(lease, known);
+    let state = state_of(lease, known.map(Binding::view));
     let unchanged = known.filter(|known| known.state == state);
     let found = match saved_at {
         Some(saved_at) if lease.cltt < saved_at => now,
@@ -295,9 +292,9 @@ fn is_offer(known: &Binding, lease: &Lease) -> bool {
 
 /// Whether what is `known` of an address is about `lease` of `client`, and not about another
 /// client or, if Kea holds the lease as ended, an earlier one.
-fn is_about(known: &Binding, lease: &Lease, client: Option<&Client>) -> bool {
-    let same_client = match (&known.client, client) {
-        (Some(known), Some(new)) => known.view().is_same_client(new.view()),
+fn is_about(known: BindingRef<'_>, lease: &Lease, client: Option<&Client>) -> bool {
+    let same_client = match (known.client, client) {
+        (Some(known), Some(new)) => known.is_same_client(new.view()),
         (known, _) => known.is_none(),
     };
     let last_heard_of = known.last_transaction.unwrap_or(known.since);
@@ -305,7 +302,7 @@ fn is_about(known: &Binding, lease: &Lease, client: Option<&Client>) -> bool {
 }
 
 /// The binding that `lease` makes, of a change that took place at `at`.
-fn held(before: Option<&Binding>, lease: &Lease, heard: Option<&Heard>, at: Time) -> Binding {
+fn held(before: Option<BindingRef<'_>>, lease: &Lease, heard: Option<&Heard>, at: Time) -> Binding {
     let stored = match before {
         Some(before) if before.lease_start >= lease.cltt => Stored::Old,
         _ => Stored::New,
@@ -313,12 +310,12 @@ fn held(before: Option<&Binding>, lease: &Lease, heard: Option<&Heard>, at: Time
     let client = client(before, lease, heard, stored);
     let before = before.filter(|before| match lease.state {
         LeaseState::Default | LeaseState::Declined => true,
-        _ => is_about(before, lease, client.as_ref()),
+        _ => is_about(*before, lease, client.as_ref()),
     });
     let state = state_of(lease, before);
     let binding = started(lease, client, at);
-    let same_client = match (before.and_then(|b| b.client.as_ref()), &binding.client) {
-        (Some(known), Some(new)) => known.view().is_same_client(new.view()),
+    let same_client = match (before.and_then(|before| before.client), &binding.client) {
+        (Some(known), Some(new)) => known.is_same_client(new.view()),
         _ => false,
     };
     match state {
@@ -355,7 +352,7 @@ fn held(before: Option<&Binding>, lease: &Lease, heard: Option<&Heard>, at: Time
 
 /// The state that Kea's own state of a lease comes to. Kea forgets how a reclaimed lease ended;
 /// what is known of it does not.
-fn state_of(lease: &Lease, before: Option<&Binding>) -> State {
+fn state_of(lease: &Lease, before: Option<BindingRef<'_>>) -> State {
     match lease.state {
         LeaseState::Default => State::Active,
         LeaseState::Declined => State::Abandoned,
@@ -422,15 +419,15 @@ enum Stored {
 /// The client of `lease`, with what was known of the same client before and what its message
 /// told now. A declined lease names no client: the one that declined it was the last.
 fn client(
-    before: Option<&Binding>,
+    before: Option<BindingRef<'_>>,
     lease: &Lease,
     heard: Option<&Heard>,
     stored: Stored,
 ) -> Option<Client> {
-    let known = before.and_then(|before| before.client.as_ref());
+    let known = before.and_then(|before| before.client);
     let anonymous = lease.hardware.octets.is_empty() && lease.client_id.is_empty();
     if anonymous && lease.state != LeaseState::Default {
-        return known.cloned();
+        return known.map(Client::from);
     }
     let leased = ClientParts {
         htype: lease.hardware.htype,
@@ -447,19 +444,15 @@ fn client(
 /// before, if it is the same, and what its message told now.
 fn with_what_is_known(
     leased: ClientParts<'_>,
-    known: Option<&Client>,
+    known: Option<ClientRef<'_>>,
     heard: Option<&Heard>,
     stored: Stored,
 ) -> Client {
-    let known = known.filter(|known| {
-        let view = known.view();
-        view.has_ids(leased.htype, leased.chaddr, leased.client_id)
-    });
-    let view = known.map(Client::view);
+    let known = known.filter(|known| known.has_ids(leased.htype, leased.chaddr, leased.client_id));
     // A message that came without a relay agent, as a unicast renewal does, leaves the latest
     // information received in place (RFC 4388 section 6.4.2).
     let heard_now = heard.and_then(|heard| heard.relay_agent_information.as_deref());
-    let known_before = view.map(ClientRef::relay_agent_information);
+    let known_before = known.map(ClientRef::relay_agent_information);
     let kept_by_kea = Some(leased.relay_agent_information);
     let in_order = match stored {
         Stored::New => [heard_now, kept_by_kea, known_before],
@@ -485,21 +478,17 @@ fn with_what_is_known(
             .collect();
         parts.classes = heard.classes.iter().map(String::as_str).collect();
     }
-    if let Some(view) = view {
+    if let Some(known) = known {
         // Of each option the value last sent counts (RFC 6926 section 8.3 item 7).
-        for (code, value) in view.options() {
+        for (code, value) in known.options() {
             if !parts.options.iter().any(|(sent, _)| *sent == code) {
                 parts.options.push((code, value));
             }
         }
         parts.options.sort_by_key(|(code, _)| *code);
         if heard.is_none() {
-            parts.classes = view.classes().collect();
+            parts.classes = known.classes().collect();
         }
     }
-    let client = Client::from(&parts);
-    match known {
-        Some(known) if *known == client => known.clone(),
-        _ => client,
-    }
+    Client::from(&parts)
 }

@@ -31,6 +31,11 @@ fn ids(client: u8) -> ClientIds {
     }
 }
 
+/// What a commit makes of what is known.
+fn committed(before: Option<&Binding>, lease: &Lease, heard: &Heard) -> Binding {
+    super::committed(before.map(Binding::view), lease, heard)
+}
+
 fn nothing_heard() -> Heard {
     Heard::default()
 }
