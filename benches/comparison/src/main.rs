@@ -224,6 +224,7 @@ fn with_and_without(
     let file = lease_file(extent, directory)?;
     say("Kea starts without the hook, and with it");
     let mut plain = keas::start(Hooks::None, &extent.leases, &file);
+    keas::await_quiet(&plain)?;
     let mut hooked = keas::start(Hooks::Ours, &extent.leases, &file);
     if wants(Row::Memory) || wants(Row::Loading) {
         rows::startup::measure(&mut plain, &mut hooked, extent, &wants, is_target, report)?;
