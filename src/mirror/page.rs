@@ -343,6 +343,10 @@ impl<'a> Iterator for Bindings<'a> {
 const SPARE: usize = 8;
 
 /// The bindings of up to 256 addresses. A clone is the page as it was then.
+///
+/// It is in one piece of the processor's caches, not in two: to have it there is most of the work where
+/// pages are looked for here and there.
+#[repr(align(64))]
 #[derive(Clone, Debug, Default)]
 pub struct Page {
     /// The places of those that there are.
