@@ -161,8 +161,18 @@ impl<'a> ClientRef<'a> {
     /// The VPN its relay agent named with its latest relay agent information, if that makes sense.
     #[inline]
     pub fn vpn(self) -> Option<Vpn> {
-        let names_vpn = (self.0.first()).is_some_and(|first| first & NAMES_VPN != 0);
-        if names_vpn { self.named_vpn() } else { None }
+        if self.names_vpn() {
+            self.named_vpn()
+        } else {
+            None
+        }
+    }
+
+    /// Whether its relay agent named a VPN with its latest relay agent information, whatever sense
+    /// that makes.
+    #[inline]
+    pub fn names_vpn(self) -> bool {
+        (self.0.first()).is_some_and(|first| first & NAMES_VPN != 0)
     }
 
     /// The same, where the relay agent named one.

@@ -216,8 +216,9 @@ impl LeaseEngine {
                             let network = &configuration.network;
                             let is_copy = replies.write(out, identifier, &about, network);
                             // Those that must have changed at some time are looked at one by one.
-                            alike = (is_copy && filter.window.is_none())
-                                .then(|| Alike::new(found, binding, terms.tee_times));
+                            alike = Some(found)
+                                .filter(|_| is_copy && filter.window.is_none())
+                                .and_then(|found| Alike::of(found, binding, terms.tee_times));
                         }
                     }
                     Entry::Free(run) if filter.wants_free(run) => {

@@ -392,14 +392,16 @@ pub struct Alike {
 }
 
 impl Alike {
-    /// What is known of this binding, whose client renews and rebinds then.
-    pub fn new(found: Found<'_>, binding: &BindingRef<'_>, tee_times: TeeTimes) -> Alike {
-        Alike {
+    /// What is known of this binding, whose client renews and rebinds then. `None` if its relay agent
+    /// named a VPN, even if that makes no sense: others of its kind may be in other ones.
+    pub fn of(found: Found<'_>, binding: &BindingRef<'_>, tee_times: TeeTimes) -> Option<Alike> {
+        let alike = Alike {
             kind: found.kind(),
             has_last_transaction: binding.last_transaction.is_some(),
             lifetime: binding.lifetime,
             tee_times,
-        }
+        };
+        (!found.client().names_vpn()).then_some(alike)
     }
 }
 
