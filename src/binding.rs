@@ -176,6 +176,26 @@ impl<C> Binding<C> {
 }
 
 #[cfg(test)]
+impl<C> Binding<C> {
+    /// An address of subnet 1 that was given back `since`, by nobody.
+    pub(crate) fn example(address: Ipv4Addr, since: Time) -> Binding<C> {
+        Binding {
+            address,
+            state: State::Released,
+            since,
+            last_transaction: None,
+            lease_start: since,
+            lifetime: Lifetime(0),
+            subnet: SubnetId(1),
+            client: None,
+            remote: false,
+            noticed: None,
+            reserved_until: None,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -103,26 +103,14 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
-    use crate::binding::{Binding, BindingRef, State, SubnetId};
+    use crate::binding::{Binding, BindingRef};
     use crate::mirror::page::first_of;
-    use crate::time::{Lifetime, Time};
+    use crate::time::Time;
     use proptest::prelude::*;
 
     /// A binding of the first address of a page.
     fn binding(page: u32) -> BindingRef<'static> {
-        Binding {
-            address: Ipv4Addr::from_bits(first_of(page)),
-            state: State::Released,
-            since: Time(1),
-            last_transaction: None,
-            lease_start: Time(1),
-            lifetime: Lifetime(0),
-            subnet: SubnetId(1),
-            client: None,
-            remote: false,
-            noticed: None,
-            reserved_until: None,
-        }
+        Binding::example(Ipv4Addr::from_bits(first_of(page)), Time(1))
     }
 
     /// Pages next to each other, in neighbouring groups and blocks, and at both ends.

@@ -449,9 +449,8 @@ fn pick_all(table: &Table, start: u32) -> (Vec<Pick>, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::binding::{Binding, State, SubnetId};
+    use crate::binding::{Binding, SubnetId};
     use crate::network::Network;
-    use crate::time::Lifetime;
     use crate::vpn::Vpn;
     use proptest::prelude::*;
     use std::collections::{BTreeMap, BTreeSet};
@@ -469,17 +468,8 @@ mod tests {
 
     fn binding(address: u8, since: u32) -> Binding {
         Binding {
-            address: Ipv4Addr::from_bits(address.into()),
-            state: State::Released,
-            since: Time(since),
-            last_transaction: None,
-            lease_start: Time(0),
-            lifetime: Lifetime(0),
             subnet: SubnetId(if (32..64).contains(&address) { 1 } else { 2 }),
-            client: None,
-            remote: false,
-            noticed: None,
-            reserved_until: None,
+            ..Binding::example(Ipv4Addr::from_bits(address.into()), Time(since))
         }
     }
 

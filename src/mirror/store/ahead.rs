@@ -70,29 +70,17 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::binding::{Binding, State, SubnetId};
+    use crate::binding::Binding;
     use crate::mirror::Loading;
     use crate::mirror::store::Batch;
     use crate::network::Network;
-    use crate::time::{Lifetime, Time};
+    use crate::time::Time;
 
     /// A state file with one binding, in a directory of its own.
     fn state_file() -> (tempfile::TempDir, PathBuf, Binding) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state");
-        let binding = Binding {
-            address: [192, 0, 2, 1].into(),
-            state: State::Released,
-            since: Time(500),
-            last_transaction: Some(Time(500)),
-            lease_start: Time(100),
-            lifetime: Lifetime(0),
-            subnet: SubnetId(1),
-            client: None,
-            remote: false,
-            noticed: None,
-            reserved_until: None,
-        };
+        let binding = Binding::example([192, 0, 2, 1].into(), Time(500));
         let (mut store, _) = Store::open(&path).unwrap();
         let batch = Batch {
             bindings: vec![(binding.address, Some(binding.clone()))].into(),
