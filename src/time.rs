@@ -47,18 +47,23 @@ impl Lifetime {
     /// A lease without end (RFC 2131 section 3.3).
     pub const INFINITE: Lifetime = Lifetime(u32::MAX);
 
-    /// When a lifetime that began at `start` ends; `None` if it never does.
+    /// When a lifetime that began at `start` ends; `None` if it never does. An end that a [`Time`]
+    /// cannot express is [`Time::MAX`].
     pub fn end(self, start: Time) -> Option<Time> {
         (self != Lifetime::INFINITE).then(|| start.plus(self.0))
     }
 
     /// Seconds left at `now` of a lifetime that began at `start`: 0 when it is over,
-    /// [`Lifetime::INFINITE`]'s value when it never ends.
+    /// [`Lifetime::INFINITE`]'s value when it never ends. Exact also where the end lies beyond
+    /// [`Time::MAX`], as with lifetimes of a hundred years.
     pub fn left(self, start: Time, now: Time) -> u32 {
-        match self.end(start) {
-            Some(end) => end.seconds_since(now),
-            None => u32::MAX,
+        if self == Lifetime::INFINITE {
+            return u32::MAX;
         }
+        let end = u64::from(start.0) + u64::from(self.0);
+        let left = end.saturating_sub(now.0.into());
+        // More than a finite lifetime is left only if the clock went back.
+        u32::try_from(left).map_or(u32::MAX - 1, |left| left.min(u32::MAX - 1))
     }
 }
 
@@ -70,6 +75,19 @@ mod tests {
     fn an_infinite_lifetime_never_ends() {
         assert_eq!(Lifetime::INFINITE.end(Time(5)), None);
         assert_eq!(Lifetime::INFINITE.left(Time(5), Time::MAX), u32::MAX);
+    }
+
+    #[test]
+    fn a_lifetime_that_ends_beyond_2106_has_all_of_its_seconds_left() {
+        let start = Time(1_800_000_000);
+        for lifetime in [3_000_000_000, 4_294_967_294] {
+            let left = |now| Lifetime(lifetime).left(start, now);
+            assert_eq!(left(start), lifetime);
+            assert_eq!(left(start.plus(10)), lifetime - 10);
+            assert_eq!(Lifetime(lifetime).end(start), Some(Time::MAX));
+        }
+        // Not without end, even if the lease seems to begin later than now.
+        assert_eq!(Lifetime(u32::MAX - 1).left(start, Time(5)), u32::MAX - 1);
     }
 
     #[test]
