@@ -94,8 +94,8 @@ fn write(store: &mut Store) {
     loop {
         let batch = Batch {
             bindings: FULL.take_unsaved(10_000),
-            configured: None,
             at: Time::now(),
+            ..Batch::default()
         };
         if batch.bindings.is_empty() {
             return;

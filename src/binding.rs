@@ -93,9 +93,10 @@ pub struct Binding<C = Client> {
     pub client: Option<C>,
     /// Whether the last change was made by another server: see [`Binding::is_remote`].
     pub remote: bool,
-    /// When the last change was taken in, if that was later than it says: it was made elsewhere,
-    /// or the clock went on meanwhile; or when its address came to be configured again. Whoever asked
-    /// in between was not told of it, so it has changed then, too.
+    /// When the last change was learned of, if that is later than the times a reply carries: it was
+    /// made elsewhere, it changed none of these times, the clock went on meanwhile, or Kea's
+    /// configuration changed what replies carry. Whoever asked in between did not see it, so the
+    /// binding has changed then, too.
     pub noticed: Option<Time>,
     /// Until when an offer, made to its client while the lease lasts, keeps the address for it;
     /// `None` without one.
@@ -106,6 +107,23 @@ pub struct Binding<C = Client> {
 pub type BindingRef<'a> = Binding<ClientRef<'a>>;
 
 impl Binding {
+    /// A free address of a subnet, since `since`.
+    pub fn free(address: Ipv4Addr, subnet: SubnetId, since: Time) -> Binding {
+        Binding {
+            address,
+            state: State::Available,
+            since,
+            last_transaction: None,
+            lease_start: since,
+            lifetime: Lifetime(0),
+            subnet,
+            client: None,
+            remote: false,
+            noticed: None,
+            reserved_until: None,
+        }
+    }
+
     /// The same, looked at.
     pub fn view(&self) -> BindingRef<'_> {
         self.with_client(self.client.as_ref().map(Client::view))
@@ -161,6 +179,13 @@ impl<C> Binding<C> {
             }
             _ => None,
         }
+    }
+
+    /// When the client was last answered about the lease it has: its timers count from then.
+    #[inline]
+    pub fn answered(&self) -> Time {
+        let lease_start = self.lease_start;
+        (self.last_transaction).map_or(lease_start, |last| last.max(lease_start))
     }
 
     /// Whether the last change up to `now` was made by another server: data-source's REMOTE flag

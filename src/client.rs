@@ -4,8 +4,8 @@
 //! octets without a gap:
 //!
 //! ```text
-//!  1   hlen, whether the client identifier is htype and chaddr (RFC 2132 section 9.14), and whether
-//!      the relay agent information names a VPN
+//!  1   hlen, whether the client identifier is htype and chaddr (RFC 2132 section 9.14), whether
+//!      the relay agent information names a VPN, and whether Kea has stored another one
 //!  1   htype
 //!  n   chaddr
 //!      then each with its length before it, but for those at the end that are empty:
@@ -14,6 +14,7 @@
 //!      host name
 //!      options: for each its code, its length, its value
 //!      classes: for each its length, its name
+//!      relay agent information that Kea has stored with the lease, if it is another one
 //! ```
 //!
 //! So a MAC address in the sense of RFC 6926 section 2 stands there as it is looked for.
@@ -33,8 +34,14 @@ const ID_IS_MAC: u8 = 0x80;
 /// In the first octet: the relay agent information has the sub-option that names a VPN (RFC 6607
 /// section 3.2). Few have, and it is asked for with each reply.
 const NAMES_VPN: u8 = 0x40;
+/// In the first octet: Kea has stored other relay agent information with the lease.
+const HAS_STORED: u8 = 0x20;
 /// In the first octet: hlen.
-const HLEN: u8 = 0x3f;
+const HLEN: u8 = 0x1f;
+
+/// The hardware type of Ethernet (RFC 2131 section 2, ARP's registry). Kea's lease databases keep no
+/// hardware type: leases read from one have this.
+const ETHERNET: u8 = 1;
 
 /// What is known of the client that holds an address, or held it last.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -64,6 +71,11 @@ pub struct ClientParts<'a> {
     pub hostname: &'a [u8],
     /// The client classes Kea put its last message in, in Kea's order.
     pub classes: Vec<&'a str>,
+    /// The relay agent information that Kea was last seen to store with the lease, if that is not
+    /// the above: a message that came later, or that Kea does not store, brought another one. Empty
+    /// otherwise. The state file keeps it apart from the rest.
+    #[serde(skip)]
+    pub stored: &'a [u8],
 }
 
 /// What tells a DHCP client from others.
@@ -217,6 +229,44 @@ impl<'a> ClientRef<'a> {
         })
     }
 
+    /// The relay agent information that Kea was last seen to store with the lease, as far as that is
+    /// known; empty if Kea stored none.
+    pub fn stored_by_kea(self) -> &'a [u8] {
+        match self.has_stored() {
+            true => self.stored(),
+            false => self.relay_agent_information(),
+        }
+    }
+
+    /// See [`ClientParts::stored`].
+    pub fn stored(self) -> &'a [u8] {
+        if !self.has_stored() {
+            return &[];
+        }
+        let mut sections = self.after_id();
+        sections.skip(4);
+        sections.next()
+    }
+
+    /// Whether Kea has stored other relay agent information with the lease.
+    fn has_stored(self) -> bool {
+        (self.0.first()).is_some_and(|first| first & HAS_STORED != 0)
+    }
+
+    /// Whether a requestor sees no difference between both.
+    pub fn is_seen_alike(self, other: ClientRef<'_>) -> bool {
+        self.0 == other.0
+            || (self.has_stored() || other.has_stored()) && self.seen_parts() == other.seen_parts()
+    }
+
+    /// What a requestor can see of it.
+    fn seen_parts(self) -> ClientParts<'a> {
+        ClientParts {
+            stored: &[],
+            ..self.parts()
+        }
+    }
+
     /// What it is made of.
     pub fn parts(self) -> ClientParts<'a> {
         ClientParts {
@@ -227,6 +277,7 @@ impl<'a> ClientRef<'a> {
             options: self.options().collect(),
             hostname: self.hostname(),
             classes: self.classes().collect(),
+            stored: self.stored(),
         }
     }
 
@@ -246,7 +297,23 @@ impl<'a> ClientRef<'a> {
         if !known_id.is_empty() && !client_id.is_empty() {
             known_id == client_id
         } else {
-            self.htype() == htype && self.chaddr() == chaddr
+            self.has_mac(htype, chaddr)
+        }
+    }
+
+    /// Whether its MAC address is this one. A hardware type that Kea has forgotten, and says to be
+    /// [`ETHERNET`], may have been any.
+    pub fn has_mac(self, htype: u8, chaddr: &[u8]) -> bool {
+        let is_forgotten = [self.htype(), htype].contains(&ETHERNET);
+        self.chaddr() == chaddr && (self.htype() == htype || is_forgotten)
+    }
+
+    /// The hardware type of a lease of `chaddr` that Kea gives with `htype`: the known one, where
+    /// Kea has forgotten it.
+    pub fn htype_of_lease(self, htype: u8, chaddr: &[u8]) -> u8 {
+        match htype == ETHERNET && self.chaddr() == chaddr {
+            true => self.htype(),
+            false => htype,
         }
     }
 
@@ -363,6 +430,7 @@ fn pack(parts: &ClientParts<'_>) -> Vec<u8> {
         parts.hostname,
         &options,
         &classes,
+        parts.stored,
     ];
     let sections = &sections[usize::from(id_is_mac)..];
     let used = (sections.iter()).rposition(|section| !section.is_empty());
@@ -371,9 +439,13 @@ fn pack(parts: &ClientParts<'_>) -> Vec<u8> {
     let mut octets = Vec::with_capacity(2 + chaddr.len() + total);
     let names_vpn = relay_agent_information::find(parts.relay_agent_information, sub_option::VSS);
     let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
-    // Six bits, by HLEN.
+    // Five bits, by HLEN.
     let hlen = chaddr.len() as u8;
-    octets.push(hlen | flag(id_is_mac, ID_IS_MAC) | flag(names_vpn.is_some(), NAMES_VPN));
+    octets.push(
+        hlen | flag(id_is_mac, ID_IS_MAC)
+            | flag(names_vpn.is_some(), NAMES_VPN)
+            | flag(!parts.stored.is_empty(), HAS_STORED),
+    );
     octets.push(parts.htype);
     octets.extend_from_slice(chaddr);
     for section in sections {
@@ -408,6 +480,7 @@ mod tests {
             options in vec((any::<u8>(), vec(any::<u8>(), 0..200)), 0..4),
             hostname in vec(any::<u8>(), 0..20),
             classes in vec("[a-z]{1,200}", 0..4),
+            stored in prop_oneof![Just(Vec::new()), vec(any::<u8>(), 1..40)],
         ) {
             // Without a choice of its own: as most clients have it.
             let client_id = client_id.unwrap_or_else(|| [&[htype], &chaddr[..]].concat());
@@ -419,9 +492,15 @@ mod tests {
                 options: options.iter().map(|(code, value)| (*code, &value[..])).collect(),
                 hostname: &hostname,
                 classes: classes.iter().map(String::as_str).collect(),
+                stored: &stored,
             };
             let client = Client::from(&parts);
             prop_assert_eq!(client.view().parts(), parts.clone());
+            let seen = Client::from(&ClientParts { stored: &[], ..parts.clone() });
+            prop_assert!(client.view().is_seen_alike(seen.view()));
+            prop_assert!(seen.view().is_seen_alike(client.view()));
+            let other = Client::from(&ClientParts { hostname: b"another name, longer than any", ..parts.clone() });
+            prop_assert!(!client.view().is_seen_alike(other.view()));
             prop_assert_eq!(ClientRef::from_octets(client.view().octets()), client.view());
             prop_assert_eq!(client.view().vpn(), client.view().named_vpn());
             let mac = match chaddr.is_empty() {
@@ -431,7 +510,8 @@ mod tests {
             prop_assert_eq!(client.view().mac(), mac);
             let written = postcard::to_stdvec(&client).unwrap();
             prop_assert_eq!(&written, &postcard::to_stdvec(&parts).unwrap());
-            prop_assert_eq!(postcard::from_bytes::<Client>(&written).unwrap(), client);
+            // What Kea stored is kept elsewhere.
+            prop_assert_eq!(postcard::from_bytes::<Client>(&written).unwrap(), seen);
         }
 
         /// Octets that no client was made of are read as something.
@@ -440,6 +520,25 @@ mod tests {
             let client = ClientRef::from_octets(&octets);
             let _ = (client.parts(), client.mac());
         }
+    }
+
+    #[test]
+    fn is_the_client_of_a_lease_whose_hardware_type_kea_has_forgotten() {
+        let client = |htype| {
+            Client::from(&ClientParts {
+                htype,
+                chaddr: &[2, 0, 0, 0, 0, 7],
+                ..ClientParts::default()
+            })
+        };
+        let token_ring = client(6);
+        assert!(token_ring.view().is_same_client(client(ETHERNET).view()));
+        assert!(!token_ring.view().is_same_client(client(7).view()));
+        assert!(client(ETHERNET).view().is_same_client(token_ring.view()));
+        let htype = |chaddr: &[u8]| token_ring.view().htype_of_lease(ETHERNET, chaddr);
+        assert_eq!(htype(&[2, 0, 0, 0, 0, 7]), 6);
+        assert_eq!(htype(&[2, 0, 0, 0, 0, 8]), ETHERNET);
+        assert_eq!(token_ring.view().htype_of_lease(7, &[2, 0, 0, 0, 0, 7]), 7);
     }
 
     #[test]

@@ -130,14 +130,21 @@ fn finds_identifiers_of_255_octets_and_returns_their_option_82_whole() {
     }
 }
 
-// The contract: a lease whose subnet is gone is still a binding of its client's.
+// The contract: a lease of a subnet that is not configured, and of which no VPN is known from before,
+// is never returned as one of the default VPN.
 #[test]
-fn a_lease_whose_subnet_was_removed_is_found_by_its_client_and_is_not_configured() {
+fn a_lease_of_a_subnet_that_was_never_configured_is_in_no_vpn() {
     let bench = Bench::new();
     bench.lease([10, 0, 7, 7], 1, 10, &[]);
-    let address = Ipv4Addr::new(10, 0, 7, 7);
-    assert_eq!(bench.addresses(&by_mac(1)), [address]);
-    assert!(!bench.addresses(&all()).contains(&address));
+    for vpn in [None, Some(Vss::Default), Some(Vss::All)] {
+        let query = Query { vpn, ..by_mac(1) };
+        assert!(bench.ask(&query).is_empty());
+    }
+    assert!(
+        !bench
+            .addresses(&all())
+            .contains(&Ipv4Addr::new(10, 0, 7, 7))
+    );
 }
 
 // RFC 6926 section 8.3 and the contract's default list.

@@ -464,6 +464,7 @@ fn what_is_configured_again_at_a_start_has_changed_then() {
             bindings: bindings.to_vec(),
             configured: before.configured(),
             saved_at: Some(Time(now)),
+            ..Saved::default()
         };
         let mut loading = Loading::begin(Arc::clone(&with), saved, later);
         for (last, client) in [(10, 1), (99, 2)] {
@@ -487,6 +488,7 @@ fn what_was_renewed_before_a_restart_has_not_changed_since() {
         bindings: vec![before],
         configured: bench.mirror.configured(),
         saved_at: Some(Time(now - 400)),
+        ..Saved::default()
     };
     let later = Time(now + 10);
     let mut loading = Loading::begin(network("10.0.1.10-10.0.1.19", &[]), saved, later);

@@ -159,6 +159,19 @@ pub const MESSAGES: &[Message] = &[
         "Correct the new configuration; the message before says what is wrong.",
     ),
     message(
+        "BLQ_RECENT_UNUSABLE",
+        "The file of recent changes, '.recent' beside the state file, cannot be opened or belongs to another \
+         program, which it is left to. The state file is used without it: a change of the last second before \
+         Kea is killed may not be in later answers to queries for changes.",
+        "Make the file writable for Kea, or move it away, and reconfigure.",
+    ),
+    message(
+        "BLQ_RECENT_UNWRITABLE",
+        "The file of recent changes, beside the state file, cannot be written. A change of the last second \
+         before Kea is killed may not be in later answers to queries for changes.",
+        "Look for a full disk or a disk in trouble.",
+    ),
+    message(
         "BLQ_RECONCILED",
         "The mirror was compared with all leases of Kea's lease database (debug level).",
         NOTHING,
@@ -226,6 +239,13 @@ pub const MESSAGES: &[Message] = &[
         "BLQ_STOPPED",
         "The server stopped listening: at a reconfiguration, or because Kea ends.",
         NOTHING,
+    ),
+    message(
+        "BLQ_SUBNET_CONTRADICTED",
+        "A lease has the id of a subnet that is not configured or does not contain its address, as after \
+         subnets were renumbered. The subnet that contains the address decides on its VPN, options and times. \
+         Logged for the first such lease of a configuration.",
+        "Nothing, if it is meant; else correct the subnet's \"id\".",
     ),
     message(
         "BLQ_TOO_MANY_CONNECTIONS",

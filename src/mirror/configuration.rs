@@ -1,53 +1,100 @@
 //! What is configured, and what becomes of a binding by it.
 
 use std::borrow::Cow;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use super::ranges::TimedRange;
+use super::ranges::{FormerSubnet, TimedRange};
 use crate::binding::{BindingRef, State, SubnetId};
 use crate::client::ClientRef;
-use crate::network::{Network, TeeTimes};
+use crate::network::{Network, Subnet, TeeTimes};
 use crate::time::{Lifetime, Time};
 use crate::vpn::Vpn;
+
+/// The most subnets that are remembered after they were removed from the configuration. Bindings of
+/// more are in no VPN that is known, and answer no query.
+pub const FORMER_SUBNETS: usize = 65_536;
 
 /// What bindings of one subnet with the same lifetime have in common. Most that come one after the
 /// other do, so it is looked up for many at once.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms<'a> {
-    /// The subnet.
+    /// The number of the subnet that Kea leased them from.
     subnet: SubnetId,
+    /// The first and the last address of which all this holds.
+    span: (Ipv4Addr, Ipv4Addr),
     /// The lifetime.
     lifetime: Lifetime,
-    /// The subnet's VPN.
-    vpn: &'a Vpn,
-    /// When their clients renew and rebind.
-    pub tee_times: TeeTimes,
+    /// The VPN of the subnet they belong to; `None` if no subnet contains them, and none is known to
+    /// have done so.
+    vpn: Option<&'a Vpn>,
+    /// When their clients renew and rebind: seconds from the start of their leases.
+    tee_times: TeeTimes,
+    /// The subnet they belong to, if it is configured.
+    belong_to: Option<&'a Subnet>,
 }
 
 impl<'a> Terms<'a> {
+    /// When the client of a binding renews and rebinds: seconds from [`BindingRef::answered`].
+    ///
+    /// Where Kea acknowledges a lease again and leaves it as it is, it sends the client what is left
+    /// of the lifetime, and times that suit it.
+    #[inline]
+    pub fn tee_times(&self, binding: &BindingRef<'_>) -> TeeTimes {
+        let passed = binding.answered().seconds_since(binding.lease_start);
+        match self.belong_to {
+            Some(subnet) if passed > 0 && self.lifetime != Lifetime::INFINITE => {
+                subnet.tee_times(Lifetime(self.lifetime.0.saturating_sub(passed)))
+            }
+            _ => self.tee_times,
+        }
+    }
+
+    /// The same of a binding whose client was answered last when its lease began.
+    pub fn tee_times_of_lease(&self) -> TeeTimes {
+        self.tee_times
+    }
+
     /// Whether a binding has these.
     pub fn are_those_of(&self, binding: &BindingRef<'_>) -> bool {
-        self.subnet == binding.subnet && self.lifetime == binding.lifetime
+        self.subnet == binding.subnet
+            && self.lifetime == binding.lifetime
+            && self.contain(binding.address)
+    }
+
+    /// Whether they hold for a binding of this address, if it has the subnet number and lifetime.
+    #[inline]
+    fn contain(&self, address: Ipv4Addr) -> bool {
+        self.span.0 <= address && address <= self.span.1
+    }
+
+    /// The first and the last address of which all this holds.
+    pub fn span(&self) -> (Ipv4Addr, Ipv4Addr) {
+        self.span
     }
 
     /// The VPN a binding in `state` belongs to: the one its relay agent named, else its subnet's. A
-    /// free address is no relay agent's, even if Kea has not got round to it.
-    pub fn vpn(&self, binding: &BindingRef<'_>, state: State) -> Cow<'a, Vpn> {
+    /// free address is no relay agent's, even if Kea has not got round to it. `None` if it is not
+    /// known.
+    pub fn vpn(&self, binding: &BindingRef<'_>, state: State) -> Option<Cow<'a, Vpn>> {
         let is_free = matches!(state, State::Available | State::Remote);
         let client = binding.client.filter(|_| !is_free);
         let named = client.and_then(ClientRef::vpn);
-        named.map_or(Cow::Borrowed(self.vpn), Cow::Owned)
+        named.map(Cow::Owned).or(self.vpn.map(Cow::Borrowed))
     }
 }
 
 /// Kea's configuration and the configured addresses with their times: it stays as it is while
-/// somebody reads it.
+/// queries read it.
 #[derive(Clone, Debug)]
 pub struct Configuration {
     /// Kea's configuration.
     pub network: Arc<Network>,
     /// Configured addresses, ascending, without overlap.
     pub ranges: Vec<TimedRange>,
+    /// Subnets that are not configured any more, the latest last: their bindings keep their VPNs.
+    /// At most [`FORMER_SUBNETS`].
+    pub former_subnets: Vec<FormerSubnet>,
 }
 
 impl Configuration {
@@ -63,18 +110,51 @@ impl Configuration {
     /// Whether the address of a binding belongs to the configured addresses: in a configured
     /// subnet, a pool, or reserved.
     pub fn has(&self, binding: BindingRef<'_>) -> bool {
-        let subnet = self.network.subnet(binding.subnet);
-        subnet.is_some_and(|subnet| subnet.prefix.contains(&binding.address))
+        self.network
+            .subnet_of(binding.address, binding.subnet)
+            .is_some()
             || self.range_of(binding.address.to_bits()).is_some()
     }
 
-    /// What the bindings of a subnet with this lifetime have in common.
-    pub fn terms(&self, subnet: SubnetId, lifetime: Lifetime) -> Terms<'_> {
+    /// The former subnet that an address belongs to, leased from the subnet with the number `id`.
+    pub fn former_subnet_of(&self, address: Ipv4Addr, id: SubnetId) -> Option<&FormerSubnet> {
+        let contain = || {
+            self.former_subnets
+                .iter()
+                .rev()
+                .filter(|former| former.contains(address))
+        };
+        contain()
+            .find(|former| former.id == id)
+            .or_else(|| contain().next())
+    }
+
+    /// The VPN of the subnet that an address belongs to, leased from the subnet with the number
+    /// `id`; `None` if no subnet contains it, and none is known to have done so.
+    pub fn vpn(&self, address: Ipv4Addr, id: SubnetId) -> Option<&Vpn> {
+        match self.network.subnet_of(address, id) {
+            Some(subnet) => Some(&subnet.vpn),
+            None => Some(&self.former_subnet_of(address, id)?.vpn),
+        }
+    }
+
+    /// What a binding has in common with others of its subnet and lifetime.
+    pub fn terms(&self, binding: &BindingRef<'_>) -> Terms<'_> {
+        let (address, id, lifetime) = (binding.address, binding.subnet, binding.lifetime);
+        let named = self.network.subnet(id);
+        let span = match named.filter(|subnet| subnet.prefix.contains(&address)) {
+            Some(subnet) => (subnet.prefix.network(), subnet.prefix.broadcast()),
+            // The number contradicts the address, or is nobody's: others may belong elsewhere.
+            None => (address, address),
+        };
+        let subnet = self.network.subnet_of(address, id);
         Terms {
-            subnet,
+            subnet: id,
+            span,
             lifetime,
-            vpn: self.network.vpn(subnet),
-            tee_times: self.network.tee_times(subnet, lifetime),
+            vpn: self.vpn(address, id),
+            tee_times: subnet.map_or_else(TeeTimes::default, |subnet| subnet.tee_times(lifetime)),
+            belong_to: subnet,
         }
     }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 
+use super::ranges::Configured;
 use super::{Loading, Mirror, Table, apply};
 use crate::event::{Event, Lease};
 use crate::network::Network;
@@ -70,7 +71,11 @@ impl Loader {
         now: Time,
         begin: impl FnOnce() -> Loading + Send + 'static,
     ) -> io::Result<Loader> {
-        let mirror = Arc::new(Mirror::new(Table::new(network, Vec::new(), now)));
+        let mirror = Arc::new(Mirror::new(Table::new(
+            network,
+            &Configured::default(),
+            now,
+        )));
         mirror.is_complete.store(false, Ordering::Release);
         let (orders, given) = mpsc::channel();
         let waiting = Arc::new(AtomicUsize::new(0));
@@ -201,6 +206,7 @@ impl Thread {
         for event in changes {
             apply(table, &mut reconciliation, event, Time::now());
         }
+        self.mirror.note_recent(table);
         self.mirror.is_complete.store(true, Ordering::Release);
         told
     }

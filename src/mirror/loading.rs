@@ -7,9 +7,9 @@ use roaring::RoaringBitmap;
 
 use super::page::Pages;
 use super::ranges::Configured;
-use super::table::Table;
+use super::table::{Table, is_renewal};
 use super::{Mirror, transition};
-use crate::binding::Binding;
+use crate::binding::{Binding, State};
 use crate::event::{Lease, Origin};
 use crate::network::Network;
 use crate::time::Time;
@@ -23,6 +23,12 @@ pub struct Saved {
     pub configured: Configured,
     /// When the file was last written; `None` if it is new.
     pub saved_at: Option<Time>,
+    /// The latest transaction of a lease that Kea's lease database had when the file was last
+    /// written, if it is known.
+    pub latest: Option<Time>,
+    /// Addresses that changed after the file was last written: see
+    /// [`Recent`](super::store::Recent).
+    pub recent: Vec<u32>,
 }
 
 /// The same, as tables hold it: what can be done of loading before Kea's configuration is known.
@@ -32,10 +38,8 @@ pub struct Prepared {
     bindings: Pages,
     /// Their addresses.
     addresses: RoaringBitmap,
-    /// What was configured.
-    configured: Configured,
-    /// When the file was last written.
-    saved_at: Option<Time>,
+    /// The rest, without bindings.
+    rest: Saved,
 }
 
 impl Prepared {
@@ -46,30 +50,40 @@ impl Prepared {
     }
 
     /// Adds the rest.
-    pub(super) fn complete(&mut self, configured: Configured, saved_at: Option<Time>) {
-        self.configured = configured;
-        self.saved_at = saved_at;
+    pub(super) fn complete(&mut self, rest: Saved) {
+        self.rest = rest;
     }
 }
 
 impl From<Saved> for Prepared {
-    fn from(saved: Saved) -> Prepared {
+    fn from(mut saved: Saved) -> Prepared {
         let mut prepared = Prepared::default();
-        for binding in saved.bindings {
+        for binding in std::mem::take(&mut saved.bindings) {
             prepared.add(&binding);
         }
-        prepared.complete(saved.configured, saved.saved_at);
+        prepared.complete(saved);
         prepared
     }
 }
 
 /// What the tables hold before Kea's leases are loaded.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Known {
-    /// What was saved, no later than this (`None` if nothing ever was): all but renewals.
-    Saved(Option<Time>),
+    /// What was saved: all but renewals.
+    Saved(Before),
     /// Everything, up to when Kea was last heard of.
     Everything,
+}
+
+/// What the state file says besides bindings.
+#[derive(Clone, Debug)]
+struct Before {
+    /// When it was last written; `None` if it never was.
+    saved_at: Option<Time>,
+    /// The latest transaction of a lease that Kea's lease database had then.
+    latest: Option<Time>,
+    /// Addresses that changed since.
+    recent: Vec<u32>,
 }
 
 /// A mirror being filled.
@@ -81,6 +95,8 @@ pub struct Loading {
     known: Known,
     /// Addresses that they held then and of which Kea has not shown a lease yet.
     unseen: RoaringBitmap,
+    /// The latest transaction of a lease that Kea has shown.
+    latest: Option<Time>,
     /// When loading began.
     now: Time,
 }
@@ -91,25 +107,28 @@ impl Loading {
         let Prepared {
             bindings,
             addresses: unseen,
-            configured: before,
-            saved_at,
+            rest,
         } = saved.into();
-        let mut table = Table::new(network, before.ranges.clone(), now);
+        let Saved {
+            configured,
+            saved_at,
+            latest,
+            recent,
+            ..
+        } = rest;
+        let mut table = Table::new(network, &configured, now);
         table.drop_indexes();
         table.set_saved(bindings);
-        let come_back: Vec<u32> = table
-            .bindings(0..=u32::MAX)
-            .filter(|binding| !before.has(binding.address, binding.subnet))
-            .filter(|binding| table.configuration().has(*binding))
-            .map(|binding| binding.address.to_bits())
-            .collect();
-        for address in come_back {
-            table.notice(address, now);
-        }
+        table.notice_views_changed_since(&configured, now);
         Loading {
             table,
-            known: Known::Saved(saved_at),
+            known: Known::Saved(Before {
+                saved_at,
+                latest,
+                recent,
+            }),
             unseen,
+            latest: None,
             now,
         }
     }
@@ -125,6 +144,7 @@ impl Loading {
             table,
             known: Known::Everything,
             unseen,
+            latest: None,
             now,
         }
     }
@@ -132,27 +152,27 @@ impl Loading {
     /// Takes over a lease of Kea's database.
     pub fn lease(&mut self, lease: &Lease) {
         self.unseen.remove(lease.address.to_bits());
+        self.latest = self.latest.max(Some(lease.cltt));
+        self.table.check_subnet(lease);
         let before = self.table.binding(lease.address);
-        match self.known {
-            Known::Saved(saved_at) => {
-                let after = transition::loaded(before.as_ref(), lease, saved_at, self.now);
-                if before.as_ref() == Some(&after) {
-                    return;
-                }
-                let is_saved = before.is_some_and(|before| {
-                    (before.state, before.since) == (after.state, after.since)
-                        && before.client == after.client
-                });
-                // Without a file nobody was told of anything before.
-                if is_saved || saved_at.is_none() {
+        let storage = self.table.storage(lease);
+        match &self.known {
+            Known::Saved(Before { saved_at, .. }) => {
+                let saved_at = *saved_at;
+                let now = self.now;
+                let after = transition::loaded(before.as_ref(), lease, saved_at, now, storage);
+                // A renewal is not saved, but was seen by whoever asked after it. Without a file nobody
+                // saw anything before.
+                let is_renewed = |before: &Binding| is_renewal(before.view(), after.view());
+                if saved_at.is_none() || before.as_ref().is_some_and(is_renewed) {
                     self.table.put(&after);
                 } else {
-                    self.table.change(after, self.now);
+                    self.table.change(after, now);
                 }
             }
             Known::Everything => {
-                let after =
-                    transition::updated(before.as_ref(), lease, self.now, Origin::Elsewhere);
+                let (now, origin) = (self.now, Origin::Elsewhere);
+                let after = transition::updated(before.as_ref(), lease, now, origin, storage);
                 if let Some(after) = after {
                     self.table.change(after, self.now);
                 }
@@ -197,9 +217,37 @@ impl Loading {
                 self.table.forget(address);
             }
         }
+        if let Known::Saved(before) = std::mem::replace(&mut self.known, Known::Everything) {
+            self.notice_unsaved(before);
+        }
         self.table.build_indexes();
         // What changes from now on need not wait for a large mirror to be written.
         self.table.defer_unsaved();
         self.table
+    }
+
+    /// Counts as changed now what requestors may have seen otherwise before, though the state file
+    /// does not say so.
+    fn notice_unsaved(&mut self, before: Before) {
+        let ended = self
+            .table
+            .bindings(0..=u32::MAX)
+            .filter(|binding| binding.state != State::Active);
+        let ended =
+            ended.filter_map(|binding| binding.last_transaction.max(Some(binding.lease_start)));
+        // Kea's lease database is an older one than the last that was seen, such as a copy that was put
+        // back: the renewals that it has lost are nowhere.
+        if before.latest > self.latest.max(ended.max()) {
+            let held = self.table.bindings(0..=u32::MAX);
+            let held = held.filter(|binding| binding.state == State::Active);
+            let held: Vec<u32> = held.map(|binding| binding.address.to_bits()).collect();
+            for address in held {
+                self.table.notice(address, self.now);
+            }
+        }
+        for address in before.recent {
+            self.table.notice_or_free(address, self.now);
+        }
+        self.table.set_latest(self.latest);
     }
 }

@@ -51,6 +51,7 @@ pub use loading::{Loading, Prepared, Saved};
 pub use page::{Found, Kind};
 use ranges::Configured;
 use reconciliation::Reconciliation;
+use store::Recent;
 pub use table::{Identity, Table};
 use unsaved::Taken;
 pub use walk::{Entry, Part, Run, Walk};
@@ -74,6 +75,9 @@ pub struct Mirror {
     feed: Feed,
     /// What is to be compared with Kea's lease database. Locked after `table`.
     reconciliation: Mutex<Reconciliation>,
+    /// Where changes are noted that the state file does not have yet, if it can be used. Locked after
+    /// `table`.
+    recent: Mutex<Option<Recent>>,
 }
 
 impl Mirror {
@@ -84,6 +88,7 @@ impl Mirror {
             is_complete: AtomicBool::new(true),
             feed: Feed::default(),
             reconciliation: Mutex::default(),
+            recent: Mutex::default(),
         }
     }
 
@@ -137,9 +142,45 @@ impl Mirror {
             for event in self.feed.drain().take(EVENTS_PER_TURN) {
                 apply(&mut table, &mut reconciliation, event, now);
             }
+            self.note_recent(&mut table);
         }
         // An event taken off the queue is applied once its taker lets go of the lock, for
         // which the caller's next `read` waits.
+    }
+
+    /// Notes which addresses have changed, before anybody sees it.
+    fn note_recent(&self, table: &mut Table) {
+        let recent = table.take_recent();
+        if !recent.is_empty()
+            && let Some(file) = &mut *self.recent.lock()
+        {
+            file.add(recent);
+        }
+    }
+
+    /// Has changes noted in `file` from now on, and all that are not saved.
+    pub fn attach_recent(&self, mut file: Recent) {
+        let table = self.table_mut();
+        file.add(table.unsaved_changes());
+        *self.recent.lock() = Some(file);
+    }
+
+    /// Has changes noted nowhere; gives the file in which they were.
+    pub fn detach_recent(&self) -> Option<Recent> {
+        self.recent.lock().take()
+    }
+
+    /// Has only those changes noted that are not saved.
+    pub fn trim_recent(&self) {
+        let table = self.table();
+        if let Some(file) = &mut *self.recent.lock() {
+            file.keep(table.unsaved_changes());
+        }
+    }
+
+    /// The latest transaction of a lease in Kea's lease database, as far as it is known.
+    pub fn latest(&self) -> Option<Time> {
+        self.table().latest()
     }
 
     /// Reads the tables. `read` must be short: changes wait for it.
@@ -239,8 +280,10 @@ fn apply(table: &mut Table, reconciliation: &mut Reconciliation, event: Event, n
             (lease.address, Some(after))
         }
         Event::Updated { lease, at, origin } => {
+            table.check_subnet(&lease);
             let before = table.binding(lease.address);
-            let after = transition::updated(before.as_ref(), &lease, at, origin);
+            let storage = table.storage(&lease);
+            let after = transition::updated(before.as_ref(), &lease, at, origin, storage);
             (lease.address, after)
         }
         Event::Released {

@@ -47,6 +47,48 @@ pub struct ConfiguredSubnet {
     pub first: Ipv4Addr,
     /// Its last address.
     pub last: Ipv4Addr,
+    /// What replies about its leases take from it; `None` if an earlier version of this library wrote
+    /// the file.
+    #[serde(skip)]
+    pub view: Option<SubnetView>,
+}
+
+/// What replies about leases of a subnet take from the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubnetView {
+    /// Its VPN.
+    pub vpn: Vpn,
+    /// A digest of options and times: see [`Subnet::digest`](crate::network::Subnet::digest).
+    pub digest: u64,
+}
+
+/// A subnet that was configured, and may still have bindings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FormerSubnet {
+    /// Its number then.
+    pub id: SubnetId,
+    /// Its first address.
+    pub first: Ipv4Addr,
+    /// Its last address.
+    pub last: Ipv4Addr,
+    /// Its VPN then.
+    pub vpn: Vpn,
+}
+
+impl FormerSubnet {
+    /// Whether it contained an address.
+    pub fn contains(&self, address: Ipv4Addr) -> bool {
+        (self.first..=self.last).contains(&address)
+    }
+}
+
+/// Digests of what replies about leases take from the configuration outside of subnets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommonDigests {
+    /// Of the global scope and client classes.
+    pub common: u64,
+    /// Of reservations, those in databases too.
+    pub hosts: u64,
 }
 
 /// What is configured, as the state file keeps it.
@@ -56,19 +98,31 @@ pub struct Configured {
     pub ranges: Vec<TimedRange>,
     /// Subnets in the order of their numbers: their leased addresses are configured ones too.
     pub subnets: Vec<ConfiguredSubnet>,
+    /// Subnets that were configured before, the latest last.
+    pub former_subnets: Vec<FormerSubnet>,
+    /// What else replies about leases depend on; `None` if an earlier version of this library wrote
+    /// the file.
+    pub digests: Option<CommonDigests>,
 }
 
 impl Configured {
-    /// Whether an address with a binding from `subnet` was a configured one.
-    pub fn has(&self, address: Ipv4Addr, subnet: SubnetId) -> bool {
+    /// Whether an address was in a pool or reserved.
+    pub fn has_in_range(&self, address: Ipv4Addr) -> bool {
         let after = self.ranges.partition_point(|range| range.last < address);
         let range = self.ranges.get(after);
-        if range.is_some_and(|range| range.first <= address) {
-            return true;
-        }
-        let place = self.subnets.binary_search_by_key(&subnet, |known| known.id);
-        let known = place.ok().and_then(|place| self.subnets.get(place));
-        known.is_some_and(|known| (known.first..=known.last).contains(&address))
+        range.is_some_and(|range| range.first <= address)
+    }
+
+    /// The subnet that an address with a binding from the subnet `id` belonged to: see
+    /// [`Network::subnet_of`].
+    pub fn subnet_of(&self, address: Ipv4Addr, id: SubnetId) -> Option<&ConfiguredSubnet> {
+        let contains = |subnet: &&ConfiguredSubnet| (subnet.first..=subnet.last).contains(&address);
+        let place = self.subnets.binary_search_by_key(&id, |known| known.id);
+        let named = place.ok().and_then(|place| self.subnets.get(place));
+        named.filter(contains).or_else(|| {
+            let holding = self.subnets.iter().filter(contains);
+            holding.min_by_key(|subnet| subnet.last.to_bits() - subnet.first.to_bits())
+        })
     }
 }
 

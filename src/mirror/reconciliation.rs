@@ -108,8 +108,10 @@ impl Reconciliation {
             if told_of.contains(&lease.address) {
                 continue;
             }
+            table.check_subnet(lease);
             let before = table.binding(lease.address);
-            if let Some(after) = transition::updated(before.as_ref(), lease, at, origin) {
+            let storage = table.storage(lease);
+            if let Some(after) = transition::updated(before.as_ref(), lease, at, origin, storage) {
                 table.change(after, now);
             }
         }

@@ -1,23 +1,28 @@
 //! The tables: every binding known, by address, and the indexes that find them.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::panic::resume_unwind;
+use std::ptr;
 use std::sync::Arc;
 use std::thread;
 
-use roaring::RoaringBitmap;
+use ipnet::Ipv4Net;
 
-use super::configuration::Configuration;
+use super::configuration::{Configuration, FORMER_SUBNETS};
 use super::identity_index::{Found, IdentityIndex};
 use super::page::{Page, Pages};
-use super::ranges::{self, Configured, ConfiguredSubnet, TimedRange};
+use super::ranges::{
+    self, CommonDigests, Configured, ConfiguredSubnet, FormerSubnet, SubnetView, TimedRange,
+};
 use super::times::{Reached, Times};
+use super::transition::Storage;
 use super::unsaved::{Taken, Unsaved};
 use crate::binding::{Binding, BindingRef, HardwareAddress, State, SubnetId};
 use crate::client::{ClientIds, ClientRef};
-use crate::network::{Network, Serving};
+use crate::event::Lease;
+use crate::network::{Difference, Network, Serving, Subnet};
 use crate::time::Time;
 use crate::wire::relay_agent_information::{self, sub_option};
 
@@ -41,9 +46,11 @@ pub struct Table {
     configuration: Arc<Configuration>,
     /// The high-availability scopes this server serves, once it is known.
     serving: Option<Serving>,
-    /// Configured ranges of before a restart, until the configuration is complete: host reservations
-    /// in databases are read later than the rest. Saved until then.
-    former: Vec<TimedRange>,
+    /// What the state file has of before a restart, until the configuration is complete: host
+    /// reservations in databases are read later than the rest. Saved until then.
+    incomplete: Option<Incomplete>,
+    /// Whether the log has a lease whose subnet number contradicts its address.
+    is_contradiction_logged: bool,
     /// Whether what is configured is not in the state file as it is here.
     configured_unsaved: bool,
     /// Bindings by address.
@@ -52,24 +59,65 @@ pub struct Table {
     indexes: Option<Indexes>,
     /// Addresses whose state, its start, or last client is not in the state file as it is here.
     unsaved: Unsaved,
+    /// Those that came to be among them since last asked for: see [`Recent`](super::store::Recent). Not
+    /// while tables are filled.
+    recent: Vec<u32>,
+    /// The latest transaction of a lease in Kea's lease database.
+    latest: Option<Time>,
+}
+
+/// What was configured before a restart, as far as host reservations in databases have a part in it.
+#[derive(Clone, Debug)]
+struct Incomplete {
+    /// Configured ranges.
+    ranges: Vec<TimedRange>,
+    /// The digest of all reservations, if it is known.
+    hosts: Option<u64>,
 }
 
 impl Table {
-    /// A table without bindings, since `now`; of the configured ranges these were `known`.
-    pub fn new(network: Arc<Network>, known: Vec<TimedRange>, now: Time) -> Table {
-        let ranges = ranges::timed(&network, &known, None, now);
+    /// A table without bindings, since `now`; this was configured `before`.
+    pub fn new(network: Arc<Network>, before: &Configured, now: Time) -> Table {
+        let ranges = ranges::timed(&network, &before.ranges, None, now);
+        let gone = before.subnets.iter().filter(|subnet| {
+            let same = network.subnet(subnet.id);
+            same.is_none_or(|same| {
+                same.prefix.network() != subnet.first || same.prefix.broadcast() != subnet.last
+            })
+        });
+        let gone = gone.filter_map(|subnet| {
+            let ConfiguredSubnet {
+                id,
+                first,
+                last,
+                view,
+            } = subnet.clone();
+            Some(FormerSubnet {
+                id,
+                first,
+                last,
+                vpn: view?.vpn,
+            })
+        });
+        let former_subnets = former_subnets(&before.former_subnets, gone);
         Table {
-            former: if network.has_host_database() {
-                known
-            } else {
-                Vec::new()
-            },
-            configuration: Arc::new(Configuration { network, ranges }),
+            incomplete: network.has_host_database().then(|| Incomplete {
+                ranges: before.ranges.clone(),
+                hosts: before.digests.map(|digests| digests.hosts),
+            }),
+            is_contradiction_logged: false,
+            configuration: Arc::new(Configuration {
+                network,
+                ranges,
+                former_subnets,
+            }),
             serving: None,
             configured_unsaved: true,
             bindings: Pages::default(),
             indexes: Some(Indexes::default()),
             unsaved: Unsaved::default(),
+            recent: Vec::new(),
+            latest: None,
         }
     }
 
@@ -84,30 +132,173 @@ impl Table {
     }
 
     /// Takes a new configuration over, in force since `at`; `is_complete` says whether it has the
-    /// host reservations that are in databases.
+    /// host reservations that are in databases. Bindings of which a requestor sees anything else
+    /// than before have changed then.
     pub fn configure(&mut self, network: Arc<Network>, is_complete: bool, at: Time) {
         if Arc::ptr_eq(&self.configuration.network, &network) {
             return;
         }
-        let told: RoaringBitmap = self.configured_addresses().collect();
-        let mut ranges = self.configuration.ranges.clone();
-        if !self.former.is_empty() {
-            ranges = ranges::and_former(&ranges, &self.former);
-        }
-        if is_complete {
-            self.former.clear();
-        }
-        self.configuration = Arc::new(Configuration { network, ranges });
+        let before = Arc::clone(&self.configuration);
+        let incomplete = self.incomplete.take();
+        // Reservations that are read for the first time since a restart need not be new.
+        let with_hosts = match &incomplete {
+            Some(incomplete) => is_complete && incomplete.hosts != Some(network.hosts_digest()),
+            None => true,
+        };
+        let ranges = match &incomplete {
+            Some(incomplete) => ranges::and_former(&before.ranges, &incomplete.ranges),
+            None => before.ranges.clone(),
+        };
+        self.incomplete = incomplete.filter(|_| !is_complete);
+        self.is_contradiction_logged = false;
+        let gone = before.network.subnets().filter(|subnet| {
+            let same = network.subnet(subnet.id);
+            same.is_none_or(|same| same.prefix != subnet.prefix)
+        });
+        let gone = gone.map(|subnet| FormerSubnet {
+            id: subnet.id,
+            first: subnet.prefix.network(),
+            last: subnet.prefix.broadcast(),
+            vpn: subnet.vpn.clone(),
+        });
+        let former_subnets = former_subnets(&before.former_subnets, gone);
+        self.configuration = Arc::new(Configuration {
+            network,
+            ranges,
+            former_subnets,
+        });
         self.configured_unsaved = true;
         self.renew_ranges(at);
-        // Whoever asked before was not told of these bindings.
-        let come_back: Vec<u32> = self
-            .configured_addresses()
-            .filter(|address| !told.contains(*address))
-            .collect();
-        for address in come_back {
+        self.notice_changed_views(&before, with_hosts, at);
+    }
+
+    /// Finds the bindings of which a requestor sees anything else than by the configuration
+    /// `before`, and forgets former subnets that have no bindings any more.
+    fn notice_changed_views(&mut self, before: &Configuration, with_hosts: bool, at: Time) {
+        let after = Arc::clone(&self.configuration);
+        let difference = Difference::between(&before.network, &after.network, with_hosts);
+        let mut alike = AlikeSubnets::new(&before.network, &after.network, &difference);
+        let mut changed = Vec::new();
+        let mut former = BTreeSet::new();
+        for binding in self
+            .bindings
+            .iter()
+            .filter(|binding| !alike.contain(binding))
+        {
+            let (address, id) = (binding.address, binding.subnet);
+            if !after.has(binding) {
+                former.extend(after.former_subnet_of(address, id).map(ptr::from_ref));
+            } else if !before.has(binding)
+                || before.vpn(address, id) != after.vpn(address, id)
+                || difference.is_in(binding)
+            {
+                changed.push(address.to_bits());
+            }
+        }
+        for address in changed {
             self.notice(address, at);
         }
+        let is_needed = |subnet: &&FormerSubnet| former.contains(&ptr::from_ref(*subnet));
+        let needed: Vec<FormerSubnet> = after
+            .former_subnets
+            .iter()
+            .filter(is_needed)
+            .cloned()
+            .collect();
+        if needed.len() < after.former_subnets.len() {
+            drop(after);
+            Arc::make_mut(&mut self.configuration).former_subnets = needed;
+        }
+    }
+
+    /// Notes in the log, once for each configuration, that the subnet number of a lease contradicts
+    /// its address.
+    pub fn check_subnet(&mut self, lease: &Lease) {
+        if self.is_contradiction_logged {
+            return;
+        }
+        let (address, id) = (lease.address, lease.subnet);
+        let named = self.network().subnet(id);
+        if named.is_some_and(|subnet| subnet.prefix.contains(&address)) {
+            return;
+        }
+        let what = match named {
+            Some(subnet) => format!("which is {}", subnet.prefix),
+            None => "which is not configured".to_owned(),
+        };
+        if let Some(subnet) = self.network().subnet_holding(address) {
+            tracing::warn!(
+                id = "BLQ_SUBNET_CONTRADICTED",
+                "the lease of {address} has subnet id {}, {what}: subnet {} ({}) decides on it, and on \
+                 others likewise",
+                id.0,
+                subnet.id.0,
+                subnet.prefix,
+            );
+            self.is_contradiction_logged = true;
+        }
+    }
+
+    /// Whether Kea stores relay agent information with leases such as this.
+    pub fn storage(&self, lease: &Lease) -> Storage {
+        let subnet = self.network().subnet_of(lease.address, lease.subnet);
+        match subnet.is_some_and(Subnet::stores_relay_information) {
+            true => Storage::On,
+            false => Storage::Off,
+        }
+    }
+
+    /// Finds the bindings of which a requestor sees anything else than by what was configured
+    /// `before` a restart; they have changed `now`.
+    pub fn notice_views_changed_since(&mut self, before: &Configured, now: Time) {
+        let configuration = &self.configuration;
+        let network = &configuration.network;
+        let are_alike = |then: CommonDigests| {
+            then.common == network.common_digest()
+                && (network.has_host_database() || then.hosts == network.hosts_digest())
+        };
+        let is_common_alike = before.digests.is_none_or(are_alike);
+        let is_changed = |binding: &BindingRef<'_>| {
+            let (address, id) = (binding.address, binding.subnet);
+            let then = before.subnet_of(address, id);
+            let was_configured = then.is_some() || before.has_in_range(address);
+            let view = then.and_then(|then| then.view.as_ref());
+            let changed = view.zip(network.subnet_of(address, id));
+            !was_configured
+                || !is_common_alike
+                || changed
+                    .is_some_and(|(then, now)| (&then.vpn, then.digest) != (&now.vpn, now.digest))
+        };
+        let changed = self.bindings.iter();
+        let changed = changed.filter(|binding| configuration.has(*binding) && is_changed(binding));
+        let changed: Vec<u32> = changed.map(|binding| binding.address.to_bits()).collect();
+        for address in changed {
+            self.notice(address, now);
+        }
+    }
+
+    /// Counts a binding as changed at `at`; where there is none, a configured address has become
+    /// free then.
+    pub fn notice_or_free(&mut self, address: u32, at: Time) {
+        let is_known = self.bindings.get(address).is_some();
+        if is_known {
+            self.notice(address, at);
+        } else if self.configuration.range_of(address).is_some() {
+            let address = Ipv4Addr::from_bits(address);
+            let subnet = self.network().subnet_holding(address);
+            let free = Binding::free(address, subnet.map_or(SubnetId(0), |subnet| subnet.id), at);
+            self.put(&free);
+        }
+    }
+
+    /// Takes note of the latest transaction of a lease in Kea's lease database.
+    pub fn set_latest(&mut self, latest: Option<Time>) {
+        self.latest = latest;
+    }
+
+    /// The latest transaction of a lease in Kea's lease database, as far as it is known.
+    pub fn latest(&self) -> Option<Time> {
+        self.latest
     }
 
     /// Whoever asked before `at` was not told of a binding.
@@ -116,14 +307,6 @@ impl Table {
             binding.noticed = Some(at);
             self.put(&binding);
         }
-    }
-
-    /// The addresses with a binding that belong to the configured addresses.
-    fn configured_addresses(&self) -> impl Iterator<Item = u32> {
-        self.bindings
-            .iter()
-            .filter(|binding| self.configuration.has(*binding))
-            .map(|binding| binding.address.to_bits())
     }
 
     /// Whether an address with a binding belongs to the configured addresses.
@@ -140,13 +323,12 @@ impl Table {
 
     /// Brings the configured ranges up to date.
     fn renew_ranges(&mut self, at: Time) {
-        let Configuration { network, ranges } = &*self.configuration;
+        let Configuration {
+            network, ranges, ..
+        } = &*self.configuration;
         let renewed = ranges::timed(network, ranges, self.serving.as_ref(), at);
         if renewed != *ranges {
-            self.configuration = Arc::new(Configuration {
-                network: Arc::clone(network),
-                ranges: renewed,
-            });
+            Arc::make_mut(&mut self.configuration).ranges = renewed;
             self.configured_unsaved = true;
         }
     }
@@ -201,8 +383,14 @@ impl Table {
         let address = binding.address.to_bits();
         let after = binding.view();
         let before = self.bindings.get(address);
-        if before.is_none_or(|before| must_be_saved(before, after)) {
-            self.unsaved.add(address);
+        if before.is_none_or(|before| must_be_saved(before, after))
+            && self.unsaved.add(address)
+            && self.indexes.is_some()
+        {
+            self.recent.push(address);
+        }
+        if after.state == State::Active {
+            self.latest = self.latest.max(Some(after.lease_start));
         }
         let Some(indexes) = &mut self.indexes else {
             self.bindings.put(after);
@@ -236,19 +424,20 @@ impl Table {
             .get_or_insert_with(|| Indexes::of_all(bindings));
     }
 
-    /// Puts a binding that has changed in place of what was known of its address, at `now`.
+    /// Puts a binding that has changed in place of what was known of its address. If a requestor
+    /// sees any difference, that is learned `now`: delta queries go by it where none of the times
+    /// that a reply carries is as late.
     pub fn change(&mut self, mut binding: Binding, now: Time) {
-        match self.bindings.get(binding.address.to_bits()) {
-            Some(before) if before == binding.view() => return,
-            // Only time has passed, which everybody knows.
-            Some(before) if is_told_alike(before, binding.view(), now) => {
-                binding.noticed = before.noticed;
-            }
+        let after = binding.view();
+        binding.noticed = match self.bindings.get(binding.address.to_bits()) {
+            Some(before) if before == after => return,
+            Some(before) if is_seen_alike(before, after, now) => before.noticed,
             _ => {
-                let told = binding.last_transaction.max(Some(binding.since));
-                binding.noticed = Some(now).filter(|now| Some(*now) > told);
+                let (state, since) = self.configuration.state(&after, now);
+                let last_transaction = after.last_transaction.filter(|_| shows_client(state));
+                Some(now).filter(|now| last_transaction.max(Some(since)) < Some(*now))
             }
-        }
+        };
         self.put(&binding);
     }
 
@@ -271,6 +460,16 @@ impl Table {
         self.unsaved.add(address);
     }
 
+    /// The addresses that have changed and were not to be written before, since last asked for.
+    pub fn take_recent(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.recent)
+    }
+
+    /// All addresses that changed and are to be written.
+    pub fn unsaved_changes(&self) -> impl Iterator<Item = u32> {
+        self.unsaved.changed()
+    }
+
     /// Has what is not saved so far wait until there are no later changes to be saved.
     pub fn defer_unsaved(&mut self) {
         self.unsaved.defer();
@@ -278,14 +477,31 @@ impl Table {
 
     /// What is configured, as the state file keeps it.
     pub fn configured(&self) -> Configured {
-        let subnets = self.network().subnets().map(|subnet| ConfiguredSubnet {
+        let network = self.network();
+        let subnets = network.subnets().map(|subnet| ConfiguredSubnet {
             id: subnet.id,
             first: subnet.prefix.network(),
             last: subnet.prefix.broadcast(),
+            view: Some(SubnetView {
+                vpn: subnet.vpn.clone(),
+                digest: subnet.digest,
+            }),
         });
+        let ranges = &self.configuration.ranges;
         let mut configured = Configured {
-            ranges: ranges::and_former(&self.configuration.ranges, &self.former),
+            ranges: match &self.incomplete {
+                Some(incomplete) => ranges::and_former(ranges, &incomplete.ranges),
+                None => ranges.clone(),
+            },
             subnets: subnets.collect(),
+            former_subnets: self.configuration.former_subnets.clone(),
+            digests: Some(CommonDigests {
+                common: network.common_digest(),
+                hosts: match &self.incomplete {
+                    Some(incomplete) => incomplete.hosts.unwrap_or_default(),
+                    None => network.hosts_digest(),
+                },
+            }),
         };
         configured.subnets.sort_unstable_by_key(|subnet| subnet.id);
         configured
@@ -342,6 +558,80 @@ impl Table {
     /// The pages of bindings from one on, ascending.
     pub(super) fn pages_from(&self, number: u32) -> impl Iterator<Item = (u32, &Page)> {
         self.bindings.pages_from(number)
+    }
+}
+
+/// `known` and the subnets `gone` since, as far as there is room.
+fn former_subnets(
+    known: &[FormerSubnet],
+    gone: impl Iterator<Item = FormerSubnet>,
+) -> Vec<FormerSubnet> {
+    let mut all: Vec<FormerSubnet> = gone.collect();
+    let is_known_anew = |old: &&FormerSubnet| {
+        let new =
+            |new: &FormerSubnet| (new.id, new.first, new.last) == (old.id, old.first, old.last);
+        all.iter().any(new)
+    };
+    let mut old: Vec<FormerSubnet> = known
+        .iter()
+        .filter(|old| !is_known_anew(old))
+        .cloned()
+        .collect();
+    old.append(&mut all);
+    let excess = old.len().saturating_sub(FORMER_SUBNETS);
+    old.drain(..excess);
+    old
+}
+
+/// Subnets whose leases a requestor sees alike by two configurations.
+struct AlikeSubnets<'a> {
+    /// The configuration before.
+    before: &'a Network,
+    /// The configuration after.
+    after: &'a Network,
+    /// Whether all else is alike, too.
+    is_common_alike: bool,
+    /// The number of the subnet looked at last, and the addresses of which a requestor sees the same;
+    /// most bindings are of the subnet of the one before.
+    last: Option<(SubnetId, Option<Ipv4Net>)>,
+}
+
+impl<'a> AlikeSubnets<'a> {
+    /// Those of two configurations that differ so.
+    fn new(
+        before: &'a Network,
+        after: &'a Network,
+        difference: &Difference<'_>,
+    ) -> AlikeSubnets<'a> {
+        AlikeSubnets {
+            before,
+            after,
+            is_common_alike: difference.is_common_alike(),
+            last: None,
+        }
+    }
+
+    /// Whether a binding is of one of them. `false` says nothing.
+    fn contain(&mut self, binding: &BindingRef<'_>) -> bool {
+        let prefix = match self.last {
+            Some((id, prefix)) if id == binding.subnet => prefix,
+            _ => {
+                let prefix = self.prefix(binding.subnet);
+                self.last = Some((binding.subnet, prefix));
+                prefix
+            }
+        };
+        prefix.is_some_and(|prefix| prefix.contains(&binding.address))
+    }
+
+    /// The prefix of the subnet with this number, if it is one of them.
+    fn prefix(&self, id: SubnetId) -> Option<Ipv4Net> {
+        let (before, after) = self.before.subnet(id).zip(self.after.subnet(id))?;
+        let is_alike = self.is_common_alike
+            && before.prefix == after.prefix
+            && before.vpn == after.vpn
+            && before.digest == after.digest;
+        is_alike.then_some(after.prefix)
     }
 }
 
@@ -509,25 +799,62 @@ fn filed(binding: BindingRef<'_>) -> Option<ClientRef<'_>> {
     binding.client.filter(|_| binding.state == State::Active)
 }
 
-/// Whether replies at `now` say the same of both.
-fn is_told_alike(before: BindingRef<'_>, after: BindingRef<'_>, now: Time) -> bool {
-    let state = after.at(now);
-    let end = |binding: BindingRef<'_>| matches!(state.0, State::Active).then(|| binding.ends());
-    before.at(now) == state
-        && end(before) == end(after)
-        && before.last_transaction == after.last_transaction
-        && before.is_remote(now) == after.is_remote(now)
-        && before.client == after.client
-        && before.subnet == after.subnet
+/// Whether replies about an address in this state say anything of a client.
+fn shows_client(state: State) -> bool {
+    !matches!(state, State::Available | State::Remote)
 }
 
-/// Whether the state file must be written for a change: not for a renewal.
-fn must_be_saved(before: BindingRef<'_>, after: BindingRef<'_>) -> bool {
-    before.state != after.state
-        || before.since != after.since
-        || before.client != after.client
-        || before.remote != after.remote
-        || before.reserved_until != after.reserved_until
-        || (before.noticed != after.noticed && before.last_transaction == after.last_transaction)
+/// Whether replies at `now` are the same for both.
+fn is_seen_alike(before: BindingRef<'_>, after: BindingRef<'_>, now: Time) -> bool {
+    let (state, since) = after.at(now);
+    if before.at(now) != (state, since)
+        || before.is_remote(now) != after.is_remote(now)
         || before.subnet != after.subnet
+    {
+        return false;
+    }
+    if !shows_client(state) {
+        return true;
+    }
+    let are_clients_alike = match (before.client, after.client) {
+        (Some(before), Some(after)) => before.is_seen_alike(after),
+        (before, after) => before.is_none() && after.is_none(),
+    };
+    // What time is left, and until T1 and T2.
+    let times = |binding: BindingRef<'_>| {
+        let ends = matches!(
+            state,
+            State::Active | State::Abandoned | State::Transitioning
+        );
+        ends.then_some((
+            binding.lease_start,
+            binding.lifetime,
+            binding.reserved_until,
+        ))
+    };
+    are_clients_alike
+        && before.last_transaction == after.last_transaction
+        && times(before) == times(after)
+}
+
+/// Whether the state file must be written for a change: not for a renewal, which Kea's lease
+/// database has.
+fn must_be_saved(before: BindingRef<'_>, after: BindingRef<'_>) -> bool {
+    before != after && !is_renewal(before, after)
+}
+
+/// Whether a binding was renewed, and did not change otherwise. A transaction that Kea's lease
+/// database does not have is no renewal in that sense.
+pub fn is_renewal(before: BindingRef<'_>, after: BindingRef<'_>) -> bool {
+    let renewed = Binding {
+        last_transaction: after.last_transaction,
+        lease_start: after.lease_start,
+        lifetime: after.lifetime,
+        noticed: after.noticed,
+        ..before
+    };
+    after.state == State::Active
+        && before.last_transaction < after.last_transaction
+        && after.last_transaction == Some(after.lease_start)
+        && renewed == after
 }

@@ -35,9 +35,14 @@ pub struct Taken {
 }
 
 impl Unsaved {
-    /// Adds an address that changed.
-    pub fn add(&mut self, address: u32) {
-        self.changed.insert(address);
+    /// Adds an address that changed; says whether it was not among those that changed.
+    pub fn add(&mut self, address: u32) -> bool {
+        self.changed.insert(address)
+    }
+
+    /// The addresses that changed, ascending.
+    pub fn changed(&self) -> impl Iterator<Item = u32> {
+        self.changed.iter()
     }
 
     /// Takes out an address that the file has as it is.

@@ -450,6 +450,7 @@ fn pick_all(table: &Table, start: u32) -> (Vec<Pick>, u64) {
 mod tests {
     use super::*;
     use crate::binding::{Binding, SubnetId};
+    use crate::mirror::ranges::Configured;
     use crate::network::Network;
     use crate::vpn::Vpn;
     use proptest::prelude::*;
@@ -461,7 +462,7 @@ mod tests {
         let configuration =
             r#"{ "Dhcp4": { "subnet4": [ { "id": 1, "subnet": "0.0.0.32/27" } ] } }"#;
         let network = Network::from_json(configuration, Vec::new()).unwrap();
-        let mut table = Table::new(Arc::new(network), Vec::new(), Time(0));
+        let mut table = Table::new(Arc::new(network), &Configured::default(), Time(0));
         table.set_ranges(ranges);
         table
     }

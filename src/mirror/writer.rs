@@ -105,7 +105,9 @@ impl Writer {
                     mirror: &mirror,
                     store,
                 };
+                writing.attach_recent();
                 writing.run(&given);
+                writing.store.give_back(mirror.detach_recent());
                 writing.store
             })?;
         Ok(Writer {
@@ -200,14 +202,25 @@ impl Writing<'_> {
     /// Opens the store, if it is not open, and writes all there is to write; when `stopping`,
     /// also that this was the time up to which all was written.
     fn open_and_write(&mut self, stopping: bool) -> Result<(), StoreError> {
-        if !self.store.is_open() && self.store.reopen()? == Reopened::Replaced {
-            self.mirror.mark_all_unsaved();
+        if !self.store.is_open() {
+            if self.store.reopen()? == Reopened::Replaced {
+                self.mirror.mark_all_unsaved();
+            }
+            self.attach_recent();
         }
         let mut is_last = false;
         while !is_last {
             is_last = self.write_some(stopping)?;
         }
+        self.mirror.trim_recent();
         Ok(())
+    }
+
+    /// Has the mirror note changes beside the store, if it was opened anew.
+    fn attach_recent(&mut self) {
+        if let Some(recent) = self.store.take_recent() {
+            self.mirror.attach_recent(recent);
+        }
     }
 
     /// Writes one transaction at most; says whether nothing is left.
@@ -225,6 +238,7 @@ impl Writing<'_> {
             bindings,
             configured,
             at,
+            latest: self.mirror.latest(),
         };
         if batch.bindings.is_empty() && batch.configured.is_none() && !stopping {
             return Ok(true);

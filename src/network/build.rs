@@ -158,6 +158,8 @@ impl Builder {
             timers: Timers::new(&inherited),
             reservations_global: inherited.reservations_global.unwrap_or(false),
             reservations_in_subnet: inherited.reservations_in_subnet.unwrap_or(true),
+            stores_relay_information: inherited.store_extended_info.unwrap_or(false),
+            digest: 0,
         });
         Ok(())
     }
@@ -264,6 +266,7 @@ impl Builder {
             })
         });
         network.ranges = ranges::merge(pools.chain(reserved).collect());
+        network.make_digests();
         network
     }
 }

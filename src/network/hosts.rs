@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use hashbrown::HashMap;
 
 use super::configured::DatabaseReservation;
+use super::difference::digest;
 use super::layout;
 use super::options::OptionSet;
 use crate::binding::{BindingRef, SubnetId};
@@ -19,7 +20,7 @@ pub const GLOBAL: SubnetId = SubnetId(0);
 const CIRCUIT_ID: u8 = 1;
 
 /// What a reservation knows its client by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum IdentifierType {
     /// The MAC address without its type.
     HardwareAddress,
@@ -74,7 +75,7 @@ impl IdentifierType {
 }
 
 /// A host reservation.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub struct Host {
     /// What it knows its client by.
     identifier_type: Option<IdentifierType>,
@@ -82,6 +83,13 @@ pub struct Host {
     pub hostname: Box<str>,
     /// The options configured for it.
     pub options: OptionSet,
+}
+
+impl Host {
+    /// Whether it says more of its client than which address it has.
+    fn has_more_than_address(&self) -> bool {
+        !self.hostname.is_empty() || !self.options.is_empty()
+    }
 }
 
 /// Places in a list of reservations, by identifier.
@@ -165,6 +173,25 @@ impl Hosts {
         let place = known
             .unwrap_or_else(|| self.add(subnet, Some((of, identifier.to_owned())), address, ""));
         self.hosts.get_mut(place).map(|host| &mut host.options)
+    }
+
+    /// A digest of all reservations that replies about leases depend on: those of options or a host
+    /// name. The order in which they were added does not matter.
+    pub fn digest(&self) -> u64 {
+        let matters = |place: &usize| {
+            self.hosts
+                .get(*place)
+                .filter(|host| host.has_more_than_address())
+        };
+        let by_identifier = self.by_identifier.iter().flat_map(|(of, places)| {
+            let found = places.iter();
+            found.filter_map(move |(identifier, place)| {
+                Some(digest(&(of, identifier, matters(place)?)))
+            })
+        });
+        let by_address = self.by_address.iter();
+        let by_address = by_address.filter_map(|(of, place)| Some(digest(&(of, matters(place)?))));
+        by_identifier.chain(by_address).fold(0, u64::wrapping_add)
     }
 
     /// Adds a reservation and tells its place.

@@ -8,6 +8,7 @@
 
 mod build;
 mod configured;
+mod difference;
 mod high_availability;
 mod hosts;
 mod json;
@@ -32,6 +33,7 @@ use crate::client::ClientRef;
 use crate::time::Lifetime;
 use crate::vpn::Vpn;
 pub use configured::{ConfiguredOption, DatabaseReservation, Scope};
+pub use difference::Difference;
 use high_availability::HighAvailability;
 pub use high_availability::{Givers, Serving, is_elsewhere};
 use hosts::{Host, Hosts};
@@ -50,9 +52,6 @@ mod code {
     /// Server identifier (RFC 2132 section 9.7).
     pub const SERVER_IDENTIFIER: u8 = 54;
 }
-
-/// The VPN of addresses nobody declared one for.
-static DEFAULT_VPN: Vpn = Vpn::Default;
 
 /// Why Kea's configuration cannot be worked with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,9 +109,24 @@ pub struct Subnet {
     reservations_global: bool,
     /// Whether Kea looks for the subnet's reservations.
     reservations_in_subnet: bool,
+    /// Whether Kea stores relay agent information with leases (`store-extended-info`).
+    stores_relay_information: bool,
+    /// A digest of what replies about leases take from the subnet, and from its shared network:
+    /// see [`Difference`].
+    pub digest: u64,
 }
 
 impl Subnet {
+    /// T1 and T2 of a lease of this lifetime, as Kea sends them.
+    pub fn tee_times(&self, lifetime: Lifetime) -> TeeTimes {
+        self.timers.tee_times(lifetime)
+    }
+
+    /// Whether Kea stores relay agent information with its leases.
+    pub fn stores_relay_information(&self) -> bool {
+        self.stores_relay_information
+    }
+
     /// The pool that holds `address`.
     fn pool(&self, address: Ipv4Addr) -> Option<&Pool> {
         let after = self.pools.partition_point(|pool| pool.first <= address);
@@ -161,6 +175,10 @@ pub struct Network {
     high_availability: HighAvailability,
     /// Whether Kea keeps host reservations in databases too.
     has_host_database: bool,
+    /// A digest of what replies about leases take from the global scope and from client classes.
+    common_digest: u64,
+    /// A digest of what replies about leases take from reservations.
+    hosts_digest: u64,
 }
 
 impl Network {
@@ -231,11 +249,13 @@ impl Network {
         self.subnets.get(*place)
     }
 
-    /// The VPN of a subnet's addresses: the one declared for the subnet, else for its shared
-    /// network, else the default VPN.
-    pub fn vpn(&self, subnet: SubnetId) -> &Vpn {
-        self.subnet(subnet)
-            .map_or(&DEFAULT_VPN, |subnet| &subnet.vpn)
+    /// The subnet that `address` belongs to, leased from the subnet with the number `id`. Numbers
+    /// outlive the subnets they were given to: where the subnet of that number does not contain the
+    /// address, the one that contains it decides. `None` if none does.
+    pub fn subnet_of(&self, address: Ipv4Addr, id: SubnetId) -> Option<&Subnet> {
+        self.subnet(id)
+            .filter(|subnet| subnet.prefix.contains(&address))
+            .or_else(|| self.subnet_holding(address))
     }
 
     /// The VPNs declared for subnets and shared networks, in order.
@@ -261,30 +281,19 @@ impl Network {
         Some(Ipv4Addr::from(<[u8; 4]>::try_from(value).ok()?))
     }
 
-    /// T1 and T2 of a lease in `subnet`, as Kea sends them.
-    pub fn tee_times(&self, subnet: SubnetId, lifetime: Lifetime) -> TeeTimes {
-        self.subnet(subnet)
-            .map(|subnet| subnet.timers.tee_times(lifetime))
-            .unwrap_or_default()
-    }
-
     /// The value of option `code` that Kea sends with the lease of `binding`: see
     /// [`Network::scopes`], which costs less for several options of one binding.
     pub fn option<'a>(&'a self, code: u8, binding: BindingRef<'a>) -> Option<Cow<'a, [u8]>> {
         self.scopes(binding).option(code)
     }
 
-    /// The parts of the configuration that hold for the lease of `binding`.
-    ///
-    /// If Kea no longer has the lease's subnet, the one that now holds the address takes its
-    /// place, as it would at the next renewal.
+    /// The parts of the configuration that hold for the lease of `binding`: see
+    /// [`Network::subnet_of`].
     pub fn scopes<'a>(&'a self, binding: BindingRef<'a>) -> Scopes<'a> {
         let client = binding.client;
         let classes: Vec<&str> = client.into_iter().flat_map(ClientRef::classes).collect();
         let lease_hostname = client.map_or(&[][..], ClientRef::hostname);
-        let subnet = self
-            .subnet(binding.subnet)
-            .or_else(|| self.subnet_holding(binding.address));
+        let subnet = self.subnet_of(binding.address, binding.subnet);
         let host = subnet.and_then(|subnet| self.host(subnet, binding));
         let mut sets = Vec::new();
         // Without a subnet Kea sends nothing of what is configured.

@@ -3,14 +3,14 @@
 use super::ConfiguredOption;
 
 /// The options of one scope.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Hash)]
 pub struct OptionSet {
     /// In the order of their codes, in Kea's order for one code.
     options: Vec<SetOption>,
 }
 
 /// An option in its scope.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 struct SetOption {
     /// The option's code.
     code: u8,
@@ -37,6 +37,16 @@ impl OptionSet {
                 client_classes: option.client_classes.into(),
             },
         );
+    }
+
+    /// Whether there is no option.
+    pub fn is_empty(&self) -> bool {
+        self.options.is_empty()
+    }
+
+    /// The codes of the options, ascending.
+    pub fn codes(&self) -> impl Iterator<Item = u8> {
+        self.options.iter().map(|option| option.code)
     }
 
     /// The options with this code.

@@ -1,5 +1,7 @@
 //! T1 and T2 as Kea sends them with a lease.
 
+use std::hash::{Hash, Hasher};
+
 use super::layout::Inherited;
 use crate::time::Lifetime;
 
@@ -42,6 +44,12 @@ impl Timers {
                 )
             }),
         }
+    }
+
+    /// Adds all that the times of a lease depend on, besides its lifetime, to a digest.
+    pub fn digest(&self, digest: &mut impl Hasher) {
+        let shares = self.shares.map(|(t1, t2)| (t1.to_bits(), t2.to_bits()));
+        (self.renew, self.rebind, shares).hash(digest);
     }
 
     /// The times for a lease of this lifetime. A time that is configured goes before one that

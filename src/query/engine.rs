@@ -95,18 +95,22 @@ impl Filter {
             return false;
         }
         let is_free = matches!(state, State::Available | State::Remote);
-        // An address outside of pools and reservations is a configured one while it is leased.
-        let address = binding.address.to_bits();
-        if is_free && configuration.range_of(address).is_none() {
+        let is_leased = matches!(
+            state,
+            State::Active | State::Abandoned | State::Transitioning
+        );
+        // An address outside of pools and reservations is a configured one while it is leased. That it
+        // is not any more is a change, of which whoever asks for changes learns.
+        let is_gone = is_free || !is_leased && self.window.is_none();
+        if is_gone && configuration.range_of(binding.address.to_bits()).is_none() {
             return false;
         }
-        // Changed in the window if either time lies in it (RFC 6926 section 8.2); to this server
-        // also when it noticed later. A free address has no client, and so none of the other times.
+        // Changed in the window if either time lies in it (RFC 6926 section 8.2), or the time at which
+        // this server learned of a difference. A free address has no client, and so no transaction.
         let inside = |time| self.is_inside(time);
         inside(since)
-            || !is_free
-                && (binding.last_transaction.is_some_and(inside)
-                    || binding.noticed.is_some_and(inside))
+            || !is_free && binding.last_transaction.is_some_and(inside)
+            || binding.noticed.is_some_and(inside)
     }
 
     /// Whether free addresses are among those asked for.
@@ -199,16 +203,18 @@ impl LeaseEngine {
                         let state = configuration.state(binding, now);
                         let terms = match known_terms {
                             Some(terms) if terms.are_those_of(binding) => terms,
-                            _ => configuration.terms(binding.subnet, binding.lifetime),
+                            _ => configuration.terms(binding),
                         };
                         known_terms = Some(terms);
-                        let vpn = &*terms.vpn(binding, state.0);
-                        if filter.wants(configuration, binding, vpn, state) {
+                        // What is in no VPN that is known is nobody's to see.
+                        if let Some(vpn) = terms.vpn(binding, state.0)
+                            && filter.wants(configuration, binding, &vpn, state)
+                        {
                             let about = About {
                                 address: binding.address,
                                 binding: Some(binding),
-                                tee_times: terms.tee_times,
-                                vpn,
+                                tee_times: terms.tee_times(binding),
+                                vpn: &vpn,
                                 state,
                                 now,
                             };
@@ -218,7 +224,7 @@ impl LeaseEngine {
                             // Those that must have changed at some time are looked at one by one.
                             alike = Some(found)
                                 .filter(|_| is_copy && filter.window.is_none())
-                                .and_then(|found| Alike::of(found, binding, terms.tee_times));
+                                .and_then(|found| Alike::of(found, binding, &terms));
                         }
                     }
                     Entry::Free(run) if filter.wants_free(run) => {

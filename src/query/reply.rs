@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use crate::binding::{BindingRef, State};
 use crate::client::ClientRef;
+use crate::mirror::configuration::Terms;
 use crate::mirror::{Found, Kind};
 use crate::network::{Network, Scopes, TeeTimes};
 use crate::time::{Lifetime, Time};
@@ -131,7 +132,9 @@ pub struct About<'a> {
     pub address: Ipv4Addr,
     /// The binding, if there is or was one.
     pub binding: Option<&'a BindingRef<'a>>,
-    /// When the binding's client renews and rebinds.
+    /// When the binding's client renews and rebinds, in seconds from [`Binding::answered`].
+    ///
+    /// [`Binding::answered`]: crate::binding::Binding::answered
     pub tee_times: TeeTimes,
     /// The VPN the address belongs to.
     pub vpn: &'a Vpn,
@@ -224,6 +227,11 @@ impl<'a> Replies<'a> {
         let start = found.lease_start();
         let left = alike.lifetime.left(start, now);
         let last_transaction = alike.has_last_transaction.then(|| found.last_transaction());
+        let address = Ipv4Addr::from_bits(found.address);
+        // T1 and T2 of a client that was answered later are others.
+        if last_transaction > Some(start) || !alike.is_in_span(address) {
+            return false;
+        }
         let seconds = [
             Some(now.0),
             Some(now.seconds_since(found.since())),
@@ -235,7 +243,7 @@ impl<'a> Replies<'a> {
         let told = Told::of(found.client());
         let is_alike = left > 0 && Shape::of(&told, &seconds) == model.shape;
         if is_alike {
-            model.write(out, Ipv4Addr::from_bits(found.address), told, &seconds);
+            model.write(out, address, told, &seconds);
         }
         is_alike
     }
@@ -387,21 +395,30 @@ pub struct Alike {
     has_last_transaction: bool,
     /// How long leases last.
     lifetime: Lifetime,
-    /// When their clients renew and rebind.
+    /// When their clients renew and rebind, in seconds from the start of their leases.
     tee_times: TeeTimes,
+    /// The first and the last address of which all this holds.
+    span: (Ipv4Addr, Ipv4Addr),
 }
 
 impl Alike {
-    /// What is known of this binding, whose client renews and rebinds then. `None` if its relay agent
-    /// named a VPN, even if that makes no sense: others of its kind may be in other ones.
-    pub fn of(found: Found<'_>, binding: &BindingRef<'_>, tee_times: TeeTimes) -> Option<Alike> {
+    /// What is known of this binding, which has these terms. `None` if its relay agent named a VPN,
+    /// even if that makes no sense: others of its kind may be in other ones.
+    pub fn of(found: Found<'_>, binding: &BindingRef<'_>, terms: &Terms<'_>) -> Option<Alike> {
         let alike = Alike {
             kind: found.kind(),
             has_last_transaction: binding.last_transaction.is_some(),
             lifetime: binding.lifetime,
-            tee_times,
+            tee_times: terms.tee_times_of_lease(),
+            span: terms.span(),
         };
         (!found.client().names_vpn()).then_some(alike)
+    }
+
+    /// Whether it holds for a binding of its kind at this address.
+    #[inline(always)]
+    fn is_in_span(&self, address: Ipv4Addr) -> bool {
+        self.span.0 <= address && address <= self.span.1
     }
 }
 
@@ -545,12 +562,12 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// Seconds until the client renews (T1) or rebinds (T2), which it does so long after the lease
-    /// began: of a valid lease, while that is still to come (RFC 4388 section 6.4.2).
-    fn tee_time_left(&self, from_start: Option<u32>) -> Option<u32> {
+    /// Seconds until the client renews (T1) or rebinds (T2), which it does so long after it was last
+    /// answered: of a valid lease, while that is still to come (RFC 4388 section 6.4.2).
+    fn tee_time_left(&self, from_answer: Option<u32>) -> Option<u32> {
         let About { now, state, .. } = *self.about;
         let binding = self.about.binding.filter(|_| state.0 == State::Active)?;
-        tee_time_left(from_start, binding.lease_start, now)
+        tee_time_left(from_answer, binding.answered(), now)
     }
 
     /// Adds an option that client or server told the other: what the client last sent, else

@@ -68,8 +68,8 @@ pub fn write_without_end(path: &Path) {
         at += 1;
         let batch = Batch {
             bindings: changes(at).into(),
-            configured: None,
             at: Time(at),
+            ..Batch::default()
         };
         store.write(&batch).unwrap();
         report(&format!("wrote {at}"));

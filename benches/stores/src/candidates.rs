@@ -153,8 +153,8 @@ impl Candidate for StateFile {
         };
         let batch = Batch {
             bindings,
-            configured: None,
             at: Time::now(),
+            ..Batch::default()
         };
         Ok(self
             .store

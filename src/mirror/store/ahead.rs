@@ -31,8 +31,8 @@ impl Ahead {
                 let mut saved = Prepared::default();
                 // Each at once: a list of all would take as much memory again.
                 let opened = Store::open_each(&reading, |binding| saved.add(&binding));
-                let (store, configured, saved_at) = opened.ok()?;
-                saved.complete(configured, saved_at);
+                let (store, rest) = opened.ok()?;
+                saved.complete(rest);
                 Some((store, saved))
             });
         let thread = Some(started.ok()?);

@@ -8,10 +8,14 @@ use redb::{
     WriteTransaction,
 };
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use super::log::{Entry, Log};
 use super::{BINDINGS, Batch, StoreError};
 use crate::binding::Binding;
-use crate::mirror::ranges::Configured;
+use crate::client::{Client, ClientParts};
+use crate::mirror::ranges::{CommonDigests, Configured, ConfiguredSubnet};
 use crate::mirror::unsaved::Unwritten;
 use crate::time::Time;
 
@@ -19,9 +23,13 @@ use crate::time::Time;
 pub const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 /// Configured ranges by first address, each a [`TimedRange`](crate::mirror::ranges::TimedRange) in postcard's encoding.
 const RANGES: TableDefinition<u32, &[u8]> = TableDefinition::new("ranges");
-/// Configured subnets by number, each a [`ConfiguredSubnet`](crate::mirror::ranges::ConfiguredSubnet) in postcard's
-/// encoding.
+/// Configured subnets by number, each a [`ConfiguredSubnet`] in postcard's encoding, followed by its
+/// [`SubnetView`](crate::mirror::ranges::SubnetView) in the same, which earlier versions of this library neither
+/// wrote nor read.
 const SUBNETS: TableDefinition<u32, &[u8]> = TableDefinition::new("subnets");
+/// Subnets that were configured, each a [`FormerSubnet`](crate::mirror::ranges::FormerSubnet) in postcard's encoding,
+/// numbered from 0 on, the latest last.
+const FORMER_SUBNETS: TableDefinition<u32, &[u8]> = TableDefinition::new("former-subnets");
 
 /// In [`META`]: the version of the layout.
 pub const VERSION_KEY: &str = "version";
@@ -29,6 +37,12 @@ pub const VERSION_KEY: &str = "version";
 const SAVED_AT_KEY: &str = "saved-at";
 /// In [`META`]: the stamp of the last transaction.
 const STAMP_KEY: &str = "stamp";
+/// In [`META`]: the latest transaction of a lease in Kea's lease database.
+const LATEST_KEY: &str = "latest-transaction";
+/// In [`META`]: [`CommonDigests::common`].
+const COMMON_KEY: &str = "common-digest";
+/// In [`META`]: [`CommonDigests::hosts`].
+const HOSTS_KEY: &str = "hosts-digest";
 /// The layout this code reads and writes.
 pub const VERSION: u64 = 2;
 
@@ -40,6 +54,10 @@ pub struct Meta {
     /// The number drawn for the last transaction, which tells it from all others; `None` if
     /// there was none.
     pub stamp: Option<u64>,
+    /// The latest transaction of a lease that Kea's lease database had.
+    pub latest: Option<Time>,
+    /// What replies about leases took from the configuration outside of subnets.
+    pub digests: Option<CommonDigests>,
 }
 
 impl Meta {
@@ -61,10 +79,15 @@ impl Meta {
                 "its layout has version {version}, this library reads {VERSION}"
             )));
         }
-        let saved_at = number(SAVED_AT_KEY)?;
+        let time = |key| -> Result<Option<Time>, StoreError> {
+            Ok(number(key)?.and_then(|at| u32::try_from(at).ok()).map(Time))
+        };
+        let digests = number(COMMON_KEY)?.zip(number(HOSTS_KEY)?);
         Ok(Meta {
-            saved_at: saved_at.and_then(|at| u32::try_from(at).ok()).map(Time),
+            saved_at: time(SAVED_AT_KEY)?,
             stamp: number(STAMP_KEY)?,
+            latest: time(LATEST_KEY)?,
+            digests: digests.map(|(common, hosts)| CommonDigests { common, hosts }),
         })
     }
 }
@@ -88,7 +111,12 @@ pub fn read(
         Ok(())
     })?;
     each(&transaction, SUBNETS, |_, encoded| {
-        configured.subnets.push(decoded(encoded)?);
+        let (subnet, view) = with_addition(encoded)?;
+        configured.subnets.push(ConfiguredSubnet { view, ..subnet });
+        Ok(())
+    })?;
+    each(&transaction, FORMER_SUBNETS, |_, encoded| {
+        configured.former_subnets.push(decoded(encoded)?);
         Ok(())
     })?;
     let mut logged = Vec::new();
@@ -147,7 +175,13 @@ fn each(
 
 /// The binding stored for an address.
 fn binding(address: u32, encoded: &[u8]) -> Result<Binding, StoreError> {
-    let binding: Binding = decoded(encoded)?;
+    let (mut binding, stored): (Binding, Option<Vec<u8>>) = with_addition(encoded)?;
+    if let Some((stored, client)) = stored.zip(binding.client.as_mut()) {
+        *client = Client::from(&ClientParts {
+            stored: &stored,
+            ..client.view().parts()
+        });
+    }
     if binding.address.to_bits() != address {
         return Err(StoreError::Unreadable(format!(
             "what it has for {} is about {}",
@@ -158,9 +192,23 @@ fn binding(address: u32, encoded: &[u8]) -> Result<Binding, StoreError> {
     Ok(binding)
 }
 
+/// A stored value, and what was added to it, if anything was.
+fn with_addition<T: DeserializeOwned, Addition: DeserializeOwned>(
+    encoded: &[u8],
+) -> Result<(T, Option<Addition>), StoreError> {
+    let (value, rest) = postcard::take_from_bytes(encoded).map_err(unreadable)?;
+    let addition = (!rest.is_empty()).then(|| decoded(rest));
+    Ok((value, addition.transpose()?))
+}
+
+/// What is not as it was encoded.
+fn unreadable(error: postcard::Error) -> StoreError {
+    StoreError::Unreadable(error.to_string())
+}
+
 /// A stored value.
-fn decoded<T: serde::de::DeserializeOwned>(encoded: &[u8]) -> Result<T, StoreError> {
-    postcard::from_bytes(encoded).map_err(|error| StoreError::Unreadable(error.to_string()))
+fn decoded<T: DeserializeOwned>(encoded: &[u8]) -> Result<T, StoreError> {
+    postcard::from_bytes(encoded).map_err(unreadable)
 }
 
 /// What is to be stored for an address. Encoding to memory cannot fail; if it did, better no
@@ -168,12 +216,22 @@ fn decoded<T: serde::de::DeserializeOwned>(encoded: &[u8]) -> Result<T, StoreErr
 fn entries(bindings: &[Unwritten]) -> Vec<Entry> {
     let encoded = |binding: &Option<Binding>| {
         let binding = binding.as_ref()?;
-        postcard::to_stdvec(binding).ok()
+        let stored = binding.client.as_ref().map(|client| client.view().stored());
+        encoded(binding, stored.filter(|stored| !stored.is_empty()))
     };
     bindings
         .iter()
         .map(|(address, binding)| (address.to_bits(), encoded(binding).unwrap_or_default()))
         .collect()
+}
+
+/// A value as it is stored, and what is added to it.
+fn encoded(value: &impl Serialize, addition: Option<impl Serialize>) -> Option<Vec<u8>> {
+    let octets = postcard::to_stdvec(value).ok()?;
+    match addition {
+        Some(addition) => postcard::to_extend(&addition, octets).ok(),
+        None => Some(octets),
+    }
 }
 
 /// Writes a batch, as one transaction with a stamp.
@@ -191,35 +249,45 @@ pub fn write(
         meta.insert(VERSION_KEY, VERSION)?;
         meta.insert(SAVED_AT_KEY, u64::from(batch.at.0))?;
         meta.insert(STAMP_KEY, stamp)?;
+        if let Some(latest) = batch.latest {
+            meta.insert(LATEST_KEY, u64::from(latest.0))?;
+        }
         log.write(&transaction, &changes, &rest)?;
         if let Some(configured) = &batch.configured {
+            if let Some(digests) = configured.digests {
+                meta.insert(COMMON_KEY, digests.common)?;
+                meta.insert(HOSTS_KEY, digests.hosts)?;
+            }
             let ranges = configured.ranges.iter();
-            let ranges = ranges.map(|range| (range.first.to_bits(), range));
+            let ranges = ranges.map(|range| (range.first.to_bits(), encoded(range, NONE)));
             replace(&transaction, RANGES, ranges)?;
             let subnets = configured.subnets.iter();
-            replace(
-                &transaction,
-                SUBNETS,
-                subnets.map(|subnet| (subnet.id.0, subnet)),
-            )?;
+            let subnets =
+                subnets.map(|subnet| (subnet.id.0, encoded(subnet, subnet.view.as_ref())));
+            replace(&transaction, SUBNETS, subnets)?;
+            let former = (0..).zip(&configured.former_subnets);
+            let former = former.map(|(number, subnet)| (number, encoded(subnet, NONE)));
+            replace(&transaction, FORMER_SUBNETS, former)?;
         }
     }
     transaction.commit()?;
     Ok(())
 }
 
+/// Nothing is added.
+const NONE: Option<()> = None;
+
 /// Replaces all of a table.
-fn replace<'a, T: serde::Serialize + 'a>(
+fn replace(
     transaction: &WriteTransaction,
     definition: TableDefinition<u32, &[u8]>,
-    entries: impl Iterator<Item = (u32, &'a T)>,
+    entries: impl Iterator<Item = (u32, Option<Vec<u8>>)>,
 ) -> Result<(), redb::Error> {
     transaction.delete_table(definition)?;
     let mut table = transaction.open_table(definition)?;
     for (key, entry) in entries {
         // Encoding to memory cannot fail.
-        let encoded = postcard::to_stdvec(entry).unwrap_or_default();
-        table.insert(key, encoded.as_slice())?;
+        table.insert(key, entry.unwrap_or_default().as_slice())?;
     }
     Ok(())
 }

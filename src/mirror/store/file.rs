@@ -11,7 +11,7 @@ use super::StoreError;
 use crate::time::Time;
 
 /// Who may read the file: its owner, and its group.
-const MODE: u32 = 0o640;
+pub const MODE: u32 = 0o640;
 
 /// The most memory the store uses to hold parts of the file. Writes go all over the file, so
 /// more saves little; without a limit it would be a gigabyte of Kea's.

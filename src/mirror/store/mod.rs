@@ -9,6 +9,7 @@
 //! - [`file`]: its name, mode and place.
 //! - [`content`]: its tables.
 //! - [`log`]: how few octets are written for scattered changes.
+//! - `recent`: which addresses changed since it was last written.
 //! - `ahead`: a file read before it is needed.
 
 mod ahead;
@@ -16,6 +17,7 @@ mod content;
 mod error;
 mod file;
 mod log;
+mod recent;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +38,7 @@ pub use error::StoreError;
 use error::guarded;
 use file::Fingerprint;
 use log::Log;
+pub use recent::Recent;
 
 /// Bindings by address, each a [`Binding`](crate::binding::Binding) in postcard's encoding, unless the log has a later one.
 const BINDINGS: TableDefinition<u32, &[u8]> = TableDefinition::new("bindings");
@@ -50,6 +53,8 @@ pub struct Batch {
     pub configured: Option<Configured>,
     /// When the batch was put together.
     pub at: Time,
+    /// The latest transaction of a lease that Kea's lease database had then.
+    pub latest: Option<Time>,
 }
 
 /// What a file that was closed turned out to be once it was opened again.
@@ -75,6 +80,8 @@ pub struct Store {
     attempted: Option<u64>,
     /// Whether the log tells already that the file cannot be used.
     is_reported: bool,
+    /// The file of recent changes, until it is taken.
+    recent: Option<Recent>,
 }
 
 /// An open state file.
@@ -111,30 +118,59 @@ impl Store {
     /// See [`StoreError`]. The file is left as it was found.
     pub fn open(path: &Path) -> Result<(Store, Saved), StoreError> {
         let mut bindings = Vec::new();
-        let (store, configured, saved_at) =
-            Store::open_each(path, |binding| bindings.push(binding))?;
-        let saved = Saved {
-            bindings,
-            configured,
-            saved_at,
-        };
-        Ok((store, saved))
+        let (store, rest) = Store::open_each(path, |binding| bindings.push(binding))?;
+        Ok((store, Saved { bindings, ..rest }))
     }
 
-    /// The same, binding by binding; gives also what was configured and when the file was last
-    /// written. In case of an error what was given is void.
-    fn open_each(
-        path: &Path,
-        take: impl FnMut(Binding),
-    ) -> Result<(Store, Configured, Option<Time>), StoreError> {
+    /// Opens the state file at `path` and reads it binding by binding; gives all else that is
+    /// known. In case of an error what was given is void.
+    fn open_each(path: &Path, take: impl FnMut(Binding)) -> Result<(Store, Saved), StoreError> {
         guarded(StoreError::Unreadable, || {
             let (open, meta) = open(path, None)?;
-            let configured = content::read(&open.database, &open.log, take)?;
+            let mut configured = content::read(&open.database, &open.log, take)?;
+            configured.digests = meta.digests;
             let mut store = Store::closed(path);
             store.open = Some(open);
             store.stamp = meta.stamp;
-            Ok((store, configured, meta.saved_at))
+            let saved = Saved {
+                configured,
+                saved_at: meta.saved_at,
+                latest: meta.latest,
+                recent: store.open_recent(),
+                ..Saved::default()
+            };
+            Ok((store, saved))
         })
+    }
+
+    /// Opens the file of recent changes, which belongs to whoever has the state file; gives what
+    /// it has. Without it the state file serves all the same.
+    fn open_recent(&mut self) -> Vec<u32> {
+        match Recent::open(&self.path) {
+            Ok((recent, addresses)) => {
+                self.recent = Some(recent);
+                addresses
+            }
+            Err(error) => {
+                tracing::warn!(
+                    id = "BLQ_RECENT_UNUSABLE",
+                    "{}.recent, beside 'state-file', cannot be used: {error}; if Kea is killed, requesters \
+                     may not learn of changes of the last second before",
+                    self.path.display(),
+                );
+                Vec::new()
+            }
+        }
+    }
+
+    /// The file of recent changes, if it could be opened and was not taken.
+    pub fn take_recent(&mut self) -> Option<Recent> {
+        self.recent.take()
+    }
+
+    /// Takes the file of recent changes back, to be closed with the store.
+    pub fn give_back(&mut self, recent: Option<Recent>) {
+        self.recent = recent.or(self.recent.take());
     }
 
     /// Opens the state file at `path` whatever it takes. One that cannot be read is set aside
@@ -169,6 +205,7 @@ impl Store {
             stamp: None,
             attempted: None,
             is_reported: false,
+            recent: None,
         }
     }
 
@@ -233,6 +270,8 @@ impl Store {
         self.stamp = meta.stamp;
         self.attempted = None;
         self.is_reported = false;
+        // What it has is in the mirror.
+        let _ = self.open_recent();
         // One without a stamp is new. One with another stamp than that would not be used.
         Ok(match meta.stamp {
             Some(_) => Reopened::Continued,
@@ -259,6 +298,9 @@ impl Store {
 
     /// Closes the file, ready for [`Store::reopen`]; nothing if it is closed.
     pub fn close(&mut self) {
+        if let Some(recent) = self.recent.take() {
+            recent.close();
+        }
         if let Some(open) = self.open.take() {
             let before = open.file;
             self.closed = open.close().and_then(|log| {

@@ -4,7 +4,9 @@ use super::content::{META, VERSION, VERSION_KEY};
 use super::*;
 use crate::binding::{Binding, State, SubnetId};
 use crate::client::{Client, ClientParts};
-use crate::mirror::ranges::{Configured, ConfiguredSubnet, TimedRange};
+use crate::mirror::ranges::{
+    CommonDigests, Configured, ConfiguredSubnet, FormerSubnet, SubnetView, TimedRange,
+};
 use crate::time::Lifetime;
 use crate::vpn::Vpn;
 use proptest::prelude::*;
@@ -55,9 +57,24 @@ fn batch(bindings: &[Binding]) -> Batch {
                 id: SubnetId(7),
                 first: Ipv4Addr::new(10, 0, 0, 0),
                 last: Ipv4Addr::new(10, 0, 0, 255),
+                view: Some(SubnetView {
+                    vpn: Vpn::Name("blue".into()),
+                    digest: u64::MAX,
+                }),
             }],
+            former_subnets: vec![FormerSubnet {
+                id: SubnetId(7),
+                first: Ipv4Addr::new(10, 0, 1, 0),
+                last: Ipv4Addr::new(10, 0, 1, 255),
+                vpn: Vpn::Rfc2685([7; 7]),
+            }],
+            digests: Some(CommonDigests {
+                common: 3,
+                hosts: u64::MAX,
+            }),
         }),
         at: Time(600),
+        latest: Some(Time(590)),
     }
 }
 
@@ -77,8 +94,8 @@ fn reads_what_it_wrote_and_not_what_was_removed() {
     store
         .write(&Batch {
             bindings: vec![(Ipv4Addr::new(10, 0, 0, 1), None)].into(),
-            configured: None,
             at: Time(601),
+            ..Batch::default()
         })
         .unwrap();
     drop(store);
@@ -86,6 +103,28 @@ fn reads_what_it_wrote_and_not_what_was_removed() {
     assert_eq!(saved.bindings, [binding(2)]);
     assert_eq!(Some(saved.configured), batch(&[]).configured);
     assert_eq!(saved.saved_at, Some(Time(601)));
+    assert_eq!(saved.latest, Some(Time(590)));
+}
+
+/// What Kea has stored is written behind the rest, which earlier versions of this library read alone.
+#[test]
+fn reads_what_kea_has_stored_with_a_lease() {
+    let (_directory, path) = place();
+    let (mut store, _) = Store::open(&path).unwrap();
+    let stored = Binding {
+        client: Some(Client::from(&ClientParts {
+            chaddr: &[2, 0, 0, 0, 0, 3],
+            relay_agent_information: &[2, 1, 3],
+            stored: &[2, 1, 4],
+            ..ClientParts::default()
+        })),
+        ..binding(3)
+    };
+    let bindings = [binding(1), stored, binding(4)];
+    store.write(&batch(&bindings)).unwrap();
+    drop(store);
+    let (_store, saved) = Store::open(&path).unwrap();
+    assert_eq!(saved.bindings, bindings);
 }
 
 #[test]
@@ -394,8 +433,8 @@ proptest! {
                     changed: changed.iter().map(|(last, is)| unwritten(*last, *is)).collect(),
                     rest: rest.iter().map(|last| unwritten(*last, true)).collect(),
                 },
-                configured: None,
                 at: Time(at),
+                ..Batch::default()
             };
             store.write(&batch).unwrap();
             for (address, binding) in batch.bindings.rest.into_iter().chain(batch.bindings.changed) {

@@ -7,14 +7,14 @@
 #[cfg(test)]
 mod tests;
 
-use crate::binding::{Binding, BindingRef, State};
+use crate::binding::{Binding, BindingRef, HardwareAddress, State};
 use crate::client::{Client, ClientIds, ClientParts, ClientRef};
 use crate::event::{Heard, Lease, LeaseState, Origin, Reason};
 use crate::time::{Lifetime, Time};
 
 /// A client's message led to `lease`: it is new, renewed, or declined.
 pub fn committed(before: Option<BindingRef<'_>>, lease: &Lease, heard: &Heard) -> Binding {
-    held(before, lease, Some(heard), lease.cltt)
+    held(before, lease, Some(heard), lease.cltt, Stored::WithLease)
 }
 
 /// Whether a lease that one client had is another's `after`, though it was not over. Several threads
@@ -26,11 +26,20 @@ pub fn is_taken(before: BindingRef<'_>, after: BindingRef<'_>) -> bool {
         && both.is_some_and(|(before, after)| !before.is_same_client(after))
 }
 
-/// The client asked at `at` for the lease it has, and has it still as it was: a transaction, and
-/// nothing else. Somebody else's asking changes nothing.
+/// Kea acknowledged at `at` the lease that its client has, and left it as it was: a transaction, and
+/// nothing else. Kea finds a lease by either identifier, so one of both is enough to know that the
+/// address has not gone to somebody else meanwhile.
 pub fn confirmed(before: &Binding, sender: &ClientIds, at: Time, heard: &Heard) -> Binding {
     let known = before.client.as_ref().map(Client::view);
-    let Some(kept) = known.filter(|known| before.is_active(at) && known.is(sender)) else {
+    let is_sender = |known: &ClientRef<'_>| {
+        let ClientIds {
+            hardware,
+            client_id,
+        } = sender;
+        known.has_mac(hardware.htype, &hardware.octets)
+            || !client_id.is_empty() && known.client_id() == client_id
+    };
+    let Some(kept) = known.filter(|known| before.is_active(at) && is_sender(known)) else {
         return before.clone();
     };
     let leased = ClientParts {
@@ -38,16 +47,13 @@ pub fn confirmed(before: &Binding, sender: &ClientIds, at: Time, heard: &Heard) 
         chaddr: kept.chaddr(),
         client_id: kept.client_id(),
         hostname: kept.hostname(),
+        // Kea stored nothing now.
+        relay_agent_information: kept.stored_by_kea(),
         ..ClientParts::default()
     };
     Binding {
         last_transaction: before.last_transaction.max(Some(at)),
-        client: Some(with_what_is_known(
-            leased,
-            Some(kept),
-            Some(heard),
-            Stored::Old,
-        )),
+        client: Some(merged(leased, Some(kept), Some(heard), Stored::WithLease)),
         remote: false,
         ..before.clone()
     }
@@ -60,16 +66,24 @@ pub fn updated(
     lease: &Lease,
     at: Time,
     origin: Origin,
+    storage: Storage,
 ) -> Option<Binding> {
+    let before_view = before.map(Binding::view);
     let mut after = Binding {
         remote: origin == Origin::Elsewhere,
-        ..held(before.map(Binding::view), lease, None, at)
+        ..held(
+            before_view,
+            lease,
+            None,
+            at,
+            stored(before_view, lease, storage),
+        )
     };
     if let Some(before) = before {
         let known = is_offer(before, lease)
             || is_known_to_be_over(before, lease, at)
             || before.at(at) == after.at(at)
-                && before.client == after.client
+                && are_seen_alike(before, &after)
                 && before.subnet == after.subnet
                 && (before.lease_start, before.lifetime) == (after.lease_start, after.lifetime);
         if known {
@@ -86,6 +100,14 @@ pub fn updated(
     Some(after)
 }
 
+/// Whether a requestor sees no difference between the clients of both.
+fn are_seen_alike(before: &Binding, after: &Binding) -> bool {
+    match (&before.client, &after.client) {
+        (Some(before), Some(after)) => before.view().is_seen_alike(after.view()),
+        (before, after) => before.is_none() && after.is_none(),
+    }
+}
+
 /// Whether `lease`, which Kea holds as ended, was known at `at` to be over: by an event, or because
 /// its time was over. Only a release before that is news then.
 fn is_known_to_be_over(known: &Binding, lease: &Lease, at: Time) -> bool {
@@ -95,7 +117,7 @@ fn is_known_to_be_over(known: &Binding, lease: &Lease, at: Time) -> bool {
         LeaseState::Released => known.state != State::Active,
     };
     let known = known.view();
-    let client = client(Some(known), lease, None, Stored::Old);
+    let client = client(Some(known), lease, None, Stored::WithLease);
     ended && is_about(known, lease, client.as_ref())
 }
 
@@ -111,7 +133,7 @@ pub fn offered(before: Option<&Binding>, lease: &Lease, heard: &Heard) -> Bindin
     match before {
         Some(before) if before.is_active(lease.cltt) && !told(before) => Binding {
             last_transaction: before.last_transaction.max(Some(lease.cltt)),
-            client: client(Some(before.view()), lease, Some(heard), Stored::Old),
+            client: client(Some(before.view()), lease, Some(heard), Stored::WithLease),
             reserved_until: lease.valid_lifetime.end(lease.cltt),
             remote: false,
             ..before.clone()
@@ -120,7 +142,12 @@ pub fn offered(before: Option<&Binding>, lease: &Lease, heard: &Heard) -> Bindin
             state: State::Transitioning,
             ..started(
                 lease,
-                client(before.map(Binding::view), lease, Some(heard), Stored::Old),
+                client(
+                    before.map(Binding::view),
+                    lease,
+                    Some(heard),
+                    Stored::WithLease,
+                ),
                 lease.cltt,
             )
         },
@@ -218,9 +245,10 @@ pub fn loaded(
     lease: &Lease,
     saved_at: Option<Time>,
     now: Time,
+    storage: Storage,
 ) -> Binding {
-    // All that was heard of is saved; renewals alone are not.
-    let client = client(saved.map(Binding::view), lease, None, Stored::Old);
+    let saved_view = saved.map(Binding::view);
+    let client = client(saved_view, lease, None, stored(saved_view, lease, storage));
     // The saved end of a lease that lasts says nothing: renewals are not written.
     let known = saved.filter(|saved| is_about(saved.view(), lease, client.as_ref()));
     if let Some(known) = known.filter(|known| is_offer(known, lease)) {
@@ -302,11 +330,13 @@ fn is_about(known: BindingRef<'_>, lease: &Lease, client: Option<&Client>) -> bo
 }
 
 /// The binding that `lease` makes, of a change that took place at `at`.
-fn held(before: Option<BindingRef<'_>>, lease: &Lease, heard: Option<&Heard>, at: Time) -> Binding {
-    let stored = match before {
-        Some(before) if before.lease_start >= lease.cltt => Stored::Old,
-        _ => Stored::New,
-    };
+fn held(
+    before: Option<BindingRef<'_>>,
+    lease: &Lease,
+    heard: Option<&Heard>,
+    at: Time,
+    stored: Stored,
+) -> Binding {
     let client = client(before, lease, heard, stored);
     let before = before.filter(|before| match lease.state {
         LeaseState::Default | LeaseState::Declined => true,
@@ -406,14 +436,33 @@ fn available(before: &Binding, since: Time) -> Binding {
     }
 }
 
-/// What the relay agent information that Kea stores with a lease is worth. It may be of an earlier
-/// message, and even of an earlier client: Kea leaves it in place when it is told to store no more.
-#[derive(Clone, Copy, Debug)]
+/// Whether Kea stores the relay agent information of each message with the lease
+/// (`store-extended-info`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// It does.
+    On,
+    /// It does not. A lease may have some from when it did, even of an earlier client: Kea leaves it in
+    /// place.
+    Off,
+}
+
+/// When Kea stored the relay agent information that it gives with a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stored {
-    /// It came with a message that this server has not heard.
-    New,
-    /// It is good where nothing else is known.
-    Old,
+    /// With a message that this server has not heard.
+    Unheard,
+    /// At any time up to the lease's last transaction.
+    WithLease,
+}
+
+/// What the relay agent information is worth that comes with `lease`, given without a message.
+fn stored(before: Option<BindingRef<'_>>, lease: &Lease, storage: Storage) -> Stored {
+    let heard = before.and_then(|before| before.last_transaction.max(Some(before.lease_start)));
+    match storage {
+        Storage::On if heard < Some(lease.cltt) => Stored::Unheard,
+        _ => Stored::WithLease,
+    }
 }
 
 /// The client of `lease`, with what was known of the same client before and what its message
@@ -429,46 +478,38 @@ fn client(
     if anonymous && lease.state != LeaseState::Default {
         return known.map(Client::from);
     }
+    let HardwareAddress { htype, octets } = &lease.hardware;
     let leased = ClientParts {
-        htype: lease.hardware.htype,
-        chaddr: &lease.hardware.octets,
+        htype: match known.filter(|_| heard.is_none()) {
+            Some(known) => known.htype_of_lease(*htype, octets),
+            None => *htype,
+        },
+        chaddr: octets,
         client_id: &lease.client_id,
         relay_agent_information: lease.relay_agent_information.as_deref().unwrap_or_default(),
         hostname: &lease.hostname,
         ..ClientParts::default()
     };
-    Some(with_what_is_known(leased, known, heard, stored))
+    Some(merged(leased, known, heard, stored))
 }
 
 /// The client that Kea has `leased` an address to, with what was `known` of the address's client
-/// before, if it is the same, and what its message told now.
-fn with_what_is_known(
+/// before, if it is the same, and what its message said now.
+fn merged(
     leased: ClientParts<'_>,
     known: Option<ClientRef<'_>>,
     heard: Option<&Heard>,
     stored: Stored,
 ) -> Client {
-    let known = known.filter(|known| known.has_ids(leased.htype, leased.chaddr, leased.client_id));
-    // A message that came without a relay agent, as a unicast renewal does, leaves the latest
-    // information received in place (RFC 4388 section 6.4.2).
-    let heard_now = heard.and_then(|heard| heard.relay_agent_information.as_deref());
-    let known_before = known.map(ClientRef::relay_agent_information);
-    let kept_by_kea = Some(leased.relay_agent_information);
-    let in_order = match stored {
-        Stored::New => [heard_now, kept_by_kea, known_before],
-        // That none was heard of this client is known, too.
-        Stored::Old => [
-            heard_now,
-            known_before,
-            kept_by_kea.filter(|_| known.is_none()),
-        ],
-    };
+    let same = known.filter(|known| known.has_ids(leased.htype, leased.chaddr, leased.client_id));
+    let kept_by_kea = leased.relay_agent_information;
+    let information = relay_agent_information(kept_by_kea, known, same, heard, stored);
     let mut parts = ClientParts {
-        relay_agent_information: in_order
-            .into_iter()
-            .flatten()
-            .find(|information| !information.is_empty())
-            .unwrap_or_default(),
+        relay_agent_information: information,
+        stored: match kept_by_kea == information {
+            true => &[],
+            false => kept_by_kea,
+        },
         ..leased
     };
     if let Some(heard) = heard {
@@ -478,7 +519,7 @@ fn with_what_is_known(
             .collect();
         parts.classes = heard.classes.iter().map(String::as_str).collect();
     }
-    if let Some(known) = known {
+    if let Some(known) = same {
         // Of each option the value last sent counts (RFC 6926 section 8.3 item 7).
         for (code, value) in known.options() {
             if !parts.options.iter().any(|(sent, _)| *sent == code) {
@@ -491,4 +532,35 @@ fn with_what_is_known(
         }
     }
     Client::from(&parts)
+}
+
+/// The latest relay agent information received of a client (RFC 4388 section 6.4.2).
+///
+/// What Kea stores with the lease (`kept_by_kea`, empty if nothing) is the truth when it differs
+/// from what Kea was seen to store before. Else it is as old as then: a message that came with
+/// another one since, which Kea need not store, counts more.
+fn relay_agent_information<'a>(
+    kept_by_kea: &'a [u8],
+    known: Option<ClientRef<'a>>,
+    same: Option<ClientRef<'a>>,
+    heard: Option<&'a Heard>,
+    stored: Stored,
+) -> &'a [u8] {
+    let is_kept = !kept_by_kea.is_empty();
+    let is_new = is_kept && known.map(ClientRef::stored_by_kea) != Some(kept_by_kea);
+    let relayed = heard.and_then(|heard| heard.relay_agent_information.as_deref());
+    match relayed.filter(|relayed| !relayed.is_empty()) {
+        // The first that is seen of a lease may be of an earlier message.
+        Some(relayed) if !is_new || known.is_none() => relayed,
+        Some(_) => kept_by_kea,
+        None if is_new || is_kept && stored == Stored::Unheard => kept_by_kea,
+        // A message that came without a relay agent, as a unicast renewal does, leaves the latest
+        // information received in place. That none came of this client is known, too.
+        None => match same {
+            Some(same) => same.relay_agent_information(),
+            // An earlier client's, if this one's message was heard and had none.
+            None if heard.is_some() => &[],
+            None => kept_by_kea,
+        },
+    }
 }

@@ -1,0 +1,227 @@
+//! The addresses that changed since the state file was last written.
+//!
+//! A change is in the state file some tenths of a second after it is in the mirror, and may have
+//! been told to requestors by then. If the process is killed in between, Kea's lease database need
+//! not show that there was a change: the lease may be gone, or be as it was. So each address that
+//! changes is noted here before anybody can see the change, in a small file beside the state file,
+//! without waiting for the disk: what a process wrote outlives it, if not a loss of power. At the
+//! next start these addresses count as changed.
+//!
+//! ```text
+//!  16  "kea-blq recent", 1, line feed
+//!  4n  addresses, each with its lowest octet first; an address may come several times
+//! ```
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::file::MODE;
+
+/// What the file begins with.
+const HEADER: [u8; 16] = *b"kea-blq recent\x01\n";
+
+/// Octets of an address.
+const ENTRY: usize = 4;
+
+/// The file of recent changes, in use.
+#[derive(Debug)]
+pub struct Recent {
+    /// Where it is.
+    path: PathBuf,
+    /// The file; `None` before there is an address to note.
+    file: Option<File>,
+    /// Its length in octets; >= HEADER.len().
+    length: u64,
+    /// Whether it could not be written last.
+    has_failed: bool,
+}
+
+impl Recent {
+    /// Opens the file that belongs to the state file at `state_file`, if it is there; gives the
+    /// addresses that it has.
+    ///
+    /// # Errors
+    /// If the file cannot be used, or is somebody else's, which is left as it is.
+    pub fn open(state_file: &Path) -> io::Result<(Recent, Vec<u32>)> {
+        let mut path = state_file.as_os_str().to_owned();
+        path.push(".recent");
+        let mut recent = Recent {
+            path: path.into(),
+            file: None,
+            length: HEADER.len() as u64,
+            has_failed: false,
+        };
+        let mut file = match options().open(&recent.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok((recent, Vec::new()));
+            }
+            opened => opened?,
+        };
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("it is not a regular file"));
+        }
+        let mut octets = Vec::new();
+        file.read_to_end(&mut octets)?;
+        let addresses = addresses(&octets)
+            .ok_or_else(|| io::Error::other("it is not a file of this library"))?;
+        file.write_all_at(&HEADER, 0)?;
+        recent.length += (addresses.len() * ENTRY) as u64;
+        recent.file = Some(file);
+        Ok((recent, addresses))
+    }
+
+    /// Whether it has no address.
+    fn is_empty(&self) -> bool {
+        self.length <= HEADER.len() as u64
+    }
+
+    /// Adds addresses.
+    pub fn add(&mut self, addresses: impl IntoIterator<Item = u32>) {
+        let entries = encoded(addresses);
+        if entries.is_empty() {
+            return;
+        }
+        let at = self.length;
+        let written = self.file().and_then(|file| file.write_all_at(&entries, at));
+        self.length += entries.len() as u64;
+        self.report(written);
+    }
+
+    /// Has only these addresses left. A process that is killed meanwhile leaves more.
+    pub fn keep(&mut self, addresses: impl IntoIterator<Item = u32>) {
+        if self.is_empty() {
+            return;
+        }
+        let entries = encoded(addresses);
+        self.length = (HEADER.len() + entries.len()) as u64;
+        let length = self.length;
+        let written = self.file().and_then(|file| {
+            file.write_all_at(&entries, HEADER.len() as u64)?;
+            file.set_len(length)
+        });
+        self.report(written);
+    }
+
+    /// Takes the file away, if it has no address.
+    pub fn close(self) {
+        if self.file.is_some() && self.is_empty() {
+            // One that stays does no harm.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+
+    /// The file, which is made if there is none.
+    fn file(&mut self) -> io::Result<&File> {
+        if self.file.is_none() {
+            let file = options().create_new(true).mode(MODE).open(&self.path)?;
+            file.write_all_at(&HEADER, 0)?;
+            self.file = Some(file);
+        }
+        let missing = || io::Error::from(io::ErrorKind::NotFound);
+        self.file.as_ref().ok_or_else(missing)
+    }
+
+    /// Says once that the file cannot be written, until it can.
+    fn report(&mut self, written: io::Result<()>) {
+        if let Err(error) = &written
+            && !self.has_failed
+        {
+            tracing::warn!(
+                id = "BLQ_RECENT_UNWRITABLE",
+                "{} cannot be written: {error}; if Kea is killed, requesters may not learn of changes of \
+                 the last second before",
+                self.path.display(),
+            );
+        }
+        self.has_failed = written.is_err();
+    }
+}
+
+/// How the file is opened: without waiting, should it be a pipe.
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK);
+    options
+}
+
+/// The addresses in a file with these octets; `None` if it is somebody else's.
+fn addresses(octets: &[u8]) -> Option<Vec<u32>> {
+    if HEADER.starts_with(octets) {
+        // It was not written to the end of its header.
+        return Some(Vec::new());
+    }
+    // So may its last address be.
+    let (entries, _) = octets.strip_prefix(&HEADER)?.as_chunks::<ENTRY>();
+    Some(
+        entries
+            .iter()
+            .map(|entry| u32::from_le_bytes(*entry))
+            .collect(),
+    )
+}
+
+/// Addresses as the file has them.
+fn encoded(addresses: impl IntoIterator<Item = u32>) -> Vec<u8> {
+    addresses.into_iter().flat_map(u32::to_le_bytes).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn has_what_was_added_since_it_was_last_cleared_also_after_the_process_is_gone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let (mut recent, addresses) = Recent::open(&path).unwrap();
+        assert!(addresses.is_empty());
+        recent.add([1, 2, 3]);
+        recent.add([]);
+        recent.keep([2, 7]);
+        recent.add([9]);
+        drop(recent);
+        let (mut recent, addresses) = Recent::open(&path).unwrap();
+        assert_eq!(addresses, [2, 7, 9]);
+        assert!(!recent.is_empty());
+        // What was known is kept until it is in the state file.
+        recent.add([10]);
+        drop(recent);
+        let (mut recent, addresses) = Recent::open(&path).unwrap();
+        assert_eq!(addresses, [2, 7, 9, 10]);
+        recent.keep([]);
+        recent.close();
+        assert_eq!(directory.path().read_dir().unwrap().count(), 0);
+    }
+
+    #[test]
+    fn reads_what_was_written_whole_before_the_process_was_killed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let file = directory.path().join("state.recent");
+        let whole = [&HEADER[..], &[1, 0, 0, 0, 2, 0, 0, 0]].concat();
+        for length in 0..=whole.len() {
+            fs::write(&file, &whole[..length]).unwrap();
+            let (_, addresses) = Recent::open(&path).unwrap();
+            let expected = length.saturating_sub(HEADER.len()) / ENTRY;
+            assert_eq!(addresses, [1, 2][..expected], "{length} octets");
+        }
+    }
+
+    #[test]
+    fn leaves_a_file_alone_that_is_not_its_own() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let file = directory.path().join("state.recent");
+        fs::write(&file, b"address,hwaddr,client_id").unwrap();
+        assert!(Recent::open(&path).is_err());
+        assert_eq!(fs::read(&file).unwrap(), b"address,hwaddr,client_id");
+        fs::remove_file(&file).unwrap();
+        fs::create_dir(&file).unwrap();
+        assert!(Recent::open(&path).is_err());
+    }
+}

@@ -1,0 +1,743 @@
+//! A delta query returns every binding of which a requestor would see anything else than before, and
+//! what Kea holds wins over what was remembered. Without sockets and without Kea.
+
+#[path = "support/bench.rs"]
+mod bench;
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use bench::*;
+use blq::{Binding, Primary, Query, State, Vss};
+use dhcp_blq::binding::SubnetId;
+use dhcp_blq::client::ClientIds;
+use dhcp_blq::event::{Event, Extent, Heard, Lease, LeaseState, Origin};
+use dhcp_blq::mirror::{Loading, Saved};
+use dhcp_blq::network::{ConfiguredOption, DatabaseReservation, Network, Scope};
+use dhcp_blq::time::{Lifetime, Time};
+
+/// An address of subnet 1.
+fn address(last: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 0, 1, last)
+}
+
+/// A lease of an address of subnet 1 to the client of that number, an hour long.
+fn of(last: u8, client: u8, cltt: u32) -> Lease {
+    lease([10, 0, 1, last], client, cltt)
+}
+
+/// The lease with relay agent information that Kea stores.
+fn storing(lease: Lease, information: &[u8]) -> Lease {
+    Lease {
+        relay_agent_information: Some(information.to_vec()),
+        ..lease
+    }
+}
+
+/// All addresses in all VPNs that changed at `start` or later.
+fn since(start: u32) -> Query {
+    Query {
+        start: Some(start),
+        vpn: Some(Vss::All),
+        ..all()
+    }
+}
+
+/// The last octets of the addresses of subnet 1 that changed at `start` or later.
+fn delta(bench: &Bench, start: u32) -> Vec<u8> {
+    let addresses = bench.addresses(&since(start));
+    let octets = addresses.iter().map(Ipv4Addr::octets);
+    octets
+        .filter(|octets| octets[2] == 1)
+        .map(|octets| octets[3])
+        .collect()
+}
+
+/// The remote-id by which the address is found, of these; none must find it in two ways.
+fn found_by<'a>(bench: &Bench, last: u8, remote_ids: &[&'a str]) -> Vec<&'a str> {
+    let is_found = |remote_id: &&&str| {
+        let query = Query::new(Primary::RemoteId(remote_id.as_bytes().to_vec()));
+        bench.addresses(&query).contains(&address(last))
+    };
+    remote_ids.iter().filter(is_found).copied().collect()
+}
+
+/// Relay agent information of a remote-id.
+fn line(remote_id: &str) -> Vec<u8> {
+    let length = u8::try_from(remote_id.len()).unwrap();
+    [&[2, length], remote_id.as_bytes()].concat()
+}
+
+/// A change that Kea's lease manager or a comparison with its database shows, at the bench's `now`.
+fn updated(bench: &Bench, lease: Lease, origin: Origin) {
+    bench.mirror.feed().push(Event::Updated {
+        lease,
+        at: Time(bench.now),
+        origin,
+    });
+    bench.mirror.catch_up_by(|| Time(bench.now));
+}
+
+/// What the state file has once everything is written, after `ago` seconds.
+fn saved(bench: &Bench) -> Saved {
+    let bindings = bench.mirror.read(|table| {
+        let bindings = table.bindings(0..=u32::MAX);
+        bindings.map(|binding| binding.to_owned()).collect()
+    });
+    Saved {
+        bindings,
+        configured: bench.mirror.configured(),
+        saved_at: Some(Time(bench.now)),
+        latest: bench.mirror.latest(),
+        recent: Vec::new(),
+    }
+}
+
+/// A start of Kea with these leases, by the configuration of the bench or another, at `now`.
+fn restarted(saved: Saved, network: Network, leases: &[Lease], now: u32) -> Bench {
+    let mut loading = Loading::begin(Arc::new(network), saved, Time(now));
+    for lease in leases {
+        loading.lease(lease);
+    }
+    Bench::over(loading.finish())
+}
+
+/// The configuration of the bench with replacements.
+fn network(replacements: &[(&str, &str)]) -> Network {
+    let mut config = CONFIGURATION.to_owned();
+    for (from, to) in replacements {
+        assert!(config.contains(from), "{from}");
+        config = config.replace(from, to);
+    }
+    Network::from_json(&config, Vec::new()).unwrap()
+}
+
+/// A bench whose addresses have been configured for hours.
+fn long_configured(network: Network) -> Bench {
+    let saved = Saved {
+        saved_at: Some(Time(1)),
+        ..Saved::default()
+    };
+    restarted(saved, network, &[], Time::now().0 - 10_000)
+}
+
+/// Another configuration is in force since the bench's `now`.
+fn configure(bench: &Bench, network: Network) {
+    bench.mirror.feed().push(Event::Configured {
+        network: Arc::new(network),
+        is_complete: true,
+        at: Time(bench.now),
+    });
+    bench.mirror.catch_up_by(|| Time(bench.now));
+}
+
+/// Subnet 1 of the bench without anything in VPN blue.
+const STORING: (&str, &str) = (
+    r#""valid-lifetime": 3600,"#,
+    r#""valid-lifetime": 3600, "store-extended-info": true,"#,
+);
+
+// ----- What Kea stores with a lease --------------------------------------------------------------
+
+// RFC 4388 section 6.4.2: the latest relay agent information received. An administrator corrects what
+// Kea holds, and nothing else of the lease changes.
+#[test]
+fn relay_information_that_kea_stores_anew_wins_over_what_was_remembered() {
+    for origin in [Origin::Here, Origin::Elsewhere] {
+        let bench = long_configured(network(&[]));
+        bench.lease([10, 0, 1, 10], 1, 500, &line("typo"));
+        let corrected = storing(of(10, 1, bench.now - 500), &line("good"));
+        updated(&bench, corrected.clone(), origin);
+        assert_eq!(found_by(&bench, 10, &["typo", "good"]), ["good"]);
+        assert_eq!(delta(&bench, bench.now), [10]);
+        // That it is seen again is no change, whatever a later message brought.
+        let heard = Heard {
+            relay_agent_information: Some(line("later")),
+            ..Heard::default()
+        };
+        bench.mirror.feed().push(Event::Committed {
+            lease: Lease {
+                cltt: Time(bench.now - 10),
+                ..corrected.clone()
+            },
+            heard,
+        });
+        updated(&bench, corrected, Origin::Elsewhere);
+        assert_eq!(found_by(&bench, 10, &["typo", "good", "later"]), ["later"]);
+    }
+}
+
+// Two servers, or the hook away: a comparison shows what Kea stored.
+#[test]
+fn relay_information_that_kea_stored_unheard_is_found_by_a_comparison_and_at_a_start() {
+    for cltt in [500, 100] {
+        let bench = long_configured(network(&[]));
+        let now = bench.now;
+        bench.lease([10, 0, 1, 10], 1, 500, &line("old"));
+        let stored = storing(of(10, 1, now - cltt), &line("new"));
+        let before = saved(&bench);
+        bench.mirror.feed().push(Event::Looking);
+        bench.mirror.feed().push(Event::Seen {
+            extent: Extent::Range(address(0).to_bits()..=address(255).to_bits()),
+            leases: vec![stored.clone()],
+            at: Time(now),
+        });
+        bench.mirror.catch_up_by(|| Time(now));
+        assert_eq!(found_by(&bench, 10, &["old", "new"]), ["new"]);
+        assert_eq!(delta(&bench, now), [10]);
+        let later = now + 10;
+        let bench = restarted(before, network(&[STORING]), &[stored], later);
+        assert_eq!(found_by(&bench, 10, &["old", "new"]), ["new"]);
+        assert_eq!(delta(&bench, later), [10]);
+    }
+}
+
+// Kea told to store no more leaves what it stored in place: a later message counts.
+#[test]
+fn relay_information_left_over_from_earlier_does_not_come_back() {
+    let bench = long_configured(network(&[]));
+    let now = bench.now;
+    bench.commit(storing(of(10, 1, now - 500), &line("a")), &line("a"));
+    bench.commit(storing(of(10, 1, now - 400), &line("a")), &line("b"));
+    assert_eq!(found_by(&bench, 10, &["a", "b"]), ["b"]);
+    bench.commit(storing(of(10, 1, now - 300), &line("a")), &[]);
+    assert_eq!(found_by(&bench, 10, &["a", "b"]), ["b"]);
+    // A plain renewal is not saved, so the lease seems to be newer than what was.
+    let before = saved(&bench);
+    let renewed = storing(of(10, 1, now - 100), &line("a"));
+    let bench = restarted(before.clone(), network(&[]), &[renewed], now);
+    assert_eq!(found_by(&bench, 10, &["a", "b"]), ["b"]);
+    // Where Kea stores what comes, it has stored that with the renewal.
+    let renewed = storing(of(10, 1, now - 100), &line("a"));
+    let bench = restarted(before, network(&[STORING]), &[renewed], now);
+    assert_eq!(found_by(&bench, 10, &["a", "b"]), ["a"]);
+}
+
+// An earlier client's is not the next one's, unless a message or Kea says so.
+#[test]
+fn relay_information_of_an_earlier_client_is_not_the_next_ones() {
+    let bench = long_configured(network(&[]));
+    let now = bench.now;
+    bench.commit(storing(of(10, 1, now - 500), &line("a")), &line("a"));
+    bench.commit(storing(of(10, 2, now - 400), &line("a")), &[]);
+    assert_eq!(found_by(&bench, 10, &["a"]), [""; 0]);
+    updated(
+        &bench,
+        storing(of(10, 2, now - 400), &line("a")),
+        Origin::Elsewhere,
+    );
+    assert_eq!(found_by(&bench, 10, &["a"]), [""; 0]);
+    updated(
+        &bench,
+        storing(of(10, 3, now - 300), &line("c")),
+        Origin::Elsewhere,
+    );
+    assert_eq!(found_by(&bench, 10, &["a", "c"]), ["c"]);
+}
+
+// Two requests of one second: of both, the partner's Kea stores the second.
+#[test]
+fn of_two_requests_in_one_second_the_one_that_kea_stored_last_counts() {
+    let bench = long_configured(network(&[]));
+    for remote_id in ["first", "second"] {
+        updated(
+            &bench,
+            storing(of(10, 1, bench.now), &line(remote_id)),
+            Origin::Elsewhere,
+        );
+    }
+    assert_eq!(found_by(&bench, 10, &["first", "second"]), ["second"]);
+}
+
+// An option 82 of the client's own relabels nothing, unless Kea stores it.
+#[test]
+fn relay_information_that_only_kea_says_to_have_come_counts() {
+    let bench = long_configured(network(&[]));
+    let now = bench.now;
+    bench.commit(
+        storing(of(10, 1, now - 500), &line("relay")),
+        &line("relay"),
+    );
+    bench.commit(storing(of(10, 1, now - 400), &line("own")), &[]);
+    assert_eq!(found_by(&bench, 10, &["relay", "own"]), ["own"]);
+}
+
+// A lease that Kea answers for from its cache is not stored again: what the message brought is later
+// than what Kea stores.
+#[test]
+fn relay_information_of_a_lease_answered_from_the_cache_outlives_comparisons_and_restarts() {
+    let bench = long_configured(network(&[]));
+    let now = bench.now;
+    let stored = storing(of(10, 1, now - 500), &line("a"));
+    bench.commit(stored.clone(), &line("a"));
+    bench.mirror.feed().push(Event::Confirmed {
+        address: address(10),
+        client: ClientIds {
+            hardware: stored.hardware.clone(),
+            client_id: b"replaced by a hook".to_vec(),
+        },
+        at: Time(now - 400),
+        heard: Heard {
+            relay_agent_information: Some(line("b")),
+            ..Heard::default()
+        },
+    });
+    updated(&bench, stored.clone(), Origin::Elsewhere);
+    assert_eq!(found_by(&bench, 10, &["a", "b"]), ["b"]);
+    let before = saved(&bench);
+    let bench = restarted(before, network(&[STORING]), &[stored], now + 10);
+    assert_eq!(found_by(&bench, 10, &["a", "b"]), ["b"]);
+    let binding = bench.ask(&by_mac(1)).remove(0);
+    assert_eq!(binding.client_last_transaction_at(), Some(now - 400));
+    assert_eq!(delta(&bench, now + 10), [0u8; 0]);
+}
+
+// Kea's lease databases keep no hardware type: what is known of it stays.
+#[test]
+fn a_hardware_type_that_kea_forgets_stays() {
+    for client_id in [Vec::new(), vec![1, 2, 3]] {
+        let bench = long_configured(network(&[]));
+        let now = bench.now;
+        let with_htype = |htype, cltt| {
+            let mut lease = of(10, 1, cltt);
+            lease.hardware.htype = htype;
+            lease.client_id = client_id.clone();
+            lease
+        };
+        bench.commit(with_htype(6, now - 500), &line("a"));
+        let query = Query::new(Primary::Mac {
+            htype: 6,
+            address: mac(1),
+        });
+        let look = |bench: &Bench| {
+            let bindings = bench.ask(&query);
+            let [binding] = &bindings[..] else {
+                panic!("{bindings:?}")
+            };
+            assert_eq!(binding.state_started_at(), Some(now - 500));
+            assert_eq!(binding.htype, 6);
+            assert!(!binding.is_remote());
+            assert_eq!(found_by(bench, 10, &["a"]), ["a"]);
+        };
+        look(&bench);
+        let before = saved(&bench);
+        updated(&bench, with_htype(1, now - 500), Origin::Elsewhere);
+        look(&bench);
+        let bench = restarted(before, network(&[]), &[with_htype(1, now - 500)], now + 10);
+        look(&bench);
+        assert_eq!(delta(&bench, now + 10), [0u8; 0]);
+        // And so does its release.
+        bench.mirror.feed().push(Event::Released {
+            address: address(10),
+            client: Some(ClientIds {
+                hardware: with_htype(1, 0).hardware,
+                client_id: client_id.clone(),
+            }),
+            at: Time(now + 20),
+            origin: Origin::Here,
+        });
+        bench.mirror.catch_up();
+        assert!(bench.ask(&query).is_empty());
+    }
+}
+
+// ----- Differences of leases ---------------------------------------------------------------------
+
+// Any difference is a change, learned when it is seen.
+#[test]
+fn a_delta_has_what_changed_without_any_of_its_times() {
+    let bench = long_configured(network(&[]));
+    let now = bench.now;
+    let declined = |lifetime| Lease {
+        state: LeaseState::Declined,
+        valid_lifetime: Lifetime(lifetime),
+        ..of(12, 3, now - 500)
+    };
+    bench.commit(of(10, 1, now - 500), &[]);
+    bench.commit(of(11, 2, now - 500), &[]);
+    bench.commit(declined(1_000), &[]);
+    assert_eq!(delta(&bench, now), [0u8; 0]);
+    let longer = Lease {
+        valid_lifetime: Lifetime(7_200),
+        ..of(10, 1, now - 500)
+    };
+    updated(&bench, longer, Origin::Here);
+    let renamed = Lease {
+        hostname: b"name".to_vec(),
+        ..of(11, 2, now - 500)
+    };
+    updated(&bench, renamed, Origin::Here);
+    updated(&bench, declined(2_000), Origin::Here);
+    assert_eq!(delta(&bench, now), [10, 11, 12]);
+    // An older time alone does not bring it up.
+    let window = Query {
+        end: Some(now - 1),
+        ..since(now - 499)
+    };
+    assert!(bench.ask(&window).is_empty());
+}
+
+// A lease that was over when it was learned of ended in the past: whoever asked since did not see it.
+#[test]
+fn a_delta_has_a_lease_that_was_over_when_it_was_learned_of() {
+    for origin in [Origin::Here, Origin::Elsewhere] {
+        for left in [3_605, 3_602, 3_600] {
+            let bench = long_configured(network(&[]));
+            let added = of(10, 1, bench.now - left);
+            updated(&bench, added, origin);
+            assert_eq!(delta(&bench, bench.now), [10], "{left}");
+            let binding = bench.ask(&since(bench.now)).remove(0);
+            assert_eq!(binding.state, Some(State::EXPIRED));
+            assert_eq!(binding.state_started_at(), Some(bench.now - left + 3_600));
+        }
+    }
+}
+
+// A free address is AVAILABLE since its probation ended, which the server may learn later.
+#[test]
+fn a_delta_has_a_free_address_that_was_learned_of_late() {
+    let bench = long_configured(network(&[]));
+    let now = bench.now;
+    bench.commit(of(10, 1, now - 500), &[]);
+    bench.mirror.feed().push(Event::Committed {
+        lease: Lease {
+            state: LeaseState::Declined,
+            valid_lifetime: Lifetime(100),
+            ..of(10, 1, now - 101)
+        },
+        heard: Heard::default(),
+    });
+    bench.mirror.catch_up_by(|| Time(now));
+    assert_eq!(bench.ask(&since(now))[0].state, Some(State::AVAILABLE));
+    assert_eq!(delta(&bench, now), [10]);
+}
+
+// ----- Restarts ----------------------------------------------------------------------------------
+
+// A lifetime that changed while the process was being killed, or by an older lease file, is told.
+#[test]
+fn a_delta_has_what_kea_holds_otherwise_at_a_start() {
+    let bench = long_configured(network(&[]));
+    let now = bench.now;
+    for (last, client) in [(10, 1), (11, 2), (12, 3)] {
+        bench.commit(of(last, client, now - 500), &[]);
+    }
+    let before = saved(&bench);
+    let leases = [
+        Lease {
+            valid_lifetime: Lifetime(7_200),
+            ..of(10, 1, now - 500)
+        },
+        of(11, 2, now - 600),
+        of(12, 3, now - 500),
+    ];
+    let bench = restarted(before, network(&[]), &leases, now + 10);
+    assert_eq!(delta(&bench, now + 10), [10, 11]);
+}
+
+// Renewals are not in the state file. That Kea's database has lost some shows in the latest of them.
+#[test]
+fn a_delta_has_every_lease_if_keas_database_lost_renewals() {
+    let bench = long_configured(network(&[]));
+    let now = bench.now;
+    bench.commit(of(10, 1, now - 500), &[]);
+    bench.commit(of(11, 2, now - 500), &[]);
+    let bindings = saved(&bench).bindings;
+    bench.commit(of(10, 1, now - 100), &[]);
+    let saved = Saved {
+        bindings,
+        ..saved(&bench)
+    };
+    let restart = |leases: &[Lease]| restarted(saved.clone(), network(&[]), leases, now + 10);
+    let restored = restart(&[of(10, 1, now - 500), of(11, 2, now - 500)]);
+    assert_eq!(delta(&restored, now + 10), [10, 11]);
+    let intact = restart(&[of(10, 1, now - 100), of(11, 2, now - 500)]);
+    assert_eq!(delta(&intact, now + 10), [0u8; 0]);
+    // It is known of the older one from now on.
+    let again = Saved {
+        latest: restored.mirror.latest(),
+        ..self::saved(&restored)
+    };
+    let leases = [of(10, 1, now - 500), of(11, 2, now - 500)];
+    let again = restarted(again, network(&[]), &leases, now + 20);
+    assert_eq!(delta(&again, now + 20), [0u8; 0]);
+}
+
+// What changed after the last write and before the process was killed is not in the file.
+#[test]
+fn a_delta_has_what_changed_just_before_the_process_was_killed() {
+    let bench = long_configured(network(&[]));
+    let now = bench.now;
+    bench.commit(of(10, 1, now - 500), &[]);
+    let before = Saved {
+        // 10 was renewed from the cache, 11 leased and released, and 99 was leased outside of pools.
+        recent: [10, 11, 11, 99]
+            .map(|last| address(last).to_bits())
+            .to_vec(),
+        ..saved(&bench)
+    };
+    let bench = restarted(before, network(&[]), &[of(10, 1, now - 500)], now + 10);
+    assert_eq!(delta(&bench, now + 10), [10, 11]);
+    let taken_back: Vec<Binding> = bench.ask(&since(now + 10));
+    assert_eq!(taken_back[1].state, Some(State::AVAILABLE));
+}
+
+// ----- Configurations ----------------------------------------------------------------------------
+
+/// A lease in each subnet, a free address that was leased, and an expired lease.
+fn leases_in_two_vpns(bench: &Bench) {
+    bench.commit(of(10, 1, bench.now - 500), &[]);
+    bench.commit(lease([10, 0, 2, 1], 2, bench.now - 500), &[]);
+    bench.commit(lease([10, 0, 2, 2], 3, bench.now - 4_000), &[]);
+}
+
+/// The addresses of subnet 2 that changed at `start` or later, in a VPN.
+fn delta_of_2(bench: &Bench, start: u32, vpn: Vss) -> Vec<u8> {
+    let query = Query {
+        vpn: Some(vpn),
+        ..since(start)
+    };
+    let addresses = bench.addresses(&query);
+    let octets = addresses.iter().map(Ipv4Addr::octets);
+    let in_2 = octets.filter(|octets| octets[2] == 2);
+    in_2.map(|octets| octets[3]).collect()
+}
+
+/// VPN blue by another name.
+const RED: (&str, &str) = (r#""blue""#, r#""red""#);
+
+// A binding whose VPN changes changes, in force and over a restart.
+#[test]
+fn a_delta_has_bindings_that_moved_to_another_vpn() {
+    let name = |name: &str| Vss::Name(name.to_owned());
+    let look = |bench: &Bench, start: u32| {
+        assert_eq!(delta_of_2(bench, start, name("red")), [1, 2]);
+        assert_eq!(delta_of_2(bench, start, Vss::All), [1, 2]);
+        assert_eq!(delta_of_2(bench, start, name("blue")), [0u8; 0]);
+        assert_eq!(delta(bench, start), [0u8; 0]);
+    };
+    let bench = long_configured(network(&[]));
+    let now = bench.now;
+    leases_in_two_vpns(&bench);
+    let before = saved(&bench);
+    configure(&bench, network(&[RED]));
+    look(&bench, now);
+    let leases = [
+        of(10, 1, now - 500),
+        lease([10, 0, 2, 1], 2, now - 500),
+        lease([10, 0, 2, 2], 3, now - 4_000),
+    ];
+    look(
+        &restarted(before.clone(), network(&[RED]), &leases, now + 10),
+        now + 10,
+    );
+    // Nothing changes by the same configuration.
+    let same = restarted(before, network(&[]), &leases, now + 10);
+    assert_eq!(delta_of_2(&same, now + 10, Vss::All), [0u8; 0]);
+    assert_eq!(delta(&same, now + 10), [0u8; 0]);
+}
+
+/// An option of subnet 1, which counts for more than the same of class `gold`, and one that the class
+/// alone has.
+fn options(subnet: &str, shadowed: &str, class: &str) -> Vec<ConfiguredOption> {
+    let option = |scope, code, value: &str| ConfiguredOption {
+        scope,
+        code,
+        value: value.into(),
+        never_send: false,
+        client_classes: Vec::new(),
+    };
+    vec![
+        option(Scope::Subnet(SubnetId(1)), 15, subnet),
+        option(Scope::Class("gold".to_owned()), 15, shadowed),
+        option(Scope::Class("gold".to_owned()), 17, class),
+    ]
+}
+
+// What Kea sends with a lease is what a requestor sees: options, T1 and T2, host names.
+#[test]
+fn a_delta_has_leases_with_which_kea_sends_other_options_and_times() {
+    let with = |subnet: &str, shadowed: &str, class: &str| {
+        Network::from_json(CONFIGURATION, options(subnet, shadowed, class)).unwrap()
+    };
+    let original = || with("a", "b", "c");
+    let changed = |(from, to)| {
+        let config = CONFIGURATION.replace(from, to);
+        assert_ne!(config, CONFIGURATION);
+        Network::from_json(&config, options("a", "b", "c")).unwrap()
+    };
+    let reservation = DatabaseReservation {
+        subnet: SubnetId(1),
+        identifier_type: "hw-address".to_owned(),
+        identifier: mac(1),
+        address: None,
+        hostname: "reserved".to_owned(),
+    };
+    let reserved = Network::new(CONFIGURATION, options("a", "b", "c"), &[reservation]).unwrap();
+    let timers = (r#""renew-timer": 900"#, r#""renew-timer": 901"#);
+    let unrelated = (
+        r#""user-context": { "vpn": { "name": "blue" } }"#,
+        r#""user-context": { "vpn": { "name": "blue" } }, "store-extended-info": true"#,
+    );
+    for (after, expected) in [
+        (original(), vec![]),
+        (with("other", "b", "c"), vec![10, 11]),
+        (with("a", "other", "c"), vec![]),
+        // 11 is in the class.
+        (with("a", "b", "other"), vec![11]),
+        (reserved, vec![10]),
+        (changed(timers), vec![10, 11]),
+        (changed(unrelated), vec![]),
+    ] {
+        let bench = long_configured(original());
+        bench.commit(of(10, 1, bench.now - 500), &[]);
+        let heard = Heard {
+            classes: ["gold".to_owned()].into(),
+            ..Heard::default()
+        };
+        bench.mirror.feed().push(Event::Committed {
+            lease: of(11, 2, bench.now - 500),
+            heard,
+        });
+        bench.mirror.catch_up_by(|| Time(bench.now - 500));
+        configure(&bench, after);
+        assert_eq!(delta(&bench, bench.now), expected);
+    }
+}
+
+// A binding without a subnet keeps the VPN that it had, and is nobody else's.
+#[test]
+fn a_binding_keeps_its_vpn_when_its_subnet_goes() {
+    let without = || Network::from_json(r#"{ "Dhcp4": { "subnet4": [] } }"#, Vec::new()).unwrap();
+    let look = |bench: &Bench| {
+        let found = |vpn: Option<Vss>| {
+            let by_mac = Query { vpn, ..by_mac(2) };
+            bench.addresses(&by_mac).len()
+        };
+        assert_eq!(found(None), 0);
+        assert_eq!(found(Some(Vss::Default)), 0);
+        assert_eq!(found(Some(Vss::Name("blue".to_owned()))), 1);
+        assert_eq!(found(Some(Vss::All)), 1);
+        // What was in the default VPN stays there.
+        assert_eq!(bench.addresses(&by_mac(1)), [address(10)]);
+        assert!(bench.ask(&since(1)).is_empty());
+    };
+    let bench = long_configured(network(&[]));
+    let now = bench.now;
+    leases_in_two_vpns(&bench);
+    let before = saved(&bench);
+    let leases = [of(10, 1, now - 500), lease([10, 0, 2, 1], 2, now - 500)];
+    configure(&bench, without());
+    look(&bench);
+    // Over a restart, and one more, whether it was removed while Kea ran or not.
+    let after = saved(&bench);
+    for saved_then in [before, after] {
+        let bench = restarted(saved_then, without(), &leases, now + 10);
+        look(&bench);
+        let bench = restarted(saved(&bench), without(), &leases, now + 20);
+        look(&bench);
+        // When it comes back, its addresses are configured ones again.
+        configure(&bench, network(&[]));
+        assert_eq!(delta_of_2(&bench, bench.now, Vss::All), [1, 2]);
+    }
+    // If no VPN is known, it is not told.
+    let unknown = restarted(Saved::default(), without(), &leases, now + 10);
+    for vpn in [None, Some(Vss::Default), Some(Vss::All)] {
+        assert!(unknown.ask(&Query { vpn, ..by_mac(1) }).is_empty());
+    }
+}
+
+// Where a lease's subnet number contradicts its address, the subnet that contains the address decides.
+#[test]
+fn the_subnet_that_contains_an_address_decides_where_numbers_contradict_it() {
+    let swapped = network(&[
+        (r#""id": 1"#, r#""id": 9"#),
+        (r#""id": 2"#, r#""id": 1"#),
+        (r#""id": 9"#, r#""id": 2, "renew-timer": 700"#),
+    ]);
+    let renumbered = network(&[(r#""id": 1"#, r#""id": 11, "renew-timer": 700"#)]);
+    for after in [swapped, renumbered] {
+        let bench = long_configured(network(&[]));
+        leases_in_two_vpns(&bench);
+        configure(&bench, after);
+        let [binding] = &bench.ask(&by_mac(1))[..] else {
+            panic!("one binding in the default VPN")
+        };
+        assert_eq!(binding.renewal_time, Some(200));
+        assert!(bench.ask(&by_mac(2)).is_empty());
+        let blue = Query {
+            vpn: Some(Vss::Name("blue".to_owned())),
+            ..by_mac(2)
+        };
+        assert_eq!(bench.addresses(&blue), [Ipv4Addr::new(10, 0, 2, 1)]);
+        assert_eq!(delta(&bench, bench.now), [10]);
+    }
+}
+
+// An address outside of pools and reservations is configured while it is leased. That it is free is a
+// change, and then it is no configured address any more.
+#[test]
+fn an_address_outside_of_pools_is_not_configured_once_it_is_released() {
+    let bench = long_configured(network(&[]));
+    bench.commit(of(99, 1, bench.now - 500), &[]);
+    assert!(bench.addresses(&all()).contains(&address(99)));
+    bench.mirror.feed().push(Event::Released {
+        address: address(99),
+        client: None,
+        at: Time(bench.now),
+        origin: Origin::Here,
+    });
+    bench.mirror.catch_up();
+    assert!(!bench.addresses(&all()).contains(&address(99)));
+    assert_eq!(delta(&bench, bench.now), [99]);
+}
+
+// ----- Times -------------------------------------------------------------------------------------
+
+// Kea answers from its cache with what is left of the lease, and with T1 and T2 that suit it.
+#[test]
+fn t1_and_t2_count_from_the_last_answer() {
+    let bench = long_configured(network(&[]));
+    let now = bench.now;
+    bench.commit(of(10, 1, now - 500), &[]);
+    bench.commit(of(11, 2, now - 500), &[]);
+    bench.mirror.feed().push(Event::Confirmed {
+        address: address(10),
+        client: ClientIds {
+            hardware: of(10, 1, 0).hardware,
+            client_id: Vec::new(),
+        },
+        at: Time(now - 2),
+        heard: Heard::default(),
+    });
+    bench.mirror.catch_up();
+    let times = |client| {
+        let binding = bench.ask(&by_mac(client)).remove(0);
+        let base = binding.base_time.unwrap();
+        let passed = base - now;
+        [
+            binding.lease_time,
+            binding.renewal_time,
+            binding.rebinding_time,
+        ]
+        .map(|left| left.map(|left| left + passed))
+    };
+    assert_eq!(times(1), [Some(3_100), Some(898), Some(1_798)]);
+    assert_eq!(times(2), [Some(3_100), Some(400), Some(1_300)]);
+}
+
+// Kea takes lifetimes whose end 32 bits cannot express.
+#[test]
+fn a_lifetime_that_ends_beyond_2106_is_told_whole() {
+    for lifetime in [3_000_000_000, u32::MAX - 1] {
+        let bench = long_configured(network(&[]));
+        let long = Lease {
+            valid_lifetime: Lifetime(lifetime),
+            ..of(10, 1, bench.now - 500)
+        };
+        bench.commit(long, &[]);
+        let binding = bench.ask(&by_mac(1)).remove(0);
+        let passed = binding.base_time.unwrap() - bench.now + 500;
+        assert_eq!(binding.lease_time, Some(lifetime - passed));
+    }
+}
