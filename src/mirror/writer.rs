@@ -275,6 +275,7 @@ mod tests {
     use super::*;
     use crate::binding::State;
     use crate::event::{Event, Heard, Lease, Origin};
+    use crate::mirror::store::Recent;
     use crate::mirror::{Loading, Saved};
     use crate::network::Network;
 
@@ -387,6 +388,50 @@ mod tests {
         assert!(saved.bindings.len() < 3 * MOST_REST, "not all of it");
         let found = saved.bindings.last().unwrap();
         assert_eq!((found.address, found.state), (last, State::Released));
+    }
+
+    /// A process that is killed before the next write leaves the addresses that have changed.
+    #[test]
+    fn a_change_is_noted_from_when_it_can_be_seen_until_it_is_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let mirror = mirror(10);
+        let mut writing = writing(&mirror, &path);
+        writing.attach_recent();
+        writing.open_and_write(false).unwrap();
+        let noted = || Recent::open(&path).unwrap().1;
+        assert!(noted().is_empty());
+        let address = |number: u32| Ipv4Addr::from_bits(0x0a00_0000 + number);
+        let released = |number| Event::Released {
+            address: address(number),
+            client: None,
+            at: Time(2_000),
+            origin: Origin::Here,
+        };
+        mirror.feed().push(released(3));
+        mirror.feed().push(released(5));
+        mirror.catch_up();
+        mirror.feed().push(Event::Committed {
+            lease: Lease {
+                address: address(4),
+                cltt: Time(1_500),
+                ..lease(1)
+            },
+            heard: Heard::default(),
+        });
+        mirror.catch_up();
+        // Kea's lease database has the renewal.
+        assert_eq!(noted(), [address(3), address(5)].map(Ipv4Addr::to_bits));
+        writing.write_some(false).unwrap();
+        mirror.feed().push(released(7));
+        mirror.catch_up();
+        mirror.trim_recent();
+        assert_eq!(noted(), [address(7).to_bits()]);
+        writing.open_and_write(true).unwrap();
+        assert!(noted().is_empty());
+        writing.store.give_back(mirror.detach_recent());
+        drop(writing);
+        assert_eq!(directory.path().read_dir().unwrap().count(), 1);
     }
 
     /// Contract: a renewal writes nothing.

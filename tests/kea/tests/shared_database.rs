@@ -15,6 +15,7 @@ for_each_kind! {
     tells_when_changes_in_the_database_were_found,
     finds_what_the_other_server_did_while_it_was_down,
     finds_at_a_start_what_it_had_not_found_before,
+    finds_the_relay_a_client_came_by_last_at_the_other_server,
     follows_an_address_to_the_other_servers_client,
     agrees_with_the_database_after_a_storm_at_both,
 }
@@ -313,6 +314,45 @@ fn finds_at_a_start_what_it_had_not_found_before(kind: Kind) {
             [address],
             "crash: {crash}"
         );
+    }
+}
+
+/// RFC 4388, section 6.4.2: the latest relay agent information received, which the database has, while
+/// one server runs, is down, or had not seen it before.
+fn finds_the_relay_a_client_came_by_last_at_the_other_server(kind: Kind) {
+    let mut servers = Servers::start(kind, |setup| {
+        setup
+            .set("store-extended-info", json!(true))
+            .set("cache-threshold", json!(0.0001))
+    });
+    let first_relay = servers.first.relay(0).remote_id("line 1");
+    let second_relay = servers.second.relay(1).remote_id("line 2");
+    let Servers { first, second, .. } = &mut servers;
+    let mut client = Client::new(1);
+    let address = first_relay.lease(&mut client).yiaddr;
+    let lines = |kea: &Kea| {
+        ["line 1", "line 2"].map(|line| addresses(&kea.find(Primary::RemoteId(line.into()))))
+    };
+    for kea in [&*first, &*second] {
+        eventually("the first line", || lines(kea) == [vec![address], vec![]]);
+    }
+    second_relay.renew(&client);
+    for kea in [&*first, &*second] {
+        eventually("the second line", || lines(kea) == [vec![], vec![address]]);
+    }
+    for crash in [false, true] {
+        first_relay.renew(&client);
+        eventually("the first line", || lines(first) == [vec![address], vec![]]);
+        next_second();
+        next_second();
+        if crash {
+            first.kill();
+        } else {
+            first.stop();
+        }
+        second_relay.renew(&client);
+        first.start_again();
+        assert_eq!(lines(first), [vec![], vec![address]], "crash: {crash}");
     }
 }
 
