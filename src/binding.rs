@@ -36,6 +36,14 @@ pub enum State {
 }
 
 impl State {
+    /// Whether Kea holds a lease for an address in this state, be it on probation or only offered.
+    pub fn is_leased(self) -> bool {
+        matches!(
+            self,
+            State::Active | State::Abandoned | State::Transitioning
+        )
+    }
+
     /// The state of a value; `None` if it is none's.
     #[inline]
     pub fn from_value(value: u8) -> Option<State> {

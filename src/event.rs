@@ -212,6 +212,11 @@ pub enum Event {
         /// When.
         at: Time,
     },
+    /// All of Kea's lease database was compared with the mirror, by [`Event::Seen`].
+    Compared {
+        /// When that began: changes up to then are in the mirror.
+        began: Time,
+    },
     /// Kea's configuration has changed while it runs.
     Configured {
         /// The configuration now.

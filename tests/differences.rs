@@ -89,7 +89,7 @@ fn saved(bench: &Bench) -> Saved {
         configured: bench.mirror.configured(),
         saved_at: Some(Time(bench.now)),
         latest: bench.mirror.latest(),
-        recent: Vec::new(),
+        ..Saved::default()
     }
 }
 
@@ -461,6 +461,24 @@ fn a_delta_has_every_lease_if_keas_database_lost_renewals() {
     let leases = [of(10, 1, now - 500), of(11, 2, now - 500)];
     let again = restarted(again, network(&[]), &leases, now + 20);
     assert_eq!(delta(&again, now + 20), [0u8; 0]);
+}
+
+// A renewal that another server made is seen for the first time at a start, if it was made after the last
+// comparison.
+#[test]
+fn a_delta_has_renewals_by_other_servers_that_a_start_shows() {
+    let bench = long_configured(network(&[]));
+    let now = bench.now;
+    for (last, client) in [(10, 1), (11, 2)] {
+        bench.commit(of(last, client, now - 500), &[]);
+    }
+    let before = Saved {
+        compared_at: Some(Time(now - 300)),
+        ..saved(&bench)
+    };
+    let leases = [of(10, 1, now - 400), of(11, 2, now - 200)];
+    let bench = restarted(before, network(&[]), &leases, now + 10);
+    assert_eq!(delta(&bench, now - 100), [11]);
 }
 
 // What changed after the last write and before the process was killed is not in the file.

@@ -86,6 +86,8 @@ pub trait LeaseDatabase {
     fn missing(&self, limit: usize) -> Vec<Ipv4Addr>;
     /// Looks for the leases of these; `None` if it is in use just now.
     fn again(&self, addresses: Vec<Ipv4Addr>) -> Option<Result<(), Self::Error>>;
+    /// Takes note that all leases were read, for which it took `took` up to now.
+    fn compared(&self, took: Duration);
     /// How many events wait to be applied.
     fn backlog(&self) -> usize;
 }
@@ -207,6 +209,7 @@ impl Reconciler {
                     Page::Last => {
                         tracing::debug!(id = "BLQ_RECONCILED", "all leases were compared");
                         self.pass = None;
+                        database.compared(self.began.elapsed());
                         if std::mem::take(&mut self.is_asked) {
                             self.next_pass = Some(self.next_page);
                         } else if let Some(interval) = self.interval {
@@ -252,7 +255,7 @@ impl Reconciler {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
+    use std::cell::{Cell, RefCell};
 
     use super::*;
 
@@ -264,6 +267,7 @@ mod tests {
         backlog: usize,
         missing: RefCell<Vec<Ipv4Addr>>,
         asked: RefCell<Vec<String>>,
+        compared: Cell<usize>,
     }
 
     impl LeaseDatabase for Fake {
@@ -295,6 +299,10 @@ mod tests {
             Some(Ok(()))
         }
 
+        fn compared(&self, _: Duration) {
+            self.compared.set(self.compared.get() + 1);
+        }
+
         fn backlog(&self) -> usize {
             self.backlog
         }
@@ -324,6 +332,7 @@ mod tests {
         assert_eq!(run(&mut reconciler, &fake, now, MINUTE), [""; 0]);
         let pages = run(&mut reconciler, &fake, now + MINUTE, MINUTE);
         assert_eq!(pages, ["after 0", "after 100", "after 200"]);
+        assert_eq!(fake.compared.take(), 1);
         let pages = run(&mut reconciler, &fake, now + 2 * MINUTE, 2 * MINUTE);
         assert_eq!(pages.len(), 6);
     }

@@ -20,7 +20,7 @@ use crate::event::{Event, Extent, Lease};
 use crate::mirror::applier::Applier;
 use crate::mirror::store::{Ahead, Store};
 use crate::mirror::writer::Writer;
-use crate::mirror::{Loader, Loading, Mirror};
+use crate::mirror::{Loader, Loading, Mirror, Prepared};
 use crate::query::engine::LeaseEngine;
 use crate::server::Server;
 use crate::time::Time;
@@ -380,10 +380,13 @@ fn begin(settings: &Settings, before: Before) -> Result<Beginning, NotRunning> {
             let leases = reading.map_err(NotRunning::NoLeases)?;
             let path = &settings.state_file;
             let read = ahead.and_then(|ahead| ahead.take(path));
-            let (store, saved) = read.unwrap_or_else(|| {
+            let (store, mut saved): (Store, Prepared) = read.unwrap_or_else(|| {
                 let (store, saved) = Store::open_or_recover(path);
                 (store, saved.into())
             });
+            if is_memfile().unwrap_or(false) {
+                saved = saved.without_other_servers();
+            }
             let base = Base::Saved;
             Ok(Beginning {
                 store,
@@ -502,6 +505,16 @@ impl LeaseDatabase for KeaDatabase<'_> {
         let looked =
             changes::try_look(|_| Extent::Again(addresses), || changes::leases_of(&asked))?;
         Some(looked.map(drop))
+    }
+
+    fn compared(&self, took: Duration) {
+        // A second more: what it began with counts only from the next second on.
+        let took = u32::try_from(took.as_secs())
+            .unwrap_or(u32::MAX)
+            .saturating_add(2);
+        service::push(Event::Compared {
+            began: Time(Time::now().0.saturating_sub(took)),
+        });
     }
 
     fn backlog(&self) -> usize {

@@ -624,7 +624,11 @@ pub fn unload() {
 pub fn push(event: Event) {
     match &event {
         // Of these there is too much to tell.
-        Event::Looking | Event::Seen { .. } | Event::Configured { .. } | Event::Serving { .. } => {}
+        Event::Looking
+        | Event::Seen { .. }
+        | Event::Compared { .. }
+        | Event::Configured { .. }
+        | Event::Serving { .. } => {}
         event => tracing::debug!(id = "BLQ_LEASE_CHANGED", "{event:?}"),
     }
     if let Some(mirror) = &*MIRROR.read() {

@@ -116,6 +116,15 @@ impl Configuration {
             || self.range_of(binding.address.to_bits()).is_some()
     }
 
+    /// Whether the address of a binding is among all configured addresses at `now`: those outside of
+    /// pools and reservations are while they are leased.
+    pub fn lists(&self, binding: BindingRef<'_>, now: Time) -> bool {
+        match binding.at(now).0.is_leased() {
+            true => self.has(binding),
+            false => self.range_of(binding.address.to_bits()).is_some(),
+        }
+    }
+
     /// The former subnet that an address belongs to, leased from the subnet with the number `id`.
     pub fn former_subnet_of(&self, address: Ipv4Addr, id: SubnetId) -> Option<&FormerSubnet> {
         let contain = || {

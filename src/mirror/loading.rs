@@ -7,7 +7,7 @@ use roaring::RoaringBitmap;
 
 use super::page::Pages;
 use super::ranges::Configured;
-use super::table::{Table, is_renewal};
+use super::table::{CONFIGURATION, Table, is_renewal};
 use super::{Mirror, transition};
 use crate::binding::{Binding, State};
 use crate::event::{Lease, Origin};
@@ -26,6 +26,9 @@ pub struct Saved {
     /// The latest transaction of a lease that Kea's lease database had when the file was last
     /// written, if it is known.
     pub latest: Option<Time>,
+    /// Up to when renewals by other servers were known when the file was last written. `None` if
+    /// there are no other servers, or it is not known.
+    pub compared_at: Option<Time>,
     /// Addresses that changed after the file was last written: see
     /// [`Recent`](super::store::Recent).
     pub recent: Vec<u32>,
@@ -47,6 +50,13 @@ impl Prepared {
     pub(super) fn add(&mut self, binding: &Binding) {
         self.addresses.insert(binding.address.to_bits());
         self.bindings.put(binding.view());
+    }
+
+    /// Takes into account that no other server writes Kea's lease database: this one has heard of all
+    /// renewals.
+    pub fn without_other_servers(mut self) -> Prepared {
+        self.rest.compared_at = None;
+        self
     }
 
     /// Adds the rest.
@@ -82,6 +92,8 @@ struct Before {
     saved_at: Option<Time>,
     /// The latest transaction of a lease that Kea's lease database had then.
     latest: Option<Time>,
+    /// Up to when renewals by other servers were known then.
+    compared_at: Option<Time>,
     /// Addresses that changed since.
     recent: Vec<u32>,
 }
@@ -110,12 +122,17 @@ impl Loading {
             rest,
         } = saved.into();
         let Saved {
-            configured,
+            mut configured,
             saved_at,
             latest,
+            compared_at,
             recent,
             ..
         } = rest;
+        if recent.contains(&CONFIGURATION) {
+            // It may have been another one meanwhile: since when it is as it is, is not known.
+            configured.ranges.clear();
+        }
         let mut table = Table::new(network, &configured, now);
         table.drop_indexes();
         table.set_saved(bindings);
@@ -125,6 +142,7 @@ impl Loading {
             known: Known::Saved(Before {
                 saved_at,
                 latest,
+                compared_at,
                 recent,
             }),
             unseen,
@@ -157,13 +175,19 @@ impl Loading {
         let before = self.table.binding(lease.address);
         let storage = self.table.storage(lease);
         match &self.known {
-            Known::Saved(Before { saved_at, .. }) => {
-                let saved_at = *saved_at;
+            Known::Saved(before_start) => {
+                let Before {
+                    saved_at,
+                    compared_at,
+                    ..
+                } = *before_start;
                 let now = self.now;
                 let after = transition::loaded(before.as_ref(), lease, saved_at, now, storage);
-                // A renewal is not saved, but was seen by whoever asked after it. Without a file nobody
-                // saw anything before.
-                let is_renewed = |before: &Binding| is_renewal(before.view(), after.view());
+                // A renewal is not saved, but was seen by whoever asked after it, unless another server
+                // made it after the last comparison. Without a file nobody saw anything before.
+                let is_heard = compared_at.is_none_or(|compared_at| lease.cltt < compared_at);
+                let is_renewed =
+                    |before: &Binding| is_heard && is_renewal(before.view(), after.view());
                 if saved_at.is_none() || before.as_ref().is_some_and(is_renewed) {
                     self.table.put(&after);
                 } else {
@@ -217,6 +241,7 @@ impl Loading {
                 self.table.forget(address);
             }
         }
+        self.table.set_compared(self.now);
         if let Known::Saved(before) = std::mem::replace(&mut self.known, Known::Everything) {
             self.notice_unsaved(before);
         }

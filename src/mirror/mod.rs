@@ -183,6 +183,11 @@ impl Mirror {
         self.table().latest()
     }
 
+    /// Up to when changes by other servers are in the mirror: see [`Event::Compared`].
+    pub fn compared_at(&self) -> Option<Time> {
+        self.table().compared_at()
+    }
+
     /// Reads the tables. `read` must be short: changes wait for it.
     pub fn read<R>(&self, read: impl FnOnce(&Table) -> R) -> R {
         read(&self.table())
@@ -340,6 +345,7 @@ fn apply(table: &mut Table, reconciliation: &mut Reconciliation, event: Event, n
         Event::Seen { extent, leases, at } => {
             return reconciliation.seen(table, extent, &leases, at, now);
         }
+        Event::Compared { began } => return table.set_compared(began),
         Event::Configured {
             network,
             is_complete,

@@ -16,7 +16,7 @@ use std::net::Ipv4Addr;
 
 use super::table::Table;
 use super::transition;
-use crate::binding::{Binding, State};
+use crate::binding::Binding;
 use crate::event::{Extent, Lease, Origin};
 use crate::time::Time;
 
@@ -118,12 +118,8 @@ impl Reconciliation {
         let is_gone = |address: &Ipv4Addr| !present.contains(address) && !told_of.contains(address);
         match extent {
             Extent::Range(range) => {
-                let held = table.bindings(range).filter(|binding| {
-                    matches!(
-                        binding.state,
-                        State::Active | State::Abandoned | State::Transitioning
-                    )
-                });
+                let held = table.bindings(range);
+                let held = held.filter(|binding| binding.state.is_leased());
                 for binding in held {
                     let address = binding.address;
                     if is_gone(&address) && self.missing.len() < MISSING_LIMIT {

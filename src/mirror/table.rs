@@ -26,6 +26,9 @@ use crate::network::{Difference, Network, Serving, Subnet};
 use crate::time::Time;
 use crate::wire::relay_agent_information::{self, sub_option};
 
+/// Among the addresses that changed: what is configured. The address is nobody's (RFC 919 section 7).
+pub const CONFIGURATION: u32 = u32::MAX;
+
 /// What finds a client's bindings: the identity in a primary query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identity {
@@ -64,6 +67,8 @@ pub struct Table {
     recent: Vec<u32>,
     /// The latest transaction of a lease in Kea's lease database.
     latest: Option<Time>,
+    /// When Kea's lease database was last compared as a whole.
+    compared_at: Option<Time>,
 }
 
 /// What was configured before a restart, as far as host reservations in databases have a part in it.
@@ -118,6 +123,7 @@ impl Table {
             unsaved: Unsaved::default(),
             recent: Vec::new(),
             latest: None,
+            compared_at: None,
         }
     }
 
@@ -167,7 +173,7 @@ impl Table {
             ranges,
             former_subnets,
         });
-        self.configured_unsaved = true;
+        self.mark_configured_unsaved();
         self.renew_ranges(at);
         self.notice_changed_views(&before, with_hosts, at);
     }
@@ -180,18 +186,19 @@ impl Table {
         let mut alike = AlikeSubnets::new(&before.network, &after.network, &difference);
         let mut changed = Vec::new();
         let mut former = BTreeSet::new();
-        for binding in self
-            .bindings
-            .iter()
-            .filter(|binding| !alike.contain(binding))
-        {
+        let mut is_alike =
+            |binding: &BindingRef<'_>| binding.at(at).0.is_leased() && alike.contain(binding);
+        for binding in self.bindings.iter().filter(|binding| !is_alike(binding)) {
             let (address, id) = (binding.address, binding.subnet);
-            if !after.has(binding) {
+            if after.network.subnet_of(address, id).is_none() {
                 former.extend(after.former_subnet_of(address, id).map(ptr::from_ref));
-            } else if !before.has(binding)
-                || before.vpn(address, id) != after.vpn(address, id)
-                || difference.is_in(binding)
-            {
+            }
+            let is_changed = || {
+                !before.lists(binding, at)
+                    || before.vpn(address, id) != after.vpn(address, id)
+                    || difference.is_in(binding)
+            };
+            if after.lists(binding, at) && is_changed() {
                 changed.push(address.to_bits());
             }
         }
@@ -261,7 +268,8 @@ impl Table {
         let is_changed = |binding: &BindingRef<'_>| {
             let (address, id) = (binding.address, binding.subnet);
             let then = before.subnet_of(address, id);
-            let was_configured = then.is_some() || before.has_in_range(address);
+            let is_leased = binding.at(now).0.is_leased();
+            let was_configured = is_leased && then.is_some() || before.has_in_range(address);
             let view = then.and_then(|then| then.view.as_ref());
             let changed = view.zip(network.subnet_of(address, id));
             !was_configured
@@ -270,23 +278,23 @@ impl Table {
                     .is_some_and(|(then, now)| (&then.vpn, then.digest) != (&now.vpn, now.digest))
         };
         let changed = self.bindings.iter();
-        let changed = changed.filter(|binding| configuration.has(*binding) && is_changed(binding));
+        let changed =
+            changed.filter(|binding| configuration.lists(*binding, now) && is_changed(binding));
         let changed: Vec<u32> = changed.map(|binding| binding.address.to_bits()).collect();
         for address in changed {
             self.notice(address, now);
         }
     }
 
-    /// Counts a binding as changed at `at`; where there is none, a configured address has become
-    /// free then.
+    /// Counts a binding as changed at `at`; where there is none, an address of a configured subnet has
+    /// become free then.
     pub fn notice_or_free(&mut self, address: u32, at: Time) {
-        let is_known = self.bindings.get(address).is_some();
-        if is_known {
-            self.notice(address, at);
-        } else if self.configuration.range_of(address).is_some() {
-            let address = Ipv4Addr::from_bits(address);
-            let subnet = self.network().subnet_holding(address);
-            let free = Binding::free(address, subnet.map_or(SubnetId(0), |subnet| subnet.id), at);
+        if self.bindings.get(address).is_some() {
+            return self.notice(address, at);
+        }
+        let address = Ipv4Addr::from_bits(address);
+        if let Some(subnet) = self.network().subnet_holding(address) {
+            let free = Binding::free(address, subnet.id, at);
             self.put(&free);
         }
     }
@@ -299,6 +307,16 @@ impl Table {
     /// The latest transaction of a lease in Kea's lease database, as far as it is known.
     pub fn latest(&self) -> Option<Time> {
         self.latest
+    }
+
+    /// Takes note that Kea's lease database was compared as a whole, which began then.
+    pub fn set_compared(&mut self, began: Time) {
+        self.compared_at = self.compared_at.max(Some(began));
+    }
+
+    /// When Kea's lease database was last compared as a whole; `None` if it never was.
+    pub fn compared_at(&self) -> Option<Time> {
+        self.compared_at
     }
 
     /// Whoever asked before `at` was not told of a binding.
@@ -329,7 +347,7 @@ impl Table {
         let renewed = ranges::timed(network, ranges, self.serving.as_ref(), at);
         if renewed != *ranges {
             Arc::make_mut(&mut self.configuration).ranges = renewed;
-            self.configured_unsaved = true;
+            self.mark_configured_unsaved();
         }
     }
 
@@ -467,7 +485,8 @@ impl Table {
 
     /// All addresses that changed and are to be written.
     pub fn unsaved_changes(&self) -> impl Iterator<Item = u32> {
-        self.unsaved.changed()
+        let configuration = self.configured_unsaved.then_some(CONFIGURATION);
+        self.unsaved.changed().chain(configuration)
     }
 
     /// Has what is not saved so far wait until there are no later changes to be saved.
@@ -525,6 +544,7 @@ impl Table {
     /// Has what is configured written again.
     pub fn mark_configured_unsaved(&mut self) {
         self.configured_unsaved = true;
+        self.recent.push(CONFIGURATION);
     }
 
     /// Has everything written again.
@@ -822,11 +842,7 @@ fn is_seen_alike(before: BindingRef<'_>, after: BindingRef<'_>, now: Time) -> bo
     };
     // What time is left, and until T1 and T2.
     let times = |binding: BindingRef<'_>| {
-        let ends = matches!(
-            state,
-            State::Active | State::Abandoned | State::Transitioning
-        );
-        ends.then_some((
+        (state.is_leased()).then_some((
             binding.lease_start,
             binding.lifetime,
             binding.reserved_until,

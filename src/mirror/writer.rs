@@ -239,6 +239,7 @@ impl Writing<'_> {
             configured,
             at,
             latest: self.mirror.latest(),
+            compared_at: self.mirror.compared_at(),
         };
         if batch.bindings.is_empty() && batch.configured.is_none() && !stopping {
             return Ok(true);

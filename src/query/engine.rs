@@ -95,13 +95,9 @@ impl Filter {
             return false;
         }
         let is_free = matches!(state, State::Available | State::Remote);
-        let is_leased = matches!(
-            state,
-            State::Active | State::Abandoned | State::Transitioning
-        );
         // An address outside of pools and reservations is a configured one while it is leased. That it
         // is not any more is a change, of which whoever asks for changes learns.
-        let is_gone = is_free || !is_leased && self.window.is_none();
+        let is_gone = !state.is_leased() && self.window.is_none();
         if is_gone && configuration.range_of(binding.address.to_bits()).is_none() {
             return false;
         }

@@ -39,6 +39,8 @@ const SAVED_AT_KEY: &str = "saved-at";
 const STAMP_KEY: &str = "stamp";
 /// In [`META`]: the latest transaction of a lease in Kea's lease database.
 const LATEST_KEY: &str = "latest-transaction";
+/// In [`META`]: when that was last compared as a whole.
+const COMPARED_AT_KEY: &str = "compared-at";
 /// In [`META`]: [`CommonDigests::common`].
 const COMMON_KEY: &str = "common-digest";
 /// In [`META`]: [`CommonDigests::hosts`].
@@ -56,6 +58,8 @@ pub struct Meta {
     pub stamp: Option<u64>,
     /// The latest transaction of a lease that Kea's lease database had.
     pub latest: Option<Time>,
+    /// When that was last compared as a whole.
+    pub compared_at: Option<Time>,
     /// What replies about leases took from the configuration outside of subnets.
     pub digests: Option<CommonDigests>,
 }
@@ -87,6 +91,7 @@ impl Meta {
             saved_at: time(SAVED_AT_KEY)?,
             stamp: number(STAMP_KEY)?,
             latest: time(LATEST_KEY)?,
+            compared_at: time(COMPARED_AT_KEY)?,
             digests: digests.map(|(common, hosts)| CommonDigests { common, hosts }),
         })
     }
@@ -249,8 +254,13 @@ pub fn write(
         meta.insert(VERSION_KEY, VERSION)?;
         meta.insert(SAVED_AT_KEY, u64::from(batch.at.0))?;
         meta.insert(STAMP_KEY, stamp)?;
-        if let Some(latest) = batch.latest {
-            meta.insert(LATEST_KEY, u64::from(latest.0))?;
+        for (key, time) in [
+            (LATEST_KEY, batch.latest),
+            (COMPARED_AT_KEY, batch.compared_at),
+        ] {
+            if let Some(time) = time {
+                meta.insert(key, u64::from(time.0))?;
+            }
         }
         log.write(&transaction, &changes, &rest)?;
         if let Some(configured) = &batch.configured {

@@ -55,6 +55,8 @@ pub struct Batch {
     pub at: Time,
     /// The latest transaction of a lease that Kea's lease database had then.
     pub latest: Option<Time>,
+    /// When that was last compared as a whole.
+    pub compared_at: Option<Time>,
 }
 
 /// What a file that was closed turned out to be once it was opened again.
@@ -136,6 +138,7 @@ impl Store {
                 configured,
                 saved_at: meta.saved_at,
                 latest: meta.latest,
+                compared_at: meta.compared_at,
                 recent: store.open_recent(),
                 ..Saved::default()
             };

@@ -75,6 +75,7 @@ fn batch(bindings: &[Binding]) -> Batch {
         }),
         at: Time(600),
         latest: Some(Time(590)),
+        compared_at: Some(Time(580)),
     }
 }
 
@@ -104,6 +105,7 @@ fn reads_what_it_wrote_and_not_what_was_removed() {
     assert_eq!(Some(saved.configured), batch(&[]).configured);
     assert_eq!(saved.saved_at, Some(Time(601)));
     assert_eq!(saved.latest, Some(Time(590)));
+    assert_eq!(saved.compared_at, Some(Time(580)));
 }
 
 /// What Kea has stored is written behind the rest, which earlier versions of this library read alone.
