@@ -204,6 +204,7 @@ impl World {
     fn flush(&mut self) {
         let mirror = &self.bench.mirror;
         self.catch_up();
+        let _ = mirror.take_unsaved_configured();
         let taken = mirror.take_unsaved(usize::MAX);
         for (address, binding) in taken.rest.into_iter().chain(taken.changed) {
             match binding {

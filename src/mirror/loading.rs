@@ -173,7 +173,6 @@ impl Loading {
         self.latest = self.latest.max(Some(lease.cltt));
         self.table.check_subnet(lease);
         let before = self.table.binding(lease.address);
-        let storage = self.table.storage(lease);
         match &self.known {
             Known::Saved(before_start) => {
                 let Before {
@@ -182,7 +181,7 @@ impl Loading {
                     ..
                 } = *before_start;
                 let now = self.now;
-                let after = transition::loaded(before.as_ref(), lease, saved_at, now, storage);
+                let after = transition::loaded(before.as_ref(), lease, saved_at, now);
                 // A renewal is not saved, but was seen by whoever asked after it, unless another server
                 // made it after the last comparison. Without a file nobody saw anything before.
                 let is_heard = compared_at.is_none_or(|compared_at| lease.cltt < compared_at);
@@ -196,7 +195,7 @@ impl Loading {
             }
             Known::Everything => {
                 let (now, origin) = (self.now, Origin::Elsewhere);
-                let after = transition::updated(before.as_ref(), lease, now, origin, storage);
+                let after = transition::updated(before.as_ref(), lease, now, origin);
                 if let Some(after) = after {
                     self.table.change(after, self.now);
                 }

@@ -287,8 +287,7 @@ fn apply(table: &mut Table, reconciliation: &mut Reconciliation, event: Event, n
         Event::Updated { lease, at, origin } => {
             table.check_subnet(&lease);
             let before = table.binding(lease.address);
-            let storage = table.storage(&lease);
-            let after = transition::updated(before.as_ref(), &lease, at, origin, storage);
+            let after = transition::updated(before.as_ref(), &lease, at, origin);
             (lease.address, after)
         }
         Event::Released {

@@ -110,8 +110,7 @@ impl Reconciliation {
             }
             table.check_subnet(lease);
             let before = table.binding(lease.address);
-            let storage = table.storage(lease);
-            if let Some(after) = transition::updated(before.as_ref(), lease, at, origin, storage) {
+            if let Some(after) = transition::updated(before.as_ref(), lease, at, origin) {
                 table.change(after, now);
             }
         }

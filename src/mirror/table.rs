@@ -17,12 +17,11 @@ use super::ranges::{
     self, CommonDigests, Configured, ConfiguredSubnet, FormerSubnet, SubnetView, TimedRange,
 };
 use super::times::{Reached, Times};
-use super::transition::Storage;
 use super::unsaved::{Taken, Unsaved};
 use crate::binding::{Binding, BindingRef, HardwareAddress, State, SubnetId};
 use crate::client::{ClientIds, ClientRef};
 use crate::event::Lease;
-use crate::network::{Difference, Network, Serving, Subnet};
+use crate::network::{Difference, Network, Serving};
 use crate::time::Time;
 use crate::wire::relay_agent_information::{self, sub_option};
 
@@ -243,15 +242,6 @@ impl Table {
                 subnet.prefix,
             );
             self.is_contradiction_logged = true;
-        }
-    }
-
-    /// Whether Kea stores relay agent information with leases such as this.
-    pub fn storage(&self, lease: &Lease) -> Storage {
-        let subnet = self.network().subnet_of(lease.address, lease.subnet);
-        match subnet.is_some_and(Subnet::stores_relay_information) {
-            true => Storage::On,
-            false => Storage::Off,
         }
     }
 
@@ -869,8 +859,12 @@ pub fn is_renewal(before: BindingRef<'_>, after: BindingRef<'_>) -> bool {
         noticed: after.noticed,
         ..before
     };
+    // A message may be processed as the clock enters the next second. What was learned of later than
+    // that must be known after a restart, too.
+    let in_time = after.last_transaction.map(|last| last.plus(1));
     after.state == State::Active
         && before.last_transaction < after.last_transaction
         && after.last_transaction == Some(after.lease_start)
+        && after.noticed <= in_time
         && renewed == after
 }

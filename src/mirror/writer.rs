@@ -415,7 +415,7 @@ mod tests {
         mirror.feed().push(Event::Committed {
             lease: Lease {
                 address: address(4),
-                cltt: Time(1_500),
+                cltt: Time::now(),
                 ..lease(1)
             },
             heard: Heard::default(),
@@ -444,10 +444,12 @@ mod tests {
         let mut writing = writing(&mirror, &path);
         writing.open_and_write(false).unwrap();
         let before = std::fs::read(&path).unwrap();
+        // In time: what is learned of later is written.
+        let renewed_at = Time::now();
         for number in 0..10 {
             let renewed = Lease {
                 address: Ipv4Addr::from_bits(0x0a00_0000 + number),
-                cltt: Time(1_500),
+                cltt: renewed_at,
                 ..lease(1)
             };
             mirror.feed().push(Event::Committed {
@@ -457,7 +459,7 @@ mod tests {
         }
         writing.open_and_write(false).unwrap();
         let renewed = mirror.binding(Ipv4Addr::from_bits(0x0a00_0000)).unwrap();
-        assert_eq!(renewed.last_transaction, Some(Time(1_500)));
+        assert_eq!(renewed.last_transaction, Some(renewed_at));
         assert!(std::fs::read(&path).unwrap() == before);
     }
 

@@ -158,7 +158,6 @@ impl Builder {
             timers: Timers::new(&inherited),
             reservations_global: inherited.reservations_global.unwrap_or(false),
             reservations_in_subnet: inherited.reservations_in_subnet.unwrap_or(true),
-            stores_relay_information: inherited.store_extended_info.unwrap_or(false),
             digest: 0,
         });
         Ok(())

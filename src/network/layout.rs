@@ -87,8 +87,6 @@ pub struct Inherited {
     pub reservations_global: Option<bool>,
     /// Whether Kea looks for the subnet's reservations.
     pub reservations_in_subnet: Option<bool>,
-    /// Whether Kea stores relay agent information with leases.
-    pub store_extended_info: Option<bool>,
 }
 
 impl Inherited {
@@ -102,7 +100,6 @@ impl Inherited {
             t2_percent: self.t2_percent.or(wider.t2_percent),
             reservations_global: self.reservations_global.or(wider.reservations_global),
             reservations_in_subnet: self.reservations_in_subnet.or(wider.reservations_in_subnet),
-            store_extended_info: self.store_extended_info.or(wider.store_extended_info),
         }
     }
 }

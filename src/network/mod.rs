@@ -109,8 +109,6 @@ pub struct Subnet {
     reservations_global: bool,
     /// Whether Kea looks for the subnet's reservations.
     reservations_in_subnet: bool,
-    /// Whether Kea stores relay agent information with leases (`store-extended-info`).
-    stores_relay_information: bool,
     /// A digest of what replies about leases take from the subnet, and from its shared network:
     /// see [`Difference`].
     pub digest: u64,
@@ -120,11 +118,6 @@ impl Subnet {
     /// T1 and T2 of a lease of this lifetime, as Kea sends them.
     pub fn tee_times(&self, lifetime: Lifetime) -> TeeTimes {
         self.timers.tee_times(lifetime)
-    }
-
-    /// Whether Kea stores relay agent information with its leases.
-    pub fn stores_relay_information(&self) -> bool {
-        self.stores_relay_information
     }
 
     /// The pool that holds `address`.

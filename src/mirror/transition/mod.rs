@@ -14,7 +14,7 @@ use crate::time::{Lifetime, Time};
 
 /// A client's message led to `lease`: it is new, renewed, or declined.
 pub fn committed(before: Option<BindingRef<'_>>, lease: &Lease, heard: &Heard) -> Binding {
-    held(before, lease, Some(heard), lease.cltt, Stored::WithLease)
+    held(before, lease, Some(heard), lease.cltt)
 }
 
 /// Whether a lease that one client had is another's `after`, though it was not over. Several threads
@@ -53,7 +53,7 @@ pub fn confirmed(before: &Binding, sender: &ClientIds, at: Time, heard: &Heard) 
     };
     Binding {
         last_transaction: before.last_transaction.max(Some(at)),
-        client: Some(merged(leased, Some(kept), Some(heard), Stored::WithLease)),
+        client: Some(merged(leased, Some(kept), Some(heard))),
         remote: false,
         ..before.clone()
     }
@@ -66,18 +66,10 @@ pub fn updated(
     lease: &Lease,
     at: Time,
     origin: Origin,
-    storage: Storage,
 ) -> Option<Binding> {
-    let before_view = before.map(Binding::view);
     let mut after = Binding {
         remote: origin == Origin::Elsewhere,
-        ..held(
-            before_view,
-            lease,
-            None,
-            at,
-            stored(before_view, lease, storage),
-        )
+        ..held(before.map(Binding::view), lease, None, at)
     };
     if let Some(before) = before {
         let known = is_offer(before, lease)
@@ -117,7 +109,7 @@ fn is_known_to_be_over(known: &Binding, lease: &Lease, at: Time) -> bool {
         LeaseState::Released => known.state != State::Active,
     };
     let known = known.view();
-    let client = client(Some(known), lease, None, Stored::WithLease);
+    let client = client(Some(known), lease, None);
     ended && is_about(known, lease, client.as_ref())
 }
 
@@ -133,7 +125,7 @@ pub fn offered(before: Option<&Binding>, lease: &Lease, heard: &Heard) -> Bindin
     match before {
         Some(before) if before.is_active(lease.cltt) && !told(before) => Binding {
             last_transaction: before.last_transaction.max(Some(lease.cltt)),
-            client: client(Some(before.view()), lease, Some(heard), Stored::WithLease),
+            client: client(Some(before.view()), lease, Some(heard)),
             reserved_until: lease.valid_lifetime.end(lease.cltt),
             remote: false,
             ..before.clone()
@@ -142,12 +134,7 @@ pub fn offered(before: Option<&Binding>, lease: &Lease, heard: &Heard) -> Bindin
             state: State::Transitioning,
             ..started(
                 lease,
-                client(
-                    before.map(Binding::view),
-                    lease,
-                    Some(heard),
-                    Stored::WithLease,
-                ),
+                client(before.map(Binding::view), lease, Some(heard)),
                 lease.cltt,
             )
         },
@@ -245,10 +232,8 @@ pub fn loaded(
     lease: &Lease,
     saved_at: Option<Time>,
     now: Time,
-    storage: Storage,
 ) -> Binding {
-    let saved_view = saved.map(Binding::view);
-    let client = client(saved_view, lease, None, stored(saved_view, lease, storage));
+    let client = client(saved.map(Binding::view), lease, None);
     // The saved end of a lease that lasts says nothing: renewals are not written.
     let known = saved.filter(|saved| is_about(saved.view(), lease, client.as_ref()));
     if let Some(known) = known.filter(|known| is_offer(known, lease)) {
@@ -330,14 +315,8 @@ fn is_about(known: BindingRef<'_>, lease: &Lease, client: Option<&Client>) -> bo
 }
 
 /// The binding that `lease` makes, of a change that took place at `at`.
-fn held(
-    before: Option<BindingRef<'_>>,
-    lease: &Lease,
-    heard: Option<&Heard>,
-    at: Time,
-    stored: Stored,
-) -> Binding {
-    let client = client(before, lease, heard, stored);
+fn held(before: Option<BindingRef<'_>>, lease: &Lease, heard: Option<&Heard>, at: Time) -> Binding {
+    let client = client(before, lease, heard);
     let before = before.filter(|before| match lease.state {
         LeaseState::Default | LeaseState::Declined => true,
         _ => is_about(*before, lease, client.as_ref()),
@@ -436,43 +415,9 @@ fn available(before: &Binding, since: Time) -> Binding {
     }
 }
 
-/// Whether Kea stores the relay agent information of each message with the lease
-/// (`store-extended-info`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Storage {
-    /// It does.
-    On,
-    /// It does not. A lease may have some from when it did, even of an earlier client: Kea leaves it in
-    /// place.
-    Off,
-}
-
-/// When Kea stored the relay agent information that it gives with a lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stored {
-    /// With a message that this server has not heard.
-    Unheard,
-    /// At any time up to the lease's last transaction.
-    WithLease,
-}
-
-/// What the relay agent information is worth that comes with `lease`, given without a message.
-fn stored(before: Option<BindingRef<'_>>, lease: &Lease, storage: Storage) -> Stored {
-    let heard = before.and_then(|before| before.last_transaction.max(Some(before.lease_start)));
-    match storage {
-        Storage::On if heard < Some(lease.cltt) => Stored::Unheard,
-        _ => Stored::WithLease,
-    }
-}
-
 /// The client of `lease`, with what was known of the same client before and what its message
 /// told now. A declined lease names no client: the one that declined it was the last.
-fn client(
-    before: Option<BindingRef<'_>>,
-    lease: &Lease,
-    heard: Option<&Heard>,
-    stored: Stored,
-) -> Option<Client> {
+fn client(before: Option<BindingRef<'_>>, lease: &Lease, heard: Option<&Heard>) -> Option<Client> {
     let known = before.and_then(|before| before.client);
     let anonymous = lease.hardware.octets.is_empty() && lease.client_id.is_empty();
     if anonymous && lease.state != LeaseState::Default {
@@ -490,20 +435,15 @@ fn client(
         hostname: &lease.hostname,
         ..ClientParts::default()
     };
-    Some(merged(leased, known, heard, stored))
+    Some(merged(leased, known, heard))
 }
 
 /// The client that Kea has `leased` an address to, with what was `known` of the address's client
 /// before, if it is the same, and what its message said now.
-fn merged(
-    leased: ClientParts<'_>,
-    known: Option<ClientRef<'_>>,
-    heard: Option<&Heard>,
-    stored: Stored,
-) -> Client {
+fn merged(leased: ClientParts<'_>, known: Option<ClientRef<'_>>, heard: Option<&Heard>) -> Client {
     let same = known.filter(|known| known.has_ids(leased.htype, leased.chaddr, leased.client_id));
     let kept_by_kea = leased.relay_agent_information;
-    let information = relay_agent_information(kept_by_kea, known, same, heard, stored);
+    let information = relay_agent_information(kept_by_kea, known, same, heard);
     let mut parts = ClientParts {
         relay_agent_information: information,
         stored: match kept_by_kea == information {
@@ -537,23 +477,23 @@ fn merged(
 /// The latest relay agent information received of a client (RFC 4388 section 6.4.2).
 ///
 /// What Kea stores with the lease (`kept_by_kea`, empty if nothing) is the truth when it differs
-/// from what Kea was seen to store before. Else it is as old as then: a message that came with
-/// another one since, which Kea need not store, counts more.
+/// from what Kea was seen to store before. Else it is as old as then, whatever else of the lease is
+/// newer: Kea leaves it in place when a message comes without a relay agent, when it answers from its
+/// cache, and when it is told to store no more. A message that has brought another one since counts more.
 fn relay_agent_information<'a>(
     kept_by_kea: &'a [u8],
     known: Option<ClientRef<'a>>,
     same: Option<ClientRef<'a>>,
     heard: Option<&'a Heard>,
-    stored: Stored,
 ) -> &'a [u8] {
-    let is_kept = !kept_by_kea.is_empty();
-    let is_new = is_kept && known.map(ClientRef::stored_by_kea) != Some(kept_by_kea);
+    let is_new =
+        !kept_by_kea.is_empty() && known.map(ClientRef::stored_by_kea) != Some(kept_by_kea);
     let relayed = heard.and_then(|heard| heard.relay_agent_information.as_deref());
     match relayed.filter(|relayed| !relayed.is_empty()) {
         // The first that is seen of a lease may be of an earlier message.
         Some(relayed) if !is_new || known.is_none() => relayed,
         Some(_) => kept_by_kea,
-        None if is_new || is_kept && stored == Stored::Unheard => kept_by_kea,
+        None if is_new => kept_by_kea,
         // A message that came without a relay agent, as a unicast renewal does, leaves the latest
         // information received in place. That none came of this client is known, too.
         None => match same {

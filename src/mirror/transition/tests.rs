@@ -36,16 +36,6 @@ fn committed(before: Option<&Binding>, lease: &Lease, heard: &Heard) -> Binding 
     super::committed(before.map(Binding::view), lease, heard)
 }
 
-/// [`super::updated`] where Kea does not store relay agent information.
-fn updated(before: Option<&Binding>, lease: &Lease, at: Time, origin: Origin) -> Option<Binding> {
-    super::updated(before, lease, at, origin, Storage::Off)
-}
-
-/// [`super::loaded`], likewise.
-fn loaded(saved: Option<&Binding>, lease: &Lease, saved_at: Option<Time>, now: Time) -> Binding {
-    super::loaded(saved, lease, saved_at, now, Storage::Off)
-}
-
 fn nothing_heard() -> Heard {
     Heard::default()
 }
