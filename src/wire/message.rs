@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
-use super::options::Options;
+use super::options::{Options, OptionsFault};
 use super::reader::{Reader, Truncated};
 
 /// op of a message from a client, or a requestor.
@@ -28,18 +28,21 @@ pub mod message_type {
 /// Why octets are no DHCPv4 message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessageError {
-    /// It ends within the fixed fields, or within an option.
+    /// It ends within the fixed fields.
     Truncated,
     /// There is no magic cookie: BOOTP without options, or something else altogether.
     NoMagicCookie,
+    /// Its options cannot be read to their end.
+    Options(OptionsFault),
 }
 
 impl fmt::Display for MessageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            MessageError::Truncated => "the message ends within a field or an option",
-            MessageError::NoMagicCookie => "the message has no DHCP magic cookie",
-        })
+        match self {
+            MessageError::Truncated => f.write_str("the message ends within its fixed fields"),
+            MessageError::NoMagicCookie => f.write_str("the message has no DHCP magic cookie"),
+            MessageError::Options(fault) => fault.fmt(f),
+        }
     }
 }
 
@@ -68,7 +71,24 @@ pub struct Message<'a> {
 
 impl<'a> Message<'a> {
     /// Reads a whole message.
+    ///
+    /// # Errors
+    /// Anything in it that cannot be read.
     pub fn read(octets: &'a [u8]) -> Result<Message<'a>, MessageError> {
+        match Message::read_until_fault(octets)? {
+            (message, None) => Ok(message),
+            (_, Some(fault)) => Err(MessageError::Options(fault)),
+        }
+    }
+
+    /// Reads a message whose options may be broken: those in front of the first fault, and which
+    /// fault that is.
+    ///
+    /// # Errors
+    /// Fixed fields or a magic cookie that are not there.
+    pub fn read_until_fault(
+        octets: &'a [u8],
+    ) -> Result<(Message<'a>, Option<OptionsFault>), MessageError> {
         let mut reader = Reader::new(octets);
         let [op, htype, hlen, _hops] = reader.array()?;
         let xid = reader.u32()?;
@@ -82,7 +102,8 @@ impl<'a> Message<'a> {
         if reader.array()? != MAGIC_COOKIE {
             return Err(MessageError::NoMagicCookie);
         }
-        Ok(Message {
+        let (options, fault) = Options::read_until_fault(reader.rest(), file, sname);
+        let message = Message {
             op,
             htype,
             hlen,
@@ -93,8 +114,9 @@ impl<'a> Message<'a> {
             siaddr,
             giaddr,
             chaddr,
-            options: Options::read(reader.rest(), file, sname)?,
-        })
+            options,
+        };
+        Ok((message, fault))
     }
 }
 
@@ -129,6 +151,17 @@ mod tests {
     }
 
     #[test]
+    fn refuses_a_message_with_broken_options_unless_the_fault_is_asked_for() {
+        let octets = with_options(&[53, 1, 14, 61, 2, 1]);
+        let (message, fault) = Message::read_until_fault(&octets).unwrap();
+        assert_eq!(message.options.value(53), Some(&[14][..]));
+        assert_eq!(
+            Message::read(&octets),
+            Err(MessageError::Options(fault.unwrap()))
+        );
+    }
+
+    #[test]
     fn refuses_bootp_without_a_magic_cookie() {
         assert_eq!(Message::read(&[0; 300]), Err(MessageError::NoMagicCookie));
     }
@@ -137,8 +170,8 @@ mod tests {
         #[test]
         fn reading_never_panics(options in proptest::collection::vec(any::<u8>(), 0..2000)) {
             let octets = with_options(&options);
-            let _ = Message::read(&octets);
-            let _ = Message::read(&options);
+            let _ = Message::read_until_fault(&octets);
+            let _ = Message::read_until_fault(&options);
             let _ = heard::heard(&octets, Arc::default());
             let _ = relay_agent_information::all(&options, 2);
             let _ = relay_agent_information::find(&options, 12);

@@ -1,6 +1,7 @@
 //! DHCP options: their codes, and reading them from a message.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use super::reader::{Reader, Truncated};
 
@@ -82,7 +83,7 @@ pub mod code {
 
 /// Iterates over code, length and value, as options and sub-options both are laid out.
 ///
-/// Ends after the last one, or with [`Truncated`] at one whose length runs past the end.
+/// Ends after the last one, or with [`PastEnd`] at one whose length runs past the end.
 #[derive(Clone, Debug)]
 pub struct Tlvs<'a> {
     /// What follows the last one read.
@@ -109,15 +110,21 @@ impl<'a> Tlvs<'a> {
         }
     }
 
-    /// Reads the one at the reader.
-    fn read(&mut self, code: u8) -> Result<(u8, &'a [u8]), Truncated> {
-        let length = self.reader.u8()?;
-        Ok((code, self.reader.octets(length.into())?))
+    /// Reads length and value of `code`, which has been read.
+    fn read(&mut self, code: u8) -> Result<(u8, &'a [u8]), PastEnd> {
+        let mut value = || {
+            let length = self.reader.u8()?;
+            self.reader.octets(length.into())
+        };
+        match value() {
+            Ok(value) => Ok((code, value)),
+            Err(Truncated) => Err(PastEnd(code)),
+        }
     }
 }
 
 impl<'a> Iterator for Tlvs<'a> {
-    type Item = Result<(u8, &'a [u8]), Truncated>;
+    type Item = Result<(u8, &'a [u8]), PastEnd>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
@@ -135,6 +142,58 @@ impl<'a> Iterator for Tlvs<'a> {
                 self.reader = Reader::new(&[]);
             }
             return Some(read);
+        }
+    }
+}
+
+/// The option or sub-option, by its code, whose length runs past the end of the octets that hold it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PastEnd(pub u8);
+
+impl From<PastEnd> for Truncated {
+    fn from(_: PastEnd) -> Self {
+        Truncated
+    }
+}
+
+/// A field of a message that holds options (RFC 2131 section 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "RFC 2131 section 2 says what each field is")]
+pub enum Field {
+    Options,
+    File,
+    Sname,
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Field::Options => "options",
+            Field::File => "file",
+            Field::Sname => "sname",
+        })
+    }
+}
+
+/// What keeps the options of a message from being read to their end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OptionsFault {
+    /// An option runs past the end of its field: where options behind it begin cannot be known.
+    PastEnd(PastEnd, Field),
+    /// The option-overload option is not one octet from 1 to 3 (RFC 2132 section 9.3), or appears
+    /// more than once: which fields hold options cannot be known.
+    Overload,
+}
+
+impl fmt::Display for OptionsFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OptionsFault::PastEnd(PastEnd(code), field) => {
+                write!(f, "option {code} runs past the end of the {field} field")
+            }
+            OptionsFault::Overload => {
+                f.write_str("option-overload must appear once, with a value of 1, 2 or 3")
+            }
         }
     }
 }
@@ -158,30 +217,55 @@ pub struct Options<'a>(Vec<JoinedOption<'a>>);
 impl<'a> Options<'a> {
     /// Reads the options field of a message, then its file and sname fields where option 52
     /// says they hold options too (RFC 3396 section 5 gives that order).
+    ///
+    /// # Errors
+    /// See [`Options::read_until_fault`].
     pub fn read(
         options: &'a [u8],
         file: &'a [u8],
         sname: &'a [u8],
-    ) -> Result<Options<'a>, Truncated> {
-        let mut read = Options(Vec::with_capacity(USUALLY_AT_MOST));
-        read.extend(options)?;
-        let overload = read
-            .get(code::OVERLOAD)
-            .and_then(|option| option.value.first().copied())
-            .unwrap_or(0);
-        if overload & 1 != 0 {
-            read.extend(file)?;
+    ) -> Result<Options<'a>, OptionsFault> {
+        match Options::read_until_fault(options, file, sname) {
+            (read, None) => Ok(read),
+            (_, Some(fault)) => Err(fault),
         }
-        if overload & 2 != 0 {
-            read.extend(sname)?;
-        }
-        Ok(read)
     }
 
-    /// Adds the options of one field.
-    fn extend(&mut self, field: &'a [u8]) -> Result<(), Truncated> {
-        for option in Tlvs::options(field) {
-            let (code, value) = option?;
+    /// Reads the options in front of the first fault, if there is one, and says which it is.
+    pub fn read_until_fault(
+        options: &'a [u8],
+        file: &'a [u8],
+        sname: &'a [u8],
+    ) -> (Options<'a>, Option<OptionsFault>) {
+        let mut read = Options(Vec::with_capacity(USUALLY_AT_MOST));
+        let fault = read.fill(options, file, sname).err();
+        (read, fault)
+    }
+
+    /// Adds the options of all fields, as far as the first fault.
+    fn fill(
+        &mut self,
+        options: &'a [u8],
+        file: &'a [u8],
+        sname: &'a [u8],
+    ) -> Result<(), OptionsFault> {
+        self.extend(options, Field::Options)?;
+        let overload = self.overload()?;
+        if overload & 1 != 0 {
+            self.extend(file, Field::File)?;
+        }
+        if overload & 2 != 0 {
+            self.extend(sname, Field::Sname)?;
+        }
+        // The option belongs into the options field alone.
+        self.overload().map(drop)
+    }
+
+    /// Adds the options of one field, as far as one that runs past its end.
+    fn extend(&mut self, octets: &'a [u8], field: Field) -> Result<(), OptionsFault> {
+        for option in Tlvs::options(octets) {
+            let (code, value) =
+                option.map_err(|past_end| OptionsFault::PastEnd(past_end, field))?;
             match self.0.iter_mut().find(|known| known.code == code) {
                 Some(known) => {
                     known.value.to_mut().extend_from_slice(value);
@@ -195,6 +279,18 @@ impl<'a> Options<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Returns which fields hold options besides the options field: 1 for file, 2 for sname, 3 for
+    /// both; 0 without the option that says so.
+    fn overload(&self) -> Result<u8, OptionsFault> {
+        match self.get(code::OVERLOAD) {
+            None => Ok(0),
+            Some(option) => match *option.value {
+                [fields @ 1..=3] if option.occurrences == 1 => Ok(fields),
+                _ => Err(OptionsFault::Overload),
+            },
+        }
     }
 
     /// The option `code`, if it is there.
@@ -236,8 +332,49 @@ mod tests {
 
     #[test]
     fn refuses_an_option_that_runs_past_the_end() {
-        assert_eq!(Options::read(&[61, 3, 1, 2], &[], &[]), Err(Truncated));
-        assert_eq!(Options::read(&[61], &[], &[]), Err(Truncated));
+        let fault = OptionsFault::PastEnd(PastEnd(61), Field::Options);
+        assert_eq!(Options::read(&[61, 3, 1, 2], &[], &[]), Err(fault));
+        assert_eq!(Options::read(&[61], &[], &[]), Err(fault));
+        // Of fields that hold no options by option 52, none is read.
+        assert!(Options::read(&[52, 1, 2], &[61], &[]).is_ok());
+        let fault = OptionsFault::PastEnd(PastEnd(61), Field::File);
+        assert_eq!(Options::read(&[52, 1, 3], &[61, 1], &[61]), Err(fault));
+        let fault = OptionsFault::PastEnd(PastEnd(61), Field::Sname);
+        assert_eq!(Options::read(&[52, 1, 3], &[], &[61, 1]), Err(fault));
+    }
+
+    #[test]
+    fn keeps_the_options_in_front_of_the_first_fault_alone() {
+        let (read, fault) =
+            Options::read_until_fault(&[53, 1, 14, 52, 1, 3, 61, 9, 1], &[60, 1, 1], &[60, 1, 2]);
+        assert_eq!(
+            fault,
+            Some(OptionsFault::PastEnd(PastEnd(61), Field::Options))
+        );
+        let codes: Vec<u8> = read.iter().map(|option| option.code).collect();
+        assert_eq!(codes, [53, 52]);
+        let (read, fault) =
+            Options::read_until_fault(&[53, 1, 14, 52, 1, 3], &[60, 1, 1, 61], &[12, 1, 2]);
+        assert_eq!(fault, Some(OptionsFault::PastEnd(PastEnd(61), Field::File)));
+        assert_eq!(read.value(60), Some(&[1][..]));
+        assert_eq!(read.value(12), None);
+    }
+
+    #[test]
+    fn refuses_an_overload_that_cannot_be_understood() {
+        for (options, file) in [
+            (&[52, 0][..], &[][..]),
+            (&[52, 1, 0], &[]),
+            (&[52, 1, 4], &[]),
+            (&[52, 1, 255], &[]),
+            (&[52, 2, 1, 1], &[]),
+            (&[52, 1, 1, 52, 1, 1], &[]),
+            (&[52, 1, 1, 52, 0], &[]),
+            (&[52, 1, 1], &[52, 1, 2]),
+        ] {
+            let read = Options::read(options, file, &[]);
+            assert_eq!(read, Err(OptionsFault::Overload), "{options:?}, {file:?}");
+        }
     }
 
     #[test]
