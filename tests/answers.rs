@@ -4,10 +4,10 @@
 mod bench;
 
 use std::net::Ipv4Addr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bench::*;
-use blq::{Message, Primary, Query, Vss};
+use blq::{HEADER_LENGTH, Message, Primary, Query, Vss};
 use dhcp_blq::binding::HardwareAddress;
 use dhcp_blq::event::{Event, Lease, LeaseState, Origin};
 use dhcp_blq::mirror::Saved;
@@ -522,6 +522,19 @@ fn what_is_no_bulk_leasequery_is_unanswerable() {
     }
     assert!(unanswerable(&with_type(&[]).encode()));
     assert!(unanswerable(&with_type(&[14, 14]).encode()));
+    // Twice, joined or not.
+    for options in [
+        vec![(53, vec![14]), (53, vec![14])],
+        vec![(53, vec![14]), (53, vec![])],
+        vec![(53, vec![]), (53, vec![14])],
+        vec![(53, vec![14]), (61, vec![1, 2]), (53, vec![13])],
+    ] {
+        let twice = Message {
+            options,
+            ..plain.clone()
+        };
+        assert!(unanswerable(&twice.encode()));
+    }
     assert!(unanswerable(
         &Message {
             options: vec![],
@@ -541,6 +554,147 @@ fn what_is_no_bulk_leasequery_is_unanswerable() {
         assert!(unanswerable(&encoded[..length]), "{length} octets");
     }
     assert!(!unanswerable(&encoded));
+    // What is broken in front of the type keeps it from being read; what is broken behind another
+    // type, or in a reply, makes no query of it.
+    for options in [
+        &[61, 9, 53, 1, 14][..],
+        &[53, 9, 14],
+        &[53],
+        &[53, 1, 13, 61, 9],
+        &[53, 1, 14, 53, 1, 14, 61, 9],
+        &[52, 1, 1, 61, 9],
+    ] {
+        let mut octets = raw(options);
+        // The file field has the type: not where option 52 cannot be believed.
+        octets[108..111].copy_from_slice(&[53, 1, 14]);
+        assert!(unanswerable(&octets), "{options:?}");
+    }
+    let mut reply = raw(&[53, 1, 14, 61, 9]);
+    reply[0] = 2;
+    assert!(unanswerable(&reply));
+}
+
+/// A query's fixed fields with these octets as its options.
+fn raw(options: &[u8]) -> Vec<u8> {
+    let mut octets = all().to_message().unwrap().encode();
+    octets.truncate(HEADER_LENGTH);
+    octets.extend(options);
+    octets
+}
+
+// RFC 6926 section 8.2: "Every Bulk Leasequery request MUST be terminated by sending a final
+// DHCPLEASEQUERYDONE message"; by the contract, MalformedQuery where something is broken behind its type.
+#[test]
+fn a_query_broken_behind_its_type_is_malformed_and_the_last_of_its_connection() {
+    let bench = Bench::new();
+    for (options, expected) in [
+        (&[53, 1, 14, 61][..], "option 61 runs past"),
+        (&[53, 1, 14, 61, 2, 1], "option 61 runs past"),
+        (&[53, 1, 14, 55, 200, 51], "option 55 runs past"),
+        (&[53, 1, 14, 53, 2, 14], "option 53 runs past"),
+        // What is good in front of it, or else wrong, does not matter.
+        (&[53, 1, 14, 61, 2, 1, 9, 154, 4, 1], "option 154 runs past"),
+        (
+            &[53, 1, 14, 82, 3, 2, 1, 7, 61, 2, 1, 9, 12],
+            "option 12 runs past",
+        ),
+        // A relay agent's sub-options, whatever else is wrong.
+        (
+            &[53, 1, 14, 82, 3, 2, 9, 1, 255],
+            "relay-agent-information has a sub-option",
+        ),
+        (
+            &[53, 1, 14, 154, 1, 1, 82, 4, 1, 1, 7, 12, 255],
+            "relay-agent-information has a sub-option",
+        ),
+        (&[53, 1, 14, 52, 0, 255], "option-overload"),
+        (&[53, 1, 14, 52, 1, 0, 255], "option-overload"),
+        (&[52, 1, 4, 53, 1, 14, 255], "option-overload"),
+        (&[53, 1, 14, 52, 2, 1, 1, 255], "option-overload"),
+        (&[53, 1, 14, 52, 1, 1, 52, 1, 1, 255], "option-overload"),
+    ] {
+        let answer = bench.open(&raw(options)).unwrap();
+        assert!(bench.engine.ends_connection(&answer));
+        let (bindings, done) = bench.finish(answer, 1);
+        assert!(bindings.is_empty());
+        let status = done.status.unwrap();
+        assert_eq!(status.code.0, 3);
+        assert!(status.text.contains(expected), "{}", status.text);
+        assert_eq!(done.server_identifier, Some(LOCAL));
+    }
+    // RFC 3396 section 5: also in the fields that option 52 says hold options, and not in others.
+    for (overload, at, field, other) in [
+        (1, 108, "file", 2),
+        (2, 44, "sname", 1),
+        (3, 44, "sname", 1),
+    ] {
+        let mut octets = raw(&[53, 1, 14, 52, 1, overload, 255]);
+        octets[at..at + 2].copy_from_slice(&[61, 255]);
+        let (_, done) = bench.finish(bench.open(&octets).unwrap(), 1);
+        let status = done.status.unwrap();
+        assert_eq!(status.code.0, 3);
+        assert!(status.text.contains(field), "{}", status.text);
+        octets[HEADER_LENGTH + 5] = other;
+        let answer = bench.open(&octets).unwrap();
+        assert!(!bench.engine.ends_connection(&answer));
+    }
+    // A query that is refused for what it asks leaves the connection as it is.
+    let malformed = bench.open(&all_with(154, &[1]).encode()).unwrap();
+    assert!(!bench.engine.ends_connection(&malformed));
+    let good = bench.open(&all().to_message().unwrap().encode()).unwrap();
+    assert!(!bench.engine.ends_connection(&good));
+}
+
+/// The options in a field, as RFC 2132 section 2 lays them out; `None` if one runs past the end.
+fn walk(mut field: &[u8]) -> Option<Vec<(u8, Vec<u8>)>> {
+    let mut options = Vec::new();
+    loop {
+        match field {
+            [] | [255, ..] => return Some(options),
+            [0, rest @ ..] => field = rest,
+            [_] => return None,
+            [code, length, rest @ ..] => {
+                let length = usize::from(*length);
+                options.push((*code, rest.get(..length)?.to_vec()));
+                field = &rest[length..];
+            }
+        }
+    }
+}
+
+/// Whether the sub-options of option 82, its parts joined, fill it exactly (RFC 3046 section 2.0).
+fn has_whole_sub_options<'a>(options: impl Iterator<Item = &'a (u8, Vec<u8>)>) -> bool {
+    let parts = options.filter(|(code, _)| *code == 82);
+    let information: Vec<u8> = parts.flat_map(|(_, value)| value.clone()).collect();
+    let mut rest = &information[..];
+    while let [_, length, after @ ..] = rest {
+        match after.get(usize::from(*length)..) {
+            Some(after) => rest = after,
+            None => return false,
+        }
+    }
+    rest.is_empty()
+}
+
+/// Octets of options: mostly as they should be, of those that matter to a query.
+fn options() -> impl Strategy<Value = Vec<u8>> {
+    let code = prop_oneof![
+        4 => proptest::sample::select(vec![52_u8, 55, 61, 82, 154, 155, 221]),
+        1 => any::<u8>(),
+    ];
+    let value = prop_oneof![
+        4 => proptest::collection::vec(0..4_u8, 0..5),
+        1 => proptest::collection::vec(any::<u8>(), 0..40),
+    ];
+    let option = (code, value).prop_map(|(code, value)| {
+        let length = u8::try_from(value.len()).unwrap();
+        [&[code, length], &value[..]].concat()
+    });
+    let part = prop_oneof![
+        6 => option,
+        1 => proptest::collection::vec(any::<u8>(), 0..4),
+    ];
+    proptest::collection::vec(part, 0..6).prop_map(|parts| parts.concat())
 }
 
 // RFC 6926 section 8.5.
@@ -659,6 +813,62 @@ fn happen(bench: &Bench, address: [u8; 4], (ago, lifetime, client, relay, next):
 }
 
 proptest! {
+    // RFC 6926 section 8.2: whatever follows the message type, the query is answered or the connection
+    // closed, and what is broken is never a success.
+    #[test]
+    fn whatever_follows_the_type_is_answered_and_never_a_success_if_it_is_broken(
+        in_front in prop_oneof![3 => Just(Vec::new()), 1 => options()],
+        behind in options(),
+        sname in options(),
+        file in options(),
+    ) {
+        static BENCH: LazyLock<Bench> = LazyLock::new(Bench::new);
+        let bench = &*BENCH;
+        let mut octets = raw(&[&in_front[..], &[53, 1, 14], &behind].concat());
+        let mut fill = |field: std::ops::Range<usize>, options: &[u8]| {
+            let length = options.len().min(field.len());
+            octets[field][..length].copy_from_slice(&options[..length]);
+        };
+        fill(44..108, &sname);
+        fill(108..236, &file);
+        // What can be read of it, in the order of RFC 3396 section 5.
+        let mut read = walk(&octets[HEADER_LENGTH..]);
+        let overload = |options: &[(u8, Vec<u8>)]| -> Option<u8> {
+            let mut found = options.iter().filter(|(code, _)| *code == 52);
+            match (found.next(), found.next()) {
+                (None, _) => Some(0),
+                (Some((_, value)), None) if matches!(value[..], [1..=3]) => Some(value[0]),
+                _ => None,
+            }
+        };
+        if let Some(fields) = read.as_deref().and_then(overload) {
+            for (bit, field) in [(1, 108..236), (2, 44..108)] {
+                if fields & bit != 0 {
+                    let more = walk(&octets[field]);
+                    read = read.zip(more).map(|(read, more)| [read, more].concat());
+                }
+            }
+        }
+        let is_sound = read.as_deref().and_then(overload).is_some()
+            && has_whole_sub_options(read.iter().flatten());
+        match bench.open(&octets) {
+            Err(why) => prop_assert!(!why.is_empty()),
+            Ok(answer) => {
+                let ends = bench.engine.ends_connection(&answer);
+                let (bindings, done) = bench.finish(answer, 60_000);
+                prop_assert_eq!(ends, !is_sound);
+                prop_assert!(is_sound || bindings.is_empty());
+                if !is_sound {
+                    prop_assert_eq!(done.status.map(|status| status.code.0), Some(3));
+                }
+            }
+        }
+        if in_front.is_empty() && is_sound {
+            let types = read.iter().flatten().filter(|(code, _)| *code == 53);
+            prop_assert_eq!(bench.open(&octets).is_ok(), types.count() == 1);
+        }
+    }
+
     // A turn's first reply is written in full; others may be copies of those before, which must not show.
     #[test]
     fn replies_say_the_same_however_many_come_in_a_turn(

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
+use blq::wire::frame;
 use blq::{Connection, Primary, Query, Reply, StatusCode};
 use dhcp_blq::binding::{HardwareAddress, SubnetId};
 use dhcp_blq::config::Config;
@@ -283,4 +284,33 @@ fn closes_for_a_xid_in_progress() {
         let reply = Reply::decode(&message).unwrap();
         assert!(matches!(reply, Reply::Binding(_)), "which query would end?");
     }
+}
+
+#[test]
+fn answers_a_query_broken_behind_its_type_then_closes() {
+    // RFC 6926 section 8.2; other answers in progress are finished.
+    let server = start(r#"["127.0.0.1"]"#, 2);
+    let mut connection = connect(&server);
+    let whole = Query::new(Primary::All);
+    let broken = by_remote_id(1);
+    let late = by_remote_id(1);
+    let mut message = broken.to_message().unwrap().encode();
+    // In place of END.
+    message.pop();
+    message.extend([61, 9, 1]);
+    let segment = [
+        whole.to_bytes().unwrap(),
+        frame(&message).unwrap(),
+        late.to_bytes().unwrap(),
+    ];
+    connection.expect(whole.xid);
+    connection.expect(broken.xid);
+    connection.send_octets(&segment.concat()).unwrap();
+    let answers = connection.collect_answers();
+    let status = answers[&broken.xid].done.as_ref().unwrap().status.as_ref();
+    assert_eq!(status.unwrap().code, StatusCode::MALFORMED_QUERY);
+    assert!(answers[&broken.xid].bindings.is_empty());
+    assert_eq!(answers[&whole.xid].done.as_ref().unwrap().status, None);
+    assert_eq!(answers[&whole.xid].bindings.len(), ADDRESSES);
+    assert!(connection.next_message().unwrap().is_none());
 }

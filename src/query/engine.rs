@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::reply::{self, About, Alike, Replies, WantedOptions};
-use super::request::{self, Query, Refusal, Unanswerable};
+use super::request::{self, Query, Refusal, Request, Unanswerable};
 use super::{Engine, Progress, Requester};
 use crate::binding::{BindingRef, State};
 use crate::mirror::configuration::{Configuration, Terms};
@@ -123,7 +123,7 @@ impl Filter {
 
 impl LeaseEngine {
     /// Begins to look for what a query asks for.
-    fn search(&self, query: Query) -> Search {
+    fn search(&self, query: Query, requested: Option<&[u8]>) -> Search {
         let unbounded = query.start == Time::MIN && query.end == Time::MAX;
         // What the search finds includes every change Kea made before the query came.
         self.mirror.catch_up();
@@ -146,7 +146,7 @@ impl LeaseEngine {
                 vpn: query.vpn,
                 active_only,
             },
-            wanted: WantedOptions::new(query.requested.as_deref(), may_tell),
+            wanted: WantedOptions::new(requested, may_tell),
         }
     }
 }
@@ -263,7 +263,12 @@ impl Engine for LeaseEngine {
     type Unanswerable = Unanswerable;
 
     fn open(&self, message: &[u8], requester: &Requester) -> Result<Answer, Unanswerable> {
-        let (header, query) = request::read(message, requester.allowed)?;
+        let Request {
+            header,
+            requested,
+            query,
+        } = request::read(message, requester.allowed)?;
+        let requested = requested.as_deref();
         let configured = self
             .mirror
             .read(|table| table.network().server_identifier());
@@ -271,7 +276,7 @@ impl Engine for LeaseEngine {
             header,
             server_identifier: Some(configured.unwrap_or(requester.local)),
             rest: match query {
-                Ok(query) => Rest::Bindings(Box::new(self.search(query))),
+                Ok(query) => Rest::Bindings(Box::new(self.search(query, requested))),
                 Err(refusal) => Rest::Refusal(refusal),
             },
         })
@@ -279,6 +284,13 @@ impl Engine for LeaseEngine {
 
     fn xid(&self, answer: &Answer) -> u32 {
         answer.header.xid()
+    }
+
+    fn ends_connection(&self, answer: &Answer) -> bool {
+        match &answer.rest {
+            Rest::Bindings(_) => false,
+            Rest::Refusal(refusal) => refusal.ends_connection(),
+        }
     }
 
     fn write(&self, answer: &mut Answer, out: &mut Vec<u8>, room: usize) -> Progress {

@@ -99,7 +99,7 @@ pub trait Engine: Send + Sync + 'static {
     type Unanswerable: std::fmt::Display + Send;
 
     /// Reads a DHCP message (without its message-size) and begins to answer it. A query that
-    /// is malformed or not allowed is answered too, by a DHCPLEASEQUERYDONE alone.
+    /// is broken, malformed or not allowed is answered too, by a DHCPLEASEQUERYDONE alone.
     ///
     /// # Errors
     /// A message that is no DHCPv4 message, no request, or of a type not supported over TCP
@@ -112,6 +112,12 @@ pub trait Engine: Send + Sync + 'static {
 
     /// The transaction id all messages of the answer carry.
     fn xid(&self, answer: &Self::Answer) -> u32;
+
+    /// Whether nothing more is read from the connection, which is closed when all answers in progress
+    /// are done: the message that is answered was broken.
+    fn ends_connection(&self, _answer: &Self::Answer) -> bool {
+        false
+    }
 
     /// Appends framed messages (message-size first, RFC 6926 section 6.1) to `out` until
     /// about `room` octets were added (the last message may go past it by its own length, or

@@ -8,8 +8,8 @@ use crate::binding::HardwareAddress;
 use crate::mirror::Identity;
 use crate::time::Time;
 use crate::vpn::{Vpn, VpnSelector};
-use crate::wire::message::{self, Message, MessageError};
-use crate::wire::options::{JoinedOption, code};
+use crate::wire::message::{self, Message, MessageError, message_type};
+use crate::wire::options::{JoinedOption, OptionsFault, code};
 use crate::wire::relay_agent_information::{self, sub_option};
 use crate::wire::status::StatusCode;
 use crate::wire::vss::{self, VssError};
@@ -17,6 +17,18 @@ use crate::wire::writer::ReplyHeader;
 
 /// The shortest client identifier there is: a type and one octet (RFC 2132 section 9.14).
 const MIN_CLIENT_IDENTIFIER: usize = 2;
+
+/// A DHCPBULKLEASEQUERY read.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// What its replies carry of it.
+    pub header: ReplyHeader,
+    /// The codes in the dhcp-parameter-request-list, if there is one. It holds for all replies (RFC
+    /// 6926 section 8.3 item 7), also where the query is refused.
+    pub requested: Option<Vec<u8>>,
+    /// The query, or why it is refused.
+    pub query: Result<Query, Refusal>,
+}
 
 /// A query understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,8 +41,6 @@ pub struct Query {
     pub end: Time,
     /// Whose bindings are wanted: the VPN-ID.
     pub vpn: VpnSelector,
-    /// The codes in the dhcp-parameter-request-list, if there is one.
-    pub requested: Option<Vec<u8>>,
 }
 
 /// Why a message gets no answer, and the connection is closed.
@@ -40,7 +50,7 @@ pub enum Unanswerable {
     Message(MessageError),
     /// It is a reply, or worse.
     NotARequest(u8),
-    /// It has no dhcp-message-type, or not one of one octet.
+    /// It has no dhcp-message-type, more than one, or not one of one octet.
     NoMessageType,
     /// Its type is not supported over TCP (RFC 7724 section 8.1.1).
     MessageType(u8),
@@ -51,7 +61,9 @@ impl fmt::Display for Unanswerable {
         match self {
             Unanswerable::Message(error) => error.fmt(f),
             Unanswerable::NotARequest(op) => write!(f, "op is {op}, not BOOTREQUEST"),
-            Unanswerable::NoMessageType => f.write_str("there is no dhcp-message-type"),
+            Unanswerable::NoMessageType => {
+                f.write_str("dhcp-message-type must appear once, with a length of 1")
+            }
             Unanswerable::MessageType(found) => {
                 write!(f, "dhcp-message-type {found} is not supported over TCP")
             }
@@ -62,6 +74,8 @@ impl fmt::Display for Unanswerable {
 /// Why a query is answered by a DHCPLEASEQUERYDONE alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
+    /// Its options cannot be read to their end, so what it asks for is unknown.
+    Broken(OptionsFault),
     /// A header field that must be zero is not.
     AddressSet(&'static str, Ipv4Addr),
     /// hlen is larger than chaddr, or 0 with an address in chaddr.
@@ -90,11 +104,18 @@ impl Refusal {
             _ => StatusCode::MalformedQuery,
         }
     }
+
+    /// Whether the connection is closed after the DHCPLEASEQUERYDONE: from a requestor whose messages
+    /// are broken, nothing more is read.
+    pub fn ends_connection(&self) -> bool {
+        matches!(self, Refusal::Broken(_) | Refusal::SubOptions)
+    }
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Refusal::Broken(fault) => fault.fmt(f),
             Refusal::AddressSet(field, value) => write!(f, "{field} is {value}, must be zero"),
             Refusal::HardwareLength(0) => write!(f, "hlen is 0 but chaddr is set"),
             Refusal::HardwareLength(found) => write!(f, "hlen is {found}, must be at most 16"),
@@ -129,26 +150,46 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Reads a message: what its replies need of it, and the query, or why it is refused.
-pub fn read(
-    octets: &[u8],
-    allowed: QueryTypes,
-) -> Result<(ReplyHeader, Result<Query, Refusal>), Unanswerable> {
-    let message = Message::read(octets).map_err(Unanswerable::Message)?;
+/// Reads a message. One whose type is DHCPBULKLEASEQUERY is answered whatever else is in it, with a
+/// DHCPLEASEQUERYDONE at least (RFC 6926 section 8.2).
+///
+/// # Errors
+/// Any other message.
+pub fn read(octets: &[u8], allowed: QueryTypes) -> Result<Request, Unanswerable> {
+    let (message, fault) = Message::read_until_fault(octets).map_err(Unanswerable::Message)?;
     if message.op != message::BOOTREQUEST {
         return Err(Unanswerable::NotARequest(message.op));
     }
-    match message.options.value(code::MESSAGE_TYPE) {
-        Some([message::message_type::BULKLEASEQUERY]) => {}
-        Some([other]) => return Err(Unanswerable::MessageType(*other)),
-        _ => return Err(Unanswerable::NoMessageType),
+    let options = &message.options;
+    let message_type = options.get(code::MESSAGE_TYPE);
+    match message_type.map(|option| (&*option.value, option.occurrences)) {
+        Some(([message_type::BULKLEASEQUERY], 1)) => {}
+        Some(([other], 1)) => return Err(Unanswerable::MessageType(*other)),
+        Some(_) => return Err(Unanswerable::NoMessageType),
+        // The type may stand behind the fault.
+        None => {
+            return Err(match fault {
+                Some(fault) => Unanswerable::Message(MessageError::Options(fault)),
+                None => Unanswerable::NoMessageType,
+            });
+        }
     }
-    let header = ReplyHeader::new(message.xid, message.flags, message.giaddr);
-    Ok((header, query(&message, allowed)))
+    Ok(Request {
+        header: ReplyHeader::new(message.xid, message.flags, message.giaddr),
+        requested: options
+            .value(code::PARAMETER_REQUEST_LIST)
+            .map(<[u8]>::to_vec),
+        query: match fault {
+            Some(fault) => Err(Refusal::Broken(fault)),
+            None => query(&message, allowed),
+        },
+    })
 }
 
 /// Checks a DHCPBULKLEASEQUERY.
 fn query(message: &Message<'_>, allowed: QueryTypes) -> Result<Query, Refusal> {
+    // First, since it ends the connection whatever else is wrong.
+    let relay_agent = relay_agent(message)?;
     for (field, value) in [
         ("ciaddr", message.ciaddr),
         ("yiaddr", message.yiaddr),
@@ -169,7 +210,7 @@ fn query(message: &Message<'_>, allowed: QueryTypes) -> Result<Query, Refusal> {
         // In the absence of a VPN-ID, only the default VPN (RFC 6926 section 8.2).
         None => VpnSelector::One(Vpn::Default),
     };
-    let identity = identity(message)?;
+    let identity = identity(message, relay_agent)?;
     let query_type = match &identity {
         None => QueryType::All,
         Some(identity) => query_type(identity),
@@ -182,10 +223,6 @@ fn query(message: &Message<'_>, allowed: QueryTypes) -> Result<Query, Refusal> {
         start,
         end,
         vpn,
-        requested: message
-            .options
-            .value(code::PARAMETER_REQUEST_LIST)
-            .map(<[u8]>::to_vec),
     })
 }
 
@@ -199,28 +236,36 @@ fn query_type(identity: &Identity) -> QueryType {
     }
 }
 
+/// Identities of relay agents in a query, with the names by which refusals call them.
+type RelayAgent<'a> = [(&'static str, fn(Vec<u8>) -> Identity, Vec<&'a [u8]>); 2];
+
+/// The remote-ids and relay-ids in the relay-agent-information option.
+fn relay_agent<'a>(message: &'a Message<'_>) -> Result<RelayAgent<'a>, Refusal> {
+    let information = message.options.value(code::RELAY_AGENT_INFORMATION);
+    let all = |code| {
+        let values = relay_agent_information::all(information.unwrap_or_default(), code);
+        values.map_err(|_| Refusal::SubOptions)
+    };
+    Ok([
+        ("remote-id", Identity::RemoteId, all(sub_option::REMOTE_ID)?),
+        ("relay-id", Identity::RelayId, all(sub_option::RELAY_ID)?),
+    ])
+}
+
 /// The primary query; `None` if there is none, which asks for all configured addresses.
-fn identity(message: &Message<'_>) -> Result<Option<Identity>, Refusal> {
+fn identity(
+    message: &Message<'_>,
+    relay_agent: RelayAgent<'_>,
+) -> Result<Option<Identity>, Refusal> {
     let mut identities = Vec::new();
     identities.extend(mac(message)?.map(Identity::Mac));
     identities.extend(client_identifier(message)?.map(Identity::ClientId));
-    if let Some(information) = message.options.value(code::RELAY_AGENT_INFORMATION) {
-        for (code, field, identity) in [
-            (
-                sub_option::REMOTE_ID,
-                "remote-id",
-                Identity::RemoteId as fn(_) -> _,
-            ),
-            (sub_option::RELAY_ID, "relay-id", Identity::RelayId),
-        ] {
-            let values =
-                relay_agent_information::all(information, code).map_err(|_| Refusal::SubOptions)?;
-            for value in values {
-                if value.is_empty() {
-                    return Err(Refusal::Length(field, 0, "1 to 255 octets"));
-                }
-                identities.push(identity(value.to_vec()));
+    for (field, identity, values) in relay_agent {
+        for value in values {
+            if value.is_empty() {
+                return Err(Refusal::Length(field, 0, "1 to 255 octets"));
             }
+            identities.push(identity(value.to_vec()));
         }
     }
     if identities.len() > 1 {

@@ -43,6 +43,8 @@ pub enum End {
     PeerClosed,
     /// The requester sent something that cannot be answered; why.
     Unanswerable(String),
+    /// The requester sent a broken query, which is answered.
+    Broken,
     /// The requester used the xid of a query in progress.
     XidInUse(u32),
     /// There was no query for the idle time.
@@ -58,6 +60,7 @@ impl fmt::Display for End {
         match self {
             End::PeerClosed => f.write_str("the requester closed it"),
             End::Unanswerable(why) => write!(f, "cannot answer: {why}"),
+            End::Broken => f.write_str("the requester sent a broken query"),
             End::XidInUse(xid) => write!(f, "xid {xid:#010x} was used for two queries at once"),
             End::Idle => f.write_str("no query within 'advanced.max-requester-idle-time'"),
             End::Blocked => {
@@ -169,7 +172,12 @@ impl<E: Engine> Connection<E> {
     fn begin(&mut self, answer: E::Answer, now: Instant) {
         let xid = self.engine.xid(&answer);
         match self.queries.iter().position(|query| query.xid == xid) {
-            None => self.queries.push_back(InProgress { xid, answer }),
+            None => {
+                if self.engine.ends_connection(&answer) {
+                    self.end = Some(End::Broken);
+                }
+                self.queries.push_back(InProgress { xid, answer });
+            }
             Some(first) => {
                 // RFC 6926 section 7.7: each query has a xid of its own. Whatever was sent
                 // with this one from now on could belong to either query.

@@ -13,7 +13,7 @@ use dhcp_blq::binding::{HardwareAddress, RawOption, SubnetId};
 use dhcp_blq::event::{Event, Heard, Lease, LeaseState};
 use dhcp_blq::mirror::{Loading, Mirror, Saved};
 use dhcp_blq::network::{ConfiguredOption, Network};
-use dhcp_blq::query::engine::LeaseEngine;
+use dhcp_blq::query::engine::{Answer, LeaseEngine};
 use dhcp_blq::query::{Engine, Progress, QueryTypes, Requester};
 use dhcp_blq::time::{Lifetime, Time};
 
@@ -92,11 +92,18 @@ impl Bench {
 
     /// The whole answer to a message, in turns of `room` octets.
     pub fn answer_in_turns(&self, message: &Message, room: usize) -> (Vec<Binding>, Done) {
-        let mut answer = self
-            .engine
-            .open(&message.encode(), &self.requester)
-            .map_err(|error| error.to_string())
-            .unwrap();
+        let answer = self.open(&message.encode()).unwrap();
+        self.finish(answer, room)
+    }
+
+    /// Begins to answer the octets of a message, or says why it cannot be answered.
+    pub fn open(&self, octets: &[u8]) -> Result<Answer, String> {
+        let opened = self.engine.open(octets, &self.requester);
+        opened.map_err(|error| error.to_string())
+    }
+
+    /// The rest of an answer, in turns of `room` octets.
+    pub fn finish(&self, mut answer: Answer, room: usize) -> (Vec<Binding>, Done) {
         let mut out = Vec::new();
         while self.engine.write(&mut answer, &mut out, room) == Progress::More {}
         decode(&out)

@@ -17,6 +17,9 @@ use dhcp_blq::query::{Engine, Progress, Requester};
 /// In place of a reply's number: the query is done.
 const DONE: u32 = u32::MAX;
 
+/// As the size of replies: the query is broken, and has none.
+const BROKEN: u16 = 1;
+
 /// A query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Query {
@@ -24,7 +27,7 @@ pub struct Query {
     pub xid: u32,
     /// How many replies it wants; or how many turns the search takes.
     pub replies: u32,
-    /// 8 <= octets of each reply; or 0: a search that finds nothing.
+    /// 8 <= octets of each reply; or 0: a search that finds nothing; or [`BROKEN`].
     pub size: u16,
 }
 
@@ -41,6 +44,15 @@ impl Query {
     /// A query whose answer is searched for longer than any test lasts.
     pub fn endless_search(xid: u32) -> Query {
         Query::search(xid, u32::MAX)
+    }
+
+    /// A query that is broken, but answered.
+    pub fn broken(xid: u32) -> Query {
+        Query {
+            xid,
+            replies: 0,
+            size: BROKEN,
+        }
     }
 
     /// The query with its message-size.
@@ -166,6 +178,10 @@ impl Engine for FakeEngine {
 
     fn xid(&self, answer: &Answer) -> u32 {
         answer.query.xid
+    }
+
+    fn ends_connection(&self, answer: &Answer) -> bool {
+        answer.query.size == BROKEN
     }
 
     fn write(&self, answer: &mut Answer, out: &mut Vec<u8>, room: usize) -> Progress {

@@ -208,6 +208,42 @@ fn sends_what_was_answered_before_it_closes_for_a_bad_message() {
     assert!(dialogue.connection.is_finished());
 }
 
+#[test]
+fn answers_a_broken_query_and_those_in_progress_then_closes() {
+    // RFC 6926 section 8.2: a query is ended by a DHCPLEASEQUERYDONE; the connection may be closed then.
+    for is_half_closed in [false, true] {
+        let mut dialogue = Dialogue::new();
+        dialogue.query(1, 10_000, 300);
+        let mut segment = Query::broken(2).frame();
+        segment.extend(Query::search(3, 0).frame());
+        dialogue.send(&segment);
+        if is_half_closed {
+            dialogue.connection.input_closed();
+        }
+        dialogue.send(&Query::search(4, 0).frame());
+        assert!(!dialogue.connection.wants_input());
+        assert!(!dialogue.connection.is_finished());
+        assert_eq!(dialogue.connection.end(), Some(&End::Broken));
+        let replies = dialogue.replies();
+        assert_eq!(replies.len(), 10_002);
+        assert_eq!(replies.last(), Some(&Reply::done(1)));
+        assert!(replies.contains(&Reply::done(2)));
+        assert!(dialogue.connection.is_finished());
+        assert_eq!(dialogue.connection.engine.opened(), 2);
+    }
+}
+
+#[test]
+fn a_broken_query_with_a_xid_in_progress_ends_both() {
+    // RFC 6926 section 7.7: an answer could belong to either.
+    let mut dialogue = Dialogue::new();
+    dialogue.send(&Query::endless_search(1).frame());
+    dialogue.send(&Query::broken(1).frame());
+    assert_eq!(dialogue.replies(), []);
+    assert!(dialogue.connection.is_finished());
+    assert_eq!(dialogue.connection.end(), Some(&End::XidInUse(1)));
+}
+
 //------------ Several queries (RFC 6926 sections 7.7 and 8.4) ---------------------------------
 
 #[test]

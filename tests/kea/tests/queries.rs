@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
+use blq::wire::frame;
 use blq::{Binding, Primary, Query, StatusCode, Vss};
 use kea_tests::ask::{addresses, by_mac, failure};
 use kea_tests::{Client, Kea, Setup, packet};
@@ -145,6 +146,29 @@ fn keeps_vpns_apart() {
     query.vpn = Some(Vss::All);
     let found = set(&kea.bindings(&query));
     assert!(found.is_superset(&all), "{all:?} in {found:?}");
+}
+
+/// RFC 6926, section 8.2: a query in which something behind its type is broken ends with a
+/// DHCPLEASEQUERYDONE; then the connection is closed.
+#[test]
+fn answers_a_broken_query_and_closes_the_connection() {
+    let kea = Setup::with_hook(json!({})).start();
+    let query = Query::new(Primary::All);
+    let mut message = query.to_message().expect("a query").encode();
+    message.pop();
+    message.extend([61, 200, 1]);
+    let mut connection = kea.connect();
+    connection.expect(query.xid);
+    let octets = frame(&message).expect("a message");
+    connection.send_octets(&octets).expect("sent");
+    let answers = connection.collect_answers();
+    let done = answers[&query.xid].done.as_ref();
+    let done = done.expect("DHCPLEASEQUERYDONE");
+    let (status, text) = failure(done);
+    assert_eq!(status, StatusCode::MALFORMED_QUERY);
+    assert!(text.contains("option 61"), "{text}");
+    assert!(matches!(connection.next_message(), Ok(None)));
+    assert_eq!(kea.find(Primary::All).len(), 101);
 }
 
 /// RFC 6926, section 8.1: what a requestor may not ask is NotAllowed.
