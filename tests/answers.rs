@@ -727,6 +727,26 @@ fn an_answer_ended_early_says_query_terminated_and_why() {
     assert_eq!(decode(&out).1.server_identifier, Some(LOCAL));
 }
 
+// RFC 6926 section 8.2: a query that is refused says so, even if the connection ends before it is its turn;
+// it is not worth asking again.
+#[test]
+fn a_refused_query_whose_connection_ends_early_is_refused_all_the_same() {
+    let bench = Bench::new();
+    for (message, expected) in [
+        (all_with(154, &[1]).encode(), 3),
+        (by_mac(1).to_message().unwrap().with(61, [1, 2]).encode(), 4),
+        (raw(&[53, 1, 14, 61, 9]), 3),
+    ] {
+        let mut out = Vec::new();
+        let answer = bench.open(&message).unwrap();
+        bench.engine.terminate(answer, "shutdown", &mut out);
+        let (_, done) = decode(&out);
+        let status = done.status.unwrap();
+        assert_eq!(status.code.0, expected);
+        assert!(!status.text.contains("shutdown"));
+    }
+}
+
 // RFC 6926 section 5: neither associated-ip (92) nor DHCPLEASEUNKNOWN (12), ever.
 #[test]
 fn associated_ip_and_leaseunknown_never_appear() {

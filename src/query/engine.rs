@@ -322,11 +322,15 @@ impl Engine for LeaseEngine {
     }
 
     fn terminate(&self, answer: Answer, reason: &str, out: &mut Vec<u8>) {
-        reply::write_done(
-            out,
-            &answer.header,
-            answer.server_identifier,
-            Some((StatusCode::QueryTerminated, reason)),
-        );
+        let refusal;
+        let status = match &answer.rest {
+            Rest::Bindings(_) => (StatusCode::QueryTerminated, reason),
+            // By QueryTerminated the requestor would try it again (RFC 6926 section 7.1).
+            Rest::Refusal(why) => {
+                refusal = why.to_string();
+                (why.status(), &*refusal)
+            }
+        };
+        reply::write_done(out, &answer.header, answer.server_identifier, Some(status));
     }
 }

@@ -125,6 +125,7 @@ pub trait Engine: Send + Sync + 'static {
     fn write(&self, answer: &mut Self::Answer, out: &mut Vec<u8>, room: usize) -> Progress;
 
     /// Appends the DHCPLEASEQUERYDONE with status QueryTerminated that ends an answer early
-    /// (RFC 6926 section 8.5); `reason` becomes its text.
+    /// (RFC 6926 section 8.5); `reason` becomes its text. A query that is refused keeps the status
+    /// of its refusal.
     fn terminate(&self, answer: Self::Answer, reason: &str, out: &mut Vec<u8>);
 }
