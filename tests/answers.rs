@@ -479,26 +479,121 @@ fn a_query_type_that_is_not_permitted_is_not_allowed() {
     assert!(text.contains("all"), "{text}");
 }
 
-// The contract: requestors in the field send htype and hlen with an all-zero chaddr.
+/// A message with these fields of a MAC address.
+fn with_hardware(message: &Message, htype: u8, hlen: u8, chaddr: [u8; 16]) -> Message {
+    Message {
+        htype,
+        hlen,
+        chaddr,
+        ..message.clone()
+    }
+}
+
+/// A lease of a client with this hardware address, of zeros.
+fn lease_of_zeros(bench: &Bench, last: u8, htype: u8, length: usize) -> Ipv4Addr {
+    let lease = lease([10, 0, 1, last], last, bench.now - 10);
+    let address = lease.address;
+    let hardware = HardwareAddress {
+        htype,
+        octets: vec![0; length],
+    };
+    bench.commit(Lease { hardware, ..lease }, &[]);
+    address
+}
+
+// RFC 6926 section 8.2: with a value in hlen it is a query by MAC address, for htype, hlen and chaddr, and
+// never one for all configured addresses.
 #[test]
-fn an_all_zero_chaddr_is_no_query_by_mac_address() {
-    let bench = Bench::new();
-    for hlen in [0, 6, 17] {
-        let message = Message {
-            htype: 1,
-            hlen,
-            ..all().to_message().unwrap()
-        };
+fn an_address_of_zeros_alone_is_a_query_by_mac_address() {
+    let mut bench = Bench::new();
+    let [ethernet, token_ring, longer, untyped] = [(10, 1, 6), (11, 6, 6), (12, 1, 16), (13, 0, 6)]
+        .map(|(last, htype, length)| lease_of_zeros(&bench, last, htype, length));
+    // Neither a client without a MAC address nor one with another is asked for.
+    lease_of_zeros(&bench, 14, 1, 0);
+    bench.lease([10, 0, 1, 15], 1, 10, &[]);
+    let plain = all().to_message().unwrap();
+    let found = |bench: &Bench, htype, hlen| {
+        let (bindings, done) = bench.answer(&with_hardware(&plain, htype, hlen, [0; 16]));
+        assert_eq!(done.status, None);
+        let addresses = bindings.iter().map(|binding| binding.address);
+        addresses.collect::<Vec<_>>()
+    };
+    assert_eq!(found(&bench, 1, 6), [ethernet]);
+    assert_eq!(found(&bench, 6, 6), [token_ring]);
+    assert_eq!(found(&bench, 1, 16), [longer]);
+    assert_eq!(found(&bench, 0, 6), [untyped]);
+    assert!(found(&bench, 1, 1).is_empty());
+    assert!(found(&bench, 7, 6).is_empty());
+    // Octets behind those that hlen counts are none of the address.
+    let mut chaddr = [0; 16];
+    chaddr[6] = 9;
+    let (bindings, _) = bench.answer(&with_hardware(&plain, 1, 6, chaddr));
+    assert_eq!(bindings.len(), 1);
+    // It needs the permission of that query type.
+    bench.requester.allowed = QueryTypes::NONE.with(QueryType::Mac);
+    assert_eq!(found(&bench, 1, 6), [ethernet]);
+    bench.requester.allowed = QueryTypes::NONE.with(QueryType::All);
+    let (status, text) = bench.refusal(&with_hardware(&plain, 1, 6, [0; 16]));
+    assert_eq!(status, 4);
+    assert!(text.contains("mac"), "{text}");
+}
+
+// The contract: requestors in the field fill in htype always; without hlen it is no MAC address.
+#[test]
+fn htype_alone_is_no_query_by_mac_address() {
+    let mut bench = Bench::new();
+    bench.requester.allowed = QueryTypes::NONE.with(QueryType::All);
+    lease_of_zeros(&bench, 14, 1, 0);
+    for htype in [0, 1, 6, 255] {
+        let message = with_hardware(&all().to_message().unwrap(), htype, 0, [0; 16]);
         assert_eq!(bench.answer(&message).0.len(), 11);
     }
-    let message = Message {
-        htype: 1,
-        hlen: 6,
-        ..Query::new(Primary::ClientId(vec![1, 9]))
-            .to_message()
-            .unwrap()
-    };
-    assert_eq!(bench.answer(&message).1.status, None);
+}
+
+// The contract: requestors in the field fill in htype 1 and hlen 6 whatever they ask for.
+#[test]
+fn an_address_of_zeros_beside_another_identity_is_ignored() {
+    let mut bench = Bench::new();
+    lease_of_zeros(&bench, 10, 1, 6);
+    bench.lease([10, 0, 1, 11], 1, 10, &relay_information(b"line", b"relay"));
+    for (query_type, primary) in [
+        (QueryType::ClientId, Primary::ClientId(vec![1, 1])),
+        (QueryType::RemoteId, Primary::RemoteId(b"line".to_vec())),
+        (QueryType::RelayId, Primary::RelayId(b"relay".to_vec())),
+    ] {
+        bench.requester.allowed = QueryTypes::NONE.with(query_type);
+        let message = Query::new(primary).to_message().unwrap();
+        for (htype, hlen) in [(1, 0), (1, 6), (0, 6), (6, 16), (1, 17), (255, 255)] {
+            let (bindings, done) = bench.answer(&with_hardware(&message, htype, hlen, [0; 16]));
+            assert_eq!(done.status, None, "{query_type:?}, {htype}, {hlen}");
+            assert_eq!(bindings.len(), 1);
+            assert_eq!(bindings[0].address, Ipv4Addr::new(10, 0, 1, 11));
+        }
+    }
+}
+
+// The contract, a wrong length: an address that chaddr cannot hold, or of which hlen says that there is
+// none, is refused rather than guessed at.
+#[test]
+fn a_hardware_length_that_does_not_fit_its_address_is_malformed() {
+    let bench = Bench::new();
+    let plain = all().to_message().unwrap();
+    let with_id = plain.clone().with(61, [1, 1]);
+    let mut chaddr = [0; 16];
+    chaddr[15] = 1;
+    for message in [
+        with_hardware(&plain, 1, 17, [0; 16]),
+        with_hardware(&plain, 0, 255, [0; 16]),
+        with_hardware(&plain, 1, 17, chaddr),
+        with_hardware(&plain, 1, 0, chaddr),
+        with_hardware(&plain, 0, 0, chaddr),
+        with_hardware(&with_id, 1, 17, chaddr),
+        with_hardware(&with_id, 1, 0, chaddr),
+    ] {
+        let (status, text) = bench.refusal(&message);
+        assert_eq!(status, 3);
+        assert!(text.contains("hlen"), "{text}");
+    }
 }
 
 // RFC 7724 section 8.1.1 and the contract: such a connection is closed.

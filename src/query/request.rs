@@ -258,7 +258,9 @@ fn identity(
     relay_agent: RelayAgent<'_>,
 ) -> Result<Option<Identity>, Refusal> {
     let mut identities = Vec::new();
-    identities.extend(mac(message)?.map(Identity::Mac));
+    if !is_address_zero(message) {
+        identities.extend(mac(message)?.map(Identity::Mac));
+    }
     identities.extend(client_identifier(message)?.map(Identity::ClientId));
     for (field, identity, values) in relay_agent {
         for value in values {
@@ -268,29 +270,42 @@ fn identity(
             identities.push(identity(value.to_vec()));
         }
     }
-    if identities.len() > 1 {
-        let queries = identities.iter().map(query_type).collect();
-        return Err(Refusal::SeveralQueries(queries));
+    match identities.len() {
+        // An address of zeros is a query if there is no other.
+        0 => Ok(mac(message)?.map(Identity::Mac)),
+        1 => Ok(identities.pop()),
+        _ => {
+            let queries = identities.iter().map(query_type).collect();
+            Err(Refusal::SeveralQueries(queries))
+        }
     }
-    Ok(identities.pop())
 }
 
-/// The MAC address asked for. All zeros are no address, whatever htype and hlen say: requestors
-/// in the field send it so.
+/// Whether the address in chaddr is all zeros. Beside another primary query it is ignored then:
+/// requestors in the field fill in htype and hlen whatever they ask for.
+fn is_address_zero(message: &Message<'_>) -> bool {
+    let octets = address_octets(message).unwrap_or(&message.chaddr);
+    octets.iter().all(|octet| *octet == 0)
+}
+
+/// The MAC address asked for, of whatever octets (RFC 6926 section 8.2); `None` if hlen is 0, since
+/// requestors in the field fill in htype always.
 fn mac(message: &Message<'_>) -> Result<Option<HardwareAddress>, Refusal> {
-    if message.chaddr == [0; 16] {
-        return Ok(None);
-    }
     let hlen = message.hlen;
-    let octets = message
-        .chaddr
-        .get(..usize::from(hlen))
-        .filter(|octets| !octets.is_empty())
-        .ok_or(Refusal::HardwareLength(hlen))?;
-    Ok(Some(HardwareAddress {
-        htype: message.htype,
-        octets: octets.to_vec(),
-    }))
+    match address_octets(message) {
+        Some(octets) => Ok(Some(HardwareAddress {
+            htype: message.htype,
+            octets: octets.to_vec(),
+        })),
+        None if hlen == 0 && is_address_zero(message) => Ok(None),
+        None => Err(Refusal::HardwareLength(hlen)),
+    }
+}
+
+/// The octets of chaddr that hlen counts; `None` if it counts none, or more than there are.
+fn address_octets<'a>(message: &'a Message<'_>) -> Option<&'a [u8]> {
+    let octets = message.chaddr.get(..usize::from(message.hlen));
+    octets.filter(|octets| !octets.is_empty())
 }
 
 /// The client identifier asked for.

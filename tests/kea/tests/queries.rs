@@ -148,6 +148,31 @@ fn keeps_vpns_apart() {
     assert!(found.is_superset(&all), "{all:?} in {found:?}");
 }
 
+/// RFC 6926, section 8.2: htype, hlen and a chaddr of zeros are a query by MAC address, which is some
+/// client's or nobody's; beside another identity they are ignored.
+#[test]
+fn finds_a_client_by_an_address_of_zeros_and_no_other() {
+    let kea = Setup::with_hook(json!({})).start();
+    let relay = kea.relay(0).remote_id("line 1");
+    let mut zeros = Client::new(1).client_id([0xff, 1, 2]);
+    zeros.chaddr = vec![0; 6];
+    assert_eq!(kea.find(by_mac(&zeros)), []);
+    let others = lease(&kea, &relay, 2, 2);
+    assert_eq!(kea.find(by_mac(&zeros)), []);
+    relay.lease(&mut zeros);
+    let address = kea.await_active(&zeros).address;
+    assert_eq!(addresses(&kea.find(by_mac(&zeros))), [address]);
+    let behind = Query::new(Primary::RemoteId(b"line 1".to_vec()));
+    let mut message = behind.to_message().expect("a query");
+    (message.htype, message.hlen) = (1, 6);
+    let mut connection = kea.connect();
+    connection.expect(behind.xid);
+    let octets = message.to_frame().expect("a message");
+    connection.send_octets(&octets).expect("sent");
+    let found = set(&connection.collect_answers()[&behind.xid].bindings);
+    assert_eq!(found, &others | &[address].into());
+}
+
 /// RFC 6926, section 8.2: a query in which something behind its type is broken ends with a
 /// DHCPLEASEQUERYDONE; then the connection is closed.
 #[test]
