@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, LazyLock};
 
 use bench::*;
-use blq::{HEADER_LENGTH, Message, Primary, Query, Vss};
+use blq::{Done, HEADER_LENGTH, Message, Primary, Query, Vss};
 use dhcp_blq::binding::HardwareAddress;
 use dhcp_blq::event::{Event, Lease, LeaseState, Origin};
 use dhcp_blq::mirror::Saved;
@@ -369,6 +369,116 @@ fn the_first_message_alone_carries_the_server_identifier() {
     let (bindings, done) = bench.answer(&by_mac(77).to_message().unwrap());
     assert!(bindings.is_empty());
     assert_eq!((done.status, done.server_identifier), (None, Some(LOCAL)));
+}
+
+// RFC 6926 section 8.3 items 2 and 7, and the contract: the parameter request list holds for the
+// DHCPLEASEQUERYDONE too, however the query ended.
+#[test]
+fn each_done_carries_base_time_where_it_is_asked_for() {
+    let mut bench = Bench::new();
+    bench.requester.allowed = QueryTypes::ALL;
+    bench.lease([10, 0, 1, 12], 1, 10, &[]);
+    let [found, empty] = [1, 77].map(|client| by_mac(client).to_message().unwrap());
+    let not_allowed = found.clone().with(61, [1, 2]);
+    let malformed = Message {
+        siaddr: LOCAL,
+        ..found.clone()
+    };
+    for (list, is_carried) in [
+        (None, true),
+        (Some(vec![152]), true),
+        (Some(vec![51, 153, 152, 61]), true),
+        (Some(vec![51, 153, 61]), false),
+        (Some(vec![]), false),
+    ] {
+        let with_list = |message: &Message| {
+            let mut message = message.clone();
+            message.options.retain(|(code, _)| *code != 55);
+            message.options.extend(list.clone().map(|list| (55, list)));
+            message.encode()
+        };
+        let before = Time::now();
+        let is_right = |done: &Done, status: Option<u8>| {
+            assert_eq!(done.status.as_ref().map(|status| status.code.0), status);
+            assert_eq!(done.base_time.is_some(), is_carried, "{list:?}");
+            let began = done.base_time.map_or(before, Time);
+            assert!((before..=Time::now()).contains(&began));
+            // 51 and others are about bindings.
+            assert!(done.options.is_empty());
+        };
+        for (message, status) in [
+            (&found, None),
+            (&empty, None),
+            (&not_allowed, Some(4)),
+            (&malformed, Some(3)),
+        ] {
+            let (bindings, done) = bench.finish(bench.open(&with_list(message)).unwrap(), 1);
+            is_right(&done, status);
+            for binding in bindings {
+                assert_eq!(binding.base_time.is_some(), is_carried);
+            }
+        }
+        let mut out = Vec::new();
+        let answer = bench.open(&with_list(&found)).unwrap();
+        bench.engine.terminate(answer, "reload", &mut out);
+        is_right(&decode(&out).1, Some(2));
+        // An option that runs past the end, and with it the message.
+        let mut broken = with_list(&found);
+        broken.pop();
+        broken.extend([61, 9, 1]);
+        let (_, done) = bench.finish(bench.open(&broken).unwrap(), 1);
+        is_right(&done, Some(3));
+    }
+}
+
+// The contract: a list that cannot be read is none.
+#[test]
+fn base_time_is_in_the_done_of_a_query_whose_parameter_request_list_is_broken() {
+    let bench = Bench::new();
+    for (options, is_carried) in [
+        (&[53, 1, 14, 61, 9, 55, 1, 51][..], true),
+        (&[53, 1, 14, 55, 9, 51], true),
+        (&[55, 1, 51, 53, 1, 14, 61, 9], false),
+        (&[55, 2, 51, 152, 53, 1, 14, 61, 9], true),
+    ] {
+        let (_, done) = bench.finish(bench.open(&raw(options)).unwrap(), 1);
+        assert_eq!(done.base_time.is_some(), is_carried, "{options:?}");
+    }
+}
+
+// The contract: the DHCPLEASEQUERYDONE's base-time is when the query began, so that a requestor which
+// goes on from it misses nothing of what changed where the answer had gone by.
+#[test]
+fn a_query_from_the_base_time_of_the_done_returns_what_changed_since_the_query_began() {
+    let bench = Bench::new();
+    bench.lease([10, 0, 1, 10], 1, 100, &[]);
+    let before = Time::now();
+    let mut answer = bench.open(&all().to_message().unwrap().encode()).unwrap();
+    let mut out = Vec::new();
+    assert_eq!(bench.engine.write(&mut answer, &mut out, 1), Progress::More);
+    let released = Ipv4Addr::new(10, 0, 1, 10);
+    bench.mirror.feed().push(Event::Released {
+        address: released,
+        client: None,
+        at: Time::now(),
+        origin: Origin::Here,
+    });
+    bench.mirror.catch_up();
+    let after = Time::now();
+    while Time::now() == after {
+        std::thread::yield_now();
+    }
+    while bench.engine.write(&mut answer, &mut out, 1) == Progress::More {}
+    let (bindings, done) = decode(&out);
+    assert_eq!(bindings[0].state.unwrap().0, 2, "the answer had gone by");
+    let began = done.base_time.unwrap();
+    assert!((before..=after).contains(&Time(began)));
+    assert!(bindings.last().unwrap().base_time > Some(began));
+    let changed = bench.addresses(&Query {
+        start: Some(began),
+        ..all()
+    });
+    assert!(changed.contains(&released), "{changed:?}");
 }
 
 // The contract's table: MalformedQuery (3), with a text that names the field.

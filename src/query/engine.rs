@@ -47,6 +47,9 @@ pub struct Answer {
     header: ReplyHeader,
     /// The server identifier, until the first message has carried it.
     server_identifier: Option<Ipv4Addr>,
+    /// When the query began: the base-time of its DHCPLEASEQUERYDONE, if that carries one. A later
+    /// query that starts at this time returns what has changed since the search passed it.
+    began: Option<Time>,
     /// What remains to be sent.
     rest: Rest,
 }
@@ -263,6 +266,8 @@ impl Engine for LeaseEngine {
     type Unanswerable = Unanswerable;
 
     fn open(&self, message: &[u8], requester: &Requester) -> Result<Answer, Unanswerable> {
+        // Before anything is read that may change in the same second.
+        let now = Time::now();
         let Request {
             header,
             requested,
@@ -275,6 +280,7 @@ impl Engine for LeaseEngine {
         Ok(Answer {
             header,
             server_identifier: Some(configured.unwrap_or(requester.local)),
+            began: reply::carry_base_time(requested).then_some(now),
             rest: match query {
                 Ok(query) => Rest::Bindings(Box::new(self.search(query, requested))),
                 Err(refusal) => Rest::Refusal(refusal),
@@ -297,12 +303,13 @@ impl Engine for LeaseEngine {
         let Answer {
             header,
             server_identifier,
+            began,
             rest,
         } = answer;
         match rest {
             Rest::Refusal(refusal) => {
                 let status = (refusal.status(), &*refusal.to_string());
-                reply::write_done(out, header, server_identifier.take(), Some(status));
+                reply::write_done(out, header, server_identifier.take(), *began, Some(status));
                 Progress::Done
             }
             Rest::Bindings(search) => {
@@ -315,7 +322,7 @@ impl Engine for LeaseEngine {
                 if self.go_on(search, reply, out).is_break() {
                     return Progress::More;
                 }
-                reply::write_done(out, header, server_identifier.take(), None);
+                reply::write_done(out, header, server_identifier.take(), *began, None);
                 Progress::Done
             }
         }
@@ -331,6 +338,12 @@ impl Engine for LeaseEngine {
                 (why.status(), &*refusal)
             }
         };
-        reply::write_done(out, &answer.header, answer.server_identifier, Some(status));
+        reply::write_done(
+            out,
+            &answer.header,
+            answer.server_identifier,
+            answer.began,
+            Some(status),
+        );
     }
 }

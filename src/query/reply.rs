@@ -601,17 +601,29 @@ fn tee_time_left(from_start: Option<u32>, start: Time, now: Time) -> Option<u32>
     (left > 0).then_some(left)
 }
 
+/// Whether the replies to a query carry base-time: all of them, or none (RFC 6926 section 8.3 items
+/// 2 and 7).
+pub fn carry_base_time(requested: Option<&[u8]>) -> bool {
+    requested
+        .unwrap_or(&DEFAULT_OPTIONS)
+        .contains(&code::BASE_TIME)
+}
+
 /// Writes the DHCPLEASEQUERYDONE that ends an answer, with a status if it was not successful
 /// (RFC 6926 section 8.2).
 pub fn write_done(
     out: &mut Vec<u8>,
     header: &ReplyHeader,
     server_identifier: Option<Ipv4Addr>,
+    base_time: Option<Time>,
     status: Option<(StatusCode, &str)>,
 ) {
     let mut writer = MessageWriter::new(out, header, message_type::LEASEQUERYDONE);
     if let Some(address) = server_identifier {
         writer.option(code::SERVER_IDENTIFIER, &address.octets());
+    }
+    if let Some(time) = base_time {
+        writer.option_u32(code::BASE_TIME, time.0);
     }
     if let Some((status, text)) = status {
         writer.status(status, text);

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use blq::wire::frame;
 use blq::{Binding, Primary, Query, StatusCode, Vss};
 use kea_tests::ask::{addresses, by_mac, failure};
-use kea_tests::{Client, Kea, Setup, packet};
+use kea_tests::{Client, Kea, Setup, eventually, packet};
 use serde_json::json;
 
 /// The addresses of bindings, in any order.
@@ -171,6 +171,37 @@ fn finds_a_client_by_an_address_of_zeros_and_no_other() {
     connection.send_octets(&octets).expect("sent");
     let found = set(&connection.collect_answers()[&behind.xid].bindings);
     assert_eq!(found, &others | &[address].into());
+}
+
+/// RFC 6926, section 8.3 items 2 and 7: an empty delta, too, has a base-time, from which the next one goes
+/// on and misses nothing.
+#[test]
+fn a_chain_of_deltas_goes_on_from_the_base_time_of_each_done() {
+    let kea = Setup::with_hook(json!({})).start();
+    let since = |start| {
+        let mut query = Query::new(Primary::All);
+        query.start = Some(start);
+        let answer = kea.query(&query);
+        let done = answer.done.expect("DHCPLEASEQUERYDONE");
+        assert_eq!(done.failure(), None);
+        (answer.bindings, done.base_time.expect("base-time"))
+    };
+    let (_, mut start) = since(0);
+    eventually("an empty delta", || {
+        let (bindings, next) = since(start);
+        start = next;
+        bindings.is_empty()
+    });
+    let relay = kea.relay(0);
+    for number in 1..=20 {
+        let mut client = Client::new(number);
+        let address = relay.lease(&mut client).yiaddr;
+        kea.await_active(&client);
+        let (bindings, next) = since(start);
+        assert!(addresses(&bindings).contains(&address), "from {start}");
+        assert!(next >= start);
+        start = next;
+    }
 }
 
 /// RFC 6926, section 8.2: a query in which something behind its type is broken ends with a
