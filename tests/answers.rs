@@ -199,13 +199,66 @@ fn with_a_parameter_request_list_exactly_what_is_asked_for_is_sent() {
 #[test]
 fn an_option_that_is_not_declared_non_sensitive_is_not_told() {
     let mut bench = Bench::new();
-    bench.engine = LeaseEngine::new(Arc::clone(&bench.mirror), Some([51, 152].into()));
+    bench.engine = LeaseEngine::new(Arc::clone(&bench.mirror), Some([1, 60].into()));
     bench.lease([10, 0, 1, 12], 1, 100, &[]);
     let query = Query {
-        parameter_request_list: Some(vec![51, 60, 61, 152]),
+        parameter_request_list: Some(vec![1, 12, 51, 60, 61, 152]),
         ..by_mac(1)
     };
+    assert_eq!(bench.option_codes(&query), [1, 51, 53, 54, 60, 152]);
+    bench.engine = LeaseEngine::new(Arc::clone(&bench.mirror), Some([].into()));
     assert_eq!(bench.option_codes(&query), [51, 53, 54, 152]);
+}
+
+// RFC 4388 section 6.4.2 and RFC 6926 section 8.3 items 1 to 6: what MUST be returned where it is asked for
+// is, whatever is declared non-sensitive.
+#[test]
+fn what_must_be_returned_is_not_withheld_as_sensitive() {
+    let mut bench = Bench::new();
+    let information = [&relay_information(b"line", b"relay")[..], b"\x97\x05\0blue"].concat();
+    let updated = Event::Updated {
+        lease: lease([10, 0, 1, 12], 1, bench.now - 10),
+        at: Time(bench.now - 10),
+        origin: Origin::Elsewhere,
+    };
+    bench.lease([10, 0, 1, 12], 1, 100, &information);
+    bench.mirror.feed().push(updated);
+    bench.mirror.catch_up();
+    for non_sensitive in [None, Some([].into()), Some([12].into())] {
+        let is_limited = non_sensitive.is_some();
+        bench.engine = LeaseEngine::new(Arc::clone(&bench.mirror), non_sensitive);
+        let asked = |parameter_request_list| Query {
+            parameter_request_list,
+            vpn: Some(Vss::Name("blue".into())),
+            ..by_mac(1)
+        };
+        let owed = [51, 58, 59, 82, 91, 152, 153, 156, 157];
+        let everything = asked(Some(owed.to_vec()));
+        // With what the protocol adds of itself: 53, 54, 221.
+        assert_eq!(
+            bench.option_codes(&everything),
+            [51, 53, 54, 58, 59, 82, 91, 152, 153, 156, 157, 221]
+        );
+        // Asked for alone, each comes alone.
+        for code in owed {
+            let codes = bench.option_codes(&asked(Some(vec![code])));
+            let mut expected = vec![code, 53, 54, 221];
+            expected.sort_unstable();
+            assert_eq!(codes, expected);
+        }
+        // Without a list, the same of the default one.
+        let by_default = bench.option_codes(&asked(None));
+        assert_eq!(by_default.contains(&61), !is_limited);
+        assert!(
+            [51, 58, 59, 82, 91, 152, 153, 156]
+                .iter()
+                .all(|code| by_default.contains(code))
+        );
+        // RFC 6926 section 8.2: a status other than success.
+        let refused = all().to_message().unwrap().with(154, [1]);
+        assert_eq!(bench.refusal(&refused).0, 3);
+        assert!(bench.answer(&refused).1.base_time.is_some());
+    }
 }
 
 // RFC 4388 section 6.4.2: times that are past are not returned.

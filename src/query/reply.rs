@@ -51,6 +51,27 @@ fn is_decided_by_protocol(option: u8) -> bool {
     )
 }
 
+/// Options that are never withheld as sensitive where they are asked for.
+///
+/// RFC 4388 section 6.4.2 says that a server MUST return 51 and 82, and that 58 and 59 "MUST be handled
+/// like" 51; RFC 6926 section 8.3 that it MUST return 91, 152, 153 and 157 (items 2, 3, 5 and 6) and
+/// SHOULD return 156 (item 1), which is the reply's message type in more detail. Those SHOULD that are
+/// about the client, its identifier and its options, are left to the list.
+fn is_owed(option: u8) -> bool {
+    matches!(
+        option,
+        code::LEASE_TIME
+            | code::RENEWAL_TIME
+            | code::REBINDING_TIME
+            | code::RELAY_AGENT_INFORMATION
+            | code::CLIENT_LAST_TRANSACTION_TIME
+            | code::BASE_TIME
+            | code::START_TIME_OF_STATE
+            | code::DATA_SOURCE
+            | code::DHCP_STATE
+    )
+}
+
 /// The options to send about each address, chosen once for a query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WantedOptions {
@@ -102,13 +123,14 @@ impl Wanted {
 }
 
 impl WantedOptions {
-    /// What a query asks for, or the default without a list; of that, what may be told
-    /// (`non_sensitive`: RFC 4388 section 6.4.2). Each option once.
+    /// The options a query asks for, or the default ones without a list, each once. Those that are
+    /// not `non_sensitive` (RFC 4388 section 6.4.2) are left out, unless `is_owed`.
     pub fn new(requested: Option<&[u8]>, non_sensitive: impl Fn(u8) -> bool) -> WantedOptions {
         let mut options = Vec::with_capacity(DEFAULT_OPTIONS.len() + 1);
         for &option in requested.unwrap_or(&DEFAULT_OPTIONS) {
             let new = Wanted::new(option);
-            if !is_decided_by_protocol(option) && non_sensitive(option) && !options.contains(&new) {
+            let may_be_sent = is_owed(option) || non_sensitive(option);
+            if may_be_sent && !is_decided_by_protocol(option) && !options.contains(&new) {
                 options.push(new);
             }
         }
