@@ -75,7 +75,8 @@ pub struct Done {
     pub status: Option<Status>,
     /// Who answered: of this message, or of the first reply to the query.
     pub server_identifier: Option<Ipv4Addr>,
-    /// When the message was made, if the server says: seconds since 1970 by its clock.
+    /// When the message was made, or from some servers when the query began, if the server says:
+    /// seconds since 1970 by its clock.
     pub base_time: Option<u32>,
     /// All other options, by code.
     pub options: BTreeMap<u8, Vec<u8>>,

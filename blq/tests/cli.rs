@@ -240,6 +240,97 @@ fn succeeds_when_nothing_is_found() {
     assert_eq!(stderr(&output), "blq: 0 bindings\n");
 }
 
+/// What standard error says of the `--start` that a later query has to have; `None` if nothing.
+fn next_start(output: &Output) -> Option<u32> {
+    let (_, start) = stderr(output)
+        .trim_end()
+        .split_once("; for what changes from now on: --start ")?;
+    Some(start.parse().unwrap())
+}
+
+/// RFC 6926 section 8.3 item 2: an empty answer, too, leaves a time to go on from: the base-time
+/// of the DHCPLEASEQUERYDONE, less the time it took to come.
+#[test]
+fn continues_after_an_empty_answer() {
+    for arguments in [&["--start", "1600000000"][..], &["--json"]] {
+        let server = Server::start(|mut peer| {
+            let xid = peer.read().xid;
+            peer.send(&[done(xid).with(152, BASE_TIME.to_be_bytes())]);
+        });
+        let output = run(server, arguments);
+        assert_eq!(output.status.code(), Some(0));
+        assert!(stderr(&output).starts_with("blq: 0 bindings; "));
+        let start = next_start(&output).unwrap();
+        assert!((BASE_TIME - 60..BASE_TIME).contains(&start), "{start}");
+    }
+}
+
+/// A base-time of the DHCPLEASEQUERYDONE that is earlier than that of the first reply is when the
+/// server began; any other is when that was made, and the server began before its first reply.
+#[test]
+fn continues_from_when_the_server_began() {
+    let continued = |base_time: Option<u32>| {
+        let server = Server::start(move |mut peer| {
+            let xid = peer.read().xid;
+            let mut done = done(xid);
+            if let Some(time) = base_time {
+                done = done.with(152, time.to_be_bytes());
+            }
+            peer.send(&[active(xid, 1), unassigned(xid, 2), done]);
+        });
+        next_start(&run(server, &[])).unwrap()
+    };
+    assert_eq!(continued(Some(BASE_TIME - 500)), BASE_TIME - 500);
+    for base_time in [None, Some(BASE_TIME), Some(BASE_TIME + 500)] {
+        let start = continued(base_time);
+        assert!((BASE_TIME - 60..BASE_TIME).contains(&start), "{start}");
+    }
+}
+
+/// RFC 6926 section 7.1: a query that was ended early is sent again with the start it had; one that
+/// cannot succeed is not.
+#[test]
+fn keeps_the_start_of_a_query_that_was_ended_early() {
+    for (code, bindings, expected) in [
+        (
+            2,
+            1,
+            "blq: server: QueryTerminated (2): reload\n\
+             blq: 1 binding received before that: the answer is not complete\n\
+             blq: for the same again: --start 1600000000\n",
+        ),
+        (
+            2,
+            0,
+            "blq: server: QueryTerminated (2): reload\n\
+             blq: for the same again: --start 1600000000\n",
+        ),
+        (3, 0, "blq: server: MalformedQuery (3): reload\n"),
+        (4, 0, "blq: server: NotAllowed (4): reload\n"),
+    ] {
+        let server = Server::start(move |mut peer| {
+            let xid = peer.read().xid;
+            let mut messages = vec![active(xid, 1); bindings];
+            messages.push(failed(xid, code, "reload").with(152, BASE_TIME.to_be_bytes()));
+            peer.send(&messages);
+        });
+        let output = run(server, &["--start", "1600000000"]);
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(stderr(&output), expected);
+    }
+    let server = Server::start(|mut peer| {
+        let xid = peer.read().xid;
+        peer.send(&[active(xid, 1)]);
+    });
+    let output = run(server, &["--start", "1600000000"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(
+        stderr(&output).ends_with("blq: for the same again: --start 1600000000\n"),
+        "{}",
+        stderr(&output)
+    );
+}
+
 /// RFC 6926 section 6.2.2: the status message is there to be shown.
 #[test]
 fn fails_with_the_servers_status_text() {

@@ -15,8 +15,8 @@ with 0x or hex: or are written with colons, as 01:02:ab. text: in front makes an
 
 Times (--start, --end) are the server's: seconds since 1970, as in `--start 1700000000`;
 RFC 3339, as in 2026-01-31T12:00:00Z; or before now by this machine's clock, as in
-`-1h` or `10m ago`. Both bounds are inclusive. Every complete answer ends with the --start
-of the query that asks for what changed since.
+`-1h` or `10m ago`. Both bounds are inclusive. Every complete answer, even an empty one,
+ends with the --start of the query that asks for what changed since, if the server sends its time.
 
 Options (--options) are codes or names, separated by commas, and replace the usual list:
 51,58,59,61,82,91,152,153,156,157. With a + in front they are added to it, as in

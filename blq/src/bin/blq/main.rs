@@ -2,18 +2,20 @@
 
 mod args;
 mod json;
+mod next_start;
 mod table;
 mod values;
 
 use std::fmt::Display;
 use std::io::{self, BufWriter, StdoutLock, Write};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use blq::{Binding, Connection, Error, Query, Reply, Status};
+use blq::{Binding, Connection, Error, Query, Reply, Status, StatusCode};
 use clap::{CommandFactory, Parser};
 
 use args::Args;
+use next_start::NextStart;
 
 /// The server ended the query with a status that is not Success.
 const EXIT_SERVER: u8 = 1;
@@ -56,6 +58,10 @@ fn main() -> ExitCode {
                     count(output.bindings)
                 ));
             }
+            // Any later start would miss what the answer lacks. It is shown since `-1h` moves.
+            if let Some(start) = query.start.filter(|_| failure.is_retryable()) {
+                say(format_args!("for the same again: --start {start}"));
+            }
             ExitCode::from(failure.exit_status())
         }
     }
@@ -73,11 +79,12 @@ fn ask(args: &Args, query: &Query, output: &mut Output) -> Result<(), Failure> {
         }
         match connection.next_reply()? {
             Some(Reply::Binding(binding)) => {
-                output.note_time(binding.base_time, sent.elapsed());
+                output.next_start.note(binding.base_time, sent.elapsed());
                 output.write(&binding)?;
             }
             Some(Reply::Done(done)) => {
-                output.note_time(done.base_time, sent.elapsed());
+                let elapsed = sent.elapsed();
+                output.next_start.note_done(done.base_time, elapsed);
                 return match done.failure() {
                     Some(status) => Err(Failure::Server(status.clone())),
                     None => Ok(()),
@@ -99,6 +106,14 @@ enum Failure {
 }
 
 impl Failure {
+    /// Whether the query may succeed when sent again (RFC 6926 section 7.1).
+    fn is_retryable(&self) -> bool {
+        match self {
+            Failure::Server(status) => status.code == StatusCode::QUERY_TERMINATED,
+            Failure::Connection(_) | Failure::Output(_) => true,
+        }
+    }
+
     /// What the process ends with.
     fn exit_status(&self) -> u8 {
         match self {
@@ -129,8 +144,8 @@ struct Output {
     json: bool,
     /// Bindings written.
     bindings: u64,
-    /// Where a later delta query has to begin; the outer `Option` is whether a reply has come.
-    next_start: Option<Option<u32>>,
+    /// Where a later query for what changed has to begin.
+    next_start: NextStart,
 }
 
 impl Output {
@@ -140,20 +155,8 @@ impl Output {
             out: BufWriter::with_capacity(64 * 1024, io::stdout().lock()),
             json: args.json,
             bindings: 0,
-            next_start: None,
+            next_start: NextStart::default(),
         }
-    }
-
-    /// Notes the base-time of the first reply, `elapsed` after the query was sent.
-    ///
-    /// Whatever changed after the server began to answer has to be in the next delta query,
-    /// and it began at most `elapsed` before that reply was made; its clock shows whole
-    /// seconds, so those are counted up.
-    fn note_time(&mut self, base_time: Option<u32>, elapsed: Duration) {
-        self.next_start.get_or_insert_with(|| {
-            let elapsed = u32::try_from(elapsed.as_secs()).unwrap_or(u32::MAX);
-            base_time.map(|time| time.saturating_sub(elapsed.saturating_add(1)))
-        });
     }
 
     /// Writes a binding.
@@ -178,12 +181,8 @@ impl Output {
     /// What to say at the end of a complete answer.
     fn summary(&self, query: &Query) -> String {
         let bindings = count(self.bindings);
-        match self.next_start.flatten() {
-            // An answer that stops at a query-end-time knows nothing of what came after.
-            Some(start) => {
-                let start = query.end.map_or(start, |end| end.min(start));
-                format!("{bindings}; for what changes from now on: --start {start}")
-            }
+        match self.next_start.after(query.end) {
+            Some(start) => format!("{bindings}; for what changes from now on: --start {start}"),
             None => bindings,
         }
     }
