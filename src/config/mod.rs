@@ -2,7 +2,8 @@
 //!
 //! Kea hands the parameters over as JSON; [`Config::parse`] refuses what it does not know or
 //! understand, so that a mistyped name never silently means its default. Every parameter of
-//! Kea's own lease query hook is accepted with that hook's meaning.
+//! Kea's own lease query hook is accepted with that hook's meaning. One default differs:
+//! `bulk-query-enabled` is true here, and false there.
 //!
 //! Kea unloads and loads its hooks at each reconfiguration, even if nothing changed: all
 //! connections are then ended with QueryTerminated (RFC 6926 section 8.5), and the new
@@ -94,8 +95,12 @@ pub struct Config {
     pub state_file: Option<PathBuf>,
     /// Codes of the options that may be returned through the parameter request list (RFC 4388
     /// section 6.4.2); `None`: all.
+    ///
+    /// No list withholds the options that RFC 4388 section 6.4.2 (51, 58, 59, 82) and RFC 6926
+    /// section 8.3 (91, 152, 153, 156, 157) demand where they are asked for, nor those that the
+    /// protocol adds of itself (53, 54, 151, 221).
     pub non_sensitive_options: Option<BTreeSet<u8>>,
-    /// Whether to listen at all.
+    /// Whether to listen at all. Kea's own hook does not by default.
     pub bulk_query_enabled: bool,
     /// Where to listen; never empty, no address twice, 0.0.0.0 only alone.
     pub listen_addresses: Vec<Ipv4Addr>,
@@ -357,7 +362,8 @@ fn state_file(top: &Section) -> Result<Option<PathBuf>, ConfigError> {
     Ok(Some(PathBuf::from(path)))
 }
 
-/// Reads `non-sensitive-options`. An empty list is a value of its own: no option at all.
+/// Reads `non-sensitive-options`. An empty list is a value of its own: none but those that no list
+/// withholds.
 fn non_sensitive_options(top: &Section) -> Result<Option<BTreeSet<u8>>, ConfigError> {
     const NAME: &str = "non-sensitive-options";
     let Some(value) = top.value(NAME) else {
@@ -443,54 +449,75 @@ fn port(advanced: &Section) -> Result<u16, ConfigError> {
 
 /// Checks the types of the parameters that Kea's own hook has and that change nothing here,
 /// and says so of those that are given.
+///
+/// # Errors
+/// A wrong type, or a value that asks for a protection or service that is missing: whoever sets it
+/// must not believe to have it.
 fn without_effect(advanced: &Section) -> Result<Vec<Notice>, ConfigError> {
-    const TLS: [&str; 4] = ["trust-anchor", "cert-file", "key-file", "cert-required"];
-    let active = advanced.boolean("active-query-enabled")?;
-    let tables = advanced.boolean("extended-info-tables-enabled")?;
-    let fetch = advanced.integer("max-leases-per-fetch", 0..=u32::MAX)?;
-    for name in ["trust-anchor", "cert-file", "key-file"] {
-        advanced.string(name)?;
+    const ACTIVE: &str = "active-query-enabled";
+    // As Kea's own hook refuses it.
+    if advanced.boolean(ACTIVE)? == Some(true) {
+        return Err(refused(
+            &advanced.parameter(ACTIVE),
+            &Value::Bool(true),
+            "false: Active Leasequery (RFC 7724) is not served",
+        ));
     }
-    advanced.boolean("cert-required")?;
-
     let mut notices = Vec::new();
-    let mut notice = |parameters: &str, why: &str| {
+    let mut notice = |parameter: &str, why: &str| {
         notices.push(Notice {
             level: Level::Info,
             id: "BLQ_PARAMETER_NO_EFFECT",
-            text: format!("no effect here: {parameters} ({why})"),
+            text: format!(
+                "no effect here: '{}' ({why})",
+                advanced.parameter(parameter)
+            ),
         });
     };
-    if active == Some(true) {
+    const TABLES: &str = "extended-info-tables-enabled";
+    if advanced.boolean(TABLES)?.is_some() {
         notice(
-            "'advanced.active-query-enabled'",
-            "Active Leasequery is not served",
-        );
-    }
-    if tables.is_some() {
-        notice(
-            "'advanced.extended-info-tables-enabled'",
+            TABLES,
             "bindings are always found by relay-id and remote-id, without Kea's tables",
         );
     }
-    if fetch.is_some() {
-        notice(
-            "'advanced.max-leases-per-fetch'",
-            "queries do not fetch leases from Kea",
-        );
+    const FETCH: &str = "max-leases-per-fetch";
+    if advanced.integer(FETCH, 0..=u32::MAX)?.is_some() {
+        notice(FETCH, "queries do not fetch leases from Kea");
     }
-    let tls: Vec<String> = TLS
+    notices.extend(tls_without_effect(advanced)?);
+    Ok(notices)
+}
+
+/// Does the same for the TLS parameters.
+fn tls_without_effect(advanced: &Section) -> Result<Option<Notice>, ConfigError> {
+    const FILES: [&str; 3] = ["trust-anchor", "cert-file", "key-file"];
+    const REQUIRED: &str = "cert-required";
+    for name in FILES {
+        advanced.string(name)?;
+    }
+    if advanced.boolean(REQUIRED)? == Some(true) {
+        return Err(refused(
+            &advanced.parameter(REQUIRED),
+            &Value::Bool(true),
+            "false until TLS is served: no certificate can be required of requesters",
+        ));
+    }
+    let given: Vec<String> = FILES
         .into_iter()
+        .chain([REQUIRED])
         .filter(|name| advanced.has(name))
         .map(|name| format!("'{}'", advanced.parameter(name)))
         .collect();
-    if !tls.is_empty() {
-        notice(
-            &tls.join(", "),
-            "TLS is not served: connections are not encrypted",
-        );
-    }
-    Ok(notices)
+    Ok((!given.is_empty()).then(|| Notice {
+        level: Level::Warning,
+        id: "BLQ_NOT_ENCRYPTED",
+        text: format!(
+            "no effect here: {} (TLS is not served): connections are not encrypted, and requesters \
+             are known by their addresses alone",
+            given.join(", ")
+        ),
+    }))
 }
 
 #[cfg(test)]

@@ -125,34 +125,82 @@ fn accepts_what_configures_keas_own_hook_and_says_once_what_has_no_effect() {
             "max-requester-idle-time": 300,
             "max-leases-per-fetch": 100,
             "trust-anchor": "/etc/ca", "cert-file": "/etc/cert", "key-file": "/etc/key",
-            "cert-required": true
+            "cert-required": false
         }"#,
     )
     .unwrap();
     assert_eq!(config.max_queries, 4);
     assert_eq!(config.threads, None);
-    let texts: Vec<&str> = config.notices.iter().map(|notice| &*notice.text).collect();
-    assert_eq!(texts.len(), 3, "{texts:?}");
-    for (text, parameter) in texts.iter().zip([
-        "'advanced.extended-info-tables-enabled'",
-        "'advanced.max-leases-per-fetch'",
-        "'advanced.trust-anchor', 'advanced.cert-file', 'advanced.key-file', \
-         'advanced.cert-required'",
+    let notices = config.notices.iter();
+    let notices: Vec<_> = notices
+        .map(|notice| (notice.level, notice.id, &*notice.text))
+        .collect();
+    assert_eq!(notices.len(), 3, "{notices:?}");
+    let no_effect = "BLQ_PARAMETER_NO_EFFECT";
+    for ((level, id, text), expected) in notices.into_iter().zip([
+        (
+            Level::Info,
+            no_effect,
+            "'advanced.extended-info-tables-enabled'",
+        ),
+        (Level::Info, no_effect, "'advanced.max-leases-per-fetch'"),
+        (
+            Level::Warning,
+            "BLQ_NOT_ENCRYPTED",
+            "'advanced.trust-anchor', 'advanced.cert-file', 'advanced.key-file', \
+             'advanced.cert-required'",
+        ),
     ]) {
-        assert!(text.contains(parameter), "{text}");
+        assert_eq!((level, id), (expected.0, expected.1));
+        assert!(text.contains(expected.2), "{text}");
     }
-    assert!(
-        config
-            .notices
-            .iter()
-            .all(|notice| notice.level == Level::Info)
-    );
-    let active = advanced(r#"{ "active-query-enabled": true }"#).unwrap();
-    assert!(
-        active.notices[0]
-            .text
-            .contains("'advanced.active-query-enabled'")
-    );
+}
+
+#[test]
+fn warns_of_each_tls_parameter_that_does_not_encrypt_connections() {
+    for (name, value) in [
+        ("trust-anchor", r#""/etc/ca""#),
+        ("cert-file", r#""/etc/cert""#),
+        ("key-file", r#""""#),
+        ("cert-required", "false"),
+    ] {
+        let config = advanced(&format!(r#"{{ "{name}": {value} }}"#)).unwrap();
+        let [notice] = &config.notices[..] else {
+            panic!("one notice about {name}: {:?}", config.notices);
+        };
+        assert_eq!(
+            (notice.level, notice.id),
+            (Level::Warning, "BLQ_NOT_ENCRYPTED")
+        );
+        for part in [&format!("'advanced.{name}'"), "not encrypted"] {
+            assert!(notice.text.contains(part), "{}", notice.text);
+        }
+        assert!(!notice.text.contains("', '"), "{}", notice.text);
+    }
+}
+
+#[test]
+fn refuses_what_asks_for_a_protection_or_service_that_is_missing() {
+    refuses(&[
+        (
+            r#"{ "requesters": ["192.0.2.1"], "advanced": { "cert-required": true } }"#,
+            &["'advanced.cert-required'", "is true", "false until TLS"],
+        ),
+        (
+            r#"{ "requesters": ["192.0.2.1"], "advanced": { "cert-required": true,
+                 "trust-anchor": "/etc/ca", "cert-file": "/c", "key-file": "/k" } }"#,
+            &["'advanced.cert-required'", "is true", "false until TLS"],
+        ),
+        (
+            r#"{ "requesters": ["192.0.2.1"], "advanced": { "active-query-enabled": true } }"#,
+            &[
+                "'advanced.active-query-enabled'",
+                "is true",
+                "false",
+                "RFC 7724",
+            ],
+        ),
+    ]);
 }
 
 #[test]
@@ -187,6 +235,15 @@ fn refuses_parameters_nobody_knows() {
         (
             r#"{ "requesters": ["192.0.2.1"], "advanced": { "port": 67 } }"#,
             &["'advanced.port'", "67", "lease-query-tcp-port"],
+        ),
+        // What is not served yet has no parameters.
+        (
+            r#"{ "requesters": ["192.0.2.1"], "advanced": { "tls": "required" } }"#,
+            &["'advanced.tls'", "required", "cert-file"],
+        ),
+        (
+            r#"{ "requesters": ["192.0.2.1"], "advanced": { "crl-file": "/etc/crl" } }"#,
+            &["'advanced.crl-file'", "/etc/crl", "cert-file"],
         ),
         (
             r#"{ "requesters": ["192.0.2.1", { "address": "192.0.2.2", "types": [] }] }"#,

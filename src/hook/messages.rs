@@ -127,6 +127,12 @@ pub const MESSAGES: &[Message] = &[
         "Correct what the text names.",
     ),
     message(
+        "BLQ_NOT_ENCRYPTED",
+        "Parameters for TLS were accepted, but TLS is not served: connections are not encrypted, and \
+         no certificates are asked for. The text says which parameters.",
+        "Remove the parameters, and keep the connections inside a network or tunnel that is protected.",
+    ),
+    message(
         "BLQ_NOT_LISTENING",
         "'advanced.bulk-query-enabled' is false: no queries are answered.",
         "Nothing, if it is meant.",

@@ -47,6 +47,14 @@ fn refuses_wrong_parameters_at_start() {
             json!({ "advanced": { "bulk-query-enabled": "yes" } }),
             &["bulk-query-enabled", "yes"],
         ),
+        (
+            json!({ "advanced": { "cert-required": true } }),
+            &["advanced.cert-required", "true", "false until TLS"],
+        ),
+        (
+            json!({ "advanced": { "active-query-enabled": true } }),
+            &["advanced.active-query-enabled", "true", "false"],
+        ),
     ];
     for (parameters, parts) in cases {
         let log = Setup::with_hook(parameters.clone()).fail_to_start();
@@ -105,6 +113,30 @@ fn accepts_the_parameters_of_keas_own_hook() {
         },
     }))
     .start();
+    assert_eq!(kea.find(Primary::All).len(), 101);
+}
+
+/// The contract: TLS parameters are accepted while TLS is not served, and a warning says that nothing is
+/// encrypted; at a reconfiguration cert-required is refused as at the start, and Kea goes on.
+#[test]
+fn warns_that_tls_parameters_encrypt_nothing() {
+    let parameters = json!({ "advanced": {
+        "trust-anchor": "/etc/ssl/certs", "cert-file": "/etc/cert", "key-file": "/etc/key",
+        "cert-required": false,
+    } });
+    let kea = Setup::with_hook(parameters).start();
+    assert_eq!(kea.find(Primary::All).len(), 101);
+    let log = kea.log();
+    let line = log.lines().find(|line| line.contains("BLQ_NOT_ENCRYPTED"));
+    let line = line.expect("a warning");
+    for part in ["WARN", "advanced.trust-anchor", "advanced.cert-required"] {
+        assert!(line.contains(part), "'{part}' in: {line}");
+    }
+    let required = json!({ "advanced": { "cert-required": true } });
+    let answer = kea.config_set(|setup| setup.hook_parameters(required));
+    assert_eq!(answer["result"], 1, "{answer}");
+    let text = answer["text"].as_str().unwrap_or_default();
+    assert!(text.contains("advanced.cert-required"), "{text}");
     assert_eq!(kea.find(Primary::All).len(), 101);
 }
 
