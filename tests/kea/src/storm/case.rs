@@ -71,7 +71,7 @@ impl Case<'_> {
     }
 
     /// The contract: the configured addresses are pools, reservations, and leased addresses in
-    /// configured subnets. One that was leased, and is not free again, is told of further on.
+    /// configured subnets.
     fn check_presence(&self) -> Result<(), String> {
         let is_in_range = self.configured.addresses.contains(&self.address);
         let has_lease = self.row.is_some_and(|row| {
@@ -81,30 +81,20 @@ impl Case<'_> {
                 && row.ends().is_none_or(|ends| ends > may_end)
                 && self.configured.has_lease(self.address, row.subnet)
         });
-        let stays = self.seen_before.is_some_and(|before| {
-            let may_be_free = |touch: &Touch| {
-                matches!(
-                    touch.what,
-                    What::Decline(_) | What::Offered(_) | What::Shaken
-                )
-            };
-            later(before, u32::MAX).0 != State::AVAILABLE
-                && self.configured == self.configured_before
-                && self.happened.reconfigurations < 2
-                && !self.touches.iter().any(may_be_free)
-        });
         let is_known = self.seen_before.is_some()
             || self.row.is_some()
             || self.happened.ever_touched.contains(&self.address);
         let may = is_in_range || is_known && self.configured.is_in_subnet(self.address);
         match self.seen {
-            None => ensure(!is_in_range && !has_lease && !stays, || {
+            None => ensure(!is_in_range && !has_lease, || {
                 "a configured address is missing".into()
             }),
             Some(seen) => {
                 ensure(may, || "an address that is not configured".into())?;
-                ensure(is_in_range || seen.state != State::AVAILABLE, || {
-                    "a free address that is in no pool and not reserved".into()
+                let is_leased =
+                    [State::ACTIVE, State::ABANDONED, State::TRANSITIONING].contains(&seen.state);
+                ensure(is_in_range || is_leased, || {
+                    "not leased, in no pool and not reserved".into()
                 })
             }
         }
@@ -171,9 +161,7 @@ impl Case<'_> {
         ensure(seen.option_82 == before.option_82, || {
             "nobody touched it, but its option 82 is another".into()
         })?;
-        // A transaction that left the lease as it was is in no file (the contract).
-        let forgot = self.happened.ever_cached && seen.last < before.last;
-        ensure(seen.last == before.last || forgot, || {
+        ensure(seen.last == before.last, || {
             "nobody touched it, but the last transaction is another".into()
         })
     }

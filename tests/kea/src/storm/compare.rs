@@ -172,10 +172,10 @@ fn check_delta(delta: &Delta, stable: &Stable<'_>, happened: &Happened, faults: 
         let was = || then.map_or("not configured".to_owned(), ToString::to_string);
         let claim = match answer.seen.get(address) {
             None if is_in => "changed, but missing".to_owned(),
-            None if is_another && !happened.may_have_lost(*address, since, then, now) => {
+            None if is_another => {
                 format!("missing, though it was {}", was())
             }
-            Some(_) if !is_another && !may && !happened.has_moved(*address, since) => {
+            Some(_) if !is_another && !may && !happened.may_count_as_changed(*address, since) => {
                 "did not change, but told".to_owned()
             }
             Some(told) if told.change() != now.change() => format!("told otherwise, {told},"),
@@ -189,18 +189,11 @@ fn check_delta(delta: &Delta, stable: &Stable<'_>, happened: &Happened, faults: 
 }
 
 impl Happened {
-    /// Whether a change between two answers may have been lost by a crash or a restart.
-    fn may_have_lost(
-        &self,
-        address: Ipv4Addr,
-        since: u32,
-        then: Option<&Seen>,
-        now: &Seen,
-    ) -> bool {
-        let shaken = self.shaken.get(&address);
-        // A transaction that left the lease as it was is in no file (the contract).
-        let is_cached = self.ever_cached && then.is_some_and(|then| then.last > now.last);
-        is_cached || shaken.is_some_and(|at| *at >= f64::from(since))
+    /// Whether an address may count as changed though it is as it was: what changed just before a crash
+    /// does, and what came into a pool, a subnet or a VPN, or left one.
+    fn may_count_as_changed(&self, address: Ipv4Addr, since: u32) -> bool {
+        let is_shaken = |at: &f64| *at >= f64::from(since) - f64::from(DELAY);
+        self.has_moved(address, since) || self.shaken.get(&address).is_some_and(is_shaken)
     }
 
     /// Whether an address may have been configured anew.
@@ -223,7 +216,7 @@ fn check_window(
     let label = format!("query for {start}..{end}");
     check_order(&label, answer, faults);
     for (address, seen) in stable {
-        let may = seen.is_in(start - DELAY, end) || happened.has_moved(*address, start);
+        let may = seen.is_in(start - DELAY, end) || happened.may_count_as_changed(*address, start);
         let must = seen.is_in(start, end - DELAY);
         let claim = match answer.seen.get(address) {
             None if must => "changed, but missing".to_owned(),
