@@ -485,9 +485,10 @@ fn a_delta_has_what_changed_just_before_the_process_was_killed() {
         ..saved(&bench)
     };
     let bench = restarted(before, network(&[]), &[of(10, 1, now - 500)], now + 10);
-    assert_eq!(delta(&bench, now + 10), [10, 11]);
+    assert_eq!(delta(&bench, now + 10), [10, 11, 99]);
     let taken_back: Vec<Binding> = bench.ask(&since(now + 10));
     assert_eq!(taken_back[1].state, Some(State::AVAILABLE));
+    assert!(!bench.addresses(&all()).contains(&address(99)));
 }
 
 // ----- Configurations ----------------------------------------------------------------------------

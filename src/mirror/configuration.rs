@@ -125,26 +125,25 @@ impl Configuration {
         }
     }
 
-    /// The former subnet that an address belongs to, leased from the subnet with the number `id`.
-    pub fn former_subnet_of(&self, address: Ipv4Addr, id: SubnetId) -> Option<&FormerSubnet> {
-        let contain = || {
-            self.former_subnets
-                .iter()
-                .rev()
-                .filter(|former| former.contains(address))
-        };
-        contain()
-            .find(|former| former.id == id)
-            .or_else(|| contain().next())
+    /// The place of the former subnet that an address belongs to, leased from the subnet with the
+    /// number `id`.
+    pub fn former_subnet_of(&self, address: Ipv4Addr, id: SubnetId) -> Option<usize> {
+        let all = || self.former_subnets.iter().enumerate().rev();
+        let contain = || all().filter(|(_, former)| former.contains(address));
+        let found = contain().find(|(_, former)| former.id == id);
+        found.or_else(|| contain().next()).map(|(place, _)| place)
     }
 
     /// The VPN of the subnet that an address belongs to, leased from the subnet with the number
     /// `id`; `None` if no subnet contains it, and none is known to have done so.
     pub fn vpn(&self, address: Ipv4Addr, id: SubnetId) -> Option<&Vpn> {
-        match self.network.subnet_of(address, id) {
-            Some(subnet) => Some(&subnet.vpn),
-            None => Some(&self.former_subnet_of(address, id)?.vpn),
+        if let Some(subnet) = self.network.subnet_of(address, id) {
+            return Some(&subnet.vpn);
         }
+        let former = self
+            .former_subnets
+            .get(self.former_subnet_of(address, id)?)?;
+        Some(&former.vpn)
     }
 
     /// What a binding has in common with others of its subnet and lifetime.

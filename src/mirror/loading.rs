@@ -7,7 +7,8 @@ use roaring::RoaringBitmap;
 
 use super::page::Pages;
 use super::ranges::Configured;
-use super::table::{CONFIGURATION, Table, is_renewal};
+use super::table::{CONFIGURATION, Table};
+use super::views::is_renewal;
 use super::{Mirror, transition};
 use crate::binding::{Binding, State};
 use crate::event::{Lease, Origin};

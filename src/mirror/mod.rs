@@ -4,6 +4,7 @@
 //! - [`table`]: bindings by address, and what finds them: [`groups`], [`page`], [`identity_index`],
 //!   [`address_set`], [`times`], [`time_index`].
 //! - [`configuration`], [`ranges`]: configured addresses and since when.
+//! - [`views`]: what requestors see of bindings, and what of that has changed.
 //! - [`walk`]: bindings in the order of their addresses, a part at a time.
 //! - [`feed`], [`applier`]: changes on their way from Kea's threads.
 //! - `reconciliation`: what no change told of, by a comparison with Kea's lease database.
@@ -32,6 +33,7 @@ pub mod time_index;
 mod times;
 mod transition;
 pub mod unsaved;
+mod views;
 mod walk;
 pub mod writer;
 

@@ -1,27 +1,23 @@
 //! The tables: every binding known, by address, and the indexes that find them.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::panic::resume_unwind;
-use std::ptr;
 use std::sync::Arc;
 use std::thread;
 
-use ipnet::Ipv4Net;
-
-use super::configuration::{Configuration, FORMER_SUBNETS};
+use super::configuration::Configuration;
 use super::identity_index::{Found, IdentityIndex};
 use super::page::{Page, Pages};
-use super::ranges::{
-    self, CommonDigests, Configured, ConfiguredSubnet, FormerSubnet, SubnetView, TimedRange,
-};
+use super::ranges::{self, CommonDigests, Configured, ConfiguredSubnet, SubnetView, TimedRange};
 use super::times::{Reached, Times};
 use super::unsaved::{Taken, Unsaved};
+use super::views;
 use crate::binding::{Binding, BindingRef, HardwareAddress, State, SubnetId};
 use crate::client::{ClientIds, ClientRef};
 use crate::event::Lease;
-use crate::network::{Difference, Network, Serving};
+use crate::network::{Network, Serving};
 use crate::time::Time;
 use crate::wire::relay_agent_information::{self, sub_option};
 
@@ -83,27 +79,8 @@ impl Table {
     /// A table without bindings, since `now`; this was configured `before`.
     pub fn new(network: Arc<Network>, before: &Configured, now: Time) -> Table {
         let ranges = ranges::timed(&network, &before.ranges, None, now);
-        let gone = before.subnets.iter().filter(|subnet| {
-            let same = network.subnet(subnet.id);
-            same.is_none_or(|same| {
-                same.prefix.network() != subnet.first || same.prefix.broadcast() != subnet.last
-            })
-        });
-        let gone = gone.filter_map(|subnet| {
-            let ConfiguredSubnet {
-                id,
-                first,
-                last,
-                view,
-            } = subnet.clone();
-            Some(FormerSubnet {
-                id,
-                first,
-                last,
-                vpn: view?.vpn,
-            })
-        });
-        let former_subnets = former_subnets(&before.former_subnets, gone);
+        let known = &before.former_subnets;
+        let former_subnets = views::former_subnets(known, views::subnets_before(before), &network);
         Table {
             incomplete: network.has_host_database().then(|| Incomplete {
                 ranges: before.ranges.clone(),
@@ -156,17 +133,8 @@ impl Table {
         };
         self.incomplete = incomplete.filter(|_| !is_complete);
         self.is_contradiction_logged = false;
-        let gone = before.network.subnets().filter(|subnet| {
-            let same = network.subnet(subnet.id);
-            same.is_none_or(|same| same.prefix != subnet.prefix)
-        });
-        let gone = gone.map(|subnet| FormerSubnet {
-            id: subnet.id,
-            first: subnet.prefix.network(),
-            last: subnet.prefix.broadcast(),
-            vpn: subnet.vpn.clone(),
-        });
-        let former_subnets = former_subnets(&before.former_subnets, gone);
+        let subnets = views::subnets_of(&before.network);
+        let former_subnets = views::former_subnets(&before.former_subnets, subnets, &network);
         self.configuration = Arc::new(Configuration {
             network,
             ranges,
@@ -177,42 +145,19 @@ impl Table {
         self.notice_changed_views(&before, with_hosts, at);
     }
 
-    /// Finds the bindings of which a requestor sees anything else than by the configuration
-    /// `before`, and forgets former subnets that have no bindings any more.
+    /// Counts the bindings as changed that requestors see otherwise than by the configuration `before`,
+    /// and forgets former subnets that have no bindings any more.
     fn notice_changed_views(&mut self, before: &Configuration, with_hosts: bool, at: Time) {
-        let after = Arc::clone(&self.configuration);
-        let difference = Difference::between(&before.network, &after.network, with_hosts);
-        let mut alike = AlikeSubnets::new(&before.network, &after.network, &difference);
-        let mut changed = Vec::new();
-        let mut former = BTreeSet::new();
-        let mut is_alike =
-            |binding: &BindingRef<'_>| binding.at(at).0.is_leased() && alike.contain(binding);
-        for binding in self.bindings.iter().filter(|binding| !is_alike(binding)) {
-            let (address, id) = (binding.address, binding.subnet);
-            if after.network.subnet_of(address, id).is_none() {
-                former.extend(after.former_subnet_of(address, id).map(ptr::from_ref));
-            }
-            let is_changed = || {
-                !before.lists(binding, at)
-                    || before.vpn(address, id) != after.vpn(address, id)
-                    || difference.is_in(binding)
-            };
-            if after.lists(binding, at) && is_changed() {
-                changed.push(address.to_bits());
-            }
-        }
-        for address in changed {
+        let changed = views::changed(&self.bindings, before, &self.configuration, with_hosts, at);
+        for address in changed.addresses {
             self.notice(address, at);
         }
-        let is_needed = |subnet: &&FormerSubnet| former.contains(&ptr::from_ref(*subnet));
-        let needed: Vec<FormerSubnet> = after
-            .former_subnets
-            .iter()
-            .filter(is_needed)
-            .cloned()
-            .collect();
-        if needed.len() < after.former_subnets.len() {
-            drop(after);
+        let former = &self.configuration.former_subnets;
+        if changed.former_subnets.len() < former.len() {
+            let needed = changed.former_subnets.iter();
+            let needed = needed
+                .filter_map(|place| former.get(*place).cloned())
+                .collect();
             Arc::make_mut(&mut self.configuration).former_subnets = needed;
         }
     }
@@ -245,33 +190,10 @@ impl Table {
         }
     }
 
-    /// Finds the bindings of which a requestor sees anything else than by what was configured
-    /// `before` a restart; they have changed `now`.
+    /// Counts the bindings as changed `now` that requestors see otherwise than by what was configured
+    /// `before` a restart.
     pub fn notice_views_changed_since(&mut self, before: &Configured, now: Time) {
-        let configuration = &self.configuration;
-        let network = &configuration.network;
-        let are_alike = |then: CommonDigests| {
-            then.common == network.common_digest()
-                && (network.has_host_database() || then.hosts == network.hosts_digest())
-        };
-        let is_common_alike = before.digests.is_none_or(are_alike);
-        let is_changed = |binding: &BindingRef<'_>| {
-            let (address, id) = (binding.address, binding.subnet);
-            let then = before.subnet_of(address, id);
-            let is_leased = binding.at(now).0.is_leased();
-            let was_configured = is_leased && then.is_some() || before.has_in_range(address);
-            let view = then.and_then(|then| then.view.as_ref());
-            let changed = view.zip(network.subnet_of(address, id));
-            !was_configured
-                || !is_common_alike
-                || changed
-                    .is_some_and(|(then, now)| (&then.vpn, then.digest) != (&now.vpn, now.digest))
-        };
-        let changed = self.bindings.iter();
-        let changed =
-            changed.filter(|binding| configuration.lists(*binding, now) && is_changed(binding));
-        let changed: Vec<u32> = changed.map(|binding| binding.address.to_bits()).collect();
-        for address in changed {
+        for address in views::changed_since(&self.bindings, before, &self.configuration, now) {
             self.notice(address, now);
         }
     }
@@ -391,7 +313,7 @@ impl Table {
         let address = binding.address.to_bits();
         let after = binding.view();
         let before = self.bindings.get(address);
-        if before.is_none_or(|before| must_be_saved(before, after))
+        if before.is_none_or(|before| views::must_be_saved(before, after))
             && self.unsaved.add(address)
             && self.indexes.is_some()
         {
@@ -439,10 +361,12 @@ impl Table {
         let after = binding.view();
         binding.noticed = match self.bindings.get(binding.address.to_bits()) {
             Some(before) if before == after => return,
-            Some(before) if is_seen_alike(before, after, now) => before.noticed,
+            Some(before) if views::are_alike(before, after, now) => before.noticed,
             _ => {
                 let (state, since) = self.configuration.state(&after, now);
-                let last_transaction = after.last_transaction.filter(|_| shows_client(state));
+                let last_transaction = after
+                    .last_transaction
+                    .filter(|_| views::shows_client(state));
                 Some(now).filter(|now| last_transaction.max(Some(since)) < Some(*now))
             }
         };
@@ -568,80 +492,6 @@ impl Table {
     /// The pages of bindings from one on, ascending.
     pub(super) fn pages_from(&self, number: u32) -> impl Iterator<Item = (u32, &Page)> {
         self.bindings.pages_from(number)
-    }
-}
-
-/// `known` and the subnets `gone` since, as far as there is room.
-fn former_subnets(
-    known: &[FormerSubnet],
-    gone: impl Iterator<Item = FormerSubnet>,
-) -> Vec<FormerSubnet> {
-    let mut all: Vec<FormerSubnet> = gone.collect();
-    let is_known_anew = |old: &&FormerSubnet| {
-        let new =
-            |new: &FormerSubnet| (new.id, new.first, new.last) == (old.id, old.first, old.last);
-        all.iter().any(new)
-    };
-    let mut old: Vec<FormerSubnet> = known
-        .iter()
-        .filter(|old| !is_known_anew(old))
-        .cloned()
-        .collect();
-    old.append(&mut all);
-    let excess = old.len().saturating_sub(FORMER_SUBNETS);
-    old.drain(..excess);
-    old
-}
-
-/// Subnets whose leases a requestor sees alike by two configurations.
-struct AlikeSubnets<'a> {
-    /// The configuration before.
-    before: &'a Network,
-    /// The configuration after.
-    after: &'a Network,
-    /// Whether all else is alike, too.
-    is_common_alike: bool,
-    /// The number of the subnet looked at last, and the addresses of which a requestor sees the same;
-    /// most bindings are of the subnet of the one before.
-    last: Option<(SubnetId, Option<Ipv4Net>)>,
-}
-
-impl<'a> AlikeSubnets<'a> {
-    /// Those of two configurations that differ so.
-    fn new(
-        before: &'a Network,
-        after: &'a Network,
-        difference: &Difference<'_>,
-    ) -> AlikeSubnets<'a> {
-        AlikeSubnets {
-            before,
-            after,
-            is_common_alike: difference.is_common_alike(),
-            last: None,
-        }
-    }
-
-    /// Whether a binding is of one of them. `false` says nothing.
-    fn contain(&mut self, binding: &BindingRef<'_>) -> bool {
-        let prefix = match self.last {
-            Some((id, prefix)) if id == binding.subnet => prefix,
-            _ => {
-                let prefix = self.prefix(binding.subnet);
-                self.last = Some((binding.subnet, prefix));
-                prefix
-            }
-        };
-        prefix.is_some_and(|prefix| prefix.contains(&binding.address))
-    }
-
-    /// The prefix of the subnet with this number, if it is one of them.
-    fn prefix(&self, id: SubnetId) -> Option<Ipv4Net> {
-        let (before, after) = self.before.subnet(id).zip(self.after.subnet(id))?;
-        let is_alike = self.is_common_alike
-            && before.prefix == after.prefix
-            && before.vpn == after.vpn
-            && before.digest == after.digest;
-        is_alike.then_some(after.prefix)
     }
 }
 
@@ -807,64 +657,4 @@ fn client_of(address: u32, bindings: &Pages) -> Option<ClientRef<'_>> {
 /// The same of a binding.
 fn filed(binding: BindingRef<'_>) -> Option<ClientRef<'_>> {
     binding.client.filter(|_| binding.state == State::Active)
-}
-
-/// Whether replies about an address in this state say anything of a client.
-fn shows_client(state: State) -> bool {
-    !matches!(state, State::Available | State::Remote)
-}
-
-/// Whether replies at `now` are the same for both.
-fn is_seen_alike(before: BindingRef<'_>, after: BindingRef<'_>, now: Time) -> bool {
-    let (state, since) = after.at(now);
-    if before.at(now) != (state, since)
-        || before.is_remote(now) != after.is_remote(now)
-        || before.subnet != after.subnet
-    {
-        return false;
-    }
-    if !shows_client(state) {
-        return true;
-    }
-    let are_clients_alike = match (before.client, after.client) {
-        (Some(before), Some(after)) => before.is_seen_alike(after),
-        (before, after) => before.is_none() && after.is_none(),
-    };
-    // What time is left, and until T1 and T2.
-    let times = |binding: BindingRef<'_>| {
-        (state.is_leased()).then_some((
-            binding.lease_start,
-            binding.lifetime,
-            binding.reserved_until,
-        ))
-    };
-    are_clients_alike
-        && before.last_transaction == after.last_transaction
-        && times(before) == times(after)
-}
-
-/// Whether the state file must be written for a change: not for a renewal, which Kea's lease
-/// database has.
-fn must_be_saved(before: BindingRef<'_>, after: BindingRef<'_>) -> bool {
-    before != after && !is_renewal(before, after)
-}
-
-/// Whether a binding was renewed, and did not change otherwise. A transaction that Kea's lease
-/// database does not have is no renewal in that sense.
-pub fn is_renewal(before: BindingRef<'_>, after: BindingRef<'_>) -> bool {
-    let renewed = Binding {
-        last_transaction: after.last_transaction,
-        lease_start: after.lease_start,
-        lifetime: after.lifetime,
-        noticed: after.noticed,
-        ..before
-    };
-    // A message may be processed as the clock enters the next second. What was learned of later than
-    // that must be known after a restart, too.
-    let in_time = after.last_transaction.map(|last| last.plus(1));
-    after.state == State::Active
-        && before.last_transaction < after.last_transaction
-        && after.last_transaction == Some(after.lease_start)
-        && after.noticed <= in_time
-        && renewed == after
 }
