@@ -218,22 +218,24 @@ pub const MESSAGES: &[Message] = &[
     ),
     message(
         "BLQ_STATE_SET_ASIDE",
-        "The state file is damaged, of a newer version, or not the one that was written before. It \
-         was renamed, and a new one begun: states and times of bindings are those known to Kea's \
-         leases and the mirror.",
+        "The state file is this library's, but damaged, of a newer version, or not the one that was \
+         written before. It was renamed, and a new one begun: states and times of bindings are those known \
+         to Kea's leases and the mirror.",
         "Look for trouble with the disk. If an older version of this library was put back, so can \
          the file be.",
     ),
     message(
         "BLQ_STATE_UNAVAILABLE",
-        "The state file cannot be opened. Queries are answered, and it is tried again, but what Kea \
-         does not keep is not saved until then.",
+        "The state file cannot be opened, or its name has come to be that of a file that is not this \
+         library's, which is left as it is. Queries are answered, and it is tried again, but what Kea does \
+         not keep is not saved until then.",
         "Make the file, and its directory, writable for Kea, or name another in 'state-file'.",
     ),
     message(
         "BLQ_STATE_WRITE_FAILED",
-        "A change could not be written to the state file. Unless Kea is ending, it is tried again.",
-        "Look for a full disk or a disk in trouble.",
+        "A change could not be written to the state file. Unless Kea is ending, it is tried again. A \
+         file of another program that has taken the state file's name is left as it is.",
+        "Look for a full disk or a disk in trouble, or for what has taken the file away.",
     ),
     message(
         "BLQ_STATE_WRITTEN_AGAIN",

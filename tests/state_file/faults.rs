@@ -91,7 +91,10 @@ fn begins_a_file_once_its_directory_can_be_written() {
 #[test]
 fn sets_a_damaged_file_aside_once_its_directory_can_be_written() {
     let (directory, path) = place();
-    fs::write(&path, "not a state file").unwrap();
+    start(&path).stop();
+    let mut damaged = fs::read(&path).unwrap();
+    damaged[5_000..].fill(0xa5);
+    fs::write(&path, damaged).unwrap();
     hand_over(&path, 0o640);
     hand_over(directory.path(), 0o555);
     let mut keeper = start(&path);
@@ -115,6 +118,34 @@ fn writes_a_deleted_file_anew() {
     keeper.expect_logged(&["BLQ_STATE_WRITE_FAILED", "BLQ_STATE_WRITTEN_AGAIN"]);
     keeper.kill();
     assert_eq!(saved(&path, 7).state, State::Released);
+}
+
+/// Another program's file that takes the state file's name is never written, renamed or truncated;
+/// all is written once it is gone.
+#[test]
+fn leaves_a_foreign_file_alone_that_takes_its_place() {
+    let (directory, path) = place();
+    let other = directory.path().join("other");
+    let mut keeper = start(&path);
+    keeper.next("started").unwrap();
+    fs::write(&other, "address,hwaddr").unwrap();
+    hand_over(&other, 0o640);
+    fs::rename(&other, &path).unwrap();
+    keeper.order("release 7");
+    keeper.expect_logged(&["BLQ_STATE_WRITE_FAILED"]);
+    keeper.order("release 8");
+    keeper.stop();
+    assert_eq!(fs::read(&path).unwrap(), b"address,hwaddr");
+    assert_eq!(count(directory.path()), 1);
+
+    let mut keeper = start(&path);
+    keeper.expect_logged(&["BLQ_STATE_UNAVAILABLE"]);
+    keeper.order("release 7");
+    fs::remove_file(&path).unwrap();
+    keeper.expect_logged(&["BLQ_STATE_WRITTEN_AGAIN"]);
+    keeper.kill();
+    assert_eq!(saved(&path, 7).state, State::Released);
+    assert_eq!(count(directory.path()), 1);
 }
 
 /// As when a file system is unmounted, and mounted again.

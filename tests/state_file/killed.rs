@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use dhcp_blq::binding::{Binding, State, SubnetId};
 use dhcp_blq::client::{Client, ClientParts};
-use dhcp_blq::mirror::store::{Batch, Store};
+use dhcp_blq::mirror::store::{self, Batch, Store};
 use dhcp_blq::time::{Lifetime, Time};
 
 use super::child::{Keeper, address, report};
@@ -62,6 +62,7 @@ fn binding(number: u32, since: u32) -> Binding {
 
 /// In a child: goes on writing transactions after the last one in the file.
 pub fn write_without_end(path: &Path) {
+    report("opens it");
     let (mut store, saved) = Store::open(path).unwrap();
     let mut at = saved.saved_at.unwrap_or_default().0;
     loop {
@@ -109,4 +110,25 @@ fn a_process_killed_at_any_moment_leaves_its_last_transaction_whole() {
     }
     // Nothing was set aside on the way.
     assert_eq!(directory.path().read_dir().unwrap().count(), 1);
+}
+
+/// What is left of a file that was being made is known as this library's, or empty.
+#[test]
+fn a_process_killed_while_it_makes_its_file_can_go_on() {
+    for round in 0..40_u64 {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let mut child = Keeper::run("write without end", &[], &path, 0);
+        child.next("opens it").unwrap();
+        // No condition to wait for: any moment will do.
+        thread::sleep(Duration::from_micros(round * 97 % 4_000));
+        child.kill();
+        store::check(&path).unwrap();
+        let (mut store, _) = Store::open_or_recover(&path);
+        let batch = Batch {
+            bindings: changes(1).into(),
+            ..Batch::default()
+        };
+        store.write(&batch).unwrap();
+    }
 }

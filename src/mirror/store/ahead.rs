@@ -1,5 +1,6 @@
 //! The state file read while Kea reads its own leases.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 
@@ -17,11 +18,11 @@ pub struct Ahead {
 
 impl Ahead {
     /// Begins to read the file at `path`, on a thread with this one's signal mask. `None` if there
-    /// is no file, for one is made, and a damaged one set aside and told of, only when it is
-    /// certain that it is to be used.
+    /// is nothing to read: one is made, or begun in an empty file, and a damaged one set aside and
+    /// reported, only when it is certain that it is to be used.
     pub fn begin(path: &Path) -> Option<Ahead> {
         let path = path.to_owned();
-        if !path.is_file() {
+        if !fs::metadata(&path).is_ok_and(|found| found.is_file() && found.len() > 0) {
             return None;
         }
         let reading = path.clone();
@@ -30,7 +31,7 @@ impl Ahead {
             .spawn(move || {
                 let mut saved = Prepared::default();
                 // Each at once: a list of all would take as much memory again.
-                let opened = Store::open_each(&reading, |binding| saved.add(&binding));
+                let opened = Store::open_each(&reading, false, |binding| saved.add(&binding));
                 let (store, rest) = opened.ok()?;
                 saved.complete(rest);
                 Some((store, saved))
@@ -66,7 +67,6 @@ impl Drop for Ahead {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::sync::Arc;
 
     use super::*;

@@ -8,7 +8,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// Why the state file cannot be used.
 #[derive(Debug)]
 pub enum StoreError {
-    /// It is there, but not as it was written: damaged, something else, or of a newer version.
+    /// It is not this library's, and stays as it is.
+    Foreign(String),
+    /// It is this library's, but not as it was written: damaged, or of a newer version.
     Unreadable(String),
     /// It cannot be opened, read or written now: permissions, a full disk, another process.
     Unavailable(String),
@@ -16,7 +18,9 @@ pub enum StoreError {
 
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (StoreError::Unreadable(reason) | StoreError::Unavailable(reason)) = self;
+        let (StoreError::Foreign(reason)
+        | StoreError::Unreadable(reason)
+        | StoreError::Unavailable(reason)) = self;
         f.write_str(reason)
     }
 }

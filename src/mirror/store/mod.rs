@@ -6,7 +6,8 @@
 //! Everything in the file carries a checksum, which is checked when it is opened, unless it is
 //! as this process closed it.
 //!
-//! - [`file`]: its name, mode and place.
+//! - [`ownership`]: whose a file is, before it is touched.
+//! - [`file`]: how it begins, its lock and its name.
 //! - [`content`]: its tables.
 //! - [`log`]: how few octets are written for scattered changes.
 //! - `recent`: which addresses changed since it was last written.
@@ -17,6 +18,7 @@ mod content;
 mod error;
 mod file;
 mod log;
+mod ownership;
 mod recent;
 #[cfg(test)]
 mod tests;
@@ -120,15 +122,19 @@ impl Store {
     /// See [`StoreError`]. The file is left as it was found.
     pub fn open(path: &Path) -> Result<(Store, Saved), StoreError> {
         let mut bindings = Vec::new();
-        let (store, rest) = Store::open_each(path, |binding| bindings.push(binding))?;
+        let (store, rest) = Store::open_each(path, true, |binding| bindings.push(binding))?;
         Ok((store, Saved { bindings, ..rest }))
     }
 
-    /// Opens the state file at `path` and reads it binding by binding; gives all else that is
-    /// known. In case of an error what was given is void.
-    fn open_each(path: &Path, take: impl FnMut(Binding)) -> Result<(Store, Saved), StoreError> {
+    /// Opens the state file at `path` and reads it binding by binding, without making one unless `make`
+    /// is set; gives all else that is known. In case of an error what was given is void.
+    fn open_each(
+        path: &Path,
+        make: bool,
+        take: impl FnMut(Binding),
+    ) -> Result<(Store, Saved), StoreError> {
         guarded(StoreError::Unreadable, || {
-            let (open, meta) = open(path, None)?;
+            let (open, meta) = open(path, make, None)?;
             let mut configured = content::read(&open.database, &open.log, take)?;
             configured.digests = meta.digests;
             let mut store = Store::closed(path);
@@ -176,10 +182,10 @@ impl Store {
         self.recent = recent.or(self.recent.take());
     }
 
-    /// Opens the state file at `path` whatever it takes. One that cannot be read is set aside
-    /// under another name and a new one begun; where not even that works the answer is a closed
-    /// store, which [`Store::reopen`] may open when the trouble is over. Either is logged: the
-    /// mirror can be filled from Kea.
+    /// Opens the state file at `path` whatever it takes. One of this library's that cannot be read is
+    /// set aside under another name and a new one begun; where not even that works, or the file is
+    /// another program's, the answer is a closed store, which [`Store::reopen`] may open when the
+    /// trouble is over. Either is logged: the mirror can be filled from Kea.
     pub fn open_or_recover(path: &Path) -> (Store, Saved) {
         let opened = match Store::open(path) {
             Err(StoreError::Unreadable(reason)) => {
@@ -254,8 +260,8 @@ impl Store {
     }
 
     /// Opens the file again after it was closed, or after a failed write; quick if it is just as
-    /// it was closed. One that has become unreadable, or another one, is set aside and a new one
-    /// begun.
+    /// it was closed. One that has become unreadable, or another one of this library's, is set aside
+    /// and a new one begun; another program's is left alone.
     ///
     /// # Errors
     /// See [`StoreError`]. The file is closed then.
@@ -265,7 +271,7 @@ impl Store {
         let (open, meta) = match found {
             Err(StoreError::Unreadable(reason)) => {
                 set_aside(&self.path, &reason)?;
-                guarded(StoreError::Unreadable, || open(&self.path, None))?
+                guarded(StoreError::Unreadable, || open(&self.path, true, None))?
             }
             found => found?,
         };
@@ -289,7 +295,7 @@ impl Store {
             Some(closed) if found == Some(closed.file) => Some(closed.log),
             _ => None,
         };
-        let (open, meta) = guarded(StoreError::Unreadable, || open(&self.path, log))?;
+        let (open, meta) = guarded(StoreError::Unreadable, || open(&self.path, true, log))?;
         if meta.stamp.is_none() || meta.stamp == self.stamp || meta.stamp == self.attempted {
             return Ok((open, meta));
         }
@@ -342,11 +348,10 @@ impl Open {
     }
 }
 
-/// Opens or makes the file at `path`. All that is in it is checked, unless it is known to be as
-/// this process closed it, with this `log`.
-fn open(path: &Path, log: Option<Log>) -> Result<(Open, Meta), StoreError> {
-    let database = file::open(path, log.is_none())?;
-    let file = Fingerprint::of(path).map_err(|error| StoreError::Unavailable(error.to_string()))?;
+/// Opens the file at `path`; where there is none one is made, if `make` is set. All that is in it is
+/// checked, unless it is known to be as this process closed it, with this `log`.
+fn open(path: &Path, make: bool, log: Option<Log>) -> Result<(Open, Meta), StoreError> {
+    let (database, file) = file::open(path, make, log.is_none())?;
     let meta = Meta::read(&database)?;
     let log = match log {
         Some(log) => log,
@@ -360,10 +365,19 @@ fn open(path: &Path, log: Option<Log>) -> Result<(Open, Meta), StoreError> {
     Ok((open, meta))
 }
 
+/// Checks that the file at `path`, if there is one, may be used as a state file, for all that can be
+/// known without touching it.
+///
+/// # Errors
+/// [`StoreError::Foreign`] if it may not; [`StoreError::Unavailable`] if that cannot be found out now.
+pub fn check(path: &Path) -> Result<(), StoreError> {
+    ownership::look(path, file::is_own).map(drop)
+}
+
 /// Renames an unreadable file and says so.
 fn set_aside(path: &Path, reason: &str) -> Result<(), StoreError> {
     let aside = file::set_aside(path).map_err(|error| {
-        StoreError::Unavailable(format!("{reason}; and it cannot be renamed: {error}"))
+        StoreError::Unavailable(format!("{reason}; and it is not set aside: {error}"))
     })?;
     tracing::error!(
         id = "BLQ_STATE_SET_ASIDE",

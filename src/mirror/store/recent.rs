@@ -17,7 +17,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::file::MODE;
+use super::ownership::MODE;
 
 /// What the file begins with.
 const HEADER: [u8; 16] = *b"kea-blq recent\x01\n";

@@ -1,6 +1,7 @@
 //! What survives, and what becomes of files that cannot be used.
 
 use super::content::{META, VERSION, VERSION_KEY};
+use super::file::{MARK, STORE};
 use super::*;
 use crate::binding::{Binding, State, SubnetId};
 use crate::client::{Client, ClientParts};
@@ -141,11 +142,17 @@ fn sets_a_file_aside_that_it_cannot_read_and_begins_a_new_one() {
     let truncated = &good[..good.len() / 3];
     let mut damaged = good.clone();
     damaged[200..].fill(0xa5);
+    let mut without_store_mark = good.clone();
+    without_store_mark[STORE..STORE + 9].fill(0);
+    let of_first_layout = &good[STORE..];
+    let mut damaged_of_first_layout = of_first_layout.to_vec();
+    damaged_of_first_layout[100..300].fill(0xa5);
     for contents in [
-        b"not a state file".as_slice(),
         truncated,
         &damaged,
-        &[0; 9000],
+        &without_store_mark,
+        &of_first_layout[..of_first_layout.len() / 3],
+        &damaged_of_first_layout,
     ] {
         let (directory, path) = place();
         std::fs::write(&path, contents).unwrap();
@@ -165,6 +172,223 @@ fn sets_a_file_aside_that_it_cannot_read_and_begins_a_new_one() {
         let (_, saved) = Store::open(&path).unwrap();
         assert_eq!(saved.bindings, [binding(3)]);
     }
+}
+
+/// Files that are not this library's, or cannot be told from such.
+fn foreign() -> Vec<(&'static str, Vec<u8>)> {
+    let store_of_others = {
+        let (_directory, path) = place();
+        let database = redb::Database::create(&path).unwrap();
+        let transaction = database.begin_write().unwrap();
+        {
+            // Names alone are not enough.
+            let mut meta = transaction.open_table(META).unwrap();
+            meta.insert(VERSION_KEY, VERSION).unwrap();
+            let mut bindings = transaction.open_table(BINDINGS).unwrap();
+            bindings.insert(1, b"stamp".as_slice()).unwrap();
+        }
+        transaction.commit().unwrap();
+        drop(database);
+        std::fs::read(&path).unwrap()
+    };
+    let without_beginning = |mut octets: Vec<u8>| {
+        octets[..8].fill(0xa5);
+        octets
+    };
+    vec![
+        ("a lease file", b"address,hwaddr,client_id\n".to_vec()),
+        ("a configuration", b"{ \"Dhcp4\": {} }\n".to_vec()),
+        ("one octet", b"k".to_vec()),
+        ("what is much like the mark", b"kea-blq".to_vec()),
+        (
+            "a text about state files",
+            b"kea-blq state files\n".to_vec(),
+        ),
+        ("zeros", vec![0; 9_000]),
+        ("another program's store", store_of_others),
+        (
+            "the mark of a store",
+            good_file()[STORE..STORE + 9].to_vec(),
+        ),
+        (
+            "a state file without its beginning",
+            without_beginning(good_file()),
+        ),
+        (
+            "one of the first layout without its beginning",
+            without_beginning(good_file()[STORE..].to_vec()),
+        ),
+    ]
+}
+
+/// All files in a directory, with their names and contents, and when they were changed.
+fn all(directory: &Path) -> BTreeMap<PathBuf, (Vec<u8>, std::time::SystemTime)> {
+    let files = std::fs::read_dir(directory).unwrap();
+    files
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            let changed = std::fs::metadata(&path).unwrap().modified().unwrap();
+            (path.clone(), (std::fs::read(&path).unwrap(), changed))
+        })
+        .collect()
+}
+
+#[test]
+fn leaves_a_file_alone_that_is_not_its_own() {
+    for (what, contents) in foreign() {
+        let (directory, path) = place();
+        std::fs::write(&path, &contents).unwrap();
+        let before = all(directory.path());
+        assert!(
+            matches!(check(&path), Err(StoreError::Foreign(_))),
+            "{what}"
+        );
+        assert!(
+            matches!(Store::open(&path), Err(StoreError::Foreign(_))),
+            "{what}"
+        );
+        let (mut store, saved) = Store::open_or_recover(&path);
+        assert!(!store.is_open() && saved.bindings.is_empty(), "{what}");
+        assert!(
+            matches!(store.reopen(), Err(StoreError::Foreign(_))),
+            "{what}"
+        );
+        assert!(store.write(&batch(&[binding(1)])).is_err(), "{what}");
+        drop(store);
+        assert!(Ahead::begin(&path).unwrap().take(&path).is_none(), "{what}");
+        assert_eq!(all(directory.path()), before, "{what}");
+    }
+}
+
+#[test]
+fn leaves_what_is_no_file_alone() {
+    let (directory, path) = place();
+    let pipe = directory.path().join("pipe");
+    let socket = directory.path().join("socket");
+    let link = directory.path().join("link");
+    make_pipe(&pipe);
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    std::os::unix::fs::symlink(directory.path(), &link).unwrap();
+    for (path, what) in [
+        (directory.path(), "directory"),
+        (&link, "directory"),
+        (&pipe, "pipe"),
+        (&socket, "socket"),
+        (Path::new("/dev/null"), "device"),
+        (Path::new("/dev/zero"), "device"),
+    ] {
+        let Err(StoreError::Foreign(text)) = check(path) else {
+            panic!("{}", path.display())
+        };
+        assert!(text.contains(what), "{text}");
+        assert!(!Store::open_or_recover(path).0.is_open());
+        assert!(Ahead::begin(path).is_none());
+    }
+    assert!(!path.exists());
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 3);
+}
+
+/// Makes a named pipe.
+fn make_pipe(path: &Path) {
+    let made = std::process::Command::new("mkfifo").arg(path).status();
+    assert!(made.unwrap().success());
+}
+
+/// A link, symbolic or hard, is what it leads to.
+#[test]
+fn judges_what_a_link_leads_to() {
+    let (directory, path) = place();
+    let [soft, hard] = ["soft", "hard"].map(|name| directory.path().join(name));
+    std::fs::write(&path, b"address,hwaddr").unwrap();
+    std::os::unix::fs::symlink(&path, &soft).unwrap();
+    std::fs::hard_link(&path, &hard).unwrap();
+    let before = all(directory.path());
+    for link in [&soft, &hard] {
+        assert!(matches!(check(link), Err(StoreError::Foreign(_))));
+        assert!(!Store::open_or_recover(link).0.is_open());
+    }
+    assert_eq!(all(directory.path()), before);
+    std::fs::remove_file(&path).unwrap();
+    // To nothing: the file that it leads to is made.
+    let (mut store, _) = Store::open(&soft).unwrap();
+    store.write(&batch(&[binding(1)])).unwrap();
+    drop(store);
+    assert_eq!(Store::open(&path).unwrap().1.bindings, [binding(1)]);
+    // A damaged one is renamed, and not the link.
+    std::fs::write(&path, [MARK, b"damaged"].concat()).unwrap();
+    assert!(Store::open_or_recover(&soft).0.is_open());
+    assert!(soft.is_symlink() && !path.is_symlink());
+    assert_eq!(Store::open(&path).unwrap().1.bindings, []);
+}
+
+#[test]
+fn goes_on_with_a_file_of_the_first_layout() {
+    let (directory, path) = place();
+    std::fs::write(&path, &good_file()[STORE..]).unwrap();
+    let (mut store, saved) = Store::open(&path).unwrap();
+    assert_eq!(saved.bindings, (1..=99).map(binding).collect::<Vec<_>>());
+    for count in 1..=20 {
+        store.write(&batch(&[binding(99 + count)])).unwrap();
+        if count % 2 == 0 {
+            store.close();
+            assert_eq!(store.reopen().unwrap(), Reopened::Continued);
+        }
+    }
+    drop(store);
+    let (_store, saved) = Store::open(&path).unwrap();
+    assert_eq!(saved.bindings, (1..=119).map(binding).collect::<Vec<_>>());
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+}
+
+/// Whatever a crash leaves of a file that is being made is known as this library's, or empty.
+#[test]
+fn begins_a_new_file_where_making_one_was_cut_short() {
+    let mut page = MARK.to_vec();
+    page.resize(STORE, 0);
+    for length in (8..=MARK.len()).chain([100, STORE, STORE + 1, STORE + 9_000]) {
+        let mut left = page.clone();
+        left.resize(length, 0);
+        let (_directory, path) = place();
+        std::fs::write(&path, left).unwrap();
+        check(&path).unwrap();
+        let (mut store, saved) = Store::open_or_recover(&path);
+        assert!(saved.bindings.is_empty());
+        store.write(&batch(&[binding(1)])).unwrap();
+        drop(store);
+        assert_eq!(Store::open(&path).unwrap().1.bindings, [binding(1)]);
+    }
+}
+
+#[test]
+fn makes_nothing_to_find_out_whether_a_path_may_be_used() {
+    let (directory, path) = place();
+    check(&path).unwrap();
+    check(&path.join("below")).unwrap();
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    std::fs::write(&path, b"").unwrap();
+    let before = all(directory.path());
+    check(&path).unwrap();
+    assert!(Ahead::begin(&path).is_none());
+    assert_eq!(all(directory.path()), before);
+}
+
+#[test]
+fn leaves_a_foreign_file_alone_that_took_the_place_of_its_own() {
+    let (directory, path) = place();
+    let (mut store, _) = Store::open(&path).unwrap();
+    store.write(&batch(&[binding(1)])).unwrap();
+    let own = directory.path().join("own");
+    std::fs::rename(&path, &own).unwrap();
+    std::fs::write(&path, b"not a state file").unwrap();
+    assert!(store.write(&batch(&[binding(2)])).is_err());
+    for _ in 0..2 {
+        assert!(matches!(store.reopen(), Err(StoreError::Foreign(_))));
+        assert!(!store.is_open());
+    }
+    assert_eq!(std::fs::read(&path).unwrap(), b"not a state file");
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2);
+    std::fs::rename(&own, &path).unwrap();
+    assert_eq!(store.reopen().unwrap(), Reopened::Continued);
 }
 
 #[test]
@@ -229,7 +453,7 @@ fn takes_an_empty_file_for_a_new_one() {
 fn never_replaces_a_file_set_aside_earlier() {
     let (directory, path) = place();
     for count in 1..=3 {
-        std::fs::write(&path, b"not a state file").unwrap();
+        std::fs::write(&path, [MARK, b"damaged"].concat()).unwrap();
         assert!(Store::open_or_recover(&path).0.is_open());
         assert_eq!(
             std::fs::read_dir(directory.path()).unwrap().count(),
@@ -270,7 +494,7 @@ fn tells_when_the_file_is_another_one_after_a_failed_write() {
     assert_eq!(store.reopen().unwrap(), Reopened::Replaced);
     store.write(&batch(&[binding(1)])).unwrap();
     store.close();
-    std::fs::write(&path, b"not a state file").unwrap();
+    std::fs::write(&path, [MARK, b"damaged"].concat()).unwrap();
     assert_eq!(store.reopen().unwrap(), Reopened::Replaced);
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2);
     store.write(&batch(&[binding(1)])).unwrap();
@@ -325,12 +549,19 @@ fn good_file() -> Vec<u8> {
     std::fs::read(&path).unwrap()
 }
 
-/// Checks that a file with these contents is read as what was written, or is set aside as it is.
+/// Checks that a file with these contents is read as what was written, or is set aside as it is; or
+/// left as it is, if even its beginning is damaged.
 fn check_damaged(contents: &[u8]) {
     let (directory, path) = place();
     std::fs::write(&path, contents).unwrap();
+    let may_be_foreign = matches!(check(&path), Err(StoreError::Foreign(_)));
     let (store, saved) = Store::open_or_recover(&path);
-    assert!(store.is_open());
+    assert_eq!(store.is_open(), !may_be_foreign);
+    if may_be_foreign {
+        assert!(!contents.starts_with(MARK));
+        assert_eq!(std::fs::read(&path).unwrap(), contents);
+        return;
+    }
     let expected: Vec<Binding> = (1..=99).map(binding).collect();
     if saved.bindings == expected {
         return;
@@ -340,9 +571,9 @@ fn check_damaged(contents: &[u8]) {
         let other = entry.as_ref().unwrap().path();
         other != path && std::fs::read(other).unwrap() == contents
     };
-    // An empty file has nothing to keep.
+    // Without the store's part it has nothing to keep.
     assert!(
-        contents.is_empty()
+        contents.len() <= STORE
             || directory
                 .path()
                 .read_dir()
@@ -354,7 +585,7 @@ fn check_damaged(contents: &[u8]) {
 #[test]
 fn never_believes_a_damaged_header() {
     let good = good_file();
-    for place in 0..400 {
+    for place in (0..MARK.len() + 20).chain(STORE..STORE + 400) {
         let mut damaged = good.clone();
         damaged[place] ^= 1 << (place % 8);
         check_damaged(&damaged);
@@ -398,9 +629,13 @@ proptest! {
         if let Some(length) = length {
             octets.truncate(length.index(octets.len()));
         }
+        let is_own = octets.is_empty() || octets.starts_with(MARK);
         std::fs::write(&path, octets).unwrap();
         let (store, saved) = Store::open_or_recover(&path);
-        prop_assert!(store.is_open());
+        prop_assert!(store.is_open() || !is_own);
+        if !store.is_open() {
+            return Ok(());
+        }
         let set_aside = std::fs::read_dir(directory.path()).unwrap().count() == 2;
         prop_assert!(saved.bindings.is_empty() || versions.contains(&saved.bindings));
         prop_assert!(set_aside || !saved.bindings.is_empty() || saved.saved_at.is_none());
