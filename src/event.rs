@@ -1,5 +1,7 @@
 //! What Kea reports: its leases and the changes it makes to them.
 
+mod text;
+
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;

@@ -96,7 +96,8 @@ pub const MESSAGES: &[Message] = &[
     ),
     message(
         "BLQ_LEASE_CHANGED",
-        "Kea told of a change of a lease (debug level).",
+        "Kea reported a change of a lease (debug level). MAC address and client identifier are labelled as in \
+         Kea's own log; the other terms are those of Kea's lease commands.",
         NOTHING,
     ),
     message(

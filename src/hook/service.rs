@@ -629,7 +629,7 @@ pub fn push(event: Event) {
         | Event::Compared { .. }
         | Event::Configured { .. }
         | Event::Serving { .. } => {}
-        event => tracing::debug!(id = "BLQ_LEASE_CHANGED", "{event:?}"),
+        event => tracing::debug!(id = "BLQ_LEASE_CHANGED", "{event}"),
     }
     if let Some(mirror) = &*MIRROR.read() {
         mirror.feed().push(event);

@@ -166,6 +166,40 @@ fn writes_the_state_file_to_the_data_directory_by_default() {
     eventually("the state file", || file.exists());
 }
 
+/// What becomes of a lease is in the log at debug level, on one line, with the client labelled as Kea's own
+/// lines label it, whatever octets it sends.
+#[test]
+fn logs_changes_of_leases_in_keas_notation() {
+    let kea = Setup::with_hook(json!({})).verbose().start();
+    let relay = kea.relay(0).remote_id("line 1");
+    let mut client = Client::new(1)
+        .option(61, *b"\0\nERROR")
+        .option(60, *b"\r\n2026 FATAL");
+    let address = relay.lease(&mut client).yiaddr;
+    kea.await_active(&client);
+    relay.release(&mut client);
+    kea.await_state(address, State::RELEASED);
+    let label = "[hwtype=1 02:00:00:00:00:01], cid=[00:0a:45:52:52:4f:52]";
+    let log = kea.log();
+    let (own, keas): (Vec<_>, Vec<_>) = log
+        .lines()
+        .filter(|line| line.contains(label))
+        .partition(|line| line.contains("BLQ_LEASE_CHANGED"));
+    assert!(!keas.is_empty(), "{log}");
+    for part in [
+        format!("lease {address} committed: {label}, state default, cltt "),
+        ", subnet-id 1, relay-agent-info 0x02066C696E652031, option 60 0x0D0A32303236".to_owned(),
+    ] {
+        assert!(
+            own.iter().any(|line| line.contains(&part)),
+            "{part} in {own:?}"
+        );
+    }
+    let released = format!("lease {address} released: {label}, at ");
+    let is_released = |line: &&str| line.contains(&released) && line.ends_with(", origin local");
+    assert!(own.iter().any(is_released), "{own:?}");
+}
+
 /// How many leases Kea has in tests of what happens while they are loaded.
 const LEASES: u16 = 20_000;
 

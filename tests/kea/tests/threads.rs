@@ -33,8 +33,8 @@ fn untold(kea: &Kea) -> (Vec<String>, usize) {
         .lines()
         .filter(|line| line.contains("BLQ_LEASE_CHANGED"));
     let is_untold = |line: &&str| {
-        let updated = line.contains("Updated {") && !line.contains("state: Declined");
-        updated || line.contains("Removed {")
+        let updated = line.contains(" updated: ") && !line.contains("state declined");
+        updated || line.contains(" removed: ")
     };
     let count = told.clone().count();
     let untold = told.filter(is_untold).map(str::to_owned);
