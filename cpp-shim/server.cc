@@ -24,6 +24,9 @@
 #include <log/message_dictionary.h>
 #include <process/daemon.h>
 #include <util/multi_threading_mgr.h>
+#if KEA_BLQ_HOOKS_VERSION >= 30000
+#include <util/filesystem.h>
+#endif
 
 namespace kea_blq {
 namespace {
@@ -72,6 +75,34 @@ void restrict_to(rust::Vec<rust::String>& classes, const OptionDescriptor& optio
 }
 #else
 void restrict_to(rust::Vec<rust::String>&, const OptionDescriptor&) {
+}
+#endif
+
+#if KEA_BLQ_HOOKS_VERSION >= 20603
+// Whether Kea refuses files outside of its directories: not with the command line option -X.
+bool enforces_paths() {
+#if KEA_BLQ_HOOKS_VERSION >= 30000
+    return isc::util::file::PathChecker::shouldEnforceSecurity();
+#else
+    return true;
+#endif
+}
+
+std::string checked_data_file(const std::string& name) {
+    try {
+        return CfgMgr::instance().validatePath(name);
+    } catch (const std::exception&) {
+        if (enforces_paths()) {
+            throw;
+        }
+        // As Kea does after a warning.
+        return name;
+    }
+}
+#else
+// Kea opens whatever it is given.
+std::string checked_data_file(const std::string& name) {
+    return name;
 }
 #endif
 
@@ -221,6 +252,10 @@ rust::String data_directory() {
         const std::string directory = CfgMgr::instance().getDataDir();
         return text(directory);
     });
+}
+
+rust::String data_file(rust::Str name) {
+    return guarded([&] { return text(checked_data_file(text(name))); });
 }
 
 rust::Vec<std::uint8_t> configuration(const CalloutHandle& handle) {

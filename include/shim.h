@@ -37,6 +37,7 @@ rust::Vec<std::uint8_t> parameters(LibraryHandle& library);
 void forgo(LibraryHandle& library, rust::Str point);
 rust::Vec<std::uint8_t> staged_configuration();
 rust::String data_directory();
+rust::String data_file(rust::Str name);
 
 // Its configuration: server.cc.
 rust::Vec<std::uint8_t> configuration(const CalloutHandle& handle);

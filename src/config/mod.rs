@@ -355,7 +355,9 @@ fn state_file(top: &Section) -> Result<Option<PathBuf>, ConfigError> {
     let Some(path) = top.string("state-file")? else {
         return Ok(None);
     };
-    if path.is_empty() || path.contains('\0') {
+    // One that ends so is a directory's.
+    let (_, name) = path.rsplit_once('/').unwrap_or(("", path));
+    if matches!(name, "" | "." | "..") || path.contains('\0') {
         let value = Value::from(path);
         return Err(refused("state-file", &value, "the path of a file"));
     }

@@ -406,6 +406,18 @@ fn refuses_wrong_types_and_values_out_of_range() {
             &["'state-file'", "path"],
         ),
         (
+            r#"{ "requesters": ["192.0.2.1"], "state-file": "/var/lib/kea/" }"#,
+            &["'state-file'", "/var/lib/kea/", "path"],
+        ),
+        (
+            r#"{ "requesters": ["192.0.2.1"], "state-file": "a/.." }"#,
+            &["'state-file'", "a/..", "path"],
+        ),
+        (
+            r#"{ "requesters": ["192.0.2.1"], "state-file": "a\u0000" }"#,
+            &["'state-file'", "path"],
+        ),
+        (
             r#"{ "requesters": ["192.0.2.1"], "state-file": 5 }"#,
             &["'state-file'", "5", "a string"],
         ),

@@ -185,6 +185,9 @@ mod ffi {
         fn staged_configuration() -> Result<Vec<u8>>;
         /// The directory where Kea keeps its data.
         fn data_directory() -> Result<String>;
+        /// The path by which Kea would open a file of its data that is configured as `name`; an error
+        /// where it would refuse to.
+        fn data_file(name: &str) -> Result<String>;
 
         /// The whole configuration as JSON text, from `server_config`.
         fn configuration(handle: &CalloutHandle) -> Result<Vec<u8>>;

@@ -15,6 +15,7 @@
 //! - [`reconciler`]: the comparison with Kea's lease database, turn by turn.
 //! - `reservations`: host reservations in databases, read turn by turn.
 //! - [`partner`]: the state of a high-availability relationship.
+//! - [`state_file`]: where the state file may be.
 //! - [`stored_relay`]: relay agent information that Kea stored.
 //! - [`command_line`]: whether Kea only checks its configuration.
 //! - [`log`], `kea_log`, [`messages`]: the log and its catalogue.
@@ -32,6 +33,7 @@ pub mod log;
 pub mod messages;
 pub mod partner;
 pub mod reconciler;
+pub mod state_file;
 pub mod stored_relay;
 
 #[cfg(all(feature = "hook", not(test)))]

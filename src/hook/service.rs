@@ -25,7 +25,7 @@ use super::kept::Keeper;
 use super::main_thread::{Turns, Waker};
 use super::reservations::Reservations;
 use super::running::{Before, IDLE, NotRunning, Running, SignalsBlocked};
-use super::{callouts, command_line, kea_log, lease_taker, tracking};
+use super::{callouts, command_line, kea_log, lease_taker, state_file, tracking};
 use crate::binding::SubnetId;
 use crate::config::{Config, Level};
 use crate::event::Event;
@@ -39,6 +39,9 @@ const DAEMON: &str = "kea-dhcp4";
 
 /// The state file, unless `state-file` names one.
 const STATE_FILE: &str = "kea-blq.state";
+
+/// Kea's lease file, unless its configuration names one.
+const LEASE_FILE: &str = "kea-leases4.csv";
 
 /// The environment variable that names Kea's data directory (Kea ARM, from 2.6.3 on).
 const DATA_DIRECTORY: &str = "KEA_DHCP_DATA_DIR";
@@ -181,7 +184,7 @@ impl Settings {
         };
         let data_directory = data_directory().map_err(unreadable)?;
         Ok(Settings {
-            state_file: state_file(&config, &data_directory),
+            state_file: find_state_file(&config, &data_directory, &source.text)?,
             data_directory,
             network,
             source,
@@ -209,10 +212,31 @@ fn data_directory() -> Result<PathBuf, Exception> {
     }
 }
 
-/// Where the state file is.
-fn state_file(config: &Config, data_directory: &Path) -> PathBuf {
-    let file = config.state_file.as_deref();
-    data_directory.join(file.unwrap_or(Path::new(STATE_FILE)))
+/// Where the state file is, by Kea's configuration as well, as JSON text; says why it may not be there.
+fn find_state_file(
+    config: &Config,
+    data_directory: &Path,
+    configuration: &[u8],
+) -> Result<PathBuf, String> {
+    let name = config.state_file.as_deref();
+    let path = data_directory.join(name.unwrap_or(Path::new(STATE_FILE)));
+    let found = match bridge::data_file(&path.to_string_lossy()) {
+        Ok(found) => PathBuf::from(found),
+        Err(error) => return Err(state_file::refused(&path, &error).to_string()),
+    };
+    state_file::check(&found, configuration, lease_file).map_err(|error| error.to_string())?;
+    Ok(found)
+}
+
+/// Where Kea's lease file is that is configured as `name`, if that can be found out.
+fn lease_file(name: Option<&str>) -> Option<PathBuf> {
+    match name {
+        Some(name) => bridge::data_file(name).map(PathBuf::from).ok(),
+        None => {
+            let directory = bridge::data_directory().ok()?;
+            Some(Path::new(&directory).join(LEASE_FILE))
+        }
+    }
 }
 
 /// Takes note of the library's parameters. Whether they are good is said when the configuration
@@ -254,7 +278,8 @@ pub fn load(mut library: Pin<&mut LibraryHandle>) -> Result<(), Refused> {
 /// cannot be known yet, or is wrong, is left for when the configuration is complete.
 fn read_ahead(parameters: &str) -> Option<Ahead> {
     let config = Config::parse(parameters).ok()?;
-    let path = state_file(&config, &data_directory().ok()?);
+    let configuration = bridge::staged_configuration().ok()?;
+    let path = find_state_file(&config, &data_directory().ok()?, &configuration).ok()?;
     let _signals = SignalsBlocked::new();
     Ahead::begin(&path)
 }

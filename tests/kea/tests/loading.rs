@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use blq::{Primary, State};
 use kea_tests::clock::{now, settle};
-use kea_tests::{Client, HOME, Kea, Setup, eventually, hook_library, run_daemon};
+use kea_tests::{Client, HOME, Kea, Setup, eventually, hook_library, kea_version, run_daemon};
 use serde_json::{Value, json};
 
 /// The contract's parameters: a wrong one keeps Kea from starting, and the message names it, its
@@ -198,6 +199,155 @@ fn logs_changes_of_leases_in_keas_notation() {
     let released = format!("lease {address} released: {label}, at ");
     let is_released = |line: &&str| line.contains(&released) && line.ends_with(", origin local");
     assert!(own.iter().any(is_released), "{own:?}");
+}
+
+/// The hook with its state file at `path`, in the server's home.
+fn at(path: &str) -> Value {
+    json!({ "state-file": format!("{HOME}/{path}") })
+}
+
+/// All files below a directory but Kea's log and lock files and the hook's own, with their contents; of
+/// links, where they lead to.
+fn files(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(directory).expect("a directory") {
+        let entry = entry.expect("an entry");
+        let (path, name) = (entry.path(), entry.file_name());
+        let name = name.to_string_lossy();
+        let kind = entry.file_type().expect("its type");
+        let of_others = ["log.", "kea-blq.state"]
+            .iter()
+            .all(|own| !name.starts_with(own))
+            && !name.contains("lock")
+            || name.contains("unreadable");
+        if kind.is_dir() {
+            found.insert(path.clone(), Vec::new());
+            found.extend(files(&path));
+        } else if kind.is_symlink() {
+            let target = fs::read_link(&path).expect("where it leads to");
+            found.insert(path, target.into_os_string().into_encoded_bytes());
+        } else if kind.is_file() && of_others {
+            found.insert(path.clone(), fs::read(&path).expect("its contents"));
+        }
+    }
+    found
+}
+
+/// Checks that a text refuses the state file at `path`.
+fn assert_refuses_state_file(text: &str, path: &str) {
+    for part in ["'state-file'", path, "must be"] {
+        assert!(text.contains(part), "'{part}' in:\n{text}");
+    }
+}
+
+/// Paths in the server's home of what is not the hook's: made, or there anyway.
+fn foreign(kea: &Kea) -> Vec<&'static str> {
+    let data = kea.data();
+    fs::write(data.join("notes"), "text\n").expect("writing a file");
+    fs::write(data.join("zeros"), [0; 8_192]).expect("writing a file");
+    fs::create_dir(data.join("directory")).expect("making a directory");
+    for (target, link) in [
+        ("notes", "to-notes"),
+        ("leases.csv", "to-leases"),
+        ("/dev/null", "to-null"),
+    ] {
+        symlink(target, data.join(link)).expect("making a link");
+    }
+    fs::hard_link(data.join("leases.csv"), data.join("hard")).expect("making a link");
+    vec![
+        "data/leases.csv",
+        "data/leases.csv.2",
+        "data/notes",
+        "data/zeros",
+        "data/directory",
+        "data/to-notes",
+        "data/to-leases",
+        "data/to-null",
+        "data/hard",
+        // Outside of the data directory, as Kea says from 2.6.3 on.
+        "kea.json",
+    ]
+}
+
+/// The contract: a state file that names something else is refused, by a running server, which goes on
+/// with its old configuration, and by one that starts; and by a check. What it names stays as it is.
+#[test]
+fn refuses_a_state_file_that_is_not_its_own() {
+    let mut kea = Setup::with_hook(json!({})).start();
+    let mut client = Client::new(1);
+    let address = kea.relay(0).lease(&mut client).yiaddr;
+    kea.await_active(&client);
+    settle();
+    let paths = foreign(&kea);
+    let before = files(kea.home());
+    for path in &paths {
+        let answer = kea.config_set(|setup| setup.hook_parameters(at(path)));
+        assert_eq!(answer["result"], 1, "{path}: {answer}");
+        assert_refuses_state_file(answer["text"].as_str().unwrap_or_default(), path);
+        kea.await_log("BLQ_PREVIOUS_CONFIGURATION");
+        assert_eq!(kea.await_active(&client).address, address);
+    }
+    let after = files(kea.home());
+    assert!(after == before, "{:?} {:?}", after.keys(), before.keys());
+    kea.stop();
+    kea.rewrite(|setup| setup);
+    let before = files(kea.home());
+    let good = kea.home().join("kea.json");
+    for path in &paths {
+        kea.rewrite(|setup| setup.hook_parameters(at(path)));
+        if !kea_version().starts_with("2.2.") {
+            // Kea 2.2 has no -T.
+            let output = kea.check("-T");
+            assert!(!output.success, "{path}: {}", output.text);
+            assert_refuses_state_file(&output.text, path);
+        }
+        let log = kea.fail_to_start_again();
+        assert_refuses_state_file(&log, path);
+        let mut after = files(kea.home());
+        after.insert(good.clone(), before[&good].clone());
+        assert!(
+            after == before,
+            "{path}: {:?} {:?}",
+            after.keys(),
+            before.keys()
+        );
+    }
+    kea.rewrite(|setup| setup.hook_parameters(at("data/kea-blq.state")));
+    kea.start_again();
+    assert_eq!(kea.await_active(&client).address, address);
+}
+
+/// The lease file, and what is beside it at times, are Kea's before there are any.
+#[test]
+fn refuses_keas_lease_file_before_there_is_one() {
+    for path in [
+        "data/leases.csv",
+        "data/leases.csv.1",
+        "data/leases.csv.completed",
+    ] {
+        let log = Setup::with_hook(at(path)).fail_to_start();
+        assert_refuses_state_file(&log, path);
+        assert!(log.contains("leases"), "{log}");
+    }
+}
+
+/// The contract: from 2.6.3 on Kea keeps no data outside of its data directory, and neither does the hook;
+/// before, any path will do.
+#[test]
+fn keeps_to_the_directory_kea_keeps_to() {
+    let elsewhere = Setup::with_hook(at("elsewhere.state"));
+    if kea_version().starts_with("2.2.") {
+        let kea = elsewhere.start();
+        let file = kea.home().join("elsewhere.state");
+        eventually("the state file", || file.exists());
+        return;
+    }
+    let log = elsewhere.fail_to_start();
+    assert_refuses_state_file(&log, "elsewhere.state");
+    assert!(log.contains("supported path"), "{log}");
+    let by_name = Setup::with_hook(json!({ "state-file": "by-name" })).start();
+    let file = by_name.data().join("by-name");
+    eventually("the state file", || file.exists());
 }
 
 /// How many leases Kea has in tests of what happens while they are loaded.

@@ -1,5 +1,8 @@
 //! What is known outlives restarts and crashes.
 
+use std::fs;
+use std::path::PathBuf;
+
 use blq::{Binding, Primary, Query, State};
 use kea_tests::ask::{addresses, by_mac};
 use kea_tests::clock::{now, settle};
@@ -77,6 +80,67 @@ fn keeps_option_82_without_kea_storing_it() {
         let option_82 = binding.relay_agent_information.as_ref();
         assert_eq!(option_82.map(|all| &all.raw), Some(&relay.option_82()));
     }
+}
+
+/// The state files set aside in Kea's data directory.
+fn set_aside(kea: &Kea) -> Vec<PathBuf> {
+    let entries = fs::read_dir(kea.data()).expect("a directory");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let is_aside = |path: &PathBuf| path.to_string_lossy().contains("kea-blq.state.unreadable-");
+    paths.filter(is_aside).collect()
+}
+
+/// The contract: a damaged state file keeps Kea from nothing. It is there still, under another name.
+#[test]
+fn sets_a_damaged_state_file_aside() {
+    let mut kea = Setup::with_hook(json!({})).start();
+    let relay = kea.relay(0);
+    let mut client = Client::new(1);
+    let address = relay.lease(&mut client).yiaddr;
+    kea.await_active(&client);
+    settle();
+    kea.stop();
+    let path = kea.data().join("kea-blq.state");
+    let mut damaged = fs::read(&path).expect("a state file");
+    damaged[5_000..].fill(0xa5);
+    fs::write(&path, &damaged).expect("writing a file");
+    kea.start_again();
+    kea.await_active(&client);
+    kea.await_log("BLQ_STATE_SET_ASIDE");
+    let [aside] = &set_aside(&kea)[..] else {
+        panic!("one file set aside")
+    };
+    assert!(fs::read(aside).expect("a file") == damaged);
+    relay.release(&mut client);
+    kea.await_state(address, State::RELEASED);
+    settle();
+    restart(&mut kea, true);
+    kea.await_state(address, State::RELEASED);
+}
+
+/// Another program's file that takes the state file's name while Kea runs stays as it is; Kea serves on,
+/// and all is saved when it is gone.
+#[test]
+fn leaves_a_foreign_file_alone_that_takes_the_state_files_name() {
+    let mut kea = Setup::with_hook(json!({})).start();
+    let relay = kea.relay(0);
+    let mut client = Client::new(1);
+    let address = relay.lease(&mut client).yiaddr;
+    kea.await_active(&client);
+    settle();
+    let path = kea.data().join("kea-blq.state");
+    let other = kea.data().join("other");
+    fs::write(&other, "text").expect("writing a file");
+    fs::rename(&other, &path).expect("renaming a file");
+    relay.release(&mut client);
+    kea.await_log("BLQ_STATE_WRITE_FAILED");
+    kea.await_state(address, State::RELEASED);
+    assert_eq!(fs::read(&path).expect("a file"), b"text");
+    fs::remove_file(&path).expect("removing a file");
+    kea.await_log("BLQ_STATE_WRITTEN_AGAIN");
+    assert!(set_aside(&kea).is_empty());
+    restart(&mut kea, true);
+    kea.await_state(address, State::RELEASED);
 }
 
 /// RFC 6926, section 8.3, item 7: the options a client sent are known after a restart.
