@@ -28,6 +28,8 @@
 #include <util/filesystem.h>
 #endif
 
+#include <dlfcn.h>
+
 namespace kea_blq {
 namespace {
 
@@ -256,6 +258,29 @@ rust::String data_directory() {
 
 rust::String data_file(rust::Str name) {
     return guarded([&] { return text(checked_data_file(text(name))); });
+}
+
+rust::Vec<rust::String> libraries() {
+    return guarded([] {
+        rust::Vec<rust::String> names;
+        for (const auto& name : isc::hooks::HooksManager::getLibraryNames()) {
+            names.push_back(text(name));
+        }
+        return names;
+    });
+}
+
+bool library_exports(rust::Str file, rust::Str symbol) {
+    return guarded([&] {
+        // It is not loaded for this.
+        void* const library = dlopen(text(file).c_str(), RTLD_LAZY | RTLD_NOLOAD);
+        if (library == nullptr) {
+            return false;
+        }
+        const bool exports = dlsym(library, text(symbol).c_str()) != nullptr;
+        dlclose(library);
+        return exports;
+    });
 }
 
 rust::Vec<std::uint8_t> configuration(const CalloutHandle& handle) {

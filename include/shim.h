@@ -38,6 +38,8 @@ void forgo(LibraryHandle& library, rust::Str point);
 rust::Vec<std::uint8_t> staged_configuration();
 rust::String data_directory();
 rust::String data_file(rust::Str name);
+rust::Vec<rust::String> libraries();
+bool library_exports(rust::Str file, rust::Str symbol);
 
 // Its configuration: server.cc.
 rust::Vec<std::uint8_t> configuration(const CalloutHandle& handle);

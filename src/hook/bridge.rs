@@ -188,6 +188,10 @@ mod ffi {
         /// The path by which Kea would open a file of its data that is configured as `name`; an error
         /// where it would refuse to.
         fn data_file(name: &str) -> Result<String>;
+        /// The files of all hook libraries that are loaded, in the order of the configuration.
+        fn libraries() -> Result<Vec<String>>;
+        /// Whether the loaded library of this file exports a symbol.
+        fn library_exports(file: &str, symbol: &str) -> Result<bool>;
 
         /// The whole configuration as JSON text, from `server_config`.
         fn configuration(handle: &CalloutHandle) -> Result<Vec<u8>>;

@@ -18,6 +18,11 @@ pub const HOOKS_VERSION: u32 = match u32::from_str_radix(env!("KEA_HOOKS_VERSION
     Err(_) => panic!("build.rs gives a number"),
 };
 
+/// Exported, it tells this library from others, whatever the name of its file and whichever its
+/// version.
+#[unsafe(no_mangle)]
+pub static KEA_BLQ_LIBRARY: u8 = 1;
+
 /// Calls `body`; if it panics, the result is `failed`.
 fn guarded(failed: c_int, body: impl FnOnce() -> c_int) -> c_int {
     // What `body` may have left half done is behind locks that do not poison, and is

@@ -43,6 +43,9 @@ const STATE_FILE: &str = "kea-blq.state";
 /// Kea's lease file, unless its configuration names one.
 const LEASE_FILE: &str = "kea-leases4.csv";
 
+/// The symbol that every file with this library in it exports: [`KEA_BLQ_LIBRARY`](super::entry::KEA_BLQ_LIBRARY).
+const LIBRARY_SYMBOL: &str = "KEA_BLQ_LIBRARY";
+
 /// The environment variable that names Kea's data directory (Kea ARM, from 2.6.3 on).
 const DATA_DIRECTORY: &str = "KEA_DHCP_DATA_DIR";
 
@@ -239,6 +242,26 @@ fn lease_file(name: Option<&str>) -> Option<PathBuf> {
     }
 }
 
+/// Checks that Kea has this library loaded once, by whatever names; says if not. Each time counts as a
+/// library of its own to Kea, with parameters of its own, of which only those of one could hold.
+fn check_loaded_once() -> Result<(), String> {
+    let libraries = bridge::libraries().unwrap_or_default();
+    let is_this = |file: &&String| bridge::library_exports(file, LIBRARY_SYMBOL).unwrap_or(false);
+    let names: Vec<String> = libraries
+        .iter()
+        .filter(is_this)
+        .map(|name| format!("{name:?}"))
+        .collect();
+    if names.len() <= 1 {
+        return Ok(());
+    }
+    Err(format!(
+        "'hooks-libraries' has this library {} times, as {}; it must be there once",
+        names.len(),
+        names.join(" and "),
+    ))
+}
+
 /// Takes note of the library's parameters. Whether they are good is said when the configuration
 /// is complete: a library that refuses to load leaves Kea without any DHCP service.
 pub fn load(mut library: Pin<&mut LibraryHandle>) -> Result<(), Refused> {
@@ -305,7 +328,9 @@ fn forgo_needless(mut library: Pin<&mut LibraryHandle>) {
 pub fn configured(handle: Pin<&mut CalloutHandle>) -> Result<(), Exception> {
     let mut state = STATE.lock();
     state.is_configured = true;
-    let settings = match Settings::read(&state.parameters, &handle, state.good.as_ref()) {
+    let settings = check_loaded_once()
+        .and_then(|()| Settings::read(&state.parameters, &handle, state.good.as_ref()));
+    let settings = match settings {
         Ok(settings) => settings,
         Err(error) => return refuse(&mut state, handle, &error),
     };
@@ -343,6 +368,10 @@ fn serve_previous(state: &mut State) {
     let Some(good) = state.good.clone() else {
         return;
     };
+    // Kea configures this library as often as it is listed.
+    if state.running.is_some() {
+        return;
+    }
     match run(state, good) {
         Ok(()) => tracing::warn!(
             id = "BLQ_PREVIOUS_CONFIGURATION",

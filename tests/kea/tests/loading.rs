@@ -167,40 +167,6 @@ fn writes_the_state_file_to_the_data_directory_by_default() {
     eventually("the state file", || file.exists());
 }
 
-/// What becomes of a lease is in the log at debug level, on one line, with the client labelled as Kea's own
-/// lines label it, whatever octets it sends.
-#[test]
-fn logs_changes_of_leases_in_keas_notation() {
-    let kea = Setup::with_hook(json!({})).verbose().start();
-    let relay = kea.relay(0).remote_id("line 1");
-    let mut client = Client::new(1)
-        .option(61, *b"\0\nERROR")
-        .option(60, *b"\r\n2026 FATAL");
-    let address = relay.lease(&mut client).yiaddr;
-    kea.await_active(&client);
-    relay.release(&mut client);
-    kea.await_state(address, State::RELEASED);
-    let label = "[hwtype=1 02:00:00:00:00:01], cid=[00:0a:45:52:52:4f:52]";
-    let log = kea.log();
-    let (own, keas): (Vec<_>, Vec<_>) = log
-        .lines()
-        .filter(|line| line.contains(label))
-        .partition(|line| line.contains("BLQ_LEASE_CHANGED"));
-    assert!(!keas.is_empty(), "{log}");
-    for part in [
-        format!("lease {address} committed: {label}, state default, cltt "),
-        ", subnet-id 1, relay-agent-info 0x02066C696E652031, option 60 0x0D0A32303236".to_owned(),
-    ] {
-        assert!(
-            own.iter().any(|line| line.contains(&part)),
-            "{part} in {own:?}"
-        );
-    }
-    let released = format!("lease {address} released: {label}, at ");
-    let is_released = |line: &&str| line.contains(&released) && line.ends_with(", origin local");
-    assert!(own.iter().any(is_released), "{own:?}");
-}
-
 /// The hook with its state file at `path`, in the server's home.
 fn at(path: &str) -> Value {
     json!({ "state-file": format!("{HOME}/{path}") })
@@ -348,6 +314,107 @@ fn keeps_to_the_directory_kea_keeps_to() {
     let by_name = Setup::with_hook(json!({ "state-file": "by-name" })).start();
     let file = by_name.data().join("by-name");
     eventually("the state file", || file.exists());
+}
+
+/// A library of the hook's under another name: linked to it in one way or another, or a copy.
+fn under_another_name(directory: &Path, how: &str) -> PathBuf {
+    let file = directory.join("libdhcp_blq_again.so");
+    match how {
+        "symbolic link" => symlink(hook_library(), &file),
+        "hard link" => fs::hard_link(hook_library(), &file)
+            // From another file system it cannot be had.
+            .or_else(|_| symlink(hook_library(), &file)),
+        _ => fs::copy(hook_library(), &file).map(drop),
+    }
+    .expect("a library under another name");
+    file
+}
+
+/// The hook listed twice would have two sets of parameters: refused, by a server that starts, and by a
+/// running one, which goes on with its old configuration.
+#[test]
+fn refuses_to_be_loaded_twice() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for how in ["itself", "symbolic link", "hard link", "copy"] {
+        let other = match how {
+            "itself" => hook_library(),
+            how => {
+                let place = directory.path().join(how);
+                fs::create_dir(&place).expect("making a directory");
+                under_another_name(&place, how)
+            }
+        };
+        let name = other
+            .file_name()
+            .expect("a name")
+            .to_string_lossy()
+            .into_owned();
+        let twice = |setup: Setup| setup.library(&other, json!({ "requesters": ["192.0.2.1"] }));
+        let assert_refused = |text: &str| {
+            for part in [
+                "'hooks-libraries'",
+                "2 times",
+                "libdhcp_blq.so",
+                &name,
+                "once",
+            ] {
+                assert!(text.contains(part), "{how}: '{part}' in:\n{text}");
+            }
+        };
+        assert_refused(&twice(Setup::with_hook(json!({}))).fail_to_start());
+
+        let mut kea = Setup::with_hook(json!({})).start();
+        let answer = kea.config_set(twice);
+        assert_eq!(answer["result"], 1, "{how}: {answer}");
+        assert_refused(answer["text"].as_str().unwrap_or_default());
+        kea.await_log("BLQ_PREVIOUS_CONFIGURATION");
+        let relay = kea.relay(0);
+        let mut client = Client::new(1);
+        let address = relay.lease(&mut client).yiaddr;
+        kea.await_active(&client);
+        relay.release(&mut client);
+        kea.await_state(address, State::RELEASED);
+        let answer = kea.reconfigure(|setup| setup.set("valid-lifetime", json!(1234)));
+        assert_eq!(answer["result"], 0, "{how}: {answer}");
+        relay.lease(&mut client);
+        kea.await_active(&client);
+        kea.restart();
+        kea.await_active(&client);
+    }
+}
+
+/// What becomes of a lease is in the log at debug level, on one line, with the client labelled as Kea's own
+/// lines label it, whatever octets it sends.
+#[test]
+fn logs_changes_of_leases_in_keas_notation() {
+    let kea = Setup::with_hook(json!({})).verbose().start();
+    let relay = kea.relay(0).remote_id("line 1");
+    let mut client = Client::new(1)
+        .option(61, *b"\0\nERROR")
+        .option(60, *b"\r\n2026 FATAL");
+    let address = relay.lease(&mut client).yiaddr;
+    kea.await_active(&client);
+    relay.release(&mut client);
+    kea.await_state(address, State::RELEASED);
+    let label = "[hwtype=1 02:00:00:00:00:01], cid=[00:0a:45:52:52:4f:52]";
+    let log = kea.log();
+    let (own, keas): (Vec<_>, Vec<_>) = log
+        .lines()
+        .filter(|line| line.contains(label))
+        .partition(|line| line.contains("BLQ_LEASE_CHANGED"));
+    assert!(!keas.is_empty(), "{log}");
+    for part in [
+        format!("lease {address} committed: {label}, state default, cltt "),
+        ", subnet-id 1, relay-agent-info 0x02066C696E652031, option 60 0x0D0A32303236".to_owned(),
+    ] {
+        assert!(
+            own.iter().any(|line| line.contains(&part)),
+            "{part} in {own:?}"
+        );
+    }
+    let released = format!("lease {address} released: {label}, at ");
+    let is_released = |line: &&str| line.contains(&released) && line.ends_with(", origin local");
+    assert!(own.iter().any(is_released), "{own:?}");
 }
 
 /// How many leases Kea has in tests of what happens while they are loaded.
