@@ -32,8 +32,8 @@ pub fn check(
 ) -> Result<(), ConfigError> {
     let configuration: Value = serde_json::from_slice(configuration).unwrap_or_default();
     let dhcp4 = &configuration["Dhcp4"];
-    let resolved_path = resolved(path);
-    let is_there = |other: &Path| resolved(other) == resolved_path;
+    let own = store::files(path).map(|file| resolved(&file));
+    let is_there = |other: &Path| own.contains(&resolved(other));
     let leases = &dhcp4["lease-database"];
     if leases.is_null() || leases["type"] == "memfile" {
         let name = leases["name"].as_str().filter(|name| !name.is_empty());
@@ -146,6 +146,10 @@ mod tests {
                 assert!(error.contains(part), "{part} in {error}");
             }
         }
+        // One that the file of recent changes would be.
+        let configuration = with_leases_in("leases.recent");
+        assert!(checked(&directory.join("leases"), &configuration, directory).is_err());
+        let configuration = with_leases_in("leases.csv");
         for name in ["leases.csv.3", "leases", "default.csv"] {
             assert_eq!(
                 checked(&directory.join(name), &configuration, directory),

@@ -25,6 +25,8 @@ impl fmt::Display for StoreError {
     }
 }
 
+impl std::error::Error for StoreError {}
+
 impl From<redb::Error> for StoreError {
     /// Only what the file itself says makes it unreadable: a good one must never be set aside
     /// for a fault of the moment.

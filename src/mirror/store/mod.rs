@@ -365,6 +365,11 @@ fn open(path: &Path, make: bool, log: Option<Log>) -> Result<(Open, Meta), Store
     Ok((open, meta))
 }
 
+/// The files that belong to a state file at `path`: it, and the one of recent changes.
+pub fn files(path: &Path) -> [PathBuf; 2] {
+    [path.to_owned(), recent::path(path)]
+}
+
 /// Checks that the file at `path`, if there is one, may be used as a state file, for all that can be
 /// known without touching it.
 ///

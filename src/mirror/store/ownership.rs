@@ -14,7 +14,7 @@ use super::StoreError;
 use super::file::{Fingerprint, sync_directory};
 
 /// Who may read a file of this library: its owner, and its group.
-pub const MODE: u32 = 0o640;
+const MODE: u32 = 0o640;
 
 /// How much of a [`Mark`] is there at least if writing it was cut short.
 const LEAST_MARK: usize = 8;

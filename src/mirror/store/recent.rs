@@ -12,12 +12,12 @@
 //!  4n  addresses, each with its lowest octet first; an address may come several times
 //! ```
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::ownership::MODE;
+use super::{StoreError, ownership};
 
 /// What the file begins with.
 const HEADER: [u8; 16] = *b"kea-blq recent\x01\n";
@@ -44,29 +44,22 @@ impl Recent {
     ///
     /// # Errors
     /// If the file cannot be used, or is somebody else's, which is left as it is.
-    pub fn open(state_file: &Path) -> io::Result<(Recent, Vec<u32>)> {
-        let mut path = state_file.as_os_str().to_owned();
-        path.push(".recent");
+    pub fn open(state_file: &Path) -> Result<(Recent, Vec<u32>), StoreError> {
+        let unavailable = |error: io::Error| StoreError::Unavailable(error.to_string());
         let mut recent = Recent {
-            path: path.into(),
+            path: path(state_file),
             file: None,
             length: HEADER.len() as u64,
             has_failed: false,
         };
-        let mut file = match options().open(&recent.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok((recent, Vec::new()));
-            }
-            opened => opened?,
-        };
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::other("it is not a regular file"));
+        if ownership::look(&recent.path, is_own)?.is_none() {
+            return Ok((recent, Vec::new()));
         }
+        let mut file = ownership::open(&recent.path, false, is_own)?;
         let mut octets = Vec::new();
-        file.read_to_end(&mut octets)?;
-        let addresses = addresses(&octets)
-            .ok_or_else(|| io::Error::other("it is not a file of this library"))?;
-        file.write_all_at(&HEADER, 0)?;
+        file.read_to_end(&mut octets).map_err(unavailable)?;
+        let addresses = addresses(&octets);
+        file.write_all_at(&HEADER, 0).map_err(unavailable)?;
         recent.length += (addresses.len() * ENTRY) as u64;
         recent.file = Some(file);
         Ok((recent, addresses))
@@ -115,7 +108,7 @@ impl Recent {
     /// The file, which is made if there is none.
     fn file(&mut self) -> io::Result<&File> {
         if self.file.is_none() {
-            let file = options().create_new(true).mode(MODE).open(&self.path)?;
+            let file = ownership::open(&self.path, true, is_own).map_err(io::Error::other)?;
             file.write_all_at(&HEADER, 0)?;
             self.file = Some(file);
         }
@@ -139,30 +132,27 @@ impl Recent {
     }
 }
 
-/// How the file is opened: without waiting, should it be a pipe.
-fn options() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .write(true)
-        .custom_flags(libc::O_NONBLOCK);
-    options
+/// Where the file is that belongs to the state file at `state_file`.
+pub fn path(state_file: &Path) -> PathBuf {
+    let mut path = state_file.as_os_str().to_owned();
+    path.push(".recent");
+    path.into()
 }
 
-/// The addresses in a file with these octets; `None` if it is somebody else's.
-fn addresses(octets: &[u8]) -> Option<Vec<u32>> {
-    if HEADER.starts_with(octets) {
-        // It was not written to the end of its header.
-        return Some(Vec::new());
-    }
-    // So may its last address be.
-    let (entries, _) = octets.strip_prefix(&HEADER)?.as_chunks::<ENTRY>();
-    Some(
-        entries
-            .iter()
-            .map(|entry| u32::from_le_bytes(*entry))
-            .collect(),
-    )
+/// Whether an open file is one of recent changes.
+fn is_own(file: &File) -> io::Result<bool> {
+    ownership::begins_with(file, &HEADER)
+}
+
+/// The addresses in a file with these octets; none if it was not written to the end of its header.
+fn addresses(octets: &[u8]) -> Vec<u32> {
+    let entries = octets.get(HEADER.len()..).unwrap_or_default();
+    // Nor may its last address be.
+    let (entries, _) = entries.as_chunks::<ENTRY>();
+    entries
+        .iter()
+        .map(|entry| u32::from_le_bytes(*entry))
+        .collect()
 }
 
 /// Addresses as the file has them.
@@ -204,7 +194,7 @@ mod tests {
         let path = directory.path().join("state");
         let file = directory.path().join("state.recent");
         let whole = [&HEADER[..], &[1, 0, 0, 0, 2, 0, 0, 0]].concat();
-        for length in 0..=whole.len() {
+        for length in [0].into_iter().chain(8..=whole.len()) {
             fs::write(&file, &whole[..length]).unwrap();
             let (_, addresses) = Recent::open(&path).unwrap();
             let expected = length.saturating_sub(HEADER.len()) / ENTRY;
