@@ -31,10 +31,6 @@ pub fn are_alike(before: BindingRef<'_>, after: BindingRef<'_>, now: Time) -> bo
     if !shows_client(state) {
         return true;
     }
-    let are_clients_alike = match (before.client, after.client) {
-        (Some(before), Some(after)) => before.is_seen_alike(after),
-        (before, after) => before.is_none() && after.is_none(),
-    };
     // What time is left, and until T1 and T2.
     let times = |binding: BindingRef<'_>| {
         let times = (
@@ -44,9 +40,13 @@ pub fn are_alike(before: BindingRef<'_>, after: BindingRef<'_>, now: Time) -> bo
         );
         state.is_leased().then_some(times)
     };
-    are_clients_alike
-        && before.last_transaction == after.last_transaction
+    // Clients last: to compare them takes the longest, and most changes are of times.
+    before.last_transaction == after.last_transaction
         && times(before) == times(after)
+        && match (before.client, after.client) {
+            (Some(before), Some(after)) => before.is_seen_alike(after),
+            (before, after) => before.is_none() && after.is_none(),
+        }
 }
 
 /// Whether the state file must be written for a change: not for a renewal, which Kea's lease

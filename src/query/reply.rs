@@ -249,9 +249,9 @@ impl<'a> Replies<'a> {
         let start = found.lease_start();
         let left = alike.lifetime.left(start, now);
         let last_transaction = alike.has_last_transaction.then(|| found.last_transaction());
-        let address = Ipv4Addr::from_bits(found.address);
         // T1 and T2 of a client that was answered later are others.
-        if last_transaction > Some(start) || !alike.is_in_span(address) {
+        let is_later = alike.has_last_transaction && found.last_transaction() > start;
+        if is_later || !alike.is_in_span(found.address) {
             return false;
         }
         let seconds = [
@@ -265,7 +265,7 @@ impl<'a> Replies<'a> {
         let told = Told::of(found.client());
         let is_alike = left > 0 && Shape::of(&told, &seconds) == model.shape;
         if is_alike {
-            model.write(out, address, told, &seconds);
+            model.write(out, Ipv4Addr::from_bits(found.address), told, &seconds);
         }
         is_alike
     }
@@ -419,28 +419,29 @@ pub struct Alike {
     lifetime: Lifetime,
     /// When their clients renew and rebind, in seconds from the start of their leases.
     tee_times: TeeTimes,
-    /// The first and the last address of which all this holds.
-    span: (Ipv4Addr, Ipv4Addr),
+    /// The first address of which all this holds, and how many follow it.
+    span: (u32, u32),
 }
 
 impl Alike {
     /// What is known of this binding, which has these terms. `None` if its relay agent named a VPN,
     /// even if that makes no sense: others of its kind may be in other ones.
     pub fn of(found: Found<'_>, binding: &BindingRef<'_>, terms: &Terms<'_>) -> Option<Alike> {
+        let (first, last) = terms.span();
         let alike = Alike {
             kind: found.kind(),
             has_last_transaction: binding.last_transaction.is_some(),
             lifetime: binding.lifetime,
             tee_times: terms.tee_times_of_lease(),
-            span: terms.span(),
+            span: (first.to_bits(), last.to_bits() - first.to_bits()),
         };
         (!found.client().names_vpn()).then_some(alike)
     }
 
     /// Whether it holds for a binding of its kind at this address.
     #[inline(always)]
-    fn is_in_span(&self, address: Ipv4Addr) -> bool {
-        self.span.0 <= address && address <= self.span.1
+    fn is_in_span(&self, address: u32) -> bool {
+        address.wrapping_sub(self.span.0) <= self.span.1
     }
 }
 
