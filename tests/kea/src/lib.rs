@@ -37,6 +37,6 @@ pub use kea::{Kea, Output, kea_version, run_daemon};
 pub use link::Link;
 pub use place::Place;
 pub use relay::{Client, Relay};
-pub use setup::{HOME, Setup, has_kea_library, hook_library};
+pub use setup::{HOME, Setup, has_kea_library, hook_library, may_ping};
 pub use stored::StoredLease;
 pub use wait::{PATIENCE, eventually, eventually_some};

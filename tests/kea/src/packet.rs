@@ -22,8 +22,12 @@ pub const RELEASE: u8 = 7;
 /// DHCPINFORM.
 pub const INFORM: u8 = 8;
 
+/// Host name (RFC 2132, section 3.14).
+pub const HOST_NAME: u8 = 12;
 /// Requested IP address (RFC 2132, section 9.1).
 pub const REQUESTED_ADDRESS: u8 = 50;
+/// Option overload (RFC 2132, section 9.3).
+pub const OVERLOAD: u8 = 52;
 /// DHCP message type (RFC 2132, section 9.6).
 pub const MESSAGE_TYPE: u8 = 53;
 /// Server identifier (RFC 2132, section 9.7).
@@ -46,10 +50,14 @@ pub const VSS: u8 = 151;
 
 /// Marks the start of options (RFC 2131, section 3).
 const MAGIC_COOKIE: [u8; 4] = [99, 130, 83, 99];
+/// Where the field sname begins (RFC 2131, section 2).
+const SNAME: usize = 44;
+/// Where the field file begins.
+const FILE: usize = 108;
 /// Octets before the magic cookie (RFC 2131, section 2).
 const HEADER: usize = 236;
 /// Ends the options (RFC 2132, section 3.2).
-const END: u8 = 255;
+pub const END: u8 = 255;
 
 /// A DHCPv4 message.
 #[derive(Debug, Clone)]
@@ -70,8 +78,14 @@ pub struct Packet {
     pub giaddr: Ipv4Addr,
     /// The client's hardware address, at most 16 octets.
     pub chaddr: Vec<u8>,
+    /// What the field sname begins with, at most 64 octets; zeros follow.
+    pub sname: Vec<u8>,
+    /// What the field file begins with, at most 128 octets; zeros follow.
+    pub file: Vec<u8>,
     /// Options by code; the pieces of a split one joined (RFC 3396).
     pub options: BTreeMap<u8, Vec<u8>>,
+    /// What follows the options, whatever it is: mostly the end option alone.
+    pub ending: Vec<u8>,
 }
 
 impl Packet {
@@ -86,7 +100,10 @@ impl Packet {
             yiaddr: Ipv4Addr::UNSPECIFIED,
             giaddr: Ipv4Addr::UNSPECIFIED,
             chaddr: chaddr.to_vec(),
+            sname: Vec::new(),
+            file: Vec::new(),
             options: BTreeMap::from([(MESSAGE_TYPE, vec![message_type])]),
+            ending: vec![END],
         }
     }
 
@@ -111,15 +128,22 @@ impl Packet {
         out.extend(self.yiaddr.octets());
         out.extend(Ipv4Addr::UNSPECIFIED.octets());
         out.extend(self.giaddr.octets());
-        out.extend(&self.chaddr);
-        out.resize(HEADER, 0);
+        for (value, end) in [
+            (&self.chaddr, SNAME),
+            (&self.sname, FILE),
+            (&self.file, HEADER),
+        ] {
+            out.extend(value);
+            assert!(out.len() <= end, "a field is too long: {self:?}");
+            out.resize(end, 0);
+        }
         out.extend(MAGIC_COOKIE);
         let last = |code: &u8| *code == RELAY_AGENT_INFORMATION;
         let (tail, head): (Vec<_>, Vec<_>) = self.options.iter().partition(|(code, _)| last(code));
         for (code, value) in head.into_iter().chain(tail) {
             encode_option(*code, value, &mut out);
         }
-        out.push(END);
+        out.extend(&self.ending);
         out
     }
 
@@ -138,7 +162,10 @@ impl Packet {
             yiaddr: address(16)?,
             giaddr: address(24)?,
             chaddr: octets.get(28..28 + hlen)?.to_vec(),
+            sname: octets.get(SNAME..FILE)?.to_vec(),
+            file: octets.get(FILE..HEADER)?.to_vec(),
             options: decode_options(rest)?,
+            ending: vec![END],
         })
     }
 }
@@ -191,10 +218,13 @@ mod tests {
         packet.options.insert(RELAY_AGENT_INFORMATION, vec![1; 300]);
         packet.options.insert(124, vec![7; 255]);
         packet.options.insert(80, Vec::new());
+        packet.sname = vec![1; 64];
+        packet.file = vec![2; 128];
         let read = Packet::decode(&packet.encode()).expect("a message");
         assert_eq!(read.options, packet.options);
         assert_eq!((read.xid, read.giaddr), (packet.xid, packet.giaddr));
         assert_eq!(read.chaddr, packet.chaddr);
+        assert_eq!((read.sname, read.file), (packet.sname, packet.file));
     }
 
     /// RFC 3046, section 2.1: the relay's option comes last.

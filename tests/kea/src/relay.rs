@@ -20,6 +20,12 @@ pub struct Client {
     pub chaddr: Vec<u8>,
     /// Options sent in DISCOVER and REQUEST, by code.
     pub options: BTreeMap<u8, Vec<u8>>,
+    /// What is in the field sname of these.
+    pub sname: Vec<u8>,
+    /// What is in the field file of these.
+    pub file: Vec<u8>,
+    /// What follows the options of these, a relay agent's included.
+    pub ending: Vec<u8>,
     /// The address leased.
     pub address: Option<Ipv4Addr>,
     /// The server that leased it.
@@ -34,6 +40,9 @@ impl Client {
             htype: 1,
             chaddr: vec![0x02, 0, 0, 0, high, low],
             options: BTreeMap::new(),
+            sname: Vec::new(),
+            file: Vec::new(),
+            ending: vec![packet::END],
             address: None,
             server: None,
         }
@@ -50,13 +59,19 @@ impl Client {
         self.option(packet::CLIENT_IDENTIFIER, value)
     }
 
+    /// Has other octets follow its options than the end option alone.
+    pub fn ending(mut self, octets: impl Into<Vec<u8>>) -> Self {
+        self.ending = octets.into();
+        self
+    }
+
     /// Asks for options by a parameter request list.
     pub fn asking_for(self, codes: &[u8]) -> Self {
         self.option(packet::PARAMETER_REQUEST_LIST, codes)
     }
 
     /// A message of this client's.
-    fn message(&self, message_type: u8) -> Packet {
+    pub fn message(&self, message_type: u8) -> Packet {
         let mut message = Packet::request(message_type, new_xid(), &self.chaddr);
         message.htype = self.htype;
         match message_type {
@@ -68,7 +83,12 @@ impl Client {
                         .insert(packet::CLIENT_IDENTIFIER, id.clone());
                 }
             }
-            _ => message.options.extend(self.options.clone()),
+            _ => {
+                message.options.extend(self.options.clone());
+                message.sname.clone_from(&self.sname);
+                message.file.clone_from(&self.file);
+                message.ending.clone_from(&self.ending);
+            }
         }
         message
     }
@@ -169,7 +189,7 @@ impl Relay {
 
     /// Sends a client's message on, again and again, until a server answers.
     #[track_caller]
-    fn exchange(&self, message: &Packet) -> Packet {
+    pub fn exchange(&self, message: &Packet) -> Packet {
         exchange(&self.socket, message.xid, || self.forward(message))
     }
 }

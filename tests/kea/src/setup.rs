@@ -7,11 +7,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::{Database, Kea, PATIENCE, Place, kea_version};
 
 /// Where Debian's packages keep Kea's own hooks, by architecture.
 const KEA_HOOKS: &str = "kea/hooks";
+
+/// Kea's library that pings addresses, from 3.0 on.
+const PING_CHECK: &str = "libdhcp_ping_check.so";
 
 /// Kea's lease file, in its home.
 const LEASE_FILE: &str = "data/leases.csv";
@@ -209,6 +213,19 @@ impl Setup {
         self.library(file, parameters)
     }
 
+    /// Loads one of Kea's own hook libraries before those that are loaded already.
+    pub fn kea_library_first(mut self, name: &str, parameters: Value) -> Self {
+        let file = kea_hooks().join(name);
+        self.hooks.insert(0, (file, parameters));
+        self
+    }
+
+    /// Has Kea ping an address before it offers it: one of the loopback interface always answers.
+    pub fn pinging(self) -> Self {
+        let parameters = json!({ "min-ping-requests": 1, "reply-timeout": 1000 });
+        self.kea_library(PING_CHECK, parameters)
+    }
+
     /// Merges values into the parameters of the hook loaded first.
     pub fn hook_parameters(mut self, values: Value) -> Self {
         if let Some((_, parameters)) = self.hooks.first_mut() {
@@ -390,6 +407,18 @@ fn built_library() -> PathBuf {
 /// Whether this version of Kea has a hook library of its own by this name.
 pub fn has_kea_library(name: &str) -> bool {
     kea_hooks().join(name).is_file()
+}
+
+/// Whether this Kea can ping an address before it offers it, with the rights of this user.
+pub fn may_ping() -> bool {
+    if !has_kea_library(PING_CHECK) {
+        return false;
+    }
+    let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4));
+    if let Err(error) = &socket {
+        eprintln!("not tested, as Kea could not ping: {error}");
+    }
+    socket.is_ok()
 }
 
 /// The directory of Kea's own hook libraries: `BLQ_KEA_HOOKS`, else where packages put it.
