@@ -6,6 +6,8 @@
 
 #include <asiolink/io_address.h>
 #include <cc/data.h>
+#include <dhcp/dhcp4.h>
+#include <dhcp/option.h>
 #include <dhcp/pkt4.h>
 #include <dhcpsrv/lease.h>
 #include <dhcpsrv/lease_mgr.h>
@@ -29,6 +31,8 @@ using isc::dhcp::Lease4Ptr;
 using isc::dhcp::LeaseMgr;
 using isc::dhcp::LeaseMgrFactory;
 using isc::dhcp::LeasePageSize;
+using isc::dhcp::Option;
+using isc::dhcp::Pkt4;
 using isc::dhcp::Pkt4Ptr;
 
 // Whether to look for the relay agent information that is stored with a lease.
@@ -110,6 +114,13 @@ void hand_over(const CalloutHandle& handle, const char* name, LeaseTaker& taker)
     hand_over(*pointer<Lease4CollectionPtr>(handle, name), Context::LEAVE, taker);
 }
 
+// An option as Kea has read it from a message, or as another hook has left it; null if there is
+// none. Within a callout Pkt4::getOption would make a copy, and put it into the packet as well.
+const Option* option(const Pkt4& message, std::uint16_t code) {
+    const auto found = message.options_.find(code);
+    return found == message.options_.end() ? nullptr : found->second.get();
+}
+
 LeaseMgr& lease_manager() {
     return LeaseMgrFactory::instance();
 }
@@ -141,6 +152,13 @@ KeaMessage message(const CalloutHandle& handle) {
         KeaMessage message{};
         message.message_type = query->getType();
         message.octets = lent(query->data_);
+        if (const auto hardware = query->getHWAddr()) {
+            message.hardware_type = hardware->htype_;
+            message.hardware = lent(hardware->hwaddr_);
+        }
+        if (const auto* client_id = option(*query, isc::dhcp::DHO_DHCP_CLIENT_IDENTIFIER)) {
+            message.client_id = lent(client_id->getData());
+        }
         for (const auto& name : query->getClasses()) {
             message.classes.push_back(KeaName{lent(name)});
         }
@@ -160,10 +178,14 @@ void lease(const CalloutHandle& handle, LeaseTaker& taker) {
     guarded([&] { hand_over({pointer<Lease4Ptr>(handle, "lease4")}, Context::LEAVE, taker); });
 }
 
-std::uint8_t answer_type(const CalloutHandle& handle) {
+KeaAnswer answer(const CalloutHandle& handle) {
     return guarded([&] {
-        const auto answer = argument<Pkt4Ptr>(handle, "response4");
-        return answer ? answer->getType() : std::uint8_t(0);
+        KeaAnswer copy{};
+        if (const auto answer = argument<Pkt4Ptr>(handle, "response4")) {
+            copy.message_type = answer->getType();
+            copy.address = answer->getYiaddr().toUint32();
+        }
+        return copy;
     });
 }
 

@@ -20,6 +20,7 @@ namespace kea_blq {
 using isc::hooks::CalloutHandle;
 using isc::hooks::LibraryHandle;
 
+struct KeaAnswer;
 struct KeaCommand;
 struct KeaMessage;
 struct KeaOption;
@@ -63,7 +64,7 @@ KeaMessage message(const CalloutHandle& handle);
 void leases(const CalloutHandle& handle, LeaseTaker& taker);
 void deleted_leases(const CalloutHandle& handle, LeaseTaker& taker);
 void lease(const CalloutHandle& handle, LeaseTaker& taker);
-std::uint8_t answer_type(const CalloutHandle& handle);
+KeaAnswer answer(const CalloutHandle& handle);
 std::uint32_t offer_lifetime(const CalloutHandle& handle);
 rust::String command_name(const CalloutHandle& handle);
 KeaCommand command(const CalloutHandle& handle);

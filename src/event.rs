@@ -125,9 +125,9 @@ pub enum Event {
     /// A client asked for the lease it has, and Kea left it as it is because it is fresh enough
     /// (`cache-threshold`).
     Confirmed {
-        /// The address asked for.
+        /// The address of Kea's answer.
         address: Ipv4Addr,
-        /// Who asked.
+        /// Who asked, by the identities that Kea goes by.
         client: ClientIds,
         /// When.
         at: Time,

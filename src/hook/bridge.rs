@@ -40,12 +40,19 @@ mod ffi {
         relay_agent_info: &'a [u8],
     }
 
-    /// A client's message, lent for the time of a callout.
+    /// A client's message, lent for the time of a callout. But for its octets it is as Kea has read
+    /// it, and as other hooks have left it.
     struct KeaMessage<'a> {
         /// Its DHCP message type.
         message_type: u8,
         /// The message as it was received.
         octets: &'a [u8],
+        /// The client's hardware type.
+        hardware_type: u16,
+        /// The client's hardware address; empty if none.
+        hardware: &'a [u8],
+        /// The client identifier; empty if none.
+        client_id: &'a [u8],
         /// The classes Kea put it in, in Kea's order.
         classes: Vec<KeaName<'a>>,
     }
@@ -54,6 +61,14 @@ mod ffi {
     struct KeaName<'a> {
         /// It.
         name: &'a [u8],
+    }
+
+    /// An answer to a client.
+    struct KeaAnswer {
+        /// Its DHCP message type; 0 if it has none, as an answer to a BOOTP client.
+        message_type: u8,
+        /// The address that the client gets (yiaddr), in host byte order; 0 if none.
+        address: u32,
     }
 
     /// A control command that has been processed, but for its name.
@@ -228,16 +243,17 @@ mod ffi {
         /// Takes that back.
         fn untrack_leases() -> Result<()>;
 
-        /// The client's message of leases4_committed and lease4_offer, the argument `query4`.
+        /// The client's message of leases4_committed, lease4_offer and pkt4_send, the argument
+        /// `query4`.
         fn message<'a>(handle: &'a CalloutHandle) -> Result<KeaMessage<'a>>;
         /// The argument `leases4` of leases4_committed and lease4_offer: leases made or changed.
         fn leases(handle: &CalloutHandle, taker: &mut LeaseTaker) -> Result<()>;
         /// The argument `deleted_leases4` of leases4_committed: leases given up, as they were
         /// before.
         fn deleted_leases(handle: &CalloutHandle, taker: &mut LeaseTaker) -> Result<()>;
-        /// The DHCP message type of the argument `response4` of pkt4_send, and from Kea 3.0 on of
-        /// leases4_committed; 0 if there is no answer.
-        fn answer_type(handle: &CalloutHandle) -> Result<u8>;
+        /// The argument `response4` of pkt4_send, and from Kea 3.0 on of leases4_committed; of no
+        /// type and without an address if there is no answer.
+        fn answer(handle: &CalloutHandle) -> Result<KeaAnswer>;
         /// The argument `offer_lifetime` of lease4_offer: 0 if nothing was stored.
         fn offer_lifetime(handle: &CalloutHandle) -> Result<u32>;
         /// The argument `lease4` of lease4_expire and lease4_recover.

@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 use cxx::Exception;
 use parking_lot::Mutex;
 
-use super::bridge::{self, CalloutHandle};
+use super::bridge::{self, CalloutHandle, KeaAnswer, KeaMessage};
 use super::commands::{Touched, may_change, reconfigures, synchronises, touched};
 use super::entry::HOOKS_VERSION;
 use super::{callouts, lease_taker, service, tracking};
@@ -22,13 +22,10 @@ use crate::time::Time;
 /// The commands that load libraries anew.
 const RELOADING: [&str; 3] = ["config-reload", "config-set", "libreload"];
 
-/// The message type of a DHCPACK (RFC 2132 section 9.6).
-const DHCPACK: u8 = 5;
-
 thread_local! {
-    /// A request on this thread that committed nothing, until it is answered: by a DHCPACK if the
-    /// client has the lease.
-    static UNANSWERED: Cell<Option<Event>> = const { Cell::new(None) };
+    /// Whether the last message on this thread led to no lease, until an answer is sent on it: that
+    /// to this message, unless another hook parks the packet.
+    static IS_UNANSWERED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Held while Kea's lease database is read and what was found is pushed: one reader at a time, so
@@ -38,42 +35,46 @@ static LOOKING: Mutex<()> = Mutex::new(());
 
 /// A client's message has led to changes of leases, or to none.
 pub fn committed(handle: &CalloutHandle) -> Result<(), Exception> {
-    UNANSWERED.take();
     given_up(tracking::claim_deleted());
     tracking::leave_packet();
     let message = bridge::message(handle)?;
-    let mut is_change = false;
-    let mut push = |event| {
-        is_change = true;
-        service::push(event);
-    };
     lease_taker::for_each(
         |taker| bridge::deleted_leases(handle, taker),
-        |lease| push(message.ended(lease.into(), Time::now())),
+        |lease| service::push(message.ended(lease.into(), Time::now())),
     )?;
+    let mut led_to_lease = false;
     lease_taker::for_each(
         |taker| bridge::leases(handle, taker),
-        |lease| push(message.committed(lease.into())),
+        |lease| {
+            led_to_lease = true;
+            service::push(message.committed(lease.into()));
+        },
     )?;
-    if !is_change && let Some(confirmed) = message.confirmed(Time::now()) {
-        // So looks a request that Kea refuses, too.
-        if !callouts::tells_answers(HOOKS_VERSION) {
-            UNANSWERED.set(Some(confirmed));
-        } else if bridge::answer_type(handle)? == DHCPACK {
-            service::push(confirmed);
-        }
+    if !callouts::tells_answers(HOOKS_VERSION) {
+        IS_UNANSWERED.set(!led_to_lease);
+    } else if !led_to_lease {
+        push_confirmed(&message, &bridge::answer(handle)?);
     }
     Ok(())
 }
 
-/// Kea answers a client's message: see [`UNANSWERED`]. Not called where [`committed`] can tell.
+/// Kea answers a client's message. Not called where [`committed`] knows the answer.
+///
+/// The event is made of this packet's own message and answer, so that nothing of another packet can
+/// get into it, whichever was the last on this thread.
 pub fn answered(handle: &CalloutHandle) -> Result<(), Exception> {
-    if let Some(confirmed) = UNANSWERED.take()
-        && bridge::answer_type(handle)? == DHCPACK
-    {
-        service::push(confirmed);
+    if IS_UNANSWERED.take() {
+        push_confirmed(&bridge::message(handle)?, &bridge::answer(handle)?);
     }
     Ok(())
+}
+
+/// Pushes the event of a client that has its lease still, if the answer says so: Kea may also have
+/// refused what the message asked for.
+fn push_confirmed(message: &KeaMessage<'_>, answer: &KeaAnswer) {
+    if let Some(confirmed) = message.confirmed(answer, Time::now()) {
+        service::push(confirmed);
+    }
 }
 
 /// An address is offered. Unless Kea is configured to keep it for the client, nothing changes.

@@ -4,23 +4,24 @@ use std::cell::RefCell;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use super::bridge::{KeaLease, KeaMessage, KeaOption, KeaScope};
+use super::bridge::{KeaAnswer, KeaLease, KeaMessage, KeaOption, KeaScope};
 use super::stored_relay;
 use crate::binding::{HardwareAddress, SubnetId};
 use crate::client::ClientIds;
 use crate::event::{Event, Heard, Lease, LeaseState, Origin};
 use crate::network::{ConfiguredOption, Scope};
 use crate::time::{Lifetime, Time};
-use crate::wire::heard::{heard, heard_of};
-use crate::wire::message::Message;
-use crate::wire::options::code;
+use crate::wire::heard::heard;
 
-/// The message type of a DHCPREQUEST (RFC 2132 section 9.6).
+/// The message type of a DHCPREQUEST (RFC 2132 section 9.6), which Kea gives to the message of a BOOTP
+/// client, too.
 const DHCPREQUEST: u8 = 3;
+/// The message type of a DHCPACK.
+const DHCPACK: u8 = 5;
 /// The message type of a DHCPRELEASE.
 const DHCPRELEASE: u8 = 7;
-/// The option of the address a client asks for (RFC 2132 section 9.1).
-const REQUESTED_IP_ADDRESS: u8 = 50;
+/// Kea's number for no message type, as of an answer to a BOOTP client.
+const NO_TYPE: u8 = 0;
 
 impl From<&KeaLease<'_>> for Lease {
     fn from(kea: &KeaLease<'_>) -> Lease {
@@ -30,15 +31,20 @@ impl From<&KeaLease<'_>> for Lease {
             cltt: Time::from_time_t(kea.cltt),
             valid_lifetime: Lifetime(kea.valid_lifetime),
             subnet: SubnetId(kea.subnet),
-            hardware: HardwareAddress {
-                // htype has one octet on the wire (RFC 2131 section 2).
-                htype: u8::try_from(kea.hardware_type).unwrap_or(0),
-                octets: kea.hardware.to_vec(),
-            },
+            hardware: hardware(kea.hardware_type, kea.hardware),
             client_id: kea.client_id.to_vec(),
             hostname: kea.hostname.to_vec(),
             relay_agent_information: stored_relay::relay_agent_information(kea.relay_agent_info),
         }
+    }
+}
+
+/// A hardware address.
+fn hardware(htype: u16, octets: &[u8]) -> HardwareAddress {
+    HardwareAddress {
+        // htype has one octet on the wire (RFC 2131 section 2).
+        htype: u8::try_from(htype).unwrap_or(0),
+        octets: octets.to_vec(),
     }
 }
 
@@ -60,8 +66,16 @@ thread_local! {
     static CLASSES: RefCell<Arc<[String]>> = RefCell::default();
 }
 
+impl KeaAnswer {
+    /// The address that the client of a DHCPREQUEST has by this answer.
+    pub fn leased(&self) -> Option<Ipv4Addr> {
+        let is_ack = matches!(self.message_type, DHCPACK | NO_TYPE);
+        (is_ack && self.address != 0).then(|| Ipv4Addr::from_bits(self.address))
+    }
+}
+
 impl KeaMessage<'_> {
-    /// What it told.
+    /// What the message carried besides what Kea puts into the lease.
     fn heard(&self) -> Heard {
         heard(self.octets, self.classes())
     }
@@ -118,34 +132,20 @@ impl KeaMessage<'_> {
         }
     }
 
-    /// It changed no lease. If it is a request for an address, and is answered by a DHCPACK, Kea has
-    /// left the lease as it is because that is fresh.
-    pub fn confirmed(&self, now: Time) -> Option<Event> {
-        if self.message_type != DHCPREQUEST {
-            return None;
-        }
-        let message = Message::read(self.octets).ok()?;
-        // In a renewal the address is in ciaddr, else in the option (RFC 2131 section 4.3.2).
-        let requested = || {
-            let value = message.options.value(REQUESTED_IP_ADDRESS)?;
-            Some(Ipv4Addr::from(<[u8; 4]>::try_from(value).ok()?))
-        };
-        let address = match message.ciaddr {
-            Ipv4Addr::UNSPECIFIED => requested()?,
-            address => address,
-        };
-        let client_id = message.options.value(code::CLIENT_IDENTIFIER);
+    /// The event of a message that led to no lease, new or renewed. If it asks for an address, and the
+    /// answer gives that of the client's lease, Kea has left the lease as it is because it is fresh.
+    pub fn confirmed(&self, answer: &KeaAnswer, now: Time) -> Option<Event> {
+        let address = answer
+            .leased()
+            .filter(|_| self.message_type == DHCPREQUEST)?;
         Some(Event::Confirmed {
             address,
             client: ClientIds {
-                hardware: HardwareAddress {
-                    htype: message.htype,
-                    octets: message.chaddr.get(..usize::from(message.hlen))?.to_vec(),
-                },
-                client_id: client_id.unwrap_or_default().to_vec(),
+                hardware: hardware(self.hardware_type, self.hardware),
+                client_id: self.client_id.to_vec(),
             },
             at: now,
-            heard: heard_of(&message, self.classes()),
+            heard: self.heard(),
         })
     }
 }
