@@ -109,9 +109,9 @@ Pointer pointer(const CalloutHandle& handle, const char* name) {
     return value;
 }
 
-// Hands the leases of an argument over. Their user-context only repeats the client's message.
-void hand_over(const CalloutHandle& handle, const char* name, LeaseTaker& taker) {
-    hand_over(*pointer<Lease4CollectionPtr>(handle, name), Context::LEAVE, taker);
+// Hands the leases of an argument over.
+void hand_over(const CalloutHandle& handle, const char* name, Context context, LeaseTaker& taker) {
+    hand_over(*pointer<Lease4CollectionPtr>(handle, name), context, taker);
 }
 
 // An option as Kea has read it from a message, or as another hook has left it; null if there is
@@ -119,6 +119,17 @@ void hand_over(const CalloutHandle& handle, const char* name, LeaseTaker& taker)
 const Option* option(const Pkt4& message, std::uint16_t code) {
     const auto found = message.options_.find(code);
     return found == message.options_.end() ? nullptr : found->second.get();
+}
+
+// The value of an option that has sub-options, in the form in which Kea stores it with a lease and
+// sends it back: mostly each sub-option once, in the order of their codes. Empty if there is none, or
+// one that cannot be written, which Kea could neither store nor send.
+rust::Vec<std::uint8_t> written(const Option* option) {
+    try {
+        return option != nullptr ? octets(option->toBinary()) : rust::Vec<std::uint8_t>();
+    } catch (const std::exception&) {
+        return {};
+    }
 }
 
 LeaseMgr& lease_manager() {
@@ -159,6 +170,9 @@ KeaMessage message(const CalloutHandle& handle) {
         if (const auto* client_id = option(*query, isc::dhcp::DHO_DHCP_CLIENT_IDENTIFIER)) {
             message.client_id = lent(client_id->getData());
         }
+        message.relay = query->getGiaddr().toUint32();
+        message.relay_agent_information =
+            written(option(*query, isc::dhcp::DHO_DHCP_AGENT_OPTIONS));
         for (const auto& name : query->getClasses()) {
             message.classes.push_back(KeaName{lent(name)});
         }
@@ -167,11 +181,11 @@ KeaMessage message(const CalloutHandle& handle) {
 }
 
 void leases(const CalloutHandle& handle, LeaseTaker& taker) {
-    guarded([&] { hand_over(handle, "leases4", taker); });
+    guarded([&] { hand_over(handle, "leases4", Context::LOOK, taker); });
 }
 
 void deleted_leases(const CalloutHandle& handle, LeaseTaker& taker) {
-    guarded([&] { hand_over(handle, "deleted_leases4", taker); });
+    guarded([&] { hand_over(handle, "deleted_leases4", Context::LEAVE, taker); });
 }
 
 void lease(const CalloutHandle& handle, LeaseTaker& taker) {

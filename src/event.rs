@@ -43,7 +43,8 @@ pub struct Lease {
     pub client_id: Vec<u8>,
     /// The client's host name, any octets; empty if none.
     pub hostname: Vec<u8>,
-    /// The value of option 82 where Kea stores it (`store-extended-info`).
+    /// The value of option 82 where Kea stores it (`store-extended-info`). With a lease that a client's
+    /// message led to, only one that Kea has stored for that very message.
     pub relay_agent_information: Option<Vec<u8>>,
 }
 
@@ -72,7 +73,8 @@ impl Lease {
 /// What a client's message carried besides what Kea puts into the lease.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Heard {
-    /// The value of option 82, if the message came through a relay agent that added one.
+    /// The value of option 82 as Kea took it from a message that a relay agent forwarded (giaddr is
+    /// not zero). In any other message the option is the client's own.
     pub relay_agent_information: Option<Vec<u8>>,
     /// The options worth keeping, in the order of their codes.
     pub options: Vec<RawOption>,

@@ -53,6 +53,11 @@ mod ffi {
         hardware: &'a [u8],
         /// The client identifier; empty if none.
         client_id: &'a [u8],
+        /// The address of the relay agent that forwarded it (giaddr), in host byte order; 0 if none
+        /// did.
+        relay: u32,
+        /// The value of option 82 as Kea stores it with a lease; empty if there is none.
+        relay_agent_information: Vec<u8>,
         /// The classes Kea put it in, in Kea's order.
         classes: Vec<KeaName<'a>>,
     }

@@ -47,7 +47,7 @@ pub fn committed(handle: &CalloutHandle) -> Result<(), Exception> {
         |taker| bridge::leases(handle, taker),
         |lease| {
             led_to_lease = true;
-            service::push(message.committed(lease.into()));
+            service::push(message.committed(lease));
         },
     )?;
     if !callouts::tells_answers(HOOKS_VERSION) {
@@ -87,7 +87,7 @@ pub fn offered(handle: &CalloutHandle) -> Result<(), Exception> {
     let message = bridge::message(handle)?;
     lease_taker::for_each(
         |taker| bridge::leases(handle, taker),
-        |lease| service::push(message.offered(lease.into())),
+        |lease| service::push(message.offered(lease)),
     )
 }
 

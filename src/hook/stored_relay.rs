@@ -1,14 +1,15 @@
 //! The relay agent information that Kea keeps in a lease's user-context (`store-extended-info`).
 
 use crate::hex;
+use crate::wire::relay_agent_information::LONGEST;
 
 /// The value of option 82 that Kea has stored as `text`: hexadecimal digits after `0x`.
 ///
-/// Whatever is of another form, an administrator may write there anything, holds no relay agent
-/// information.
+/// Whatever is of another form, an administrator may write there anything, or is longer than what is
+/// kept, holds no relay agent information.
 pub fn relay_agent_information(text: &[u8]) -> Option<Vec<u8>> {
     let digits = text.strip_prefix(b"0x").unwrap_or(text);
-    hex::read(digits).filter(|octets| !octets.is_empty())
+    hex::read(digits).filter(|octets| (1..=LONGEST).contains(&octets.len()))
 }
 
 #[cfg(test)]

@@ -77,7 +77,23 @@ impl KeaAnswer {
 impl KeaMessage<'_> {
     /// What the message carried besides what Kea puts into the lease.
     fn heard(&self) -> Heard {
-        heard(self.octets, self.classes())
+        let is_relayed = self.relay != 0;
+        let relayed = is_relayed.then(|| self.relay_agent_information.clone());
+        heard(self.octets, relayed.unwrap_or_default(), self.classes())
+    }
+
+    /// A lease that the message led to, with the relay agent information that Kea has stored for this
+    /// very message.
+    ///
+    /// Stored information that differs from the message's is of an earlier one: Kea leaves it in
+    /// place when a message has none, and when `store-extended-info` is turned off.
+    fn lease(&self, kea: &KeaLease<'_>) -> Lease {
+        let mut lease = Lease::from(kea);
+        let stored = &mut lease.relay_agent_information;
+        if stored.as_ref() != Some(&self.relay_agent_information) {
+            *stored = None;
+        }
+        lease
     }
 
     /// The classes it is in.
@@ -94,17 +110,17 @@ impl KeaMessage<'_> {
     }
 
     /// It led to a lease, made or changed.
-    pub fn committed(&self, lease: Lease) -> Event {
+    pub fn committed(&self, lease: &KeaLease<'_>) -> Event {
         Event::Committed {
-            lease,
+            lease: self.lease(lease),
             heard: self.heard(),
         }
     }
 
     /// It led to an offer that reserves the address.
-    pub fn offered(&self, lease: Lease) -> Event {
+    pub fn offered(&self, lease: &KeaLease<'_>) -> Event {
         Event::Offered {
-            lease,
+            lease: self.lease(lease),
             heard: self.heard(),
         }
     }

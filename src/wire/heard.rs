@@ -1,9 +1,10 @@
-//! What a client's message tells besides what Kea puts into the lease.
+//! What a client's message carries besides what Kea puts into the lease.
 
 use std::sync::Arc;
 
-use super::message::Message;
-use super::options::code;
+use super::message::options_field;
+use super::options::{Tlvs, code};
+use super::relay_agent_information;
 use crate::binding::RawOption;
 use crate::event::Heard;
 
@@ -40,99 +41,236 @@ const IS_KEPT: [bool; 256] = {
 /// server remember whatever it likes. Options that no longer fit are left out.
 const MAX_KEPT: usize = 2_048;
 
-/// The longest relay agent information kept: room for every sub-option in use at its longest.
-/// A longer one is taken as absent.
-const MAX_RELAY_AGENT_INFORMATION: usize = 4_096;
-
-/// Reads a client's message as it came to Kea. From one that cannot be read nothing was heard.
-pub fn heard(packet: &[u8], classes: Arc<[String]>) -> Heard {
-    match Message::read(packet) {
-        Ok(message) => heard_of(&message, classes),
-        Err(_) => Heard {
-            classes,
-            ..Heard::default()
-        },
-    }
-}
-
-/// What a client's message told that Kea put into `classes`.
-pub fn heard_of(message: &Message<'_>, classes: Arc<[String]>) -> Heard {
-    let kept = message.options.iter();
-    let kept = kept.filter(|option| IS_KEPT[usize::from(option.code)]);
-    let mut options: Vec<_> = kept
-        .map(|option| RawOption {
-            code: option.code,
-            value: option.value.to_vec(),
-        })
-        .collect();
-    options.sort_unstable_by_key(|option| option.code);
-    let mut room = MAX_KEPT;
-    options.retain(|option| {
-        let left = room.checked_sub(option.value.len());
-        room = left.unwrap_or(room);
-        left.is_some()
-    });
+/// What a client's message carried that came to Kea as `packet` and that Kea put into `classes`;
+/// `relay_agent_information` is the relay agent's, as Kea took it, empty if there is none.
+pub fn heard(packet: &[u8], relay_agent_information: Vec<u8>, classes: Arc<[String]>) -> Heard {
+    let is_kept = (1..=relay_agent_information::LONGEST).contains(&relay_agent_information.len());
     Heard {
-        relay_agent_information: message
-            .options
-            .value(code::RELAY_AGENT_INFORMATION)
-            .filter(|value| value.len() <= MAX_RELAY_AGENT_INFORMATION)
-            .map(<[u8]>::to_vec),
-        options,
+        relay_agent_information: is_kept.then_some(relay_agent_information),
+        options: kept_options(packet),
         classes,
     }
 }
 
+/// The options worth keeping of a client's message, in the order of their codes.
+///
+/// Kea has served the client, so they are read as leniently as Kea reads them: from the options
+/// field alone, whatever option 52 (overload) says, and up to the first option that runs past the end.
+fn kept_options(packet: &[u8]) -> Vec<RawOption> {
+    let field = options_field(packet).unwrap_or_default();
+    let mut kept: Vec<RawOption> = Vec::new();
+    for (code, value) in Tlvs::options(field).map_while(Result::ok) {
+        // Kea passes over an empty host name.
+        if !IS_KEPT[usize::from(code)] || (code == code::HOST_NAME && value.is_empty()) {
+            continue;
+        }
+        match kept.iter_mut().find(|known| known.code == code) {
+            // The pieces of a long option (RFC 3396 section 7).
+            Some(known) => known.value.extend_from_slice(value),
+            None => kept.push(RawOption {
+                code,
+                value: value.to_vec(),
+            }),
+        }
+    }
+    kept.sort_unstable_by_key(|option| option.code);
+    let mut room = MAX_KEPT;
+    kept.retain(|option| {
+        let left = room.checked_sub(option.value.len());
+        room = left.unwrap_or(room);
+        left.is_some()
+    });
+    kept
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::wire::message::MAGIC_COOKIE;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
 
-    /// What a message with these options tells.
-    fn heard_in(options: &[(u8, &[u8])]) -> Heard {
-        let mut packet = vec![0; 236];
+    use super::*;
+    use crate::wire::message::{MAGIC_COOKIE, Message};
+
+    /// A message with these octets in its fields sname and file, and in its options field.
+    fn message(sname_and_file: &[u8], options: &[u8]) -> Vec<u8> {
+        let mut packet = vec![0; 44];
+        packet.extend(sname_and_file);
+        packet.resize(236, 0);
         packet.extend(MAGIC_COOKIE);
+        packet.extend(options);
+        packet
+    }
+
+    /// An options field without an end, long options in pieces.
+    fn field(options: &[(u8, &[u8])]) -> Vec<u8> {
+        let mut field = Vec::new();
         for (code, value) in options {
-            for part in value.chunks(255) {
-                packet.extend([*code, part.len() as u8]);
-                packet.extend(part);
+            for piece in value.chunks(255) {
+                field.extend([*code, piece.len() as u8]);
+                field.extend(piece);
             }
         }
-        heard(&packet, Arc::default())
+        field
     }
 
     /// The codes and the lengths of the options kept.
-    fn kept(heard: &Heard) -> Vec<(u8, usize)> {
-        let options = heard.options.iter();
-        options
-            .map(|option| (option.code, option.value.len()))
+    fn lengths(kept: &[RawOption]) -> Vec<(u8, usize)> {
+        let kept = kept.iter();
+        kept.map(|option| (option.code, option.value.len()))
             .collect()
+    }
+
+    /// The options kept that have these codes and values.
+    fn options(expected: &[(u8, &[u8])]) -> Vec<RawOption> {
+        let expected = expected.iter();
+        let option = |(code, value): &(u8, &[u8])| RawOption {
+            code: *code,
+            value: value.to_vec(),
+        };
+        expected.map(option).collect()
     }
 
     #[test]
     fn keeps_what_describes_the_client_in_the_order_of_codes() {
-        let heard = heard_in(&[
+        let field = field(&[
             (code::MESSAGE_TYPE, &[3]),
             (code::VENDOR_CLASS, b"vendor"),
             (code::RELAY_AGENT_INFORMATION, &[2, 1, 7]),
             (code::HOST_NAME, b"host"),
             (code::VENDOR_CLASS, b"more"),
         ]);
-        assert_eq!(kept(&heard), [(12, 4), (60, 10)]);
-        assert_eq!(heard.options[1].value, b"vendormore");
-        assert_eq!(heard.relay_agent_information, Some(vec![2, 1, 7]));
+        let expected = options(&[(12, b"host"), (60, b"vendormore")]);
+        assert_eq!(kept_options(&message(&[], &field)), expected);
     }
 
     #[test]
     fn leaves_out_what_no_longer_fits() {
         let long = [7; 1_500];
-        let heard = heard_in(&[
+        let field = field(&[
             (code::CLIENT_UUID, &[1; 500]),
             (code::USER_CLASS, &long),
             (code::VENDOR_CLASS, &long),
-            (code::RELAY_AGENT_INFORMATION, &[0; 4_097]),
         ]);
-        assert_eq!(kept(&heard), [(60, 1_500), (97, 500)]);
+        let heard = heard(&message(&[], &field), vec![0; 4_097], Arc::default());
+        assert_eq!(lengths(&heard.options), [(60, 1_500), (97, 500)]);
         assert_eq!(heard.relay_agent_information, None);
+    }
+
+    #[test]
+    fn takes_option_82_from_kea_alone() {
+        let packet = message(&[], &field(&[(code::RELAY_AGENT_INFORMATION, &[2, 1, 7])]));
+        let information = |taken: &[u8]| {
+            let heard = heard(&packet, taken.to_vec(), Arc::default());
+            heard.relay_agent_information
+        };
+        assert_eq!(information(&[2, 1, 8]), Some(vec![2, 1, 8]));
+        assert_eq!(information(&[]), None);
+    }
+
+    #[test]
+    fn reads_the_options_field_alone() {
+        let overloaded = field(&[(code::OVERLOAD, &[3]), (code::VENDOR_CLASS, b"vendor")]);
+        let elsewhere = field(&[(code::HOST_NAME, b"no"), (code::VENDOR_CLASS, b"no")]);
+        let sname_and_file = elsewhere.repeat(19);
+        let expected = options(&[(60, b"vendor")]);
+        assert_eq!(
+            kept_options(&message(&sname_and_file, &overloaded)),
+            expected
+        );
+    }
+
+    #[test]
+    fn keeps_what_stands_before_a_broken_tail() {
+        let whole = field(&[(code::HOST_NAME, b"host"), (code::VENDOR_CLASS, b"vendor")]);
+        let expected = options(&[(12, b"host"), (60, b"vendor")]);
+        for tail in [
+            &[][..],
+            &[code::PAD],
+            &[code::END, code::HOST_NAME, 1, 7],
+            &[code::HOST_NAME],
+            &[code::HOST_NAME, 0x20, b'a', b'b', b'c'],
+            &[code::RELAY_AGENT_INFORMATION, 255, code::END],
+        ] {
+            let packet = message(&[], &[&whole[..], tail].concat());
+            assert_eq!(kept_options(&packet), expected, "{tail:?}");
+        }
+    }
+
+    #[test]
+    fn passes_over_an_empty_host_name_as_kea_does() {
+        let empty = [code::HOST_NAME, 0, code::USER_CLASS, 0];
+        assert_eq!(kept_options(&message(&[], &empty)), options(&[(77, b"")]));
+    }
+
+    #[test]
+    fn keeps_nothing_of_what_is_no_message_with_options() {
+        let whole = message(&[], &field(&[(code::HOST_NAME, b"host")]));
+        for length in 0..=240 {
+            assert_eq!(kept_options(&whole[..length]), [], "{length} octets");
+        }
+        assert_eq!(kept_options(&[0; 300]), []);
+    }
+
+    /// Options that are kept, and others, but for option overload.
+    fn any_options() -> impl Strategy<Value = Vec<(u8, Vec<u8>)>> {
+        let kept = proptest::sample::select(&KEPT[..]);
+        let other = (1..=254u8).prop_filter("not followed", |code| *code != code::OVERLOAD);
+        vec((prop_oneof![kept, other], vec(any::<u8>(), 1..300)), 0..8)
+    }
+
+    proptest! {
+        /// Peers are held to stricter rules than clients, but their options mean the same.
+        #[test]
+        fn agrees_with_the_strict_reader_on_well_formed_messages(
+            sent in any_options(),
+            sname_and_file in vec(any::<u8>(), 0..192),
+            is_ended in any::<bool>(),
+        ) {
+            let sent: Vec<_> = sent.iter().map(|(code, value)| (*code, &value[..])).collect();
+            let mut field = field(&sent);
+            if is_ended {
+                field.extend([code::END, code::HOST_NAME, 1, b'x']);
+            }
+            let packet = message(&sname_and_file, &field);
+            let strict = Message::read(&packet).unwrap();
+            let kept = kept_options(&packet);
+            for option in &kept {
+                prop_assert_eq!(strict.options.value(option.code), Some(&option.value[..]));
+            }
+            let mut codes: Vec<_> = kept.iter().map(|option| option.code).collect();
+            prop_assert!(codes.is_sorted());
+            codes.dedup();
+            prop_assert_eq!(codes.len(), kept.len());
+            let total: usize = kept.iter().map(|option| option.value.len()).sum();
+            prop_assert!(total <= MAX_KEPT);
+            let left_out = strict.options.iter().filter(|option| {
+                IS_KEPT[usize::from(option.code)] && !codes.contains(&option.code)
+            });
+            for option in left_out {
+                prop_assert!(total + option.value.len() > MAX_KEPT);
+            }
+        }
+
+        /// The options before the tail are kept, whatever the tail is.
+        #[test]
+        fn a_broken_tail_takes_nothing_away(
+            sent in any_options(),
+            code in 1..=254u8,
+            missing in 1..=255u8,
+            tail in vec(any::<u8>(), 0..255),
+        ) {
+            let sent: Vec<_> = sent.iter().map(|(code, value)| (*code, &value[..])).collect();
+            let whole = field(&sent);
+            let length = (tail.len() + usize::from(missing)).min(255) as u8;
+            prop_assume!(usize::from(length) > tail.len());
+            let broken = [&whole[..], &[code, length], &tail].concat();
+            prop_assert_eq!(kept_options(&message(&[], &broken)), kept_options(&message(&[], &whole)));
+        }
+
+        #[test]
+        fn reads_any_octets(packet in vec(any::<u8>(), 0..600), is_message in any::<bool>()) {
+            let packet = if is_message { message(&[], &packet) } else { packet };
+            let _ = kept_options(&packet);
+        }
     }
 }

@@ -12,6 +12,8 @@ pub const BOOTREQUEST: u8 = 1;
 pub const BOOTREPLY: u8 = 2;
 /// The four octets before the options (RFC 2131 section 3).
 pub const MAGIC_COOKIE: [u8; 4] = [99, 130, 83, 99];
+/// Octets before the magic cookie (RFC 2131 section 2).
+const FIXED_FIELDS: usize = 236;
 
 /// Values of dhcp-message-type this server receives or sends.
 pub mod message_type {
@@ -120,6 +122,11 @@ impl<'a> Message<'a> {
     }
 }
 
+/// The options field of a message; `None` if the message is too short, or has no options.
+pub fn options_field(message: &[u8]) -> Option<&[u8]> {
+    message.get(FIXED_FIELDS..)?.strip_prefix(&MAGIC_COOKIE)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,7 +138,7 @@ mod tests {
 
     /// A message of zeros with the magic cookie and these options.
     fn with_options(options: &[u8]) -> Vec<u8> {
-        let mut octets = vec![0; 236];
+        let mut octets = vec![0; FIXED_FIELDS];
         octets.extend(MAGIC_COOKIE);
         octets.extend(options);
         octets
@@ -172,7 +179,8 @@ mod tests {
             let octets = with_options(&options);
             let _ = Message::read_until_fault(&octets);
             let _ = Message::read_until_fault(&options);
-            let _ = heard::heard(&octets, Arc::default());
+            let _ = heard::heard(&octets, Vec::new(), Arc::default());
+            let _ = heard::heard(&options, Vec::new(), Arc::default());
             let _ = relay_agent_information::all(&options, 2);
             let _ = relay_agent_information::find(&options, 12);
             let _ = vss::read(&options);

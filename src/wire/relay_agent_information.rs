@@ -13,6 +13,11 @@ pub mod sub_option {
     pub const VSS: u8 = 151;
 }
 
+/// The longest relay agent information kept, in octets: room for every sub-option in use at its
+/// longest. A longer one is taken as absent: nobody must make the server remember whatever they
+/// like.
+pub const LONGEST: usize = 4_096;
+
 /// The first sub-option `code` of an option 82 that a relay agent sent.
 ///
 /// What follows a sub-option that runs past the end is unknowable and taken as absent: the
