@@ -261,7 +261,7 @@ mod ffi {
         fn answer(handle: &CalloutHandle) -> Result<KeaAnswer>;
         /// The argument `offer_lifetime` of lease4_offer: 0 if nothing was stored.
         fn offer_lifetime(handle: &CalloutHandle) -> Result<u32>;
-        /// The argument `lease4` of lease4_expire and lease4_recover.
+        /// The argument `lease4` of lease4_expire, lease4_recover and lease4_server_decline.
         fn lease(handle: &CalloutHandle, taker: &mut LeaseTaker) -> Result<()>;
         /// The argument `name` of command_processed.
         fn command_name(handle: &CalloutHandle) -> Result<String>;

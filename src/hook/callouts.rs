@@ -22,7 +22,7 @@ const ANNOUNCING_ENDS: [&str; 2] = ["lease4_release", "lease4_decline"];
 /// Kea's libraries that change leases by a command, which its main thread processes, or in the course of a
 /// client's message, or not at all: of the names of their files what is between `libdhcp_` and `.so`. Not
 /// among them is what has threads for that, as the high-availability library, and what is not known.
-const WITHOUT_THREADS: [&str; 20] = [
+const WITHOUT_THREADS: [&str; 21] = [
     "blq",
     "bootp",
     "cb_cmds",
@@ -40,6 +40,7 @@ const WITHOUT_THREADS: [&str; 20] = [
     "perfmon",
     "pgsql",
     "pgsql_cb",
+    "ping_check",
     "run_script",
     "stat_cmds",
     "subnet_cmds",
@@ -200,6 +201,8 @@ mod tests {
                 "/usr/lib/kea/hooks/libdhcp_lease_cmds.so",
             ),
             with(threaded(json!({})), "libdhcp_subnet_cmds.so"),
+            // It changes leases on packet threads.
+            with(threaded(json!({})), "libdhcp_ping_check.so"),
         ] {
             let needless = needless_by(2_06_03, &dhcp4);
             assert_eq!(needless[..2], ANNOUNCING, "{dhcp4}");

@@ -118,6 +118,21 @@ pub fn recovered(handle: &CalloutHandle) -> Result<(), Exception> {
     for_lease(handle, reclaimed)
 }
 
+/// Kea itself has declined an address that somebody uses, instead of offering it. The lease manager
+/// has reported that before, possibly as another server's doing.
+pub fn server_declined(handle: &CalloutHandle) -> Result<(), Exception> {
+    lease_taker::for_each(
+        |taker| bridge::lease(handle, taker),
+        |lease| {
+            service::push(Event::Updated {
+                lease: lease.into(),
+                at: Time::now(),
+                origin: Origin::Here,
+            });
+        },
+    )
+}
+
 /// Calls `tell` with the lease that Kea is about to reclaim or recover.
 fn for_lease(handle: &CalloutHandle, tell: impl Fn(&Lease)) -> Result<(), Exception> {
     for lease in lease_taker::collect(|taker| bridge::lease(handle, taker))? {

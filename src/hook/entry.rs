@@ -156,6 +156,18 @@ pub unsafe extern "C" fn lease4_offer(handle: *const CalloutHandle) -> c_int {
     })
 }
 
+/// Called by Kea when it has declined an address itself, from Kea 2.5 on.
+///
+/// # Safety
+/// `handle` must point to the callout's handle.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lease4_server_decline(handle: *const CalloutHandle) -> c_int {
+    callout("lease4_server_decline", || {
+        // SAFETY: as in `leases4_committed`.
+        changes::server_declined(unsafe { &*handle })
+    })
+}
+
 /// Called by Kea when it reclaims an expired lease.
 ///
 /// # Safety

@@ -5,7 +5,7 @@
 //! what clients' messages change callouts tell more, so that is left to them. Callouts announce such
 //! a message, unless it is known by the thread ([`callouts`](super::callouts)). Everything else counts
 //! as another server's doing until a command that follows on the same thread says that it was
-//! an administrator's.
+//! an administrator's, or a callout that Kea has declined an address itself.
 
 use std::cell::{Cell, RefCell};
 use std::net::Ipv4Addr;
@@ -15,8 +15,8 @@ use super::service;
 use crate::event::{Event, Lease, Origin};
 use crate::time::Time;
 
-/// Kea's number of the state of a declined lease: a server may decline an address itself, of which
-/// no callout tells.
+/// Kea's number of the state of a declined lease: a server may decline an address itself, for which
+/// it commits nothing.
 const DECLINED: u32 = 1;
 
 /// The most deleted addresses remembered for a command that is to claim them: what it does not
@@ -90,8 +90,8 @@ pub fn changed(lease: Lease) {
     service::push(Event::Updated {
         at: Time::now(),
         // Kea may reclaim a lease that a client renews just then. What it tells of then is news, but
-        // nobody else's doing.
-        origin: match EXPECTED.take() == Some(lease.address) {
+        // nobody else's doing. Neither is an address declined in the course of a client's message.
+        origin: match EXPECTED.take() == Some(lease.address) || is_in_packet() {
             true => Origin::Here,
             false => Origin::Elsewhere,
         },

@@ -8,7 +8,9 @@ use std::thread;
 use blq::{Binding, Primary, Query, State, Vss};
 use kea_tests::ask::addresses;
 use kea_tests::clock;
-use kea_tests::{Client, Kea, Mode, Pair, Setup, eventually, eventually_some, kea_version};
+use kea_tests::{
+    Client, Kea, Mode, Pair, Setup, eventually, eventually_some, kea_version, may_ping, packet,
+};
 use serde_json::{Value, json};
 
 /// A lifetime to wait for the end of, in seconds; long enough to see what is before it.
@@ -666,4 +668,30 @@ fn tells_what_an_administrator_has_synchronised() {
     assert!(learnt.is_remote(), "{learnt:?}");
     assert!(since(&learnt) >= step);
     await_agreement_of(&pair);
+}
+
+/// RFC 6926, section 6.2.8: an address that one partner's Kea declines itself, since it answers a ping,
+/// is declined here at that partner, and elsewhere at the other one.
+#[test]
+fn attributes_an_address_that_kea_declines_itself_to_the_partner_that_did() {
+    if !may_ping() {
+        return;
+    }
+    let pair = Pair::start(Mode::HotStandby, true, Setup::pinging);
+    pair.await_normal();
+    let relay = pair.relay(0);
+    relay.forward(&Client::new(1).message(packet::DISCOVER));
+    let abandoned = |kea: &Kea| {
+        let mut all = answers(kea).into_values();
+        all.find(|binding| binding.state == Some(State::ABANDONED))
+    };
+    let [first, second] = pair.servers();
+    let declined = eventually_some("a declined address", || abandoned(first));
+    let told = eventually_some("the same at the other one", || abandoned(second));
+    assert_eq!(told.address, declined.address);
+    assert!(told.is_remote());
+    eventually("known to be done here", || {
+        !answers(first)[&declined.address].is_remote()
+    });
+    assert!(answers(second)[&declined.address].is_remote());
 }

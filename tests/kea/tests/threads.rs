@@ -8,12 +8,19 @@ use std::net::Ipv4Addr;
 
 use blq::{Primary, Query, State};
 use kea_tests::clock::later;
-use kea_tests::{Client, Kea, Relay, Setup, eventually, kea_version};
+use kea_tests::{
+    Client, Kea, Relay, Setup, eventually, eventually_some, kea_version, may_ping, packet,
+};
 use serde_json::json;
 
 /// Kea with its command library, which logs each change that it tells of. It changes nothing of itself
 /// meanwhile.
 fn kea(multi_threading: bool) -> Kea {
+    setup(multi_threading).start()
+}
+
+/// The same before it is started.
+fn setup(multi_threading: bool) -> Setup {
     Setup::with_hook(json!({}))
         .multi_threading(multi_threading)
         .kea_library("libdhcp_lease_cmds.so", json!({}))
@@ -22,7 +29,6 @@ fn kea(multi_threading: bool) -> Kea {
             json!({ "reclaim-timer-wait-time": 3600 }),
         )
         .verbose()
-        .start()
 }
 
 /// The changes told of that nobody is known to have made, and what has been told of in all. That an
@@ -148,4 +154,35 @@ fn knows_what_clients_do_after_a_refused_configuration() {
     kea.await_active(&client);
     eventually("known to be made here", || !is_remote(&kea, address));
     what_an_administrator_does(&kea, &relay, 21);
+}
+
+/// RFC 6926, section 6.2.8: an address that Kea itself declines, since it answers a ping, is not for a
+/// moment declined by another server; one that a partner declines is.
+#[test]
+fn attributes_an_address_that_kea_declines_itself_to_this_server() {
+    if !may_ping() {
+        return;
+    }
+    let kea = setup(true).pinging().start();
+    let (relay, client) = (kea.relay(0), Client::new(1));
+    // The system answers a ping to any loopback address.
+    relay.forward(&client.message(packet::DISCOVER));
+    let declined = eventually_some("a declined address", || {
+        let mut all = kea.find(Primary::All).into_iter();
+        all.find(|binding| binding.state == Some(State::ABANDONED))
+    });
+    assert!(!is_remote(&kea, declined.address));
+    let log = kea.log();
+    let of_another =
+        |line: &&str| line.contains("BLQ_LEASE_CHANGED") && line.contains("origin: Elsewhere");
+    let elsewhere: Vec<_> = log.lines().filter(of_another).collect();
+    assert_eq!(elsewhere, [""; 0]);
+    let address = kea.place().address(200);
+    kea.command_ok(
+        "lease4-add",
+        json!({ "ip-address": address.to_string(), "hw-address": "02:00:00:00:00:07",
+            "subnet-id": 1, "state": 1, "origin": "ha-partner" }),
+    );
+    kea.await_state(address, State::ABANDONED);
+    assert!(is_remote(&kea, address));
 }
