@@ -126,6 +126,52 @@ fn answers_queries_in_one_segment_and_queries_cut_into_octets() {
 }
 
 #[test]
+fn answers_one_query_after_the_other_if_only_one_may_be_in_progress() {
+    // RFC 6926 section 8.4. They come in one segment, and the requester has no more to ask.
+    let server = start(&config(r#", "max-concurrent-queries": 1"#));
+    let mut stream = connect(&server);
+    let octets: Vec<u8> = (0..40).flat_map(|xid| query(xid, 1, 300)).collect();
+    stream.write_all(&octets).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let expected: Vec<Reply> = (0..40)
+        .flat_map(|xid| [Reply::binding(xid, 0), Reply::done(xid)])
+        .collect();
+    assert_eq!(replies(&stream), expected);
+}
+
+#[test]
+fn a_connection_that_is_reset_leaves_its_place_whatever_was_sent_on_it() {
+    let server = start(&config(
+        r#", "max-requester-connections": 1, "max-concurrent-queries": 2"#,
+    ));
+    let whole = query(1, 1_000_000, 300);
+    for octets in [
+        &[][..],
+        // A message-size alone, a part of a query, the largest message hardly begun.
+        &[0],
+        &whole[..7],
+        &[255, 255, 0],
+        // Queries in progress, and those that may not be begun.
+        &whole,
+        &[
+            query(1, u32::MAX, 300),
+            query(2, u32::MAX, 300),
+            whole.clone(),
+        ]
+        .concat(),
+    ] {
+        let mut stream = connect(&server);
+        stream.write_all(octets).unwrap();
+        let socket = socket2::SockRef::from(&stream);
+        socket.set_linger(Some(Duration::ZERO)).unwrap();
+        drop(stream);
+        while !is_served(&connect(&server)) {
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[test]
 fn a_small_query_sent_after_a_large_one_finishes_first() {
     // RFC 6926 section 7.7.
     let server = start(&config(""));

@@ -14,6 +14,7 @@ use crate::mirror::{Entry, Mirror, Run, Walk};
 use crate::network::TeeTimes;
 use crate::time::Time;
 use crate::vpn::{Vpn, VpnSelector};
+use crate::wire::message;
 use crate::wire::status::StatusCode;
 use crate::wire::writer::ReplyHeader;
 
@@ -264,6 +265,8 @@ impl LeaseEngine {
 impl Engine for LeaseEngine {
     type Answer = Answer;
     type Unanswerable = Unanswerable;
+
+    const SHORTEST_MESSAGE: usize = message::SHORTEST;
 
     fn open(&self, message: &[u8], requester: &Requester) -> Result<Answer, Unanswerable> {
         // Before anything is read that may change in the same second.

@@ -98,6 +98,10 @@ pub trait Engine: Send + Sync + 'static {
     /// Why a message cannot be answered at all: shown in the log, and the connection is closed.
     type Unanswerable: std::fmt::Display + Send;
 
+    /// Octets of the shortest message that [`Engine::open`] does not refuse, at most. The larger it is,
+    /// the more messages are received at once.
+    const SHORTEST_MESSAGE: usize;
+
     /// Reads a DHCP message (without its message-size) and begins to answer it. A query that
     /// is broken, malformed or not allowed is answered too, by a DHCPLEASEQUERYDONE alone.
     ///

@@ -17,8 +17,8 @@ use crate::wire::frame::FrameReader;
 /// microseconds of ours, as much as to make and send thirty replies. What is over would be a piece of
 /// its own. It is small enough that a query that arrives is not kept waiting by what is there already, and
 /// that what requesters that do not read make us keep is bounded. The output holds at most this,
-/// one message (65537 octets) and the DHCPLEASEQUERYDONEs that end queries early; nothing is
-/// added for queries until all of it has been sent.
+/// one message (65537 octets) and the DHCPLEASEQUERYDONEs that end queries early; once some of
+/// it has been sent, nothing is added for queries until all has.
 const CHUNK: usize = 127 * 1024;
 
 /// Octets the output has room for from the start: a chunk and a message of usual length.
@@ -88,8 +88,7 @@ pub struct Connection<E: Engine> {
     requester: Requester,
     /// What it may use.
     limits: Limits,
-    /// The query being received, and queries received with it that have to wait. While a query
-    /// may be begun, none is complete in it.
+    /// The query being received. None is complete in it, unless the one before ended the connection.
     input: FrameReader,
     /// The queries in progress; the first has the next turn. len() <= limits.queries
     queries: VecDeque<InProgress<E::Answer>>,
@@ -112,7 +111,7 @@ impl<E: Engine> Connection<E> {
             engine,
             requester,
             limits,
-            input: FrameReader::new(),
+            input: FrameReader::new(E::SHORTEST_MESSAGE),
             queries: VecDeque::new(),
             output: Vec::new(),
             sent: 0,
@@ -126,35 +125,29 @@ impl<E: Engine> Connection<E> {
     //--- Input
 
     /// Whether more should be read: not beyond the queries that may be in progress at once
-    /// (RFC 6926 section 8.4). What was read with the last of them is bounded
-    /// ([`READ_AHEAD`](crate::wire::frame::READ_AHEAD)), and waits here as it would in the system.
+    /// (RFC 6926 section 8.4).
     pub fn wants_input(&self) -> bool {
-        self.end.is_none() && self.has_room()
+        self.end.is_none() && self.room() > 0
     }
 
-    /// Whether another query may be in progress.
-    fn has_room(&self) -> bool {
-        self.queries.len() < self.limits.queries
+    /// How many more queries may be in progress.
+    fn room(&self) -> usize {
+        self.limits.queries.saturating_sub(self.queries.len())
     }
 
-    /// Where octets read belong; never empty while [`Connection::wants_input`].
+    /// Where octets read belong, of which none is one of a query that may not be begun now; never
+    /// empty while [`Connection::wants_input`].
     pub fn input_space(&mut self) -> &mut [u8] {
-        self.input.space()
+        self.input.space(self.room())
     }
 
     /// Takes note that `count` octets were read into [`Connection::input_space`], and begins
     /// to answer the queries they complete.
     pub fn received(&mut self, count: usize, now: Instant) {
         self.input.advance(count);
-        self.begin_queries(now);
-    }
-
-    /// Begins to answer queries received, as many as may be in progress.
-    fn begin_queries(&mut self, now: Instant) {
-        // What was received before the requester closed its side is answered.
-        while matches!(self.end, None | Some(End::PeerClosed)) && self.has_room() {
+        while self.end.is_none() {
+            // Part of a query does not prolong the time: a peer could go on for ever.
             let Some(message) = self.input.message() else {
-                // Part of a query does not prolong the time: a peer could go on for ever.
                 return;
             };
             let opened = self.engine.open(message, &self.requester);
@@ -197,12 +190,13 @@ impl<E: Engine> Connection<E> {
     /// Goes on with the queries in progress, in turns (RFC 6926 section 7.7), until a chunk
     /// is there to be sent. Nothing may come of it, while an answer is searched for.
     pub fn produce(&mut self, now: Instant) {
-        if self.queries.is_empty() || !self.output().is_empty() {
+        if self.queries.is_empty() || self.sent > 0 {
             return;
         }
         if self.output.capacity() < OUTPUT {
             self.output.reserve_exact(OUTPUT);
         }
+        let was_empty = self.output.is_empty();
         // Turns in a row that added nothing.
         let mut silent = 0;
         // Each turn is as long as any other: a short last one of a chunk would be the same
@@ -217,18 +211,23 @@ impl<E: Engine> Connection<E> {
             } else {
                 TURN
             };
-            match self.engine.write(&mut query.answer, &mut self.output, room) {
+            let progress = self.engine.write(&mut query.answer, &mut self.output, room);
+            match progress {
                 Progress::More => self.queries.push_back(query),
-                Progress::Done => self.begin_queries(now),
+                Progress::Done => {}
             }
-            silent = if self.output.len() == before {
-                silent + 1
-            } else {
-                0
-            };
+            if self.output.len() > before {
+                silent = 0;
+            } else if progress == Progress::More {
+                silent += 1;
+            }
         }
-        self.blocked_since = now;
-        self.idle_since = now;
+        if was_empty {
+            self.blocked_since = now;
+        }
+        if !self.queries.is_empty() {
+            self.idle_since = now;
+        }
     }
 
     /// What is to be sent.

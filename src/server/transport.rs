@@ -154,7 +154,11 @@ where
         }
         match space.filled().len() {
             0 => connection.input_closed(),
-            count => connection.received(count, now),
+            count => {
+                connection.received(count, now);
+                // A short answer makes room for the next query: many are sent in one piece.
+                connection.produce(now);
+            }
         }
         moved = true;
     }

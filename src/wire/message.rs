@@ -15,6 +15,9 @@ pub const MAGIC_COOKIE: [u8; 4] = [99, 130, 83, 99];
 /// Octets before the magic cookie (RFC 2131 section 2).
 const FIXED_FIELDS: usize = 236;
 
+/// Octets of the shortest message with a dhcp-message-type: the fixed fields, the magic cookie and the option.
+pub const SHORTEST: usize = 236 + 4 + 3;
+
 /// Values of dhcp-message-type this server receives or sends.
 pub mod message_type {
     /// DHCPLEASEUNASSIGNED (RFC 4388 section 6.1).

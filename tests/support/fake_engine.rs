@@ -169,6 +169,8 @@ impl Engine for FakeEngine {
     type Answer = Answer;
     type Unanswerable = &'static str;
 
+    const SHORTEST_MESSAGE: usize = 10;
+
     fn open(&self, message: &[u8], requester: &Requester) -> Result<Answer, &'static str> {
         self.opened.fetch_add(1, Ordering::SeqCst);
         self.requesters.lock().unwrap().push(*requester);

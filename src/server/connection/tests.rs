@@ -1,9 +1,10 @@
 //! Dialogues with one connection, without a network or a clock.
 
 use super::super::fake_engine::{FakeEngine, Query, Reply, frame};
+use proptest::prelude::*;
+
 use super::*;
 use crate::query::QueryTypes;
-use crate::wire::frame::READ_AHEAD;
 
 /// BULK_LQ_DATA_TIMEOUT.
 const IDLE_TIME: Duration = Duration::from_secs(300);
@@ -292,24 +293,26 @@ fn a_search_that_finds_nothing_does_not_hold_up_other_queries() {
 }
 
 #[test]
-fn reads_no_query_beyond_the_limit() {
+fn takes_no_octet_of_a_query_beyond_the_limit() {
     // RFC 6926 section 8.4: MUST NOT read more queries than it is prepared to process.
     for limit in [1, 2, 16] {
         let mut dialogue = Dialogue::with_queries(limit);
-        let count = limit + 1;
-        let mut segment = Vec::new();
-        for xid in 1..=count {
-            segment.extend(Query::endless_search(xid as u32).frame());
-        }
+        let segment: Vec<u8> = (1..=limit + 2)
+            .flat_map(|xid| Query::endless_search(xid as u32).frame())
+            .collect();
         dialogue.send(&segment);
         assert_eq!(dialogue.connection.engine.opened(), limit);
         assert!(!dialogue.connection.wants_input());
-        // What was read with the last of them is bounded, whatever else is sent.
-        dialogue.send(&segment.repeat(1_000));
-        let query = Query::endless_search(0).frame();
-        let sent = segment.len() * 1_001;
-        let read = sent - dialogue.unread.len();
-        assert!(read <= limit * query.len() + READ_AHEAD, "{read} octets");
+        let left = 2 * Query::endless_search(0).frame().len();
+        assert_eq!(dialogue.unread.len(), left);
+        // Each that was taken ends with a DHCPLEASEQUERYDONE.
+        dialogue.connection.terminate("reconfigured", dialogue.now);
+        let end = End::Terminated("reconfigured".to_owned());
+        let all: Vec<Reply> = (1..=limit as u32)
+            .map(|xid| terminated(xid, &end))
+            .collect();
+        assert_eq!(dialogue.replies(), all);
+        assert_eq!(dialogue.unread.len(), left);
     }
 }
 
@@ -338,7 +341,7 @@ fn reads_the_next_query_when_one_is_done() {
 }
 
 #[test]
-fn answers_queries_that_were_read_ahead_after_the_requester_closed_its_side() {
+fn answers_queries_sent_together_one_after_the_other_if_the_limit_is_one() {
     let mut dialogue = Dialogue::with_queries(1);
     let segment: Vec<u8> = (1..=20)
         .flat_map(|xid| {
@@ -352,29 +355,20 @@ fn answers_queries_that_were_read_ahead_after_the_requester_closed_its_side() {
         .collect();
     dialogue.send(&segment);
     assert_eq!(dialogue.connection.engine.opened(), 1);
-    dialogue.connection.input_closed();
     let replies = dialogue.replies();
     let expected: Vec<Reply> = (1..=20)
         .flat_map(|xid| [Reply::binding(xid, 0), Reply::done(xid)])
         .collect();
     assert_eq!(replies, expected);
-    assert!(dialogue.connection.is_finished());
 }
 
 #[test]
-fn small_queries_sent_together_are_answered_in_one_chunk() {
+fn a_short_answer_is_added_to_what_was_not_begun_to_be_sent() {
     let mut dialogue = Dialogue::with_queries(2);
-    let segment: Vec<u8> = (1..=20)
-        .flat_map(|xid| {
-            Query {
-                xid,
-                replies: 1,
-                size: 300,
-            }
-            .frame()
-        })
-        .collect();
-    dialogue.send(&segment);
+    for xid in 1..=20 {
+        dialogue.query(xid, 1, 300);
+        dialogue.connection.produce(dialogue.now);
+    }
     dialogue.take(usize::MAX);
     assert_eq!(Reply::read_all(&dialogue.received).0.len(), 40);
 }
@@ -575,4 +569,88 @@ fn terminates_the_answers_of_a_half_closed_connection_too() {
     let end = End::Terminated("unloaded".to_owned());
     assert_eq!(dialogue.replies(), [terminated(1, &end)]);
     assert!(dialogue.connection.is_finished());
+}
+
+//------------ Whatever happens ----------------------------------------------------------------
+
+/// What happens on a connection.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// So many octets arrive.
+    Arrive(usize),
+    /// The requester takes so many octets at most.
+    Take(usize),
+}
+
+/// A query: a number of replies and their size, or a search.
+fn any_query() -> impl Strategy<Value = (u32, u16)> {
+    prop_oneof![
+        3 => (0..40u32, 8..400u16),
+        1 => (0..1_000u32, Just(0)),
+    ]
+}
+
+/// What happens next.
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (1..40usize).prop_map(Step::Arrive),
+        4 => prop_oneof![1..500usize, Just(usize::MAX)].prop_map(Step::Take),
+    ]
+}
+
+proptest! {
+    /// RFC 6926 section 8.4: no octet is taken of a query that may not be begun; each that was taken is
+    /// begun, and ends with one DHCPLEASEQUERYDONE.
+    #[test]
+    fn takes_what_it_can_begin_and_ends_each_query_once(
+        limit in 1..5usize,
+        queries in proptest::collection::vec(any_query(), 1..20),
+        steps in proptest::collection::vec(any_step(), 0..80),
+    ) {
+        let mut dialogue = Dialogue::with_queries(limit);
+        let frames: Vec<Vec<u8>> = (0..)
+            .zip(&queries)
+            .map(|(xid, (replies, size))| Query { xid, replies: *replies, size: *size }.frame())
+            .collect();
+        let length = frames.concat().len();
+        let mut network: VecDeque<u8> = frames.concat().into();
+        let check = |dialogue: &Dialogue, network: &VecDeque<u8>| {
+            let connection = &dialogue.connection;
+            let opened = connection.engine.opened();
+            let in_progress = connection.queries.len();
+            assert!(in_progress <= limit);
+            let taken = length - network.len() - dialogue.unread.len();
+            let may_be_taken = frames.iter().take(opened + limit - in_progress);
+            assert!(taken <= may_be_taken.map(Vec::len).sum());
+            let begun: usize = frames[..opened].iter().map(Vec::len).sum();
+            assert!(taken >= begun);
+            opened
+        };
+        for step in steps {
+            match step {
+                Step::Arrive(count) => {
+                    let count = count.min(network.len());
+                    let octets: Vec<u8> = network.drain(..count).collect();
+                    dialogue.send(&octets);
+                }
+                Step::Take(count) => {
+                    dialogue.take(count);
+                }
+            }
+            check(&dialogue, &network);
+        }
+        dialogue.connection.terminate("reconfigured", dialogue.now);
+        let ended: Vec<u32> = dialogue
+            .replies()
+            .iter()
+            .filter_map(|reply| match reply {
+                Reply::Done { xid, .. } => Some(*xid),
+                Reply::Binding { .. } => None,
+            })
+            .collect();
+        let opened = check(&dialogue, &network);
+        let each_once: std::collections::BTreeSet<u32> = ended.iter().copied().collect();
+        prop_assert_eq!(ended.len(), opened);
+        prop_assert_eq!(each_once, (0..opened as u32).collect());
+    }
 }
