@@ -84,6 +84,9 @@ pub struct Requester {
 pub enum Progress {
     /// There is more to send.
     More,
+    /// There may be more to send, but not before [`Engine::wake_up`] completes: the answer costs no
+    /// thread until then. Nothing was added.
+    Waiting,
     /// The DHCPLEASEQUERYDONE has been written: the query is over.
     Done,
 }
@@ -91,7 +94,7 @@ pub enum Progress {
 /// Answers queries. The server knows leases only through this.
 ///
 /// None of the methods blocks for longer than a short critical section, and none panics
-/// whatever the message holds.
+/// whatever the message holds. If one does, its connection ends without a DHCPLEASEQUERYDONE.
 pub trait Engine: Send + Sync + 'static {
     /// An answer in progress.
     type Answer: Send + 'static;
@@ -125,8 +128,14 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Appends framed messages (message-size first, RFC 6926 section 6.1) to `out` until
     /// about `room` octets were added (the last message may go past it by its own length, or
-    /// nothing be added in this turn) or the answer is done.
+    /// nothing be added in this turn), the answer has to wait, or it is done.
     fn write(&self, answer: &mut Self::Answer, out: &mut Vec<u8>, room: usize) -> Progress;
+
+    /// Returns what completes when answers that are [`Progress::Waiting`] may go on. Whatever happens
+    /// after the call counts: called before [`Engine::write`], it misses nothing.
+    fn wake_up(&self) -> impl Future<Output = ()> + Send + 'static {
+        std::future::pending()
+    }
 
     /// Appends the DHCPLEASEQUERYDONE with status QueryTerminated that ends an answer early
     /// (RFC 6926 section 8.5); `reason` becomes its text. A query that is refused keeps the status

@@ -49,6 +49,8 @@ pub enum End {
     XidInUse(u32),
     /// There was no query for the idle time.
     Idle,
+    /// No query could be gone on with for the idle time.
+    Waited,
     /// The requester took no data for the idle time.
     Blocked,
     /// The server ends; why.
@@ -63,6 +65,9 @@ impl fmt::Display for End {
             End::Broken => f.write_str("the requester sent a broken query"),
             End::XidInUse(xid) => write!(f, "xid {xid:#010x} was used for two queries at once"),
             End::Idle => f.write_str("no query within 'advanced.max-requester-idle-time'"),
+            End::Waited => {
+                f.write_str("the server could not answer within 'advanced.max-requester-idle-time'")
+            }
             End::Blocked => {
                 f.write_str("the requester read nothing within 'advanced.max-requester-idle-time'")
             }
@@ -90,13 +95,16 @@ pub struct Connection<E: Engine> {
     limits: Limits,
     /// The query being received. None is complete in it, unless the one before ended the connection.
     input: FrameReader,
-    /// The queries in progress; the first has the next turn. len() <= limits.queries
+    /// The queries that can be gone on with; the first has the next turn.
+    /// queries.len() + waiting.len() <= limits.queries
     queries: VecDeque<InProgress<E::Answer>>,
+    /// The queries that wait for the engine.
+    waiting: Vec<InProgress<E::Answer>>,
     /// Messages to send.
     output: Vec<u8>,
     /// Octets of `output` already sent; <= output.len(), and both are 0 when all are.
     sent: usize,
-    /// Since when there has been no query in progress, if there is none.
+    /// Since when there has been no query in progress that can be gone on with, if there is none.
     idle_since: Instant,
     /// Since when no octet of the output could be sent, if there are any.
     blocked_since: Instant,
@@ -113,6 +121,7 @@ impl<E: Engine> Connection<E> {
             limits,
             input: FrameReader::new(E::SHORTEST_MESSAGE),
             queries: VecDeque::new(),
+            waiting: Vec::new(),
             output: Vec::new(),
             sent: 0,
             // RFC 6926 section 8.1: the time counts for a connection just accepted too.
@@ -132,7 +141,8 @@ impl<E: Engine> Connection<E> {
 
     /// How many more queries may be in progress.
     fn room(&self) -> usize {
-        self.limits.queries.saturating_sub(self.queries.len())
+        let taken = self.queries.len() + self.waiting.len();
+        self.limits.queries.saturating_sub(taken)
     }
 
     /// Where octets read belong, of which none is one of a query that may not be begun now; never
@@ -164,19 +174,18 @@ impl<E: Engine> Connection<E> {
     /// Adds an answer to those in progress.
     fn begin(&mut self, answer: E::Answer, now: Instant) {
         let xid = self.engine.xid(&answer);
-        match self.queries.iter().position(|query| query.xid == xid) {
-            None => {
-                if self.engine.ends_connection(&answer) {
-                    self.end = Some(End::Broken);
-                }
-                self.queries.push_back(InProgress { xid, answer });
+        let is_same = |query: &InProgress<E::Answer>| query.xid == xid;
+        if self.queries.iter().any(is_same) || self.waiting.iter().any(is_same) {
+            // RFC 6926 section 7.7: each query has a xid of its own. Whatever was sent
+            // with this one from now on could belong to either query.
+            self.queries.retain(|query| query.xid != xid);
+            self.waiting.retain(|query| query.xid != xid);
+            self.end_early(End::XidInUse(xid), now);
+        } else {
+            if self.engine.ends_connection(&answer) {
+                self.end = Some(End::Broken);
             }
-            Some(first) => {
-                // RFC 6926 section 7.7: each query has a xid of its own. Whatever was sent
-                // with this one from now on could belong to either query.
-                self.queries.remove(first);
-                self.end_early(End::XidInUse(xid), now);
-            }
+            self.queries.push_back(InProgress { xid, answer });
         }
     }
 
@@ -187,7 +196,7 @@ impl<E: Engine> Connection<E> {
 
     //--- Output
 
-    /// Goes on with the queries in progress, in turns (RFC 6926 section 7.7), until a chunk
+    /// Goes on with the queries that can be, in turns (RFC 6926 section 7.7), until a chunk
     /// is there to be sent. Nothing may come of it, while an answer is searched for.
     pub fn produce(&mut self, now: Instant) {
         if self.queries.is_empty() || self.sent > 0 {
@@ -214,6 +223,7 @@ impl<E: Engine> Connection<E> {
             let progress = self.engine.write(&mut query.answer, &mut self.output, room);
             match progress {
                 Progress::More => self.queries.push_back(query),
+                Progress::Waiting => self.waiting.push(query),
                 Progress::Done => {}
             }
             if self.output.len() > before {
@@ -228,6 +238,11 @@ impl<E: Engine> Connection<E> {
         if !self.queries.is_empty() {
             self.idle_since = now;
         }
+    }
+
+    /// Takes note that queries that wait may be gone on with.
+    pub fn wake(&mut self) {
+        self.queries.extend(self.waiting.drain(..));
     }
 
     /// What is to be sent.
@@ -253,6 +268,11 @@ impl<E: Engine> Connection<E> {
         !self.queries.is_empty()
     }
 
+    /// Whether there are queries that wait for the engine.
+    pub fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     //--- End
 
     /// When [`Connection::expire`] should be called, unless something happens before.
@@ -261,7 +281,8 @@ impl<E: Engine> Connection<E> {
             // RFC 6926 section 8.2: blocked while sending.
             Some(self.blocked_since + self.limits.idle_time)
         } else if self.queries.is_empty() {
-            // RFC 6926 sections 8.1 and 8.5: blocked while reading a query, or idle.
+            // RFC 6926 sections 8.1 and 8.5: blocked while reading a query, or idle. Queries that
+            // wait count as none: a requester that heard nothing for so long has given up, too.
             Some(self.idle_since + self.limits.idle_time)
         } else {
             None
@@ -274,9 +295,14 @@ impl<E: Engine> Connection<E> {
             return;
         }
         if self.output().is_empty() {
-            self.end_early(End::Idle, now);
+            let end = match self.is_waiting() {
+                true => End::Waited,
+                false => End::Idle,
+            };
+            self.end_early(end, now);
         } else {
             self.queries.clear();
+            self.waiting.clear();
             self.output.clear();
             self.sent = 0;
             self.end = Some(End::Blocked);
@@ -294,6 +320,7 @@ impl<E: Engine> Connection<E> {
         if self.output().is_empty() {
             self.blocked_since = now;
         }
+        self.wake();
         let reason = end.to_string();
         for query in self.queries.drain(..) {
             self.engine
@@ -304,12 +331,20 @@ impl<E: Engine> Connection<E> {
 
     /// Whether everything has been said: the connection should be closed.
     pub fn is_finished(&self) -> bool {
-        self.end.is_some() && self.queries.is_empty() && self.output().is_empty()
+        self.end.is_some()
+            && self.queries.is_empty()
+            && self.waiting.is_empty()
+            && self.output().is_empty()
     }
 
     /// Why the connection ends, if it does.
     pub fn end(&self) -> Option<&End> {
         self.end.as_ref()
+    }
+
+    /// What answers the queries.
+    pub fn engine(&self) -> &Arc<E> {
+        &self.engine
     }
 
     /// How long it may be idle or blocked.

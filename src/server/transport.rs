@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -25,6 +26,9 @@ const CLOSE_TIME: Duration = Duration::from_secs(1);
 /// The same when the server ends, and Kea waits for that: enough to discard what has arrived.
 const STOPPING_CLOSE_TIME: Duration = Duration::from_millis(100);
 
+/// What requesters are told that closed their side while their queries wait, if too many did.
+const TOO_MANY_WAIT: &str = "the server cannot answer yet, and too many connections wait";
+
 /// What carries a connection's octets.
 pub trait Carrier: AsyncRead + AsyncWrite + Unpin {
     /// Has the system hold as much as it can of what is written from now on. It is called when
@@ -46,7 +50,7 @@ pub async fn serve<S, E>(
 {
     let peer = connection.requester().peer;
     let outcome = tokio::select! {
-        outcome = converse(&mut stream, &mut connection, stop.clone()) => outcome,
+        outcome = converse(&mut stream, &mut connection, &mut slot, stop.clone()) => outcome,
         () = overdue(stop.clone()) => Err(io::ErrorKind::TimedOut.into()),
     };
     if let Some(End::XidInUse(xid)) = connection.end() {
@@ -81,6 +85,7 @@ pub async fn serve<S, E>(
 async fn converse<S, E>(
     stream: &mut S,
     connection: &mut Connection<E>,
+    slot: &mut Slot,
     stop: watch::Receiver<Option<Stop>>,
 ) -> io::Result<()>
 where
@@ -92,10 +97,21 @@ where
     // Deadlines only ever move away: it is enough to look again when the timer fires.
     let mut timer = pin!(sleep_until(next_look(connection)));
     let mut unflushed = false;
+    let engine = Arc::clone(connection.engine());
+    // Before the first look at any query, so that nothing is missed.
+    let mut wake_up = pin!(engine.wake_up());
     loop {
         connection.produce(Instant::now().into_std());
         if connection.is_finished() && !unflushed {
             return Ok(());
+        }
+        // A requester that gave up looks like one that has nothing more to ask. It must not keep itself
+        // from asking again while its queries wait.
+        if connection.is_waiting()
+            && connection.end() == Some(&End::PeerClosed)
+            && !slot.start_closing()
+        {
+            connection.terminate(TOO_MANY_WAIT, Instant::now().into_std());
         }
         // Answers in progress, but nothing to send: a search goes on in the next turn.
         let searching = connection.is_answering() && connection.output().is_empty();
@@ -119,6 +135,10 @@ where
                     return Ok(());
                 }
                 timer.as_mut().reset(next_look(connection));
+            }
+            () = &mut wake_up, if connection.is_waiting() => {
+                wake_up.set(engine.wake_up());
+                connection.wake();
             }
             () = yield_now(), if searching => {}
         }

@@ -12,13 +12,15 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tokio::sync::watch;
+
 use dhcp_blq::query::{Engine, Progress, Requester};
 
 /// In place of a reply's number: the query is done.
 const DONE: u32 = u32::MAX;
 
 /// As the size of replies: the query is broken, and has none.
-const BROKEN: u16 = 1;
+const BROKEN: u16 = 3;
 
 /// A query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +29,8 @@ pub struct Query {
     pub xid: u32,
     /// How many replies it wants; or how many turns the search takes.
     pub replies: u32,
-    /// 8 <= octets of each reply; or 0: a search that finds nothing; or [`BROKEN`].
+    /// 8 <= octets of each reply; or 0: a search that finds nothing; or 1: no replies, but the answer
+    /// waits for [`FakeEngine::go_on`]; or 2: the answer panics; or [`BROKEN`].
     pub size: u16,
 }
 
@@ -52,6 +55,24 @@ impl Query {
             xid,
             replies: 0,
             size: BROKEN,
+        }
+    }
+
+    /// A query whose answer waits for [`FakeEngine::go_on`], and is empty then.
+    pub fn waiting(xid: u32) -> Query {
+        Query {
+            xid,
+            replies: 0,
+            size: 1,
+        }
+    }
+
+    /// A query whose answer panics.
+    pub fn panicking(xid: u32) -> Query {
+        Query {
+            xid,
+            replies: 0,
+            size: 2,
         }
     }
 
@@ -142,9 +163,16 @@ pub struct FakeEngine {
     opened: AtomicUsize,
     /// Who sent them.
     requesters: Mutex<Vec<Requester>>,
+    /// Whether answers that wait may go on.
+    goes_on: watch::Sender<bool>,
 }
 
 impl FakeEngine {
+    /// Lets answers that wait go on.
+    pub fn go_on(&self) {
+        self.goes_on.send_replace(true);
+    }
+
     /// How many messages it was given.
     pub fn opened(&self) -> usize {
         self.opened.load(Ordering::SeqCst)
@@ -191,6 +219,10 @@ impl Engine for FakeEngine {
             answer.next += 1;
             return Progress::More;
         }
+        assert!(answer.query.size != 2, "an answer that panics");
+        if answer.query.size == 1 && !*self.goes_on.borrow() {
+            return Progress::Waiting;
+        }
         let end = out.len() + room;
         while answer.next < answer.query.replies {
             if out.len() >= end {
@@ -205,6 +237,13 @@ impl Engine for FakeEngine {
         }
         done(answer, "", out);
         Progress::Done
+    }
+
+    fn wake_up(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut goes_on = self.goes_on.subscribe();
+        async move {
+            let _ = goes_on.changed().await;
+        }
     }
 
     fn terminate(&self, answer: Answer, reason: &str, out: &mut Vec<u8>) {

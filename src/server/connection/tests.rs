@@ -517,6 +517,108 @@ fn what_ends_a_long_search_has_time_to_be_taken() {
     assert_eq!(dialogue.replies(), [terminated(1, &end)]);
 }
 
+//------------ Queries that wait ---------------------------------------------------------------
+
+#[test]
+fn a_query_that_waits_holds_up_no_other() {
+    let mut dialogue = Dialogue::new();
+    dialogue.send(&Query::waiting(1).frame());
+    dialogue.query(2, 1, 300);
+    assert_eq!(dialogue.replies(), [Reply::binding(2, 0), Reply::done(2)]);
+    assert!(dialogue.connection.is_waiting());
+    assert!(!dialogue.connection.is_answering(), "nothing to go on with");
+    dialogue.connection.wake();
+    assert_eq!(dialogue.take(usize::MAX), 0);
+    assert!(dialogue.connection.is_waiting(), "it was too early");
+    dialogue.connection.engine.go_on();
+    dialogue.connection.wake();
+    assert_eq!(dialogue.replies().last(), Some(&Reply::done(1)));
+    assert!(!dialogue.connection.is_waiting());
+}
+
+#[test]
+fn queries_that_wait_count_as_in_progress() {
+    let mut dialogue = Dialogue::with_queries(2);
+    let segment: Vec<u8> = (1..=3)
+        .flat_map(|xid| Query::waiting(xid).frame())
+        .collect();
+    dialogue.send(&segment);
+    dialogue.take(usize::MAX);
+    assert_eq!(dialogue.connection.engine.opened(), 2);
+    assert_eq!(dialogue.unread.len(), segment.len() / 3);
+    dialogue.connection.engine.go_on();
+    dialogue.connection.wake();
+    assert_eq!(dialogue.replies(), [1, 2, 3].map(Reply::done));
+}
+
+#[test]
+fn closes_when_the_xid_of_a_query_that_waits_is_used_again() {
+    let mut dialogue = Dialogue::new();
+    for xid in [1, 2] {
+        dialogue.send(&Query::waiting(xid).frame());
+    }
+    dialogue.take(usize::MAX);
+    dialogue.query(1, 0, 8);
+    let end = End::XidInUse(1);
+    assert_eq!(dialogue.replies(), [terminated(2, &end)]);
+    assert!(dialogue.connection.is_finished());
+}
+
+#[test]
+fn a_query_that_waits_for_the_idle_time_is_aborted() {
+    let mut dialogue = Dialogue::new();
+    dialogue.send(&Query::waiting(1).frame());
+    dialogue.take(usize::MAX);
+    // A look at it that comes to nothing does not prolong the time.
+    dialogue.wait(IDLE_TIME / 2);
+    dialogue.connection.wake();
+    dialogue.take(usize::MAX);
+    dialogue.wait(IDLE_TIME / 2 - MOMENT);
+    assert_eq!(dialogue.connection.end(), None);
+    dialogue.wait(MOMENT);
+    assert_eq!(dialogue.replies(), [terminated(1, &End::Waited)]);
+    assert!(dialogue.connection.is_finished());
+}
+
+#[test]
+fn what_is_sent_meanwhile_prolongs_the_time_of_a_query_that_waits() {
+    let mut dialogue = Dialogue::new();
+    dialogue.send(&Query::waiting(1).frame());
+    dialogue.query(2, 100_000, 300);
+    for _ in 0..3 {
+        dialogue.take(1_000);
+        dialogue.wait(IDLE_TIME - MOMENT);
+    }
+    assert_eq!(dialogue.connection.end(), None);
+    assert!(dialogue.replies().contains(&Reply::done(2)));
+    dialogue.wait(IDLE_TIME);
+    assert_eq!(dialogue.connection.end(), Some(&End::Waited));
+}
+
+#[test]
+fn a_requester_that_takes_nothing_is_given_up_with_its_queries_that_wait() {
+    let mut dialogue = Dialogue::new();
+    dialogue.send(&Query::waiting(1).frame());
+    dialogue.query(2, 1, 300);
+    dialogue.take(1);
+    dialogue.wait(IDLE_TIME);
+    assert_eq!(dialogue.connection.end(), Some(&End::Blocked));
+    assert!(dialogue.connection.is_finished());
+}
+
+#[test]
+fn terminates_a_query_that_waits() {
+    let mut dialogue = Dialogue::new();
+    dialogue.send(&Query::waiting(1).frame());
+    dialogue.take(usize::MAX);
+    dialogue.connection.input_closed();
+    assert!(!dialogue.connection.is_finished(), "it is still answered");
+    dialogue.connection.terminate("unloaded", dialogue.now);
+    let end = End::Terminated("unloaded".to_owned());
+    assert_eq!(dialogue.replies(), [terminated(1, &end)]);
+    assert!(dialogue.connection.is_finished());
+}
+
 //------------ Ends (RFC 6926 section 8.5) -----------------------------------------------------
 
 #[test]
@@ -580,13 +682,16 @@ enum Step {
     Arrive(usize),
     /// The requester takes so many octets at most.
     Take(usize),
+    /// Queries that wait may be gone on with.
+    GoOn,
 }
 
-/// A query: a number of replies and their size, or a search.
+/// A query: a number of replies and their size, or one that waits.
 fn any_query() -> impl Strategy<Value = (u32, u16)> {
     prop_oneof![
         3 => (0..40u32, 8..400u16),
         1 => (0..1_000u32, Just(0)),
+        1 => Just((0, 1)),
     ]
 }
 
@@ -595,6 +700,7 @@ fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (1..40usize).prop_map(Step::Arrive),
         4 => prop_oneof![1..500usize, Just(usize::MAX)].prop_map(Step::Take),
+        1 => Just(Step::GoOn),
     ]
 }
 
@@ -617,7 +723,7 @@ proptest! {
         let check = |dialogue: &Dialogue, network: &VecDeque<u8>| {
             let connection = &dialogue.connection;
             let opened = connection.engine.opened();
-            let in_progress = connection.queries.len();
+            let in_progress = connection.queries.len() + connection.waiting.len();
             assert!(in_progress <= limit);
             let taken = length - network.len() - dialogue.unread.len();
             let may_be_taken = frames.iter().take(opened + limit - in_progress);
@@ -635,6 +741,10 @@ proptest! {
                 }
                 Step::Take(count) => {
                     dialogue.take(count);
+                }
+                Step::GoOn => {
+                    dialogue.connection.engine.go_on();
+                    dialogue.connection.wake();
                 }
             }
             check(&dialogue, &network);

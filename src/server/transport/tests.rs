@@ -25,6 +25,8 @@ struct Served {
     task: JoinHandle<()>,
     /// Stops the server.
     stop: watch::Sender<Option<Stop>>,
+    /// What answers the queries.
+    engine: Arc<FakeEngine>,
     /// Where the connection takes room.
     slots: Arc<Slots>,
     /// When it began.
@@ -34,6 +36,19 @@ struct Served {
 impl Served {
     /// Serves a connection on a stream that holds `buffer` octets each way.
     fn new(buffer: usize) -> Served {
+        let slots = Arc::new(Slots::new(1));
+        let slot = slots.take(Ipv4Addr::new(192, 0, 2, 1).into(), None);
+        Served::with(buffer, Arc::default(), slots, slot.unwrap())
+    }
+
+    /// Serves another one beside it, in a place of its own.
+    fn beside(&self, slot: Slot) -> Served {
+        let (engine, slots) = (Arc::clone(&self.engine), Arc::clone(&self.slots));
+        Served::with(1_000, engine, slots, slot)
+    }
+
+    /// Serves a connection with all it needs.
+    fn with(buffer: usize, engine: Arc<FakeEngine>, slots: Arc<Slots>, slot: Slot) -> Served {
         let (stream, server) = duplex(buffer);
         let requester = Requester {
             peer: [192, 0, 2, 1].into(),
@@ -45,10 +60,7 @@ impl Served {
             idle_time: IDLE_TIME,
         };
         let start = Instant::now();
-        let engine: Arc<FakeEngine> = Arc::default();
-        let connection = Connection::new(engine, requester, limits, start.into_std());
-        let slots = Arc::new(Slots::new(1));
-        let slot = slots.take(requester.peer.into(), None).unwrap();
+        let connection = Connection::new(Arc::clone(&engine), requester, limits, start.into_std());
         let (stop, stop_receiver) = watch::channel(None);
         let task = tokio::spawn(async move {
             serve(server, connection, slot, stop_receiver, &Journal::default()).await;
@@ -57,6 +69,7 @@ impl Served {
             stream,
             task,
             stop,
+            engine,
             slots,
             start,
         }
@@ -152,6 +165,120 @@ async fn the_idle_time_starts_at_the_last_done() {
     }
     assert_eq!(served.replies().await, [0, 1, 2].map(Reply::done));
     assert_eq!(served.start.elapsed().as_secs(), 900);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_query_that_waits_is_answered_when_the_engine_can() {
+    let mut served = Served::new(1_000);
+    let query = Query::waiting(1).frame();
+    served.stream.write_all(&query).await.unwrap();
+    tokio::time::sleep(IDLE_TIME / 2).await;
+    // Another one is answered meanwhile.
+    served.query(2, 0, 8).await;
+    tokio::time::sleep(IDLE_TIME / 2).await;
+    served.engine.go_on();
+    served.stream.shutdown().await.unwrap();
+    assert_eq!(served.replies().await, [2, 1].map(Reply::done));
+    assert_eq!(served.start.elapsed().as_secs(), IDLE_TIME.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_query_that_waits_for_the_idle_time_is_aborted_and_the_connection_closed() {
+    let mut served = Served::new(1_000);
+    let query = Query::waiting(1).frame();
+    served.stream.write_all(&query).await.unwrap();
+    let ended = Reply::Done {
+        xid: 1,
+        status: End::Waited.to_string(),
+    };
+    assert_eq!(served.replies().await, [ended]);
+    assert_eq!(served.start.elapsed().as_secs(), IDLE_TIME.as_secs());
+    drop(served.stream);
+    served.task.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_query_that_waits_is_aborted_when_the_server_stops() {
+    let mut served = Served::new(1_000);
+    let query = Query::waiting(1).frame();
+    served.stream.write_all(&query).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    served.stop.send_replace(Some(Stop::now("reconfigured")));
+    let ended = Reply::Done {
+        xid: 1,
+        status: "reconfigured".to_owned(),
+    };
+    assert_eq!(served.replies().await, [ended]);
+    assert_eq!(served.start.elapsed(), Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_requester_that_gave_up_a_query_that_waits_may_connect_again() {
+    let mut served = Served::new(1_000);
+    let query = Query::waiting(1).frame();
+    served.stream.write_all(&query).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!served.has_room());
+    served.stream.shutdown().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(served.has_room());
+    // One that only has nothing more to ask is answered all the same.
+    served.engine.go_on();
+    assert_eq!(served.replies().await, [Reply::done(1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_connections_wait_for_their_end_than_may_be_open() {
+    let mut served = Served::new(1_000);
+    let query = Query::waiting(1).frame();
+    served.stream.write_all(&query).await.unwrap();
+    served.stream.shutdown().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let slot = served.slots.take(Ipv4Addr::new(192, 0, 2, 3).into(), None);
+    let mut next = served.beside(slot.unwrap());
+    next.stream.write_all(&query).await.unwrap();
+    next.stream.shutdown().await.unwrap();
+    let ended = Reply::Done {
+        xid: 1,
+        status: TOO_MANY_WAIT.to_owned(),
+    };
+    assert_eq!(next.replies().await, [ended]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_panics_ends_its_connection_without_a_done() {
+    let mut served = Served::new(100_000);
+    served.query(1, 100, 300).await;
+    let query = Query::panicking(2).frame();
+    served.stream.write_all(&query).await.unwrap();
+    let mut received = Vec::new();
+    served.stream.read_to_end(&mut received).await.unwrap();
+    let (replies, _) = Reply::read_all(&received);
+    let is_about = |reply: &Reply| matches!(reply, Reply::Done { xid: 2, .. });
+    assert!(!replies.iter().any(is_about), "{replies:?}");
+    assert!(served.has_room());
+    assert!(served.task.await.unwrap_err().is_panic());
+}
+
+#[tokio::test(start_paused = true)]
+async fn takes_no_query_from_the_stream_that_may_not_be_begun() {
+    // RFC 6926 section 8.4.
+    let mut served = Served::new(1_000_000);
+    let segment: Vec<u8> = (1..=20)
+        .flat_map(|xid| Query::waiting(xid).frame())
+        .collect();
+    served.stream.write_all(&segment).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(served.engine.opened(), 16);
+    served.stop.send_replace(Some(Stop::now("reconfigured")));
+    let replies = served.replies().await;
+    let ended: Vec<Reply> = (1..=16)
+        .map(|xid| Reply::Done {
+            xid,
+            status: "reconfigured".to_owned(),
+        })
+        .collect();
+    assert_eq!(replies, ended);
 }
 
 #[tokio::test(start_paused = true)]
