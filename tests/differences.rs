@@ -85,7 +85,7 @@ fn saved(bench: &Bench) -> Saved {
         bindings.map(|binding| binding.to_owned()).collect()
     });
     Saved {
-        bindings,
+        bindings: bindings.expect("a complete mirror"),
         configured: bench.mirror.configured(),
         saved_at: Some(Time(bench.now)),
         latest: bench.mirror.latest(),

@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(count, 10_000);
         loader.complete(|| {});
         loader.wait();
-        assert_eq!(mirror.read(Table::count), 10_000);
+        assert_eq!(mirror.read(Table::count), Ok(10_000));
     }
 
     #[test]

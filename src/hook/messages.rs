@@ -90,8 +90,9 @@ pub const MESSAGES: &[Message] = &[
     message(
         "BLQ_LEASES_UNREADABLE",
         "Kea's leases cannot be read, most likely because the lease database is down. Until they can \
-         be, queries are answered with what was known before, if anything was, else not at all. It is \
-         tried again every few seconds.",
+         be, queries are answered from the mirror of before a reload, if there is a complete one; else they \
+         wait, and end with QueryTerminated after 'advanced.max-requester-idle-time'. If they could not be read at all when \
+         Kea was configured, nothing listens. It is tried again every few seconds.",
         "Look for messages about the lease database.",
     ),
     message(
@@ -120,6 +121,14 @@ pub const MESSAGES: &[Message] = &[
         "BLQ_MESSAGE",
         "A message without an identifier of its own.",
         "Report it.",
+    ),
+    message(
+        "BLQ_MIRROR_FAILED",
+        "A fault in this library (see BLQ_PANIC) kept the leases from being loaded, or broke off a change \
+         of them half-way. The mirror cannot be trusted any more: from now on each query ends \
+         with QueryTerminated, and the state file is not written. DHCP service goes on.",
+        "Reload Kea's configuration (config-reload) or restart Kea: leases are loaded anew. Report it with \
+         the text of BLQ_PANIC.",
     ),
     message(
         "BLQ_NETWORK_UNREADABLE",

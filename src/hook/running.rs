@@ -20,7 +20,7 @@ use crate::event::{Event, Extent, Lease};
 use crate::mirror::applier::Applier;
 use crate::mirror::store::{Ahead, Store};
 use crate::mirror::writer::Writer;
-use crate::mirror::{Loader, Loading, Mirror, Prepared};
+use crate::mirror::{Loader, Loading, Mirror, Prepared, Unready};
 use crate::query::engine::LeaseEngine;
 use crate::server::Server;
 use crate::time::Time;
@@ -43,14 +43,14 @@ pub const IDLE: Duration = Duration::from_secs(60);
 /// How often a high-availability partner is looked after.
 const PARTNER_INTERVAL: Duration = Duration::from_millis(500);
 
-/// What runs. The order of the fields is that in which it ends.
+/// What runs. The order of the fields is that in which it ends: queries end before the mirror does.
 pub struct Running {
-    /// Kea's leases, while they are read.
-    reading: Option<Reading>,
-    /// Loads the mirror, which everything else waits for.
-    loader: Loader,
     /// The listener, if there is to be one.
     server: Option<Server>,
+    /// Kea's leases, while they are read.
+    reading: Option<Reading>,
+    /// Loads the mirror, which queries wait for.
+    loader: Loader,
     /// Keeps the mirror up to date.
     applier: Applier,
     /// Writes the state file.
@@ -139,7 +139,7 @@ impl Running {
         waker: Waker,
         has_partner: bool,
     ) -> Result<Running, NotRunning> {
-        // Declared before the loader, these end after it if something fails: they wait for the mirror.
+        // Declared before the loader, these end after it if something fails: a mirror it completes is saved.
         let (writer, applier);
         let Beginning {
             store,
@@ -182,9 +182,9 @@ impl Running {
             }
         });
         Ok(Running {
+            server,
             reading,
             loader,
-            server,
             applier,
             writer,
             mirror,
@@ -205,6 +205,14 @@ impl Running {
         let now = Instant::now();
         let mut next = now + IDLE;
         let was_lost = self.lost.swap(false, Ordering::AcqRel);
+        if let Err(Unready::Failed(_)) = self.mirror.ready() {
+            // Nothing can be repaired by reading.
+            return Turn {
+                next: IDLE,
+                reservations: None,
+                was_lost: false,
+            };
+        }
         if was_lost {
             self.reconciler.ask(now);
             if let Some(partnership) = &mut self.partnership {
@@ -300,11 +308,12 @@ impl Running {
             mirror,
             ..
         } = self;
-        // Threads of the listener may wait for it. If not all leases have been read, no more are.
-        loader.wait();
+        // First, so that no query is answered from less than the whole mirror.
         if let Some(server) = server {
             server.stop(reason);
         }
+        // Leases not read yet are given up.
+        loader.wait();
         drop(applier);
         // It takes in what waits in the feed before it writes.
         let store = writer.stop()?;

@@ -697,8 +697,8 @@ pub fn change_missed() {
     }
 }
 
-/// The mirror, if Kea's threads need not wait for it. What is asked for while leases are loaded is
-/// found by a comparison afterwards.
+/// The mirror, if it is complete. Changes that cannot be looked up during the initial load are found by a
+/// resync afterwards.
 fn known() -> Option<Arc<Mirror>> {
     let mirror = MIRROR.read().clone()?;
     if !mirror.is_complete() {
@@ -721,7 +721,7 @@ pub fn addresses_of(client: &Identity, subnet: SubnetId) -> Vec<Ipv4Addr> {
 /// All subnets of the configuration, as far as is [`known`].
 pub fn subnets() -> HashSet<SubnetId> {
     known().map_or_else(HashSet::new, |mirror| {
-        mirror.read(|table| table.network().subnet_ids().collect())
+        mirror.network().subnet_ids().collect()
     })
 }
 

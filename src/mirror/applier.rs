@@ -1,12 +1,13 @@
 //! The thread that keeps the tables up to date while nobody asks.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::Mirror;
+use super::{Failure, Mirror, Unready};
 
 /// How long events may wait that nobody asks for: those who ask apply them themselves.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -38,8 +39,16 @@ impl Applier {
             .spawn(move || {
                 mirror.feed().wake_this_thread();
                 while !stopping.load(Ordering::Acquire) {
-                    mirror.catch_up();
-                    if mirror.feed().take_lost() {
+                    if mirror.ready() == Err(Unready::Loading) {
+                        // Pushes do not wake this thread meanwhile; the end of the load does.
+                        thread::park();
+                        continue;
+                    }
+                    let caught_up = catch_unwind(AssertUnwindSafe(|| mirror.catch_up()));
+                    if caught_up.is_err() {
+                        mirror.fail(Failure::Change);
+                    }
+                    if mirror.feed().take_lost() && mirror.is_complete() {
                         tracing::error!(
                             id = "BLQ_EVENTS_LOST",
                             "more lease changes came than could be kept; answers may be out \

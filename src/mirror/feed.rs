@@ -73,6 +73,13 @@ impl Feed {
         }
     }
 
+    /// Notifies the apply worker, even if it does not wait for events.
+    pub(super) fn wake_worker(&self) {
+        if let Some(applier) = self.applier.get() {
+            applier.unpark();
+        }
+    }
+
     /// Has the current thread, which [`Feed::wake_this_thread`] was called on, sleep until something
     /// is pushed or it is woken otherwise (unparked); not at all if there is something to do.
     pub fn sleep(&self) {

@@ -5,11 +5,11 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
-use super::ranges::Configured;
-use super::{Loading, Mirror, Table, apply};
+use super::{Failure, Loading, Mirror, Reconciliation, apply};
 use crate::event::{Event, Lease};
 use crate::network::Network;
 use crate::time::Time;
@@ -24,6 +24,9 @@ const BATCHES_AHEAD: usize = 4;
 /// comparison.
 const CHANGES_MEANWHILE: usize = 262_144;
 
+/// How often events are taken off the queue while no leases come: their database may be down for long.
+const SETTING_ASIDE: Duration = Duration::from_millis(100);
+
 /// What is done when the mirror is complete.
 type Told = Box<dyn FnOnce() + Send>;
 
@@ -37,11 +40,12 @@ enum Order {
     Incomplete(Told),
 }
 
-/// A mirror that leases are loaded into. Whoever needs its tables waits until it is complete, and
-/// so do changes: the leases they are about may be read before or after.
+/// A mirror whose leases are loaded into tables of their own, which become the mirror's once they are
+/// complete. Changes wait until then: the leases they are about may be read before or after.
 ///
-/// When dropped it waits, too. A mirror that was not told to be complete by then is given up: it
-/// holds what it held before Kea was reconfigured, or nothing at the start of Kea.
+/// Dropping it joins the thread. Without an order to complete it, the mirror is given up: after a
+/// reconfiguration it holds the bindings known before, at the start of Kea it has
+/// [failed](super::Failure::Stopped).
 pub struct Loader {
     /// The mirror.
     mirror: Arc<Mirror>,
@@ -71,15 +75,9 @@ impl Loader {
         now: Time,
         begin: impl FnOnce() -> Loading + Send + 'static,
     ) -> io::Result<Loader> {
-        let mirror = Arc::new(Mirror::new(Table::new(
-            network,
-            &Configured::default(),
-            now,
-        )));
-        mirror.is_complete.store(false, Ordering::Release);
+        let mirror = Arc::new(Mirror::loading(network, now));
         let (orders, given) = mpsc::channel();
         let waiting = Arc::new(AtomicUsize::new(0));
-        let (locked, is_locked) = mpsc::channel();
         let thread = Thread {
             mirror: Arc::clone(&mirror),
             orders: given,
@@ -88,22 +86,15 @@ impl Loader {
         let thread = thread::Builder::new()
             .name("blq-loading".into())
             .spawn(move || {
-                let mut table = thread.mirror.table_mut();
-                // If nobody waits for it, it does not matter.
-                let _ = locked.send(());
-                match catch_unwind(AssertUnwindSafe(|| thread.load(&mut table, begin))) {
-                    Ok(told) => {
-                        drop(table);
-                        if let Some(told) = told {
-                            told();
-                        }
+                match catch_unwind(AssertUnwindSafe(|| thread.load(begin))) {
+                    Ok(Some(told)) => told(),
+                    Ok(None) => {}
+                    // The panic itself has been reported.
+                    Err(_) => {
+                        thread.mirror.fail(Failure::Loading);
                     }
-                    // It has been reported. Kea's leases are still to be had.
-                    Err(_) => thread.mirror.feed.lose(),
                 }
             })?;
-        // Nobody may see the tables before they are locked.
-        let _ = is_locked.recv();
         Ok(Loader {
             mirror,
             orders: Some(orders),
@@ -179,35 +170,43 @@ struct Thread {
 }
 
 impl Thread {
-    /// Follows orders, from what `begin` gives; `table` is the mirror's, and complete in the end.
-    /// Gives what is to be done then.
-    fn load(&self, table: &mut Table, begin: impl FnOnce() -> Loading) -> Option<Told> {
+    /// Follows orders, from the beginning that `begin` makes, until the mirror is complete or given up;
+    /// returns the action for a complete one.
+    fn load(&self, begin: impl FnOnce() -> Loading) -> Option<Told> {
         let mut loading = begin();
         let mut changes = Vec::new();
         let mut end = None;
-        for order in &self.orders {
-            match order {
-                Order::Leases(leases) => {
+        loop {
+            match self.orders.recv_timeout(SETTING_ASIDE) {
+                Ok(Order::Leases(leases)) => {
                     self.waiting.fetch_sub(1, Ordering::AcqRel);
                     leases.iter().for_each(|lease| loading.lease(lease));
-                    self.set_aside(&mut changes);
                 }
-                Order::Complete(told) => end = Some((true, told)),
-                Order::Incomplete(told) => end = Some((false, told)),
+                Ok(Order::Complete(told)) => end = Some((true, told)),
+                Ok(Order::Incomplete(told)) => end = Some((false, told)),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
             }
+            self.set_aside(&mut changes);
         }
-        let (loaded, told) = match end {
-            Some((true, told)) => (loading.complete(), Some(told)),
-            Some((false, told)) => (loading.incomplete(), Some(told)),
-            None => (loading.abandoned()?, None),
+        let (table, told) = match end {
+            Some((true, told)) => (Some(loading.complete()), Some(told)),
+            Some((false, told)) => (Some(loading.incomplete()), Some(told)),
+            None => (loading.abandoned(), None),
         };
-        *table = loaded;
-        let mut reconciliation = self.mirror.reconciliation.lock();
+        let Some(mut table) = table else {
+            self.mirror.fail(Failure::Stopped);
+            return None;
+        };
+        // These tables have not been read, so no answer carries a later time than these changes. The events
+        // still in the queue are later ones, and applied before the first read.
+        let mut reconciliation = Reconciliation::default();
         for event in changes {
-            apply(table, &mut reconciliation, event, Time::now());
+            apply(&mut table, &mut reconciliation, event, Time::now());
         }
-        self.mirror.note_recent(table);
-        self.mirror.is_complete.store(true, Ordering::Release);
+        self.mirror.note_recent(&mut table);
+        *self.mirror.reconciliation.lock() = reconciliation;
+        self.mirror.complete(table);
         told
     }
 
@@ -223,11 +222,13 @@ impl Thread {
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
 
     use super::*;
     use crate::binding::State;
     use crate::event::{Event, Heard, Origin};
-    use crate::mirror::Saved;
+    use crate::mirror::{Saved, Table, Unready};
 
     /// When leases are loaded.
     const NOW: Time = Time(1_000);
@@ -255,29 +256,69 @@ mod tests {
         Loader::start(network(), NOW, begin).unwrap()
     }
 
-    /// The states of addresses as somebody who asks on another thread is told of them.
-    fn asked(mirror: &Arc<Mirror>) -> JoinHandle<Vec<Option<State>>> {
-        let mirror = Arc::clone(mirror);
-        thread::spawn(move || {
-            let state = |last| Some(mirror.binding(address(last))?.state);
-            [1, 2, 3].map(state).to_vec()
-        })
+    /// Waits until the leases given so far have been taken over.
+    fn await_batches(loader: &Loader) {
+        while loader.waiting.load(Ordering::Acquire) > 0 {
+            thread::yield_now();
+        }
+    }
+
+    /// The states of the first addresses, as a query finds them.
+    fn states(mirror: &Mirror) -> Result<Vec<Option<State>>, Unready> {
+        mirror.ready()?;
+        mirror.catch_up();
+        let state = |last| Some(mirror.binding(address(last))?.state);
+        Ok([1, 2, 3].map(state).to_vec())
     }
 
     #[test]
-    fn whoever_asks_while_leases_are_loaded_is_told_of_all_of_them() {
+    fn a_read_fails_at_once_until_all_leases_are_loaded() {
         let mut loader = start();
         let mirror = Arc::clone(loader.mirror());
-        let first = asked(&mirror);
-        loader.take(vec![lease(1)]);
-        let second = asked(&mirror);
-        loader.take(vec![lease(2)]);
-        assert!(mirror.table.try_read().is_err());
-        assert!(!first.is_finished() && !second.is_finished());
+        let mut completed = pin!(mirror.next_change_of_readiness());
+        let mut context = Context::from_waker(Waker::noop());
+        for last in [1, 2] {
+            loader.take(vec![lease(last)]);
+            await_batches(&loader);
+            // On this thread, which the load must not hold up.
+            assert_eq!(states(&mirror), Err(Unready::Loading));
+            assert!(completed.as_mut().poll(&mut context).is_pending());
+        }
+        assert_eq!(mirror.network().subnet_ids().count(), 1);
         loader.complete(|| {});
+        loader.wait();
+        assert!(completed.poll(&mut context).is_ready());
         let all = [Some(State::Active), Some(State::Active), None];
-        assert_eq!(first.join().unwrap(), all);
-        assert_eq!(second.join().unwrap(), all);
+        assert_eq!(states(&mirror), Ok(all.to_vec()));
+    }
+
+    #[test]
+    fn catching_up_leaves_events_to_the_loader() {
+        let mut loader = start();
+        let mirror = Arc::clone(loader.mirror());
+        loader.take(vec![lease(1)]);
+        await_batches(&loader);
+        mirror.feed().push(Event::Released {
+            address: address(1),
+            client: None,
+            at: NOW,
+            origin: Origin::Here,
+        });
+        mirror.catch_up();
+        loader.complete(|| {});
+        loader.wait();
+        assert_eq!(states(&mirror).unwrap()[0], Some(State::Released));
+    }
+
+    #[test]
+    fn sets_events_aside_while_no_leases_come() {
+        let loader = start();
+        let mirror = Arc::clone(loader.mirror());
+        mirror.feed().push(Event::Looking);
+        while !mirror.feed().is_empty() {
+            thread::yield_now();
+        }
+        assert_eq!(mirror.ready(), Err(Unready::Loading));
     }
 
     #[test]
@@ -293,8 +334,7 @@ mod tests {
         loader.take(vec![lease(1)]);
         loader.complete(|| {});
         loader.wait();
-        let state = mirror.binding(address(1)).map(|binding| binding.state);
-        assert_eq!(state, Some(State::Released));
+        assert_eq!(states(&mirror).unwrap()[0], Some(State::Released));
     }
 
     #[test]
@@ -324,16 +364,6 @@ mod tests {
     }
 
     #[test]
-    fn is_complete_once_it_holds_all_leases() {
-        let mut loader = start();
-        let mirror = Arc::clone(loader.mirror());
-        assert!(!mirror.is_complete());
-        loader.take(vec![lease(1)]);
-        loader.complete(|| {});
-        assert!(mirror.await_complete());
-    }
-
-    #[test]
     fn given_up_it_holds_what_it_held_before_and_what_was_found_new() {
         let mut loader = start();
         loader.take(vec![lease(1), lease(2)]);
@@ -346,8 +376,7 @@ mod tests {
         let mirror = Arc::clone(loader.mirror());
         loader.take(vec![lease(3)]);
         loader.wait();
-        assert!(mirror.is_complete());
-        assert_eq!(asked(&mirror).join().unwrap(), [Some(State::Active); 3]);
+        assert_eq!(states(&mirror), Ok(vec![Some(State::Active); 3]));
     }
 
     #[test]
@@ -360,7 +389,7 @@ mod tests {
             let count = mirror.read(Table::count);
             told.send(count).unwrap();
         });
-        assert_eq!(is_told.recv(), Ok(1));
+        assert_eq!(is_told.recv(), Ok(Ok(1)));
     }
 
     #[test]
@@ -372,22 +401,30 @@ mod tests {
         drop(loader);
         // No thread has it any more.
         let mirror = Arc::try_unwrap(mirror).unwrap();
-        assert_eq!(mirror.read(Table::count), 1);
+        assert_eq!(mirror.read(Table::count), Ok(1));
 
         let loader = start();
         let mirror = Arc::clone(loader.mirror());
         loader.take(vec![lease(1)]);
         drop(loader);
         let mirror = Arc::try_unwrap(mirror).unwrap();
-        assert!(!mirror.is_complete());
-        assert_eq!(mirror.read(Table::count), 0);
+        assert_eq!(states(&mirror), Err(Unready::Failed(Failure::Stopped)));
     }
 
     #[test]
-    fn after_a_panic_the_mirror_is_to_be_compared_with_keas_leases() {
+    fn a_panic_fails_the_mirror() {
         let loader = Loader::start(network(), NOW, || panic!("as a bug would")).unwrap();
         let mirror = Arc::clone(loader.mirror());
         loader.wait();
-        assert!(mirror.feed().take_lost());
+        let failed = Err(Unready::Failed(Failure::Loading));
+        assert_eq!(states(&mirror), failed);
+        // Events do not pile up, and none repairs it.
+        mirror.feed().push(Event::Committed {
+            lease: lease(1),
+            heard: Heard::default(),
+        });
+        mirror.catch_up();
+        assert!(mirror.feed().is_empty());
+        assert_eq!(states(&mirror), failed);
     }
 }

@@ -155,7 +155,9 @@ impl Loading {
     /// Begins with what a mirror held that nobody else has any more, before Kea was reconfigured.
     pub fn resume(mirror: Mirror, network: Arc<Network>, now: Time) -> Loading {
         mirror.catch_up();
-        let mut table = mirror.into_table();
+        // The loader contains the panic, and fails the mirror being loaded.
+        let table = mirror.into_table();
+        let mut table = table.expect("a mirror that is kept is complete");
         let held = table.bindings(0..=u32::MAX);
         let unseen = held.map(|binding| binding.address.to_bits()).collect();
         table.configure(network, false, now);

@@ -10,11 +10,15 @@
 //! - `reconciliation`: what no change told of, by a comparison with Kea's lease database.
 //! - [`loading`]: from saved bindings, or those of before a reconfiguration, and Kea's leases.
 //! - `loader`: that on a thread of its own, while Kea goes on and changes come.
+//! - `readiness`: whether the tables may be read yet, or still.
 //! - [`unsaved`], [`store`], [`writer`]: what Kea does not keep, on disk.
 //!
 //! Kea's threads only push events into the feed: a bounded queue without locks. Whoever needs
 //! the tables up to date, the applier thread or a query about to begin, takes the lock and
 //! applies what has been pushed, so a query sees every change Kea made before it came.
+//!
+//! The tables can be read only while they are complete. During the initial load, and after a panic that may
+//! have left a change half done, a read fails at once: it neither waits nor takes a part for the whole.
 
 mod address_set;
 pub mod applier;
@@ -26,6 +30,7 @@ mod loader;
 mod loading;
 mod page;
 pub mod ranges;
+mod readiness;
 mod reconciliation;
 pub mod store;
 mod table;
@@ -39,19 +44,21 @@ pub mod writer;
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use parking_lot::Mutex;
 
 use crate::binding::{Binding, SubnetId};
 use crate::event::Event;
+use crate::network::Network;
 use crate::time::Time;
 use feed::Feed;
 pub use loader::Loader;
 pub use loading::{Loading, Prepared, Saved};
 pub use page::{Found, Kind};
 use ranges::Configured;
+use readiness::Readiness;
+pub use readiness::{Failure, Unready};
 use reconciliation::Reconciliation;
 use store::Recent;
 pub use table::{Identity, Table};
@@ -71,8 +78,8 @@ pub struct Mirror {
     /// time. Where a change's thread has taken the processor from one that reads, the reader can then
     /// not go on, though it had a microsecond to go.
     table: RwLock<Table>,
-    /// Whether the tables hold what they are to hold: not while leases are loaded into them.
-    is_complete: AtomicBool,
+    /// Whether the tables may be read.
+    readiness: Readiness,
     /// Changes not applied yet.
     feed: Feed,
     /// What is to be compared with Kea's lease database. Locked after `table`.
@@ -85,42 +92,100 @@ pub struct Mirror {
 impl Mirror {
     /// A mirror of these tables.
     fn new(table: Table) -> Mirror {
+        Mirror::with_readiness(table, Ok(()))
+    }
+
+    /// A mirror of a configuration whose leases are being loaded.
+    fn loading(network: Arc<Network>, now: Time) -> Mirror {
+        let table = Table::new(network, &Configured::default(), now);
+        Mirror::with_readiness(table, Err(Unready::Loading))
+    }
+
+    /// A mirror of tables that may be read or not.
+    fn with_readiness(table: Table, ready: Result<(), Unready>) -> Mirror {
         Mirror {
             table: RwLock::new(table),
-            is_complete: AtomicBool::new(true),
+            readiness: Readiness::new(ready),
             feed: Feed::default(),
             reconciliation: Mutex::default(),
             recent: Mutex::default(),
         }
     }
 
-    /// The tables, which nobody needs any more.
-    fn into_table(self) -> Table {
-        let table = self.table.into_inner();
-        table.unwrap_or_else(PoisonError::into_inner)
+    /// The tables, which nobody needs any more; `None` if they are not complete.
+    fn into_table(self) -> Option<Table> {
+        self.ready().ok()?;
+        self.table.into_inner().ok()
     }
 
-    /// The tables, to be read.
-    fn table(&self) -> RwLockReadGuard<'_, Table> {
-        // A panic has been logged by whoever guards against it; all else goes on.
-        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    /// The tables, to be read. The initial load never holds them: it replaces them when it is complete.
+    fn table(&self) -> Result<RwLockReadGuard<'_, Table>, Unready> {
+        self.ready()?;
+        self.table.read().map_err(|_| self.fail(Failure::Change))
     }
 
-    /// The tables, to be changed.
-    fn table_mut(&self) -> RwLockWriteGuard<'_, Table> {
-        self.table.write().unwrap_or_else(PoisonError::into_inner)
+    /// The tables, to be changed. A panic while they are held ends their use: a change may be half
+    /// done, and any answer could be wrong.
+    fn table_mut(&self) -> Result<RwLockWriteGuard<'_, Table>, Unready> {
+        self.ready()?;
+        self.table.write().map_err(|_| self.fail(Failure::Change))
     }
 
-    /// Whether the mirror holds all leases: not while they are loaded, during which whoever needs the
-    /// tables waits. Kea's threads must not.
+    /// Whether the tables may be read: they hold every lease.
+    ///
+    /// # Errors
+    /// Why they must not.
+    pub fn ready(&self) -> Result<(), Unready> {
+        self.readiness.get()?;
+        match self.table.is_poisoned() {
+            true => Err(self.fail(Failure::Change)),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether the tables hold every lease.
     pub fn is_complete(&self) -> bool {
-        self.is_complete.load(Ordering::Acquire)
+        self.ready().is_ok()
     }
 
-    /// Waits while leases are loaded; says whether all were.
-    fn await_complete(&self) -> bool {
-        drop(self.table());
-        self.is_complete()
+    /// Returns what completes when [`Mirror::ready`] changes, from this call on.
+    pub fn next_change_of_readiness(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.readiness.next_change()
+    }
+
+    /// Replaces the empty tables of the initial load by complete ones.
+    fn complete(&self, table: Table) {
+        match self.table.write() {
+            Ok(mut current) => *current = table,
+            Err(_) => {
+                self.fail(Failure::Change);
+            }
+        }
+        self.readiness.complete();
+        self.feed.wake_worker();
+    }
+
+    /// Panics in the middle of a change, as a bug would.
+    #[cfg(test)]
+    pub(crate) fn panic_in_a_change(&self) {
+        let change = std::panic::AssertUnwindSafe(|| {
+            let _table = self.table_mut();
+            panic!("as a bug would");
+        });
+        assert!(std::panic::catch_unwind(change).is_err());
+    }
+
+    /// Ends the use of the tables.
+    fn fail(&self, failure: Failure) -> Unready {
+        if self.readiness.fail(failure) && failure != Failure::Stopped {
+            tracing::error!(
+                id = "BLQ_MIRROR_FAILED",
+                "{failure}: all queries end with QueryTerminated until the configuration is \
+                 reloaded or Kea is restarted"
+            );
+        }
+        self.feed.wake_worker();
+        Unready::Failed(failure)
     }
 
     /// The changes' way in.
@@ -128,7 +193,8 @@ impl Mirror {
         &self.feed
     }
 
-    /// Applies all events pushed so far.
+    /// Applies all events pushed so far, if the tables are complete. During the initial load, the loader
+    /// sets events aside; after a failure they are dropped.
     pub fn catch_up(&self) {
         self.catch_up_by(Time::now);
     }
@@ -136,7 +202,11 @@ impl Mirror {
     /// Applies all events pushed so far, at the times that `clock` tells.
     pub fn catch_up_by(&self, clock: impl Fn() -> Time) {
         while !self.feed.is_empty() {
-            let mut table = self.table_mut();
+            let mut table = match self.table_mut() {
+                Ok(table) => table,
+                Err(Unready::Loading) => return,
+                Err(Unready::Failed(_)) => return self.feed.drain().for_each(drop),
+            };
             let mut reconciliation = self.reconciliation.lock();
             // Whoever reads the tables from now on is told of these events, and whoever did before
             // was told no later time.
@@ -160,10 +230,14 @@ impl Mirror {
         }
     }
 
-    /// Has changes noted in `file` from now on, and all that are not saved.
+    /// Has changes noted in `file` from now on, and all that are not saved. The initial load finds at
+    /// the next start what it finds now.
     pub fn attach_recent(&self, mut file: Recent) {
+        // Nothing changes meanwhile.
         let table = self.table_mut();
-        file.add(table.unsaved_changes());
+        if let Ok(table) = &table {
+            file.add(table.unsaved_changes());
+        }
         *self.recent.lock() = Some(file);
     }
 
@@ -174,35 +248,46 @@ impl Mirror {
 
     /// Has only those changes noted that are not saved.
     pub fn trim_recent(&self) {
-        let table = self.table();
-        if let Some(file) = &mut *self.recent.lock() {
+        if let Ok(table) = self.table()
+            && let Some(file) = &mut *self.recent.lock()
+        {
             file.keep(table.unsaved_changes());
         }
     }
 
     /// The latest transaction of a lease in Kea's lease database, as far as it is known.
     pub fn latest(&self) -> Option<Time> {
-        self.table().latest()
+        self.read(Table::latest).ok()?
     }
 
     /// Up to when changes by other servers are in the mirror: see [`Event::Compared`].
     pub fn compared_at(&self) -> Option<Time> {
-        self.table().compared_at()
+        self.read(Table::compared_at).ok()?
     }
 
     /// Reads the tables. `read` must be short: changes wait for it.
-    pub fn read<R>(&self, read: impl FnOnce(&Table) -> R) -> R {
-        read(&self.table())
+    ///
+    /// # Errors
+    /// The tables are not complete.
+    pub fn read<R>(&self, read: impl FnOnce(&Table) -> R) -> Result<R, Unready> {
+        Ok(read(&*self.table()?))
+    }
+
+    /// Kea's configuration as taken over last, whether the tables are complete or not.
+    pub fn network(&self) -> Arc<Network> {
+        // It is replaced as a whole, which a panic leaves done or not done.
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&table.configuration().network)
     }
 
     /// What is configured, as the state file keeps it.
     pub fn configured(&self) -> Configured {
-        self.table().configured()
+        self.read(Table::configured).unwrap_or_default()
     }
 
     /// The same, if it is not in the state file as it is here. It counts as written from then on.
     pub fn take_unsaved_configured(&self) -> Option<Configured> {
-        self.table_mut().take_unsaved_configured()
+        self.table_mut().ok()?.take_unsaved_configured()
     }
 
     /// Up to `limit` addresses whose leases are missing in Kea's lease database since [`Time`] or
@@ -215,13 +300,16 @@ impl Mirror {
     /// Addresses with a binding from one of `subnets`, ascending.
     pub fn addresses_in(&self, subnets: &HashSet<SubnetId>) -> Vec<Ipv4Addr> {
         self.catch_up();
-        self.table().addresses_in(subnets)
+        self.read(|table| table.addresses_in(subnets))
+            .unwrap_or_default()
     }
 
     /// Addresses from `subnet` with an active binding to a client, ascending.
     pub fn addresses_of(&self, client: &Identity, subnet: SubnetId) -> Vec<Ipv4Addr> {
         self.catch_up();
-        let table = self.table();
+        let Ok(table) = self.table() else {
+            return Vec::new();
+        };
         let found = table.find(client).into_iter();
         let found = found.flat_map(|found| found.all());
         found
@@ -236,29 +324,36 @@ impl Mirror {
     /// The binding of an address, if one is known.
     pub fn binding(&self, address: Ipv4Addr) -> Option<Binding> {
         self.catch_up();
-        self.table().binding(address)
+        self.read(|table| table.binding(address)).ok()?
     }
 
     /// Some of what is to be written to the state file: see [`unsaved::Unsaved::take`]. `limit`
     /// should be small: changes and queries wait meanwhile.
     pub fn take_unsaved(&self, limit: usize) -> Taken {
         self.catch_up();
-        self.table_mut().take_unsaved(limit)
+        let table = self.table_mut();
+        table.map_or_else(|_| Taken::default(), |mut table| table.take_unsaved(limit))
     }
 
     /// Has written again what was taken and could not be.
     pub fn mark_unsaved(&self, taken: &Taken) {
-        self.table_mut().mark_unsaved(taken);
+        if let Ok(mut table) = self.table_mut() {
+            table.mark_unsaved(taken);
+        }
     }
 
     /// Has what is configured written again.
     pub fn mark_configured_unsaved(&self) {
-        self.table_mut().mark_configured_unsaved();
+        if let Ok(mut table) = self.table_mut() {
+            table.mark_configured_unsaved();
+        }
     }
 
     /// Has everything written again: the state file is another one.
     pub fn mark_all_unsaved(&self) {
-        self.table_mut().mark_all_unsaved();
+        if let Ok(mut table) = self.table_mut() {
+            table.mark_all_unsaved();
+        }
     }
 }
 

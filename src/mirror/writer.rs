@@ -165,8 +165,8 @@ impl Writing<'_> {
 
     /// Writes all there is to write, however often it must be tried; says whether to stop then.
     fn persist(&mut self, orders: &Orders, mut stop: bool) -> bool {
-        // Of a mirror that was given up before it had all leases there is nothing to keep.
-        if !self.mirror.await_complete() {
+        // A mirror that is not complete must not be saved; the apply worker asks again when it is.
+        if !self.mirror.is_complete() {
             return stop;
         }
         let mut is_reported = self.store.is_reported();
@@ -190,7 +190,7 @@ impl Writing<'_> {
             stop = orders.back_off(retry);
             retry = (retry * 2).min(RETRY.1);
         }
-        if is_reported {
+        if is_reported && self.mirror.is_complete() {
             tracing::info!(
                 id = "BLQ_STATE_WRITTEN_AGAIN",
                 "the state file can be written again; nothing is missing"
@@ -231,6 +231,10 @@ impl Writing<'_> {
         // the file does not know of them is then told of at the next start.
         let mut configured = self.mirror.take_unsaved_configured();
         let (bindings, is_last) = take(self.mirror);
+        // A mirror does not become complete again: nothing taken before is half of a change.
+        if !self.mirror.is_complete() {
+            return Ok(true);
+        }
         if !is_last && configured.take().is_some() {
             self.mirror.mark_configured_unsaved();
         }

@@ -10,7 +10,7 @@ use super::request::{self, Query, Refusal, Request, Unanswerable};
 use super::{Engine, Progress, Requester};
 use crate::binding::{BindingRef, State};
 use crate::mirror::configuration::{Configuration, Terms};
-use crate::mirror::{Entry, Mirror, Run, Walk};
+use crate::mirror::{Entry, Mirror, Run, Unready, Walk};
 use crate::network::TeeTimes;
 use crate::time::Time;
 use crate::vpn::{Vpn, VpnSelector};
@@ -51,6 +51,8 @@ pub struct Answer {
     /// When the query began: the base-time of its DHCPLEASEQUERYDONE, if that carries one. A later
     /// query that starts at this time returns what has changed since the search passed it.
     began: Option<Time>,
+    /// The codes in the query's parameter request list, if there is one.
+    requested: Option<Vec<u8>>,
     /// What remains to be sent.
     rest: Rest,
 }
@@ -58,8 +60,8 @@ pub struct Answer {
 /// What remains to be sent of an answer.
 #[derive(Debug)]
 enum Rest {
-    /// Bindings, and a DHCPLEASEQUERYDONE.
-    Bindings(Box<Search>),
+    /// Bindings, and a DHCPLEASEQUERYDONE. The search begins when the mirror is complete.
+    Bindings(Query, Option<Box<Search>>),
     /// A DHCPLEASEQUERYDONE that says why there are none.
     Refusal(Refusal),
 }
@@ -126,32 +128,34 @@ impl Filter {
 }
 
 impl LeaseEngine {
-    /// Begins to look for what a query asks for.
-    fn search(&self, query: Query, requested: Option<&[u8]>) -> Search {
+    /// Begins to look for what a query asks for, if the mirror is complete.
+    fn search(&self, query: &Query, requested: Option<&[u8]>) -> Result<Search, Unready> {
         let unbounded = query.start == Time::MIN && query.end == Time::MAX;
-        // What the search finds includes every change Kea made before the query came.
+        // The search includes every change Kea made before it begins. A mirror that is complete here does
+        // not set events aside any more, so that catching up applies all of them.
+        self.mirror.ready()?;
         self.mirror.catch_up();
         let active_only = query.identity.is_some();
-        let walk = match query.identity {
-            Some(identity) => Walk::identity(identity),
+        let walk = match &query.identity {
+            Some(identity) => Walk::identity(identity.clone()),
             None => self
                 .mirror
-                .read(|table| Walk::all(table, query.start, query.end, Time::now())),
+                .read(|table| Walk::all(table, query.start, query.end, Time::now()))?,
         };
         let may_tell = |option: u8| {
             self.non_sensitive
                 .as_ref()
                 .is_none_or(|options| options.contains(&option))
         };
-        Search {
+        Ok(Search {
             walk,
             filter: Filter {
                 window: (!unbounded).then_some((query.start, query.end)),
-                vpn: query.vpn,
+                vpn: query.vpn.clone(),
                 active_only,
             },
             wanted: WantedOptions::new(requested, may_tell),
-        }
+        })
     }
 }
 
@@ -170,7 +174,12 @@ struct Reply<'a> {
 impl LeaseEngine {
     /// Goes on with a search until the turn is over, or there is nothing left; says which. The mirror
     /// is held while a part of the bindings is taken, not while they are written.
-    fn go_on(&self, search: &mut Search, reply: Reply<'_>, out: &mut Vec<u8>) -> ControlFlow<()> {
+    fn go_on(
+        &self,
+        search: &mut Search,
+        reply: Reply<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<ControlFlow<()>, Unready> {
         let Search {
             walk,
             filter,
@@ -184,7 +193,7 @@ impl LeaseEngine {
         } = reply;
         let mut replies = Replies::new(header, wanted);
         let mut visits = 0;
-        while let Some(part) = self.mirror.read(|table| walk.part(table)) {
+        while let Some(part) = self.mirror.read(|table| walk.part(table))? {
             part.fetch();
             let configuration = &*part.configuration;
             let mut known_terms: Option<Terms<'_>> = None;
@@ -251,14 +260,54 @@ impl LeaseEngine {
                     Entry::Free(_) => {}
                 }
                 if out.len() >= full || visits >= VISITS_PER_TURN {
-                    return ControlFlow::Break(());
+                    return Ok(ControlFlow::Break(()));
                 }
             }
             if visits >= VISITS_PER_TURN {
-                return ControlFlow::Break(());
+                return Ok(ControlFlow::Break(()));
             }
         }
-        ControlFlow::Continue(())
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+impl LeaseEngine {
+    /// Appends the next messages of an answer: see [`Engine::write`].
+    fn append(
+        &self,
+        answer: &mut Answer,
+        out: &mut Vec<u8>,
+        room: usize,
+    ) -> Result<Progress, Unready> {
+        let Answer {
+            header,
+            server_identifier,
+            began,
+            requested,
+            rest,
+        } = answer;
+        let status = match rest {
+            Rest::Bindings(query, search) => {
+                let search = match search {
+                    Some(search) => search,
+                    None => search.insert(Box::new(self.search(query, requested.as_deref())?)),
+                };
+                let reply = Reply {
+                    header,
+                    server_identifier,
+                    full: out.len().saturating_add(room),
+                    now: Time::now(),
+                };
+                if self.go_on(search, reply, out)?.is_break() {
+                    return Ok(Progress::More);
+                }
+                None
+            }
+            Rest::Refusal(refusal) => Some((refusal.status(), refusal.to_string())),
+        };
+        let status = status.as_ref().map(|(code, text)| (*code, &**text));
+        reply::write_done(out, header, server_identifier.take(), *began, status);
+        Ok(Progress::Done)
     }
 }
 
@@ -276,16 +325,14 @@ impl Engine for LeaseEngine {
             requested,
             query,
         } = request::read(message, requester.allowed)?;
-        let requested = requested.as_deref();
-        let configured = self
-            .mirror
-            .read(|table| table.network().server_identifier());
+        let configured = self.mirror.network().server_identifier();
         Ok(Answer {
             header,
             server_identifier: Some(configured.unwrap_or(requester.local)),
-            began: reply::carry_base_time(requested).then_some(now),
+            began: reply::carry_base_time(requested.as_deref()).then_some(now),
+            requested,
             rest: match query {
-                Ok(query) => Rest::Bindings(Box::new(self.search(query, requested))),
+                Ok(query) => Rest::Bindings(query, None),
                 Err(refusal) => Rest::Refusal(refusal),
             },
         })
@@ -297,44 +344,32 @@ impl Engine for LeaseEngine {
 
     fn ends_connection(&self, answer: &Answer) -> bool {
         match &answer.rest {
-            Rest::Bindings(_) => false,
+            Rest::Bindings(..) => false,
             Rest::Refusal(refusal) => refusal.ends_connection(),
         }
     }
 
     fn write(&self, answer: &mut Answer, out: &mut Vec<u8>, room: usize) -> Progress {
-        let Answer {
-            header,
-            server_identifier,
-            began,
-            rest,
-        } = answer;
-        match rest {
-            Rest::Refusal(refusal) => {
-                let status = (refusal.status(), &*refusal.to_string());
-                reply::write_done(out, header, server_identifier.take(), *began, Some(status));
-                Progress::Done
-            }
-            Rest::Bindings(search) => {
-                let reply = Reply {
-                    header,
-                    server_identifier,
-                    full: out.len().saturating_add(room),
-                    now: Time::now(),
-                };
-                if self.go_on(search, reply, out).is_break() {
-                    return Progress::More;
-                }
-                reply::write_done(out, header, server_identifier.take(), *began, None);
+        match self.append(answer, out, room) {
+            Ok(progress) => progress,
+            Err(Unready::Loading) => Progress::Waiting,
+            Err(Unready::Failed(failure)) => {
+                let identifier = answer.server_identifier.take();
+                let status = (StatusCode::QueryTerminated, &*failure.to_string());
+                reply::write_done(out, &answer.header, identifier, answer.began, Some(status));
                 Progress::Done
             }
         }
     }
 
+    fn wake_up(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.mirror.next_change_of_readiness()
+    }
+
     fn terminate(&self, answer: Answer, reason: &str, out: &mut Vec<u8>) {
         let refusal;
         let status = match &answer.rest {
-            Rest::Bindings(_) => (StatusCode::QueryTerminated, reason),
+            Rest::Bindings(..) => (StatusCode::QueryTerminated, reason),
             // By QueryTerminated the requestor would try it again (RFC 6926 section 7.1).
             Rest::Refusal(why) => {
                 refusal = why.to_string();
@@ -348,5 +383,52 @@ impl Engine for LeaseEngine {
             answer.began,
             Some(status),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mirror::{Loading, Saved};
+    use crate::network::Network;
+    use crate::query::QueryTypes;
+    use crate::wire::message::Message;
+    use crate::wire::options::code;
+
+    /// A query for all configured addresses.
+    fn query() -> Vec<u8> {
+        let mut query = vec![0; 236];
+        query[0] = message::BOOTREQUEST;
+        query.extend(message::MAGIC_COOKIE);
+        query.extend([53, 1, message::message_type::BULKLEASEQUERY]);
+        assert_eq!(query.len(), LeaseEngine::SHORTEST_MESSAGE);
+        query
+    }
+
+    #[test]
+    fn a_change_that_panics_ends_answers_with_query_terminated() {
+        let config = r#"{"Dhcp4": {"subnet4": [{"id": 1, "subnet": "10.0.0.0/8",
+            "pools": [{"pool": "10.0.0.0/8"}]}]}}"#;
+        let network = Network::from_json(config, Vec::new()).unwrap();
+        let loading = Loading::begin(network.into(), Saved::default(), Time::now());
+        let mirror = Arc::new(loading.finish());
+        let engine = LeaseEngine::new(Arc::clone(&mirror), None);
+        let requester = Requester {
+            peer: Ipv4Addr::LOCALHOST,
+            local: Ipv4Addr::LOCALHOST,
+            allowed: QueryTypes::ALL,
+        };
+        let mut begun = engine.open(&query(), &requester).unwrap();
+        let mut out = Vec::new();
+        assert_eq!(engine.write(&mut begun, &mut out, 1), Progress::More);
+        mirror.panic_in_a_change();
+        let new = engine.open(&query(), &requester).unwrap();
+        for mut answer in [begun, new] {
+            out.clear();
+            assert_eq!(engine.write(&mut answer, &mut out, 1), Progress::Done);
+            let done = Message::read(&out[2..]).unwrap();
+            let status = done.options.value(code::STATUS_CODE).unwrap();
+            assert_eq!(status[0], StatusCode::QueryTerminated as u8);
+        }
     }
 }

@@ -84,8 +84,8 @@ pub struct Requester {
 pub enum Progress {
     /// There is more to send.
     More,
-    /// There may be more to send, but not before [`Engine::wake_up`] completes: the answer costs no
-    /// thread until then. Nothing was added.
+    /// The answer cannot go on before [`Engine::wake_up`] completes, and costs no thread until then.
+    /// Nothing was added.
     Waiting,
     /// The DHCPLEASEQUERYDONE has been written: the query is over.
     Done,
@@ -101,8 +101,8 @@ pub trait Engine: Send + Sync + 'static {
     /// Why a message cannot be answered at all: shown in the log, and the connection is closed.
     type Unanswerable: std::fmt::Display + Send;
 
-    /// Octets of the shortest message that [`Engine::open`] does not refuse, at most. The larger it is,
-    /// the more messages are received at once.
+    /// A lower bound of the octets of a message that [`Engine::open`] accepts. A larger one lets more
+    /// messages be received at once.
     const SHORTEST_MESSAGE: usize;
 
     /// Reads a DHCP message (without its message-size) and begins to answer it. A query that
@@ -131,8 +131,8 @@ pub trait Engine: Send + Sync + 'static {
     /// nothing be added in this turn), the answer has to wait, or it is done.
     fn write(&self, answer: &mut Self::Answer, out: &mut Vec<u8>, room: usize) -> Progress;
 
-    /// Returns what completes when answers that are [`Progress::Waiting`] may go on. Whatever happens
-    /// after the call counts: called before [`Engine::write`], it misses nothing.
+    /// Returns a future that completes when answers that are [`Progress::Waiting`] may go on. It counts
+    /// everything after this call: called before [`Engine::write`], it misses nothing.
     fn wake_up(&self) -> impl Future<Output = ()> + Send + 'static {
         std::future::pending()
     }

@@ -97,10 +97,11 @@ mod tests {
             {"id": 1, "subnet": "192.0.2.0/24", "pools": [{"pool": "192.0.2.1-192.0.2.9"}]}]}}"#;
         let network = Arc::new(Network::from_json(config, Vec::new()).unwrap());
         let mirror = Loading::begin(network, saved, Time(1_000)).finish();
-        mirror.read(|table| {
+        let bindings = mirror.read(|table| {
             let bindings = table.bindings(0..=u32::MAX);
             bindings.map(|binding| binding.to_owned()).collect()
-        })
+        });
+        bindings.unwrap()
     }
 
     #[test]

@@ -1,0 +1,218 @@
+//! Whether the mirror's tables may be read, and a notification when that changes.
+
+use std::fmt;
+
+use tokio::sync::watch;
+
+/// Why the tables must not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unready {
+    /// Kea's leases are still being loaded.
+    Loading,
+    /// The tables lack leases or may be half changed, and stay so until Kea is reconfigured or restarted.
+    Failed(Failure),
+}
+
+/// Why the tables cannot be used any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Loading was given up because the server ends.
+    Stopped,
+    /// Loading panicked.
+    Loading,
+    /// A change of the tables panicked half-way.
+    Change,
+}
+
+/// The text for requesters.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Failure::Stopped => "the server ends before its leases are loaded",
+            Failure::Loading => "the server could not load its leases",
+            Failure::Change => "the server failed to record a change of a lease",
+        })
+    }
+}
+
+/// The readiness of a mirror: it goes from loading to complete, and from either to failed.
+#[derive(Debug)]
+pub struct Readiness(watch::Sender<Result<(), Unready>>);
+
+impl Readiness {
+    /// A readiness to begin with.
+    pub fn new(ready: Result<(), Unready>) -> Readiness {
+        Readiness(watch::Sender::new(ready))
+    }
+
+    /// Whether the tables may be read.
+    ///
+    /// # Errors
+    /// Why they must not.
+    pub fn get(&self) -> Result<(), Unready> {
+        *self.0.borrow()
+    }
+
+    /// Marks the tables as complete, unless they failed.
+    pub fn complete(&self) {
+        self.set(Ok(()));
+    }
+
+    /// Marks the tables as failed; returns whether this failure is the first.
+    pub fn fail(&self, failure: Failure) -> bool {
+        self.set(Err(Unready::Failed(failure)))
+    }
+
+    /// Changes the readiness unless it is failed; returns whether it was changed.
+    fn set(&self, ready: Result<(), Unready>) -> bool {
+        self.0.send_if_modified(|current| {
+            let is_final = matches!(current, Err(Unready::Failed(_)));
+            if !is_final {
+                *current = ready;
+            }
+            !is_final
+        })
+    }
+
+    /// Returns a future that completes at the first change after this call.
+    pub fn next_change(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut readiness = self.0.subscribe();
+        async move {
+            // An error means that the mirror is gone: no change will come.
+            let _ = readiness.changed().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::{Context, Poll, Waker};
+    use std::thread;
+
+    use super::*;
+    use crate::event::{Event, Lease};
+    use crate::mirror::applier::Applier;
+    use crate::mirror::store::Store;
+    use crate::mirror::writer::Writer;
+    use crate::mirror::{Loader, Loading, Saved, Table};
+    use crate::network::Network;
+    use crate::time::Time;
+
+    /// When leases were loaded.
+    const NOW: Time = Time(1_000);
+
+    /// What loads a lease.
+    fn loading() -> Loading {
+        let mut loading = Loading::begin(Network::default().into(), Saved::default(), NOW);
+        loading.lease(&Lease::example(Ipv4Addr::new(192, 0, 2, 1), NOW));
+        loading
+    }
+
+    #[test]
+    fn tables_that_may_be_half_changed_are_never_read_again() {
+        let mirror = loading().finish();
+        assert_eq!(mirror.read(Table::count), Ok(1));
+        let failed = pin!(mirror.next_change_of_readiness());
+        mirror.panic_in_a_change();
+        let failure = Unready::Failed(Failure::Change);
+        assert_eq!(mirror.read(Table::count), Err(failure));
+        let mut context = Context::from_waker(Waker::noop());
+        assert_eq!(failed.poll(&mut context), Poll::Ready(()));
+        assert_eq!(mirror.binding(Ipv4Addr::new(192, 0, 2, 1)), None);
+        mirror.feed().push(Event::Looking);
+        mirror.catch_up();
+        assert!(mirror.feed().is_empty(), "events are dropped");
+        assert_eq!(mirror.into_table().map(|table| table.count()), None);
+    }
+
+    #[test]
+    fn a_panic_while_tables_are_read_does_no_harm() {
+        let mirror = loading().finish();
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let _ = mirror.read(|_| panic!("as a bug would"));
+        }));
+        assert!(panicked.is_err());
+        assert_eq!(mirror.read(Table::count), Ok(1));
+    }
+
+    #[test]
+    fn the_apply_worker_detects_a_change_that_panicked_on_another_thread() {
+        let mirror = Arc::new(loading().finish());
+        let _applier = Applier::start(Arc::clone(&mirror), || {}, || {}).unwrap();
+        mirror.panic_in_a_change();
+        mirror.feed().push(Event::Looking);
+        let failure = Err(Unready::Failed(Failure::Change));
+        while mirror.readiness.get() != failure {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn the_state_file_is_left_as_it_was_by_a_mirror_that_failed_or_is_loading() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let failed = Arc::new(loading().finish());
+        failed.panic_in_a_change();
+        let loader = Loader::start(Network::default().into(), NOW, loading).unwrap();
+        for mirror in [&failed, loader.mirror()] {
+            let (store, before) = Store::open(&path).unwrap();
+            drop(Writer::start(Arc::clone(mirror), store).unwrap());
+            let (_store, saved) = Store::open(&path).unwrap();
+            assert_eq!(saved.bindings, []);
+            assert_eq!(saved.saved_at, before.saved_at);
+        }
+    }
+
+    #[test]
+    fn what_was_loaded_is_saved_without_a_change() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let (store, _) = Store::open(&path).unwrap();
+        let mut loader = Loader::start(Network::default().into(), NOW, loading).unwrap();
+        let mirror = Arc::clone(loader.mirror());
+        let writer = Writer::start(Arc::clone(&mirror), store).unwrap();
+        let is_asked = Arc::new(AtomicBool::new(false));
+        let (asking, ask) = (Arc::clone(&is_asked), writer.notifier());
+        let changed = move || {
+            ask();
+            asking.store(true, Ordering::Release);
+        };
+        let _applier = Applier::start(mirror, changed, || {}).unwrap();
+        assert!(!is_asked.load(Ordering::Acquire));
+        loader.complete(|| {});
+        while !is_asked.load(Ordering::Acquire) {
+            thread::yield_now();
+        }
+        drop(writer);
+        let (_store, saved) = Store::open(&path).unwrap();
+        assert_eq!(saved.bindings.len(), 1);
+    }
+
+    #[test]
+    fn stays_failed() {
+        let readiness = Readiness::new(Err(Unready::Loading));
+        assert!(readiness.fail(Failure::Loading));
+        readiness.complete();
+        assert!(!readiness.fail(Failure::Stopped));
+        assert_eq!(readiness.get(), Err(Unready::Failed(Failure::Loading)));
+    }
+
+    #[test]
+    fn notifies_of_a_change_after_the_call() {
+        let readiness = Readiness::new(Err(Unready::Loading));
+        let mut context = Context::from_waker(Waker::noop());
+        let mut before = pin!(readiness.next_change());
+        assert_eq!(before.as_mut().poll(&mut context), Poll::Pending);
+        let mut unpolled = pin!(readiness.next_change());
+        readiness.complete();
+        assert_eq!(before.poll(&mut context), Poll::Ready(()));
+        assert_eq!(unpolled.as_mut().poll(&mut context), Poll::Ready(()));
+        let mut after = pin!(readiness.next_change());
+        assert_eq!(after.as_mut().poll(&mut context), Poll::Pending);
+    }
+}
