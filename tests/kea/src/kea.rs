@@ -123,6 +123,11 @@ impl Kea {
         );
     }
 
+    /// Asks the server to end, by SIGTERM; [`Kea::await_end`] waits for it.
+    pub fn begin_to_stop(&self) {
+        self.signal(Signal::TERM);
+    }
+
     /// Ends the server by SIGKILL, as a crash would.
     #[track_caller]
     pub fn kill(&mut self) {

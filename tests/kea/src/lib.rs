@@ -4,6 +4,7 @@
 //! network namespaces are needed and tests run beside each other.
 //! - [`Setup`]: a configuration to start a Kea with.
 //! - [`Kea`]: a running server: its log, its commands, its restarts.
+//! - [`Held`]: keeps Kea's main thread from doing anything.
 //! - [`Relay`] and [`Client`]: a fake relay agent and the clients behind it.
 //! - [`ask`]: queries to the hook.
 //! - [`Database`]: a database server for Kea's leases, reservations and configurations.
@@ -21,6 +22,7 @@ pub mod clock;
 mod control;
 mod database;
 mod ha;
+mod held;
 mod kea;
 mod link;
 pub mod packet;
@@ -33,6 +35,7 @@ mod wait;
 
 pub use database::{Database, Kind};
 pub use ha::{Mode, Pair};
+pub use held::Held;
 pub use kea::{Kea, Output, kea_version, run_daemon};
 pub use link::Link;
 pub use place::Place;
