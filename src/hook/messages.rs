@@ -182,12 +182,6 @@ pub const MESSAGES: &[Message] = &[
         "Make the file writable for Kea, or move it away, and reconfigure.",
     ),
     message(
-        "BLQ_RECENT_UNWRITABLE",
-        "The file of recent changes, beside the state file, cannot be written. A change of the last second \
-         before Kea is killed may not be in later answers to queries for changes.",
-        "Look for a full disk or a disk in trouble.",
-    ),
-    message(
         "BLQ_RECONCILED",
         "The mirror was compared with all leases of Kea's lease database (debug level).",
         NOTHING,

@@ -146,7 +146,7 @@ fn leaves_a_foreign_file_alone_that_takes_its_place() {
     keeper.expect_logged(&["BLQ_STATE_WRITTEN_AGAIN"]);
     keeper.kill();
     assert_eq!(saved(&path, 7).state, State::Released);
-    assert_eq!(count(directory.path()), 2);
+    assert_eq!(count(directory.path()), 1);
 }
 
 /// As when a file system is unmounted, and mounted again.

@@ -34,8 +34,6 @@ pub struct Recent {
     file: Option<File>,
     /// Its length in octets; >= HEADER.len().
     length: u64,
-    /// Whether it could not be written last.
-    has_failed: bool,
 }
 
 impl Recent {
@@ -50,7 +48,6 @@ impl Recent {
             path: path(state_file),
             file: None,
             length: HEADER.len() as u64,
-            has_failed: false,
         };
         if ownership::look(&recent.path, is_own)?.is_none() {
             return Ok((recent, Vec::new()));
@@ -70,7 +67,8 @@ impl Recent {
         self.length <= HEADER.len() as u64
     }
 
-    /// Adds addresses.
+    /// Adds addresses. Where that fails, so does writing the state file a moment later, which is
+    /// logged.
     pub fn add(&mut self, addresses: impl IntoIterator<Item = u32>) {
         let entries = encoded(addresses);
         if entries.is_empty() {
@@ -78,8 +76,9 @@ impl Recent {
         }
         let at = self.length;
         let written = self.file().and_then(|file| file.write_all_at(&entries, at));
-        self.length += entries.len() as u64;
-        self.report(written);
+        if written.is_ok() {
+            self.length += entries.len() as u64;
+        }
     }
 
     /// Has only these addresses left. A process that is killed meanwhile leaves more.
@@ -90,11 +89,11 @@ impl Recent {
         let entries = encoded(addresses);
         self.length = (HEADER.len() + entries.len()) as u64;
         let length = self.length;
-        let written = self.file().and_then(|file| {
+        // What is left over where this fails counts as changed once more.
+        let _ = self.file().and_then(|file| {
             file.write_all_at(&entries, HEADER.len() as u64)?;
             file.set_len(length)
         });
-        self.report(written);
     }
 
     /// Takes the file away, if it has no address.
@@ -114,21 +113,6 @@ impl Recent {
         }
         let missing = || io::Error::from(io::ErrorKind::NotFound);
         self.file.as_ref().ok_or_else(missing)
-    }
-
-    /// Says once that the file cannot be written, until it can.
-    fn report(&mut self, written: io::Result<()>) {
-        if let Err(error) = &written
-            && !self.has_failed
-        {
-            tracing::warn!(
-                id = "BLQ_RECENT_UNWRITABLE",
-                "{} cannot be written: {error}; if Kea is killed, requesters may not learn of changes of \
-                 the last second before",
-                self.path.display(),
-            );
-        }
-        self.has_failed = written.is_err();
     }
 }
 
