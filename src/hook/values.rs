@@ -82,20 +82,6 @@ impl KeaMessage<'_> {
         heard(self.octets, relayed.unwrap_or_default(), self.classes())
     }
 
-    /// A lease that the message led to, with the relay agent information that Kea has stored for this
-    /// very message.
-    ///
-    /// Stored information that differs from the message's is of an earlier one: Kea leaves it in
-    /// place when a message has none, and when `store-extended-info` is turned off.
-    fn lease(&self, kea: &KeaLease<'_>) -> Lease {
-        let mut lease = Lease::from(kea);
-        let stored = &mut lease.relay_agent_information;
-        if stored.as_ref() != Some(&self.relay_agent_information) {
-            *stored = None;
-        }
-        lease
-    }
-
     /// The classes it is in.
     fn classes(&self) -> Arc<[String]> {
         let names = || self.classes.iter().map(|class| class.name);
@@ -112,7 +98,7 @@ impl KeaMessage<'_> {
     /// It led to a lease, made or changed.
     pub fn committed(&self, lease: &KeaLease<'_>) -> Event {
         Event::Committed {
-            lease: self.lease(lease),
+            lease: lease.into(),
             heard: self.heard(),
         }
     }
@@ -120,7 +106,7 @@ impl KeaMessage<'_> {
     /// It led to an offer that reserves the address.
     pub fn offered(&self, lease: &KeaLease<'_>) -> Event {
         Event::Offered {
-            lease: self.lease(lease),
+            lease: lease.into(),
             heard: self.heard(),
         }
     }

@@ -490,9 +490,8 @@ fn relay_agent_information<'a>(
         !kept_by_kea.is_empty() && known.map(ClientRef::stored_by_kea) != Some(kept_by_kea);
     let relayed = heard.and_then(|heard| heard.relay_agent_information.as_deref());
     match relayed.filter(|relayed| !relayed.is_empty()) {
-        // The first that is seen of a lease may be of an earlier message.
-        Some(relayed) if !is_new || known.is_none() => relayed,
-        Some(_) => kept_by_kea,
+        // Kea stores just that, or nothing of this message.
+        Some(relayed) => relayed,
         None if is_new => kept_by_kea,
         // A message that came without a relay agent, as a unicast renewal does, leaves the latest
         // information received in place. That none came of this client is known, too.
