@@ -282,6 +282,38 @@ fn relay_information_of_a_lease_answered_from_the_cache_outlives_comparisons_and
     assert_eq!(delta(&bench, now + 10), [0u8; 0]);
 }
 
+// Nor does the end of the lease take that transaction back.
+#[test]
+fn a_transaction_answered_from_the_cache_outlives_the_lease() {
+    let bench = long_configured(network(&[]));
+    let now = bench.now;
+    let stored = of(10, 1, now - 3_700);
+    bench.commit(stored.clone(), &[]);
+    bench.mirror.feed().push(Event::Confirmed {
+        address: address(10),
+        client: ClientIds {
+            hardware: stored.hardware.clone(),
+            client_id: stored.client_id.clone(),
+        },
+        at: Time(now - 3_000),
+        heard: Heard::default(),
+    });
+    bench.mirror.catch_up();
+    let before = saved(&bench);
+    let reclaimed = Lease {
+        state: LeaseState::ExpiredReclaimed,
+        ..stored
+    };
+    let bench = restarted(before, network(&[]), &[reclaimed], now + 10);
+    let bindings = bench.ask(&all());
+    let binding = bindings
+        .iter()
+        .find(|binding| binding.address == address(10));
+    let binding = binding.expect("a configured address");
+    assert_eq!(binding.state, Some(State::EXPIRED));
+    assert_eq!(binding.client_last_transaction_at(), Some(now - 3_000));
+}
+
 // Kea's lease databases keep no hardware type: what is known of it stays.
 #[test]
 fn a_hardware_type_that_kea_forgets_stays() {

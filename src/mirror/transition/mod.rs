@@ -263,7 +263,7 @@ pub fn loaded(
         _ => ended(&binding, state, since),
     };
     Binding {
-        last_transaction: unchanged
+        last_transaction: known
             .and_then(|saved| saved.last_transaction)
             .max(Some(lease.cltt)),
         remote: unchanged.is_some_and(|saved| saved.remote),
@@ -322,21 +322,21 @@ fn held(before: Option<BindingRef<'_>>, lease: &Lease, heard: Option<&Heard>, at
         _ => is_about(*before, lease, client.as_ref()),
     });
     let state = state_of(lease, before);
-    let binding = started(lease, client, at);
+    let mut binding = started(lease, client, at);
     let same_client = match (before.and_then(|before| before.client), &binding.client) {
         (Some(known), Some(new)) => known.is_same_client(new.view()),
         _ => false,
     };
+    // A renewal that Kea answered from its cache is not in its database.
+    let last_known = before.filter(|_| same_client);
+    let last_known = last_known.and_then(|before| before.last_transaction);
+    binding.last_transaction = binding.last_transaction.max(last_known);
     match state {
         State::Active => {
             let kept = before.filter(|before| same_client && before.is_active(at));
             Binding {
                 // Kea's lease manager may have told of it a second after the message came.
                 since: kept.map_or(at, |before| before.since.min(at)),
-                // A renewal that Kea answered from a fresh lease is not in its database.
-                last_transaction: kept
-                    .and_then(|before| before.last_transaction)
-                    .max(binding.last_transaction),
                 ..binding
             }
         }
