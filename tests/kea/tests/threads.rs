@@ -174,7 +174,7 @@ fn attributes_an_address_that_kea_declines_itself_to_this_server() {
     assert!(!is_remote(&kea, declined.address));
     let log = kea.log();
     let of_another =
-        |line: &&str| line.contains("BLQ_LEASE_CHANGED") && line.contains("origin: Elsewhere");
+        |line: &&str| line.contains("BLQ_LEASE_CHANGED") && line.contains("origin remote");
     let elsewhere: Vec<_> = log.lines().filter(of_another).collect();
     assert_eq!(elsewhere, [""; 0]);
     let address = kea.place().address(200);
