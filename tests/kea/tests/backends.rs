@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 use std::os::unix::process::ExitStatusExt;
 
-use blq::{Binding, Primary, Query, State};
-use kea_tests::ask::{addresses, by_mac};
+use blq::{Binding, Primary, Query, State, StatusCode};
+use kea_tests::ask::{addresses, by_mac, failure};
 use kea_tests::clock::now;
 use kea_tests::{
     Client, Database, Kea, Kind, Setup, StoredLease, eventually, eventually_some, for_each_kind,
@@ -19,6 +19,7 @@ for_each_kind! {
     finds_leases_older_than_itself,
     follows_commands,
     finds_each_of_thousands_of_leases,
+    answers_nothing_from_a_part_of_the_database,
     serves_when_a_database_comes_late,
     answers_while_the_database_is_down_and_catches_up,
     follows_changes_when_the_database_is_back,
@@ -252,6 +253,45 @@ fn finds_each_of_thousands_of_leases(kind: Kind) {
     assert!(found(COUNT), "the leases that were there");
     database.insert_leases(&leases(COUNT));
     eventually("the leases that came", || found(2 * COUNT));
+}
+
+/// The database goes when a part of its leases has been read: a query waits no longer than its
+/// connection's idle time, and is answered completely once the database is back.
+fn answers_nothing_from_a_part_of_the_database(kind: Kind) {
+    /// So many that Kea's main thread can be held before they are all read.
+    const COUNT: u32 = 20_000;
+    let mut database = Database::start(kind);
+    let at = now();
+    let leases: Vec<StoredLease> = (0..COUNT)
+        .map(|n| {
+            let [.., a, b] = n.to_be_bytes();
+            StoredLease::new(Ipv4Addr::new(10, 0, a, b), [2, 0, 0, 0, a, b], at)
+        })
+        .collect();
+    database.insert_leases(&leases);
+    let kea = comparing()
+        .hook_parameters(json!({ "advanced": { "max-requester-idle-time": 1 } }))
+        .lease_database(&database)
+        .subnets(json!([{ "id": 1, "subnet": "10.0.0.0/16" }]))
+        .start();
+    let held = kea.hold();
+    database.stop();
+    drop(held);
+    kea.await_log("BLQ_LEASES_UNREADABLE");
+    let ask = || {
+        kea.query(&Query::new(Primary::Mac {
+            htype: 1,
+            address: vec![2, 0, 0, 0, 0, 7],
+        }))
+    };
+    let ended = ask();
+    assert!(ended.bindings.is_empty());
+    let (code, _) = failure(ended.done.as_ref().expect("DHCPLEASEQUERYDONE"));
+    assert_eq!(code, StatusCode::QUERY_TERMINATED);
+    assert!(!kea.log().contains("BLQ_LOADED"));
+    database.start_again();
+    kea.await_log("BLQ_LOADED");
+    assert_eq!(addresses(&ask().bindings), [Ipv4Addr::new(10, 0, 0, 7)]);
 }
 
 /// Kea that begins without its database, as later versions do when told to, serves its leases when
