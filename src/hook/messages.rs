@@ -103,7 +103,7 @@ pub const MESSAGES: &[Message] = &[
     ),
     message(
         "BLQ_LISTENING",
-        "The server accepts connections at this address and port.",
+        "The server accepts TCP connections at this address and port.",
         NOTHING,
     ),
     message(
@@ -175,6 +175,25 @@ pub const MESSAGES: &[Message] = &[
         "Correct the new configuration; the message before says what is wrong.",
     ),
     message(
+        "BLQ_QUERY_MALFORMED",
+        "A query was answered with status MalformedQuery; the text says which field is wrong. Logged once for \
+         each requester and minute.",
+        "Report it to the requester's vendor.",
+    ),
+    message(
+        "BLQ_QUERY_NOT_ALLOWED",
+        "A query was answered with status NotAllowed; the text says why. Logged once for each requester and \
+         minute.",
+        "Add the query type to the requester's 'query-types' if it may use it.",
+    ),
+    message(
+        "BLQ_QUERY_UNANSWERABLE",
+        "A requester sent something that is no query, and the connection was closed: no DHCP message, one of a \
+         type that is not for TCP, or one that ended before it had all the octets that its message-size says \
+         (RFC 6926 section 6.1). Logged once for each requester and minute.",
+        "Find out what speaks to this port there. If it is a requester, report it to its vendor.",
+    ),
+    message(
         "BLQ_RECENT_UNUSABLE",
         "The file of recent changes, '.recent' beside the state file, cannot be opened or belongs to another \
          program, which it is left to. The state file is used without it: a change of the last second before \
@@ -211,7 +230,8 @@ pub const MESSAGES: &[Message] = &[
     ),
     message(
         "BLQ_REQUESTER_REFUSED",
-        "Someone connected who is not among 'requesters'; the connection was closed.",
+        "Someone connected who is not among 'requesters'; the connection was closed. Logged once for each \
+         address and minute.",
         "Add the address to 'requesters' if it is a requester's.",
     ),
     message(
@@ -261,7 +281,7 @@ pub const MESSAGES: &[Message] = &[
     ),
     message(
         "BLQ_TOO_MANY_CONNECTIONS",
-        "A connection was closed because as many are open as may be.",
+        "A connection was closed because as many are open as may be. Logged once for each address and minute.",
         "Raise 'advanced.max-requester-connections', or the requester's 'max-connections'.",
     ),
     message(

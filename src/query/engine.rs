@@ -14,7 +14,7 @@ use crate::mirror::{Entry, Mirror, Run, Unready, Walk};
 use crate::network::TeeTimes;
 use crate::time::Time;
 use crate::vpn::{Vpn, VpnSelector};
-use crate::wire::message;
+use crate::wire::message::{self, Message};
 use crate::wire::status::StatusCode;
 use crate::wire::writer::ReplyHeader;
 
@@ -338,6 +338,17 @@ impl Engine for LeaseEngine {
         })
     }
 
+    fn refusal(&self, answer: &Answer) -> Option<(StatusCode, String)> {
+        match &answer.rest {
+            Rest::Bindings(..) => None,
+            Rest::Refusal(refusal) => Some((refusal.status(), refusal.to_string())),
+        }
+    }
+
+    fn message_xid(&self, message: &[u8]) -> Option<u32> {
+        Message::read(message).ok().map(|message| message.xid)
+    }
+
     fn xid(&self, answer: &Answer) -> u32 {
         answer.header.xid()
     }
@@ -392,7 +403,6 @@ mod tests {
     use crate::mirror::{Loading, Saved};
     use crate::network::Network;
     use crate::query::QueryTypes;
-    use crate::wire::message::Message;
     use crate::wire::options::code;
 
     /// A query for all configured addresses.

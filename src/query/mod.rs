@@ -10,6 +10,8 @@ pub mod request;
 
 use std::net::Ipv4Addr;
 
+use crate::wire::status::StatusCode;
+
 /// The primary query types of RFC 6926 section 7.2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum QueryType {
@@ -116,6 +118,17 @@ pub trait Engine: Send + Sync + 'static {
         message: &[u8],
         requester: &Requester,
     ) -> Result<Self::Answer, Self::Unanswerable>;
+
+    /// Returns status and cause, for the log, of an answer that is nothing but a DHCPLEASEQUERYDONE with a
+    /// status.
+    fn refusal(&self, _answer: &Self::Answer) -> Option<(StatusCode, String)> {
+        None
+    }
+
+    /// Returns the transaction id, for the log, of an unanswerable message that is a DHCP message at least.
+    fn message_xid(&self, _message: &[u8]) -> Option<u32> {
+        None
+    }
 
     /// The transaction id all messages of the answer carry.
     fn xid(&self, answer: &Self::Answer) -> u32;

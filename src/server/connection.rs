@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::journal::Journal;
 use crate::query::{Engine, Progress, Requester};
 use crate::wire::frame::FrameReader;
 
@@ -93,6 +94,8 @@ pub struct Connection<E: Engine> {
     requester: Requester,
     /// What it may use.
     limits: Limits,
+    /// Receiver of what the log says of the requester.
+    journal: Arc<Journal>,
     /// The query being received. None is complete in it, unless the one before ended the connection.
     input: FrameReader,
     /// The queries that can be gone on with; the first has the next turn.
@@ -114,11 +117,18 @@ pub struct Connection<E: Engine> {
 
 impl<E: Engine> Connection<E> {
     /// A connection accepted `now`.
-    pub fn new(engine: Arc<E>, requester: Requester, limits: Limits, now: Instant) -> Self {
+    pub fn new(
+        engine: Arc<E>,
+        requester: Requester,
+        limits: Limits,
+        journal: Arc<Journal>,
+        now: Instant,
+    ) -> Self {
         Connection {
             engine,
             requester,
             limits,
+            journal,
             input: FrameReader::new(E::SHORTEST_MESSAGE),
             queries: VecDeque::new(),
             waiting: Vec::new(),
@@ -161,12 +171,16 @@ impl<E: Engine> Connection<E> {
                 return;
             };
             let opened = self.engine.open(message, &self.requester);
+            let opened = opened.map_err(|why| (why.to_string(), self.engine.message_xid(message)));
             self.input.consume();
             self.idle_since = now;
             match opened {
                 Ok(answer) => self.begin(answer, now),
                 // RFC 7724 section 8.1.1: the connection must be closed.
-                Err(why) => self.end_early(End::Unanswerable(why.to_string()), now),
+                Err((why, xid)) => {
+                    self.journal.unanswerable(self.requester.peer, xid, &why);
+                    self.end_early(End::Unanswerable(why), now);
+                }
             }
         }
     }
@@ -174,12 +188,17 @@ impl<E: Engine> Connection<E> {
     /// Adds an answer to those in progress.
     fn begin(&mut self, answer: E::Answer, now: Instant) {
         let xid = self.engine.xid(&answer);
+        let peer = self.requester.peer;
+        if let Some((status, why)) = self.engine.refusal(&answer) {
+            self.journal.query_refused(peer, xid, status, why);
+        }
         let is_same = |query: &InProgress<E::Answer>| query.xid == xid;
         if self.queries.iter().any(is_same) || self.waiting.iter().any(is_same) {
             // RFC 6926 section 7.7: each query has a xid of its own. Whatever was sent
             // with this one from now on could belong to either query.
             self.queries.retain(|query| query.xid != xid);
             self.waiting.retain(|query| query.xid != xid);
+            self.journal.xid_in_use(peer, xid);
             self.end_early(End::XidInUse(xid), now);
         } else {
             if self.engine.ends_connection(&answer) {
@@ -192,6 +211,19 @@ impl<E: Engine> Connection<E> {
     /// Takes note that the requester closed its side. What it asked is still answered.
     pub fn input_closed(&mut self) {
         self.end.get_or_insert(End::PeerClosed);
+    }
+
+    /// Reports a message that was received in part when the requester closed its side, or let the time pass: it is no
+    /// query, or one framed wrong. An end by the server may cut a good one.
+    pub fn report_rest(&self) {
+        let is_cut = !self.input.is_empty() && self.input.message().is_none();
+        if is_cut && matches!(self.end, None | Some(End::PeerClosed | End::Idle)) {
+            self.journal.unanswerable(
+                self.requester.peer,
+                None,
+                "it ends before it has the octets of its message-size",
+            );
+        }
     }
 
     //--- Output

@@ -132,7 +132,7 @@ pub struct Shared<E: Engine> {
     /// What a connection may use.
     pub limits: Limits,
     /// The log.
-    pub journal: Journal,
+    pub journal: Arc<Journal>,
     /// What serves them.
     pub threads: Threads,
 }
@@ -209,12 +209,12 @@ where
         Arc::clone(&shared.engine),
         requester,
         shared.limits,
+        Arc::clone(&shared.journal),
         Instant::now().into_std(),
     );
-    let serving = Arc::clone(shared);
     let spawned = shared.threads.spawn(|stop| {
         let stream = socket.open()?;
-        Ok(async move { serve(stream, connection, slot, stop, &serving.journal).await })
+        Ok(serve(stream, connection, slot, stop))
     });
     if let Err(error) = spawned {
         shared.journal.accept_failed(&error);

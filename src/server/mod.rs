@@ -16,7 +16,7 @@
 //! - [`transport`]: a connection on a stream.
 //! - [`listener`]: listening sockets.
 //! - [`threads`]: where all this runs.
-//! - [`journal`]: what is said in the log.
+//! - [`journal`]: messages about peers, and counters.
 //!
 //! Messages are written by the engine at the end of the connection's output and sent from
 //! there as they are. What one connection can cost is bounded: a query being received
@@ -43,6 +43,7 @@ use crate::config::Config;
 use crate::query::Engine;
 use access::AccessList;
 use connection::Limits;
+pub use journal::Counts;
 use journal::Journal;
 use listener::{Shared, Socket};
 use slots::Slots;
@@ -80,6 +81,8 @@ pub struct Server {
     running: Option<Running>,
     /// Where it listens.
     addresses: Vec<SocketAddrV4>,
+    /// Log messages and counters.
+    journal: Arc<Journal>,
 }
 
 impl Server {
@@ -100,6 +103,7 @@ impl Server {
             }
         }
         let running = Running::start(threads(config)).map_err(StartError::Threads)?;
+        let journal: Arc<Journal> = Arc::default();
         let shared = Arc::new(Shared {
             engine,
             access: AccessList::new(&config.requesters),
@@ -108,7 +112,7 @@ impl Server {
                 queries: config.max_queries as usize,
                 idle_time: config.idle_time,
             },
-            journal: Journal::default(),
+            journal: Arc::clone(&journal),
             threads: running.threads.clone(),
         });
         for socket in sockets {
@@ -123,7 +127,7 @@ impl Server {
         for address in &addresses {
             tracing::info!(
                 id = "BLQ_LISTENING",
-                "listening on {} port {}",
+                "listening on TCP {} port {}",
                 address.ip(),
                 address.port()
             );
@@ -131,12 +135,18 @@ impl Server {
         Ok(Server {
             running: Some(running),
             addresses,
+            journal,
         })
     }
 
     /// Where it listens, in the order of the configuration.
     pub fn local_addresses(&self) -> &[SocketAddrV4] {
         &self.addresses
+    }
+
+    /// Returns the counters of refused connections and queries.
+    pub fn counts(&self) -> &Counts {
+        self.journal.counts()
     }
 
     /// Ends every query in progress with QueryTerminated and `reason` (RFC 6926 section 8.5),

@@ -14,7 +14,6 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Stop;
 use super::connection::{Connection, End};
-use super::journal::Journal;
 use super::slots::Slot;
 use crate::query::Engine;
 
@@ -43,7 +42,6 @@ pub async fn serve<S, E>(
     mut connection: Connection<E>,
     mut slot: Slot,
     stop: watch::Receiver<Option<Stop>>,
-    journal: &Journal,
 ) where
     S: Carrier,
     E: Engine,
@@ -53,9 +51,7 @@ pub async fn serve<S, E>(
         outcome = converse(&mut stream, &mut connection, &mut slot, stop.clone()) => outcome,
         () = overdue(stop.clone()) => Err(io::ErrorKind::TimedOut.into()),
     };
-    if let Some(End::XidInUse(xid)) = connection.end() {
-        journal.xid_in_use(peer, *xid);
-    }
+    connection.report_rest();
     match (&outcome, connection.end()) {
         (Ok(()), Some(end)) => {
             tracing::debug!(id = "BLQ_CONNECTION_CLOSED", "connection of {peer}: {end}");

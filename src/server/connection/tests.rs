@@ -37,7 +37,7 @@ impl Dialogue {
             idle_time: IDLE_TIME,
         };
         Dialogue {
-            connection: Connection::new(Arc::default(), requester, limits, now),
+            connection: Connection::new(Arc::default(), requester, limits, Arc::default(), now),
             now,
             unread: VecDeque::new(),
             received: Vec::new(),

@@ -59,7 +59,7 @@ fn run(
             queries: 16,
             idle_time: config.idle_time,
         },
-        journal: Journal::default(),
+        journal: Arc::default(),
         threads: Threads::here(),
     });
     let script = Script(script.into_iter().collect());

@@ -60,11 +60,15 @@ impl Served {
             idle_time: IDLE_TIME,
         };
         let start = Instant::now();
-        let connection = Connection::new(Arc::clone(&engine), requester, limits, start.into_std());
+        let connection = Connection::new(
+            Arc::clone(&engine),
+            requester,
+            limits,
+            Arc::default(),
+            start.into_std(),
+        );
         let (stop, stop_receiver) = watch::channel(None);
-        let task = tokio::spawn(async move {
-            serve(server, connection, slot, stop_receiver, &Journal::default()).await;
-        });
+        let task = tokio::spawn(serve(server, connection, slot, stop_receiver));
         Served {
             stream,
             task,

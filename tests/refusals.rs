@@ -1,0 +1,224 @@
+//! What the log says of peers that are refused, and how seldom; and that each refusal is counted.
+//!
+//! Each test's peers have addresses of their own, for the log is that of the whole process.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Once};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use blq::{Primary, Query};
+use dhcp_blq::config::Config;
+use dhcp_blq::hook::log::{Forward, Sink};
+use dhcp_blq::mirror::{Loading, Saved};
+use dhcp_blq::network::Network;
+use dhcp_blq::query::engine::LeaseEngine;
+use dhcp_blq::server::{Counts, Server};
+use dhcp_blq::time::Time;
+use socket2::{Domain, Socket, Type};
+use tracing::Level;
+
+/// How long a test waits before it fails; never reached when all is well.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What is logged from INFO on.
+static LOG: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Keeps what is logged.
+struct Log;
+
+impl Sink for Log {
+    fn is_enabled(&self, level: Level) -> bool {
+        level <= Level::INFO
+    }
+
+    fn write(&self, level: Level, id: &'static str, text: &str) {
+        LOG.lock().unwrap().push(format!("{level} {id} {text}"));
+    }
+}
+
+/// A server with an empty mirror, of which 127.0.0.0/8 may ask by MAC address.
+fn start() -> Server {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| tracing::subscriber::set_global_default(Forward(Log)).unwrap());
+    let config = r#"{
+        "requesters": [{ "address": "127.0.0.0/9", "query-types": ["mac"] }],
+        "advanced": { "lease-query-ip": "127.0.0.1", "max-requester-connections": 100 }
+    }"#;
+    let config = Config {
+        port: 0,
+        ..Config::parse(config).unwrap()
+    };
+    let network = Network::from_json(r#"{ "Dhcp4": {} }"#, Vec::new()).unwrap();
+    let loading = Loading::begin(Arc::new(network), Saved::default(), Time::now());
+    let engine = LeaseEngine::new(Arc::new(loading.finish()), None);
+    Server::start(&config, Arc::new(engine)).unwrap()
+}
+
+/// Sends octets to the server, and nothing after them, and reads until it closes.
+fn send(server: &Server, peer: Ipv4Addr, octets: &[u8]) -> Vec<u8> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((peer, 0)).into()).unwrap();
+    socket.connect(&server.local_addresses()[0].into()).unwrap();
+    let mut stream: TcpStream = socket.into();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    // It fails where the server has closed the connection already.
+    let _ = stream.write_all(octets);
+    let _ = stream.shutdown(Shutdown::Write);
+    let mut received = Vec::new();
+    let _ = stream.read_to_end(&mut received);
+    received
+}
+
+/// The lines about a peer, once there is one.
+fn lines(peer: Ipv4Addr) -> Vec<String> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let log = LOG.lock().unwrap().clone();
+        let of_peer = |line: &String| {
+            let words = line.split(|one: char| !one.is_ascii_digit() && one != '.');
+            words.into_iter().any(|word| word == peer.to_string())
+        };
+        let lines: Vec<String> = log.into_iter().filter(of_peer).collect();
+        if !lines.is_empty() || Instant::now() > deadline {
+            return lines;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A query by MAC address, framed, and its transaction id.
+fn by_mac() -> (u32, Vec<u8>) {
+    let query = Query::new(Primary::Mac {
+        htype: 1,
+        address: vec![2, 0, 0, 0, 0, 1],
+    });
+    (query.xid, query.to_bytes().unwrap())
+}
+
+/// What is sent, and what the log says of it.
+struct Case {
+    /// The octets.
+    octets: Vec<u8>,
+    /// The level and identifier.
+    id: &'static str,
+    /// What the text has besides the peer.
+    parts: Vec<String>,
+    /// The counter.
+    counter: fn(&Counts) -> &AtomicU64,
+}
+
+/// One case of each cause.
+fn cases() -> Vec<Case> {
+    let (malformed_xid, mut malformed) = by_mac();
+    // ciaddr, behind the message-size and twelve octets.
+    malformed[14] = 192;
+    // Its last option, in place of END, has no length.
+    let (broken_xid, mut broken) = by_mac();
+    *broken.last_mut().unwrap() = 12;
+    let not_allowed = Query::new(Primary::All);
+    let (discover_xid, mut discover) = by_mac();
+    let position = discover.windows(3).position(|three| three == [53, 1, 14]);
+    discover[position.unwrap() + 2] = 1;
+    let xid = |xid: u32| format!("xid {xid:#010x}");
+    vec![
+        Case {
+            octets: malformed,
+            id: "INFO BLQ_QUERY_MALFORMED",
+            parts: vec![
+                xid(malformed_xid),
+                "MalformedQuery (3)".into(),
+                "ciaddr".into(),
+            ],
+            counter: |counts| &counts.queries_malformed,
+        },
+        Case {
+            octets: broken,
+            id: "INFO BLQ_QUERY_MALFORMED",
+            parts: vec![xid(broken_xid), "MalformedQuery (3)".into()],
+            counter: |counts| &counts.queries_malformed,
+        },
+        Case {
+            octets: not_allowed.to_bytes().unwrap(),
+            id: "INFO BLQ_QUERY_NOT_ALLOWED",
+            parts: vec![
+                xid(not_allowed.xid),
+                "NotAllowed (4)".into(),
+                "query type all".into(),
+            ],
+            counter: |counts| &counts.queries_not_allowed,
+        },
+        Case {
+            octets: discover,
+            id: "INFO BLQ_QUERY_UNANSWERABLE",
+            parts: vec![xid(discover_xid), "dhcp-message-type 1".into()],
+            counter: |counts| &counts.unanswerable,
+        },
+        Case {
+            octets: vec![0, 3, 1, 1, 6],
+            id: "INFO BLQ_QUERY_UNANSWERABLE",
+            parts: vec!["ends within its fixed fields".into()],
+            counter: |counts| &counts.unanswerable,
+        },
+        Case {
+            // Its first two octets are the size of a message that never comes.
+            octets: b"GET / HTTP/1.0\r\n\r\n".to_vec(),
+            id: "INFO BLQ_QUERY_UNANSWERABLE",
+            parts: vec!["message-size".into()],
+            counter: |counts| &counts.unanswerable,
+        },
+    ]
+}
+
+#[test]
+fn logs_each_cause_once_for_each_peer_and_counts_all() {
+    let server = start();
+    for (number, case) in (1..).zip(cases()) {
+        let before = (case.counter)(server.counts()).load(Ordering::Relaxed);
+        for host in 1..=3 {
+            let peer = Ipv4Addr::new(127, 1, number, host);
+            for _ in 0..5 {
+                send(&server, peer, &case.octets);
+            }
+            let lines = lines(peer);
+            assert_eq!(lines.len(), 1, "{lines:?}");
+            assert!(lines[0].starts_with(case.id), "{lines:?}");
+            for part in &case.parts {
+                assert!(lines[0].contains(part), "'{part}' in {lines:?}");
+            }
+        }
+        let counted = (case.counter)(server.counts()).load(Ordering::Relaxed) - before;
+        assert_eq!(counted, 15, "{}", case.id);
+    }
+}
+
+#[test]
+fn logs_who_is_no_requester_even_while_a_scanner_makes_much_noise() {
+    let server = start();
+    let (scanner, misconfigured) = ([127, 129, 0, 1].into(), [127, 129, 0, 2].into());
+    for _ in 0..20 {
+        send(&server, scanner, b"scan");
+    }
+    send(&server, misconfigured, &by_mac().1);
+    for peer in [scanner, misconfigured] {
+        let lines = lines(peer);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].starts_with("WARN BLQ_REQUESTER_REFUSED"));
+    }
+    let refused = &server.counts().connections_refused;
+    assert_eq!(refused.load(Ordering::Relaxed), 21);
+}
+
+#[test]
+fn says_nothing_of_queries_that_are_answered() {
+    let server = start();
+    let peer = [127, 2, 0, 1].into();
+    assert!(!send(&server, peer, &by_mac().1).is_empty());
+    // Something that is logged afterwards.
+    send(&server, peer, &[0, 0]);
+    let lines = lines(peer);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].contains("BLQ_QUERY_UNANSWERABLE"), "{lines:?}");
+}
