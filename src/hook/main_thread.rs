@@ -5,17 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cxx::Exception;
+use parking_lot::Mutex;
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
     timerfd_settime,
 };
 
 use super::bridge;
+use crate::server::FIRST_HIGH;
 
 /// The shortest time a timer can be set to: 0 would stop it.
 const AT_ONCE: Duration = Duration::from_nanos(1);
 
-/// A timer whose time brings a turn on Kea's main thread (`service::turn`) until it is dropped,
+/// Has the timer's time bring a turn on Kea's main thread (`service::turn`) until it is dropped,
 /// which must be there, too.
 #[derive(Debug)]
 pub struct Turns {
@@ -23,18 +25,37 @@ pub struct Turns {
     timer: Arc<OwnedFd>,
 }
 
+/// Timer of all ticks, created when Kea first configures the library, and kept until the process ends: later there
+/// might be no descriptor for it, or none that Kea can watch.
+static TIMER: Mutex<Option<Arc<OwnedFd>>> = Mutex::new(None);
+
+/// Returns the timer, created now if it does not exist.
+fn timer() -> Result<Arc<OwnedFd>, String> {
+    let mut kept = TIMER.lock();
+    if let Some(timer) = &*kept {
+        return Ok(Arc::clone(timer));
+    }
+    let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+    let timer = timerfd_create(TimerfdClockId::Monotonic, flags)
+        .map_err(|error| format!("a timer cannot be made: {error}"))?;
+    // Kea's main loop is `select()`: watching a higher number would end the process. Only Kea's own descriptors
+    // can have used up the lower ones.
+    if timer.as_raw_fd() >= FIRST_HIGH {
+        return Err(format!(
+            "a timer cannot be watched: all descriptors below {FIRST_HIGH} are in use"
+        ));
+    }
+    let timer = Arc::new(timer);
+    *kept = Some(Arc::clone(&timer));
+    Ok(timer)
+}
+
 impl Turns {
     /// Has the first turn come at once.
     pub fn start() -> Result<Turns, String> {
-        let timer = timerfd_create(
-            TimerfdClockId::Monotonic,
-            TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
-        )
-        .map_err(|error| format!("a timer cannot be made: {error}"))?;
+        let timer = timer()?;
         bridge::watch(timer.as_raw_fd()).map_err(|error| error.to_string())?;
-        let turns = Turns {
-            timer: Arc::new(timer),
-        };
+        let turns = Turns { timer };
         turns.waker().wake_in(AT_ONCE);
         Ok(turns)
     }

@@ -35,8 +35,14 @@ const NOTHING: &str = "Nothing.";
 pub const MESSAGES: &[Message] = &[
     message(
         "BLQ_ACCEPT_FAILED",
-        "The system refused to hand over a connection that was opened to the listener, most \
-         likely because the process has as many files open as it may. It is tried again.",
+        "The system refused to hand over a connection that was opened to the listener, or has no means to \
+         serve it. It is tried again.",
+        "Look for what the text names: memory, or files that all processes of the machine have open.",
+    ),
+    message(
+        "BLQ_ACCEPT_PAUSED",
+        "All descriptors that connections may have are in use. New connections wait in the system until \
+         others are closed; descriptors that Kea needs stay free. Logged once a minute.",
         "Raise the limit of open files of kea-dhcp4 (LimitNOFILE), or lower \
          'advanced.max-requester-connections'.",
     ),
@@ -76,6 +82,14 @@ pub const MESSAGES: &[Message] = &[
         "If it happens again and again with one requester, look for its fault there.",
     ),
     message("BLQ_CONNECTION_OPENED", "A requester connected.", NOTHING),
+    message(
+        "BLQ_DESCRIPTORS_SHORT",
+        "The process may have fewer descriptors (open files) than the configuration asks for, or than are \
+         needed beside Kea's: the parameter that the text names has less effect. Kea can use only descriptors \
+         with numbers below 1024, so connections get other ones where the limit is above that, and else leave a \
+         reserve.",
+        "Raise the limit of open files of kea-dhcp4 (LimitNOFILE) to what the text says, or lower the parameter.",
+    ),
     message(
         "BLQ_EVENTS_LOST",
         "Lease changes came faster than they could be taken in, and some were lost: answers may \
@@ -282,7 +296,8 @@ pub const MESSAGES: &[Message] = &[
     message(
         "BLQ_TOO_MANY_CONNECTIONS",
         "A connection was closed because as many are open as may be. Logged once for each address and minute.",
-        "Raise 'advanced.max-requester-connections', or the requester's 'max-connections'.",
+        "Raise 'advanced.max-requester-connections', or the requester's 'max-connections'; where the text names \
+         descriptors, the limit of open files of kea-dhcp4 (LimitNOFILE).",
     ),
     message(
         "BLQ_WRONG_DAEMON",

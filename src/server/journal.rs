@@ -40,6 +40,8 @@ pub struct Journal {
     unanswerable: Throttle,
     /// BLQ_ACCEPT_FAILED
     accept: Mutex<Limit>,
+    /// BLQ_ACCEPT_PAUSED
+    pause: Mutex<Limit>,
 }
 
 /// Counters of what peers were refused, since the server started.
@@ -98,6 +100,16 @@ impl Journal {
             tracing::warn!(
                 id = "BLQ_ACCEPT_FAILED",
                 "connections cannot be accepted at the moment: {error}{more}"
+            );
+        }
+    }
+
+    /// No connection is accepted until a descriptor is free for it.
+    pub fn paused(&self, why: impl Display) {
+        if let Some(more) = self.pause.lock().admit(Instant::now()) {
+            tracing::warn!(
+                id = "BLQ_ACCEPT_PAUSED",
+                "no more connections are accepted until others are closed: {why}{more}"
             );
         }
     }

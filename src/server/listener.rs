@@ -1,11 +1,14 @@
 //! Listening sockets, and whom they let in.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, SockRef, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -13,6 +16,7 @@ use tokio::time::{Instant, sleep};
 
 use super::access::AccessList;
 use super::connection::{Connection, Limits};
+use super::descriptors::{NoPlace, Place};
 use super::journal::Journal;
 use super::slots::Slots;
 use super::threads::Threads;
@@ -24,8 +28,8 @@ use crate::query::{Engine, Requester};
 /// many at once; what is over the connection limit is closed only once accepted.
 const BACKLOG: i32 = 1024;
 
-/// How long to wait when no connection can be accepted, as when the process has too many
-/// files open: that does not pass at once.
+/// How long to wait when no connection can be accepted, most often for lack of a descriptor: that does not pass at
+/// once.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// Octets the system may hold ready to send on a connection, besides those under way (it may
@@ -38,6 +42,7 @@ const UNSENT: u32 = 64 * 1024;
 pub fn bind(address: SocketAddrV4) -> Result<std::net::TcpListener, StartError> {
     let open = || {
         let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+        let socket = Place::find(&socket)?.take(socket)?;
         // Connections of a server that was stopped a moment ago may still be in TIME_WAIT.
         // Another socket that listens still makes it fail, unlike with SO_REUSEPORT.
         socket.set_reuse_address(true)?;
@@ -91,27 +96,46 @@ pub trait Acceptor: Send + 'static {
 
     /// Waits for the next connection. Nothing is lost if the wait is given up.
     fn accept(&mut self) -> impl Future<Output = io::Result<Accepted<Self::Socket>>> + Send;
+
+    /// Tests whether a connection waits to be accepted.
+    fn is_awaited(&self) -> bool;
 }
 
 impl Acceptor for TcpListener {
     type Socket = std::net::TcpStream;
 
     async fn accept(&mut self) -> io::Result<Accepted<std::net::TcpStream>> {
-        let (stream, peer) = TcpListener::accept(self).await?;
-        let (SocketAddr::V4(peer), SocketAddr::V4(local)) = (peer, stream.local_addr()?) else {
+        let (socket, peer) = poll_fn(|context| accept_in_place(self, context)).await?;
+        let (SocketAddr::V4(peer), SocketAddr::V4(local)) = (peer, socket.local_addr()?) else {
             return Err(io::ErrorKind::ConnectionAborted.into());
         };
         // Both only help, and fail only if the connection is gone already, which shows soon.
-        let socket = SockRef::from(&stream);
-        let _ = socket.set_tcp_nodelay(true);
-        let _ = socket.set_tcp_notsent_lowat(UNSENT);
+        let options = SockRef::from(&socket);
+        let _ = options.set_tcp_nodelay(true);
+        let _ = options.set_tcp_notsent_lowat(UNSENT);
         Ok(Accepted {
             peer: *peer.ip(),
             local: *local.ip(),
-            // It may be served by another thread.
-            socket: stream.into_std()?,
+            socket,
         })
     }
+
+    fn is_awaited(&self) -> bool {
+        let mut listener = [PollFd::new(self, PollFlags::IN)];
+        poll(&mut listener, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+    }
+}
+
+/// Accepts a connection if one waits and a descriptor outside of Kea's reserve is free; otherwise it goes on waiting
+/// in the system. The socket is in no event loop: another thread may serve it.
+fn accept_in_place(
+    listener: &TcpListener,
+    context: &mut Context<'_>,
+) -> Poll<io::Result<(std::net::TcpStream, SocketAddr)>> {
+    let place = Place::find(listener)?;
+    let (socket, peer) = ready!(listener.poll_accept(context))?;
+    let socket = place.take(socket.into_std()?)?;
+    Poll::Ready(Ok((socket, peer)))
 }
 
 impl Carrier for TcpStream {
@@ -155,7 +179,11 @@ pub async fn accept<A: Acceptor, E: Engine>(
             // The requester gave up before it was accepted.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                shared.journal.accept_failed(&error);
+                if !NoPlace::is_cause_of(&error) {
+                    shared.journal.accept_failed(&error);
+                } else if acceptor.is_awaited() {
+                    shared.journal.paused(&error);
+                }
                 tokio::select! {
                     biased;
                     _ = &mut stopping => return,

@@ -15,6 +15,7 @@
 //! - [`connection`]: one connection without its socket.
 //! - [`transport`]: a connection on a stream.
 //! - [`listener`]: listening sockets.
+//! - [`descriptors`]: the descriptors they may take.
 //! - [`threads`]: where all this runs.
 //! - [`journal`]: messages about peers, and counters.
 //!
@@ -25,6 +26,7 @@
 
 mod access;
 mod connection;
+mod descriptors;
 mod journal;
 mod listener;
 mod slots;
@@ -43,6 +45,8 @@ use crate::config::Config;
 use crate::query::Engine;
 use access::AccessList;
 use connection::Limits;
+pub use descriptors::FIRST_HIGH;
+use descriptors::{NoPlace, Numbers};
 pub use journal::Counts;
 use journal::Journal;
 use listener::{Shared, Socket};
@@ -55,6 +59,9 @@ const STOP_TIME: Duration = Duration::from_secs(1);
 /// The most threads started when their number is left to the server: a few serve many
 /// connections, and Kea's own threads need processors too.
 const MAX_CHOSEN_THREADS: usize = 4;
+
+/// Share of the free low descriptors that event loops may take (a quarter): connections need some, too.
+const THREADS_SHARE: u64 = 4;
 
 /// The order to stop.
 #[derive(Clone, Debug)]
@@ -102,12 +109,22 @@ impl Server {
                 addresses.push(address);
             }
         }
-        let running = Running::start(threads(config)).map_err(StartError::Threads)?;
+        if !Numbers::of_process().allow_needed(threads::DESCRIPTORS) {
+            return Err(StartError::Threads(NoPlace.into()));
+        }
+        let wanted = threads(config);
+        let started = affordable(wanted);
+        let running = Running::start(started).map_err(StartError::Threads)?;
+        if let Some(configured) = config.threads
+            && started < wanted
+        {
+            log_fewer_threads(configured, started);
+        }
         let journal: Arc<Journal> = Arc::default();
         let shared = Arc::new(Shared {
             engine,
             access: AccessList::new(&config.requesters),
-            slots: Arc::new(Slots::new(config.max_connections)),
+            slots: Arc::new(slots(config)),
             limits: Limits {
                 queries: config.max_queries as usize,
                 idle_time: config.idle_time,
@@ -180,6 +197,50 @@ fn threads(config: &Config) -> usize {
             .map_or(1, |processors| processors.get().min(MAX_CHOSEN_THREADS)),
     };
     wanted.clamp(1, config.max_connections.max(1) as usize)
+}
+
+/// Returns how many of `wanted` threads leave descriptors to connections.
+fn affordable(wanted: usize) -> usize {
+    // The descriptors of an event loop cannot be moved to high numbers.
+    let most = Numbers::of_process().free_low() / THREADS_SHARE / threads::DESCRIPTORS;
+    usize::try_from(most).map_or(wanted, |most| wanted.min(most.max(1)))
+}
+
+/// Logs that fewer threads than configured are started.
+fn log_fewer_threads(configured: u32, started: usize) {
+    tracing::warn!(
+        id = "BLQ_DESCRIPTORS_SHORT",
+        "parameter 'advanced.max-bulk-query-threads' is {configured}, but {started} threads are started: each \
+         takes {} descriptors with numbers below {}, of which Kea and connections need some, too, and the \
+         process may have {} descriptors open",
+        threads::DESCRIPTORS,
+        descriptors::FIRST_HIGH,
+        Numbers::of_process()
+    );
+}
+
+/// Returns room for the configured connections, or for fewer if there are not enough descriptors.
+fn slots(config: &Config) -> Slots {
+    let numbers = Numbers::of_process();
+    let configured = config.max_connections;
+    // A listener needs one for the moment in which it refuses a connection.
+    let places = numbers
+        .free()
+        .saturating_sub(config.listen_addresses.len() as u64);
+    let slots = Slots::within(configured, places);
+    if let Some(cap) = slots.cap() {
+        let reserve = numbers.reserve();
+        // As many connections may be closing as may be open.
+        let enough = descriptors::FIRST_HIGH as u64 + 2 * u64::from(configured);
+        tracing::warn!(
+            id = "BLQ_DESCRIPTORS_SHORT",
+            "parameter 'advanced.max-requester-connections' is {configured}, but at most {cap} are served at \
+             once: the process may have {numbers} descriptors open (RLIMIT_NOFILE, LimitNOFILE in a unit of \
+             systemd), {places} of them are free for connections, and {reserve} are kept free for Kea; a limit \
+             of {enough} would do"
+        );
+    }
+    slots
 }
 
 /// Why the server could not be started.

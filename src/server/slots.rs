@@ -7,15 +7,23 @@ use std::sync::Arc;
 use ipnet::Ipv4Net;
 use parking_lot::Mutex;
 
+/// Share of the descriptors for connections that is left to closing ones (an eighth), if there are too few for all
+/// configured connections.
+const CLOSING_SHARE: u64 = 8;
+
 /// Room for connections: for all requesters together, and for each.
 ///
 /// A connection that only waits for its requester to close too no longer takes room, so that
 /// a requester that saw the server's end of a connection can open the next one. As many
-/// connections as may be open may be waiting so.
+/// connections as may be open may be waiting so, if there are descriptors for them.
 #[derive(Debug)]
 pub struct Slots {
-    /// BULK_LQ_MAX_CONNS (RFC 6926 section 8.1).
+    /// 1 <= connections open <= BULK_LQ_MAX_CONNS (RFC 6926 section 8.1).
     limit: u32,
+    /// Connections waiting for the requester to close <= closing_limit <= limit.
+    closing_limit: u32,
+    /// Whether the limit comes from the descriptors and not from the configuration.
+    is_capped: bool,
     /// What is taken.
     taken: Mutex<Taken>,
 }
@@ -28,7 +36,7 @@ struct Taken {
     /// Connections open by requester, as the access list has it: an address, or a prefix whose
     /// addresses share the room. Their sum is `open`, and none is 0.
     by_requester: HashMap<Ipv4Net, u32>,
-    /// Connections waiting for the requester to close; <= limit.
+    /// Connections waiting for the requester to close; <= closing_limit.
     closing: u32,
 }
 
@@ -50,6 +58,8 @@ impl Taken {
 pub enum Full {
     /// So many connections are open.
     Server(u32),
+    /// So many connections are open, fewer than are configured.
+    Descriptors(u32),
     /// So many connections of the same entry of 'requesters' are open.
     Requester(u32),
 }
@@ -62,6 +72,10 @@ impl fmt::Display for Full {
                 "{limit} connections are open, as many as \
                  'advanced.max-requester-connections' allows"
             ),
+            Full::Descriptors(limit) => write!(
+                f,
+                "{limit} connections are open, as many as the process has descriptors for"
+            ),
             Full::Requester(limit) => write!(
                 f,
                 "{limit} connections are open of its entry in 'requesters', as many as \
@@ -73,11 +87,28 @@ impl fmt::Display for Full {
 
 impl Slots {
     /// Room for `limit` connections.
+    #[cfg(test)]
     pub fn new(limit: u32) -> Slots {
+        Slots::within(limit, u64::MAX)
+    }
+
+    /// Room for `limit` connections, or for fewer if open and closing ones together need more descriptors than
+    /// `places`.
+    pub fn within(limit: u32, places: u64) -> Slots {
+        let most = places.saturating_sub(places / CLOSING_SHARE).max(1);
+        let open = u32::try_from(most).map_or(limit, |most| most.min(limit));
+        let rest = places.saturating_sub(open.into());
         Slots {
-            limit,
+            limit: open,
+            closing_limit: u32::try_from(rest).map_or(open, |rest| rest.min(open)),
+            is_capped: open < limit,
             taken: Mutex::default(),
         }
+    }
+
+    /// Returns how many connections may be open, if that is fewer than configured.
+    pub fn cap(&self) -> Option<u32> {
+        self.is_capped.then_some(self.limit)
     }
 
     /// Takes the room for one connection of `requester`, which may have `own_limit` open.
@@ -91,7 +122,10 @@ impl Slots {
     ) -> Result<Slot, Full> {
         let mut taken = self.taken.lock();
         if taken.open >= self.limit {
-            return Err(Full::Server(self.limit));
+            return Err(match self.cap() {
+                None => Full::Server(self.limit),
+                Some(cap) => Full::Descriptors(cap),
+            });
         }
         let own = taken.by_requester.get(&requester).copied().unwrap_or(0);
         if let Some(limit) = own_limit.filter(|limit| own >= *limit) {
@@ -137,7 +171,7 @@ impl Slot {
         if self.holds == Holds::Open {
             taken.close(self.requester);
             self.holds = Holds::Nothing;
-            if taken.closing < self.slots.limit {
+            if taken.closing < self.slots.closing_limit {
                 taken.closing += 1;
                 self.holds = Holds::Closing;
             }
@@ -185,6 +219,35 @@ mod tests {
         drop(first);
         let _second = slots.take(ONE, Some(1)).unwrap();
         assert_eq!(slots.take(ONE, Some(1)).unwrap_err(), Full::Requester(1));
+    }
+
+    #[test]
+    fn has_no_more_connections_open_and_being_closed_than_there_are_descriptors_for() {
+        for (configured, places, open, closing) in [
+            (10, u64::MAX, 10, 10),
+            (10, 20, 10, 10),
+            (10, 14, 10, 4),
+            (600, 856, 600, 256),
+            (600, 600, 525, 75),
+            (600, 8, 7, 1),
+            (600, 2, 2, 0),
+            // One is better than none; whether there is a place for it shows when it is accepted.
+            (600, 0, 1, 0),
+            (u32::MAX, u64::MAX, u32::MAX, u32::MAX),
+        ] {
+            let slots = Slots::within(configured, places);
+            assert_eq!(slots.limit, open, "{configured} {places}");
+            assert_eq!(slots.closing_limit, closing, "{configured} {places}");
+            assert_eq!(slots.cap(), (open < configured).then_some(open));
+        }
+        let slots = Arc::new(Slots::within(3, 2));
+        let mut first = slots.take(ONE, None).unwrap();
+        let _second = slots.take(ONE, None).unwrap();
+        assert_eq!(slots.take(ONE, None).unwrap_err(), Full::Descriptors(2));
+        assert!(
+            !first.start_closing(),
+            "there is no descriptor to wait with"
+        );
     }
 
     #[test]

@@ -28,6 +28,9 @@ const JOIN_TIME: Duration = Duration::from_millis(500);
 /// them. They keep a tenth of what a thread of Kea's has.
 const NICENESS: i32 = 10;
 
+/// Descriptors that a thread's event loop takes: two of the poll (epoll) and one to wake it up (eventfd).
+pub const DESCRIPTORS: u64 = 3;
+
 /// How often a thread looks for what has arrived in a turn: once for that, once for what became of it,
 /// and once more for what became of that.
 const LOOKS: usize = 3;

@@ -30,6 +30,10 @@ impl Acceptor for Script {
             None => pending().await,
         }
     }
+
+    fn is_awaited(&self) -> bool {
+        !self.0.is_empty()
+    }
 }
 
 /// A connection from `peer`, and the requester's end of it.
