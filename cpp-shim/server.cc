@@ -157,6 +157,11 @@ SrvConfigPtr current_config() {
     return config;
 }
 
+// Kea begins with an empty configuration of number 0; each that it takes over has a number of its own.
+bool has_committed(const SrvConfigPtr& current) {
+    return current && current->getSequence() != 0;
+}
+
 rust::Vec<KeaOption> all_options(const SrvConfigPtr& server_config) {
     const isc::dhcp::ConstSrvConfigPtr config = server_config;
     rust::Vec<KeaOption> all;
@@ -291,6 +296,10 @@ rust::Vec<KeaOption> configured_options(const CalloutHandle& handle) {
     return guarded([&] { return all_options(server_config(handle)); });
 }
 
+bool has_configuration() {
+    return guarded([] { return has_committed(CfgMgr::instance().getCurrentCfg()); });
+}
+
 rust::Vec<std::uint8_t> current_configuration() {
     return guarded([] { return octets(current_config()->toElement()->str()); });
 }
@@ -371,7 +380,7 @@ rust::Vec<std::uint8_t> status_of_hooks() {
 void restore_threads() {
     guarded([] {
         const auto current = CfgMgr::instance().getCurrentCfg();
-        if (current && current->getSequence() != 0) {
+        if (has_committed(current)) {
             isc::dhcp::CfgMultiThreading::apply(current->getDHCPMultiThreading());
         }
     });

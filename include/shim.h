@@ -45,6 +45,7 @@ bool library_exports(rust::Str file, rust::Str symbol);
 // Its configuration: server.cc.
 rust::Vec<std::uint8_t> configuration(const CalloutHandle& handle);
 rust::Vec<KeaOption> configured_options(const CalloutHandle& handle);
+bool has_configuration();
 rust::Vec<std::uint8_t> current_configuration();
 rust::Vec<KeaOption> current_options();
 bool has_host_database();

@@ -5,12 +5,12 @@ mod fake_engine;
 
 use std::collections::HashSet;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dhcp_blq::config::Config;
-use dhcp_blq::server::{Server, StartError};
+use dhcp_blq::server::{Listeners, Server, StartError};
 use socket2::{Domain, Socket, Type};
 
 use fake_engine::{FakeEngine, Query, Reply, frame};
@@ -318,14 +318,69 @@ fn listens_nowhere_if_one_address_fails() {
     let Err(error) = Server::start(&config, Arc::new(FakeEngine::default())) else {
         panic!("the address is not of this host");
     };
-    assert!(matches!(error, StartError::Listen { address, .. }
-        if address == SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), free)));
+    assert!(matches!(&error, StartError::Listen(error)
+        if error.address == SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), free)));
     assert!(
         error.to_string().contains("address of this host"),
         "{error}"
     );
     let refused = TcpStream::connect((good, free)).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+}
+
+/// A connection to a server that listens there sooner or later.
+fn connect_to(address: SocketAddrV4) -> TcpStream {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match TcpStream::connect(address) {
+            Ok(stream) => {
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                return stream;
+            }
+            Err(error) => assert!(Instant::now() < deadline, "{address}: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn listens_where_it_can_and_elsewhere_once_it_can() {
+    // Two addresses of their own: no other test may take the port meanwhile.
+    let [good, late] = [3, 4].map(|host| Ipv4Addr::new(127, 0, 7, host));
+    let mut config = config("");
+    config.listen_addresses = vec![good, late];
+    let taken = TcpListener::bind((late, 0)).unwrap();
+    config.port = taken.local_addr().unwrap().port();
+    let listeners = Listeners::open(&config, &[]).unwrap();
+    let server = Server::start_with(listeners, &config, Arc::new(FakeEngine::default())).unwrap();
+    assert_eq!(
+        server.local_addresses(),
+        [SocketAddrV4::new(good, config.port)]
+    );
+    assert!(is_served(&connect(&server)));
+    drop(taken);
+    // Until it listens there, nobody does.
+    assert!(is_served(&connect_to(SocketAddrV4::new(late, config.port))));
+    assert!(is_served(&connect(&server)));
+    server.stop("the configuration changes");
+    // Neither is tried again.
+    for address in [good, late] {
+        TcpListener::bind((address, config.port)).unwrap();
+    }
+}
+
+#[test]
+fn stops_at_once_while_an_address_is_tried_again() {
+    let address = Ipv4Addr::new(127, 0, 7, 5);
+    let mut config = config("");
+    config.listen_addresses = vec![address];
+    let taken = TcpListener::bind((address, 0)).unwrap();
+    config.port = taken.local_addr().unwrap().port();
+    let listeners = Listeners::open(&config, &[]).unwrap();
+    let server = Server::start_with(listeners, &config, Arc::new(FakeEngine::default())).unwrap();
+    server.stop("the configuration changes");
+    drop(taken);
+    TcpListener::bind((address, config.port)).unwrap();
 }
 
 #[test]

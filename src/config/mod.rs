@@ -12,7 +12,7 @@
 mod section;
 
 use std::collections::{BTreeSet, HashSet};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -194,6 +194,24 @@ impl Config {
         };
         config.notice_what_is_odd();
         Ok(config)
+    }
+
+    /// Returns the addresses and ports to listen on; none if [`bulk_query_enabled`](Config::bulk_query_enabled)
+    /// is false.
+    pub fn listeners(&self) -> impl Iterator<Item = SocketAddrV4> + '_ {
+        let addresses = self.listen_addresses.iter();
+        addresses
+            .filter(|_| self.bulk_query_enabled)
+            .map(|address| SocketAddrV4::new(*address, self.port))
+    }
+
+    /// Returns the [listeners](Config::listeners) that `before` does not have.
+    pub fn new_listeners(&self, before: &Config) -> Vec<SocketAddrV4> {
+        let known: Vec<SocketAddrV4> = before.listeners().collect();
+        let listeners = self.listeners();
+        listeners
+            .filter(|address| !known.contains(address))
+            .collect()
     }
 
     /// Adds notices about values that are allowed but probably not wanted.

@@ -464,3 +464,24 @@ fn shows_only_the_beginning_of_a_long_value() {
     let error = with_requesters(&format!(r#"["{long}"]"#)).unwrap_err();
     assert!(error.to_string().len() < 1_000);
 }
+
+#[test]
+fn knows_which_listeners_a_configuration_adds() {
+    let config = |parameters: &str| advanced(&format!("{{ {parameters} }}")).unwrap();
+    let one = config(r#""lease-query-ip": "192.0.2.1""#);
+    let both = config(r#""lease-query-ip": ["192.0.2.1", "192.0.2.2"]"#);
+    let elsewhere = config(r#""lease-query-ip": "192.0.2.1", "lease-query-tcp-port": 68"#);
+    let none = config(r#""lease-query-ip": "192.0.2.1", "bulk-query-enabled": false"#);
+    for (new, before, added) in [
+        (&one, &one, &[][..]),
+        (&both, &one, &["192.0.2.2:67"]),
+        (&one, &both, &[]),
+        (&elsewhere, &both, &["192.0.2.1:68"]),
+        (&one, &none, &["192.0.2.1:67"]),
+        (&none, &one, &[]),
+    ] {
+        let found = new.new_listeners(before);
+        let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(found, added);
+    }
+}

@@ -217,6 +217,8 @@ mod ffi {
         fn configuration(handle: &CalloutHandle) -> Result<Vec<u8>>;
         /// All configured options, from `server_config`.
         fn configured_options(handle: &CalloutHandle) -> Result<Vec<KeaOption>>;
+        /// Whether a configuration is in force: not before Kea's first one is.
+        fn has_configuration() -> Result<bool>;
         /// The whole configuration in force, as JSON text.
         fn current_configuration() -> Result<Vec<u8>>;
         /// All options of the configuration in force.

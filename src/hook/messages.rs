@@ -121,6 +121,14 @@ pub const MESSAGES: &[Message] = &[
         NOTHING,
     ),
     message(
+        "BLQ_LISTEN_FAILED",
+        "An address or port cannot be listened on, or the threads that serve requesters cannot be started. DHCP \
+         goes on, as do the other listeners, and it is tried again every few seconds. Logged once for each \
+         cause; BLQ_LISTENING says when it works.",
+        "Nothing, if the address comes later, as with a virtual one. Else correct the address or port, end the \
+         process that has the port, or give kea-dhcp4 the capability for it.",
+    ),
+    message(
         "BLQ_LOADED",
         "All leases of Kea's lease database have been taken in; the text says how many. What was \
          asked before is answered now.",
@@ -163,9 +171,9 @@ pub const MESSAGES: &[Message] = &[
     ),
     message(
         "BLQ_NOT_SERVING",
-        "A new configuration was refused, and the previous one cannot be served again: no queries \
-         are answered.",
-        "Correct what the text and the message before it say, and reconfigure.",
+        "The configuration in force cannot be served, most often after a new one was refused: no queries \
+         are answered. It is tried again every few seconds.",
+        "Correct what the text and the message before it say.",
     ),
     message(
         "BLQ_PANIC",

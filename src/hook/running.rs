@@ -16,13 +16,14 @@ use super::reconciler::{LeaseDatabase, Page, PageSize, Reconciler};
 use super::reservations::{Reader, Reservations};
 use super::service::Settings;
 use super::{changes, lease_taker, service};
+use crate::config::Config;
 use crate::event::{Event, Extent, Lease};
 use crate::mirror::applier::Applier;
 use crate::mirror::store::{Ahead, Store};
 use crate::mirror::writer::Writer;
 use crate::mirror::{Loader, Loading, Mirror, Prepared, Unready};
 use crate::query::engine::LeaseEngine;
-use crate::server::Server;
+use crate::server::{Listeners, Server, StartError};
 use crate::time::Time;
 
 /// How many leases are loaded at once from Kea's memfile, which walks over the page once more
@@ -40,13 +41,16 @@ const DATABASE_INTERVAL: Duration = Duration::from_secs(60);
 /// How long a turn is away at most.
 pub const IDLE: Duration = Duration::from_secs(60);
 
+/// Time from one attempt to start the listener's threads to the next.
+const LISTENER_RETRY: Duration = Duration::from_secs(2);
+
 /// How often a high-availability partner is looked after.
 const PARTNER_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What runs. The order of the fields is that in which it ends: queries end before the mirror does.
 pub struct Running {
     /// The listener, if there is to be one.
-    server: Option<Server>,
+    listener: Option<Listener>,
     /// Kea's leases, while they are read.
     reading: Option<Reading>,
     /// Loads the mirror, which queries wait for.
@@ -65,6 +69,16 @@ pub struct Running {
     lost: Arc<AtomicBool>,
     /// The high-availability relationship, if there is one.
     partnership: Option<Partnership>,
+}
+
+/// Listener, started or waiting to be.
+struct Listener {
+    /// Its parameters.
+    config: Config,
+    /// Server; `None` if its threads could not be started.
+    server: Option<Server>,
+    /// Time of the next attempt in that case.
+    next: Instant,
 }
 
 /// Kea's leases being read.
@@ -130,11 +144,12 @@ pub enum NotRunning {
 
 impl Running {
     /// Begins to read Kea's leases, which goes on in turns, and serves them as soon as all are in the
-    /// mirror; what there is of `before` spares some of it. Events that are lost bring a turn about by
-    /// `waker`. Whether Kea's high-availability library, if it is configured, can be asked for what it
-    /// does is said by `has_partner`.
+    /// mirror, by `listeners` if there are any; what there is of `before` spares some of it. Events that are
+    /// lost bring a turn about by `waker`. Whether Kea's high-availability library, if it is configured, can
+    /// be asked for what it does is said by `has_partner`.
     pub fn start(
         settings: &Settings,
+        listeners: Option<Listeners>,
         before: Before,
         waker: Waker,
         has_partner: bool,
@@ -157,15 +172,8 @@ impl Running {
         })
         .map_err(no_thread)?;
         let config = &settings.config;
-        let server = config
-            .bulk_query_enabled
-            .then(|| {
-                let engine =
-                    LeaseEngine::new(Arc::clone(&mirror), config.non_sensitive_options.clone());
-                Server::start(config, Arc::new(engine))
-            })
-            .transpose()
-            .map_err(|error| NotRunning::Failed(error.to_string()))?;
+        let listener =
+            listeners.map(|listeners| Listener::start(config.clone(), listeners, &mirror));
         let now = Instant::now();
         let mut reconciler = reconciler(config.reconciliation_interval, now);
         let reservations = settings.network.has_host_database();
@@ -182,7 +190,7 @@ impl Running {
             }
         });
         Ok(Running {
-            server,
+            listener,
             reading,
             loader,
             applier,
@@ -233,6 +241,11 @@ impl Running {
             Some(_) => self.read_leases(now),
             None => self.reconciler.turn(&KeaDatabase(&self.mirror), now),
         });
+        if let Some(listener) = &mut self.listener
+            && let Some(due) = listener.turn(&self.mirror, now)
+        {
+            next = next.min(due);
+        }
         let mut reservations = None;
         if let Some(reader) = &mut self.reservations {
             reservations = reader.turn(now);
@@ -302,14 +315,14 @@ impl Running {
     pub fn stop(self, reason: &str) -> Option<Kept> {
         let Running {
             loader,
-            server,
+            listener,
             applier,
             writer,
             mirror,
             ..
         } = self;
         // First, so that no query is answered from less than the whole mirror.
-        if let Some(server) = server {
+        if let Some(server) = listener.and_then(|listener| listener.server) {
             server.stop(reason);
         }
         // Leases not read yet are given up.
@@ -320,6 +333,52 @@ impl Running {
         // A thread that did not end in time may have it still.
         let mirror = Arc::try_unwrap(mirror).ok()?;
         mirror.is_complete().then_some(Kept { mirror, store })
+    }
+}
+
+impl Listener {
+    /// Starts serving `listeners`; if that fails, [`Listener::turn`] tries again.
+    fn start(config: Config, listeners: Listeners, mirror: &Arc<Mirror>) -> Listener {
+        let mut listener = Listener {
+            config,
+            server: None,
+            next: Instant::now() + LISTENER_RETRY,
+        };
+        if let Err(error) = listener.serve(listeners, mirror) {
+            tracing::error!(
+                id = "BLQ_LISTEN_FAILED",
+                "{error}; it is tried again every {} s, and DHCP goes on",
+                LISTENER_RETRY.as_secs()
+            );
+        }
+        listener
+    }
+
+    /// Starts the server.
+    fn serve(&mut self, listeners: Listeners, mirror: &Arc<Mirror>) -> Result<(), StartError> {
+        let options = self.config.non_sensitive_options.clone();
+        let engine = Arc::new(LeaseEngine::new(Arc::clone(mirror), options));
+        self.server = Some(Server::start_with(listeners, &self.config, engine)?);
+        Ok(())
+    }
+
+    /// Tries again to start the server if it is time; returns the time of the next attempt, if one is needed.
+    fn turn(&mut self, mirror: &Arc<Mirror>, now: Instant) -> Option<Instant> {
+        if self.server.is_some() {
+            return None;
+        }
+        if now >= self.next {
+            self.next = now + LISTENER_RETRY;
+            let _signals = SignalsBlocked::new();
+            // The failure was logged at the start.
+            let served = Listeners::open(&self.config, &[])
+                .map_err(StartError::Listen)
+                .and_then(|listeners| self.serve(listeners, mirror));
+            if served.is_ok() {
+                return None;
+            }
+        }
+        Some(self.next)
     }
 }
 

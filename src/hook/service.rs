@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::fmt::Display;
 use std::fs::DirBuilder;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -32,6 +32,7 @@ use crate::event::Event;
 use crate::mirror::store::Ahead;
 use crate::mirror::{Identity, Mirror};
 use crate::network::{ConfiguredOption, Network, NetworkError};
+use crate::server::Listeners;
 use crate::time::Time;
 
 /// The only daemon this library is for.
@@ -70,8 +71,8 @@ struct State {
     running: Option<Running>,
     /// What ran last.
     good: Option<Settings>,
-    /// Whether `good` is to run as soon as Kea's leases can be read.
-    awaiting_leases: bool,
+    /// What `good` waits for before it can run; `None` if it runs, or need not.
+    awaiting: Option<Awaiting>,
     /// Whether Kea has configured this library since it loaded it, and so the others.
     is_configured: bool,
     /// Whether the lease manager could not be had to tell of changes.
@@ -86,12 +87,21 @@ struct State {
     turns: Option<Turns>,
 }
 
+/// What a configuration waits for before it can run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Awaiting {
+    /// Kea's leases, which cannot be read.
+    Leases,
+    /// Whatever kept it from being served again, e.g. threads that could not be started.
+    Anything,
+}
+
 /// Used on Kea's main thread, and by whoever has just processed a command that loads libraries.
 static STATE: Mutex<State> = Mutex::new(State {
     parameters: String::new(),
     running: None,
     good: None,
-    awaiting_leases: false,
+    awaiting: None,
     is_configured: false,
     is_track_lost: false,
     reconfigured: None,
@@ -342,9 +352,23 @@ pub fn configured(handle: Pin<&mut CalloutHandle>) -> Result<(), Exception> {
         );
         return Ok(());
     }
-    match run(&mut state, settings) {
+    let required = required_listeners(&settings.config, state.good.as_ref());
+    match run(&mut state, settings, &required) {
         Ok(()) => Ok(()),
         Err(error) => refuse(&mut state, handle, &error),
+    }
+}
+
+/// Returns the addresses and ports without which a configuration is refused: those that an administrator asks
+/// for while Kea runs, who is to know at once if one cannot be had.
+///
+/// All others are tried until they work, since DHCP comes first: those that were configured before, for whose
+/// trouble the reconfiguration is not the cause, and all of them when Kea starts.
+fn required_listeners(config: &Config, before: Option<&Settings>) -> Vec<SocketAddrV4> {
+    match before {
+        Some(before) => config.new_listeners(&before.config),
+        None if bridge::has_configuration().unwrap_or(false) => config.listeners().collect(),
+        None => Vec::new(),
     }
 }
 
@@ -363,7 +387,7 @@ fn refuse(
     bridge::restore_threads()
 }
 
-/// Serves the previous configuration, if there was one.
+/// Serves the previous configuration, if there was one. If that fails, turns try again.
 fn serve_previous(state: &mut State) {
     let Some(good) = state.good.clone() else {
         return;
@@ -372,16 +396,30 @@ fn serve_previous(state: &mut State) {
     if state.running.is_some() {
         return;
     }
-    match run(state, good) {
-        Ok(()) => tracing::warn!(
-            id = "BLQ_PREVIOUS_CONFIGURATION",
-            "the previous configuration is served again"
-        ),
-        Err(error) => tracing::error!(
-            id = "BLQ_NOT_SERVING",
-            "the previous configuration cannot be served again: {error}"
-        ),
+    match run(state, good, &[]) {
+        Ok(()) => tell_previous(),
+        Err(error) => {
+            tracing::error!(
+                id = "BLQ_NOT_SERVING",
+                "the previous configuration cannot be served again: {error}; it is tried again every {} s",
+                RETRY.as_secs()
+            );
+            // Without turns the end of the next command tries again.
+            if let Ok(turns) = Turns::start() {
+                turns.waker().wake_in(RETRY);
+                state.turns = Some(turns);
+                state.awaiting = Some(Awaiting::Anything);
+            }
+        }
     }
+}
+
+/// Logs that the previous configuration is served again.
+fn tell_previous() {
+    tracing::warn!(
+        id = "BLQ_PREVIOUS_CONFIGURATION",
+        "the previous configuration is served again"
+    );
 }
 
 /// Serves the previous configuration if Kea has loaded the library anew and then not configured
@@ -389,7 +427,10 @@ fn serve_previous(state: &mut State) {
 /// the command that did so is over.
 pub fn resume() -> Result<(), Exception> {
     let is_to_serve = |state: &State| {
-        state.running.is_none() && state.good.is_some() && !state.awaiting_leases && !only_checks()
+        state.running.is_none()
+            && state.good.is_some()
+            && state.awaiting.is_none()
+            && !only_checks()
     };
     if is_to_serve(&STATE.lock()) {
         // Packet threads push to the mirror that is there. Not while `STATE` is locked: this waits
@@ -469,7 +510,7 @@ pub fn turn() {
     set_timer(&state, IDLE);
     let next = if state.running.is_some() {
         take_turn(&mut state)
-    } else if state.awaiting_leases {
+    } else if state.awaiting.is_some() {
         drop(state);
         try_again();
         state = STATE.lock();
@@ -541,7 +582,7 @@ fn take_turn(state: &mut State) -> Duration {
     next.min(turn.next)
 }
 
-/// Starts what could not run without Kea's leases, if they can be read now.
+/// Starts the configuration that could not run before, if Kea's leases can be read now.
 fn try_again() {
     if lease_taker::collect(|taker| bridge::lease_page(0, 1, taker)).is_err() {
         return;
@@ -551,12 +592,27 @@ fn try_again() {
     let mut state = STATE.lock();
     if let Err(error) = &paused {
         tracing::error!(id = "BLQ_CALLOUT_FAILED", "critical section: {error}");
-    } else if state.awaiting_leases
-        && state.running.is_none()
-        && let Some(settings) = state.good.take()
-        && let Err(error) = start(&mut state, settings)
-    {
-        tracing::error!(id = "BLQ_NOT_SERVING", "{error}");
+        return;
+    }
+    if state.running.is_some() {
+        return;
+    }
+    let (Some(awaiting), Some(settings)) = (state.awaiting, state.good.clone()) else {
+        return;
+    };
+    match start(&mut state, settings, &[]) {
+        Ok(()) if awaiting == Awaiting::Anything && state.running.is_some() => tell_previous(),
+        Ok(()) => {}
+        Err(error) => {
+            if awaiting != Awaiting::Anything {
+                tracing::error!(
+                    id = "BLQ_NOT_SERVING",
+                    "{error}; it is tried again every {} s",
+                    RETRY.as_secs()
+                );
+            }
+            state.awaiting = Some(Awaiting::Anything);
+        }
     }
 }
 
@@ -579,48 +635,55 @@ impl Drop for CriticalSection {
 }
 
 /// Runs by `settings`, and keeps them as good if that succeeds, or will when Kea's leases can be
-/// read.
-fn run(state: &mut State, settings: Settings) -> Result<(), String> {
+/// read. Fails if one of the addresses `required` cannot be listened on.
+fn run(state: &mut State, settings: Settings, required: &[SocketAddrV4]) -> Result<(), String> {
     // Nothing should run by now. If it does, it has the port and the state file.
     stop(state);
-    start(state, settings).inspect_err(|_| stop(state))
+    start(state, settings, required).inspect_err(|_| stop(state))
 }
 
 /// Starts what is to run by `settings`; nothing runs.
-fn start(state: &mut State, settings: Settings) -> Result<(), String> {
+fn start(state: &mut State, settings: Settings, required: &[SocketAddrV4]) -> Result<(), String> {
     // Debian leaves making it to its service units, and Kea is not always run by those. If it
     // cannot be made, the state file cannot either, and that is said.
     let _ = DirBuilder::new()
         .mode(0o750)
         .create(&settings.data_directory);
+    // Before anything else takes a descriptor: Kea can watch those with low numbers only.
     let turns = match state.turns.take() {
         Some(turns) => turns,
         None => Turns::start()?,
     };
     let waker = state.turns.insert(turns).waker();
     *WAKER.lock() = Some(waker.clone());
+    let config = &settings.config;
+    let listeners = config
+        .bulk_query_enabled
+        .then(|| Listeners::open(config, required))
+        .transpose()
+        .map_err(|error| error.to_string())?;
     let before = match state.keeper.take() {
         Some(kept) => Before::Kept(Box::new(kept)),
         None => Before::Saved(state.ahead.take()),
     };
-    match Running::start(&settings, before, waker, state.is_configured) {
+    match Running::start(&settings, listeners, before, waker, state.is_configured) {
         Ok(running) => {
             *MIRROR.write() = Some(running.mirror());
             state.running = Some(running);
-            state.awaiting_leases = false;
+            state.awaiting = None;
             track(state);
         }
         Err(NotRunning::NoLeases(error)) => {
-            if !state.awaiting_leases {
+            if state.awaiting != Some(Awaiting::Leases) {
                 tracing::error!(
                     id = "BLQ_LEASES_UNREADABLE",
                     "{error}; queries are answered once they can be read"
                 );
             }
-            state.awaiting_leases = true;
+            state.awaiting = Some(Awaiting::Leases);
         }
         Err(NotRunning::Failed(error)) => {
-            state.awaiting_leases = false;
+            state.awaiting = None;
             return Err(error);
         }
     }
@@ -653,7 +716,7 @@ fn stop(state: &mut State) {
     *WAKER.lock() = None;
     state.turns = None;
     state.is_track_lost = false;
-    state.awaiting_leases = false;
+    state.awaiting = None;
     if TRACKING.swap(false, Ordering::AcqRel)
         && let Err(error) = bridge::untrack_leases()
     {

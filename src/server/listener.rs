@@ -21,7 +21,7 @@ use super::journal::Journal;
 use super::slots::Slots;
 use super::threads::Threads;
 use super::transport::{Carrier, serve, stopped};
-use super::{StartError, Stop};
+use super::{ListenError, Stop};
 use crate::query::{Engine, Requester};
 
 /// Connections that may wait to be accepted. After a restart of its own a requester opens
@@ -32,6 +32,10 @@ const BACKLOG: i32 = 1024;
 /// once.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
+/// Time from one attempt to listen on an address to the next: a late interface, or another process that is about
+/// to end, takes some seconds.
+pub const RETRY: Duration = Duration::from_secs(2);
+
 /// Octets the system may hold ready to send on a connection, besides those under way (it may
 /// take one piece of 64 KiB more). Its own limit is several megabytes, which a requester that
 /// does not read would make it keep, and which a small answer would have to wait behind. With
@@ -39,7 +43,7 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 const UNSENT: u32 = 64 * 1024;
 
 /// Opens a socket that listens on `address`.
-pub fn bind(address: SocketAddrV4) -> Result<std::net::TcpListener, StartError> {
+pub fn bind(address: SocketAddrV4) -> Result<std::net::TcpListener, ListenError> {
     let open = || {
         let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
         let socket = Place::find(&socket)?.take(socket)?;
@@ -51,7 +55,7 @@ pub fn bind(address: SocketAddrV4) -> Result<std::net::TcpListener, StartError> 
         socket.listen(BACKLOG)?;
         Ok(socket.into())
     };
-    open().map_err(|cause| StartError::Listen { address, cause })
+    open().map_err(|cause| ListenError { address, cause })
 }
 
 /// A socket that no event loop knows yet.
@@ -159,6 +163,63 @@ pub struct Shared<E: Engine> {
     pub journal: Arc<Journal>,
     /// What serves them.
     pub threads: Threads,
+}
+
+/// Logs that a socket listens.
+pub fn log_listening(socket: &std::net::TcpListener) {
+    // The port may be the system's choice.
+    if let Ok(address) = socket.local_addr() {
+        tracing::info!(
+            id = "BLQ_LISTENING",
+            "listening on TCP {} port {}",
+            address.ip(),
+            address.port()
+        );
+    }
+}
+
+/// Logs that an address cannot be listened on yet.
+pub fn log_failure(error: &ListenError) {
+    tracing::error!(
+        id = "BLQ_LISTEN_FAILED",
+        "{error}; it is tried again every {} s, and DHCP goes on",
+        RETRY.as_secs()
+    );
+}
+
+/// Listens on `address` until the server stops, with the socket opened for it. Without one it tries again until it
+/// has one. The outcome of the first attempt has been logged.
+pub async fn listen<E: Engine>(
+    address: SocketAddrV4,
+    mut opened: Result<std::net::TcpListener, ListenError>,
+    shared: Arc<Shared<E>>,
+    stop: watch::Receiver<Option<Stop>>,
+) {
+    let mut stopping = pin!(stopped(stop.clone()));
+    // The next attempt may fail for another cause.
+    let mut logged = opened.as_ref().err().map(ToString::to_string);
+    loop {
+        let entered = opened.and_then(|socket| {
+            let entered = socket.open();
+            entered.map_err(|cause| ListenError { address, cause })
+        });
+        match entered {
+            Ok(acceptor) => return accept(acceptor, shared, stop).await,
+            Err(error) => {
+                let text = Some(error.to_string());
+                if text != logged {
+                    log_failure(&error);
+                    logged = text;
+                }
+            }
+        }
+        tokio::select! {
+            biased;
+            _ = &mut stopping => return,
+            () = sleep(RETRY) => {}
+        }
+        opened = bind(address).inspect(log_listening);
+    }
 }
 
 /// Accepts connections until the server stops.

@@ -35,7 +35,7 @@ mod transport;
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::{SocketAddr, SocketAddrV4, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ pub use descriptors::FIRST_HIGH;
 use descriptors::{NoPlace, Numbers};
 pub use journal::Counts;
 use journal::Journal;
-use listener::{Shared, Socket};
+use listener::Shared;
 use slots::Slots;
 use threads::Running;
 
@@ -82,11 +82,32 @@ impl Stop {
     }
 }
 
+/// Configured addresses, each with its listening socket or the error for lack of one.
+#[derive(Debug)]
+pub struct Listeners(Vec<(SocketAddrV4, Result<TcpListener, ListenError>)>);
+
+impl Listeners {
+    /// Opens a socket for every configured address. Connections wait in the system until a server is started.
+    ///
+    /// # Errors
+    /// If the address is one of those `required`. All others are tried again once a server runs.
+    pub fn open(config: &Config, required: &[SocketAddrV4]) -> Result<Listeners, ListenError> {
+        let mut listeners = Vec::with_capacity(config.listen_addresses.len());
+        for address in config.listeners() {
+            match listener::bind(address) {
+                Err(error) if required.contains(&address) => return Err(error),
+                opened => listeners.push((address, opened)),
+            }
+        }
+        Ok(Listeners(listeners))
+    }
+}
+
 /// A running server. Dropping it stops it.
 pub struct Server {
     /// The threads; `None` once stopped.
     running: Option<Running>,
-    /// Where it listens.
+    /// Addresses it has listened on from the start.
     addresses: Vec<SocketAddrV4>,
     /// Log messages and counters.
     journal: Arc<Journal>,
@@ -99,16 +120,28 @@ impl Server {
     /// If an address cannot be listened on, or threads cannot be started. Nothing listens
     /// then.
     pub fn start<E: Engine>(config: &Config, engine: Arc<E>) -> Result<Server, StartError> {
-        let mut sockets = Vec::with_capacity(config.listen_addresses.len());
-        for address in &config.listen_addresses {
-            sockets.push(listener::bind(SocketAddrV4::new(*address, config.port))?);
-        }
-        let mut addresses = Vec::with_capacity(sockets.len());
-        for socket in &sockets {
-            if let SocketAddr::V4(address) = socket.local_addr().map_err(StartError::Threads)? {
-                addresses.push(address);
-            }
-        }
+        let required: Vec<SocketAddrV4> = config.listeners().collect();
+        let listeners = Listeners::open(config, &required).map_err(StartError::Listen)?;
+        Server::start_with(listeners, config, engine)
+    }
+
+    /// Serves connections to `listeners`, and tries addresses without a socket again until they have one.
+    ///
+    /// # Errors
+    /// If threads cannot be started. Nothing listens then.
+    pub fn start_with<E: Engine>(
+        listeners: Listeners,
+        config: &Config,
+        engine: Arc<E>,
+    ) -> Result<Server, StartError> {
+        let addresses = listeners.0.iter().filter_map(|(_, opened)| {
+            let local = opened.as_ref().ok()?.local_addr();
+            local.ok().and_then(|address| match address {
+                SocketAddr::V4(address) => Some(address),
+                SocketAddr::V6(_) => None,
+            })
+        });
+        let addresses = addresses.collect();
         if !Numbers::of_process().allow_needed(threads::DESCRIPTORS) {
             return Err(StartError::Threads(NoPlace.into()));
         }
@@ -132,22 +165,19 @@ impl Server {
             journal: Arc::clone(&journal),
             threads: running.threads.clone(),
         });
-        for socket in sockets {
+        for (address, opened) in listeners.0 {
+            // Not on the thread that listens: Kea may lose messages of other threads while it is being configured.
+            match &opened {
+                Ok(socket) => listener::log_listening(socket),
+                Err(error) => listener::log_failure(error),
+            }
             let shared = Arc::clone(&shared);
-            let accept = |stop| Ok(listener::accept(socket.open()?, shared, stop));
-            let spawned = running.threads.spawn(accept);
+            let listen = |stop| Ok(listener::listen(address, opened, shared, stop));
+            let spawned = running.threads.spawn(listen);
             if let Err(error) = spawned {
                 running.stop(&Stop::now("the server cannot start"));
                 return Err(StartError::Threads(error));
             }
-        }
-        for address in &addresses {
-            tracing::info!(
-                id = "BLQ_LISTENING",
-                "listening on TCP {} port {}",
-                address.ip(),
-                address.port()
-            );
         }
         Ok(Server {
             running: Some(running),
@@ -156,7 +186,7 @@ impl Server {
         })
     }
 
-    /// Where it listens, in the order of the configuration.
+    /// Returns the addresses it has listened on from the start, in the order of the configuration.
     pub fn local_addresses(&self) -> &[SocketAddrV4] {
         &self.addresses
     }
@@ -243,28 +273,18 @@ fn slots(config: &Config) -> Slots {
     slots
 }
 
-/// Why the server could not be started.
+/// An address cannot be listened on.
 #[derive(Debug)]
-pub enum StartError {
-    /// An address cannot be listened on.
-    Listen {
-        /// The address and port.
-        address: SocketAddrV4,
-        /// What the system says.
-        cause: io::Error,
-    },
-    /// The threads or their event loop could not be set up.
-    Threads(io::Error),
+pub struct ListenError {
+    /// The address and port.
+    pub address: SocketAddrV4,
+    /// What the system says.
+    pub cause: io::Error,
 }
 
-impl fmt::Display for StartError {
+impl fmt::Display for ListenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (address, cause) = match self {
-            StartError::Listen { address, cause } => (address, cause),
-            StartError::Threads(cause) => {
-                return write!(f, "the threads that serve requesters cannot start: {cause}");
-            }
-        };
+        let ListenError { address, cause } = self;
         write!(
             f,
             "cannot listen on {address} (parameters 'advanced.lease-query-ip' and \
@@ -285,10 +305,37 @@ impl fmt::Display for StartError {
     }
 }
 
+impl std::error::Error for ListenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.cause)
+    }
+}
+
+/// Why the server could not be started.
+#[derive(Debug)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    Listen(ListenError),
+    /// The threads or their event loop could not be set up.
+    Threads(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Listen(error) => error.fmt(f),
+            StartError::Threads(cause) => {
+                write!(f, "the threads that serve requesters cannot start: {cause}")
+            }
+        }
+    }
+}
+
 impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            StartError::Listen { cause, .. } | StartError::Threads(cause) => Some(cause),
+            StartError::Listen(error) => Some(error),
+            StartError::Threads(cause) => Some(cause),
         }
     }
 }
