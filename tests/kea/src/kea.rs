@@ -64,6 +64,9 @@ impl Kea {
         let log_file = self.log_file();
         let log = File::create(&log_file).expect("making a log file");
         let mut command = daemon("kea-dhcp4", self.home.path());
+        if let Some(limit) = self.setup.descriptors {
+            command = limited(&command, limit);
+        }
         command
             .args(["-p", &self.setup.place.server().port().to_string()])
             .args(["-P", &self.setup.place.client_port().to_string()])
@@ -373,6 +376,26 @@ fn daemon(name: &str, home: &Path) -> Command {
     let mut command = daemon_without_file(name, home);
     command.arg("-c").arg(configuration_file(home));
     command
+}
+
+/// The same command, run with so many descriptors at most.
+fn limited(command: &Command, limit: u32) -> Command {
+    // The shell becomes the program: the process is the one that was started.
+    let mut limited = Command::new("sh");
+    limited
+        .args(["-c", r#"ulimit -S -n "$0" && exec "$@""#])
+        .arg(limit.to_string())
+        .arg(command.get_program())
+        .args(command.get_args());
+    for (name, value) in command.get_envs() {
+        if let Some(value) = value {
+            limited.env(name, value);
+        }
+    }
+    if let Some(directory) = command.get_current_dir() {
+        limited.current_dir(directory);
+    }
+    limited
 }
 
 /// A command running one of Kea's daemons with its files in `home`.

@@ -44,6 +44,8 @@ pub struct Setup {
     leases_from: Option<PathBuf>,
     /// How long Kea may take to start, and to end.
     pub(crate) patience: Duration,
+    /// How many descriptors Kea may have open, unless as many as this process.
+    pub(crate) descriptors: Option<u32>,
 }
 
 /// The columns of the lease file that every version of Kea reads.
@@ -164,6 +166,7 @@ impl Setup {
             lease_file: Vec::new(),
             leases_from: None,
             patience: PATIENCE,
+            descriptors: None,
         }
     }
 
@@ -307,6 +310,12 @@ impl Setup {
     /// Lets Kea take longer to start and to end than it takes with the few leases of a test.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
+        self
+    }
+
+    /// Limits the descriptors Kea may have open (RLIMIT_NOFILE, the soft value).
+    pub fn descriptors(mut self, limit: u32) -> Self {
+        self.descriptors = Some(limit);
         self
     }
 

@@ -208,21 +208,31 @@ fn goes_on_after_a_configuration_it_refused() {
     kea.await_active(&client);
 }
 
-/// The contract: a port that is taken is named, and the old listener goes on.
+/// The contract: a port that an administrator asks for, and that is taken, is named, and the old listener goes
+/// on, by whichever way it is asked for.
 #[test]
 fn goes_on_when_the_new_port_is_taken() {
-    let kea = Setup::with_hook(json!({})).start();
+    let mut kea = Setup::with_hook(json!({})).start();
     let taken = TcpListener::bind((kea.place().address(2), 0)).expect("a port");
     let address = taken.local_addr().expect("its address");
     let elsewhere = json!({ "advanced": {
         "lease-query-ip": address.ip().to_string(),
         "lease-query-tcp-port": address.port(),
     } });
-    let answer = kea.config_set(|setup| setup.hook_parameters(elsewhere));
-    assert_eq!(answer["result"], 1, "{answer}");
-    let text = answer["text"].as_str().unwrap_or_default();
-    assert!(text.contains(&address.port().to_string()), "{text}");
+    let set = kea.config_set(|setup| setup.hook_parameters(elsewhere.clone()));
+    let reloaded = kea.reconfigure(|setup| setup.hook_parameters(elsewhere));
+    for answer in [set, reloaded] {
+        assert_eq!(answer["result"], 1, "{answer}");
+        let text = answer["text"].as_str().unwrap_or_default();
+        assert!(text.contains(&address.to_string()), "{text}");
+        await_answer(&kea);
+    }
+    kea.hang_up();
+    eventually("the third refusal", || {
+        kea.log().matches("BLQ_CONFIGURATION_REFUSED").count() == 3
+    });
     await_answer(&kea);
+    assert!(!kea.log().contains("BLQ_LISTEN_FAILED"));
 }
 
 /// A configuration with another listener moves there.
