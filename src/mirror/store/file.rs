@@ -10,6 +10,7 @@ use std::ops::Bound;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use memchr::memmem::Finder;
 use redb::backends::FileBackend;
 use redb::{BackendError, Database, StorageBackend};
 
@@ -92,12 +93,13 @@ fn is_of_first_layout(file: &File) -> io::Result<bool> {
     if !ownership::begins_with(file, STORE_MARK)? {
         return Ok(false);
     }
+    let names = Finder::new(NAMES);
     let mut octets = vec![0; READ_OCTETS];
     let mut place = 0;
     while place < MOST_LOOKED_THROUGH {
         let length = ownership::read_at(file, &mut octets, place)?;
         let found = octets.get(..length).unwrap_or_default();
-        if found.windows(NAMES.len()).any(|names| names == NAMES) {
+        if names.find(found).is_some() {
             return Ok(true);
         }
         if length < READ_OCTETS {
