@@ -32,6 +32,12 @@ impl Keeper {
     /// Keeps nothing.
     pub const NOTHING: Keeper = Keeper { last: None };
 
+    /// Whether nothing is kept.
+    pub fn is_empty(&self) -> bool {
+        let shared = self.last.as_ref();
+        shared.is_none_or(|shared| shared.kept.lock().is_none())
+    }
+
     /// Keeps `kept` for a while.
     pub fn keep(&mut self, kept: Kept) {
         let shared = Arc::new(Shared {

@@ -300,8 +300,8 @@ pub fn load(mut library: Pin<&mut LibraryHandle>) -> Result<(), Refused> {
         String::from_utf8_lossy(&parameters).into_owned()
     };
     state.ahead = None;
-    // Later there is a mirror that was kept, and most often needs no file.
-    if state.good.is_none() && !only_checks() {
+    // A mirror that was kept needs no file.
+    if state.keeper.is_empty() && !only_checks() {
         state.ahead = read_ahead(&state.parameters);
     }
     Ok(())
