@@ -173,11 +173,11 @@ impl Table {
         if named.is_some_and(|subnet| subnet.prefix.contains(&address)) {
             return;
         }
-        let what = match named {
-            Some(subnet) => format!("which is {}", subnet.prefix),
-            None => "which is not configured".to_owned(),
-        };
         if let Some(subnet) = self.network().subnet_holding(address) {
+            let what = match named {
+                Some(subnet) => format!("which is {}", subnet.prefix),
+                None => "which is not configured".to_owned(),
+            };
             tracing::warn!(
                 id = "BLQ_SUBNET_CONTRADICTED",
                 "the lease of {address} has subnet id {}, {what}: subnet {} ({}) decides on it, and on \
