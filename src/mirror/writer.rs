@@ -227,6 +227,7 @@ impl Writing<'_> {
     fn write_some(&mut self, stopping: bool) -> Result<bool, StoreError> {
         // Before the changes are taken: one that comes after is after this time.
         let at = Time::now();
+        let (latest, compared_at) = (self.mirror.latest(), self.mirror.compared_at());
         // Before the bindings that a new configuration changes, and written not before them: what
         // the file does not know of them is then told of at the next start.
         let mut configured = self.mirror.take_unsaved_configured();
@@ -242,8 +243,9 @@ impl Writing<'_> {
             bindings,
             configured,
             at,
-            latest: self.mirror.latest(),
-            compared_at: self.mirror.compared_at(),
+            // Not before everything that was found up to then.
+            latest: latest.filter(|_| is_last),
+            compared_at: compared_at.filter(|_| is_last),
         };
         if batch.bindings.is_empty() && batch.configured.is_none() && !stopping {
             return Ok(true);
@@ -393,6 +395,8 @@ mod tests {
         assert!(saved.bindings.len() < 3 * MOST_REST, "not all of it");
         let found = saved.bindings.last().unwrap();
         assert_eq!((found.address, found.state), (last, State::Released));
+        // Were the process killed now, the rest would be found once more.
+        assert_eq!((saved.latest, saved.compared_at), (None, None));
     }
 
     /// A process that is killed before the next write leaves the addresses that have changed.
