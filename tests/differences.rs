@@ -464,6 +464,15 @@ fn a_delta_has_every_lease_if_keas_database_lost_renewals() {
     let now = bench.now;
     bench.commit(of(10, 1, now - 500), &[]);
     bench.commit(of(11, 2, now - 500), &[]);
+    // A release is later than the renewal, and would be in no lease of the database.
+    bench.commit(of(12, 3, now - 300), &[]);
+    bench.mirror.feed().push(Event::Released {
+        address: address(12),
+        client: None,
+        at: Time(now - 40),
+        origin: Origin::Here,
+    });
+    bench.mirror.catch_up_by(|| Time(now - 40));
     let bindings = saved(&bench).bindings;
     bench.commit(of(10, 1, now - 100), &[]);
     let saved = Saved {

@@ -256,12 +256,17 @@ impl Loading {
     /// Counts as changed now what requestors may have seen otherwise before, though the state file
     /// does not say so.
     fn notice_unsaved(&mut self, before: Before) {
-        let ended = self
-            .table
-            .bindings(0..=u32::MAX)
-            .filter(|binding| binding.state != State::Active);
-        let ended =
-            ended.filter_map(|binding| binding.last_transaction.max(Some(binding.lease_start)));
+        // Leases that ended may have been the latest. The end is no transaction of Kea's lease database,
+        // nor is an offer.
+        let ended = self.table.bindings(0..=u32::MAX).filter(|binding| {
+            let state = binding.state;
+            binding.client.is_some()
+                && matches!(
+                    state,
+                    State::Released | State::Expired | State::Reset | State::Abandoned
+                )
+        });
+        let ended = ended.map(|binding| binding.lease_start);
         // Kea's lease database is an older one than the last that was seen, such as a copy that was put
         // back: the renewals that it has lost are nowhere.
         if before.latest > self.latest.max(ended.max()) {
@@ -272,7 +277,8 @@ impl Loading {
                 self.table.notice(address, self.now);
             }
         }
-        for address in before.recent {
+        let recent = before.recent.into_iter();
+        for address in recent.filter(|address| *address != CONFIGURATION) {
             self.table.notice_or_free(address, self.now);
         }
         self.table.set_latest(self.latest);
