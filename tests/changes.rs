@@ -210,7 +210,7 @@ fn resumed(bench: Bench, network: Arc<Network>, leases: &[Lease], later: u32) ->
     let Bench { mirror, engine, .. } = bench;
     drop(engine);
     let mirror = Arc::try_unwrap(mirror).expect("nobody else has it");
-    let mut loading = Loading::resume(mirror, network, Time(later));
+    let mut loading = Loading::resume(mirror, network, Time(later)).unwrap();
     for lease in leases {
         loading.lease(lease);
     }

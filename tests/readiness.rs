@@ -52,7 +52,7 @@ impl Start {
         let (begin, begins) = mpsc::channel();
         let start = move || {
             assert_ne!(begins.recv(), Ok(Begin::Panic), "as a bug would");
-            Loading::begin(loaded, Saved::default(), now)
+            Some(Loading::begin(loaded, Saved::default(), now))
         };
         Start {
             begin,

@@ -130,7 +130,7 @@ mod tests {
         let loaded = Arc::clone(&network);
         let begin = move || {
             begun.recv().unwrap();
-            Loading::begin(loaded, Saved::default(), NOW)
+            Some(Loading::begin(loaded, Saved::default(), NOW))
         };
         Loader::start(network, NOW, begin).unwrap()
     }

@@ -406,7 +406,7 @@ fn begin(settings: &Settings, before: Before) -> Result<Beginning, NotRunning> {
     let began = Instant::now();
     let network = Arc::clone(&settings.network);
     let now = Time::now();
-    let start = |begin: Box<dyn FnOnce() -> Loading + Send>| {
+    let start = |begin: Box<dyn FnOnce() -> Option<Loading> + Send>| {
         Loader::start(Arc::clone(&settings.network), now, begin).map_err(no_thread)
     };
     let reading = begin_reading(began);
@@ -458,7 +458,7 @@ fn begin(settings: &Settings, before: Before) -> Result<Beginning, NotRunning> {
             let base = Base::Saved;
             Ok(Beginning {
                 store,
-                loader: start(Box::new(move || Loading::begin(network, saved, now)))?,
+                loader: start(Box::new(move || Some(Loading::begin(network, saved, now))))?,
                 reading: Some(Reading {
                     leases,
                     began,

@@ -73,7 +73,7 @@ impl Loader {
     pub fn start(
         network: Arc<Network>,
         now: Time,
-        begin: impl FnOnce() -> Loading + Send + 'static,
+        begin: impl FnOnce() -> Option<Loading> + Send + 'static,
     ) -> io::Result<Loader> {
         let mirror = Arc::new(Mirror::loading(network, now));
         let (orders, given) = mpsc::channel();
@@ -172,8 +172,11 @@ struct Thread {
 impl Thread {
     /// Follows orders, from the beginning that `begin` makes, until the mirror is complete or given up;
     /// returns the action for a complete one.
-    fn load(&self, begin: impl FnOnce() -> Loading) -> Option<Told> {
-        let mut loading = begin();
+    fn load(&self, begin: impl FnOnce() -> Option<Loading>) -> Option<Told> {
+        let Some(mut loading) = begin() else {
+            self.mirror.fail(Failure::Loading);
+            return None;
+        };
         let mut changes = Vec::new();
         let mut end = None;
         loop {
@@ -252,7 +255,7 @@ mod tests {
 
     /// Loads leases into a new mirror.
     fn start() -> Loader {
-        let begin = || Loading::begin(network(), Saved::default(), NOW);
+        let begin = || Some(Loading::begin(network(), Saved::default(), NOW));
         Loader::start(network(), NOW, begin).unwrap()
     }
 

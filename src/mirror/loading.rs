@@ -153,21 +153,20 @@ impl Loading {
     }
 
     /// Begins with what a mirror held that nobody else has any more, before Kea was reconfigured.
-    pub fn resume(mirror: Mirror, network: Arc<Network>, now: Time) -> Loading {
+    /// `None` if that mirror failed.
+    pub fn resume(mirror: Mirror, network: Arc<Network>, now: Time) -> Option<Loading> {
         mirror.catch_up();
-        // The loader contains the panic, and fails the mirror being loaded.
-        let table = mirror.into_table();
-        let mut table = table.expect("a mirror that is kept is complete");
+        let mut table = mirror.into_table()?;
         let held = table.bindings(0..=u32::MAX);
         let unseen = held.map(|binding| binding.address.to_bits()).collect();
         table.configure(network, false, now);
-        Loading {
+        Some(Loading {
             table,
             known: Known::Everything,
             unseen,
             latest: None,
             now,
-        }
+        })
     }
 
     /// Takes over a lease of Kea's database.

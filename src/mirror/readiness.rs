@@ -158,7 +158,7 @@ mod tests {
         let path = directory.path().join("state");
         let failed = Arc::new(loading().finish());
         failed.panic_in_a_change();
-        let loader = Loader::start(Network::default().into(), NOW, loading).unwrap();
+        let loader = Loader::start(Network::default().into(), NOW, || Some(loading())).unwrap();
         for mirror in [&failed, loader.mirror()] {
             let (store, before) = Store::open(&path).unwrap();
             drop(Writer::start(Arc::clone(mirror), store).unwrap());
@@ -173,7 +173,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state");
         let (store, _) = Store::open(&path).unwrap();
-        let mut loader = Loader::start(Network::default().into(), NOW, loading).unwrap();
+        let mut loader = Loader::start(Network::default().into(), NOW, || Some(loading())).unwrap();
         let mirror = Arc::clone(loader.mirror());
         let writer = Writer::start(Arc::clone(&mirror), store).unwrap();
         let is_asked = Arc::new(AtomicBool::new(false));
