@@ -185,7 +185,8 @@ impl World {
 
     /// Kea starts, and the hook reads its state file.
     fn start(&mut self) {
-        let (recent, addresses) = Recent::open(&self.path).unwrap();
+        let (mut recent, addresses) = Recent::open(&self.path).unwrap();
+        recent.make().unwrap();
         let saved = Saved {
             bindings: self.file.values().cloned().collect(),
             recent: addresses,

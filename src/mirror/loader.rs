@@ -207,7 +207,6 @@ impl Thread {
         for event in changes {
             apply(&mut table, &mut reconciliation, event, Time::now());
         }
-        self.mirror.note_recent(&mut table);
         *self.mirror.reconciliation.lock() = reconciliation;
         self.mirror.complete(table);
         told

@@ -43,6 +43,7 @@ mod walk;
 pub mod writer;
 
 use std::collections::HashSet;
+use std::io;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -85,7 +86,7 @@ pub struct Mirror {
     /// What is to be compared with Kea's lease database. Locked after `table`.
     reconciliation: Mutex<Reconciliation>,
     /// Where changes are noted that the state file does not have yet, if it can be used. Locked after
-    /// `table`.
+    /// `reconciliation`.
     recent: Mutex<Option<Recent>>,
 }
 
@@ -156,12 +157,15 @@ impl Mirror {
     /// Replaces the empty tables of the initial load by complete ones.
     fn complete(&self, table: Table) {
         match self.table.write() {
-            Ok(mut current) => *current = table,
+            Ok(mut current) => {
+                *current = table;
+                self.note_recent(&mut current);
+                self.readiness.complete();
+            }
             Err(_) => {
                 self.fail(Failure::Change);
             }
         }
-        self.readiness.complete();
         self.feed.wake_worker();
     }
 
@@ -223,22 +227,32 @@ impl Mirror {
     /// Notes which addresses have changed, before anybody sees it.
     fn note_recent(&self, table: &mut Table) {
         let recent = table.take_recent();
-        if !recent.is_empty()
-            && let Some(file) = &mut *self.recent.lock()
+        if !recent.is_empty() {
+            self.with_recent(|file| file.add(recent));
+        }
+    }
+
+    /// Writes to the file in which changes are noted, if there is one. A file that cannot be written is
+    /// let go.
+    fn with_recent(&self, write: impl FnOnce(&mut Recent) -> io::Result<()>) {
+        let mut recent = self.recent.lock();
+        if let Some(file) = &mut *recent
+            && let Err(error) = write(file)
         {
-            file.add(recent);
+            store::warn_unusable(file.path(), &error);
+            *recent = None;
         }
     }
 
     /// Has changes noted in `file` from now on, and all that are not saved. The initial load finds at
     /// the next start what it finds now.
-    pub fn attach_recent(&self, mut file: Recent) {
-        // Nothing changes meanwhile.
-        let table = self.table_mut();
-        if let Ok(table) = &table {
-            file.add(table.unsaved_changes());
-        }
+    pub fn attach_recent(&self, file: Recent) {
+        // Nothing changes meanwhile, nor is a load completed.
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         *self.recent.lock() = Some(file);
+        if self.is_complete() {
+            self.with_recent(|file| file.add(table.unsaved_changes()));
+        }
     }
 
     /// Has changes noted nowhere; gives the file in which they were.
@@ -248,10 +262,8 @@ impl Mirror {
 
     /// Has only those changes noted that are not saved.
     pub fn trim_recent(&self) {
-        if let Ok(table) = self.table()
-            && let Some(file) = &mut *self.recent.lock()
-        {
-            file.keep(table.unsaved_changes());
+        if let Ok(table) = self.table() {
+            self.with_recent(|file| file.keep(table.unsaved_changes()));
         }
     }
 

@@ -40,7 +40,7 @@ pub use error::StoreError;
 use error::guarded;
 use file::Fingerprint;
 use log::Log;
-pub use recent::Recent;
+pub use recent::{Recent, warn_unusable};
 
 /// Bindings by address, each a [`Binding`](crate::binding::Binding) in postcard's encoding, unless the log has a later one.
 const BINDINGS: TableDefinition<u32, &[u8]> = TableDefinition::new("bindings");
@@ -161,20 +161,22 @@ impl Store {
                 addresses
             }
             Err(error) => {
-                tracing::warn!(
-                    id = "BLQ_RECENT_UNUSABLE",
-                    "{}.recent, beside 'state-file', cannot be used: {error}; if Kea is killed, requesters \
-                     may not learn of changes of the last second before",
-                    self.path.display(),
-                );
+                warn_unusable(&recent::path(&self.path), &error);
                 Vec::new()
             }
         }
     }
 
-    /// The file of recent changes, if it could be opened and was not taken.
+    /// The file of recent changes, made if it was not there, if it can be used and was not taken.
     pub fn take_recent(&mut self) -> Option<Recent> {
-        self.recent.take()
+        let mut recent = self.recent.take()?;
+        match recent.make() {
+            Ok(()) => Some(recent),
+            Err(error) => {
+                warn_unusable(recent.path(), &error);
+                None
+            }
+        }
     }
 
     /// Takes the file of recent changes back, to be closed with the store.

@@ -1,7 +1,7 @@
 //! The addresses that changed since the state file was last written.
 //!
 //! A change is in the state file some tenths of a second after it is in the mirror, and may have
-//! been told to requestors by then. If the process is killed in between, Kea's lease database need
+//! been sent to requesters by then. If the process is killed in between, Kea's lease database need
 //! not show that there was a change: the lease may be gone, or be as it was. So each address that
 //! changes is noted here before anybody can see the change, in a small file beside the state file,
 //! without waiting for the disk: what a process wrote outlives it, if not a loss of power. At the
@@ -12,11 +12,13 @@
 //!  4n  addresses, each with its lowest octet first; an address may come several times
 //! ```
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use super::file::Fingerprint;
 use super::{StoreError, ownership};
 
 /// What the file begins with.
@@ -30,9 +32,9 @@ const ENTRY: usize = 4;
 pub struct Recent {
     /// Where it is.
     path: PathBuf,
-    /// The file; `None` before there is an address to note.
+    /// The file; `None` before [`Recent::make`].
     file: Option<File>,
-    /// Its length in octets; >= HEADER.len().
+    /// Length of the file in octets; >= HEADER.len().
     length: u64,
 }
 
@@ -62,55 +64,74 @@ impl Recent {
         Ok((recent, addresses))
     }
 
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Whether it has no address.
     fn is_empty(&self) -> bool {
         self.length <= HEADER.len() as u64
     }
 
-    /// Adds addresses. Where that fails, so does writing the state file a moment later, which is
-    /// logged.
-    pub fn add(&mut self, addresses: impl IntoIterator<Item = u32>) {
+    /// Makes the file, if it is not there.
+    ///
+    /// # Errors
+    /// As for [`Recent::open`].
+    pub fn make(&mut self) -> Result<(), StoreError> {
+        if self.file.is_none() {
+            let file = ownership::open(&self.path, true, is_own)?;
+            file.write_all_at(&HEADER, 0)
+                .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+            self.file = Some(file);
+        }
+        Ok(())
+    }
+
+    /// Adds addresses to the file made.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn add(&mut self, addresses: impl IntoIterator<Item = u32>) -> io::Result<()> {
         let entries = encoded(addresses);
-        if entries.is_empty() {
-            return;
-        }
-        let at = self.length;
-        let written = self.file().and_then(|file| file.write_all_at(&entries, at));
-        if written.is_ok() {
-            self.length += entries.len() as u64;
-        }
+        self.file()?.write_all_at(&entries, self.length)?;
+        self.length += entries.len() as u64;
+        Ok(())
     }
 
     /// Has only these addresses left. A process that is killed meanwhile leaves more.
-    pub fn keep(&mut self, addresses: impl IntoIterator<Item = u32>) {
+    ///
+    /// # Errors
+    /// If they cannot be written: all addresses stay.
+    pub fn keep(&mut self, addresses: impl IntoIterator<Item = u32>) -> io::Result<()> {
         if self.is_empty() {
-            return;
+            return Ok(());
         }
         let entries = encoded(addresses);
-        self.length = (HEADER.len() + entries.len()) as u64;
-        let length = self.length;
-        // What is left over where this fails counts as changed once more.
-        let _ = self.file().and_then(|file| {
-            file.write_all_at(&entries, HEADER.len() as u64)?;
-            file.set_len(length)
-        });
+        let length = (HEADER.len() + entries.len()) as u64;
+        self.file()?.write_all_at(&entries, HEADER.len() as u64)?;
+        self.file()?.set_len(length)?;
+        self.length = length;
+        Ok(())
     }
 
     /// Takes the file away, if it has no address.
     pub fn close(self) {
-        if self.file.is_some() && self.is_empty() {
+        let Some(file) = self.file.as_ref().filter(|_| self.is_empty()) else {
+            return;
+        };
+        let found = Fingerprint::of(&self.path).and_then(|found| {
+            let own = Fingerprint::of_file(file)?;
+            Ok(found.is_same_file(&own))
+        });
+        if found.is_ok_and(|is_own| is_own) {
             // One that stays does no harm.
             let _ = fs::remove_file(&self.path);
         }
     }
 
-    /// The file, which is made if there is none.
-    fn file(&mut self) -> io::Result<&File> {
-        if self.file.is_none() {
-            let file = ownership::open(&self.path, true, is_own).map_err(io::Error::other)?;
-            file.write_all_at(&HEADER, 0)?;
-            self.file = Some(file);
-        }
+    /// The file made.
+    fn file(&self) -> io::Result<&File> {
         let missing = || io::Error::from(io::ErrorKind::NotFound);
         self.file.as_ref().ok_or_else(missing)
     }
@@ -121,6 +142,16 @@ pub fn path(state_file: &Path) -> PathBuf {
     let mut path = state_file.as_os_str().to_owned();
     path.push(".recent");
     path.into()
+}
+
+/// Notes in the log that the file at `path` cannot be used.
+pub fn warn_unusable(path: &Path, error: &dyn fmt::Display) {
+    tracing::warn!(
+        id = "BLQ_RECENT_UNUSABLE",
+        "{}, beside 'state-file', cannot be used: {error}; if Kea is killed, requesters may not learn of \
+         changes of the last second before",
+        path.display(),
+    );
 }
 
 /// Whether an open file is one of recent changes.
@@ -154,22 +185,31 @@ mod tests {
         let path = directory.path().join("state");
         let (mut recent, addresses) = Recent::open(&path).unwrap();
         assert!(addresses.is_empty());
-        recent.add([1, 2, 3]);
-        recent.add([]);
-        recent.keep([2, 7]);
-        recent.add([9]);
+        recent.make().unwrap();
+        recent.add([1, 2, 3]).unwrap();
+        recent.add([]).unwrap();
+        recent.keep([2, 7]).unwrap();
+        recent.add([9]).unwrap();
         drop(recent);
         let (mut recent, addresses) = Recent::open(&path).unwrap();
         assert_eq!(addresses, [2, 7, 9]);
         assert!(!recent.is_empty());
         // What was known is kept until it is in the state file.
-        recent.add([10]);
+        recent.add([10]).unwrap();
         drop(recent);
         let (mut recent, addresses) = Recent::open(&path).unwrap();
         assert_eq!(addresses, [2, 7, 9, 10]);
-        recent.keep([]);
+        recent.keep([]).unwrap();
         recent.close();
         assert_eq!(directory.path().read_dir().unwrap().count(), 0);
+        // Somebody else's file may have got the name meanwhile.
+        let (mut recent, _) = Recent::open(&path).unwrap();
+        recent.make().unwrap();
+        fs::remove_file(&recent.path).unwrap();
+        fs::write(&recent.path, b"theirs").unwrap();
+        let name = recent.path.clone();
+        recent.close();
+        assert_eq!(fs::read(name).unwrap(), b"theirs");
     }
 
     #[test]
