@@ -253,13 +253,13 @@ impl<'a> ClientRef<'a> {
         (self.0.first()).is_some_and(|first| first & HAS_STORED != 0)
     }
 
-    /// Whether a requestor sees no difference between both.
+    /// Whether a requester sees no difference between both.
     pub fn is_seen_alike(self, other: ClientRef<'_>) -> bool {
         self.0 == other.0
             || (self.has_stored() || other.has_stored()) && self.seen_parts() == other.seen_parts()
     }
 
-    /// What a requestor can see of it.
+    /// What a requester can see of it.
     fn seen_parts(self) -> ClientParts<'a> {
         ClientParts {
             stored: &[],

@@ -43,8 +43,8 @@ pub struct Lease {
     pub client_id: Vec<u8>,
     /// The client's host name, any octets; empty if none.
     pub hostname: Vec<u8>,
-    /// The value of option 82 where Kea stores it (`store-extended-info`). With a lease that a client's
-    /// message led to, only one that Kea has stored for that very message.
+    /// The value of option 82 that Kea stores with the lease (`store-extended-info`), possibly of an earlier
+    /// message.
     pub relay_agent_information: Option<Vec<u8>>,
 }
 

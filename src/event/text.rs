@@ -190,9 +190,9 @@ impl Display for Extent {
 
 /// A client as Kea's log labels one: MAC address and client identifier.
 struct Identity<'a> {
-    /// Its hardware address; empty if none.
+    /// The hardware address; empty if none.
     hardware: &'a HardwareAddress,
-    /// Its client identifier; empty if none.
+    /// The client identifier; empty if none.
     client_id: &'a [u8],
 }
 

@@ -70,7 +70,7 @@ mod ffi {
 
     /// An answer to a client.
     struct KeaAnswer {
-        /// Its DHCP message type; 0 if it has none, as an answer to a BOOTP client.
+        /// The DHCP message type; 0 if there is none, as in an answer to a BOOTP client.
         message_type: u8,
         /// The address that the client gets (yiaddr), in host byte order; 0 if none.
         address: u32,

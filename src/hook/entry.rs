@@ -18,8 +18,7 @@ pub const HOOKS_VERSION: u32 = match u32::from_str_radix(env!("KEA_HOOKS_VERSION
     Err(_) => panic!("build.rs gives a number"),
 };
 
-/// Exported, it tells this library from others, whatever the name of its file and whichever its
-/// version.
+/// Exported so that any build of this library is recognised, whatever its file is called.
 #[unsafe(no_mangle)]
 pub static KEA_BLQ_LIBRARY: u8 = 1;
 

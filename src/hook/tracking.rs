@@ -5,7 +5,7 @@
 //! what clients' messages change callouts tell more, so that is left to them. Callouts announce such
 //! a message, unless it is known by the thread ([`callouts`](super::callouts)). Everything else counts
 //! as another server's doing until a command that follows on the same thread says that it was
-//! an administrator's, or a callout that Kea has declined an address itself.
+//! an administrator's, or `lease4_server_decline` follows.
 
 use std::cell::{Cell, RefCell};
 use std::net::Ipv4Addr;

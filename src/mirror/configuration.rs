@@ -50,7 +50,7 @@ impl<'a> Terms<'a> {
         }
     }
 
-    /// The same of a binding whose client was answered last when its lease began.
+    /// Returns T1 and T2 for a client answered last when its lease began.
     pub fn tee_times_of_lease(&self) -> TeeTimes {
         self.tee_times
     }

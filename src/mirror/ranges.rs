@@ -56,7 +56,7 @@ pub struct ConfiguredSubnet {
 /// What replies about leases of a subnet take from the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubnetView {
-    /// Its VPN.
+    /// The VPN.
     pub vpn: Vpn,
     /// A digest of options and times: see [`Subnet::digest`](crate::network::Subnet::digest).
     pub digest: u64,
@@ -65,13 +65,13 @@ pub struct SubnetView {
 /// A subnet that was configured, and may still have bindings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FormerSubnet {
-    /// Its number then.
+    /// The former number.
     pub id: SubnetId,
-    /// Its first address.
+    /// The first address.
     pub first: Ipv4Addr,
-    /// Its last address.
+    /// The last address.
     pub last: Ipv4Addr,
-    /// Its VPN then.
+    /// The former VPN.
     pub vpn: Vpn,
 }
 

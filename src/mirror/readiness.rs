@@ -40,7 +40,7 @@ impl fmt::Display for Failure {
 pub struct Readiness(watch::Sender<Result<(), Unready>>);
 
 impl Readiness {
-    /// A readiness to begin with.
+    /// Creates a readiness in the state `ready`.
     pub fn new(ready: Result<(), Unready>) -> Readiness {
         Readiness(watch::Sender::new(ready))
     }

@@ -1,4 +1,4 @@
-//! What requestors see of bindings, and which of them they see otherwise: by an event, or because
+//! What requesters see of bindings, and which of them they see otherwise: by an event, or because
 //! Kea's configuration is another one.
 
 use std::collections::BTreeSet;
@@ -19,7 +19,7 @@ pub fn shows_client(state: State) -> bool {
     !matches!(state, State::Available | State::Remote)
 }
 
-/// Whether replies at `now` are the same for both, by the same configuration.
+/// Whether a requester gets the same reply at `now` from both, under one configuration.
 pub fn are_alike(before: BindingRef<'_>, after: BindingRef<'_>, now: Time) -> bool {
     let (state, since) = after.at(now);
     if before.at(now) != (state, since)
@@ -80,7 +80,7 @@ pub fn is_renewal(before: BindingRef<'_>, after: BindingRef<'_>) -> bool {
 /// What another configuration has changed.
 #[derive(Debug, Default)]
 pub struct Changed {
-    /// The addresses of bindings that requestors see otherwise.
+    /// The addresses of bindings that requesters see otherwise.
     pub addresses: Vec<u32>,
     /// The places of former subnets that still have bindings.
     pub former_subnets: BTreeSet<usize>,
@@ -117,7 +117,7 @@ pub fn changed(
     changed
 }
 
-/// The addresses of bindings that requestors see otherwise than by what was configured `before` a
+/// The addresses of bindings that requesters see otherwise than by what was configured `before` a
 /// restart, which was `now`.
 pub fn changed_since(
     bindings: &Pages,
@@ -148,7 +148,7 @@ pub fn changed_since(
     changed.map(|binding| binding.address.to_bits()).collect()
 }
 
-/// Subnets whose leases requestors see alike by two configurations.
+/// Subnets whose leases requesters see alike by two configurations.
 struct AlikeSubnets<'a> {
     /// The configuration before.
     before: &'a Network,
@@ -156,13 +156,13 @@ struct AlikeSubnets<'a> {
     after: &'a Network,
     /// Whether all else is alike, too.
     is_common_alike: bool,
-    /// The number of the subnet looked at last, and the addresses of which requestors see the same;
+    /// The number of the subnet looked at last, and the addresses of which requesters see the same;
     /// most bindings are of the subnet of the one before.
     last: Option<(SubnetId, Option<Ipv4Net>)>,
 }
 
 impl<'a> AlikeSubnets<'a> {
-    /// Those of two configurations that differ so.
+    /// Prepares the comparison of two configurations with this difference.
     fn new(
         before: &'a Network,
         after: &'a Network,

@@ -1,7 +1,7 @@
-//! Which leases a requestor sees otherwise once Kea's configuration is another one.
+//! Which leases a requester sees otherwise once Kea's configuration is another one.
 //!
 //! Replies carry what Kea sends with a lease: options of several scopes, T1 and T2. A configuration
-//! that changes any of these for a lease changes the lease, as far as a requestor can see. Digests
+//! that changes any of these for a lease changes the lease, as far as a requester can see. Digests
 //! make that cheap to find out: most configurations differ in few subnets.
 
 use std::collections::BTreeSet;

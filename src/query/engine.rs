@@ -381,7 +381,7 @@ impl Engine for LeaseEngine {
         let refusal;
         let status = match &answer.rest {
             Rest::Bindings(..) => (StatusCode::QueryTerminated, reason),
-            // By QueryTerminated the requestor would try it again (RFC 6926 section 7.1).
+            // By QueryTerminated the requester would try it again (RFC 6926 section 7.1).
             Rest::Refusal(why) => {
                 refusal = why.to_string();
                 (why.status(), &*refusal)

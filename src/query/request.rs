@@ -50,7 +50,7 @@ pub enum Unanswerable {
     Message(MessageError),
     /// It is a reply, or worse.
     NotARequest(u8),
-    /// It has no dhcp-message-type, more than one, or not one of one octet.
+    /// The dhcp-message-type is missing, repeated, or not one octet long.
     NoMessageType,
     /// Its type is not supported over TCP (RFC 7724 section 8.1.1).
     MessageType(u8),
@@ -74,7 +74,7 @@ impl fmt::Display for Unanswerable {
 /// Why a query is answered by a DHCPLEASEQUERYDONE alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// Its options cannot be read to their end, so what it asks for is unknown.
+    /// The options cannot be read to their end: what is asked for is unknown.
     Broken(OptionsFault),
     /// A header field that must be zero is not.
     AddressSet(&'static str, Ipv4Addr),
@@ -105,7 +105,7 @@ impl Refusal {
         }
     }
 
-    /// Whether the connection is closed after the DHCPLEASEQUERYDONE: from a requestor whose messages
+    /// Whether the connection is closed after the DHCPLEASEQUERYDONE: from a requester whose messages
     /// are broken, nothing more is read.
     pub fn ends_connection(&self) -> bool {
         matches!(self, Refusal::Broken(_) | Refusal::SubOptions)
@@ -282,14 +282,14 @@ fn identity(
 }
 
 /// Whether the address in chaddr is all zeros. Beside another primary query it is ignored then:
-/// requestors in the field fill in htype and hlen whatever they ask for.
+/// requesters in the field fill in htype and hlen whatever they ask for.
 fn is_address_zero(message: &Message<'_>) -> bool {
     let octets = address_octets(message).unwrap_or(&message.chaddr);
     octets.iter().all(|octet| *octet == 0)
 }
 
 /// The MAC address asked for, of whatever octets (RFC 6926 section 8.2); `None` if hlen is 0, since
-/// requestors in the field fill in htype always.
+/// requesters in the field fill in htype always.
 fn mac(message: &Message<'_>) -> Result<Option<HardwareAddress>, Refusal> {
     let hlen = message.hlen;
     match address_octets(message) {

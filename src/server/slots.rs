@@ -13,9 +13,10 @@ const CLOSING_SHARE: u64 = 8;
 
 /// Room for connections: for all requesters together, and for each.
 ///
-/// A connection that only waits for its requester to close too no longer takes room, so that
-/// a requester that saw the server's end of a connection can open the next one. As many
-/// connections as may be open may be waiting so, if there are descriptors for them.
+/// A connection that only waits for its requester to close too no longer takes room, so that a requester that saw
+/// the server's end of a connection can open the next one. Neither does one whose requester has closed its side
+/// while its queries wait for the mirror. As many connections as may be open may be waiting so, if there are
+/// descriptors for them.
 #[derive(Debug)]
 pub struct Slots {
     /// 1 <= connections open <= BULK_LQ_MAX_CONNS (RFC 6926 section 8.1).

@@ -25,7 +25,7 @@ const CLOSE_TIME: Duration = Duration::from_secs(1);
 /// The same when the server ends, and Kea waits for that: enough to discard what has arrived.
 const STOPPING_CLOSE_TIME: Duration = Duration::from_millis(100);
 
-/// What requesters are told that closed their side while their queries wait, if too many did.
+/// Text for requesters that closed their side while their queries wait, when too many did.
 const TOO_MANY_WAIT: &str = "the server cannot answer yet, and too many connections wait";
 
 /// What carries a connection's octets.

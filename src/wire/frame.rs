@@ -9,10 +9,10 @@ pub const READ_AHEAD: usize = 4 * 1024;
 
 /// Collects octets received, and gives the messages in them one at a time.
 ///
-/// It takes no octet of a message beyond those that are wanted: what follows stays where it is. To know
-/// where that begins it does not look ahead, which not every stream can: it asks for no more octets than
-/// the message being received and the shortest ones possible take. It holds at most [`READ_AHEAD`] octets,
-/// or a message that is larger (65537 octets) and nothing of the next one.
+/// The reader takes no octet beyond the wanted messages: what follows stays where it is. To know where that begins
+/// it does not look ahead, which not every stream can: it asks for no more octets than the message being received
+/// and the shortest ones possible take. It holds at most [`READ_AHEAD`] octets, or a message that is larger (65537
+/// octets) and nothing of the next one.
 #[derive(Debug)]
 pub struct FrameReader {
     /// Octets of the shortest frame that may be followed by another.

@@ -16,7 +16,7 @@ pub const MAGIC_COOKIE: [u8; 4] = [99, 130, 83, 99];
 const FIXED_FIELDS: usize = 236;
 
 /// Octets of the shortest message with a dhcp-message-type: the fixed fields, the magic cookie and the option.
-pub const SHORTEST: usize = 236 + 4 + 3;
+pub const SHORTEST: usize = FIXED_FIELDS + MAGIC_COOKIE.len() + 3;
 
 /// Values of dhcp-message-type this server receives or sends.
 pub mod message_type {
@@ -33,11 +33,11 @@ pub mod message_type {
 /// Why octets are no DHCPv4 message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessageError {
-    /// It ends within the fixed fields.
+    /// The message ends within the fixed fields.
     Truncated,
     /// There is no magic cookie: BOOTP without options, or something else altogether.
     NoMagicCookie,
-    /// Its options cannot be read to their end.
+    /// The options cannot be read to their end.
     Options(OptionsFault),
 }
 

@@ -8,9 +8,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// Why the state file cannot be used.
 #[derive(Debug)]
 pub enum StoreError {
-    /// It is not this library's, and stays as it is.
+    /// The file belongs to another program and stays as it is.
     Foreign(String),
-    /// It is this library's, but not as it was written: damaged, or of a newer version.
+    /// The file is this library's, but damaged or of a newer version.
     Unreadable(String),
     /// It cannot be opened, read or written now: permissions, a full disk, another process.
     Unavailable(String),

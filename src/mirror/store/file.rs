@@ -1,8 +1,8 @@
 //! The state file as a file: how it begins, its lock, and names to set it aside under.
 //!
-//! It begins with a mark, by which it is known as this library's before anything is done to it, and
-//! which is never written again. The store has the rest. A file of the first layout is the store's
-//! from the first octet on; it stays one.
+//! The file begins with a mark that identifies it as this library's before anything else is done to it. The mark
+//! is never written again. The store has the rest. A file of the first layout is the store's from the first octet
+//! on; it stays one.
 
 use std::fs::{self, File, Metadata, TryLockError};
 use std::io::{self, BufReader};
@@ -55,17 +55,17 @@ pub struct Fingerprint {
 }
 
 impl Fingerprint {
-    /// That of the file at `path` as it is now.
+    /// Returns the fingerprint of the file at `path`.
     pub fn of(path: &Path) -> io::Result<Fingerprint> {
         fs::metadata(path).map(|metadata| Fingerprint::new(&metadata))
     }
 
-    /// That of an open file as it is now.
+    /// Returns the fingerprint of an open file.
     pub fn of_file(file: &File) -> io::Result<Fingerprint> {
         file.metadata().map(|metadata| Fingerprint::new(&metadata))
     }
 
-    /// That of a file by what the system has of it.
+    /// Makes a fingerprint of a file's metadata.
     fn new(metadata: &Metadata) -> Fingerprint {
         Fingerprint {
             file: (metadata.dev(), metadata.ino()),

@@ -97,7 +97,7 @@ pub fn read_at(file: &File, octets: &mut [u8], place: u64) -> io::Result<usize> 
 
 /// Why a file is not opened.
 enum Refusal {
-    /// It is somebody else's; what it is.
+    /// Another program's file, or no regular file; says which.
     Foreign(&'static str),
     /// The system refuses.
     Failed(io::Error),

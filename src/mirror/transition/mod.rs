@@ -92,7 +92,7 @@ pub fn updated(
     Some(after)
 }
 
-/// Whether a requestor sees no difference between the clients of both.
+/// Whether a requester sees no difference between the clients of both.
 fn are_seen_alike(before: &Binding, after: &Binding) -> bool {
     match (&before.client, &after.client) {
         (Some(before), Some(after)) => before.view().is_seen_alike(after.view()),
@@ -479,7 +479,7 @@ fn merged(leased: ClientParts<'_>, known: Option<ClientRef<'_>>, heard: Option<&
 /// What Kea stores with the lease (`kept_by_kea`, empty if nothing) is the truth when it differs
 /// from what Kea was seen to store before. Else it is as old as then, whatever else of the lease is
 /// newer: Kea leaves it in place when a message comes without a relay agent, when it answers from its
-/// cache, and when it is told to store no more. A message that has brought another one since counts more.
+/// cache, and when it is configured to store no more. A message that has brought another one since counts more.
 fn relay_agent_information<'a>(
     kept_by_kea: &'a [u8],
     known: Option<ClientRef<'a>>,

@@ -377,15 +377,15 @@ fn with_another_id(client: &Client, request: &mut Packet) {
 
 /// A client that comes again by way of another line, while its lease is fresh.
 struct Returning {
-    /// Its number, which is in the names of its lines.
+    /// The number, which is in the names of the client's lines.
     n: u16,
-    /// Its binding before.
+    /// The binding before.
     before: Binding,
-    /// Its last transaction by the lease that Kea holds.
+    /// The last transaction by the lease that Kea holds.
     held_since: u64,
-    /// The relay agent that forwards its next message.
+    /// The relay agent that forwards the client's next message.
     by: usize,
-    /// That message.
+    /// The message.
     request: Packet,
 }
 

@@ -19,7 +19,7 @@ fn kea(multi_threading: bool) -> Kea {
     setup(multi_threading).start()
 }
 
-/// The same before it is started.
+/// Prepares the server without starting it.
 fn setup(multi_threading: bool) -> Setup {
     Setup::with_hook(json!({}))
         .multi_threading(multi_threading)

@@ -16,9 +16,8 @@ pub struct NextStart {
 impl NextStart {
     /// Notes the base-time of a reply that came `elapsed` after the query was sent.
     ///
-    /// It is when the reply was made (RFC 6926 section 6.2.3), and the server began at most
-    /// `elapsed` before; its clock shows whole seconds, so those are counted up. The first
-    /// reply gives the closest bound.
+    /// A base-time says when the reply was made (RFC 6926 section 6.2.3). The server began at most `elapsed` before;
+    /// its clock shows whole seconds, so those are counted up. The first reply gives the closest bound.
     pub fn note(&mut self, base_time: Option<u32>, elapsed: Duration) {
         if let (None, Some(time)) = (self.first, base_time) {
             let elapsed = u32::try_from(elapsed.as_secs()).unwrap_or(u32::MAX);
