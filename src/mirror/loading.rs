@@ -110,6 +110,8 @@ pub struct Loading {
     unseen: RoaringBitmap,
     /// The latest transaction of a lease that Kea has shown.
     latest: Option<Time>,
+    /// The latest of those before loading began: Kea serves its clients meanwhile.
+    latest_before: Option<Time>,
     /// When loading began.
     now: Time,
 }
@@ -138,6 +140,9 @@ impl Loading {
         table.drop_indexes();
         table.set_saved(bindings);
         table.notice_views_changed_since(&configured, now);
+        if saved_at.is_some() {
+            table.note_reconfigured(&configured);
+        }
         Loading {
             table,
             known: Known::Saved(Before {
@@ -148,6 +153,7 @@ impl Loading {
             }),
             unseen,
             latest: None,
+            latest_before: None,
             now,
         }
     }
@@ -165,6 +171,7 @@ impl Loading {
             known: Known::Everything,
             unseen,
             latest: None,
+            latest_before: None,
             now,
         })
     }
@@ -173,6 +180,9 @@ impl Loading {
     pub fn lease(&mut self, lease: &Lease) {
         self.unseen.remove(lease.address.to_bits());
         self.latest = self.latest.max(Some(lease.cltt));
+        if lease.cltt < self.now {
+            self.latest_before = self.latest_before.max(Some(lease.cltt));
+        }
         self.table.check_subnet(lease);
         let before = self.table.binding(lease.address);
         match &self.known {
@@ -243,12 +253,15 @@ impl Loading {
             }
         }
         self.table.set_compared(self.now);
+        // A start compares with the state file, and does so again if it stays as it is.
+        let mut are_lost = true;
         if let Known::Saved(before) = std::mem::replace(&mut self.known, Known::Everything) {
             self.notice_unsaved(before);
+            are_lost = false;
         }
         self.table.build_indexes();
         // What changes from now on need not wait for a large mirror to be written.
-        self.table.defer_unsaved();
+        self.table.defer_unsaved(are_lost);
         self.table
     }
 
@@ -268,9 +281,12 @@ impl Loading {
         let ended = ended.map(|binding| binding.lease_start);
         // Kea's lease database is an older one than the last that was seen, such as a copy that was put
         // back: the renewals that it has lost are nowhere.
-        if before.latest > self.latest.max(ended.max()) {
+        let are_lost = before.latest > self.latest_before.max(ended.max());
+        // Another configuration was in force for a while, by which any reply may have been otherwise.
+        let was_reconfigured = before.recent.contains(&CONFIGURATION);
+        if are_lost || was_reconfigured {
             let held = self.table.bindings(0..=u32::MAX);
-            let held = held.filter(|binding| binding.state == State::Active);
+            let held = held.filter(|binding| was_reconfigured || binding.state == State::Active);
             let held: Vec<u32> = held.map(|binding| binding.address.to_bits()).collect();
             for address in held {
                 self.table.notice(address, self.now);

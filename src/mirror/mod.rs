@@ -159,7 +159,9 @@ impl Mirror {
         match self.table.write() {
             Ok(mut current) => {
                 *current = table;
-                self.note_recent(&mut current);
+                // Those of before an old mirror was gone on with are not in `take_recent`.
+                self.with_recent(|file| file.add(current.unsaved_changes()));
+                drop(current.take_recent());
                 self.readiness.complete();
             }
             Err(_) => {

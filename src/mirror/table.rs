@@ -51,6 +51,8 @@ pub struct Table {
     is_contradiction_logged: bool,
     /// Whether what is configured is not in the state file as it is here.
     configured_unsaved: bool,
+    /// Whether it has been another one than the state file had at the start.
+    is_reconfigured: bool,
     /// Bindings by address.
     bindings: Pages,
     /// What finds them otherwise; `None` while many are put at once.
@@ -94,6 +96,7 @@ impl Table {
             }),
             serving: None,
             configured_unsaved: true,
+            is_reconfigured: false,
             bindings: Pages::default(),
             indexes: Some(Indexes::default()),
             unsaved: Unsaved::default(),
@@ -121,6 +124,7 @@ impl Table {
             return;
         }
         let before = Arc::clone(&self.configuration);
+        let before_as_kept = self.configured();
         let incomplete = self.incomplete.take();
         // Reservations that are read for the first time since a restart need not be new.
         let with_hosts = match &incomplete {
@@ -140,9 +144,15 @@ impl Table {
             ranges,
             former_subnets,
         });
-        self.mark_configured_unsaved();
         self.renew_ranges(at);
+        self.note_reconfigured(&before_as_kept);
+        self.mark_configured_unsaved();
         self.notice_changed_views(&before, with_hosts, at);
+    }
+
+    /// Notes whether what is configured is something else than `before`.
+    pub fn note_reconfigured(&mut self, before: &Configured) {
+        self.is_reconfigured |= *before != self.configured();
     }
 
     /// Counts the bindings as changed that requestors see otherwise than by the configuration `before`,
@@ -397,15 +407,16 @@ impl Table {
         std::mem::take(&mut self.recent)
     }
 
-    /// All addresses that changed and are to be written.
+    /// The addresses that changed, are to be written, and would not be found at a start.
     pub fn unsaved_changes(&self) -> impl Iterator<Item = u32> {
-        let configuration = self.configured_unsaved.then_some(CONFIGURATION);
-        self.unsaved.changed().chain(configuration)
+        let is_lost = self.configured_unsaved && self.is_reconfigured;
+        self.unsaved.lost().chain(is_lost.then_some(CONFIGURATION))
     }
 
     /// Has what is not saved so far wait until there are no later changes to be saved.
-    pub fn defer_unsaved(&mut self) {
-        self.unsaved.defer();
+    /// `are_lost` says whether a start would not find it.
+    pub fn defer_unsaved(&mut self, are_lost: bool) {
+        self.unsaved.defer(are_lost);
     }
 
     /// What is configured, as the state file keeps it.
@@ -458,7 +469,9 @@ impl Table {
     /// Has what is configured written again.
     pub fn mark_configured_unsaved(&mut self) {
         self.configured_unsaved = true;
-        self.recent.push(CONFIGURATION);
+        if self.is_reconfigured {
+            self.recent.push(CONFIGURATION);
+        }
     }
 
     /// Has everything written again.

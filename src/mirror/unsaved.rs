@@ -20,6 +20,8 @@ pub struct Unsaved {
     changed: RoaringBitmap,
     /// Those that can wait: what loading found different.
     deferred: RoaringBitmap,
+    /// Whether those would not be found different once more at a start.
+    are_deferred_lost: bool,
     /// From which address on every one must be written, last of all.
     all_from: Option<u32>,
 }
@@ -40,9 +42,10 @@ impl Unsaved {
         self.changed.insert(address)
     }
 
-    /// The addresses that changed, ascending.
-    pub fn changed(&self) -> impl Iterator<Item = u32> {
-        self.changed.iter()
+    /// The addresses that changed and would not be found at a start, if the file stayed as it is.
+    pub fn lost(&self) -> impl Iterator<Item = u32> {
+        let deferred = self.are_deferred_lost.then_some(&self.deferred);
+        self.changed.iter().chain(deferred.into_iter().flatten())
     }
 
     /// Takes out an address that the file has as it is.
@@ -51,8 +54,10 @@ impl Unsaved {
         self.deferred.remove(address);
     }
 
-    /// Has all that has been added wait for what is added from now on.
-    pub fn defer(&mut self) {
+    /// Has all that has been added wait for what is added from now on. `are_lost` says whether a start
+    /// would not find it.
+    pub fn defer(&mut self, are_lost: bool) {
+        self.are_deferred_lost = are_lost;
         self.deferred |= std::mem::take(&mut self.changed);
     }
 
@@ -178,7 +183,7 @@ mod tests {
         for number in [3, 5, 90] {
             unsaved.add(number);
         }
-        unsaved.defer();
+        unsaved.defer(false);
         unsaved.add(90);
         let taken = unsaved.take(&bindings, 2);
         assert_eq!(numbers(&taken.changed), [90]);

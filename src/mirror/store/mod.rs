@@ -307,11 +307,9 @@ impl Store {
         ))
     }
 
-    /// Closes the file, ready for [`Store::reopen`]; nothing if it is closed.
+    /// Closes the file, ready for [`Store::reopen`]; nothing if it is closed. That of recent changes
+    /// stays in use: a mirror that is gone on with notes its changes before the state file is opened.
     pub fn close(&mut self) {
-        if let Some(recent) = self.recent.take() {
-            recent.close();
-        }
         if let Some(open) = self.open.take() {
             let before = open.file;
             self.closed = open.close().and_then(|log| {
@@ -324,6 +322,9 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
+        if let Some(recent) = self.recent.take() {
+            recent.close();
+        }
         self.close();
     }
 }
