@@ -185,11 +185,12 @@ impl World {
 
     /// Kea starts, and the hook reads its state file.
     fn start(&mut self) {
-        let (mut recent, addresses) = Recent::open(&self.path).unwrap();
+        let (mut recent, noted) = Recent::open(&self.path).unwrap();
         recent.make().unwrap();
         let saved = Saved {
             bindings: self.file.values().cloned().collect(),
-            recent: addresses,
+            recent: noted.addresses,
+            latest: self.rest.latest.max(noted.latest),
             ..self.rest.clone()
         };
         let mut loading = Loading::begin(network(self.network), saved, Time(self.now));

@@ -484,6 +484,9 @@ fn a_delta_has_every_lease_if_keas_database_lost_renewals() {
     assert_eq!(delta(&restored, now + 10), [10, 11]);
     let intact = restart(&[of(10, 1, now - 100), of(11, 2, now - 500)]);
     assert_eq!(delta(&intact, now + 10), [0u8; 0]);
+    // Kea serves its clients while its leases are read.
+    let renewed = restart(&[of(10, 1, now - 500), of(11, 2, now + 10)]);
+    assert_eq!(delta(&renewed, now + 10), [10, 11]);
     // It is known of the older one from now on.
     let again = Saved {
         latest: restored.mirror.latest(),
@@ -530,6 +533,23 @@ fn a_delta_has_what_changed_just_before_the_process_was_killed() {
     let taken_back: Vec<Binding> = bench.ask(&since(now + 10));
     assert_eq!(taken_back[1].state, Some(State::AVAILABLE));
     assert!(!bench.addresses(&all()).contains(&address(99)));
+}
+
+// Another configuration that requesters saw may be nowhere any more.
+#[test]
+fn a_delta_has_every_binding_if_a_configuration_was_lost_with_the_process() {
+    let bench = long_configured(network(&[]));
+    let now = bench.now;
+    bench.commit(of(10, 1, now - 500), &[]);
+    let restart = |recent| {
+        let before = Saved {
+            recent,
+            ..saved(&bench)
+        };
+        restarted(before, network(&[]), &[of(10, 1, now - 500)], now + 10)
+    };
+    assert_eq!(delta(&restart(Vec::new()), now + 10), [0u8; 0]);
+    assert!(delta(&restart(vec![u32::MAX]), now + 10).contains(&10));
 }
 
 // ----- Configurations ----------------------------------------------------------------------------

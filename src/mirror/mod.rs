@@ -160,8 +160,8 @@ impl Mirror {
             Ok(mut current) => {
                 *current = table;
                 // Those of before an old mirror was gone on with are not in `take_recent`.
-                self.with_recent(|file| file.add(current.unsaved_changes()));
                 drop(current.take_recent());
+                self.with_recent(|file| note_all(file, &current));
                 self.readiness.complete();
             }
             Err(_) => {
@@ -229,9 +229,12 @@ impl Mirror {
     /// Notes which addresses have changed, before anybody sees it.
     fn note_recent(&self, table: &mut Table) {
         let recent = table.take_recent();
-        if !recent.is_empty() {
-            self.with_recent(|file| file.add(recent));
-        }
+        self.with_recent(|file| {
+            if !recent.is_empty() {
+                file.add(recent)?;
+            }
+            file.set_latest(table.latest())
+        });
     }
 
     /// Writes to the file in which changes are noted, if there is one. A file that cannot be written is
@@ -253,7 +256,7 @@ impl Mirror {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         *self.recent.lock() = Some(file);
         if self.is_complete() {
-            self.with_recent(|file| file.add(table.unsaved_changes()));
+            self.with_recent(|file| note_all(file, &table));
         }
     }
 
@@ -369,6 +372,12 @@ impl Mirror {
             table.mark_all_unsaved();
         }
     }
+}
+
+/// Notes all changes of `table` that a start would not find.
+fn note_all(file: &mut Recent, table: &Table) -> io::Result<()> {
+    file.add(table.unsaved_changes())?;
+    file.set_latest(table.latest())
 }
 
 /// Applies one event at `now`.

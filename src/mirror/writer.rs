@@ -408,7 +408,7 @@ mod tests {
         let mut writing = writing(&mirror, &path);
         writing.attach_recent();
         writing.open_and_write(false).unwrap();
-        let noted = || Recent::open(&path).unwrap().1;
+        let noted = || Recent::open(&path).unwrap().1.addresses;
         assert!(noted().is_empty());
         let address = |number: u32| Ipv4Addr::from_bits(0x0a00_0000 + number);
         let released = |number| Event::Released {
@@ -436,6 +436,15 @@ mod tests {
         mirror.catch_up();
         mirror.trim_recent();
         assert_eq!(noted(), [address(7).to_bits()]);
+        writing.open_and_write(true).unwrap();
+        assert!(noted().is_empty());
+        // Between two configurations the state file is closed.
+        writing.store.give_back(mirror.detach_recent());
+        writing.store.close();
+        writing.attach_recent();
+        mirror.feed().push(released(8));
+        mirror.catch_up();
+        assert_eq!(noted(), [address(8).to_bits()]);
         writing.open_and_write(true).unwrap();
         assert!(noted().is_empty());
         writing.store.give_back(mirror.detach_recent());
@@ -489,10 +498,11 @@ mod tests {
             store = writer.stop();
             assert!(!store.as_ref().unwrap().is_open());
         }
-        let (_store, saved) = Store::open(&path).unwrap();
+        let (reopened, saved) = Store::open(&path).unwrap();
         let released = |binding: &&crate::binding::Binding| binding.state == State::Released;
         assert_eq!(saved.bindings.len(), 100);
         assert_eq!(saved.bindings.iter().filter(released).count(), 10);
+        drop((store, reopened));
         assert_eq!(directory.path().read_dir().unwrap().count(), 1);
     }
 }

@@ -40,7 +40,7 @@ pub use error::StoreError;
 use error::guarded;
 use file::Fingerprint;
 use log::Log;
-pub use recent::{Recent, warn_unusable};
+pub use recent::{Noted, Recent, warn_unusable};
 
 /// Bindings by address, each a [`Binding`](crate::binding::Binding) in postcard's encoding, unless the log has a later one.
 const BINDINGS: TableDefinition<u32, &[u8]> = TableDefinition::new("bindings");
@@ -140,12 +140,13 @@ impl Store {
             let mut store = Store::closed(path);
             store.open = Some(open);
             store.stamp = meta.stamp;
+            let noted = store.open_recent();
             let saved = Saved {
                 configured,
                 saved_at: meta.saved_at,
-                latest: meta.latest,
+                latest: meta.latest.max(noted.latest),
                 compared_at: meta.compared_at,
-                recent: store.open_recent(),
+                recent: noted.addresses,
                 ..Saved::default()
             };
             Ok((store, saved))
@@ -154,15 +155,15 @@ impl Store {
 
     /// Opens the file of recent changes, which belongs to whoever has the state file; gives what
     /// it has. Without it the state file serves all the same.
-    fn open_recent(&mut self) -> Vec<u32> {
+    fn open_recent(&mut self) -> Noted {
         match Recent::open(&self.path) {
-            Ok((recent, addresses)) => {
+            Ok((recent, noted)) => {
                 self.recent = Some(recent);
-                addresses
+                noted
             }
             Err(error) => {
                 warn_unusable(&recent::path(&self.path), &error);
-                Vec::new()
+                Noted::default()
             }
         }
     }

@@ -7,8 +7,12 @@
 //! without waiting for the disk: what a process wrote outlives it, if not a loss of power. At the
 //! next start these addresses count as changed.
 //!
+//! Renewals that Kea stores are not noted one by one, for its lease database has them. The time of the
+//! latest is: a database without it is an older one.
+//!
 //! ```text
 //!  16  "kea-blq recent", 1, line feed
+//!   4  when the latest lease began, in seconds since 1970, lowest octet first; 0 if there is none
 //!  4n  addresses, each with its lowest octet first; an address may come several times
 //! ```
 
@@ -20,12 +24,25 @@ use std::path::{Path, PathBuf};
 
 use super::file::Fingerprint;
 use super::{StoreError, ownership};
+use crate::time::Time;
 
 /// What the file begins with.
 const HEADER: [u8; 16] = *b"kea-blq recent\x01\n";
 
-/// Octets of an address.
+/// Octets of an address, and of a time.
 const ENTRY: usize = 4;
+
+/// Where the addresses begin.
+const ADDRESSES: usize = HEADER.len() + ENTRY;
+
+/// The contents of a file of recent changes.
+#[derive(Debug, Default)]
+pub struct Noted {
+    /// Addresses that changed since the state file was written.
+    pub addresses: Vec<u32>,
+    /// When the latest lease began that Kea's lease database had; `None` if no lease was known.
+    pub latest: Option<Time>,
+}
 
 /// The file of recent changes, in use.
 #[derive(Debug)]
@@ -34,34 +51,39 @@ pub struct Recent {
     path: PathBuf,
     /// The file; `None` before [`Recent::make`].
     file: Option<File>,
-    /// Length of the file in octets; >= HEADER.len().
+    /// Length of the file in octets; at least [`ADDRESSES`].
     length: u64,
+    /// When the latest lease began, as the file has it.
+    latest: Option<Time>,
 }
 
 impl Recent {
-    /// Opens the file that belongs to the state file at `state_file`, if it is there; gives the
-    /// addresses that it has.
+    /// Opens the file that belongs to the state file at `state_file`, if it is there; gives its
+    /// contents.
     ///
     /// # Errors
     /// If the file cannot be used, or is somebody else's, which is left as it is.
-    pub fn open(state_file: &Path) -> Result<(Recent, Vec<u32>), StoreError> {
+    pub fn open(state_file: &Path) -> Result<(Recent, Noted), StoreError> {
         let unavailable = |error: io::Error| StoreError::Unavailable(error.to_string());
         let mut recent = Recent {
             path: path(state_file),
             file: None,
-            length: HEADER.len() as u64,
+            length: ADDRESSES as u64,
+            latest: None,
         };
         if ownership::look(&recent.path, is_own)?.is_none() {
-            return Ok((recent, Vec::new()));
+            return Ok((recent, Noted::default()));
         }
         let mut file = ownership::open(&recent.path, false, is_own)?;
         let mut octets = Vec::new();
         file.read_to_end(&mut octets).map_err(unavailable)?;
-        let addresses = addresses(&octets);
-        file.write_all_at(&HEADER, 0).map_err(unavailable)?;
-        recent.length += (addresses.len() * ENTRY) as u64;
+        let noted = Noted::in_file(&octets);
+        file.write_all_at(&header(noted.latest), 0)
+            .map_err(unavailable)?;
+        recent.length += (noted.addresses.len() * ENTRY) as u64;
+        recent.latest = noted.latest;
         recent.file = Some(file);
-        Ok((recent, addresses))
+        Ok((recent, noted))
     }
 
     /// Where the file is.
@@ -71,7 +93,7 @@ impl Recent {
 
     /// Whether it has no address.
     fn is_empty(&self) -> bool {
-        self.length <= HEADER.len() as u64
+        self.length <= ADDRESSES as u64
     }
 
     /// Makes the file, if it is not there.
@@ -81,7 +103,7 @@ impl Recent {
     pub fn make(&mut self) -> Result<(), StoreError> {
         if self.file.is_none() {
             let file = ownership::open(&self.path, true, is_own)?;
-            file.write_all_at(&HEADER, 0)
+            file.write_all_at(&header(self.latest), 0)
                 .map_err(|error| StoreError::Unavailable(error.to_string()))?;
             self.file = Some(file);
         }
@@ -99,6 +121,18 @@ impl Recent {
         Ok(())
     }
 
+    /// Notes when the latest lease began, if that is not what the file has.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn set_latest(&mut self, latest: Option<Time>) -> io::Result<()> {
+        if self.latest != latest {
+            self.file()?.write_all_at(&header(latest), 0)?;
+            self.latest = latest;
+        }
+        Ok(())
+    }
+
     /// Has only these addresses left. A process that is killed meanwhile leaves more.
     ///
     /// # Errors
@@ -108,8 +142,8 @@ impl Recent {
             return Ok(());
         }
         let entries = encoded(addresses);
-        let length = (HEADER.len() + entries.len()) as u64;
-        self.file()?.write_all_at(&entries, HEADER.len() as u64)?;
+        let length = (ADDRESSES + entries.len()) as u64;
+        self.file()?.write_all_at(&entries, ADDRESSES as u64)?;
         self.file()?.set_len(length)?;
         self.length = length;
         Ok(())
@@ -159,15 +193,28 @@ fn is_own(file: &File) -> io::Result<bool> {
     ownership::begins_with(file, &HEADER)
 }
 
-/// The addresses in a file with these octets; none if it was not written to the end of its header.
-fn addresses(octets: &[u8]) -> Vec<u32> {
-    let entries = octets.get(HEADER.len()..).unwrap_or_default();
-    // Nor may its last address be.
-    let (entries, _) = entries.as_chunks::<ENTRY>();
-    entries
-        .iter()
-        .map(|entry| u32::from_le_bytes(*entry))
-        .collect()
+/// What comes before the addresses.
+fn header(latest: Option<Time>) -> [u8; ADDRESSES] {
+    let mut header = [0; ADDRESSES];
+    let (mark, time) = header.split_at_mut(HEADER.len());
+    mark.copy_from_slice(&HEADER);
+    time.copy_from_slice(&latest.unwrap_or(Time(0)).0.to_le_bytes());
+    header
+}
+
+impl Noted {
+    /// The contents of a file with these octets; nothing if it was not written to the end of its header.
+    fn in_file(octets: &[u8]) -> Noted {
+        let entries = octets.get(HEADER.len()..).unwrap_or_default();
+        // Nor may its last address be.
+        let (entries, _) = entries.as_chunks::<ENTRY>();
+        let mut entries = entries.iter().map(|entry| u32::from_le_bytes(*entry));
+        let latest = entries.next().filter(|time| *time != 0);
+        Noted {
+            addresses: entries.collect(),
+            latest: latest.map(Time),
+        }
+    }
 }
 
 /// Addresses as the file has them.
@@ -183,22 +230,29 @@ mod tests {
     fn has_what_was_added_since_it_was_last_cleared_also_after_the_process_is_gone() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state");
-        let (mut recent, addresses) = Recent::open(&path).unwrap();
-        assert!(addresses.is_empty());
+        let (mut recent, noted) = Recent::open(&path).unwrap();
+        assert!(noted.addresses.is_empty());
         recent.make().unwrap();
         recent.add([1, 2, 3]).unwrap();
         recent.add([]).unwrap();
         recent.keep([2, 7]).unwrap();
         recent.add([9]).unwrap();
+        recent.set_latest(Some(Time(77))).unwrap();
         drop(recent);
-        let (mut recent, addresses) = Recent::open(&path).unwrap();
-        assert_eq!(addresses, [2, 7, 9]);
+        let (mut recent, noted) = Recent::open(&path).unwrap();
+        assert_eq!(
+            (noted.addresses, noted.latest),
+            (vec![2, 7, 9], Some(Time(77)))
+        );
         assert!(!recent.is_empty());
         // What was known is kept until it is in the state file.
         recent.add([10]).unwrap();
         drop(recent);
-        let (mut recent, addresses) = Recent::open(&path).unwrap();
-        assert_eq!(addresses, [2, 7, 9, 10]);
+        let (mut recent, noted) = Recent::open(&path).unwrap();
+        assert_eq!(
+            (noted.addresses, noted.latest),
+            (vec![2, 7, 9, 10], Some(Time(77)))
+        );
         recent.keep([]).unwrap();
         recent.close();
         assert_eq!(directory.path().read_dir().unwrap().count(), 0);
@@ -217,12 +271,17 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state");
         let file = directory.path().join("state.recent");
-        let whole = [&HEADER[..], &[1, 0, 0, 0, 2, 0, 0, 0]].concat();
+        let whole = [&HEADER[..], &[9, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0]].concat();
         for length in [0].into_iter().chain(8..=whole.len()) {
             fs::write(&file, &whole[..length]).unwrap();
-            let (_, addresses) = Recent::open(&path).unwrap();
-            let expected = length.saturating_sub(HEADER.len()) / ENTRY;
-            assert_eq!(addresses, [1, 2][..expected], "{length} octets");
+            let (_, noted) = Recent::open(&path).unwrap();
+            let expected = length.saturating_sub(ADDRESSES) / ENTRY;
+            assert_eq!(noted.addresses, [1, 2][..expected], "{length} octets");
+            assert_eq!(
+                noted.latest.is_some(),
+                length >= ADDRESSES,
+                "{length} octets"
+            );
         }
     }
 
