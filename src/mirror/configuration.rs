@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use super::ranges::{FormerSubnet, TimedRange};
+use super::former_subnets::FormerSubnets;
+use super::ranges::TimedRange;
 use crate::binding::{BindingRef, State, SubnetId};
 use crate::client::ClientRef;
 use crate::network::{Network, Subnet, TeeTimes};
@@ -94,7 +95,7 @@ pub struct Configuration {
     pub ranges: Vec<TimedRange>,
     /// Subnets that are not configured any more, the latest last: their bindings keep their VPNs.
     /// At most [`FORMER_SUBNETS`].
-    pub former_subnets: Vec<FormerSubnet>,
+    pub former_subnets: FormerSubnets,
 }
 
 impl Configuration {
@@ -128,10 +129,7 @@ impl Configuration {
     /// The place of the former subnet that an address belongs to, leased from the subnet with the
     /// number `id`.
     pub fn former_subnet_of(&self, address: Ipv4Addr, id: SubnetId) -> Option<usize> {
-        let all = || self.former_subnets.iter().enumerate().rev();
-        let contain = || all().filter(|(_, former)| former.contains(address));
-        let found = contain().find(|(_, former)| former.id == id);
-        found.or_else(|| contain().next()).map(|(place, _)| place)
+        self.former_subnets.place_of(address, id)
     }
 
     /// The VPN of the subnet that an address belongs to, leased from the subnet with the number

@@ -3,7 +3,7 @@
 //! - [`transition`]: the rules by which a change makes one binding of another.
 //! - [`table`]: bindings by address, and what finds them: [`groups`], [`page`], [`identity_index`],
 //!   [`address_set`], [`times`], [`time_index`].
-//! - [`configuration`], [`ranges`]: configured addresses and since when.
+//! - [`configuration`], [`ranges`], `former_subnets`: configured addresses and since when.
 //! - [`views`]: what requestors see of bindings, and what of that has changed.
 //! - [`walk`]: bindings in the order of their addresses, a part at a time.
 //! - [`feed`], [`applier`]: changes on their way from Kea's threads.
@@ -24,6 +24,7 @@ mod address_set;
 pub mod applier;
 pub mod configuration;
 pub mod feed;
+mod former_subnets;
 mod groups;
 pub mod identity_index;
 mod loader;

@@ -75,13 +75,6 @@ pub struct FormerSubnet {
     pub vpn: Vpn,
 }
 
-impl FormerSubnet {
-    /// Whether it contained an address.
-    pub fn contains(&self, address: Ipv4Addr) -> bool {
-        (self.first..=self.last).contains(&address)
-    }
-}
-
 /// Digests of what replies about leases take from the configuration outside of subnets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CommonDigests {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::thread;
 
 use super::configuration::Configuration;
+use super::former_subnets::FormerSubnets;
 use super::identity_index::{Found, IdentityIndex};
 use super::page::{Page, Pages};
 use super::ranges::{self, CommonDigests, Configured, ConfiguredSubnet, SubnetView, TimedRange};
@@ -92,7 +93,7 @@ impl Table {
             configuration: Arc::new(Configuration {
                 network,
                 ranges,
-                former_subnets,
+                former_subnets: former_subnets.into(),
             }),
             serving: None,
             configured_unsaved: true,
@@ -142,7 +143,7 @@ impl Table {
         self.configuration = Arc::new(Configuration {
             network,
             ranges,
-            former_subnets,
+            former_subnets: former_subnets.into(),
         });
         self.renew_ranges(at);
         self.note_reconfigured(&before_as_kept);
@@ -165,9 +166,8 @@ impl Table {
         let former = &self.configuration.former_subnets;
         if changed.former_subnets.len() < former.len() {
             let needed = changed.former_subnets.iter();
-            let needed = needed
-                .filter_map(|place| former.get(*place).cloned())
-                .collect();
+            let needed = needed.filter_map(|place| former.get(*place).cloned());
+            let needed = FormerSubnets::from(needed.collect::<Vec<_>>());
             Arc::make_mut(&mut self.configuration).former_subnets = needed;
         }
     }
@@ -438,7 +438,7 @@ impl Table {
                 None => ranges.clone(),
             },
             subnets: subnets.collect(),
-            former_subnets: self.configuration.former_subnets.clone(),
+            former_subnets: self.configuration.former_subnets.to_vec(),
             digests: Some(CommonDigests {
                 common: network.common_digest(),
                 hosts: match &self.incomplete {

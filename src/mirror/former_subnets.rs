@@ -1,0 +1,141 @@
+//! Subnets that were configured, found by their numbers and addresses.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::ops::Deref;
+
+use hashbrown::HashMap;
+
+use super::ranges::FormerSubnet;
+use crate::binding::SubnetId;
+
+/// Subnets that are not configured any more, the latest last.
+#[derive(Clone, Debug, Default)]
+pub struct FormerSubnets {
+    /// All former subnets.
+    all: Vec<FormerSubnet>,
+    /// The latest with a number that contains an address.
+    by_id: HashMap<SubnetId, Latest>,
+    /// The latest with any number that contains an address.
+    by_address: Latest,
+}
+
+impl FormerSubnets {
+    /// The place of the subnet that an address belongs to, leased from the subnet with the number
+    /// `id`: the latest of that number that contained the address, else the latest that did.
+    pub fn place_of(&self, address: Ipv4Addr, id: SubnetId) -> Option<usize> {
+        let named = self.by_id.get(&id).and_then(|latest| latest.at(address));
+        named.or_else(|| self.by_address.at(address))
+    }
+}
+
+impl From<Vec<FormerSubnet>> for FormerSubnets {
+    fn from(all: Vec<FormerSubnet>) -> FormerSubnets {
+        let mut places: HashMap<SubnetId, Vec<usize>> = HashMap::new();
+        for (place, former) in all.iter().enumerate() {
+            places.entry(former.id).or_default().push(place);
+        }
+        let by_id = places.into_iter();
+        let by_id = by_id.map(|(id, places)| (id, Latest::new(&all, places)));
+        FormerSubnets {
+            by_id: by_id.collect(),
+            by_address: Latest::new(&all, 0..all.len()),
+            all,
+        }
+    }
+}
+
+impl Deref for FormerSubnets {
+    type Target = [FormerSubnet];
+
+    fn deref(&self) -> &[FormerSubnet] {
+        &self.all
+    }
+}
+
+/// The place of the latest subnet that contains an address, for every address: subnets may overlap.
+#[derive(Clone, Debug, Default)]
+struct Latest {
+    /// Addresses from which on another subnet is the latest, or none is, ascending.
+    steps: Vec<(u32, Option<usize>)>,
+}
+
+impl Latest {
+    /// Prepares the search among the subnets in these places of `all`.
+    fn new(all: &[FormerSubnet], places: impl IntoIterator<Item = usize>) -> Latest {
+        // Where subnets begin, and where they have ended.
+        let mut bounds = Vec::new();
+        for place in places {
+            if let Some(former) = all.get(place).filter(|former| former.first <= former.last) {
+                bounds.push((former.first.to_bits(), place, true));
+                let end = former.last.to_bits().checked_add(1);
+                bounds.extend(end.map(|end| (end, place, false)));
+            }
+        }
+        bounds.sort_unstable();
+        let mut steps = Vec::new();
+        let mut containing = BTreeSet::new();
+        for at_once in bounds.chunk_by(|one, next| one.0 == next.0) {
+            for (_, place, begins) in at_once {
+                match begins {
+                    true => containing.insert(*place),
+                    false => containing.remove(place),
+                };
+            }
+            let address = at_once.first().map(|(address, ..)| *address);
+            steps.extend(address.map(|address| (address, containing.last().copied())));
+        }
+        Latest { steps }
+    }
+
+    /// The place of the latest subnet that contains `address`.
+    fn at(&self, address: Ipv4Addr) -> Option<usize> {
+        let after = self
+            .steps
+            .partition_point(|(from, _)| *from <= address.to_bits());
+        let (_, place) = self.steps.get(after.checked_sub(1)?)?;
+        *place
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::vpn::Vpn;
+
+    proptest! {
+        /// Every address and number has the place that a look at all subnets gives them, also at the
+        /// last addresses there are.
+        #[test]
+        fn finds_what_a_look_at_all_subnets_finds(
+            subnets in proptest::collection::vec((0_u32..4, 0_u32..40, 0_u32..20), 0..12),
+            is_at_end in any::<bool>(),
+        ) {
+            let base = if is_at_end { u32::MAX - 49 } else { 0 };
+            let address = |offset: u32| Ipv4Addr::from_bits(base.saturating_add(offset));
+            let all: Vec<FormerSubnet> = subnets
+                .iter()
+                .map(|(id, first, length)| FormerSubnet {
+                    id: SubnetId(*id),
+                    first: address(*first),
+                    last: address(first + length),
+                    vpn: Vpn::Default,
+                })
+                .collect();
+            let indexed = FormerSubnets::from(all.clone());
+            prop_assert_eq!(&*indexed, &*all);
+            for (offset, id) in (0..60).flat_map(|offset| (0..5).map(move |id| (offset, id))) {
+                let (address, id) = (address(offset), SubnetId(id));
+                let contains = |place: &usize| {
+                    (all[*place].first..=all[*place].last).contains(&address)
+                };
+                let containing = || (0..all.len()).rev().filter(contains);
+                let named = containing().find(|place| all[*place].id == id);
+                let expected = named.or_else(|| containing().next());
+                prop_assert_eq!(indexed.place_of(address, id), expected);
+            }
+        }
+    }
+}
