@@ -275,11 +275,21 @@ fn relay_information_of_a_lease_answered_from_the_cache_outlives_comparisons_and
     updated(&bench, stored.clone(), Origin::Elsewhere);
     assert_eq!(found_by(&bench, 10, &["a", "b"]), ["b"]);
     let before = saved(&bench);
-    let bench = restarted(before, network(&[]), &[stored], now + 10);
+    let bench = restarted(
+        before,
+        network(&[]),
+        std::slice::from_ref(&stored),
+        now + 10,
+    );
     assert_eq!(found_by(&bench, 10, &["a", "b"]), ["b"]);
     let binding = bench.ask(&by_mac(1)).remove(0);
     assert_eq!(binding.client_last_transaction_at(), Some(now - 400));
     assert_eq!(delta(&bench, now + 10), [0u8; 0]);
+    // An administrator sets what was heard already, and then what was stored before.
+    updated(&bench, storing(stored.clone(), &line("b")), Origin::Here);
+    assert_eq!(found_by(&bench, 10, &["a", "b"]), ["b"]);
+    updated(&bench, stored, Origin::Here);
+    assert_eq!(found_by(&bench, 10, &["a", "b"]), ["a"]);
 }
 
 // Nor does the end of the lease take that transaction back.

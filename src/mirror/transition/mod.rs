@@ -72,19 +72,23 @@ pub fn updated(
         ..held(before.map(Binding::view), lease, None, at)
     };
     if let Some(before) = before {
-        let known = is_offer(before, lease)
-            || is_known_to_be_over(before, lease, at)
-            || before.at(at) == after.at(at)
-                && are_seen_alike(before, &after)
-                && before.subnet == after.subnet
-                && (before.lease_start, before.lifetime) == (after.lease_start, after.lifetime);
-        if known {
+        let is_alike = before.at(at) == after.at(at)
+            && are_seen_alike(before, &after)
+            && before.subnet == after.subnet
+            && (before.lease_start, before.lifetime) == (after.lease_start, after.lifetime);
+        if is_alike || is_offer(before, lease) || is_known_to_be_over(before, lease, at) {
             // Kea's lease manager tells of each change before it is known who made it.
-            if origin == Origin::Elsewhere || !before.remote {
+            let remote = before.remote && origin == Origin::Elsewhere;
+            // Kea may store other relay agent information that was heard before: nobody sees that, but
+            // the next that Kea stores is compared with it.
+            let client = after.client.filter(|_| is_alike);
+            let client = client.or_else(|| before.client.clone());
+            if remote == before.remote && client == before.client {
                 return None;
             }
             after = Binding {
-                remote: false,
+                remote,
+                client,
                 ..before.clone()
             };
         }
