@@ -494,6 +494,14 @@ fn a_delta_has_every_lease_if_keas_database_lost_renewals() {
     assert_eq!(delta(&restored, now + 10), [10, 11]);
     let intact = restart(&[of(10, 1, now - 100), of(11, 2, now - 500)]);
     assert_eq!(delta(&intact, now + 10), [0u8; 0]);
+    // The latest lease ended just before Kea was killed.
+    let killed = Saved {
+        recent: vec![address(13).to_bits()],
+        ..saved.clone()
+    };
+    let leases = [of(10, 1, now - 500), of(11, 2, now - 500)];
+    let killed = restarted(killed, network(&[]), &leases, now + 10);
+    assert_eq!(delta(&killed, now + 10), [13]);
     // Kea serves its clients while its leases are read.
     let renewed = restart(&[of(10, 1, now - 500), of(11, 2, now + 10)]);
     assert_eq!(delta(&renewed, now + 10), [10, 11]);

@@ -281,7 +281,14 @@ impl Loading {
         let ended = ended.map(|binding| binding.lease_start);
         // Kea's lease database is an older one than the last that was seen, such as a copy that was put
         // back: the renewals that it has lost are nowhere.
-        let are_lost = before.latest > self.latest_before.max(ended.max());
+        // Unless the latest lease may have ended just before the process was killed: that is nowhere, too.
+        let has_ended = |address: &u32| {
+            let binding = self.table.binding(Ipv4Addr::from_bits(*address));
+            *address != CONFIGURATION
+                && binding.is_none_or(|binding| binding.state != State::Active)
+        };
+        let are_lost = before.latest > self.latest_before.max(ended.max())
+            && !before.recent.iter().any(has_ended);
         // Another configuration was in force for a while, by which any reply may have been otherwise.
         let was_reconfigured = before.recent.contains(&CONFIGURATION);
         if are_lost || was_reconfigured {
