@@ -265,7 +265,7 @@ impl Loading {
         self.table
     }
 
-    /// Counts as changed now what requestors may have seen otherwise before, though the state file
+    /// Counts as changed now what requesters may have seen otherwise before, though the state file
     /// does not say so.
     fn notice_unsaved(&mut self, before: Before) {
         // Leases that ended may have been the latest. The end is no transaction of Kea's lease database,

@@ -4,7 +4,7 @@
 //! - [`table`]: bindings by address, and what finds them: [`groups`], [`page`], [`identity_index`],
 //!   [`address_set`], [`times`], [`time_index`].
 //! - [`configuration`], [`ranges`], `former_subnets`: configured addresses and since when.
-//! - [`views`]: what requestors see of bindings, and what of that has changed.
+//! - [`views`]: what requesters see of bindings, and what of that has changed.
 //! - [`walk`]: bindings in the order of their addresses, a part at a time.
 //! - [`feed`], [`applier`]: changes on their way from Kea's threads.
 //! - `reconciliation`: what no change told of, by a comparison with Kea's lease database.

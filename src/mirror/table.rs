@@ -118,7 +118,7 @@ impl Table {
     }
 
     /// Takes a new configuration over, in force since `at`; `is_complete` says whether it has the
-    /// host reservations that are in databases. Bindings of which a requestor sees anything else
+    /// host reservations that are in databases. Bindings of which a requester sees anything else
     /// than before have changed then.
     pub fn configure(&mut self, network: Arc<Network>, is_complete: bool, at: Time) {
         if Arc::ptr_eq(&self.configuration.network, &network) {
@@ -156,7 +156,7 @@ impl Table {
         self.is_reconfigured |= *before != self.configured();
     }
 
-    /// Counts the bindings as changed that requestors see otherwise than by the configuration `before`,
+    /// Counts the bindings as changed that requesters see otherwise than by the configuration `before`,
     /// and forgets former subnets that have no bindings any more.
     fn notice_changed_views(&mut self, before: &Configuration, with_hosts: bool, at: Time) {
         let changed = views::changed(&self.bindings, before, &self.configuration, with_hosts, at);
@@ -200,7 +200,7 @@ impl Table {
         }
     }
 
-    /// Counts the bindings as changed `now` that requestors see otherwise than by what was configured
+    /// Counts the bindings as changed `now` that requesters see otherwise than by what was configured
     /// `before` a restart.
     pub fn notice_views_changed_since(&mut self, before: &Configured, now: Time) {
         for address in views::changed_since(&self.bindings, before, &self.configuration, now) {
@@ -364,7 +364,7 @@ impl Table {
             .get_or_insert_with(|| Indexes::of_all(bindings));
     }
 
-    /// Puts a binding that has changed in place of what was known of its address. If a requestor
+    /// Puts a binding that has changed in place of what was known of its address. If a requester
     /// sees any difference, that is learned `now`: delta queries go by it where none of the times
     /// that a reply carries is as late.
     pub fn change(&mut self, mut binding: Binding, now: Time) {
