@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use dhcp_blq::binding::{Binding, State};
 use dhcp_blq::mirror::store::Store;
@@ -35,6 +37,15 @@ fn saved(path: &Path, number: u32) -> Binding {
         .into_iter()
         .find(|binding| binding.address == address(number))
         .unwrap()
+}
+
+/// Waits until there is a file at `path`, for ten seconds at most.
+fn wait_until_exists(path: &Path) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !path.exists() {
+        assert!(Instant::now() < deadline, "no {}", path.display());
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// How many files there are in a directory.
@@ -160,6 +171,8 @@ fn goes_on_when_a_directory_that_was_away_is_back() {
     let path = place.join("state");
     let mut keeper = start(&path);
     keeper.next("started").unwrap();
+    // The writer creates this file on its own thread; without the directory it would log that it cannot.
+    wait_until_exists(&place.join("state.recent"));
     fs::rename(&place, &elsewhere).unwrap();
     keeper.order("release 7");
     keeper.expect_logged(&["BLQ_STATE_WRITE_FAILED"]);
