@@ -37,7 +37,7 @@ mod hook {
 
     /// Compiles the bridge and the shim, and says how the library is to be linked.
     pub fn build() -> Result<(), String> {
-        for watched in ["cpp-shim", "include", "src/hook/bridge.rs"] {
+        for watched in ["cpp-shim", "include", "src/ffi/bridge.rs"] {
             println!("cargo::rerun-if-changed={watched}");
         }
         for variable in [
@@ -65,7 +65,7 @@ mod hook {
         })?;
         println!("cargo::rustc-env=KEA_HOOKS_VERSION={version}");
 
-        let mut bridge = cxx_build::bridge("src/hook/bridge.rs");
+        let mut bridge = cxx_build::bridge("src/ffi/bridge.rs");
         bridge
             .file("cpp-shim/callouts.cc")
             .file("cpp-shim/server.cc")

@@ -7,9 +7,9 @@ use std::sync::{Arc, LazyLock};
 
 use blq::{Message, Primary, Query};
 use dhcp_blq::mirror::Mirror;
-use dhcp_blq::query::engine::LeaseEngine;
+use dhcp_blq::model::time::Time;
+use dhcp_blq::query::plan::LeaseEngine;
 use dhcp_blq::query::{Engine, Progress, QueryTypes, Requester};
-use dhcp_blq::time::Time;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use leases::PER_RELAY;

@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use std::hint::black_box;
 use std::process::Command;
 
-use dhcp_blq::mirror::identity_index::IdentityIndex;
-use dhcp_blq::mirror::time_index::TimeIndex;
-use dhcp_blq::time::Time;
+use dhcp_blq::mirror::index::identity::IdentityIndex;
+use dhcp_blq::mirror::index::time_set::TimeIndex;
+use dhcp_blq::model::time::Time;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use hashbrown::HashMap;

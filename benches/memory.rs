@@ -7,7 +7,7 @@ use std::env;
 use std::fs;
 use std::process::Command;
 
-use dhcp_blq::time::Time;
+use dhcp_blq::model::time::Time;
 
 #[path = "support/leases.rs"]
 mod leases;

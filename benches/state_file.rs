@@ -6,12 +6,12 @@
 use std::net::Ipv4Addr;
 use std::sync::LazyLock;
 
-use dhcp_blq::binding::{HardwareAddress, SubnetId};
-use dhcp_blq::event::{Event, Lease, LeaseState, Origin};
-use dhcp_blq::mirror::store::{Batch, Store};
+use dhcp_blq::kea_config::Network;
+use dhcp_blq::mirror::event::{Event, Lease, LeaseState, Origin};
 use dhcp_blq::mirror::{Loading, Mirror, Saved};
-use dhcp_blq::network::Network;
-use dhcp_blq::time::{Lifetime, Time};
+use dhcp_blq::model::binding::{HardwareAddress, SubnetId};
+use dhcp_blq::model::time::{Lifetime, Time};
+use dhcp_blq::persist::store::{Batch, Store};
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use parking_lot::Mutex;

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "kea-blq/include/shim.h"
-#include "kea-blq/src/hook/bridge.rs.h"
+#include "kea-blq/src/ffi/bridge.rs.h"
 
 #include <cstdint>
 #include <exception>

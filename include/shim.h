@@ -1,4 +1,4 @@
-// The C++ side of the bridge, as src/hook/bridge.rs declares it: Kea's types in, plain values out.
+// The C++ side of the bridge, as src/ffi/bridge.rs declares it: Kea's types in, plain values out.
 // It decides nothing. Each function lets out std::runtime_error and no other exception.
 
 #pragma once

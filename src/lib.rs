@@ -1,35 +1,32 @@
 //! kea-blq: DHCPv4 Bulk Leasequery (RFC 6926) for ISC Kea, as a hook library.
 //!
-//! Host side: what Kea says.
-//! - [`hook`]: the C ABI, the bridge to Kea's C++, its log; the only module that knows Kea exists.
-//! - [`config`]: the hook's parameters.
-//! - [`network`]: Kea's own configuration as far as leases depend on it: subnets, configured
-//!   addresses, VPNs, options.
-//! - [`event`]: leases and their changes as Kea reports them.
-//! - `hex`: octets as Kea writes them in text.
-//!
-//! Lease data: what we know.
-//! - [`binding`], [`client`], [`vpn`], [`time`]: the model.
-//! - [`mirror`]: every binding, found by address, client, relay and time; and the state file.
-//!
-//! Network side: what we answer.
+//! From the bottom up; each folder depends on folders above it in this list only.
+//! - [`model`]: bindings, clients, VPNs, times.
 //! - [`wire`]: messages, options and their framing.
+//! - [`kea_config`]: Kea's own configuration as far as leases depend on it: subnets, configured
+//!   addresses, VPNs, options.
+//! - [`mirror`]: every binding, found by address, client, relay agent and time.
+//! - [`persist`]: the state file.
 //! - [`query`]: from a query to its replies.
+//! - [`config`]: the hook's parameters.
 //! - [`server`]: connections, limits and access.
+//! - [`log`]: the log and its catalogue.
+//! - [`plugin`]: load, configure, unload.
+//! - `ffi`: the C ABI and the bridge to Kea's C++.
 
-pub mod binding;
-pub mod client;
 pub mod config;
-pub mod event;
-mod hex;
-pub mod hook;
+pub mod kea_config;
+pub mod log;
 pub mod mirror;
-pub mod network;
+pub mod model;
+pub mod persist;
+pub mod plugin;
 pub mod query;
 pub mod server;
-pub mod time;
-pub mod vpn;
 pub mod wire;
+
+#[cfg(all(feature = "hook", not(test)))]
+mod ffi;
 
 /// The name by which test support, shared with the tests outside this crate, knows it.
 #[cfg(test)]

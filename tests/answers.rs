@@ -8,13 +8,13 @@ use std::sync::{Arc, LazyLock};
 
 use bench::*;
 use blq::{Done, HEADER_LENGTH, Message, Primary, Query, Vss};
-use dhcp_blq::binding::HardwareAddress;
-use dhcp_blq::event::{Event, Lease, LeaseState, Origin};
+use dhcp_blq::kea_config::{ConfiguredOption, Scope};
 use dhcp_blq::mirror::Saved;
-use dhcp_blq::network::{ConfiguredOption, Scope};
-use dhcp_blq::query::engine::{Answer, LeaseEngine};
+use dhcp_blq::mirror::event::{Event, Lease, LeaseState, Origin};
+use dhcp_blq::model::binding::HardwareAddress;
+use dhcp_blq::model::time::{Lifetime, Time};
+use dhcp_blq::query::plan::{Answer, LeaseEngine};
 use dhcp_blq::query::{Engine, Progress, QueryType, QueryTypes};
-use dhcp_blq::time::{Lifetime, Time};
 use proptest::prelude::*;
 
 // A message for all addresses with one more option.

@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use bench::*;
 use blq::{Primary, Query, State};
-use dhcp_blq::binding::SubnetId;
-use dhcp_blq::client::ClientIds;
-use dhcp_blq::event::{Event, Extent, Lease, LeaseState, Origin};
+use dhcp_blq::kea_config::{DatabaseReservation, Network};
+use dhcp_blq::mirror::event::{Event, Extent, Lease, LeaseState, Origin};
 use dhcp_blq::mirror::{Loading, Mirror, Saved};
-use dhcp_blq::network::{DatabaseReservation, Network};
-use dhcp_blq::time::{Lifetime, Time};
+use dhcp_blq::model::binding::SubnetId;
+use dhcp_blq::model::client::ClientIds;
+use dhcp_blq::model::time::{Lifetime, Time};
 
 /// The configuration of these tests with another pool in subnet 1, and reservations in databases.
 fn network(pool: &str, reservations: &[DatabaseReservation]) -> Arc<Network> {

@@ -11,13 +11,13 @@ use std::sync::Arc;
 
 use bench::*;
 use blq::{Binding, Query, State, Vss};
-use dhcp_blq::binding::{HardwareAddress, SubnetId};
-use dhcp_blq::client::ClientIds;
-use dhcp_blq::event::{Event, Extent, Heard, Lease, LeaseState, Origin};
-use dhcp_blq::mirror::store::Recent;
+use dhcp_blq::kea_config::{ConfiguredOption, Network, Scope};
+use dhcp_blq::mirror::event::{Event, Extent, Heard, Lease, LeaseState, Origin};
 use dhcp_blq::mirror::{Loading, Saved};
-use dhcp_blq::network::{ConfiguredOption, Network, Scope};
-use dhcp_blq::time::{Lifetime, Time};
+use dhcp_blq::model::binding::{HardwareAddress, SubnetId};
+use dhcp_blq::model::client::ClientIds;
+use dhcp_blq::model::time::{Lifetime, Time};
+use dhcp_blq::persist::store::Recent;
 use proptest::prelude::*;
 
 /// Seconds from one step to the next.
@@ -148,7 +148,7 @@ struct World {
     /// Kea's lease database.
     leases: BTreeMap<Ipv4Addr, Lease>,
     /// The state file's bindings, and when it was written.
-    file: BTreeMap<Ipv4Addr, dhcp_blq::binding::Binding>,
+    file: BTreeMap<Ipv4Addr, dhcp_blq::model::binding::Binding>,
     /// All else in it.
     rest: Saved,
     /// Where the state file is, whose name that of recent changes has.

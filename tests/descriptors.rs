@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use std::{env, thread};
 
 use dhcp_blq::config::Config;
-use dhcp_blq::hook::log::{Forward, Sink};
+use dhcp_blq::log::subscriber::{Forward, Sink};
 use dhcp_blq::server::Server;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::Level;

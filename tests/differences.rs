@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use bench::*;
 use blq::{Binding, Primary, Query, State, Vss};
-use dhcp_blq::binding::SubnetId;
-use dhcp_blq::client::ClientIds;
-use dhcp_blq::event::{Event, Extent, Heard, Lease, LeaseState, Origin};
+use dhcp_blq::kea_config::{ConfiguredOption, DatabaseReservation, Network, Scope};
+use dhcp_blq::mirror::event::{Event, Extent, Heard, Lease, LeaseState, Origin};
 use dhcp_blq::mirror::{Loading, Saved};
-use dhcp_blq::network::{ConfiguredOption, DatabaseReservation, Network, Scope};
-use dhcp_blq::time::{Lifetime, Time};
+use dhcp_blq::model::binding::SubnetId;
+use dhcp_blq::model::client::ClientIds;
+use dhcp_blq::model::time::{Lifetime, Time};
 
 /// An address of subnet 1.
 fn address(last: u8) -> Ipv4Addr {

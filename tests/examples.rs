@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use dhcp_blq::config::Config;
-use dhcp_blq::network::Network;
+use dhcp_blq::kea_config::Network;
 use serde_json::Value;
 
 /// Every example: its file's name and what it says.

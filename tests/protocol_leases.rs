@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use blq::wire::frame;
 use blq::{Connection, Primary, Query, Reply, StatusCode};
-use dhcp_blq::binding::{HardwareAddress, SubnetId};
 use dhcp_blq::config::Config;
-use dhcp_blq::event::{Event, Heard, Lease, LeaseState};
+use dhcp_blq::kea_config::Network;
+use dhcp_blq::mirror::event::{Event, Heard, Lease, LeaseState};
 use dhcp_blq::mirror::{Loading, Mirror, Saved};
-use dhcp_blq::network::Network;
-use dhcp_blq::query::engine::LeaseEngine;
+use dhcp_blq::model::binding::{HardwareAddress, SubnetId};
+use dhcp_blq::model::time::{Lifetime, Time};
+use dhcp_blq::query::plan::LeaseEngine;
 use dhcp_blq::server::Server;
-use dhcp_blq::time::{Lifetime, Time};
 
 /// Many addresses, hardly any of them bound.
 const NETWORK: &str = r#"{ "Dhcp4": { "valid-lifetime": 3600, "subnet4": [

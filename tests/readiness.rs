@@ -12,13 +12,13 @@ use bench::{CONFIGURATION, all, by_mac, decode, lease};
 use blq::wire::code;
 use blq::{Connection, Done, Message, Query, StatusCode};
 use dhcp_blq::config::Config;
-use dhcp_blq::event::{Event, Heard, Origin};
+use dhcp_blq::kea_config::Network;
+use dhcp_blq::mirror::event::{Event, Heard, Origin};
 use dhcp_blq::mirror::{Loader, Loading, Mirror, Saved, Unready};
-use dhcp_blq::network::Network;
-use dhcp_blq::query::engine::LeaseEngine;
+use dhcp_blq::model::time::Time;
+use dhcp_blq::query::plan::LeaseEngine;
 use dhcp_blq::query::{Engine, Progress, QueryTypes, Requester};
 use dhcp_blq::server::Server;
-use dhcp_blq::time::Time;
 use proptest::prelude::*;
 use socket2::{Domain, Socket, Type};
 
@@ -94,7 +94,7 @@ fn address_of(client: u8) -> Ipv4Addr {
 }
 
 /// A client's lease.
-fn lease_of(client: u8) -> dhcp_blq::event::Lease {
+fn lease_of(client: u8) -> dhcp_blq::mirror::event::Lease {
     lease(address_of(client).octets(), client, Time::now().0)
 }
 

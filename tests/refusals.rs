@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 use blq::{Primary, Query};
 use dhcp_blq::config::Config;
-use dhcp_blq::hook::log::{Forward, Sink};
+use dhcp_blq::kea_config::Network;
+use dhcp_blq::log::subscriber::{Forward, Sink};
 use dhcp_blq::mirror::{Loading, Saved};
-use dhcp_blq::network::Network;
-use dhcp_blq::query::engine::LeaseEngine;
+use dhcp_blq::model::time::Time;
+use dhcp_blq::query::plan::LeaseEngine;
 use dhcp_blq::server::{Counts, Server};
-use dhcp_blq::time::Time;
 use socket2::{Domain, Socket, Type};
 use tracing::Level;
 

@@ -3,11 +3,11 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use dhcp_blq::binding::{HardwareAddress, SubnetId};
-use dhcp_blq::event::{Event, Heard, Lease, LeaseState};
+use dhcp_blq::kea_config::Network;
+use dhcp_blq::mirror::event::{Event, Heard, Lease, LeaseState};
 use dhcp_blq::mirror::{Loading, Mirror, Saved};
-use dhcp_blq::network::Network;
-use dhcp_blq::time::{Lifetime, Time};
+use dhcp_blq::model::binding::{HardwareAddress, SubnetId};
+use dhcp_blq::model::time::{Lifetime, Time};
 
 /// Leases behind each relay.
 pub const PER_RELAY: u32 = 100_000;

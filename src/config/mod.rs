@@ -19,9 +19,9 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 use serde_json::{Map, Value};
 
+pub use crate::config::section::ConfigError;
+use crate::config::section::{Section, refused};
 use crate::query::{QueryType, QueryTypes};
-pub use section::ConfigError;
-use section::{Section, refused};
 
 /// `lease-query-tcp-port`: where requestors look for Bulk Leasequery (RFC 6926 section 6.3).
 /// From 1 to 65535.

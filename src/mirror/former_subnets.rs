@@ -6,8 +6,8 @@ use std::ops::Deref;
 
 use hashbrown::HashMap;
 
-use super::ranges::FormerSubnet;
-use crate::binding::SubnetId;
+use crate::mirror::ranges::FormerSubnet;
+use crate::model::binding::SubnetId;
 
 /// Subnets that are not configured any more, the latest last.
 #[derive(Clone, Debug, Default)]
@@ -103,7 +103,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::vpn::Vpn;
+    use crate::model::vpn::Vpn;
 
     proptest! {
         /// Every address and number has the place that a look at all subnets gives them, also at the

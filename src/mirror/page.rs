@@ -11,10 +11,10 @@ use std::net::Ipv4Addr;
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
-use super::groups::Groups;
-use crate::binding::{BindingRef, State, SubnetId};
-use crate::client::ClientRef;
-use crate::time::{Lifetime, Time};
+use crate::mirror::radix::Groups;
+use crate::model::binding::{BindingRef, State, SubnetId};
+use crate::model::client::ClientRef;
+use crate::model::time::{Lifetime, Time};
 
 /// Bits of an address that tell its place in a page.
 const PLACE_BITS: u32 = 8;
@@ -563,8 +563,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::binding::Binding;
-    use crate::client::{Client, ClientParts};
+    use crate::model::binding::Binding;
+    use crate::model::client::{Client, ClientParts};
     use proptest::collection::vec;
     use proptest::prelude::*;
 

@@ -4,10 +4,10 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::binding::{State, SubnetId};
-use crate::network::{ConfiguredRange, Network, Serving, is_elsewhere};
-use crate::time::Time;
-use crate::vpn::Vpn;
+use crate::kea_config::{ConfiguredRange, Network, Serving, is_elsewhere};
+use crate::model::binding::{State, SubnetId};
+use crate::model::time::Time;
+use crate::model::vpn::Vpn;
 
 /// A range of configured addresses that were first configured at the same time.
 ///
@@ -58,7 +58,7 @@ pub struct ConfiguredSubnet {
 pub struct SubnetView {
     /// The VPN.
     pub vpn: Vpn,
-    /// A digest of options and times: see [`Subnet::digest`](crate::network::Subnet::digest).
+    /// A digest of options and times: see [`Subnet::digest`](crate::kea_config::Subnet::digest).
     pub digest: u64,
 }
 
@@ -232,7 +232,7 @@ fn push(ranges: &mut Vec<TimedRange>, next: TimedRange) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::Givers;
+    use crate::kea_config::Givers;
 
     fn configured(first: [u8; 4], last: [u8; 4]) -> ConfiguredRange {
         ConfiguredRange {

@@ -95,13 +95,13 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::event::{Event, Lease};
-    use crate::mirror::applier::Applier;
-    use crate::mirror::store::Store;
-    use crate::mirror::writer::Writer;
+    use crate::kea_config::Network;
+    use crate::mirror::event::{Event, Lease};
+    use crate::mirror::worker::Applier;
     use crate::mirror::{Loader, Loading, Saved, Table};
-    use crate::network::Network;
-    use crate::time::Time;
+    use crate::model::time::Time;
+    use crate::persist::flush_worker::Writer;
+    use crate::persist::store::Store;
 
     /// When leases were loaded.
     const NOW: Time = Time(1_000);

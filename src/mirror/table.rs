@@ -7,19 +7,21 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread;
 
-use super::configuration::Configuration;
-use super::former_subnets::FormerSubnets;
-use super::identity_index::{Found, IdentityIndex};
-use super::page::{Page, Pages};
-use super::ranges::{self, CommonDigests, Configured, ConfiguredSubnet, SubnetView, TimedRange};
-use super::times::{Reached, Times};
-use super::unsaved::{Taken, Unsaved};
-use super::views;
-use crate::binding::{Binding, BindingRef, HardwareAddress, State, SubnetId};
-use crate::client::{ClientIds, ClientRef};
-use crate::event::Lease;
-use crate::network::{Network, Serving};
-use crate::time::Time;
+use crate::kea_config::{Network, Serving};
+use crate::mirror::dirty_set::{Taken, Unsaved};
+use crate::mirror::event::Lease;
+use crate::mirror::former_subnets::FormerSubnets;
+use crate::mirror::index::identity::{Found, IdentityIndex};
+use crate::mirror::index::time::{Reached, Times};
+use crate::mirror::page::{Page, Pages};
+use crate::mirror::ranges::{
+    self, CommonDigests, Configured, ConfiguredSubnet, SubnetView, TimedRange,
+};
+use crate::mirror::view::Configuration;
+use crate::mirror::visible;
+use crate::model::binding::{Binding, BindingRef, HardwareAddress, State, SubnetId};
+use crate::model::client::{ClientIds, ClientRef};
+use crate::model::time::Time;
 use crate::wire::relay_agent_information::{self, sub_option};
 
 /// Among the addresses that changed: what is configured. The address is nobody's (RFC 919 section 7).
@@ -60,7 +62,7 @@ pub struct Table {
     indexes: Option<Indexes>,
     /// Addresses whose state, its start, or last client is not in the state file as it is here.
     unsaved: Unsaved,
-    /// Those that came to be among them since last asked for: see [`Recent`](super::store::Recent). Not
+    /// Those that came to be among them since last asked for: see [`Recent`](crate::persist::store::Recent). Not
     /// while tables are filled.
     recent: Vec<u32>,
     /// The latest transaction of a lease in Kea's lease database.
@@ -83,7 +85,8 @@ impl Table {
     pub fn new(network: Arc<Network>, before: &Configured, now: Time) -> Table {
         let ranges = ranges::timed(&network, &before.ranges, None, now);
         let known = &before.former_subnets;
-        let former_subnets = views::former_subnets(known, views::subnets_before(before), &network);
+        let former_subnets =
+            visible::former_subnets(known, visible::subnets_before(before), &network);
         Table {
             incomplete: network.has_host_database().then(|| Incomplete {
                 ranges: before.ranges.clone(),
@@ -138,8 +141,8 @@ impl Table {
         };
         self.incomplete = incomplete.filter(|_| !is_complete);
         self.is_contradiction_logged = false;
-        let subnets = views::subnets_of(&before.network);
-        let former_subnets = views::former_subnets(&before.former_subnets, subnets, &network);
+        let subnets = visible::subnets_of(&before.network);
+        let former_subnets = visible::former_subnets(&before.former_subnets, subnets, &network);
         self.configuration = Arc::new(Configuration {
             network,
             ranges,
@@ -159,7 +162,7 @@ impl Table {
     /// Counts the bindings as changed that requesters see otherwise than by the configuration `before`,
     /// and forgets former subnets that have no bindings any more.
     fn notice_changed_views(&mut self, before: &Configuration, with_hosts: bool, at: Time) {
-        let changed = views::changed(&self.bindings, before, &self.configuration, with_hosts, at);
+        let changed = visible::changed(&self.bindings, before, &self.configuration, with_hosts, at);
         for address in changed.addresses {
             self.notice(address, at);
         }
@@ -203,7 +206,7 @@ impl Table {
     /// Counts the bindings as changed `now` that requesters see otherwise than by what was configured
     /// `before` a restart.
     pub fn notice_views_changed_since(&mut self, before: &Configured, now: Time) {
-        for address in views::changed_since(&self.bindings, before, &self.configuration, now) {
+        for address in visible::changed_since(&self.bindings, before, &self.configuration, now) {
             self.notice(address, now);
         }
     }
@@ -323,7 +326,7 @@ impl Table {
         let address = binding.address.to_bits();
         let after = binding.view();
         let before = self.bindings.get(address);
-        if before.is_none_or(|before| views::must_be_saved(before, after))
+        if before.is_none_or(|before| visible::must_be_saved(before, after))
             && self.unsaved.add(address)
             && self.indexes.is_some()
         {
@@ -371,12 +374,12 @@ impl Table {
         let after = binding.view();
         binding.noticed = match self.bindings.get(binding.address.to_bits()) {
             Some(before) if before == after => return,
-            Some(before) if views::are_alike(before, after, now) => before.noticed,
+            Some(before) if visible::are_alike(before, after, now) => before.noticed,
             _ => {
                 let (state, since) = self.configuration.state(&after, now);
                 let last_transaction = after
                     .last_transaction
-                    .filter(|_| views::shows_client(state));
+                    .filter(|_| visible::shows_client(state));
                 Some(now).filter(|now| last_transaction.max(Some(since)) < Some(*now))
             }
         };

@@ -4,7 +4,7 @@
 //! - [`reply`]: the replies about single addresses (RFC 6926 section 8.3).
 //! - [`engine`]: from a query to its replies, by the mirror.
 
-pub mod engine;
+pub mod plan;
 pub mod reply;
 pub mod request;
 

@@ -3,13 +3,13 @@
 use std::cell::OnceCell;
 use std::net::Ipv4Addr;
 
-use crate::binding::{BindingRef, State};
-use crate::client::ClientRef;
-use crate::mirror::configuration::Terms;
+use crate::kea_config::{Network, Scopes, TeeTimes};
+use crate::mirror::view::Terms;
 use crate::mirror::{Found, Kind};
-use crate::network::{Network, Scopes, TeeTimes};
-use crate::time::{Lifetime, Time};
-use crate::vpn::Vpn;
+use crate::model::binding::{BindingRef, State};
+use crate::model::client::ClientRef;
+use crate::model::time::{Lifetime, Time};
+use crate::model::vpn::Vpn;
 use crate::wire::message::message_type;
 use crate::wire::options::code;
 use crate::wire::status::StatusCode;
@@ -156,7 +156,7 @@ pub struct About<'a> {
     pub binding: Option<&'a BindingRef<'a>>,
     /// When the binding's client renews and rebinds, in seconds from [`Binding::answered`].
     ///
-    /// [`Binding::answered`]: crate::binding::Binding::answered
+    /// [`Binding::answered`]: crate::model::binding::Binding::answered
     pub tee_times: TeeTimes,
     /// The VPN the address belongs to.
     pub vpn: &'a Vpn,
@@ -657,8 +657,8 @@ pub fn write_done(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::binding::{Binding, SubnetId};
-    use crate::client::{Client, ClientParts};
+    use crate::model::binding::{Binding, SubnetId};
+    use crate::model::client::{Client, ClientParts};
     use proptest::collection::vec;
     use proptest::prelude::*;
 

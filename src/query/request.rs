@@ -3,11 +3,11 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
-use super::{QueryType, QueryTypes};
-use crate::binding::HardwareAddress;
 use crate::mirror::Identity;
-use crate::time::Time;
-use crate::vpn::{Vpn, VpnSelector};
+use crate::model::binding::HardwareAddress;
+use crate::model::time::Time;
+use crate::model::vpn::{Vpn, VpnSelector};
+use crate::query::{QueryType, QueryTypes};
 use crate::wire::message::{self, Message, MessageError, message_type};
 use crate::wire::options::{JoinedOption, OptionsFault, code};
 use crate::wire::relay_agent_information::{self, sub_option};

@@ -8,8 +8,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::journal::Journal;
 use crate::query::{Engine, Progress, Requester};
+use crate::server::journal::Journal;
 use crate::wire::frame::FrameReader;
 
 /// Octets produced before they are written, in one system call: with a message besides no more than

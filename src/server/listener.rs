@@ -14,15 +14,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use super::access::AccessList;
-use super::connection::{Connection, Limits};
-use super::descriptors::{NoPlace, Place};
-use super::journal::Journal;
-use super::slots::Slots;
-use super::threads::Threads;
-use super::transport::{Carrier, serve, stopped};
-use super::{ListenError, Stop};
 use crate::query::{Engine, Requester};
+use crate::server::access::AccessList;
+use crate::server::connection::{Connection, Limits};
+use crate::server::descriptors::{NoPlace, Place};
+use crate::server::journal::Journal;
+use crate::server::slots::Slots;
+use crate::server::threads::Threads;
+use crate::server::transport::{Carrier, serve, stopped};
+use crate::server::{ListenError, Stop};
 
 /// Connections that may wait to be accepted. After a restart of its own a requester opens
 /// many at once; what is over the connection limit is closed only once accepted.

@@ -43,15 +43,15 @@ use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::query::Engine;
-use access::AccessList;
-use connection::Limits;
-pub use descriptors::FIRST_HIGH;
-use descriptors::{NoPlace, Numbers};
-pub use journal::Counts;
-use journal::Journal;
-use listener::Shared;
-use slots::Slots;
-use threads::Running;
+use crate::server::access::AccessList;
+use crate::server::connection::Limits;
+pub use crate::server::descriptors::FIRST_HIGH;
+use crate::server::descriptors::{NoPlace, Numbers};
+pub use crate::server::journal::Counts;
+use crate::server::journal::Journal;
+use crate::server::listener::Shared;
+use crate::server::slots::Slots;
+use crate::server::threads::Running;
 
 /// How long connections have, when the server stops, to take what is sent and to close.
 const STOP_TIME: Duration = Duration::from_secs(1);

@@ -12,10 +12,10 @@ use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::Stop;
-use super::connection::{Connection, End};
-use super::slots::Slot;
 use crate::query::Engine;
+use crate::server::Stop;
+use crate::server::connection::{Connection, End};
+use crate::server::slots::Slot;
 
 /// How long a connection the server has closed waits for the requester to close it too.
 /// Octets that arrive at a socket that is gone make the system send RST, which may destroy

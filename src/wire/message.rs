@@ -3,8 +3,8 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
-use super::options::{Options, OptionsFault};
-use super::reader::{Reader, Truncated};
+use crate::wire::options::{Options, OptionsFault};
+use crate::wire::reader::{Reader, Truncated};
 
 /// op of a message from a client, or a requestor.
 pub const BOOTREQUEST: u8 = 1;
@@ -133,9 +133,10 @@ pub fn options_field(message: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mirror::event::client_info;
     use crate::wire::options::Tlvs;
     use crate::wire::writer::{MessageWriter, ReplyHeader};
-    use crate::wire::{heard, relay_agent_information, vss};
+    use crate::wire::{relay_agent_information, vss};
     use proptest::prelude::*;
     use std::sync::Arc;
 
@@ -182,8 +183,8 @@ mod tests {
             let octets = with_options(&options);
             let _ = Message::read_until_fault(&octets);
             let _ = Message::read_until_fault(&options);
-            let _ = heard::heard(&octets, Vec::new(), Arc::default());
-            let _ = heard::heard(&options, Vec::new(), Arc::default());
+            let _ = client_info::heard(&octets, Vec::new(), Arc::default());
+            let _ = client_info::heard(&options, Vec::new(), Arc::default());
             let _ = relay_agent_information::all(&options, 2);
             let _ = relay_agent_information::find(&options, 12);
             let _ = vss::read(&options);

@@ -11,7 +11,6 @@
 //! - [`heard`]: what is worth keeping of a client's message.
 
 pub mod frame;
-pub mod heard;
 pub mod message;
 pub mod options;
 mod reader;
@@ -20,4 +19,4 @@ pub mod status;
 pub mod vss;
 pub mod writer;
 
-pub use reader::{Reader, Truncated};
+pub use crate::wire::reader::{Reader, Truncated};

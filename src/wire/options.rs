@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::reader::{Reader, Truncated};
+use crate::wire::reader::{Reader, Truncated};
 
 /// As many different options as a message usually has at most.
 const USUALLY_AT_MOST: usize = 16;

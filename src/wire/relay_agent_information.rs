@@ -1,7 +1,7 @@
 //! The sub-options of the relay agent information option, 82 (RFC 3046).
 
-use super::options::Tlvs;
-use super::reader::Truncated;
+use crate::wire::options::Tlvs;
+use crate::wire::reader::Truncated;
 
 /// Sub-option codes this server knows by name.
 pub mod sub_option {

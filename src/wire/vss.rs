@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::vpn::{Vpn, VpnSelector};
+use crate::model::vpn::{Vpn, VpnSelector};
 
 /// An NVT ASCII VPN identifier.
 const TYPE_NAME: u8 = 0;

@@ -3,9 +3,9 @@
 use std::net::Ipv4Addr;
 use std::ops::Range;
 
-use super::message::{BOOTREPLY, MAGIC_COOKIE};
-use super::options::{Tlvs, code};
-use super::status::StatusCode;
+use crate::wire::message::{BOOTREPLY, MAGIC_COOKIE};
+use crate::wire::options::{Tlvs, code};
+use crate::wire::status::StatusCode;
 
 /// Octets of message-size.
 const SIZE: usize = 2;

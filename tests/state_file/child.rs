@@ -13,13 +13,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use std::{env, fmt, fs, process, thread};
 
-use dhcp_blq::binding::SubnetId;
-use dhcp_blq::event::{Event, Lease, LeaseState, Origin};
+use dhcp_blq::kea_config::Network;
 use dhcp_blq::mirror::Loading;
-use dhcp_blq::mirror::store::Store;
-use dhcp_blq::mirror::writer::Writer;
-use dhcp_blq::network::Network;
-use dhcp_blq::time::{Lifetime, Time};
+use dhcp_blq::mirror::event::{Event, Lease, LeaseState, Origin};
+use dhcp_blq::model::binding::SubnetId;
+use dhcp_blq::model::time::{Lifetime, Time};
+use dhcp_blq::persist::flush_worker::Writer;
+use dhcp_blq::persist::store::Store;
 use tracing::field::{Field, Visit};
 use tracing::{Metadata, Subscriber, span};
 
@@ -172,7 +172,7 @@ pub fn lease(number: u32) -> Lease {
         cltt: Time(1_000),
         valid_lifetime: Lifetime::INFINITE,
         subnet: SubnetId(1),
-        hardware: dhcp_blq::binding::HardwareAddress {
+        hardware: dhcp_blq::model::binding::HardwareAddress {
             htype: 1,
             octets: number.to_be_bytes().to_vec(),
         },

@@ -6,8 +6,8 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dhcp_blq::binding::{Binding, State};
-use dhcp_blq::mirror::store::Store;
+use dhcp_blq::model::binding::{Binding, State};
+use dhcp_blq::persist::store::Store;
 use tempfile::TempDir;
 
 use super::child::{Keeper, address, hand_over};

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use dhcp_blq::binding::{Binding, State, SubnetId};
-use dhcp_blq::client::{Client, ClientParts};
-use dhcp_blq::mirror::store::{self, Batch, Store};
-use dhcp_blq::time::{Lifetime, Time};
+use dhcp_blq::model::binding::{Binding, State, SubnetId};
+use dhcp_blq::model::client::{Client, ClientParts};
+use dhcp_blq::model::time::{Lifetime, Time};
+use dhcp_blq::persist::store::{self, Batch, Store};
 
 use super::child::{Keeper, address, report};
 

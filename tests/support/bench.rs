@@ -9,13 +9,13 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use blq::{Binding, Done, Message, Primary, Query, Reply};
-use dhcp_blq::binding::{HardwareAddress, RawOption, SubnetId};
-use dhcp_blq::event::{Event, Heard, Lease, LeaseState};
+use dhcp_blq::kea_config::{ConfiguredOption, Network};
+use dhcp_blq::mirror::event::{Event, Heard, Lease, LeaseState};
 use dhcp_blq::mirror::{Loading, Mirror, Saved};
-use dhcp_blq::network::{ConfiguredOption, Network};
-use dhcp_blq::query::engine::{Answer, LeaseEngine};
+use dhcp_blq::model::binding::{HardwareAddress, RawOption, SubnetId};
+use dhcp_blq::model::time::{Lifetime, Time};
+use dhcp_blq::query::plan::{Answer, LeaseEngine};
 use dhcp_blq::query::{Engine, Progress, QueryTypes, Requester};
-use dhcp_blq::time::{Lifetime, Time};
 
 /// Subnet 1 with a pool of ten and a reservation outside it, subnet 2 in the VPN "blue".
 pub const CONFIGURATION: &str = r#"{ "Dhcp4": {

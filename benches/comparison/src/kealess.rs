@@ -10,12 +10,12 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use dhcp_blq::config::Config;
-use dhcp_blq::event::{Event, Heard};
+use dhcp_blq::kea_config::Network;
+use dhcp_blq::mirror::event::{Event, Heard};
 use dhcp_blq::mirror::{Loading, Mirror, Saved};
-use dhcp_blq::network::Network;
-use dhcp_blq::query::engine::LeaseEngine;
+use dhcp_blq::model::time::Time;
+use dhcp_blq::query::plan::LeaseEngine;
 use dhcp_blq::server::Server;
-use dhcp_blq::time::Time;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 

@@ -8,9 +8,9 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use blq::{Primary, Query};
-use dhcp_blq::binding::{HardwareAddress, SubnetId};
-use dhcp_blq::event::{Lease, LeaseState};
-use dhcp_blq::time::{Lifetime, Time};
+use dhcp_blq::mirror::event::{Lease, LeaseState};
+use dhcp_blq::model::binding::{HardwareAddress, SubnetId};
+use dhcp_blq::model::time::{Lifetime, Time};
 
 /// The first address of the pool, which is all of subnet 1 that is configured.
 const FIRST: u32 = u32::from_be_bytes([10, 0, 0, 0]);

@@ -3,10 +3,10 @@
 
 use std::path::Path;
 
-use dhcp_blq::binding::Binding;
-use dhcp_blq::mirror::store::{Batch, Store};
-use dhcp_blq::mirror::unsaved::Taken;
-use dhcp_blq::time::Time;
+use dhcp_blq::model::binding::Binding;
+use dhcp_blq::persist::store::{Batch, Store};
+use dhcp_blq::mirror::dirty_set::Taken;
+use dhcp_blq::model::time::Time;
 use fjall::{KeyspaceCreateOptions, PersistMode};
 use heed::byteorder::BigEndian;
 use heed::types::{Bytes, U32};

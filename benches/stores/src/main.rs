@@ -20,12 +20,12 @@ use std::{env, fs};
 
 use candidates::{Candidate, Kind, Result, Value};
 use counters::Counters;
-use dhcp_blq::binding::{Binding, HardwareAddress, State, SubnetId};
-use dhcp_blq::client::{Client, ClientParts};
-use dhcp_blq::event::{Lease, LeaseState};
+use dhcp_blq::model::binding::{Binding, HardwareAddress, State, SubnetId};
+use dhcp_blq::model::client::{Client, ClientParts};
+use dhcp_blq::mirror::event::{Lease, LeaseState};
 use dhcp_blq::mirror::{Loading, Saved};
-use dhcp_blq::network::Network;
-use dhcp_blq::time::{Lifetime, Time};
+use dhcp_blq::kea_config::Network;
+use dhcp_blq::model::time::{Lifetime, Time};
 
 /// Addresses stored.
 const ADDRESSES: u32 = 1_000_000;

@@ -1,6 +1,6 @@
 //! Dialogues with one connection, without a network or a clock.
 
-use super::super::fake_engine::{FakeEngine, Query, Reply, frame};
+use crate::server::fake_engine::{FakeEngine, Query, Reply, frame};
 use proptest::prelude::*;
 
 use super::*;

@@ -6,9 +6,9 @@ use std::future::pending;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 
-use super::super::fake_engine::{FakeEngine, Query, Reply};
 use super::*;
 use crate::config::Config;
+use crate::server::fake_engine::{FakeEngine, Query, Reply};
 
 /// Gives connections and errors in order, then none.
 struct Script(VecDeque<io::Result<Accepted<DuplexStream>>>);

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use tokio::io::{DuplexStream, duplex};
 use tokio::task::JoinHandle;
 
-use super::super::connection::Limits;
-use super::super::fake_engine::{FakeEngine, Query, Reply, frame};
-use super::super::slots::Slots;
 use super::*;
 use crate::query::{QueryTypes, Requester};
+use crate::server::connection::Limits;
+use crate::server::fake_engine::{FakeEngine, Query, Reply, frame};
+use crate::server::slots::Slots;
 
 impl Carrier for DuplexStream {}
 
@@ -379,7 +379,7 @@ async fn stops_in_bounded_time_whatever_the_requester_does() {
         served.stop.send_replace(Some(Stop::now("unloaded")));
         let before = Instant::now();
         served.task.await.unwrap();
-        assert!(before.elapsed() <= super::super::STOP_TIME);
+        assert!(before.elapsed() <= crate::server::STOP_TIME);
     }
 }
 
@@ -398,9 +398,9 @@ async fn a_requester_that_reads_late_does_not_prolong_the_stop() {
     tokio::time::sleep(Duration::from_millis(1)).await;
     served.stop.send_replace(Some(Stop::now("unloaded")));
     let before = Instant::now();
-    tokio::time::sleep(super::super::STOP_TIME - Duration::from_millis(100)).await;
+    tokio::time::sleep(crate::server::STOP_TIME - Duration::from_millis(100)).await;
     assert!(served.replies().await.len() > 1);
     // It has everything, but does not close its side.
     served.task.await.unwrap();
-    assert!(before.elapsed() <= super::super::STOP_TIME);
+    assert!(before.elapsed() <= crate::server::STOP_TIME);
 }

@@ -1,0 +1,314 @@
+//! From Kea's layout to a [`Network`].
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use serde_json::Value;
+
+use crate::kea_config::high_availability::{Givers, HighAvailability};
+use crate::kea_config::hosts::{self, Hosts};
+use crate::kea_config::layout::{self, Inherited};
+use crate::kea_config::options::OptionSet;
+use crate::kea_config::times::Timers;
+use crate::kea_config::{
+    Claim, ConfiguredOption, DatabaseReservation, Network, NetworkError, Pool, Scope, Subnet,
+    ranges, vpn,
+};
+use crate::model::binding::SubnetId;
+use crate::model::vpn::Vpn;
+
+/// The network that `config` describes, with its options and the reservations in databases.
+pub fn network(
+    config: layout::Dhcp4,
+    options: Vec<ConfiguredOption>,
+    reservations: &[DatabaseReservation],
+) -> Result<Network, NetworkError> {
+    let mut builder = Builder {
+        network: Network {
+            hosts: Hosts::new(config.host_reservation_identifiers.as_deref()),
+            high_availability: HighAvailability::new(&config.hooks_libraries),
+            has_host_database: config.hosts_database.is_some()
+                || config.hosts_databases.is_some_and(|all| !all.is_empty()),
+            ..Network::default()
+        },
+        reserved: Vec::new(),
+        shared_networks: HashMap::new(),
+    };
+    for subnet in config.subnet4 {
+        builder.subnet(subnet, &config.inherited, &Around::default())?;
+    }
+    for shared_network in config.shared_networks {
+        builder.shared_network(shared_network, &config.inherited)?;
+    }
+    for reservation in &config.reservations {
+        builder.reservation(hosts::GLOBAL, "the global reservations", reservation)?;
+    }
+    for reservation in reservations {
+        let address = reservation.address;
+        builder
+            .reserved
+            .extend(address.map(|address| (reservation.subnet, address)));
+        builder.network.hosts.insert_from_database(reservation);
+    }
+    for option in options {
+        builder.option(option);
+    }
+    Ok(builder.finish())
+}
+
+/// What a shared network has to say about its subnets.
+#[derive(Default)]
+struct Around {
+    /// Its place among the shared networks; `None` for subnets outside any.
+    place: Option<usize>,
+    /// Its VPN.
+    vpn: Vpn,
+    /// The classes its clients must be in.
+    classes: layout::Classes,
+    /// What its operator notes about it.
+    user_context: Option<Value>,
+}
+
+/// A network in the making.
+struct Builder {
+    /// What is known so far; its ranges come last.
+    network: Network,
+    /// Reserved addresses, with the subnets they are reserved in.
+    reserved: Vec<(SubnetId, Ipv4Addr)>,
+    /// Places of shared networks by name.
+    shared_networks: HashMap<String, usize>,
+}
+
+impl Builder {
+    /// Adds a shared network and its subnets.
+    fn shared_network(
+        &mut self,
+        shared_network: layout::SharedNetwork,
+        global: &Inherited,
+    ) -> Result<(), NetworkError> {
+        let holder = format!("shared network '{}'", shared_network.name);
+        let declared = vpn::declared(&holder, shared_network.user_context.as_ref())?;
+        self.network.vpns.extend(declared.clone());
+        let place = self.network.shared_networks.len();
+        self.network.shared_networks.push(OptionSet::default());
+        self.shared_networks.insert(shared_network.name, place);
+        let inherited = shared_network.inherited.or(global);
+        let around = Around {
+            place: Some(place),
+            vpn: declared.unwrap_or_default(),
+            classes: shared_network.classes,
+            user_context: shared_network.user_context,
+        };
+        for subnet in shared_network.subnet4 {
+            self.subnet(subnet, &inherited, &around)?;
+        }
+        Ok(())
+    }
+
+    /// Adds a subnet, which inherits `wider` and what is `around` it.
+    fn subnet(
+        &mut self,
+        subnet: layout::Subnet,
+        wider: &Inherited,
+        around: &Around,
+    ) -> Result<(), NetworkError> {
+        let id = SubnetId(subnet.id);
+        let holder = format!("subnet {} ({})", subnet.id, subnet.subnet);
+        let prefix = subnet
+            .subnet
+            .parse::<Ipv4Net>()
+            .map_err(|_| NetworkError::Refused {
+                parameter: format!(r#""subnet" of subnet {}"#, subnet.id),
+                value: format!("'{}'", subnet.subnet),
+                allowed: "an IPv4 prefix".to_owned(),
+            })?
+            .trunc();
+        let declared = vpn::declared(&holder, subnet.user_context.as_ref())?;
+        self.network.vpns.extend(declared.clone());
+        let outer = || subnet.classes.names().chain(around.classes.names());
+        let high_availability = &self.network.high_availability;
+        let contexts = [subnet.user_context.as_ref(), around.user_context.as_ref()];
+        let givers = high_availability.givers(&contexts, outer());
+        let mut pools = subnet
+            .pools
+            .iter()
+            .map(|pool| {
+                let classes = pool.classes.names().chain(outer());
+                let givers = high_availability.givers(&contexts, classes);
+                read_pool(&holder, &pool.pool, givers)
+            })
+            .collect::<Result<Vec<Pool>, NetworkError>>()?;
+        pools.sort_by_key(|pool| pool.first);
+        for reservation in &subnet.reservations {
+            self.reservation(id, &holder, reservation)?;
+        }
+        let inherited = subnet.inherited.or(wider);
+        let place = self.network.subnets.len();
+        self.network.by_id.entry(id).or_insert(place);
+        self.network.by_prefix.entry(prefix).or_insert(place);
+        self.network.subnets.push(Subnet {
+            id,
+            prefix,
+            vpn: declared.unwrap_or_else(|| around.vpn.clone()),
+            shared_network: around.place,
+            givers,
+            pools,
+            options: OptionSet::default(),
+            timers: Timers::new(&inherited),
+            reservations_global: inherited.reservations_global.unwrap_or(false),
+            reservations_in_subnet: inherited.reservations_in_subnet.unwrap_or(true),
+            digest: 0,
+        });
+        Ok(())
+    }
+
+    /// Adds a reservation in `subnet`; `holder` names the subnet for error messages.
+    fn reservation(
+        &mut self,
+        subnet: SubnetId,
+        holder: &str,
+        reservation: &layout::Reservation,
+    ) -> Result<(), NetworkError> {
+        let address = reservation
+            .ip_address
+            .as_deref()
+            .map(|address| {
+                address
+                    .parse::<Ipv4Addr>()
+                    .map_err(|_| NetworkError::Refused {
+                        parameter: format!(r#""ip-address" of a reservation in {holder}"#),
+                        value: format!("'{address}'"),
+                        allowed: "an IPv4 address".to_owned(),
+                    })
+            })
+            .transpose()?
+            .filter(|address| !address.is_unspecified());
+        self.reserved
+            .extend(address.map(|address| (subnet, address)));
+        self.network.hosts.insert(subnet, reservation, address);
+        Ok(())
+    }
+
+    /// Puts an option into its scope. One in a scope that is not there holds for nobody.
+    fn option(&mut self, option: ConfiguredOption) {
+        let network = &mut self.network;
+        let set = match &option.scope {
+            Scope::Global => Some(&mut network.global),
+            Scope::SharedNetwork(name) => self
+                .shared_networks
+                .get(name)
+                .and_then(|place| network.shared_networks.get_mut(*place)),
+            Scope::Subnet(id) => network.subnet_mut(*id).map(|subnet| &mut subnet.options),
+            Scope::Pool { subnet, first, .. } => network
+                .subnet_mut(*subnet)
+                .and_then(|subnet| subnet.pool_mut(*first))
+                .map(|pool| &mut pool.options),
+            Scope::Class(name) => Some(network.classes.entry(name.clone()).or_default()),
+            Scope::Reservation {
+                subnet,
+                identifier_type,
+                identifier,
+                address,
+            } => network
+                .hosts
+                .options_mut(*subnet, identifier_type, identifier, *address),
+        };
+        if let Some(set) = set {
+            set.insert(option);
+        }
+    }
+
+    /// The network, with all that depends on the whole of it.
+    fn finish(self) -> Network {
+        let mut network = self.network;
+        let mut lengths: Vec<u8> = network
+            .by_prefix
+            .keys()
+            .map(|prefix| prefix.prefix_len())
+            .collect();
+        lengths.sort_unstable_by(|a, b| b.cmp(a));
+        lengths.dedup();
+        network.prefix_lengths = lengths;
+
+        let pools = network
+            .subnets
+            .iter()
+            .enumerate()
+            .flat_map(|(place, subnet)| {
+                let pools = subnet.pools.iter();
+                pools.map(move |pool| Claim {
+                    first: pool.first.to_bits(),
+                    last: pool.last.to_bits(),
+                    prefix_length: subnet.prefix.prefix_len(),
+                    order: place,
+                    vpn: &subnet.vpn,
+                    givers: &pool.givers,
+                })
+            });
+        let reserved = self.reserved.iter().filter_map(|(id, address)| {
+            // A global reservation's address is configured where a subnet can lease it.
+            let id = match *id {
+                hosts::GLOBAL => network.subnet_holding(*address)?.id,
+                id => id,
+            };
+            let place = *network.by_id.get(&id)?;
+            let subnet = network.subnets.get(place)?;
+            let pool = subnet.pool(*address);
+            Some(Claim {
+                first: address.to_bits(),
+                last: address.to_bits(),
+                prefix_length: subnet.prefix.prefix_len(),
+                order: place,
+                vpn: &subnet.vpn,
+                givers: pool.map_or(&subnet.givers, |pool| &pool.givers),
+            })
+        });
+        network.ranges = ranges::merge(pools.chain(reserved).collect());
+        network.make_digests();
+        network
+    }
+}
+
+impl Network {
+    /// The subnet of this number.
+    fn subnet_mut(&mut self, id: SubnetId) -> Option<&mut Subnet> {
+        self.subnets.get_mut(*self.by_id.get(&id)?)
+    }
+}
+
+impl Subnet {
+    /// The pool that begins with `first`.
+    fn pool_mut(&mut self, first: Ipv4Addr) -> Option<&mut Pool> {
+        let place = self
+            .pools
+            .binary_search_by_key(&first, |pool| pool.first)
+            .ok()?;
+        self.pools.get_mut(place)
+    }
+}
+
+/// A pool in one of Kea's two forms; `holder` names its subnet for error messages.
+fn read_pool(holder: &str, text: &str, givers: Givers) -> Result<Pool, NetworkError> {
+    let bounds = match text.split_once('-') {
+        Some((first, last)) => first.trim().parse().ok().zip(last.trim().parse().ok()),
+        None => text
+            .trim()
+            .parse::<Ipv4Net>()
+            .ok()
+            .map(|prefix| (prefix.network(), prefix.broadcast())),
+    };
+    bounds
+        .filter(|(first, last)| first <= last)
+        .map(|(first, last): (Ipv4Addr, Ipv4Addr)| Pool {
+            first,
+            last,
+            givers,
+            options: OptionSet::default(),
+        })
+        .ok_or_else(|| NetworkError::Refused {
+            parameter: format!(r#""pool" in {holder}"#),
+            value: format!("'{text}'"),
+            allowed: "'first-last' or a prefix".to_owned(),
+        })
+}

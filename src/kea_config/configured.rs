@@ -1,0 +1,72 @@
+//! Options and host reservations as Kea holds them, the options already in the form they take on
+//! the wire.
+
+use std::net::Ipv4Addr;
+
+use crate::model::binding::SubnetId;
+
+/// An option of Kea's configuration, and where it is configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfiguredOption {
+    /// Where it is configured.
+    pub scope: Scope,
+    /// The option's code.
+    pub code: u8,
+    /// Its value on the wire, of any length.
+    pub value: Vec<u8>,
+    /// `never-send`: the option goes to nobody this scope holds for, wherever else it is
+    /// configured for them. Kea lets the value be absent then.
+    pub never_send: bool,
+    /// `client-classes` (Kea 2.7.4 and later): it is for clients in one of these only; if
+    /// empty, for all.
+    pub client_classes: Vec<String>,
+}
+
+/// The part of Kea's configuration that holds an option.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// `Dhcp4` itself.
+    Global,
+    /// The shared network of this name.
+    SharedNetwork(String),
+    /// A subnet.
+    Subnet(SubnetId),
+    /// A subnet's pool.
+    Pool {
+        /// The subnet.
+        subnet: SubnetId,
+        /// The pool's first address.
+        first: Ipv4Addr,
+        /// The pool's last address.
+        last: Ipv4Addr,
+    },
+    /// The client class of this name.
+    Class(String),
+    /// A host reservation.
+    Reservation {
+        /// The subnet it is for; 0 for a global one.
+        subnet: SubnetId,
+        /// `hw-address`, `client-id`, `duid`, `circuit-id` or `flex-id`.
+        identifier_type: String,
+        /// The identifier's octets.
+        identifier: Vec<u8>,
+        /// The address reserved, if one is.
+        address: Option<Ipv4Addr>,
+    },
+}
+
+/// A host reservation in a database, which Kea's configuration does not show. Its options come as
+/// [`ConfiguredOption`]s of [`Scope::Reservation`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatabaseReservation {
+    /// The subnet it is for; 0 for a global one.
+    pub subnet: SubnetId,
+    /// `hw-address`, `client-id`, `duid`, `circuit-id` or `flex-id`.
+    pub identifier_type: String,
+    /// The identifier's octets.
+    pub identifier: Vec<u8>,
+    /// The address reserved, if one is.
+    pub address: Option<Ipv4Addr>,
+    /// The host name reserved; empty if none.
+    pub hostname: String,
+}

@@ -1,0 +1,248 @@
+//! Host reservations, found as Kea finds them.
+
+use std::net::Ipv4Addr;
+
+use hashbrown::HashMap;
+
+use crate::kea_config::configured::DatabaseReservation;
+use crate::kea_config::difference::digest;
+use crate::kea_config::layout;
+use crate::kea_config::options::OptionSet;
+use crate::model::binding::{BindingRef, SubnetId};
+use crate::model::client::ClientRef;
+use crate::model::hex;
+use crate::wire::relay_agent_information;
+
+/// The subnet number Kea gives global reservations.
+pub const GLOBAL: SubnetId = SubnetId(0);
+
+/// Sub-option 1 of option 82, Agent Circuit ID (RFC 3046 section 3.1).
+const CIRCUIT_ID: u8 = 1;
+
+/// What a reservation knows its client by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum IdentifierType {
+    /// The MAC address without its type.
+    HardwareAddress,
+    /// The client identifier.
+    ClientId,
+    /// The DUID in an RFC 4361 client identifier.
+    Duid,
+    /// The circuit ID a relay agent adds.
+    CircuitId,
+    /// What the flexible identifier hook makes of a message: not to be known here.
+    FlexId,
+}
+
+/// Kea's order of preference where none is configured.
+const DEFAULT_ORDER: [IdentifierType; 4] = [
+    IdentifierType::HardwareAddress,
+    IdentifierType::Duid,
+    IdentifierType::CircuitId,
+    IdentifierType::ClientId,
+];
+
+impl IdentifierType {
+    /// The type Kea's configuration calls by `name`.
+    fn from_name(name: &str) -> Option<IdentifierType> {
+        match name {
+            "hw-address" => Some(IdentifierType::HardwareAddress),
+            "client-id" => Some(IdentifierType::ClientId),
+            "duid" => Some(IdentifierType::Duid),
+            "circuit-id" => Some(IdentifierType::CircuitId),
+            "flex-id" => Some(IdentifierType::FlexId),
+            _ => None,
+        }
+    }
+
+    /// The client's identifier of this type; `None` if it has none or it cannot be known.
+    fn of(self, client: ClientRef<'_>) -> Option<&[u8]> {
+        let identifier = match self {
+            IdentifierType::HardwareAddress => Some(client.chaddr()),
+            IdentifierType::ClientId => Some(client.client_id()),
+            IdentifierType::Duid => match client.client_id() {
+                // Type 255 and an IAID of 4 octets go before the DUID (RFC 4361 section 6.1).
+                [255, _, _, _, _, duid @ ..] => Some(duid),
+                _ => None,
+            },
+            IdentifierType::CircuitId => {
+                relay_agent_information::find(client.relay_agent_information(), CIRCUIT_ID)
+            }
+            IdentifierType::FlexId => None,
+        };
+        identifier.filter(|identifier| !identifier.is_empty())
+    }
+}
+
+/// A host reservation.
+#[derive(Debug, Hash)]
+pub struct Host {
+    /// What it knows its client by.
+    identifier_type: Option<IdentifierType>,
+    /// The host name reserved; empty if none.
+    pub hostname: Box<str>,
+    /// The options configured for it.
+    pub options: OptionSet,
+}
+
+impl Host {
+    /// Whether it says more of its client than which address it has.
+    fn has_more_than_address(&self) -> bool {
+        !self.hostname.is_empty() || !self.options.is_empty()
+    }
+}
+
+/// Places in a list of reservations, by identifier.
+type Places = HashMap<Box<[u8]>, usize>;
+
+/// All host reservations.
+#[derive(Debug, Default)]
+pub struct Hosts {
+    /// The reservations.
+    hosts: Vec<Host>,
+    /// Places in `hosts` by identifier, for each subnet and type.
+    by_identifier: HashMap<(SubnetId, IdentifierType), Places>,
+    /// Places in `hosts` by the address reserved.
+    by_address: HashMap<(SubnetId, Ipv4Addr), usize>,
+    /// Types in the order Kea tries them.
+    order: Vec<IdentifierType>,
+}
+
+impl Hosts {
+    /// No reservations yet; Kea tries the identifiers called by these names.
+    pub fn new(order: Option<&[String]>) -> Hosts {
+        let order = match order {
+            Some(names) => names
+                .iter()
+                .filter_map(|name| IdentifierType::from_name(name))
+                .collect(),
+            None => DEFAULT_ORDER.to_vec(),
+        };
+        Hosts {
+            order,
+            ..Hosts::default()
+        }
+    }
+
+    /// Adds a reservation in `subnet`, of `address` if it is of one.
+    pub fn insert(
+        &mut self,
+        subnet: SubnetId,
+        reservation: &layout::Reservation,
+        address: Option<Ipv4Addr>,
+    ) {
+        let identifiers = [
+            (IdentifierType::HardwareAddress, &reservation.hw_address),
+            (IdentifierType::ClientId, &reservation.client_id),
+            (IdentifierType::Duid, &reservation.duid),
+            (IdentifierType::CircuitId, &reservation.circuit_id),
+            (IdentifierType::FlexId, &reservation.flex_id),
+        ];
+        let identifier = identifiers.into_iter().find_map(|(identifier_type, text)| {
+            let identifier = hex::read_identifier(text.as_deref()?)?;
+            Some((identifier_type, identifier))
+        });
+        self.add(subnet, identifier, address, &reservation.hostname);
+    }
+
+    /// Adds a reservation that is in a database.
+    pub fn insert_from_database(&mut self, reservation: &DatabaseReservation) {
+        let of = IdentifierType::from_name(&reservation.identifier_type);
+        self.add(
+            reservation.subnet,
+            of.map(|of| (of, reservation.identifier.clone())),
+            reservation.address,
+            &reservation.hostname,
+        );
+    }
+
+    /// The options of a reservation, which is added if it is not there yet: Kea may keep it
+    /// elsewhere than in its configuration.
+    pub fn options_mut(
+        &mut self,
+        subnet: SubnetId,
+        identifier_type: &str,
+        identifier: &[u8],
+        address: Option<Ipv4Addr>,
+    ) -> Option<&mut OptionSet> {
+        let of = IdentifierType::from_name(identifier_type)?;
+        let known = self
+            .by_identifier
+            .get(&(subnet, of))
+            .and_then(|places| places.get(identifier).copied());
+        let place = known
+            .unwrap_or_else(|| self.add(subnet, Some((of, identifier.to_owned())), address, ""));
+        self.hosts.get_mut(place).map(|host| &mut host.options)
+    }
+
+    /// A digest of all reservations that replies about leases depend on: those of options or a host
+    /// name. The order in which they were added does not matter.
+    pub fn digest(&self) -> u64 {
+        let matters = |place: &usize| {
+            self.hosts
+                .get(*place)
+                .filter(|host| host.has_more_than_address())
+        };
+        let by_identifier = self.by_identifier.iter().flat_map(|(of, places)| {
+            let found = places.iter();
+            found.filter_map(move |(identifier, place)| {
+                Some(digest(&(of, identifier, matters(place)?)))
+            })
+        });
+        let by_address = self.by_address.iter();
+        let by_address = by_address.filter_map(|(of, place)| Some(digest(&(of, matters(place)?))));
+        by_identifier.chain(by_address).fold(0, u64::wrapping_add)
+    }
+
+    /// Adds a reservation and tells its place.
+    fn add(
+        &mut self,
+        subnet: SubnetId,
+        identifier: Option<(IdentifierType, Vec<u8>)>,
+        address: Option<Ipv4Addr>,
+        hostname: &str,
+    ) -> usize {
+        let place = self.hosts.len();
+        self.hosts.push(Host {
+            identifier_type: identifier.as_ref().map(|(of, _)| *of),
+            hostname: hostname.into(),
+            options: OptionSet::default(),
+        });
+        if let Some(address) = address {
+            self.by_address.entry((subnet, address)).or_insert(place);
+        }
+        if let Some((of, identifier)) = identifier {
+            self.by_identifier
+                .entry((subnet, of))
+                .or_default()
+                .entry(identifier.into())
+                .or_insert(place);
+        }
+        place
+    }
+
+    /// The reservation in `subnet` for the client of `binding`.
+    ///
+    /// Kea looks for the client's identifiers. One that cannot be known here is made up for
+    /// by the address: Kea gives a reserved address to nobody but its client.
+    pub fn find(&self, subnet: SubnetId, binding: BindingRef<'_>) -> Option<&Host> {
+        let client = binding.client;
+        let by_identifier = client.and_then(|client| {
+            self.order.iter().find_map(|of| {
+                let places = self.by_identifier.get(&(subnet, *of))?;
+                places.get(of.of(client)?)
+            })
+        });
+        if let Some(place) = by_identifier {
+            return self.hosts.get(*place);
+        }
+        let place = self.by_address.get(&(subnet, binding.address))?;
+        self.hosts.get(*place).filter(|host| {
+            let known = host
+                .identifier_type
+                .zip(client)
+                .and_then(|(of, client)| of.of(client));
+            known.is_none()
+        })
+    }
+}

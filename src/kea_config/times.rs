@@ -1,0 +1,126 @@
+//! T1 and T2 as Kea sends them with a lease.
+
+use std::hash::{Hash, Hasher};
+
+use crate::kea_config::layout::Inherited;
+use crate::model::time::Lifetime;
+
+/// T1's share of the lifetime where none is configured.
+const T1_PERCENT: f64 = 0.5;
+/// T2's share of the lifetime where none is configured.
+const T2_PERCENT: f64 = 0.875;
+
+/// The renewal (T1, option 58) and rebinding (T2, option 59) times of a lease: seconds from
+/// its start, `renewal < rebinding < lifetime` for those there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TeeTimes {
+    /// T1; `None` if Kea sends none.
+    pub renewal: Option<u32>,
+    /// T2; `None` if Kea sends none.
+    pub rebinding: Option<u32>,
+}
+
+/// What a subnet's T1 and T2 come from.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Timers {
+    /// `renew-timer`, in seconds.
+    renew: Option<u32>,
+    /// `rebind-timer`, in seconds.
+    rebind: Option<u32>,
+    /// The shares of the lifetime that T1 and T2 are, if Kea calculates them.
+    shares: Option<(f64, f64)>,
+}
+
+impl Timers {
+    /// The timers in the parameters that hold for a subnet.
+    pub fn new(parameters: &Inherited) -> Timers {
+        Timers {
+            renew: parameters.renew_timer,
+            rebind: parameters.rebind_timer,
+            shares: parameters.calculate_tee_times.unwrap_or(false).then(|| {
+                (
+                    parameters.t1_percent.unwrap_or(T1_PERCENT),
+                    parameters.t2_percent.unwrap_or(T2_PERCENT),
+                )
+            }),
+        }
+    }
+
+    /// Adds all that the times of a lease depend on, besides its lifetime, to a digest.
+    pub fn digest(&self, digest: &mut impl Hasher) {
+        let shares = self.shares.map(|(t1, t2)| (t1.to_bits(), t2.to_bits()));
+        (self.renew, self.rebind, shares).hash(digest);
+    }
+
+    /// The times for a lease of this lifetime. A time that is configured goes before one that
+    /// is calculated; one of 0, or not before what it has to precede, is not sent.
+    pub fn tee_times(&self, lifetime: Lifetime) -> TeeTimes {
+        let sane =
+            |time: Option<u32>, ceiling: u32| time.filter(|time| (1..ceiling).contains(time));
+        let rebinding = self
+            .rebind
+            .or_else(|| self.shares.map(|(_, t2)| share(t2, lifetime)));
+        let rebinding = sane(rebinding, lifetime.0);
+        let renewal = self
+            .renew
+            .or_else(|| self.shares.map(|(t1, _)| share(t1, lifetime)));
+        TeeTimes {
+            renewal: sane(renewal, rebinding.unwrap_or(lifetime.0)),
+            rebinding,
+        }
+    }
+}
+
+/// A share of a lifetime, to the nearest second.
+fn share(share: f64, lifetime: Lifetime) -> u32 {
+    // A float's cast saturates: what is not within 32 bits is held at their edges.
+    (share * f64::from(lifetime.0)).round() as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The times for `lifetime` with these timers.
+    fn times(renew: Option<u32>, rebind: Option<u32>, lifetime: u32) -> (Option<u32>, Option<u32>) {
+        let timers = Timers {
+            renew,
+            rebind,
+            shares: None,
+        };
+        let times = timers.tee_times(Lifetime(lifetime));
+        (times.renewal, times.rebinding)
+    }
+
+    #[test]
+    fn sends_only_times_that_come_in_order() {
+        assert_eq!(times(Some(900), Some(1800), 3600), (Some(900), Some(1800)));
+        assert_eq!(times(Some(900), Some(3600), 3600), (Some(900), None));
+        assert_eq!(times(Some(1800), Some(1800), 3600), (None, Some(1800)));
+        assert_eq!(times(Some(3600), None, 3600), (None, None));
+        assert_eq!(times(Some(0), Some(0), 3600), (None, None));
+        assert_eq!(times(None, None, 3600), (None, None));
+    }
+
+    #[test]
+    fn calculates_shares_of_the_lifetime_where_asked_to() {
+        let timers = Timers::new(&Inherited {
+            calculate_tee_times: Some(true),
+            ..Inherited::default()
+        });
+        let times = timers.tee_times(Lifetime(3601));
+        assert_eq!((times.renewal, times.rebinding), (Some(1801), Some(3151)));
+    }
+
+    #[test]
+    fn a_configured_time_goes_before_a_calculated_one() {
+        let timers = Timers::new(&Inherited {
+            calculate_tee_times: Some(true),
+            renew_timer: Some(60),
+            t2_percent: Some(0.75),
+            ..Inherited::default()
+        });
+        let times = timers.tee_times(Lifetime(1000));
+        assert_eq!((times.renewal, times.rebinding), (Some(60), Some(750)));
+    }
+}

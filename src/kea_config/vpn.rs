@@ -1,0 +1,50 @@
+//! The VPN that an operator declares in a `user-context`.
+
+use serde_json::{Map, Value};
+
+use crate::kea_config::NetworkError;
+use crate::model::vpn::Vpn;
+
+/// What a VPN may be declared as, for error messages.
+const ALLOWED: &str = r#"a map of either "name" (1 to 254 ASCII characters, none of them NUL) or "rfc2685" (14 hexadecimal digits)"#;
+
+/// The most octets of a name: type and name fit into one option (RFC 6607 section 3.5).
+const MAX_NAME: usize = 254;
+
+/// The VPN that `user_context` declares, if it declares one. `holder` names the subnet or
+/// shared network it belongs to, for error messages.
+pub fn declared(holder: &str, user_context: Option<&Value>) -> Result<Option<Vpn>, NetworkError> {
+    let Some(value) = user_context.and_then(|context| context.get("vpn")) else {
+        return Ok(None);
+    };
+    value
+        .as_object()
+        .and_then(read)
+        .map(Some)
+        .ok_or_else(|| NetworkError::Refused {
+            parameter: format!(r#""vpn" in the user-context of {holder}"#),
+            value: value.to_string(),
+            allowed: ALLOWED.to_owned(),
+        })
+}
+
+/// The VPN that the map of `vpn` stands for: one known key and nothing else.
+fn read(map: &Map<String, Value>) -> Option<Vpn> {
+    if map.len() != 1 {
+        return None;
+    }
+    let (key, value) = map.iter().next()?;
+    let value = value.as_str()?;
+    match key.as_str() {
+        "name" => {
+            let allowed =
+                (1..=MAX_NAME).contains(&value.len()) && value.is_ascii() && !value.contains('\0');
+            allowed.then(|| Vpn::Name(value.to_owned()))
+        }
+        "rfc2685" => crate::model::hex::read(value)?
+            .try_into()
+            .ok()
+            .map(Vpn::Rfc2685),
+        _ => None,
+    }
+}

@@ -1,0 +1,308 @@
+//! A mirror being filled when Kea starts or is reconfigured.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use roaring::RoaringBitmap;
+
+use crate::kea_config::Network;
+use crate::mirror::event::{Lease, Origin};
+use crate::mirror::page::Pages;
+use crate::mirror::ranges::Configured;
+use crate::mirror::table::{CONFIGURATION, Table};
+use crate::mirror::visible::is_renewal;
+use crate::mirror::{Mirror, rules};
+use crate::model::binding::{Binding, State};
+use crate::model::time::Time;
+
+/// What the state file held, taken over before Kea's leases are loaded.
+#[derive(Clone, Debug, Default)]
+pub struct Saved {
+    /// Bindings as last written.
+    pub bindings: Vec<Binding>,
+    /// What was configured as last written.
+    pub configured: Configured,
+    /// When the file was last written; `None` if it is new.
+    pub saved_at: Option<Time>,
+    /// The latest transaction of a lease that Kea's lease database had when the file was last
+    /// written, if it is known.
+    pub latest: Option<Time>,
+    /// Up to when renewals by other servers were known when the file was last written. `None` if
+    /// there are no other servers, or it is not known.
+    pub compared_at: Option<Time>,
+    /// Addresses that changed after the file was last written: see
+    /// [`Recent`](crate::persist::store::Recent).
+    pub recent: Vec<u32>,
+}
+
+/// The same, as tables hold it: what can be done of loading before Kea's configuration is known.
+#[derive(Debug, Default)]
+pub struct Prepared {
+    /// The bindings.
+    bindings: Pages,
+    /// Their addresses.
+    addresses: RoaringBitmap,
+    /// The rest, without bindings.
+    rest: Saved,
+}
+
+impl Prepared {
+    /// Adds a binding.
+    pub(crate) fn add(&mut self, binding: &Binding) {
+        self.addresses.insert(binding.address.to_bits());
+        self.bindings.put(binding.view());
+    }
+
+    /// Takes into account that no other server writes Kea's lease database: this one has heard of all
+    /// renewals.
+    pub fn without_other_servers(mut self) -> Prepared {
+        self.rest.compared_at = None;
+        self
+    }
+
+    /// Adds the rest.
+    pub(crate) fn complete(&mut self, rest: Saved) {
+        self.rest = rest;
+    }
+}
+
+impl From<Saved> for Prepared {
+    fn from(mut saved: Saved) -> Prepared {
+        let mut prepared = Prepared::default();
+        for binding in std::mem::take(&mut saved.bindings) {
+            prepared.add(&binding);
+        }
+        prepared.complete(saved);
+        prepared
+    }
+}
+
+/// What the tables hold before Kea's leases are loaded.
+#[derive(Clone, Debug)]
+enum Known {
+    /// What was saved: all but renewals.
+    Saved(Before),
+    /// Everything, up to when Kea was last heard of.
+    Everything,
+}
+
+/// What the state file says besides bindings.
+#[derive(Clone, Debug)]
+struct Before {
+    /// When it was last written; `None` if it never was.
+    saved_at: Option<Time>,
+    /// The latest transaction of a lease that Kea's lease database had then.
+    latest: Option<Time>,
+    /// Up to when renewals by other servers were known then.
+    compared_at: Option<Time>,
+    /// Addresses that changed since.
+    recent: Vec<u32>,
+}
+
+/// A mirror being filled.
+#[derive(Debug)]
+pub struct Loading {
+    /// The tables so far.
+    table: Table,
+    /// What they held before.
+    known: Known,
+    /// Addresses that they held then and of which Kea has not shown a lease yet.
+    unseen: RoaringBitmap,
+    /// The latest transaction of a lease that Kea has shown.
+    latest: Option<Time>,
+    /// The latest of those before loading began: Kea serves its clients meanwhile.
+    latest_before: Option<Time>,
+    /// When loading began.
+    now: Time,
+}
+
+impl Loading {
+    /// Begins with what was saved.
+    pub fn begin(network: Arc<Network>, saved: impl Into<Prepared>, now: Time) -> Loading {
+        let Prepared {
+            bindings,
+            addresses: unseen,
+            rest,
+        } = saved.into();
+        let Saved {
+            mut configured,
+            saved_at,
+            latest,
+            compared_at,
+            recent,
+            ..
+        } = rest;
+        if recent.contains(&CONFIGURATION) {
+            // It may have been another one meanwhile: since when it is as it is, is not known.
+            configured.ranges.clear();
+        }
+        let mut table = Table::new(network, &configured, now);
+        table.drop_indexes();
+        table.set_saved(bindings);
+        table.notice_views_changed_since(&configured, now);
+        if saved_at.is_some() {
+            table.note_reconfigured(&configured);
+        }
+        Loading {
+            table,
+            known: Known::Saved(Before {
+                saved_at,
+                latest,
+                compared_at,
+                recent,
+            }),
+            unseen,
+            latest: None,
+            latest_before: None,
+            now,
+        }
+    }
+
+    /// Begins with what a mirror held that nobody else has any more, before Kea was reconfigured.
+    /// `None` if that mirror failed.
+    pub fn resume(mirror: Mirror, network: Arc<Network>, now: Time) -> Option<Loading> {
+        mirror.catch_up();
+        let mut table = mirror.into_table()?;
+        let held = table.bindings(0..=u32::MAX);
+        let unseen = held.map(|binding| binding.address.to_bits()).collect();
+        table.configure(network, false, now);
+        Some(Loading {
+            table,
+            known: Known::Everything,
+            unseen,
+            latest: None,
+            latest_before: None,
+            now,
+        })
+    }
+
+    /// Takes over a lease of Kea's database.
+    pub fn lease(&mut self, lease: &Lease) {
+        self.unseen.remove(lease.address.to_bits());
+        self.latest = self.latest.max(Some(lease.cltt));
+        if lease.cltt < self.now {
+            self.latest_before = self.latest_before.max(Some(lease.cltt));
+        }
+        self.table.check_subnet(lease);
+        let before = self.table.binding(lease.address);
+        match &self.known {
+            Known::Saved(before_start) => {
+                let Before {
+                    saved_at,
+                    compared_at,
+                    ..
+                } = *before_start;
+                let now = self.now;
+                let after = rules::loaded(before.as_ref(), lease, saved_at, now);
+                // A renewal is not saved, but was seen by whoever asked after it, unless another server
+                // made it after the last comparison. Without a file nobody saw anything before.
+                let is_heard = compared_at.is_none_or(|compared_at| lease.cltt < compared_at);
+                let is_renewed =
+                    |before: &Binding| is_heard && is_renewal(before.view(), after.view());
+                if saved_at.is_none() || before.as_ref().is_some_and(is_renewed) {
+                    self.table.put(&after);
+                } else {
+                    self.table.change(after, now);
+                }
+            }
+            Known::Everything => {
+                let (now, origin) = (self.now, Origin::Elsewhere);
+                let after = rules::updated(before.as_ref(), lease, now, origin);
+                if let Some(after) = after {
+                    self.table.change(after, self.now);
+                }
+            }
+        }
+    }
+
+    /// Ends when leases could not be taken over: what was known stays so, for now.
+    pub(in crate::mirror) fn incomplete(mut self) -> Table {
+        self.table.build_indexes();
+        self.table
+    }
+
+    /// Ends when not all leases have been taken over and nobody waits for them any more: nothing, if
+    /// what is known is in the state file.
+    pub(in crate::mirror) fn abandoned(self) -> Option<Table> {
+        match self.known {
+            Known::Saved(_) => None,
+            Known::Everything => Some(self.incomplete()),
+        }
+    }
+
+    /// A mirror of its own, when all leases have been taken over.
+    pub fn finish(self) -> Mirror {
+        Mirror::new(self.complete())
+    }
+
+    /// Ends when all leases have been taken over: what was known as held and is not any more
+    /// has vanished, and what has neither a lease nor a place in the configuration is forgotten.
+    pub(in crate::mirror) fn complete(mut self) -> Table {
+        for address in std::mem::take(&mut self.unseen) {
+            let address = Ipv4Addr::from_bits(address);
+            let Some(before) = self.table.binding(address) else {
+                continue;
+            };
+            let after = match self.known {
+                Known::Saved(_) => rules::vanished(&before, self.now),
+                Known::Everything => rules::removed(&before, self.now, Origin::Elsewhere),
+            };
+            self.table.change(after, self.now);
+            if !self.table.is_configured(address) {
+                self.table.forget(address);
+            }
+        }
+        self.table.set_compared(self.now);
+        // A start compares with the state file, and does so again if it stays as it is.
+        let mut are_lost = true;
+        if let Known::Saved(before) = std::mem::replace(&mut self.known, Known::Everything) {
+            self.notice_unsaved(before);
+            are_lost = false;
+        }
+        self.table.build_indexes();
+        // What changes from now on need not wait for a large mirror to be written.
+        self.table.defer_unsaved(are_lost);
+        self.table
+    }
+
+    /// Counts as changed now what requesters may have seen otherwise before, though the state file
+    /// does not say so.
+    fn notice_unsaved(&mut self, before: Before) {
+        // Leases that ended may have been the latest. The end is no transaction of Kea's lease database,
+        // nor is an offer.
+        let ended = self.table.bindings(0..=u32::MAX).filter(|binding| {
+            let state = binding.state;
+            binding.client.is_some()
+                && matches!(
+                    state,
+                    State::Released | State::Expired | State::Reset | State::Abandoned
+                )
+        });
+        let ended = ended.map(|binding| binding.lease_start);
+        // Kea's lease database is an older one than the last that was seen, such as a copy that was put
+        // back: the renewals that it has lost are nowhere.
+        // Unless the latest lease may have ended just before the process was killed: that is nowhere, too.
+        let has_ended = |address: &u32| {
+            let binding = self.table.binding(Ipv4Addr::from_bits(*address));
+            *address != CONFIGURATION
+                && binding.is_none_or(|binding| binding.state != State::Active)
+        };
+        let are_lost = before.latest > self.latest_before.max(ended.max())
+            && !before.recent.iter().any(has_ended);
+        // Another configuration was in force for a while, by which any reply may have been otherwise.
+        let was_reconfigured = before.recent.contains(&CONFIGURATION);
+        if are_lost || was_reconfigured {
+            let held = self.table.bindings(0..=u32::MAX);
+            let held = held.filter(|binding| was_reconfigured || binding.state == State::Active);
+            let held: Vec<u32> = held.map(|binding| binding.address.to_bits()).collect();
+            for address in held {
+                self.table.notice(address, self.now);
+            }
+        }
+        let recent = before.recent.into_iter();
+        for address in recent.filter(|address| *address != CONFIGURATION) {
+            self.table.notice_or_free(address, self.now);
+        }
+        self.table.set_latest(self.latest);
+    }
+}

@@ -1,0 +1,276 @@
+//! What a client's message carries besides what Kea puts into the lease.
+
+use std::sync::Arc;
+
+use crate::mirror::event::Heard;
+use crate::model::binding::RawOption;
+use crate::wire::message::options_field;
+use crate::wire::options::{Tlvs, code};
+use crate::wire::relay_agent_information;
+
+/// The options kept from a client's messages: those a client can send to describe itself, for
+/// requestors that ask for them (RFC 6926 section 8.3 item 7, RFC 4388 section 6.7).
+const KEPT: [u8; 13] = [
+    code::HOST_NAME,
+    code::VENDOR_SPECIFIC,
+    code::PARAMETER_REQUEST_LIST,
+    code::MAX_MESSAGE_SIZE,
+    code::VENDOR_CLASS,
+    code::USER_CLASS,
+    code::CLIENT_FQDN,
+    code::CLIENT_ARCHITECTURE,
+    code::CLIENT_NDI,
+    code::CLIENT_UUID,
+    code::AUTO_CONFIGURE,
+    code::VI_VENDOR_CLASS,
+    code::VI_VENDOR_SPECIFIC,
+];
+
+/// Whether a code is one of [`KEPT`].
+const IS_KEPT: [bool; 256] = {
+    let mut is_kept = [false; 256];
+    let mut index = 0;
+    while index < KEPT.len() {
+        is_kept[KEPT[index] as usize] = true;
+        index += 1;
+    }
+    is_kept
+};
+
+/// The most octets kept of one client's options, values together: a client must not make the
+/// server remember whatever it likes. Options that no longer fit are left out.
+const MAX_KEPT: usize = 2_048;
+
+/// What a client's message carried that came to Kea as `packet` and that Kea put into `classes`;
+/// `relay_agent_information` is the relay agent's, as Kea took it, empty if there is none.
+pub fn heard(packet: &[u8], relay_agent_information: Vec<u8>, classes: Arc<[String]>) -> Heard {
+    let is_kept = (1..=relay_agent_information::LONGEST).contains(&relay_agent_information.len());
+    Heard {
+        relay_agent_information: is_kept.then_some(relay_agent_information),
+        options: kept_options(packet),
+        classes,
+    }
+}
+
+/// The options worth keeping of a client's message, in the order of their codes.
+///
+/// Kea has served the client, so they are read as leniently as Kea reads them: from the options
+/// field alone, whatever option 52 (overload) says, and up to the first option that runs past the end.
+fn kept_options(packet: &[u8]) -> Vec<RawOption> {
+    let field = options_field(packet).unwrap_or_default();
+    let mut kept: Vec<RawOption> = Vec::new();
+    for (code, value) in Tlvs::options(field).map_while(Result::ok) {
+        // Kea passes over an empty host name.
+        if !IS_KEPT[usize::from(code)] || (code == code::HOST_NAME && value.is_empty()) {
+            continue;
+        }
+        match kept.iter_mut().find(|known| known.code == code) {
+            // The pieces of a long option (RFC 3396 section 7).
+            Some(known) => known.value.extend_from_slice(value),
+            None => kept.push(RawOption {
+                code,
+                value: value.to_vec(),
+            }),
+        }
+    }
+    kept.sort_unstable_by_key(|option| option.code);
+    let mut room = MAX_KEPT;
+    kept.retain(|option| {
+        let left = room.checked_sub(option.value.len());
+        room = left.unwrap_or(room);
+        left.is_some()
+    });
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::wire::message::{MAGIC_COOKIE, Message};
+
+    /// A message with these octets in its fields sname and file, and in its options field.
+    fn message(sname_and_file: &[u8], options: &[u8]) -> Vec<u8> {
+        let mut packet = vec![0; 44];
+        packet.extend(sname_and_file);
+        packet.resize(236, 0);
+        packet.extend(MAGIC_COOKIE);
+        packet.extend(options);
+        packet
+    }
+
+    /// An options field without an end, long options in pieces.
+    fn field(options: &[(u8, &[u8])]) -> Vec<u8> {
+        let mut field = Vec::new();
+        for (code, value) in options {
+            for piece in value.chunks(255) {
+                field.extend([*code, piece.len() as u8]);
+                field.extend(piece);
+            }
+        }
+        field
+    }
+
+    /// The codes and the lengths of the options kept.
+    fn lengths(kept: &[RawOption]) -> Vec<(u8, usize)> {
+        let kept = kept.iter();
+        kept.map(|option| (option.code, option.value.len()))
+            .collect()
+    }
+
+    /// The options kept that have these codes and values.
+    fn options(expected: &[(u8, &[u8])]) -> Vec<RawOption> {
+        let expected = expected.iter();
+        let option = |(code, value): &(u8, &[u8])| RawOption {
+            code: *code,
+            value: value.to_vec(),
+        };
+        expected.map(option).collect()
+    }
+
+    #[test]
+    fn keeps_what_describes_the_client_in_the_order_of_codes() {
+        let field = field(&[
+            (code::MESSAGE_TYPE, &[3]),
+            (code::VENDOR_CLASS, b"vendor"),
+            (code::RELAY_AGENT_INFORMATION, &[2, 1, 7]),
+            (code::HOST_NAME, b"host"),
+            (code::VENDOR_CLASS, b"more"),
+        ]);
+        let expected = options(&[(12, b"host"), (60, b"vendormore")]);
+        assert_eq!(kept_options(&message(&[], &field)), expected);
+    }
+
+    #[test]
+    fn leaves_out_what_no_longer_fits() {
+        let long = [7; 1_500];
+        let field = field(&[
+            (code::CLIENT_UUID, &[1; 500]),
+            (code::USER_CLASS, &long),
+            (code::VENDOR_CLASS, &long),
+        ]);
+        let heard = heard(&message(&[], &field), vec![0; 4_097], Arc::default());
+        assert_eq!(lengths(&heard.options), [(60, 1_500), (97, 500)]);
+        assert_eq!(heard.relay_agent_information, None);
+    }
+
+    #[test]
+    fn takes_option_82_from_kea_alone() {
+        let packet = message(&[], &field(&[(code::RELAY_AGENT_INFORMATION, &[2, 1, 7])]));
+        let information = |taken: &[u8]| {
+            let heard = heard(&packet, taken.to_vec(), Arc::default());
+            heard.relay_agent_information
+        };
+        assert_eq!(information(&[2, 1, 8]), Some(vec![2, 1, 8]));
+        assert_eq!(information(&[]), None);
+    }
+
+    #[test]
+    fn reads_the_options_field_alone() {
+        let overloaded = field(&[(code::OVERLOAD, &[3]), (code::VENDOR_CLASS, b"vendor")]);
+        let elsewhere = field(&[(code::HOST_NAME, b"no"), (code::VENDOR_CLASS, b"no")]);
+        let sname_and_file = elsewhere.repeat(19);
+        let expected = options(&[(60, b"vendor")]);
+        assert_eq!(
+            kept_options(&message(&sname_and_file, &overloaded)),
+            expected
+        );
+    }
+
+    #[test]
+    fn keeps_what_stands_before_a_broken_tail() {
+        let whole = field(&[(code::HOST_NAME, b"host"), (code::VENDOR_CLASS, b"vendor")]);
+        let expected = options(&[(12, b"host"), (60, b"vendor")]);
+        for tail in [
+            &[][..],
+            &[code::PAD],
+            &[code::END, code::HOST_NAME, 1, 7],
+            &[code::HOST_NAME],
+            &[code::HOST_NAME, 0x20, b'a', b'b', b'c'],
+            &[code::RELAY_AGENT_INFORMATION, 255, code::END],
+        ] {
+            let packet = message(&[], &[&whole[..], tail].concat());
+            assert_eq!(kept_options(&packet), expected, "{tail:?}");
+        }
+    }
+
+    #[test]
+    fn passes_over_an_empty_host_name_as_kea_does() {
+        let empty = [code::HOST_NAME, 0, code::USER_CLASS, 0];
+        assert_eq!(kept_options(&message(&[], &empty)), options(&[(77, b"")]));
+    }
+
+    #[test]
+    fn keeps_nothing_of_what_is_no_message_with_options() {
+        let whole = message(&[], &field(&[(code::HOST_NAME, b"host")]));
+        for length in 0..=240 {
+            assert_eq!(kept_options(&whole[..length]), [], "{length} octets");
+        }
+        assert_eq!(kept_options(&[0; 300]), []);
+    }
+
+    /// Options that are kept, and others, but for option overload.
+    fn any_options() -> impl Strategy<Value = Vec<(u8, Vec<u8>)>> {
+        let kept = proptest::sample::select(&KEPT[..]);
+        let other = (1..=254u8).prop_filter("not followed", |code| *code != code::OVERLOAD);
+        vec((prop_oneof![kept, other], vec(any::<u8>(), 1..300)), 0..8)
+    }
+
+    proptest! {
+        /// Peers are held to stricter rules than clients, but their options mean the same.
+        #[test]
+        fn agrees_with_the_strict_reader_on_well_formed_messages(
+            sent in any_options(),
+            sname_and_file in vec(any::<u8>(), 0..192),
+            is_ended in any::<bool>(),
+        ) {
+            let sent: Vec<_> = sent.iter().map(|(code, value)| (*code, &value[..])).collect();
+            let mut field = field(&sent);
+            if is_ended {
+                field.extend([code::END, code::HOST_NAME, 1, b'x']);
+            }
+            let packet = message(&sname_and_file, &field);
+            let strict = Message::read(&packet).unwrap();
+            let kept = kept_options(&packet);
+            for option in &kept {
+                prop_assert_eq!(strict.options.value(option.code), Some(&option.value[..]));
+            }
+            let mut codes: Vec<_> = kept.iter().map(|option| option.code).collect();
+            prop_assert!(codes.is_sorted());
+            codes.dedup();
+            prop_assert_eq!(codes.len(), kept.len());
+            let total: usize = kept.iter().map(|option| option.value.len()).sum();
+            prop_assert!(total <= MAX_KEPT);
+            let left_out = strict.options.iter().filter(|option| {
+                IS_KEPT[usize::from(option.code)] && !codes.contains(&option.code)
+            });
+            for option in left_out {
+                prop_assert!(total + option.value.len() > MAX_KEPT);
+            }
+        }
+
+        /// The options before the tail are kept, whatever the tail is.
+        #[test]
+        fn a_broken_tail_takes_nothing_away(
+            sent in any_options(),
+            code in 1..=254u8,
+            missing in 1..=255u8,
+            tail in vec(any::<u8>(), 0..255),
+        ) {
+            let sent: Vec<_> = sent.iter().map(|(code, value)| (*code, &value[..])).collect();
+            let whole = field(&sent);
+            let length = (tail.len() + usize::from(missing)).min(255) as u8;
+            prop_assume!(usize::from(length) > tail.len());
+            let broken = [&whole[..], &[code, length], &tail].concat();
+            prop_assert_eq!(kept_options(&message(&[], &broken)), kept_options(&message(&[], &whole)));
+        }
+
+        #[test]
+        fn reads_any_octets(packet in vec(any::<u8>(), 0..600), is_message in any::<bool>()) {
+            let packet = if is_message { message(&[], &packet) } else { packet };
+            let _ = kept_options(&packet);
+        }
+    }
+}

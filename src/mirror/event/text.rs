@@ -1,0 +1,437 @@
+//! Events as the log shows them: one line each, in the words of Kea's commands and in the notation of
+//! Kea's own log.
+
+use std::fmt::{self, Display, Formatter};
+use std::net::Ipv4Addr;
+
+use crate::mirror::event::{Event, Extent, Heard, Lease, LeaseState, Origin, Reason};
+use crate::model::binding::{HardwareAddress, RawOption};
+use crate::model::client::ClientIds;
+
+/// How many addresses of an event are shown; of more, their number.
+const SHOWN_ADDRESSES: usize = 16;
+
+impl Display for Event {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::Committed { lease, heard } => {
+                write!(f, "lease {} committed: {lease}{heard}", lease.address)
+            }
+            Event::Confirmed {
+                address,
+                client,
+                at,
+                heard,
+            } => write!(
+                f,
+                "lease {address} confirmed as it is: {client}, at {}{heard}",
+                at.0
+            ),
+            Event::GivenUp {
+                address,
+                client,
+                at,
+            } => write!(f, "lease {address} given up: {}at {}", Known(client), at.0),
+            Event::Released {
+                address,
+                client,
+                at,
+                origin,
+            } => write!(
+                f,
+                "lease {address} released: {}at {}, origin {origin}",
+                Known(client),
+                at.0
+            ),
+            Event::Reclaimed {
+                address,
+                cltt,
+                was_released,
+                at,
+            } => {
+                let what = match was_released {
+                    true => "released lease",
+                    false => "lease",
+                };
+                write!(
+                    f,
+                    "{what} {address} reclaimed: cltt {}, at {}",
+                    cltt.0, at.0
+                )
+            }
+            Event::Offered { lease, heard } => {
+                write!(f, "lease {} offered: {lease}{heard}", lease.address)
+            }
+            Event::Updated { lease, at, origin } => write!(
+                f,
+                "lease {} updated: {lease}, at {}, origin {origin}",
+                lease.address, at.0
+            ),
+            Event::Removed {
+                address,
+                at,
+                origin,
+            } => write!(f, "lease {address} removed: at {}, origin {origin}", at.0),
+            Event::Explained { addresses, reason } => {
+                let reason = match reason {
+                    Reason::Command => "removed by a command",
+                    Reason::GivenUp => "given up by their clients",
+                };
+                write!(f, "leases {reason}: {}", Addresses(addresses))
+            }
+            Event::Looking => f.write_str("lease database about to be read"),
+            Event::Seen { extent, leases, at } => {
+                write!(f, "{extent} read: {} leases, at {}", leases.len(), at.0)
+            }
+            Event::Compared { began } => {
+                write!(f, "lease database compared as a whole: from {} on", began.0)
+            }
+            Event::Configured { at, .. } => write!(f, "configuration changed: at {}", at.0),
+            Event::Serving { serving, at } => {
+                write!(
+                    f,
+                    "high-availability scopes served: {serving:?}, at {}",
+                    at.0
+                )
+            }
+        }
+    }
+}
+
+/// All but its address.
+impl Display for Lease {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}, state {}, cltt {}, valid-lft {}, subnet-id {}",
+            Identity {
+                hardware: &self.hardware,
+                client_id: &self.client_id
+            },
+            self.state,
+            self.cltt.0,
+            self.valid_lifetime.0,
+            self.subnet.0,
+        )?;
+        if !self.hostname.is_empty() {
+            // Any octets that a client sent: nothing of them may look like more of the log.
+            write!(f, ", hostname \"{}\"", self.hostname.escape_ascii())?;
+        }
+        if let Some(value) = &self.relay_agent_information {
+            write!(f, ", stored relay-agent-info {}", Octets(value))?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for LeaseState {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LeaseState::Default => "default",
+            LeaseState::Declined => "declined",
+            LeaseState::ExpiredReclaimed => "expired-reclaimed",
+            LeaseState::Released => "released",
+        })
+    }
+}
+
+/// What follows a lease or a client; nothing if the message had nothing more.
+impl Display for Heard {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if let Some(value) = &self.relay_agent_information {
+            write!(f, ", relay-agent-info {}", Octets(value))?;
+        }
+        for RawOption { code, value } in &self.options {
+            write!(f, ", option {code} {}", Octets(value))?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for ClientIds {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let identity = Identity {
+            hardware: &self.hardware,
+            client_id: &self.client_id,
+        };
+        identity.fmt(f)
+    }
+}
+
+impl Display for Origin {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Origin::Here => "local",
+            Origin::Elsewhere => "remote",
+        })
+    }
+}
+
+impl Display for Extent {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Extent::Range(range) => {
+                let [first, last] =
+                    [range.start(), range.end()].map(|bits| Ipv4Addr::from_bits(*bits));
+                write!(f, "leases from {first} to {last}")
+            }
+            Extent::Again(addresses) => write!(f, "missing leases {}", Addresses(addresses)),
+            Extent::Changed(addresses, origin) => {
+                write!(
+                    f,
+                    "leases {} changed, origin {origin},",
+                    Addresses(addresses)
+                )
+            }
+            Extent::Released(address) => write!(f, "lease {address} released to another server"),
+        }
+    }
+}
+
+/// A client as Kea's log labels one: MAC address and client identifier.
+struct Identity<'a> {
+    /// The hardware address; empty if none.
+    hardware: &'a HardwareAddress,
+    /// The client identifier; empty if none.
+    client_id: &'a [u8],
+}
+
+impl Display for Identity<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let HardwareAddress { htype, octets } = self.hardware;
+        match &octets[..] {
+            [] => f.write_str("[no hwaddr info], ")?,
+            octets => write!(f, "[hwtype={htype} {}], ", Colons(octets))?,
+        }
+        match self.client_id {
+            [] => f.write_str("cid=[no info]"),
+            octets => write!(f, "cid=[{}]", Colons(octets)),
+        }
+    }
+}
+
+/// A client, if it is known, with what separates it from what follows.
+struct Known<'a>(&'a Option<ClientIds>);
+
+impl Display for Known<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(client) => write!(f, "{client}, "),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Octets as Kea writes identifiers, `02:00:5e`.
+struct Colons<'a>(&'a [u8]);
+
+impl Display for Colons<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for (index, octet) in self.0.iter().enumerate() {
+            let colon = if index == 0 { "" } else { ":" };
+            write!(f, "{colon}{octet:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Octets as Kea writes the value of an option, `0x0104`.
+struct Octets<'a>(&'a [u8]);
+
+impl Display for Octets<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str("0x")?;
+        self.0.iter().try_for_each(|octet| write!(f, "{octet:02X}"))
+    }
+}
+
+/// Addresses, or the first of them and how many more there are.
+struct Addresses<'a>(&'a [Ipv4Addr]);
+
+impl Display for Addresses<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for (index, address) in self.0.iter().take(SHOWN_ADDRESSES).enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            write!(f, "{comma}{address}")?;
+        }
+        match self.0.len().saturating_sub(SHOWN_ADDRESSES) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::binding::SubnetId;
+    use crate::model::time::{Lifetime, Time};
+
+    /// A lease of 192.0.2.7.
+    fn lease() -> Lease {
+        Lease {
+            hardware: HardwareAddress {
+                htype: 1,
+                octets: vec![2, 0, 0x5e, 0x10, 0, 1],
+            },
+            valid_lifetime: Lifetime(3_600),
+            ..Lease::example(Ipv4Addr::new(192, 0, 2, 7), Time(1_700_000_000))
+        }
+    }
+
+    #[test]
+    fn shows_a_lease_in_keas_notation() {
+        let event = Event::Committed {
+            lease: Lease {
+                client_id: vec![1, 2, 0xab],
+                hostname: b"host".into(),
+                ..lease()
+            },
+            heard: Heard {
+                relay_agent_information: Some(vec![1, 4, 0x6c, 0x69, 0x6e, 0x65]),
+                options: vec![RawOption {
+                    code: 60,
+                    value: b"v".into(),
+                }],
+                ..Heard::default()
+            },
+        };
+        assert_eq!(
+            event.to_string(),
+            "lease 192.0.2.7 committed: [hwtype=1 02:00:5e:10:00:01], cid=[01:02:ab], state default, \
+             cltt 1700000000, valid-lft 3600, subnet-id 1, hostname \"host\", \
+             relay-agent-info 0x01046C696E65, option 60 0x76"
+        );
+        let event = Event::Updated {
+            lease: Lease {
+                state: LeaseState::Declined,
+                hardware: HardwareAddress::default(),
+                relay_agent_information: Some(Vec::new()),
+                ..lease()
+            },
+            at: Time(1_700_000_009),
+            origin: Origin::Elsewhere,
+        };
+        assert_eq!(
+            event.to_string(),
+            "lease 192.0.2.7 updated: [no hwaddr info], cid=[no info], state declined, \
+             cltt 1700000000, valid-lft 3600, subnet-id 1, stored relay-agent-info 0x, \
+             at 1700000009, origin remote"
+        );
+    }
+
+    #[test]
+    fn shows_what_else_becomes_of_a_lease() {
+        let Lease {
+            address, hardware, ..
+        } = lease();
+        let client = ClientIds {
+            hardware,
+            client_id: vec![0xff],
+        };
+        let at = Time(9);
+        for (event, text) in [
+            (
+                Event::Released {
+                    address,
+                    client: Some(client.clone()),
+                    at,
+                    origin: Origin::Here,
+                },
+                "lease 192.0.2.7 released: [hwtype=1 02:00:5e:10:00:01], cid=[ff], at 9, origin local",
+            ),
+            (
+                Event::GivenUp {
+                    address,
+                    client: None,
+                    at,
+                },
+                "lease 192.0.2.7 given up: at 9",
+            ),
+            (
+                Event::Confirmed {
+                    address,
+                    client,
+                    at,
+                    heard: Heard::default(),
+                },
+                "lease 192.0.2.7 confirmed as it is: [hwtype=1 02:00:5e:10:00:01], cid=[ff], at 9",
+            ),
+            (
+                Event::Reclaimed {
+                    address,
+                    cltt: Time(5),
+                    was_released: true,
+                    at,
+                },
+                "released lease 192.0.2.7 reclaimed: cltt 5, at 9",
+            ),
+            (
+                Event::Removed {
+                    address,
+                    at,
+                    origin: Origin::Here,
+                },
+                "lease 192.0.2.7 removed: at 9, origin local",
+            ),
+            (
+                Event::Explained {
+                    addresses: vec![address; 18],
+                    reason: Reason::Command,
+                },
+                concat!(
+                    "leases removed by a command: 192.0.2.7, 192.0.2.7, 192.0.2.7, 192.0.2.7, ",
+                    "192.0.2.7, 192.0.2.7, 192.0.2.7, 192.0.2.7, 192.0.2.7, 192.0.2.7, 192.0.2.7, ",
+                    "192.0.2.7, 192.0.2.7, 192.0.2.7, 192.0.2.7, 192.0.2.7 and 2 more"
+                ),
+            ),
+        ] {
+            assert_eq!(event.to_string(), text);
+        }
+    }
+
+    proptest! {
+        /// Whatever octets a client sends, all there is in the log is one line of printable text, in
+        /// which they begin nothing else.
+        #[test]
+        fn clients_octets_stay_what_they_are(
+            htype: u8,
+            chaddr in vec(any::<u8>(), 0..20),
+            client_id in vec(any::<u8>(), 0..40),
+            hostname in vec(any::<u8>(), 0..40),
+            relay in proptest::option::of(vec(any::<u8>(), 0..40)),
+            options in vec((any::<u8>(), vec(any::<u8>(), 0..40)), 0..4),
+        ) {
+            let lease = Lease {
+                hardware: HardwareAddress { htype, octets: chaddr },
+                client_id,
+                hostname: hostname.clone(),
+                relay_agent_information: relay.clone(),
+                subnet: SubnetId(1),
+                ..lease()
+            };
+            let options = options.into_iter().map(|(code, value)| RawOption { code, value });
+            let heard = Heard {
+                relay_agent_information: relay,
+                options: options.collect(),
+                ..Heard::default()
+            };
+            let text = Event::Committed { lease, heard }.to_string();
+            prop_assert!(text.bytes().all(|octet| octet == b' ' || octet.is_ascii_graphic()), "{text}");
+            // The quotation marks are those around the host name.
+            let mut octets = text.bytes();
+            let mut quoted = 0;
+            while let Some(octet) = octets.next() {
+                match octet {
+                    b'"' => quoted += 1,
+                    b'\\' => drop(octets.next()),
+                    _ => {}
+                }
+            }
+            prop_assert_eq!(quoted, if hostname.is_empty() { 0 } else { 2 }, "{}", text);
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The indexes of the table: bindings by identity and by time.
+
+pub mod identity;
+pub mod time_set;
+
+mod address_set;
+pub(in crate::mirror) mod time;

@@ -1,0 +1,356 @@
+//! When something happened to bindings, or will by itself.
+//!
+//! A binding is filed under each of its times but one: it ends its lifetime after its lease began,
+//! which is when its client was last heard of as a rule. So it is filed under that beginning, and to
+//! find what ended in a window, the window is looked through as much earlier as each lifetime in use
+//! lasts. A renewal then changes one time and not two.
+
+use std::iter;
+
+use crate::mirror::index::time_set::TimeIndex;
+use crate::mirror::page::Pages;
+use crate::model::binding::BindingRef;
+use crate::model::time::{Lifetime, Time};
+
+/// How many lifetimes are looked for. There is mostly one of leases, one of offers and one of
+/// probation; where clients choose theirs, bindings with others are filed under their ends.
+const LIFETIMES: usize = 8;
+
+/// How many entries that are of no use any more are taken out of the index together.
+///
+/// Nothing of where such an entry is is in the processor's caches as a rule, and to wait for it is a
+/// fourth of what a change that comes alone takes. So most changes do without, and what one in
+/// [`STALE`] does then finds more in the caches. If they were more, it would be long.
+const STALE: usize = 4;
+
+/// How many entries are put into the index together, likewise. They are mostly of the same time, and so
+/// in the same place.
+const FRESH: usize = 16;
+
+/// The bindings in the order of their times.
+#[derive(Debug, Default)]
+pub struct Times {
+    /// The times.
+    index: TimeIndex,
+    /// Entries of the index that are of no use any more: fewer than [`STALE`]. Until they are taken
+    /// out, a search may find a binding that is not in its window any more.
+    stale: Vec<(Time, u32)>,
+    /// Entries that are not in the index yet: fewer than [`FRESH`], in no order.
+    fresh: Vec<(Time, u32)>,
+    /// The lifetimes that are looked for: the first there were.
+    lifetimes: Lifetimes,
+}
+
+/// How far a search for what happened in a window has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reached {
+    /// Which lifetime's ends are looked for; [`LIFETIMES`] for all other times, which come last: what
+    /// changes meanwhile is filed under a later time there.
+    step: usize,
+    /// The time and the address to go on from.
+    from: (Time, u32),
+    /// The address found there.
+    pub address: u32,
+}
+
+/// Lifetimes, at most [`LIFETIMES`]. None is taken out, so that what was filed by it stays so.
+#[derive(Debug, Default)]
+struct Lifetimes(Vec<Lifetime>);
+
+impl Times {
+    /// The times of all these bindings.
+    pub fn of_all(bindings: &Pages) -> Times {
+        let mut lifetimes = Lifetimes::default();
+        let times = bindings.iter().flat_map(|binding| {
+            lifetimes.add(binding);
+            let times = lifetimes.times(binding).into_iter().flatten();
+            times.map(move |time| (time, binding.address.to_bits()))
+        });
+        Times {
+            index: times.collect(),
+            stale: Vec::new(),
+            fresh: Vec::new(),
+            lifetimes,
+        }
+    }
+
+    /// Files a binding, which was as it was `before`, as it is `after`.
+    pub fn change(&mut self, before: Option<BindingRef<'_>>, after: Option<BindingRef<'_>>) {
+        let Some(either) = after.or(before) else {
+            return;
+        };
+        let address = either.address.to_bits();
+        if let Some(after) = after {
+            self.lifetimes.add(after);
+        }
+        let times = |binding| self.lifetimes.times(binding);
+        let (old, new) = (
+            before.map_or([None; 5], times),
+            after.map_or([None; 5], times),
+        );
+        for time in old.into_iter().filter(|time| !new.contains(time)).flatten() {
+            if !take(&mut self.fresh, (time, address)) {
+                self.stale.push((time, address));
+            }
+        }
+        for time in new.into_iter().filter(|time| !old.contains(time)).flatten() {
+            if !take(&mut self.stale, (time, address)) {
+                self.fresh.push((time, address));
+            }
+        }
+        if self.stale.len() >= STALE {
+            self.take_out_stale();
+        }
+        if self.fresh.len() >= FRESH {
+            self.put_in_fresh();
+        }
+    }
+
+    /// Takes out of the index what is of no use any more.
+    fn take_out_stale(&mut self) {
+        for (time, address) in self.stale.drain(..) {
+            self.index.remove(time, address);
+        }
+    }
+
+    /// Puts into the index what is not in it yet.
+    fn put_in_fresh(&mut self) {
+        for (time, address) in self.fresh.drain(..) {
+            self.index.insert(time, address);
+        }
+    }
+
+    /// All entries from one to the last of a time, in order.
+    fn range(&self, from: (Time, u32), last: Time) -> impl Iterator<Item = (Time, u32)> {
+        let is_wanted = |entry: &(Time, u32)| *entry >= from && entry.0 <= last;
+        let fresh = self.fresh.iter().copied().filter(is_wanted);
+        let mut fresh: Vec<_> = fresh.collect();
+        fresh.sort_unstable();
+        let mut fresh = fresh.into_iter().peekable();
+        let mut filed = self.index.range(from, last).peekable();
+        iter::from_fn(move || match (filed.peek(), fresh.peek()) {
+            (Some(filed), Some(first)) if first < filed => fresh.next(),
+            (None, _) => fresh.next(),
+            _ => filed.next(),
+        })
+    }
+
+    /// The addresses of no less than the bindings that something happened to in a window, or that
+    /// end in it and not later than `until`; one may come several times. Goes on from where a search
+    /// has come to.
+    pub fn touched(
+        &self,
+        reached: Reached,
+        window: (Time, Time),
+        until: Time,
+    ) -> impl Iterator<Item = Reached> {
+        let steps = reached.step..self.lifetimes.0.len();
+        steps.chain([LIFETIMES]).flat_map(move |step| {
+            let (first, last) = self.lifetimes.beginnings(step, window, until);
+            let from = match step == reached.step {
+                true => reached.from.max((first, 0)),
+                false => (first, 0),
+            };
+            let found = self.range(from, last);
+            found.map(move |from| Reached {
+                step,
+                from,
+                address: from.1,
+            })
+        })
+    }
+}
+
+/// Takes an entry out of some; says whether it was there.
+fn take(entries: &mut Vec<(Time, u32)>, entry: (Time, u32)) -> bool {
+    let place = entries.iter().position(|other| *other == entry);
+    if let Some(place) = place {
+        entries.swap_remove(place);
+    }
+    place.is_some()
+}
+
+impl Lifetimes {
+    /// Looks for the lifetime of a binding from now on, if it ends and that is one of the first.
+    fn add(&mut self, binding: BindingRef<'_>) {
+        if self.0.len() < LIFETIMES && binding.ends().is_some() && !self.has(binding.lifetime) {
+            self.0.push(binding.lifetime);
+        }
+    }
+
+    /// Whether a lifetime is looked for.
+    fn has(&self, lifetime: Lifetime) -> bool {
+        self.0.contains(&lifetime)
+    }
+
+    /// The times under which a binding is filed, each once.
+    fn times(&self, binding: BindingRef<'_>) -> [Option<Time>; 5] {
+        let end = binding.ends().map(|end| match self.has(binding.lifetime) {
+            true => binding.lease_start,
+            false => end,
+        });
+        let mut times = [
+            Some(binding.since),
+            binding.last_transaction,
+            binding.noticed,
+            binding.reserved_until,
+            end,
+        ];
+        for place in 1..times.len() {
+            if times[..place].contains(&times[place]) {
+                times[place] = None;
+            }
+        }
+        times
+    }
+
+    /// The first and the last time under which is filed what a step of a search looks for.
+    fn beginnings(&self, step: usize, (start, end): (Time, Time), until: Time) -> (Time, Time) {
+        let Some(lifetime) = self.0.get(step) else {
+            return (start, end);
+        };
+        // Every lease there is will end.
+        let end = end.min(until);
+        let first = Time(start.0.saturating_sub(lifetime.0));
+        match end.0.checked_sub(lifetime.0) {
+            // A lifetime ends there, too, that would last longer than can be said.
+            _ if end == Time::MAX => (first, end),
+            Some(last) => (first, Time(last)),
+            // An empty range.
+            None => (Time::MAX, Time::MIN),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::model::binding::{Binding, State, SubnetId};
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    /// Times that are close to each other, at both ends of all.
+    fn time() -> impl Strategy<Value = Time> {
+        prop_oneof![0..30u32, u32::MAX - 20..=u32::MAX].prop_map(Time)
+    }
+
+    prop_compose! {
+        /// Any binding of one of some addresses, in one of more lifetimes than are looked for.
+        fn binding()(
+            address in 0..20u32,
+            is_active in any::<bool>(),
+            since in time(),
+            last_transaction in proptest::option::of(time()),
+            lease_start in time(),
+            lifetime in prop_oneof![0..12u32, Just(u32::MAX)],
+            noticed in proptest::option::of(time()),
+            reserved_until in proptest::option::of(time()),
+        ) -> Binding {
+            Binding {
+                address: Ipv4Addr::from_bits(address),
+                state: if is_active { State::Active } else { State::Expired },
+                since,
+                last_transaction,
+                lease_start,
+                lifetime: Lifetime(lifetime),
+                subnet: SubnetId(1),
+                client: None,
+                remote: false,
+                noticed,
+                reserved_until,
+            }
+        }
+    }
+
+    /// Whether something happened to a binding in a window, or it ends there, but not later.
+    fn is_touched(binding: BindingRef<'_>, (start, end): (Time, Time), until: Time) -> bool {
+        let times = [
+            Some(binding.since),
+            binding.last_transaction,
+            binding.noticed,
+            binding.reserved_until,
+            binding.ends().filter(|end| *end <= until),
+        ];
+        let mut times = times.into_iter().flatten();
+        times.any(|time| (start..=end).contains(&time))
+    }
+
+    /// All that is found in a window, so many at a time.
+    fn found(times: &Times, window: (Time, Time), until: Time, at_once: usize) -> BTreeSet<u32> {
+        let mut found = BTreeSet::new();
+        let mut next = Some(Reached::default());
+        while let Some(reached) = next {
+            let mut left = times.touched(reached, window, until);
+            found.extend(left.by_ref().take(at_once).map(|found| found.address));
+            next = left.next();
+        }
+        found
+    }
+
+    proptest! {
+        #[test]
+        fn finds_all_that_happened_in_a_window(
+            bindings in vec(binding(), 0..60),
+            (start, end, until) in (time(), time(), time()),
+            at_once in 1..9usize,
+        ) {
+            let window = (start.min(end), start.max(end));
+            let mut pages = Pages::default();
+            let mut times = Times::default();
+            for binding in &bindings {
+                times.change(pages.get(binding.address.to_bits()), Some(binding.view()));
+                pages.put(binding.view());
+            }
+            for times in [&times, &Times::of_all(&pages)] {
+                let found = found(times, window, until, at_once);
+                for binding in pages.iter().filter(|binding| is_touched(*binding, window, until)) {
+                    prop_assert!(found.contains(&binding.address.to_bits()), "{binding:?}");
+                }
+            }
+            for binding in pages.iter() {
+                times.change(Some(binding), None);
+            }
+            times.take_out_stale();
+            prop_assert!(times.fresh.is_empty());
+            prop_assert!(times.index.is_empty());
+        }
+    }
+
+    /// What a query for changes looks at is what it tells of, if all have the same lifetime.
+    #[test]
+    fn finds_nothing_else_where_there_is_one_lifetime() {
+        let mut times = Times::default();
+        for address in 0..100 {
+            let at = Time(1_000 + address);
+            let binding = Binding {
+                address: Ipv4Addr::from_bits(address),
+                state: State::Active,
+                since: at,
+                last_transaction: Some(at),
+                lease_start: at,
+                lifetime: Lifetime(600),
+                subnet: SubnetId(1),
+                client: None::<crate::model::client::Client>,
+                remote: false,
+                noticed: None,
+                reserved_until: None,
+            };
+            times.change(None, Some(binding.view()));
+        }
+        times.put_in_fresh();
+        assert_eq!(times.index.len(), 100);
+        let found = |start, end, until| found(&times, (Time(start), Time(end)), Time(until), 3);
+        assert_eq!(found(1_010, 1_014, 2_000), BTreeSet::from_iter(10..15));
+        assert_eq!(found(1_610, 1_614, 2_000), BTreeSet::from_iter(10..15));
+        assert!(found(1_200, 1_599, 2_000).is_empty());
+        // Who asks for all that changed since some time is not told what is still to end.
+        assert_eq!(found(1_090, u32::MAX, 1_100), BTreeSet::from_iter(90..100));
+        assert_eq!(
+            found(1_090, u32::MAX, 1_601),
+            BTreeSet::from_iter((0..2).chain(90..100))
+        );
+    }
+}

@@ -1,0 +1,342 @@
+//! The mirror that Kea's threads, the workers and the queries share.
+//!
+//! Kea's threads only push events into the queue: bounded, without locks. Whoever needs
+//! the tables up to date, the apply worker or a query about to begin, takes the lock and
+//! applies the events pushed, so a query sees every change Kea made before it came.
+//!
+//! The tables can be read only while they are complete. During the initial load, and after a panic that may
+//! have left a change half done, a read fails at once: it neither waits nor takes a part for the whole.
+
+use std::collections::HashSet;
+use std::io;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use parking_lot::Mutex;
+
+use crate::kea_config::Network;
+use crate::mirror::apply::apply;
+use crate::mirror::dirty_set::Taken;
+use crate::mirror::queue::Feed;
+use crate::mirror::ranges::Configured;
+use crate::mirror::readiness::Readiness;
+use crate::mirror::readiness::{Failure, Unready};
+use crate::mirror::resync::Reconciliation;
+use crate::mirror::table::{Identity, Table};
+use crate::model::binding::{Binding, SubnetId};
+use crate::model::time::Time;
+use crate::persist::store::Recent;
+
+/// How many events are applied before readers get a turn: a fraction of a millisecond's work.
+const EVENTS_PER_TURN: usize = 128;
+
+/// The mirror of Kea's leases.
+#[derive(Debug)]
+pub struct Mirror {
+    /// The tables. Held shortly: a part of a walk, or some events.
+    ///
+    /// The standard library's lock and not `parking_lot`'s: that one yields its thread's turn of the
+    /// processor a few times before it waits, which is most of a millisecond for somebody else each
+    /// time. Where a change's thread has taken the processor from one that reads, the reader can then
+    /// not go on, though it had a microsecond to go.
+    table: RwLock<Table>,
+    /// Whether the tables may be read.
+    pub(super) readiness: Readiness,
+    /// Changes not applied yet.
+    pub(super) feed: Feed,
+    /// What is to be compared with Kea's lease database. Locked after `table`.
+    pub(super) reconciliation: Mutex<Reconciliation>,
+    /// Where changes are noted that the state file does not have yet, if it can be used. Locked after
+    /// `reconciliation`.
+    recent: Mutex<Option<Recent>>,
+}
+
+impl Mirror {
+    /// A mirror of these tables.
+    pub(super) fn new(table: Table) -> Mirror {
+        Mirror::with_readiness(table, Ok(()))
+    }
+
+    /// A mirror of a configuration whose leases are being loaded.
+    pub(super) fn loading(network: Arc<Network>, now: Time) -> Mirror {
+        let table = Table::new(network, &Configured::default(), now);
+        Mirror::with_readiness(table, Err(Unready::Loading))
+    }
+
+    /// A mirror of tables that may be read or not.
+    pub(super) fn with_readiness(table: Table, ready: Result<(), Unready>) -> Mirror {
+        Mirror {
+            table: RwLock::new(table),
+            readiness: Readiness::new(ready),
+            feed: Feed::default(),
+            reconciliation: Mutex::default(),
+            recent: Mutex::default(),
+        }
+    }
+
+    /// The tables, which nobody needs any more; `None` if they are not complete.
+    pub(super) fn into_table(self) -> Option<Table> {
+        self.ready().ok()?;
+        self.table.into_inner().ok()
+    }
+
+    /// The tables, to be read. The initial load never holds them: it replaces them when it is complete.
+    pub(super) fn table(&self) -> Result<RwLockReadGuard<'_, Table>, Unready> {
+        self.ready()?;
+        self.table.read().map_err(|_| self.fail(Failure::Change))
+    }
+
+    /// The tables, to be changed. A panic while they are held ends their use: a change may be half
+    /// done, and any answer could be wrong.
+    pub(super) fn table_mut(&self) -> Result<RwLockWriteGuard<'_, Table>, Unready> {
+        self.ready()?;
+        self.table.write().map_err(|_| self.fail(Failure::Change))
+    }
+
+    /// Whether the tables may be read: they hold every lease.
+    ///
+    /// # Errors
+    /// Why they must not.
+    pub fn ready(&self) -> Result<(), Unready> {
+        self.readiness.get()?;
+        match self.table.is_poisoned() {
+            true => Err(self.fail(Failure::Change)),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether the tables hold every lease.
+    pub fn is_complete(&self) -> bool {
+        self.ready().is_ok()
+    }
+
+    /// Returns what completes when [`Mirror::ready`] changes, from this call on.
+    pub fn next_change_of_readiness(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.readiness.next_change()
+    }
+
+    /// Replaces the empty tables of the initial load by complete ones.
+    pub(super) fn complete(&self, table: Table) {
+        match self.table.write() {
+            Ok(mut current) => {
+                *current = table;
+                // Those of before an old mirror was gone on with are not in `take_recent`.
+                drop(current.take_recent());
+                self.with_recent(|file| note_all(file, &current));
+                self.readiness.complete();
+            }
+            Err(_) => {
+                self.fail(Failure::Change);
+            }
+        }
+        self.feed.wake_worker();
+    }
+
+    /// Panics in the middle of a change, as a bug would.
+    #[cfg(test)]
+    pub(crate) fn panic_in_a_change(&self) {
+        let change = std::panic::AssertUnwindSafe(|| {
+            let _table = self.table_mut();
+            panic!("as a bug would");
+        });
+        assert!(std::panic::catch_unwind(change).is_err());
+    }
+
+    /// Ends the use of the tables.
+    pub(super) fn fail(&self, failure: Failure) -> Unready {
+        if self.readiness.fail(failure) && failure != Failure::Stopped {
+            tracing::error!(
+                id = "BLQ_MIRROR_FAILED",
+                "{failure}: all queries end with QueryTerminated until the configuration is \
+                 reloaded or Kea is restarted"
+            );
+        }
+        self.feed.wake_worker();
+        Unready::Failed(failure)
+    }
+
+    /// The changes' way in.
+    pub fn feed(&self) -> &Feed {
+        &self.feed
+    }
+
+    /// Applies all events pushed so far, if the tables are complete. During the initial load, the loader
+    /// sets events aside; after a failure they are dropped.
+    pub fn catch_up(&self) {
+        self.catch_up_by(Time::now);
+    }
+
+    /// Applies all events pushed so far, at the times that `clock` tells.
+    pub fn catch_up_by(&self, clock: impl Fn() -> Time) {
+        while !self.feed.is_empty() {
+            let mut table = match self.table_mut() {
+                Ok(table) => table,
+                Err(Unready::Loading) => return,
+                Err(Unready::Failed(_)) => return self.feed.drain().for_each(drop),
+            };
+            let mut reconciliation = self.reconciliation.lock();
+            // Whoever reads the tables from now on is told of these events, and whoever did before
+            // was told no later time.
+            let now = clock();
+            for event in self.feed.drain().take(EVENTS_PER_TURN) {
+                apply(&mut table, &mut reconciliation, event, now);
+            }
+            self.note_recent(&mut table);
+        }
+        // An event taken off the queue is applied once its taker lets go of the lock, for
+        // which the caller's next `read` waits.
+    }
+
+    /// Notes which addresses have changed, before anybody sees it.
+    pub(super) fn note_recent(&self, table: &mut Table) {
+        let recent = table.take_recent();
+        self.with_recent(|file| {
+            if !recent.is_empty() {
+                file.add(recent)?;
+            }
+            file.set_latest(table.latest())
+        });
+    }
+
+    /// Writes to the file in which changes are noted, if there is one. A file that cannot be written is
+    /// let go.
+    pub(super) fn with_recent(&self, write: impl FnOnce(&mut Recent) -> io::Result<()>) {
+        let mut recent = self.recent.lock();
+        if let Some(file) = &mut *recent
+            && let Err(error) = write(file)
+        {
+            crate::persist::store::warn_unusable(file.path(), &error);
+            *recent = None;
+        }
+    }
+
+    /// Has changes noted in `file` from now on, and all that are not saved. The initial load finds at
+    /// the next start what it finds now.
+    pub fn attach_recent(&self, file: Recent) {
+        // Nothing changes meanwhile, nor is a load completed.
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        *self.recent.lock() = Some(file);
+        if self.is_complete() {
+            self.with_recent(|file| note_all(file, &table));
+        }
+    }
+
+    /// Has changes noted nowhere; gives the file in which they were.
+    pub fn detach_recent(&self) -> Option<Recent> {
+        self.recent.lock().take()
+    }
+
+    /// Has only those changes noted that are not saved.
+    pub fn trim_recent(&self) {
+        if let Ok(table) = self.table() {
+            self.with_recent(|file| file.keep(table.unsaved_changes()));
+        }
+    }
+
+    /// The latest transaction of a lease in Kea's lease database, as far as it is known.
+    pub fn latest(&self) -> Option<Time> {
+        self.read(Table::latest).ok()?
+    }
+
+    /// Up to when changes by other servers are in the mirror: see [`Event::Compared`].
+    pub fn compared_at(&self) -> Option<Time> {
+        self.read(Table::compared_at).ok()?
+    }
+
+    /// Reads the tables. `read` must be short: changes wait for it.
+    ///
+    /// # Errors
+    /// The tables are not complete.
+    pub fn read<R>(&self, read: impl FnOnce(&Table) -> R) -> Result<R, Unready> {
+        Ok(read(&*self.table()?))
+    }
+
+    /// Kea's configuration as taken over last, whether the tables are complete or not.
+    pub fn network(&self) -> Arc<Network> {
+        // It is replaced as a whole, which a panic leaves done or not done.
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&table.configuration().network)
+    }
+
+    /// What is configured, as the state file keeps it.
+    pub fn configured(&self) -> Configured {
+        self.read(Table::configured).unwrap_or_default()
+    }
+
+    /// The same, if it is not in the state file as it is here. It counts as written from then on.
+    pub fn take_unsaved_configured(&self) -> Option<Configured> {
+        self.table_mut().ok()?.take_unsaved_configured()
+    }
+
+    /// Up to `limit` addresses whose leases are missing in Kea's lease database since [`Time`] or
+    /// longer, and must be looked up once more; `None` if events are being applied.
+    pub fn missing(&self, limit: usize, since: Time) -> Option<Vec<Ipv4Addr>> {
+        let reconciliation = self.reconciliation.try_lock()?;
+        Some(reconciliation.missing(limit, since))
+    }
+
+    /// Addresses with a binding from one of `subnets`, ascending.
+    pub fn addresses_in(&self, subnets: &HashSet<SubnetId>) -> Vec<Ipv4Addr> {
+        self.catch_up();
+        self.read(|table| table.addresses_in(subnets))
+            .unwrap_or_default()
+    }
+
+    /// Addresses from `subnet` with an active binding to a client, ascending.
+    pub fn addresses_of(&self, client: &Identity, subnet: SubnetId) -> Vec<Ipv4Addr> {
+        self.catch_up();
+        let Ok(table) = self.table() else {
+            return Vec::new();
+        };
+        let found = table.find(client).into_iter();
+        let found = found.flat_map(|found| found.all());
+        found
+            .map(Ipv4Addr::from_bits)
+            .filter(|address| {
+                let binding = table.binding(*address);
+                binding.is_some_and(|binding| binding.subnet == subnet)
+            })
+            .collect()
+    }
+
+    /// The binding of an address, if one is known.
+    pub fn binding(&self, address: Ipv4Addr) -> Option<Binding> {
+        self.catch_up();
+        self.read(|table| table.binding(address)).ok()?
+    }
+
+    /// Some of what is to be written to the state file: see [`dirty_set::Unsaved::take`]. `limit`
+    /// should be small: changes and queries wait meanwhile.
+    pub fn take_unsaved(&self, limit: usize) -> Taken {
+        self.catch_up();
+        let table = self.table_mut();
+        table.map_or_else(|_| Taken::default(), |mut table| table.take_unsaved(limit))
+    }
+
+    /// Has written again what was taken and could not be.
+    pub fn mark_unsaved(&self, taken: &Taken) {
+        if let Ok(mut table) = self.table_mut() {
+            table.mark_unsaved(taken);
+        }
+    }
+
+    /// Has what is configured written again.
+    pub fn mark_configured_unsaved(&self) {
+        if let Ok(mut table) = self.table_mut() {
+            table.mark_configured_unsaved();
+        }
+    }
+
+    /// Has everything written again: the state file is another one.
+    pub fn mark_all_unsaved(&self) {
+        if let Ok(mut table) = self.table_mut() {
+            table.mark_all_unsaved();
+        }
+    }
+}
+
+/// Notes all changes of `table` that a start would not find.
+fn note_all(file: &mut Recent, table: &Table) -> io::Result<()> {
+    file.add(table.unsaved_changes())?;
+    file.set_latest(table.latest())
+}

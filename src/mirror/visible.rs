@@ -1,0 +1,250 @@
+//! What requesters see of bindings, and which of them they see otherwise: by an event, or because
+//! Kea's configuration is another one.
+
+use std::collections::BTreeSet;
+
+use ipnet::Ipv4Net;
+
+use crate::kea_config::{Difference, Network};
+use crate::mirror::page::Pages;
+use crate::mirror::ranges::{CommonDigests, Configured, ConfiguredSubnet, FormerSubnet};
+use crate::mirror::view::{Configuration, FORMER_SUBNETS};
+use crate::model::binding::{Binding, BindingRef, State, SubnetId};
+use crate::model::time::Time;
+
+//--- Bindings
+
+/// Whether replies about an address in this state say anything of a client.
+pub fn shows_client(state: State) -> bool {
+    !matches!(state, State::Available | State::Remote)
+}
+
+/// Whether a requester gets the same reply at `now` from both, under one configuration.
+pub fn are_alike(before: BindingRef<'_>, after: BindingRef<'_>, now: Time) -> bool {
+    let (state, since) = after.at(now);
+    if before.at(now) != (state, since)
+        || before.is_remote(now) != after.is_remote(now)
+        || before.subnet != after.subnet
+    {
+        return false;
+    }
+    if !shows_client(state) {
+        return true;
+    }
+    // What time is left, and until T1 and T2.
+    let times = |binding: BindingRef<'_>| {
+        let times = (
+            binding.lease_start,
+            binding.lifetime,
+            binding.reserved_until,
+        );
+        state.is_leased().then_some(times)
+    };
+    // Clients last: to compare them takes the longest, and most changes are of times.
+    before.last_transaction == after.last_transaction
+        && times(before) == times(after)
+        && match (before.client, after.client) {
+            (Some(before), Some(after)) => before.is_seen_alike(after),
+            (before, after) => before.is_none() && after.is_none(),
+        }
+}
+
+/// Whether the state file must be written for a change: not for a renewal, which Kea's lease
+/// database has.
+pub fn must_be_saved(before: BindingRef<'_>, after: BindingRef<'_>) -> bool {
+    before != after && !is_renewal(before, after)
+}
+
+/// Whether a binding was renewed, and did not change otherwise. A transaction that Kea's lease
+/// database does not have is no renewal in that sense.
+pub fn is_renewal(before: BindingRef<'_>, after: BindingRef<'_>) -> bool {
+    let renewed = Binding {
+        last_transaction: after.last_transaction,
+        lease_start: after.lease_start,
+        lifetime: after.lifetime,
+        noticed: after.noticed,
+        ..before
+    };
+    // A message may be processed as the clock enters the next second. What was learned of later than
+    // that must be known after a restart, too.
+    let in_time = after.last_transaction.map(|last| last.plus(1));
+    after.state == State::Active
+        && before.last_transaction < after.last_transaction
+        && after.last_transaction == Some(after.lease_start)
+        && after.noticed <= in_time
+        && renewed == after
+}
+
+//--- Configurations
+
+/// What another configuration has changed.
+#[derive(Debug, Default)]
+pub struct Changed {
+    /// The addresses of bindings that requesters see otherwise.
+    pub addresses: Vec<u32>,
+    /// The places of former subnets that still have bindings.
+    pub former_subnets: BTreeSet<usize>,
+}
+
+/// Finds what has changed from one configuration to another, in force since `at`. Whether
+/// reservations count is said by `with_hosts`.
+pub fn changed(
+    bindings: &Pages,
+    before: &Configuration,
+    after: &Configuration,
+    with_hosts: bool,
+    at: Time,
+) -> Changed {
+    let difference = Difference::between(&before.network, &after.network, with_hosts);
+    let mut alike = AlikeSubnets::new(&before.network, &after.network, &difference);
+    let mut changed = Changed::default();
+    for binding in bindings.iter() {
+        if binding.at(at).0.is_leased() && alike.contain(&binding) {
+            continue;
+        }
+        let (address, id) = (binding.address, binding.subnet);
+        if after.network.subnet_of(address, id).is_none() {
+            let former = after.former_subnet_of(address, id);
+            changed.former_subnets.extend(former);
+        }
+        if before.lists(binding, at) != after.lists(binding, at)
+            || before.vpn(address, id) != after.vpn(address, id)
+            || difference.is_in(binding)
+        {
+            changed.addresses.push(address.to_bits());
+        }
+    }
+    changed
+}
+
+/// The addresses of bindings that requesters see otherwise than by what was configured `before` a
+/// restart, which was `now`.
+pub fn changed_since(
+    bindings: &Pages,
+    before: &Configured,
+    after: &Configuration,
+    now: Time,
+) -> Vec<u32> {
+    let network = &after.network;
+    // Reservations in databases are read later.
+    let are_alike = |then: CommonDigests| {
+        then.common == network.common_digest()
+            && (network.has_host_database() || then.hosts == network.hosts_digest())
+    };
+    let is_common_alike = before.digests.is_none_or(are_alike);
+    let is_changed = |binding: &BindingRef<'_>| {
+        let (address, id) = (binding.address, binding.subnet);
+        let then = before.subnet_of(address, id);
+        let is_leased = binding.at(now).0.is_leased();
+        let was_listed = is_leased && then.is_some() || before.has_in_range(address);
+        let views = then.and_then(|then| then.view.as_ref());
+        let views = views.zip(network.subnet_of(address, id));
+        !was_listed
+            || !is_common_alike
+            || views.is_some_and(|(then, now)| (&then.vpn, then.digest) != (&now.vpn, now.digest))
+    };
+    let changed = bindings.iter();
+    let changed = changed.filter(|binding| after.lists(*binding, now) && is_changed(binding));
+    changed.map(|binding| binding.address.to_bits()).collect()
+}
+
+/// Subnets whose leases requesters see alike by two configurations.
+struct AlikeSubnets<'a> {
+    /// The configuration before.
+    before: &'a Network,
+    /// The configuration after.
+    after: &'a Network,
+    /// Whether all else is alike, too.
+    is_common_alike: bool,
+    /// The number of the subnet looked at last, and the addresses of which requesters see the same;
+    /// most bindings are of the subnet of the one before.
+    last: Option<(SubnetId, Option<Ipv4Net>)>,
+}
+
+impl<'a> AlikeSubnets<'a> {
+    /// Prepares the comparison of two configurations with this difference.
+    fn new(
+        before: &'a Network,
+        after: &'a Network,
+        difference: &Difference<'_>,
+    ) -> AlikeSubnets<'a> {
+        AlikeSubnets {
+            before,
+            after,
+            is_common_alike: difference.is_common_alike(),
+            last: None,
+        }
+    }
+
+    /// Whether a binding is of one of them. `false` says nothing.
+    fn contain(&mut self, binding: &BindingRef<'_>) -> bool {
+        let prefix = match self.last {
+            Some((id, prefix)) if id == binding.subnet => prefix,
+            _ => {
+                let prefix = self.prefix(binding.subnet);
+                self.last = Some((binding.subnet, prefix));
+                prefix
+            }
+        };
+        prefix.is_some_and(|prefix| prefix.contains(&binding.address))
+    }
+
+    /// The prefix of the subnet with this number, if it is one of them.
+    fn prefix(&self, id: SubnetId) -> Option<Ipv4Net> {
+        let (before, after) = self.before.subnet(id).zip(self.after.subnet(id))?;
+        let is_alike = self.is_common_alike
+            && before.prefix == after.prefix
+            && before.vpn == after.vpn
+            && before.digest == after.digest;
+        is_alike.then_some(after.prefix)
+    }
+}
+
+//--- Former subnets
+
+/// The subnets that are configured in one way before, and not so in `network`; those `known` to be
+/// former ones first, as far as there is room.
+pub fn former_subnets(
+    known: &[FormerSubnet],
+    before: impl Iterator<Item = FormerSubnet>,
+    network: &Network,
+) -> Vec<FormerSubnet> {
+    let is_gone = |former: &FormerSubnet| {
+        let same = network.subnet(former.id);
+        same.is_none_or(|same| {
+            (same.prefix.network(), same.prefix.broadcast()) != (former.first, former.last)
+        })
+    };
+    let mut gone: Vec<FormerSubnet> = before.filter(is_gone).collect();
+    let key = |subnet: &FormerSubnet| (subnet.id, subnet.first, subnet.last);
+    let anew: BTreeSet<_> = gone.iter().map(key).collect();
+    let known = known.iter().filter(|old| !anew.contains(&key(old)));
+    let mut all: Vec<FormerSubnet> = known.cloned().collect();
+    all.append(&mut gone);
+    let excess = all.len().saturating_sub(FORMER_SUBNETS);
+    all.drain(..excess);
+    all
+}
+
+/// The subnets of a configuration, as they would be remembered.
+pub fn subnets_of(network: &Network) -> impl Iterator<Item = FormerSubnet> {
+    network.subnets().map(|subnet| FormerSubnet {
+        id: subnet.id,
+        first: subnet.prefix.network(),
+        last: subnet.prefix.broadcast(),
+        vpn: subnet.vpn.clone(),
+    })
+}
+
+/// The subnets that were configured before a restart, likewise, as far as their VPNs are known.
+pub fn subnets_before(configured: &Configured) -> impl Iterator<Item = FormerSubnet> {
+    let subnets = configured.subnets.iter();
+    subnets.filter_map(|subnet: &ConfiguredSubnet| {
+        Some(FormerSubnet {
+            id: subnet.id,
+            first: subnet.first,
+            last: subnet.last,
+            vpn: subnet.view.as_ref()?.vpn.clone(),
+        })
+    })
+}

@@ -1,0 +1,508 @@
+//! Writing the state file behind the mirror's back, off Kea's threads.
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use std::{io, mem};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::mirror::Mirror;
+use crate::mirror::dirty_set::Taken;
+use crate::model::time::Time;
+use crate::persist::store::{Batch, Reopened, Store, StoreError};
+
+/// How long changes are gathered before they are written: an address that changes several
+/// times is written once, and a change is on disk within half a second.
+const GATHERING: Duration = Duration::from_millis(200);
+/// How long a failed write waits before the first new try, and at most.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// The most changes in one transaction: bounds its memory.
+const MOST_CHANGES: usize = 10_000;
+/// The most of the rest in one transaction, so that changes need not wait for a long one.
+const MOST_REST: usize = 4_000;
+/// How many addresses are taken from the mirror at once: a fraction of a millisecond, for which
+/// changes and queries wait.
+const AT_ONCE: usize = 256;
+
+/// A running writer; writes what is left and stops when dropped.
+#[derive(Debug)]
+pub struct Writer {
+    /// What it is to do.
+    orders: Arc<Orders>,
+    /// The thread, which gives the store back; `None` once joined.
+    thread: Option<JoinHandle<Store>>,
+}
+
+/// What a writer is to do.
+#[derive(Debug, Default)]
+struct Orders {
+    /// The orders.
+    state: Mutex<State>,
+    /// Told when there is a new one.
+    given: Condvar,
+}
+
+/// Orders to a writer.
+#[derive(Debug, Default)]
+struct State {
+    /// There may be something to write.
+    write: bool,
+    /// Write what there is and stop.
+    stop: bool,
+}
+
+impl Orders {
+    /// Gives an order.
+    fn give(&self, order: impl FnOnce(&mut State)) {
+        order(&mut self.state.lock());
+        self.given.notify_one();
+    }
+
+    /// Asks for what there may be to be written. A writer that was asked already gathers what comes, and
+    /// is left alone meanwhile: where many changes come this is called hundreds of times a second.
+    fn ask(&self) {
+        if !mem::replace(&mut self.state.lock().write, true) {
+            self.given.notify_one();
+        }
+    }
+
+    /// Waits until there may be something to write, then gathers for a while; says whether to
+    /// stop after writing.
+    fn wait(&self) -> bool {
+        let mut state = self.state.lock();
+        self.given
+            .wait_while(&mut state, |state| !state.write && !state.stop);
+        self.given
+            .wait_while_for(&mut state, |state| !state.stop, GATHERING);
+        state.write = false;
+        state.stop
+    }
+
+    /// Waits for `time`; says at once if it is to stop.
+    fn back_off(&self, time: Duration) -> bool {
+        let mut state = self.state.lock();
+        self.given
+            .wait_while_for(&mut state, |state| !state.stop, time);
+        state.stop
+    }
+}
+
+impl Writer {
+    /// Starts to write what changes in `mirror` to `store`. A closed
+    /// store is opened, as soon as it can be.
+    ///
+    /// # Errors
+    /// The thread could not be started.
+    pub fn start(mirror: Arc<Mirror>, store: Store) -> io::Result<Writer> {
+        let orders = Arc::new(Orders::default());
+        orders.give(|state| state.write = true);
+        let given = Arc::clone(&orders);
+        let thread = thread::Builder::new()
+            .name("blq-state".into())
+            .spawn(move || {
+                let mut writing = Writing {
+                    mirror: &mirror,
+                    store,
+                };
+                writing.attach_recent();
+                writing.run(&given);
+                writing.store.give_back(mirror.detach_recent());
+                writing.store
+            })?;
+        Ok(Writer {
+            orders,
+            thread: Some(thread),
+        })
+    }
+
+    /// A way for the mirror to tell that it may have changed; quick.
+    pub fn notifier(&self) -> impl Fn() + Send + use<> {
+        let orders = Arc::clone(&self.orders);
+        move || orders.ask()
+    }
+
+    /// Writes what is left and stops; gives the store back, closed. It can be given to another
+    /// writer with the same mirror, which goes on where this one stopped, also if not all could
+    /// be written.
+    pub fn stop(mut self) -> Option<Store> {
+        self.end()
+    }
+
+    /// Ends the thread, if that has not been done.
+    fn end(&mut self) -> Option<Store> {
+        self.orders.give(|state| state.stop = true);
+        let mut store = self.thread.take()?.join().ok()?;
+        store.close();
+        Some(store)
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// What a writer's thread works with.
+struct Writing<'a> {
+    /// Where changes come from.
+    mirror: &'a Mirror,
+    /// Where they go.
+    store: Store,
+}
+
+impl Writing<'_> {
+    /// Writes until told to stop.
+    fn run(&mut self, orders: &Orders) {
+        loop {
+            let stop = orders.wait();
+            if self.persist(orders, stop) {
+                return;
+            }
+        }
+    }
+
+    /// Writes all there is to write, however often it must be tried; says whether to stop then.
+    fn persist(&mut self, orders: &Orders, mut stop: bool) -> bool {
+        // A mirror that is not complete must not be saved; the apply worker asks again when it is.
+        if !self.mirror.is_complete() {
+            return stop;
+        }
+        let mut is_reported = self.store.is_reported();
+        let mut retry = RETRY.0;
+        while let Err(error) = self.open_and_write(stop) {
+            if !is_reported || stop {
+                tracing::error!(
+                    id = "BLQ_STATE_WRITE_FAILED",
+                    "the state file cannot be written: {error}; {}",
+                    if stop {
+                        "changes since the last write are not saved"
+                    } else {
+                        "trying again"
+                    },
+                );
+            }
+            if stop {
+                return true;
+            }
+            is_reported = true;
+            stop = orders.back_off(retry);
+            retry = (retry * 2).min(RETRY.1);
+        }
+        if is_reported && self.mirror.is_complete() {
+            tracing::info!(
+                id = "BLQ_STATE_WRITTEN_AGAIN",
+                "the state file can be written again; nothing is missing"
+            );
+        }
+        stop
+    }
+
+    /// Opens the store, if it is not open, and writes all there is to write; when `stopping`,
+    /// also that this was the time up to which all was written.
+    fn open_and_write(&mut self, stopping: bool) -> Result<(), StoreError> {
+        if !self.store.is_open() {
+            if self.store.reopen()? == Reopened::Replaced {
+                self.mirror.mark_all_unsaved();
+            }
+            self.attach_recent();
+        }
+        let mut is_last = false;
+        while !is_last {
+            is_last = self.write_some(stopping)?;
+        }
+        self.mirror.trim_recent();
+        Ok(())
+    }
+
+    /// Has the mirror note changes beside the store, if it was opened anew.
+    fn attach_recent(&mut self) {
+        if let Some(recent) = self.store.take_recent() {
+            self.mirror.attach_recent(recent);
+        }
+    }
+
+    /// Writes one transaction at most; says whether nothing is left.
+    fn write_some(&mut self, stopping: bool) -> Result<bool, StoreError> {
+        // Before the changes are taken: one that comes after is after this time.
+        let at = Time::now();
+        let (latest, compared_at) = (self.mirror.latest(), self.mirror.compared_at());
+        // Before the bindings that a new configuration changes, and written not before them: what
+        // the file does not know of them is then told of at the next start.
+        let mut configured = self.mirror.take_unsaved_configured();
+        let (bindings, is_last) = take(self.mirror);
+        // A mirror does not become complete again: nothing taken before is half of a change.
+        if !self.mirror.is_complete() {
+            return Ok(true);
+        }
+        if !is_last && configured.take().is_some() {
+            self.mirror.mark_configured_unsaved();
+        }
+        let batch = Batch {
+            bindings,
+            configured,
+            at,
+            // Not before everything that was found up to then.
+            latest: latest.filter(|_| is_last),
+            compared_at: compared_at.filter(|_| is_last),
+        };
+        if batch.bindings.is_empty() && batch.configured.is_none() && !stopping {
+            return Ok(true);
+        }
+        if let Err(error) = self.store.write(&batch) {
+            self.mirror.mark_unsaved(&batch.bindings);
+            if batch.configured.is_some() {
+                self.mirror.mark_configured_unsaved();
+            }
+            return Err(error);
+        }
+        Ok(is_last)
+    }
+}
+
+/// Takes from `mirror` what goes into one transaction; says whether nothing is left.
+fn take(mirror: &Mirror) -> (Taken, bool) {
+    let mut taken = Taken::default();
+    while taken.changed.len() < MOST_CHANGES && taken.rest.len() < MOST_REST {
+        let mut more = mirror.take_unsaved(AT_ONCE);
+        let is_last = more.len() < AT_ONCE;
+        taken.append(&mut more);
+        if is_last {
+            return (taken, true);
+        }
+    }
+    (taken, false)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::kea_config::Network;
+    use crate::mirror::event::{Event, Heard, Lease, Origin};
+    use crate::mirror::{Loading, Saved};
+    use crate::model::binding::State;
+    use crate::persist::store::Recent;
+
+    /// A network of one pool.
+    fn network() -> Arc<Network> {
+        let config = r#"{"Dhcp4": {"subnet4": [
+            {"id": 1, "subnet": "192.0.2.0/24", "pools": [{"pool": "192.0.2.1-192.0.2.9"}]}]}}"#;
+        Arc::new(Network::from_json(config, Vec::new()).unwrap())
+    }
+
+    /// A lease of an address in it.
+    fn lease(last: u8) -> Lease {
+        Lease::example(Ipv4Addr::new(192, 0, 2, last), Time(1_000))
+    }
+
+    #[test]
+    fn all_that_changed_is_in_the_file_when_it_stops() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let (store, saved) = Store::open(&path).unwrap();
+        let mut loading = Loading::begin(network(), saved, Time(1_000));
+        loading.lease(&lease(1));
+        loading.lease(&lease(2));
+        let mirror = Arc::new(loading.finish());
+        let writer = Writer::start(Arc::clone(&mirror), store).unwrap();
+        let at = Time(2_000);
+        let released = Ipv4Addr::new(192, 0, 2, 2);
+        mirror.feed().push(Event::Released {
+            address: released,
+            client: None,
+            at,
+            origin: Origin::Here,
+        });
+        // It stops at once, without the time to gather, and with no word that there is more.
+        drop(writer);
+        let (_store, saved) = Store::open(&path).unwrap();
+        let states: Vec<(Ipv4Addr, State, Time)> = saved
+            .bindings
+            .iter()
+            .map(|binding| (binding.address, binding.state, binding.since))
+            .collect();
+        assert_eq!(
+            states,
+            [
+                (Ipv4Addr::new(192, 0, 2, 1), State::Active, Time(1_000)),
+                (released, State::Released, at),
+            ]
+        );
+        assert_eq!(saved.configured, mirror.configured());
+        assert!(saved.saved_at.is_some());
+    }
+
+    #[test]
+    fn a_file_that_was_replaced_gets_everything() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let (store, _) = Store::open(&path).unwrap();
+        let mut loading = Loading::begin(network(), Saved::default(), Time(1_000));
+        loading.lease(&lease(1));
+        let mirror = Arc::new(loading.finish());
+        let store = Writer::start(Arc::clone(&mirror), store).unwrap().stop();
+        std::fs::remove_file(&path).unwrap();
+
+        drop(Writer::start(Arc::clone(&mirror), store.unwrap()).unwrap());
+        let (_store, saved) = Store::open(&path).unwrap();
+        assert_eq!(saved.bindings.len(), 1);
+        assert_eq!(saved.configured, mirror.configured());
+    }
+
+    /// A writer at work on a mirror and a new file, step by step.
+    fn writing<'a>(mirror: &'a Mirror, path: &std::path::Path) -> Writing<'a> {
+        Writing {
+            mirror,
+            store: Store::open(path).unwrap().0,
+        }
+    }
+
+    /// A mirror of leases of addresses 10.0.0.0 and on.
+    fn mirror(leases: u32) -> Mirror {
+        let mut loading = Loading::begin(Network::default().into(), Saved::default(), Time(1_000));
+        for number in 0..leases {
+            let address = Ipv4Addr::from_bits(0x0a00_0000 + number);
+            loading.lease(&Lease {
+                address,
+                ..lease(1)
+            });
+        }
+        loading.finish()
+    }
+
+    /// Contract: a change is on disk within half a second, whatever else there is to write.
+    #[test]
+    fn a_change_does_not_wait_for_the_first_fill() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let mirror = mirror(30_000);
+        let mut writing = writing(&mirror, &path);
+        assert!(!writing.write_some(false).unwrap());
+        let last = Ipv4Addr::from_bits(0x0a00_0000 + 29_999);
+        mirror.feed().push(Event::Released {
+            address: last,
+            client: None,
+            at: Time(2_000),
+            origin: Origin::Here,
+        });
+        // Within two transactions, for one may be under way.
+        assert!(!writing.write_some(false).unwrap());
+        drop(writing);
+        let (_store, saved) = Store::open(&path).unwrap();
+        assert!(saved.bindings.len() < 3 * MOST_REST, "not all of it");
+        let found = saved.bindings.last().unwrap();
+        assert_eq!((found.address, found.state), (last, State::Released));
+        // Were the process killed now, the rest would be found once more.
+        assert_eq!((saved.latest, saved.compared_at), (None, None));
+    }
+
+    /// A process that is killed before the next write leaves the addresses that have changed.
+    #[test]
+    fn a_change_is_noted_from_when_it_can_be_seen_until_it_is_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let mirror = mirror(10);
+        let mut writing = writing(&mirror, &path);
+        writing.attach_recent();
+        writing.open_and_write(false).unwrap();
+        let noted = || Recent::open(&path).unwrap().1.addresses;
+        assert!(noted().is_empty());
+        let address = |number: u32| Ipv4Addr::from_bits(0x0a00_0000 + number);
+        let released = |number| Event::Released {
+            address: address(number),
+            client: None,
+            at: Time(2_000),
+            origin: Origin::Here,
+        };
+        mirror.feed().push(released(3));
+        mirror.feed().push(released(5));
+        mirror.catch_up();
+        mirror.feed().push(Event::Committed {
+            lease: Lease {
+                address: address(4),
+                cltt: Time::now(),
+                ..lease(1)
+            },
+            heard: Heard::default(),
+        });
+        mirror.catch_up();
+        // Kea's lease database has the renewal.
+        assert_eq!(noted(), [address(3), address(5)].map(Ipv4Addr::to_bits));
+        writing.write_some(false).unwrap();
+        mirror.feed().push(released(7));
+        mirror.catch_up();
+        mirror.trim_recent();
+        assert_eq!(noted(), [address(7).to_bits()]);
+        writing.open_and_write(true).unwrap();
+        assert!(noted().is_empty());
+        // Between two configurations the state file is closed.
+        writing.store.give_back(mirror.detach_recent());
+        writing.store.close();
+        writing.attach_recent();
+        mirror.feed().push(released(8));
+        mirror.catch_up();
+        assert_eq!(noted(), [address(8).to_bits()]);
+        writing.open_and_write(true).unwrap();
+        assert!(noted().is_empty());
+        writing.store.give_back(mirror.detach_recent());
+        drop(writing);
+        assert_eq!(directory.path().read_dir().unwrap().count(), 1);
+    }
+
+    /// Contract: a renewal writes nothing.
+    #[test]
+    fn a_renewal_writes_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let mirror = mirror(10);
+        let mut writing = writing(&mirror, &path);
+        writing.open_and_write(false).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        // In time: what is learned of later is written.
+        let renewed_at = Time::now();
+        for number in 0..10 {
+            let renewed = Lease {
+                address: Ipv4Addr::from_bits(0x0a00_0000 + number),
+                cltt: renewed_at,
+                ..lease(1)
+            };
+            mirror.feed().push(Event::Committed {
+                lease: renewed,
+                heard: Heard::default(),
+            });
+        }
+        writing.open_and_write(false).unwrap();
+        let renewed = mirror.binding(Ipv4Addr::from_bits(0x0a00_0000)).unwrap();
+        assert_eq!(renewed.last_transaction, Some(renewed_at));
+        assert!(std::fs::read(&path).unwrap() == before);
+    }
+
+    /// A reload keeps the mirror: another writer goes on with the same file.
+    #[test]
+    fn another_writer_goes_on_where_one_stopped() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let mirror = Arc::new(mirror(100));
+        let mut store = Some(Store::open(&path).unwrap().0);
+        for number in 0..10 {
+            let writer = Writer::start(Arc::clone(&mirror), store.unwrap()).unwrap();
+            mirror.feed().push(Event::Released {
+                address: Ipv4Addr::from_bits(0x0a00_0000 + number),
+                client: None,
+                at: Time(2_000),
+                origin: Origin::Here,
+            });
+            store = writer.stop();
+            assert!(!store.as_ref().unwrap().is_open());
+        }
+        let (reopened, saved) = Store::open(&path).unwrap();
+        let released = |binding: &&crate::model::binding::Binding| binding.state == State::Released;
+        assert_eq!(saved.bindings.len(), 100);
+        assert_eq!(saved.bindings.iter().filter(released).count(), 10);
+        drop((store, reopened));
+        assert_eq!(directory.path().read_dir().unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,158 @@
+//! The state file read while Kea reads its own leases.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
+
+use crate::mirror::Prepared;
+use crate::persist::store::Store;
+
+/// A state file that is being read. When dropped it is closed as if nobody had opened it.
+#[derive(Debug)]
+pub struct Ahead {
+    /// Where it is.
+    path: PathBuf,
+    /// The thread that reads it, `None` once joined; it gives nothing if the file cannot be used.
+    thread: Option<JoinHandle<Option<(Store, Prepared)>>>,
+}
+
+impl Ahead {
+    /// Begins to read the file at `path`, on a thread with this one's signal mask. `None` if there
+    /// is nothing to read: one is made, or begun in an empty file, and a damaged one set aside and
+    /// reported, only when it is certain that it is to be used.
+    pub fn begin(path: &Path) -> Option<Ahead> {
+        let path = path.to_owned();
+        if !fs::metadata(&path).is_ok_and(|found| found.is_file() && found.len() > 0) {
+            return None;
+        }
+        let reading = path.clone();
+        let started = thread::Builder::new()
+            .name("blq-loading".into())
+            .spawn(move || {
+                let mut saved = Prepared::default();
+                // Each at once: a list of all would take as much memory again.
+                let opened = Store::open_each(&reading, false, |binding| saved.add(&binding));
+                let (store, rest) = opened.ok()?;
+                saved.complete(rest);
+                Some((store, saved))
+            });
+        let thread = Some(started.ok()?);
+        Some(Ahead { path, thread })
+    }
+
+    /// Waits until it has been read, and gives it if it is still the file at `path` and was
+    /// good: if not, the file is closed.
+    pub fn take(mut self, path: &Path) -> Option<(Store, Prepared)> {
+        let is_it = self.path == path;
+        let (store, saved) = self.join().filter(|_| is_it)?;
+        let is_in_place = |store: &Store| {
+            let open = store.open.as_ref();
+            open.is_some_and(|open| open.check_place(path).is_ok())
+        };
+        is_in_place(&store).then_some((store, saved))
+    }
+
+    /// Waits until it has been read.
+    fn join(&mut self) -> Option<(Store, Prepared)> {
+        // A panic has been reported, and whoever reads the file next meets it again.
+        self.thread.take()?.join().ok()?
+    }
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.join();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::kea_config::Network;
+    use crate::mirror::Loading;
+    use crate::model::binding::Binding;
+    use crate::model::time::Time;
+    use crate::persist::store::Batch;
+
+    /// A state file with one binding, in a directory of its own.
+    fn state_file() -> (tempfile::TempDir, PathBuf, Binding) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let binding = Binding::example([192, 0, 2, 1].into(), Time(500));
+        let (mut store, _) = Store::open(&path).unwrap();
+        let batch = Batch {
+            bindings: vec![(binding.address, Some(binding.clone()))].into(),
+            at: Time(600),
+            ..Batch::default()
+        };
+        store.write(&batch).unwrap();
+        (directory, path, binding)
+    }
+
+    /// What a mirror has that is loaded from `saved`, without any lease.
+    fn loaded(saved: impl Into<Prepared>) -> Vec<Binding> {
+        let config = r#"{"Dhcp4": {"subnet4": [
+            {"id": 1, "subnet": "192.0.2.0/24", "pools": [{"pool": "192.0.2.1-192.0.2.9"}]}]}}"#;
+        let network = Arc::new(Network::from_json(config, Vec::new()).unwrap());
+        let mirror = Loading::begin(network, saved, Time(1_000)).finish();
+        let bindings = mirror.read(|table| {
+            let bindings = table.bindings(0..=u32::MAX);
+            bindings.map(|binding| binding.to_owned()).collect()
+        });
+        bindings.unwrap()
+    }
+
+    #[test]
+    fn gives_what_is_read_later_too() {
+        let (_directory, path, _) = state_file();
+        let (mut store, ahead) = Ahead::begin(&path).unwrap().take(&path).unwrap();
+        assert!(store.is_open());
+        store.close();
+        let (_, saved) = Store::open(&path).unwrap();
+        assert_eq!(loaded(ahead), loaded(saved));
+    }
+
+    #[test]
+    fn gives_nothing_for_another_path_and_lets_go_of_the_file() {
+        let (directory, path, binding) = state_file();
+        let ahead = Ahead::begin(&path).unwrap();
+        assert!(ahead.take(&directory.path().join("other")).is_none());
+        let (_, saved) = Store::open(&path).unwrap();
+        assert_eq!(saved.bindings, [binding]);
+    }
+
+    #[test]
+    fn lets_go_of_the_file_when_nobody_wants_it() {
+        let (_directory, path, _) = state_file();
+        drop(Ahead::begin(&path).unwrap());
+        assert!(Store::open(&path).is_ok());
+    }
+
+    #[test]
+    fn gives_nothing_if_another_file_has_taken_its_place() {
+        let (directory, path, _) = state_file();
+        let ahead = Ahead::begin(&path).unwrap();
+        let thread = ahead.thread.as_ref().unwrap();
+        while !thread.is_finished() {
+            thread::yield_now();
+        }
+        fs::rename(&path, directory.path().join("old")).unwrap();
+        fs::write(&path, b"").unwrap();
+        assert!(ahead.take(&path).is_none());
+    }
+
+    #[test]
+    fn makes_no_file_and_leaves_a_damaged_one_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        assert!(Ahead::begin(&path).is_none());
+        assert!(!path.exists());
+        fs::write(&path, b"damaged").unwrap();
+        assert!(Ahead::begin(&path).unwrap().take(&path).is_none());
+        assert_eq!(fs::read(&path).unwrap(), b"damaged");
+        let files = fs::read_dir(directory.path()).unwrap().count();
+        assert_eq!(files, 1);
+    }
+}

@@ -1,0 +1,113 @@
+//! The state of this server in its high-availability relationships, as `status-get` tells it.
+
+use serde_json::Value;
+
+use crate::kea_config::Serving;
+
+/// States in which it is settled who serves whom (Kea ARM, the states of libdhcp_ha). In others,
+/// which follow each start and each reconfiguration, a server serves nobody for a moment: that
+/// is no reason to say that all free addresses have changed hands.
+const SETTLED: [&str; 8] = [
+    "hot-standby",
+    "load-balancing",
+    "passive-backup",
+    "backup",
+    "communication-recovery",
+    "partner-down",
+    "partner-in-maintenance",
+    "in-maintenance",
+];
+
+/// What this server is and does in all of its relationships.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// The states, by relationship.
+    states: Vec<String>,
+    /// The scopes it serves.
+    pub serving: Serving,
+}
+
+impl Status {
+    /// Reads it from the response to `status-get`; `None` if there is none in it.
+    pub fn read(response: &[u8]) -> Option<Status> {
+        let response: Value = serde_json::from_slice(response).ok()?;
+        let relationships = response.get("arguments")?.get("high-availability")?;
+        let mut status = Status::default();
+        for relationship in relationships.as_array()? {
+            let local = relationship.get("ha-servers")?.get("local")?;
+            status.states.push(local.get("state")?.as_str()?.to_owned());
+            let scopes = local.get("scopes")?.as_array()?.iter();
+            status
+                .serving
+                .extend(scopes.filter_map(Value::as_str).map(str::to_owned));
+        }
+        Some(status)
+    }
+
+    /// Whether it is settled in each relationship who serves whom.
+    pub fn is_settled(&self) -> bool {
+        self.states
+            .iter()
+            .all(|state| SETTLED.contains(&state.as_str()))
+    }
+
+    /// Whether leases may have been copied from a partner between `before` and this: that is
+    /// done on the way into a settled state.
+    pub fn follows_synchronisation(&self, before: &Status) -> bool {
+        self.is_settled() && self.states != before.states
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A response as of Kea 2.2, in a state and with scopes.
+    fn status(state: &str, scopes: &[&str]) -> Status {
+        let response = serde_json::json!({ "result": 0, "arguments": { "pid": 7,
+            "high-availability": [{ "ha-mode": "hot-standby", "ha-servers": {
+                "local": { "role": "primary", "scopes": scopes, "state": state },
+                "remote": { "age": 0, "last-scopes": ["two"], "role": "standby" } } }] } });
+        Status::read(response.to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn reads_scopes_and_whether_they_are_settled() {
+        let normal = status("hot-standby", &["one"]);
+        assert_eq!(normal.serving, Serving::from(["one".to_owned()]));
+        assert!(normal.is_settled());
+        assert!(!status("syncing", &[]).is_settled());
+        assert!(!status("waiting", &[]).is_settled());
+    }
+
+    #[test]
+    fn a_backup_in_passive_backup_serves_nobody() {
+        let response = br#"{ "arguments": { "high-availability": [{ "ha-servers":
+            { "local": { "role": "backup", "scopes": [], "state": "backup" } } }] } }"#;
+        let status = Status::read(response).unwrap();
+        assert!(status.is_settled());
+        assert!(status.serving.is_empty());
+    }
+
+    #[test]
+    fn leases_may_have_been_copied_when_a_server_settles() {
+        let (ready, normal) = (status("ready", &[]), status("hot-standby", &["one"]));
+        assert!(normal.follows_synchronisation(&ready));
+        assert!(normal.follows_synchronisation(&Status::default()));
+        assert!(!normal.follows_synchronisation(&normal));
+        assert!(!ready.follows_synchronisation(&normal));
+    }
+
+    #[test]
+    fn takes_a_response_without_high_availability_as_none() {
+        for response in [
+            &b""[..],
+            b"{",
+            br#"{ "result": 0, "arguments": {} }"#,
+            br#"{ "arguments": { "high-availability": 7 } }"#,
+            br#"{ "arguments": { "high-availability": [ {} ] } }"#,
+        ] {
+            assert_eq!(Status::read(response), None);
+        }
+    }
+}
