@@ -108,7 +108,7 @@ fn applying_a_renewal(bencher: Bencher<'_, '_>) {
             leases::renewal(number, Time::now().0)
         })
         .bench_local_values(|renewal| {
-            mirror.feed().push(renewal);
+            mirror.queue().push(renewal);
             mirror.catch_up();
         });
 }

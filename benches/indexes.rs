@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::process::Command;
 
 use dhcp_blq::mirror::index::identity::IdentityIndex;
-use dhcp_blq::mirror::index::time_set::TimeIndex;
+use dhcp_blq::mirror::index::time_set::TimeSet;
 use dhcp_blq::model::time::Time;
 use divan::Bencher;
 use divan::counter::ItemsCount;
@@ -47,13 +47,13 @@ fn shuffled(number: u32, leases: u32) -> u32 {
 }
 
 /// A set of times with addresses.
-trait Times: Default {
+trait TimeIndex: Default {
     fn insert(&mut self, time: u32, address: u32) -> bool;
     fn remove(&mut self, time: u32, address: u32) -> bool;
     fn count(&self, start: u32, end: u32) -> usize;
 }
 
-impl Times for TimeIndex {
+impl TimeIndex for TimeSet {
     fn insert(&mut self, time: u32, address: u32) -> bool {
         self.insert(Time(time), address)
     }
@@ -71,7 +71,7 @@ impl Times for TimeIndex {
 /// What the standard library has.
 type OrdinarySet = BTreeSet<(Time, u32)>;
 
-impl Times for OrdinarySet {
+impl TimeIndex for OrdinarySet {
     fn insert(&mut self, time: u32, address: u32) -> bool {
         self.insert((Time(time), address))
     }
@@ -95,7 +95,7 @@ struct Renewals<T> {
     count: u32,
 }
 
-impl<T: Times> Renewals<T> {
+impl<T: TimeIndex> Renewals<T> {
     /// Leases renewed over half of their lifetime, in no order of addresses.
     fn new(leases: u32) -> Renewals<T> {
         let mut renewals = Renewals {
@@ -134,7 +134,7 @@ fn some_time(address: u32, round: u32) -> u32 {
 }
 
 /// One entry for each lease, at a time of no order.
-fn scattered<T: Times>(leases: u32) -> T {
+fn scattered<T: TimeIndex>(leases: u32) -> T {
     let mut times = T::default();
     for address in 0..leases {
         times.insert(some_time(address, 0), address);
@@ -142,16 +142,16 @@ fn scattered<T: Times>(leases: u32) -> T {
     times
 }
 
-#[divan::bench(types = [TimeIndex, OrdinarySet], args = SIZES, sample_count = 50)]
-fn renew<T: Times>(bencher: Bencher<'_, '_>, leases: u32) {
+#[divan::bench(types = [TimeSet, OrdinarySet], args = SIZES, sample_count = 50)]
+fn renew<T: TimeIndex>(bencher: Bencher<'_, '_>, leases: u32) {
     let mut renewals = Renewals::<T>::new(leases);
     bencher
         .counter(ItemsCount::new(4 * CHANGES))
         .bench_local(|| (0..CHANGES).for_each(|_| renewals.renew()));
 }
 
-#[divan::bench(types = [TimeIndex, OrdinarySet], args = SIZES, sample_count = 50)]
-fn move_to_a_scattered_time<T: Times>(bencher: Bencher<'_, '_>, leases: u32) {
+#[divan::bench(types = [TimeSet, OrdinarySet], args = SIZES, sample_count = 50)]
+fn move_to_a_scattered_time<T: TimeIndex>(bencher: Bencher<'_, '_>, leases: u32) {
     let mut times = scattered::<T>(leases);
     let mut count = 0;
     bencher
@@ -167,8 +167,8 @@ fn move_to_a_scattered_time<T: Times>(bencher: Bencher<'_, '_>, leases: u32) {
         });
 }
 
-#[divan::bench(types = [TimeIndex, OrdinarySet], args = SIZES, sample_count = 2, sample_size = 1)]
-fn fill_in_order<T: Times>(bencher: Bencher<'_, '_>, leases: u32) {
+#[divan::bench(types = [TimeSet, OrdinarySet], args = SIZES, sample_count = 2, sample_size = 1)]
+fn fill_in_order<T: TimeIndex>(bencher: Bencher<'_, '_>, leases: u32) {
     bencher.counter(ItemsCount::new(leases)).bench_local(|| {
         let mut times = T::default();
         for number in 0..leases {
@@ -178,8 +178,8 @@ fn fill_in_order<T: Times>(bencher: Bencher<'_, '_>, leases: u32) {
     });
 }
 
-#[divan::bench(types = [TimeIndex, OrdinarySet], args = SIZES, sample_count = 50)]
-fn range_of_1000<T: Times>(bencher: Bencher<'_, '_>, leases: u32) {
+#[divan::bench(types = [TimeSet, OrdinarySet], args = SIZES, sample_count = 50)]
+fn range_of_1000<T: TimeIndex>(bencher: Bencher<'_, '_>, leases: u32) {
     let mut times = T::default();
     for number in 0..leases {
         times.insert(number / 10, scatter(number));
@@ -359,7 +359,7 @@ fn weigh<T>(entries: u32, make: impl FnOnce() -> T) {
 /// Weighs an index of one kind and size.
 fn weigh_one(what: &str, leases: u32) {
     match what.split_once(' ') {
-        Some(("TimeIndex", what)) => weigh_times::<TimeIndex>(what, leases),
+        Some(("TimeIndex", what)) => weigh_times::<TimeSet>(what, leases),
         Some(("BTreeSet", what)) => weigh_times::<OrdinarySet>(what, leases),
         Some(("IdentityIndex", what)) => weigh_identities::<IdentityIndex>(what, leases),
         Some(("HashMap", what)) => weigh_identities::<OrdinaryMap>(what, leases),
@@ -368,7 +368,7 @@ fn weigh_one(what: &str, leases: u32) {
 }
 
 /// Weighs an index by time.
-fn weigh_times<T: Times>(what: &str, leases: u32) {
+fn weigh_times<T: TimeIndex>(what: &str, leases: u32) {
     let at = |time: fn(u32) -> u32| {
         let mut times = T::default();
         for number in 0..leases {

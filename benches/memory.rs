@@ -33,7 +33,7 @@ fn measure(count: u32) {
     let loaded = resident();
     // Each client renews once: its lease is filed under another time than its state began.
     for number in 0..count {
-        mirror.feed().push(leases::renewal(number, Time::now().0));
+        mirror.queue().push(leases::renewal(number, Time::now().0));
         mirror.catch_up();
     }
     let renewed = resident();

@@ -6,9 +6,9 @@
 use std::net::Ipv4Addr;
 use std::sync::LazyLock;
 
-use dhcp_blq::kea_config::Network;
+use dhcp_blq::kea_config::KeaConfig;
 use dhcp_blq::mirror::event::{Event, Lease, LeaseState, Origin};
-use dhcp_blq::mirror::{Loading, Mirror, Saved};
+use dhcp_blq::mirror::{InitialLoad, Mirror, Saved};
 use dhcp_blq::model::binding::{HardwareAddress, SubnetId};
 use dhcp_blq::model::time::{Lifetime, Time};
 use dhcp_blq::persist::store::{Batch, Store};
@@ -23,18 +23,19 @@ const FIRST: u32 = u32::from_be_bytes([10, 0, 0, 0]);
 
 /// A full mirror.
 static FULL: LazyLock<Mirror> = LazyLock::new(|| {
-    let mut loading = Loading::begin(Network::default().into(), Saved::default(), Time(1_000));
+    let mut initial_load =
+        InitialLoad::begin(KeaConfig::default().into(), Saved::default(), Time(1_000));
     for number in 0..LEASES {
-        loading.lease(&lease(number, 1_000));
+        initial_load.lease(&lease(number, 1_000));
     }
-    loading.finish()
+    initial_load.finish()
 });
 
 /// A state file that holds all of it.
 static SAVED: LazyLock<(tempfile::TempDir, Mutex<Store>)> = LazyLock::new(|| {
     let directory = tempfile::tempdir().expect("a directory");
     let (mut store, _) = Store::open(&directory.path().join("state")).expect("a new file");
-    FULL.mark_all_unsaved();
+    FULL.mark_all_dirty();
     write(&mut store);
     // Enough changes for the log to be as long as it gets.
     for _ in 0..400 {
@@ -76,15 +77,15 @@ fn change(count: u32) {
                 address: Ipv4Addr::from_bits(FIRST + number),
                 client: None,
                 at: Time(2_000 + *next),
-                origin: Origin::Here,
+                origin: Origin::Local,
             }
         } else {
             Event::Committed {
                 lease: lease(number, 2_000 + *next),
-                heard: Default::default(),
+                client_info: Default::default(),
             }
         };
-        FULL.feed().push(event);
+        FULL.queue().push(event);
         FULL.catch_up();
     }
 }
@@ -93,7 +94,7 @@ fn change(count: u32) {
 fn write(store: &mut Store) {
     loop {
         let batch = Batch {
-            bindings: FULL.take_unsaved(10_000),
+            bindings: FULL.take_dirty(10_000),
             at: Time::now(),
             ..Batch::default()
         };
@@ -111,7 +112,7 @@ fn taking_unsaved(bencher: Bencher<'_, '_>, count: u32) {
     bencher
         .counter(ItemsCount::new(count))
         .with_inputs(|| change(count))
-        .bench_local_values(|()| FULL.take_unsaved(count as usize));
+        .bench_local_values(|()| FULL.take_dirty(count as usize));
 }
 
 #[divan::bench]

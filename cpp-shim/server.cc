@@ -350,7 +350,7 @@ void exit_critical_section() {
 
 void watch(std::int32_t descriptor) {
     guarded([&] {
-        isc::dhcp::IfaceMgr::instance().addExternalSocket(descriptor, [](int) { turn(); });
+        isc::dhcp::IfaceMgr::instance().addExternalSocket(descriptor, [](int) { tick(); });
     });
 }
 

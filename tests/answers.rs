@@ -61,11 +61,11 @@ fn an_address_comes_at_most_once_whatever_changes_meanwhile() {
     let mut turn = 0;
     while bench.engine.write(&mut answer, &mut out, 1) == Progress::More {
         bench.lease([10, 0, 1, 10 + turn % 10], turn, 1, &[]);
-        bench.mirror.feed().push(Event::Released {
+        bench.mirror.queue().push(Event::Released {
             address: Ipv4Addr::new(10, 0, 1, 10 + (turn + 5) % 10),
             client: None,
             at: Time(bench.now),
-            origin: Origin::Here,
+            origin: Origin::Local,
         });
         bench.mirror.catch_up();
         turn += 1;
@@ -219,10 +219,10 @@ fn what_must_be_returned_is_not_withheld_as_sensitive() {
     let updated = Event::Updated {
         lease: lease([10, 0, 1, 12], 1, bench.now - 10),
         at: Time(bench.now - 10),
-        origin: Origin::Elsewhere,
+        origin: Origin::Remote,
     };
     bench.lease([10, 0, 1, 12], 1, 100, &information);
-    bench.mirror.feed().push(updated);
+    bench.mirror.queue().push(updated);
     bench.mirror.catch_up();
     for non_sensitive in [None, Some([].into()), Some([12].into())] {
         let is_limited = non_sensitive.is_some();
@@ -276,11 +276,11 @@ fn renewal_times_that_are_past_are_left_out() {
 fn an_address_no_longer_leased_tells_its_state_and_last_client() {
     let bench = Bench::new();
     bench.lease([10, 0, 1, 10], 1, 100, &[]);
-    bench.mirror.feed().push(Event::Released {
+    bench.mirror.queue().push(Event::Released {
         address: Ipv4Addr::new(10, 0, 1, 10),
         client: None,
         at: Time(bench.now - 50),
-        origin: Origin::Here,
+        origin: Origin::Local,
     });
     bench.lease([10, 0, 1, 11], 2, 4000, &[]);
     bench.commit(
@@ -510,11 +510,11 @@ fn a_query_from_the_base_time_of_the_done_returns_what_changed_since_the_query_b
     let mut out = Vec::new();
     assert_eq!(bench.engine.write(&mut answer, &mut out, 1), Progress::More);
     let released = Ipv4Addr::new(10, 0, 1, 10);
-    bench.mirror.feed().push(Event::Released {
+    bench.mirror.queue().push(Event::Released {
         address: released,
         client: None,
         at: Time::now(),
-        origin: Origin::Here,
+        origin: Origin::Local,
     });
     bench.mirror.catch_up();
     let after = Time::now();
@@ -904,7 +904,7 @@ fn a_query_broken_behind_its_type_is_malformed_and_the_last_of_its_connection() 
 }
 
 /// The options in a field, as RFC 2132 section 2 lays them out; `None` if one runs past the end.
-fn walk(mut field: &[u8]) -> Option<Vec<(u8, Vec<u8>)>> {
+fn cursor(mut field: &[u8]) -> Option<Vec<(u8, Vec<u8>)>> {
     let mut options = Vec::new();
     loop {
         match field {
@@ -1008,14 +1008,14 @@ fn a_refused_query_whose_connection_ends_early_is_refused_all_the_same() {
 // RFC 6926 section 5: neither associated-ip (92) nor DHCPLEASEUNKNOWN (12), ever.
 #[test]
 fn associated_ip_and_leaseunknown_never_appear() {
-    let configured = ConfiguredOption {
+    let saved_view = ConfiguredOption {
         scope: Scope::Global,
         code: 92,
         value: vec![10, 0, 1, 10],
         never_send: false,
         client_classes: Vec::new(),
     };
-    let bench = Bench::with(Saved::default(), vec![configured]);
+    let bench = Bench::with(Saved::default(), vec![saved_view]);
     for last in 10..15 {
         bench.lease([10, 0, 1, last], 1, 10, &[]);
     }
@@ -1066,7 +1066,7 @@ fn happen(bench: &Bench, address: [u8; 4], (ago, lifetime, client, relay, next):
             address: address.into(),
             client: None,
             at: Time(bench.now),
-            origin: Origin::Here,
+            origin: Origin::Local,
         }),
         2 => Some(Event::Updated {
             lease: Lease {
@@ -1074,18 +1074,18 @@ fn happen(bench: &Bench, address: [u8; 4], (ago, lifetime, client, relay, next):
                 ..lease.clone()
             },
             at: Time(bench.now),
-            origin: Origin::Elsewhere,
+            origin: Origin::Remote,
         }),
         3 => Some(Event::Removed {
             address: address.into(),
             at: Time(bench.now),
-            origin: Origin::Here,
+            origin: Origin::Local,
         }),
         _ => None,
     };
     bench.commit(lease, &information);
     if let Some(event) = event {
-        bench.mirror.feed().push(event);
+        bench.mirror.queue().push(event);
         bench.mirror.catch_up();
     }
 }
@@ -1110,7 +1110,7 @@ proptest! {
         fill(44..108, &sname);
         fill(108..236, &file);
         // What can be read of it, in the order of RFC 3396 section 5.
-        let mut read = walk(&octets[HEADER_LENGTH..]);
+        let mut read = cursor(&octets[HEADER_LENGTH..]);
         let overload = |options: &[(u8, Vec<u8>)]| -> Option<u8> {
             let mut found = options.iter().filter(|(code, _)| *code == 52);
             match (found.next(), found.next()) {
@@ -1122,7 +1122,7 @@ proptest! {
         if let Some(fields) = read.as_deref().and_then(overload) {
             for (bit, field) in [(1, 108..236), (2, 44..108)] {
                 if fields & bit != 0 {
-                    let more = walk(&octets[field]);
+                    let more = cursor(&octets[field]);
                     read = read.zip(more).map(|(read, more)| [read, more].concat());
                 }
             }

@@ -9,17 +9,17 @@ use std::sync::Arc;
 
 use bench::*;
 use blq::{Primary, Query, State};
-use dhcp_blq::kea_config::{DatabaseReservation, Network};
-use dhcp_blq::mirror::event::{Event, Extent, Lease, LeaseState, Origin};
-use dhcp_blq::mirror::{Loading, Mirror, Saved};
+use dhcp_blq::kea_config::{DatabaseReservation, KeaConfig};
+use dhcp_blq::mirror::event::{Event, Lease, LeaseState, Origin, ResyncScope};
+use dhcp_blq::mirror::{InitialLoad, Mirror, Saved};
 use dhcp_blq::model::binding::SubnetId;
 use dhcp_blq::model::client::ClientIds;
 use dhcp_blq::model::time::{Lifetime, Time};
 
 /// The configuration of these tests with another pool in subnet 1, and reservations in databases.
-fn network(pool: &str, reservations: &[DatabaseReservation]) -> Arc<Network> {
+fn kea_config(pool: &str, reservations: &[DatabaseReservation]) -> Arc<KeaConfig> {
     let config = CONFIGURATION.replace("10.0.1.10-10.0.1.19", pool);
-    Arc::new(Network::new(&config, Vec::new(), reservations).unwrap())
+    Arc::new(KeaConfig::new(&config, Vec::new(), reservations).unwrap())
 }
 
 /// All addresses that changed at `start` or later.
@@ -59,11 +59,11 @@ fn state(bench: &Bench, last: u8) -> (State, bool) {
 }
 
 /// A part of Kea's lease database is read while `meanwhile` happens.
-fn look(bench: &Bench, extent: Extent, leases: Vec<Lease>, meanwhile: impl FnOnce()) {
-    bench.mirror.feed().push(Event::Looking);
+fn look(bench: &Bench, scope: ResyncScope, leases: Vec<Lease>, meanwhile: impl FnOnce()) {
+    bench.mirror.queue().push(Event::ResyncBegun);
     meanwhile();
-    bench.mirror.feed().push(Event::Seen {
-        extent,
+    bench.mirror.queue().push(Event::ResyncPage {
+        scope,
         leases,
         at: Time(bench.now),
     });
@@ -71,8 +71,8 @@ fn look(bench: &Bench, extent: Extent, leases: Vec<Lease>, meanwhile: impl FnOnc
 }
 
 /// Everything in subnet 1.
-fn everything() -> Extent {
-    Extent::Range(address(0).to_bits()..=address(255).to_bits())
+fn everything() -> ResyncScope {
+    ResyncScope::Range(address(0).to_bits()..=address(255).to_bits())
 }
 
 // ----- Comparisons with Kea's lease database ---------------------------------------------------
@@ -118,11 +118,11 @@ fn what_is_told_meanwhile_is_newer_than_what_was_read() {
         lease([10, 0, 1, 11], 2, bench.now - 500),
     ];
     look(&bench, everything(), old, || {
-        bench.mirror.feed().push(Event::Released {
+        bench.mirror.queue().push(Event::Released {
             address: address(10),
             client: None,
             at: Time(bench.now),
-            origin: Origin::Here,
+            origin: Origin::Local,
         });
         bench.lease([10, 0, 1, 12], 3, 0, &[]);
     });
@@ -145,14 +145,14 @@ fn a_lease_is_gone_when_it_is_missing_twice() {
     assert!(listed(bench.now - 1).is_empty());
     assert_eq!(state(&bench, 10), (State::ACTIVE, false));
     // One is released, which Kea tells a moment after it has done it; one was there after all.
-    bench.mirror.feed().push(Event::Released {
+    bench.mirror.queue().push(Event::Released {
         address: address(11),
         client: None,
         at: Time(bench.now),
-        origin: Origin::Here,
+        origin: Origin::Local,
     });
     let back = vec![lease([10, 0, 1, 12], 12, bench.now - 500)];
-    look(&bench, Extent::Again(missing), back, || {});
+    look(&bench, ResyncScope::Again(missing), back, || {});
     assert_eq!(state(&bench, 10), (State::RESET, true));
     assert_eq!(state(&bench, 11), (State::RELEASED, false));
     assert_eq!(state(&bench, 12), (State::ACTIVE, false));
@@ -165,7 +165,7 @@ fn a_lease_is_gone_when_it_is_missing_twice() {
 fn what_a_command_changed_was_changed_here() {
     let bench = Bench::new();
     bench.lease([10, 0, 1, 10], 1, 500, &[]);
-    let changed = |last| Extent::Changed(vec![address(last)], Origin::Here);
+    let changed = |last| ResyncScope::Changed(vec![address(last)], Origin::Local);
     look(&bench, changed(10), Vec::new(), || {});
     assert_eq!(state(&bench, 10), (State::RESET, false));
     let added = vec![lease([10, 0, 1, 11], 2, bench.now)];
@@ -178,8 +178,8 @@ fn what_a_command_changed_was_changed_here() {
 fn a_reading_without_a_beginning_counts_for_nothing() {
     let bench = Bench::new();
     bench.lease([10, 0, 1, 10], 1, 500, &[]);
-    bench.mirror.feed().push(Event::Seen {
-        extent: everything(),
+    bench.mirror.queue().push(Event::ResyncPage {
+        scope: everything(),
         leases: Vec::new(),
         at: Time(bench.now),
     });
@@ -198,7 +198,7 @@ fn what_kea_sweeps_up_has_not_changed() {
     };
     look(&bench, everything(), vec![swept], || {});
     assert_eq!(state(&bench, 10), (State::EXPIRED, false));
-    let gone = Extent::Again(vec![address(10)]);
+    let gone = ResyncScope::Again(vec![address(10)]);
     look(&bench, gone, Vec::new(), || {});
     assert_eq!(state(&bench, 10), (State::EXPIRED, false));
 }
@@ -206,15 +206,15 @@ fn what_kea_sweeps_up_has_not_changed() {
 // ----- Reconfigurations -------------------------------------------------------------------------
 
 /// The mirror of a bench, gone on with after a reconfiguration in which Kea showed `leases`.
-fn resumed(bench: Bench, network: Arc<Network>, leases: &[Lease], later: u32) -> Bench {
+fn resumed(bench: Bench, kea_config: Arc<KeaConfig>, leases: &[Lease], later: u32) -> Bench {
     let Bench { mirror, engine, .. } = bench;
     drop(engine);
     let mirror = Arc::try_unwrap(mirror).expect("nobody else has it");
-    let mut loading = Loading::resume(mirror, network, Time(later)).unwrap();
+    let mut initial_load = InitialLoad::resume(mirror, kea_config, Time(later)).unwrap();
     for lease in leases {
-        loading.lease(lease);
+        initial_load.lease(lease);
     }
-    Bench::over(loading.finish())
+    Bench::over(initial_load.finish())
 }
 
 // Contract: the mirror is kept over a reconfiguration. What Kea's database then shows wins; the rest
@@ -232,7 +232,7 @@ fn a_kept_mirror_is_right_if_leases_changed_meanwhile() {
         lease([10, 0, 1, 12], 4, now - 10),
         lease([10, 0, 1, 13], 5, now - 10),
     ];
-    let bench = resumed(bench, network("10.0.1.10-10.0.1.19", &[]), &leases, now);
+    let bench = resumed(bench, kea_config("10.0.1.10-10.0.1.19", &[]), &leases, now);
     let kept = &bench.ask(&by_mac(1))[0];
     assert_eq!(kept.start_time_of_state, Some(500));
     assert_eq!(kept.client_last_transaction_time, Some(100));
@@ -251,7 +251,7 @@ fn a_kept_mirror_follows_the_configuration() {
     let later = bench.now + 100;
     bench.lease([10, 0, 1, 19], 1, 500, &[]);
     let held = [lease([10, 0, 1, 19], 1, bench.now - 500)];
-    let bench = resumed(bench, network("10.0.1.15-10.0.1.21", &[]), &held, later);
+    let bench = resumed(bench, kea_config("10.0.1.15-10.0.1.21", &[]), &held, later);
     let mut all_found = found(&bench, &all());
     all_found.retain(|last| *last != 200);
     assert_eq!(all_found, (15..=21).collect::<Vec<u8>>());
@@ -272,8 +272,8 @@ fn addresses_configured_at_run_time_are_available_since_then() {
         hostname: String::new(),
     };
     let configure = |pool, reservations: &[_], at| {
-        bench.mirror.feed().push(Event::Configured {
-            network: network(pool, reservations),
+        bench.mirror.queue().push(Event::SavedView {
+            kea_config: kea_config(pool, reservations),
             is_complete: true,
             at: Time(at),
         });
@@ -290,8 +290,8 @@ fn addresses_configured_at_run_time_are_available_since_then() {
     // not.
     bench.lease([10, 0, 1, 99], 2, 50, &[]);
     let config = r#"{ "Dhcp4": { "subnet4": [] } }"#;
-    bench.mirror.feed().push(Event::Configured {
-        network: Arc::new(Network::from_json(config, Vec::new()).unwrap()),
+    bench.mirror.queue().push(Event::SavedView {
+        kea_config: Arc::new(KeaConfig::from_json(config, Vec::new()).unwrap()),
         is_complete: true,
         at: Time(later + 300),
     });
@@ -312,7 +312,7 @@ fn an_address_that_is_free_and_outside_of_pools_is_not_configured() {
     };
     bench.commit(declined, &[]);
     assert_eq!(state(&bench, 99), (State::ABANDONED, false));
-    bench.mirror.feed().push(Event::Reclaimed {
+    bench.mirror.queue().push(Event::Reclaimed {
         address: address(99),
         cltt: Time(bench.now),
         was_released: false,
@@ -336,17 +336,17 @@ fn balanced() -> Mirror {
             { "pool": "10.0.1.10-10.0.1.11", "client-class": "HA_one" },
             { "pool": "10.0.1.20-10.0.1.21", "client-classes": [ "other", "HA_two" ] },
             { "pool": "10.0.1.30-10.0.1.31" } ] } ] } }"#;
-    let network = Network::from_json(config, Vec::new()).unwrap();
+    let kea_config = KeaConfig::from_json(config, Vec::new()).unwrap();
     let saved = Saved {
         saved_at: Some(Time(1)),
         ..Saved::default()
     };
-    Loading::begin(Arc::new(network), saved, Time::now()).finish()
+    InitialLoad::begin(Arc::new(kea_config), saved, Time::now()).finish()
 }
 
 /// This server serves these scopes from `at` on.
 fn serve(bench: &Bench, scopes: &[&str], at: u32) {
-    bench.mirror.feed().push(Event::Serving {
+    bench.mirror.queue().push(Event::Serving {
         serving: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
         at: Time(at),
     });
@@ -382,7 +382,7 @@ fn an_address_recovered_after_probation_is_its_givers() {
     };
     bench.commit(declined, &[]);
     assert_eq!(state(&bench, 20).0, State::ABANDONED);
-    bench.mirror.feed().push(Event::Reclaimed {
+    bench.mirror.queue().push(Event::Reclaimed {
         address: address(20),
         cltt: Time(bench.now),
         was_released: false,
@@ -401,16 +401,16 @@ fn an_address_recovered_after_probation_is_its_givers() {
 fn what_was_released_to_a_partner_is_released_and_remote() {
     let bench = Bench::new();
     bench.lease([10, 0, 1, 10], 1, 500, &[]);
-    bench.mirror.feed().push(Event::Removed {
+    bench.mirror.queue().push(Event::Removed {
         address: address(10),
         at: Time(bench.now),
-        origin: Origin::Elsewhere,
+        origin: Origin::Remote,
     });
-    bench.mirror.feed().push(Event::Released {
+    bench.mirror.queue().push(Event::Released {
         address: address(10),
         client: None,
         at: Time(bench.now),
-        origin: Origin::Elsewhere,
+        origin: Origin::Remote,
     });
     bench.mirror.catch_up();
     assert_eq!(state(&bench, 10), (State::RELEASED, true));
@@ -424,15 +424,15 @@ fn what_was_released_to_a_partner_is_released_and_remote() {
 #[test]
 fn what_was_found_at_a_start_changed_then_whenever_it_was_made() {
     let now = Time::now();
-    let network = network("10.0.1.10-10.0.1.19", &[]);
+    let kea_config = kea_config("10.0.1.10-10.0.1.19", &[]);
     let saved = Saved {
-        configured: Bench::with_saved(Saved::default()).mirror.configured(),
+        saved_view: Bench::with_saved(Saved::default()).mirror.saved_view(),
         saved_at: Some(Time(now.0 - 1000)),
         ..Saved::default()
     };
-    let mut loading = Loading::begin(network, saved, now);
-    loading.lease(&lease([10, 0, 1, 10], 1, now.0 - 500));
-    let bench = Bench::over(loading.finish());
+    let mut initial_load = InitialLoad::begin(kea_config, saved, now);
+    initial_load.lease(&lease([10, 0, 1, 10], 1, now.0 - 500));
+    let bench = Bench::over(initial_load.finish());
     let found = bench.ask(&Query {
         start: Some(now.0),
         ..by_mac(1)
@@ -451,26 +451,26 @@ fn what_is_configured_again_at_a_start_has_changed_then() {
     bench.lease([10, 0, 1, 99], 2, 500, &[]);
     let bindings = [10, 99].map(|last| bench.mirror.binding(address(last)).unwrap());
     let without = r#"{ "Dhcp4": { "subnet4": [ { "id": 2, "subnet": "10.0.2.0/24" } ] } }"#;
-    let without = Arc::new(Network::from_json(without, Vec::new()).unwrap());
-    let with = network("10.0.1.10-10.0.1.19", &[]);
+    let without = Arc::new(KeaConfig::from_json(without, Vec::new()).unwrap());
+    let with = kea_config("10.0.1.10-10.0.1.19", &[]);
     let later = Time(now + 10);
     for (before, expected) in [(&without, vec![10, 99]), (&with, vec![])] {
         let saved = Saved {
             saved_at: Some(Time(now - 400)),
             ..Saved::default()
         };
-        let before = Loading::begin(Arc::clone(before), saved, Time(now - 400)).finish();
+        let before = InitialLoad::begin(Arc::clone(before), saved, Time(now - 400)).finish();
         let saved = Saved {
             bindings: bindings.to_vec(),
-            configured: before.configured(),
+            saved_view: before.saved_view(),
             saved_at: Some(Time(now)),
             ..Saved::default()
         };
-        let mut loading = Loading::begin(Arc::clone(&with), saved, later);
+        let mut initial_load = InitialLoad::begin(Arc::clone(&with), saved, later);
         for (last, client) in [(10, 1), (99, 2)] {
-            loading.lease(&lease([10, 0, 1, last], client, now - 500));
+            initial_load.lease(&lease([10, 0, 1, last], client, now - 500));
         }
-        let bench = Bench::over(loading.finish());
+        let bench = Bench::over(initial_load.finish());
         let mut delta = found(&bench, &since(later.0));
         delta.retain(|last| [10, 99].contains(last));
         assert_eq!(delta, expected);
@@ -486,14 +486,14 @@ fn what_was_renewed_before_a_restart_has_not_changed_since() {
     let before = bench.mirror.binding(address(10)).unwrap();
     let saved = Saved {
         bindings: vec![before],
-        configured: bench.mirror.configured(),
+        saved_view: bench.mirror.saved_view(),
         saved_at: Some(Time(now - 400)),
         ..Saved::default()
     };
     let later = Time(now + 10);
-    let mut loading = Loading::begin(network("10.0.1.10-10.0.1.19", &[]), saved, later);
-    loading.lease(&lease([10, 0, 1, 10], 1, now - 100));
-    let bench = Bench::over(loading.finish());
+    let mut initial_load = InitialLoad::begin(kea_config("10.0.1.10-10.0.1.19", &[]), saved, later);
+    initial_load.lease(&lease([10, 0, 1, 10], 1, now - 100));
+    let bench = Bench::over(initial_load.finish());
     assert_eq!(found(&bench, &since(now + 1)), [0u8; 0]);
     assert_eq!(found(&bench, &by_mac(1)), [10]);
 }
@@ -509,14 +509,14 @@ fn a_release_that_is_told_late_does_not_end_the_next_clients_lease() {
     bench.lease([10, 0, 1, 10], 2, 0, &[]);
     let late = |client| {
         let lease = lease([10, 0, 1, 10], client, 0);
-        bench.mirror.feed().push(Event::Released {
+        bench.mirror.queue().push(Event::Released {
             address: address(10),
             client: Some(ClientIds {
                 hardware: lease.hardware,
                 client_id: lease.client_id,
             }),
             at: Time(bench.now),
-            origin: Origin::Here,
+            origin: Origin::Local,
         });
         bench.mirror.catch_up();
     };
@@ -534,7 +534,7 @@ fn reclaiming_a_released_lease_does_not_end_the_one_that_came_after_it() {
     let new = lease([10, 0, 1, 10], 1, bench.now);
     let reclaim_too_late = || {
         bench.commit(new.clone(), &[]);
-        bench.mirror.feed().push(Event::Reclaimed {
+        bench.mirror.queue().push(Event::Reclaimed {
             address: address(10),
             cltt: Time(bench.now),
             was_released: true,
@@ -545,19 +545,24 @@ fn reclaiming_a_released_lease_does_not_end_the_one_that_came_after_it() {
     };
     let doubtful = reclaim_too_late();
     assert_eq!(doubtful, [address(10)]);
-    look(&bench, Extent::Again(doubtful), vec![new.clone()], || {});
+    look(
+        &bench,
+        ResyncScope::Again(doubtful),
+        vec![new.clone()],
+        || {},
+    );
     assert_eq!(state(&bench, 10), (State::ACTIVE, false));
 
     // The lease manager tells that the new lease is overwritten.
     reclaim_too_late();
-    bench.mirror.feed().push(Event::Updated {
+    bench.mirror.queue().push(Event::Updated {
         lease: Lease {
             state: LeaseState::ExpiredReclaimed,
             valid_lifetime: Lifetime(0),
             ..new.clone()
         },
         at: Time(bench.now),
-        origin: Origin::Here,
+        origin: Origin::Local,
     });
     bench.mirror.catch_up();
     assert_eq!(state(&bench, 10), (State::RELEASED, false));
@@ -574,7 +579,7 @@ fn of_two_clients_with_one_lease_the_one_in_the_database_has_it() {
     let doubtful = bench.mirror.missing(9, Time::MIN).unwrap();
     assert_eq!(doubtful, [address(10)]);
     let held = vec![lease([10, 0, 1, 10], 2, bench.now)];
-    look(&bench, Extent::Again(doubtful), held, || {});
+    look(&bench, ResyncScope::Again(doubtful), held, || {});
     assert_eq!(found(&bench, &by_mac(2)), [10]);
     assert_eq!(found(&bench, &by_mac(1)), [0u8; 0]);
     assert_eq!(state(&bench, 10), (State::ACTIVE, false));

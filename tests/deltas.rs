@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use bench::*;
 use blq::{Binding, Query, State, Vss};
-use dhcp_blq::kea_config::{ConfiguredOption, Network, Scope};
-use dhcp_blq::mirror::event::{Event, Extent, Heard, Lease, LeaseState, Origin};
-use dhcp_blq::mirror::{Loading, Saved};
+use dhcp_blq::kea_config::{ConfiguredOption, KeaConfig, Scope};
+use dhcp_blq::mirror::event::{ClientInfo, Event, Lease, LeaseState, Origin, ResyncScope};
+use dhcp_blq::mirror::{InitialLoad, Saved};
 use dhcp_blq::model::binding::{HardwareAddress, SubnetId};
 use dhcp_blq::model::client::ClientIds;
 use dhcp_blq::model::time::{Lifetime, Time};
@@ -95,7 +95,7 @@ const ADDRESSES: [[u8; 4]; 5] = [
 ];
 
 /// A configuration by its number.
-fn network(number: usize) -> Arc<Network> {
+fn kea_config(number: usize) -> Arc<KeaConfig> {
     let replaced = |from: &str, to: &str| {
         assert!(CONFIGURATION.contains(from));
         CONFIGURATION.replace(from, to)
@@ -124,7 +124,7 @@ fn network(number: usize) -> Arc<Network> {
         8 => vec![option(Scope::Class("class 1".to_owned()), b"b")],
         _ => Vec::new(),
     };
-    Arc::new(Network::from_json(&config, options).unwrap())
+    Arc::new(KeaConfig::from_json(&config, options).unwrap())
 }
 
 /// How many configurations there are.
@@ -144,7 +144,7 @@ struct World {
     /// The second of the step.
     now: u32,
     /// The number of the configuration in force.
-    network: usize,
+    kea_config: usize,
     /// Kea's lease database.
     leases: BTreeMap<Ipv4Addr, Lease>,
     /// The state file's bindings, and when it was written.
@@ -168,7 +168,7 @@ impl World {
         let mut world = World {
             bench: Bench::new(),
             now,
-            network: 0,
+            kea_config: 0,
             leases: BTreeMap::new(),
             file: BTreeMap::new(),
             rest: Saved {
@@ -193,11 +193,12 @@ impl World {
             latest: self.rest.latest.max(noted.latest),
             ..self.rest.clone()
         };
-        let mut loading = Loading::begin(network(self.network), saved, Time(self.now));
+        let mut initial_load =
+            InitialLoad::begin(kea_config(self.kea_config), saved, Time(self.now));
         for lease in self.leases.values() {
-            loading.lease(lease);
+            initial_load.lease(lease);
         }
-        let mirror = loading.finish();
+        let mirror = initial_load.finish();
         mirror.attach_recent(recent);
         self.bench = Bench::over(mirror);
     }
@@ -206,8 +207,8 @@ impl World {
     fn flush(&mut self) {
         let mirror = &self.bench.mirror;
         self.catch_up();
-        let _ = mirror.take_unsaved_configured();
-        let taken = mirror.take_unsaved(usize::MAX);
+        let _ = mirror.take_dirty_view();
+        let taken = mirror.take_dirty(usize::MAX);
         for (address, binding) in taken.rest.into_iter().chain(taken.changed) {
             match binding {
                 Some(binding) => self.file.insert(address, binding),
@@ -215,10 +216,10 @@ impl World {
             };
         }
         self.rest = Saved {
-            configured: mirror.configured(),
+            saved_view: mirror.saved_view(),
             saved_at: Some(Time(self.now)),
             latest: mirror.latest(),
-            compared_at: mirror.compared_at(),
+            resynced_at: mirror.resynced_at(),
             ..Saved::default()
         };
         mirror.trim_recent();
@@ -231,13 +232,13 @@ impl World {
 
     /// An event reaches the mirror.
     fn push(&self, event: Event) {
-        self.bench.mirror.feed().push(event);
+        self.bench.mirror.queue().push(event);
         self.catch_up();
     }
 
     /// The lease of an address to a client that begins now.
     fn lease(&self, address: [u8; 4], client: u8, choice: u8) -> Lease {
-        let subnet = match (address[2], self.network) {
+        let subnet = match (address[2], self.kea_config) {
             (2, 3) => 3,
             (octet, _) => octet.into(),
         };
@@ -252,7 +253,7 @@ impl World {
 
     /// What Kea stores with the lease of an address whose client came with this information.
     fn stored(&self, address: [u8; 4], information: &[u8]) -> Option<Vec<u8>> {
-        match self.network == 6 && !information.is_empty() {
+        match self.kea_config == 6 && !information.is_empty() {
             true => Some(information.to_vec()),
             false => {
                 let before = self.leases.get(&address.into())?;
@@ -273,17 +274,17 @@ impl World {
         self.now += STEP;
         let octets = ADDRESSES[place % ADDRESSES.len()];
         let address = Ipv4Addr::from(octets);
-        let heard = Heard {
+        let client_info = ClientInfo {
             relay_agent_information: Some(information(choice)).filter(|all| !all.is_empty()),
             classes: [format!("class {client}")].into(),
-            ..Heard::default()
+            ..ClientInfo::default()
         };
         let at = Time(self.now);
         match step {
             Step::Lease => {
                 let lease = self.lease(octets, client, choice);
                 self.leases.insert(address, lease.clone());
-                self.push(Event::Committed { lease, heard });
+                self.push(Event::Committed { lease, client_info });
             }
             Step::Confirm => {
                 if let Some(lease) = self.held(address) {
@@ -295,7 +296,7 @@ impl World {
                         address,
                         client,
                         at,
-                        heard,
+                        client_info,
                     });
                 }
             }
@@ -306,7 +307,7 @@ impl World {
                         address,
                         client: None,
                         at,
-                        origin: Origin::Here,
+                        origin: Origin::Local,
                     });
                 }
             }
@@ -321,7 +322,7 @@ impl World {
                         ..lease
                     };
                     self.leases.insert(address, lease.clone());
-                    self.push(Event::Committed { lease, heard });
+                    self.push(Event::Committed { lease, client_info });
                 }
             }
             Step::Reclaim => {
@@ -357,7 +358,7 @@ impl World {
                     self.push(Event::Updated {
                         lease,
                         at,
-                        origin: Origin::Here,
+                        origin: Origin::Local,
                     });
                 }
             }
@@ -371,7 +372,7 @@ impl World {
                     self.push(Event::Updated {
                         lease,
                         at,
-                        origin: Origin::Here,
+                        origin: Origin::Local,
                     });
                 }
             }
@@ -380,7 +381,7 @@ impl World {
                     self.push(Event::Removed {
                         address,
                         at,
-                        origin: Origin::Here,
+                        origin: Origin::Local,
                     });
                 }
             }
@@ -398,9 +399,9 @@ impl World {
             }
             Step::Resync => self.resync(),
             Step::Configure => {
-                self.network = usize::from(choice) % NETWORKS;
-                self.push(Event::Configured {
-                    network: network(self.network),
+                self.kea_config = usize::from(choice) % NETWORKS;
+                self.push(Event::SavedView {
+                    kea_config: kea_config(self.kea_config),
                     is_complete: true,
                     at,
                 });
@@ -439,22 +440,22 @@ impl World {
 
     /// The mirror is compared with the lease database, twice where leases are missing.
     fn resync(&mut self) {
-        let seen = |world: &World, extent| {
-            world.push(Event::Looking);
-            world.push(Event::Seen {
-                extent,
+        let seen = |world: &World, scope| {
+            world.push(Event::ResyncBegun);
+            world.push(Event::ResyncPage {
+                scope,
                 leases: world.leases.values().cloned().collect(),
                 at: Time(world.now),
             });
         };
-        seen(self, Extent::Range(0..=u32::MAX));
+        seen(self, ResyncScope::Range(0..=u32::MAX));
         self.now += 2;
         let missing = self
             .bench
             .mirror
             .missing(usize::MAX, Time(self.now))
             .unwrap();
-        seen(self, Extent::Again(missing));
+        seen(self, ResyncScope::Again(missing));
     }
 
     /// The bindings that changed at `start` or later, or all.
@@ -525,7 +526,7 @@ proptest! {
             }
             // An address that is configured no more cannot be told, but for the end of its lease.
             for (address, before) in &answer.bindings {
-                let is_in_subnet = world.network != 5 || address.octets()[2] == 1;
+                let is_in_subnet = world.kea_config != 5 || address.octets()[2] == 1;
                 if before.state == Some(State::ACTIVE) && is_in_subnet && !now.contains_key(address) {
                     prop_assert!(delta.contains_key(address), "{address} is still active for who asked");
                 }

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use bench::*;
 use blq::{Binding, Primary, Query, State, Vss};
-use dhcp_blq::kea_config::{ConfiguredOption, DatabaseReservation, Network, Scope};
-use dhcp_blq::mirror::event::{Event, Extent, Heard, Lease, LeaseState, Origin};
-use dhcp_blq::mirror::{Loading, Saved};
+use dhcp_blq::kea_config::{ConfiguredOption, DatabaseReservation, KeaConfig, Scope};
+use dhcp_blq::mirror::event::{ClientInfo, Event, Lease, LeaseState, Origin, ResyncScope};
+use dhcp_blq::mirror::{InitialLoad, Saved};
 use dhcp_blq::model::binding::SubnetId;
 use dhcp_blq::model::client::ClientIds;
 use dhcp_blq::model::time::{Lifetime, Time};
@@ -70,7 +70,7 @@ fn line(remote_id: &str) -> Vec<u8> {
 
 /// A change that Kea's lease manager or a comparison with its database shows, at the bench's `now`.
 fn updated(bench: &Bench, lease: Lease, origin: Origin) {
-    bench.mirror.feed().push(Event::Updated {
+    bench.mirror.queue().push(Event::Updated {
         lease,
         at: Time(bench.now),
         origin,
@@ -86,7 +86,7 @@ fn saved(bench: &Bench) -> Saved {
     });
     Saved {
         bindings: bindings.expect("a complete mirror"),
-        configured: bench.mirror.configured(),
+        saved_view: bench.mirror.saved_view(),
         saved_at: Some(Time(bench.now)),
         latest: bench.mirror.latest(),
         ..Saved::default()
@@ -94,37 +94,37 @@ fn saved(bench: &Bench) -> Saved {
 }
 
 /// A start of Kea with these leases, by the configuration of the bench or another, at `now`.
-fn restarted(saved: Saved, network: Network, leases: &[Lease], now: u32) -> Bench {
-    let mut loading = Loading::begin(Arc::new(network), saved, Time(now));
+fn restarted(saved: Saved, kea_config: KeaConfig, leases: &[Lease], now: u32) -> Bench {
+    let mut initial_load = InitialLoad::begin(Arc::new(kea_config), saved, Time(now));
     for lease in leases {
-        loading.lease(lease);
+        initial_load.lease(lease);
     }
-    Bench::over(loading.finish())
+    Bench::over(initial_load.finish())
 }
 
 /// The configuration of the bench with replacements.
-fn network(replacements: &[(&str, &str)]) -> Network {
+fn kea_config(replacements: &[(&str, &str)]) -> KeaConfig {
     let mut config = CONFIGURATION.to_owned();
     for (from, to) in replacements {
         assert!(config.contains(from), "{from}");
         config = config.replace(from, to);
     }
-    Network::from_json(&config, Vec::new()).unwrap()
+    KeaConfig::from_json(&config, Vec::new()).unwrap()
 }
 
 /// A bench whose addresses have been configured for hours.
-fn long_configured(network: Network) -> Bench {
+fn long_configured(kea_config: KeaConfig) -> Bench {
     let saved = Saved {
         saved_at: Some(Time(1)),
         ..Saved::default()
     };
-    restarted(saved, network, &[], Time::now().0 - 10_000)
+    restarted(saved, kea_config, &[], Time::now().0 - 10_000)
 }
 
 /// Another configuration is in force since the bench's `now`.
-fn configure(bench: &Bench, network: Network) {
-    bench.mirror.feed().push(Event::Configured {
-        network: Arc::new(network),
+fn configure(bench: &Bench, kea_config: KeaConfig) {
+    bench.mirror.queue().push(Event::SavedView {
+        kea_config: Arc::new(kea_config),
         is_complete: true,
         at: Time(bench.now),
     });
@@ -137,26 +137,26 @@ fn configure(bench: &Bench, network: Network) {
 // Kea holds, and nothing else of the lease changes.
 #[test]
 fn relay_information_that_kea_stores_anew_wins_over_what_was_remembered() {
-    for origin in [Origin::Here, Origin::Elsewhere] {
-        let bench = long_configured(network(&[]));
+    for origin in [Origin::Local, Origin::Remote] {
+        let bench = long_configured(kea_config(&[]));
         bench.lease([10, 0, 1, 10], 1, 500, &line("typo"));
         let corrected = storing(of(10, 1, bench.now - 500), &line("good"));
         updated(&bench, corrected.clone(), origin);
         assert_eq!(found_by(&bench, 10, &["typo", "good"]), ["good"]);
         assert_eq!(delta(&bench, bench.now), [10]);
         // That it is seen again is no change, whatever a later message brought.
-        let heard = Heard {
+        let client_info = ClientInfo {
             relay_agent_information: Some(line("later")),
-            ..Heard::default()
+            ..ClientInfo::default()
         };
-        bench.mirror.feed().push(Event::Committed {
+        bench.mirror.queue().push(Event::Committed {
             lease: Lease {
                 cltt: Time(bench.now - 10),
                 ..corrected.clone()
             },
-            heard,
+            client_info,
         });
-        updated(&bench, corrected, Origin::Elsewhere);
+        updated(&bench, corrected, Origin::Remote);
         assert_eq!(found_by(&bench, 10, &["typo", "good", "later"]), ["later"]);
     }
 }
@@ -165,14 +165,14 @@ fn relay_information_that_kea_stores_anew_wins_over_what_was_remembered() {
 #[test]
 fn relay_information_that_kea_stored_unheard_is_found_by_a_comparison_and_at_a_start() {
     for cltt in [500, 100] {
-        let bench = long_configured(network(&[]));
+        let bench = long_configured(kea_config(&[]));
         let now = bench.now;
         bench.lease([10, 0, 1, 10], 1, 500, &line("old"));
         let stored = storing(of(10, 1, now - cltt), &line("new"));
         let before = saved(&bench);
-        bench.mirror.feed().push(Event::Looking);
-        bench.mirror.feed().push(Event::Seen {
-            extent: Extent::Range(address(0).to_bits()..=address(255).to_bits()),
+        bench.mirror.queue().push(Event::ResyncBegun);
+        bench.mirror.queue().push(Event::ResyncPage {
+            scope: ResyncScope::Range(address(0).to_bits()..=address(255).to_bits()),
             leases: vec![stored.clone()],
             at: Time(now),
         });
@@ -180,7 +180,7 @@ fn relay_information_that_kea_stored_unheard_is_found_by_a_comparison_and_at_a_s
         assert_eq!(found_by(&bench, 10, &["old", "new"]), ["new"]);
         assert_eq!(delta(&bench, now), [10]);
         let later = now + 10;
-        let bench = restarted(before, network(&[]), &[stored], later);
+        let bench = restarted(before, kea_config(&[]), &[stored], later);
         assert_eq!(found_by(&bench, 10, &["old", "new"]), ["new"]);
         assert_eq!(delta(&bench, later), [10]);
     }
@@ -189,7 +189,7 @@ fn relay_information_that_kea_stored_unheard_is_found_by_a_comparison_and_at_a_s
 // Kea told to store no more leaves what it stored in place: a later message counts.
 #[test]
 fn relay_information_left_over_from_earlier_does_not_come_back() {
-    let bench = long_configured(network(&[]));
+    let bench = long_configured(kea_config(&[]));
     let now = bench.now;
     bench.commit(storing(of(10, 1, now - 500), &line("a")), &line("a"));
     bench.commit(storing(of(10, 1, now - 400), &line("a")), &line("b"));
@@ -199,14 +199,14 @@ fn relay_information_left_over_from_earlier_does_not_come_back() {
     // A plain renewal is not saved, so the lease seems to be newer than what was.
     let before = saved(&bench);
     let renewed = storing(of(10, 1, now - 100), &line("a"));
-    let bench = restarted(before, network(&[]), &[renewed], now);
+    let bench = restarted(before, kea_config(&[]), &[renewed], now);
     assert_eq!(found_by(&bench, 10, &["a", "b"]), ["b"]);
 }
 
 // An earlier client's is not the next one's, unless a message or Kea says so.
 #[test]
 fn relay_information_of_an_earlier_client_is_not_the_next_ones() {
-    let bench = long_configured(network(&[]));
+    let bench = long_configured(kea_config(&[]));
     let now = bench.now;
     bench.commit(storing(of(10, 1, now - 500), &line("a")), &line("a"));
     bench.commit(storing(of(10, 2, now - 400), &line("a")), &[]);
@@ -214,13 +214,13 @@ fn relay_information_of_an_earlier_client_is_not_the_next_ones() {
     updated(
         &bench,
         storing(of(10, 2, now - 400), &line("a")),
-        Origin::Elsewhere,
+        Origin::Remote,
     );
     assert_eq!(found_by(&bench, 10, &["a"]), [""; 0]);
     updated(
         &bench,
         storing(of(10, 3, now - 300), &line("c")),
-        Origin::Elsewhere,
+        Origin::Remote,
     );
     assert_eq!(found_by(&bench, 10, &["a", "c"]), ["c"]);
 }
@@ -228,12 +228,12 @@ fn relay_information_of_an_earlier_client_is_not_the_next_ones() {
 // Two requests of one second: of both, the partner's Kea stores the second.
 #[test]
 fn of_two_requests_in_one_second_the_one_that_kea_stored_last_counts() {
-    let bench = long_configured(network(&[]));
+    let bench = long_configured(kea_config(&[]));
     for remote_id in ["first", "second"] {
         updated(
             &bench,
             storing(of(10, 1, bench.now), &line(remote_id)),
-            Origin::Elsewhere,
+            Origin::Remote,
         );
     }
     assert_eq!(found_by(&bench, 10, &["first", "second"]), ["second"]);
@@ -242,7 +242,7 @@ fn of_two_requests_in_one_second_the_one_that_kea_stored_last_counts() {
 // An option 82 of the client's own relabels nothing, unless Kea stores it.
 #[test]
 fn relay_information_that_only_kea_says_to_have_come_counts() {
-    let bench = long_configured(network(&[]));
+    let bench = long_configured(kea_config(&[]));
     let now = bench.now;
     bench.commit(
         storing(of(10, 1, now - 500), &line("relay")),
@@ -256,28 +256,28 @@ fn relay_information_that_only_kea_says_to_have_come_counts() {
 // than what Kea stores.
 #[test]
 fn relay_information_of_a_lease_answered_from_the_cache_outlives_comparisons_and_restarts() {
-    let bench = long_configured(network(&[]));
+    let bench = long_configured(kea_config(&[]));
     let now = bench.now;
     let stored = storing(of(10, 1, now - 500), &line("a"));
     bench.commit(stored.clone(), &line("a"));
-    bench.mirror.feed().push(Event::Confirmed {
+    bench.mirror.queue().push(Event::Confirmed {
         address: address(10),
         client: ClientIds {
             hardware: stored.hardware.clone(),
             client_id: b"replaced by a hook".to_vec(),
         },
         at: Time(now - 400),
-        heard: Heard {
+        client_info: ClientInfo {
             relay_agent_information: Some(line("b")),
-            ..Heard::default()
+            ..ClientInfo::default()
         },
     });
-    updated(&bench, stored.clone(), Origin::Elsewhere);
+    updated(&bench, stored.clone(), Origin::Remote);
     assert_eq!(found_by(&bench, 10, &["a", "b"]), ["b"]);
     let before = saved(&bench);
     let bench = restarted(
         before,
-        network(&[]),
+        kea_config(&[]),
         std::slice::from_ref(&stored),
         now + 10,
     );
@@ -286,27 +286,27 @@ fn relay_information_of_a_lease_answered_from_the_cache_outlives_comparisons_and
     assert_eq!(binding.client_last_transaction_at(), Some(now - 400));
     assert_eq!(delta(&bench, now + 10), [0u8; 0]);
     // An administrator sets what was heard already, and then what was stored before.
-    updated(&bench, storing(stored.clone(), &line("b")), Origin::Here);
+    updated(&bench, storing(stored.clone(), &line("b")), Origin::Local);
     assert_eq!(found_by(&bench, 10, &["a", "b"]), ["b"]);
-    updated(&bench, stored, Origin::Here);
+    updated(&bench, stored, Origin::Local);
     assert_eq!(found_by(&bench, 10, &["a", "b"]), ["a"]);
 }
 
 // Nor does the end of the lease take that transaction back.
 #[test]
 fn a_transaction_answered_from_the_cache_outlives_the_lease() {
-    let bench = long_configured(network(&[]));
+    let bench = long_configured(kea_config(&[]));
     let now = bench.now;
     let stored = of(10, 1, now - 3_700);
     bench.commit(stored.clone(), &[]);
-    bench.mirror.feed().push(Event::Confirmed {
+    bench.mirror.queue().push(Event::Confirmed {
         address: address(10),
         client: ClientIds {
             hardware: stored.hardware.clone(),
             client_id: stored.client_id.clone(),
         },
         at: Time(now - 3_000),
-        heard: Heard::default(),
+        client_info: ClientInfo::default(),
     });
     bench.mirror.catch_up();
     let before = saved(&bench);
@@ -314,7 +314,7 @@ fn a_transaction_answered_from_the_cache_outlives_the_lease() {
         state: LeaseState::ExpiredReclaimed,
         ..stored
     };
-    let bench = restarted(before, network(&[]), &[reclaimed], now + 10);
+    let bench = restarted(before, kea_config(&[]), &[reclaimed], now + 10);
     let bindings = bench.ask(&all());
     let binding = bindings
         .iter()
@@ -328,7 +328,7 @@ fn a_transaction_answered_from_the_cache_outlives_the_lease() {
 #[test]
 fn a_hardware_type_that_kea_forgets_stays() {
     for client_id in [Vec::new(), vec![1, 2, 3]] {
-        let bench = long_configured(network(&[]));
+        let bench = long_configured(kea_config(&[]));
         let now = bench.now;
         let with_htype = |htype, cltt| {
             let mut lease = of(10, 1, cltt);
@@ -353,20 +353,25 @@ fn a_hardware_type_that_kea_forgets_stays() {
         };
         look(&bench);
         let before = saved(&bench);
-        updated(&bench, with_htype(1, now - 500), Origin::Elsewhere);
+        updated(&bench, with_htype(1, now - 500), Origin::Remote);
         look(&bench);
-        let bench = restarted(before, network(&[]), &[with_htype(1, now - 500)], now + 10);
+        let bench = restarted(
+            before,
+            kea_config(&[]),
+            &[with_htype(1, now - 500)],
+            now + 10,
+        );
         look(&bench);
         assert_eq!(delta(&bench, now + 10), [0u8; 0]);
         // And so does its release.
-        bench.mirror.feed().push(Event::Released {
+        bench.mirror.queue().push(Event::Released {
             address: address(10),
             client: Some(ClientIds {
                 hardware: with_htype(1, 0).hardware,
                 client_id: client_id.clone(),
             }),
             at: Time(now + 20),
-            origin: Origin::Here,
+            origin: Origin::Local,
         });
         bench.mirror.catch_up();
         assert!(bench.ask(&query).is_empty());
@@ -378,7 +383,7 @@ fn a_hardware_type_that_kea_forgets_stays() {
 // Any difference is a change, learned when it is seen.
 #[test]
 fn a_delta_has_what_changed_without_any_of_its_times() {
-    let bench = long_configured(network(&[]));
+    let bench = long_configured(kea_config(&[]));
     let now = bench.now;
     let declined = |lifetime| Lease {
         state: LeaseState::Declined,
@@ -393,13 +398,13 @@ fn a_delta_has_what_changed_without_any_of_its_times() {
         valid_lifetime: Lifetime(7_200),
         ..of(10, 1, now - 500)
     };
-    updated(&bench, longer, Origin::Here);
+    updated(&bench, longer, Origin::Local);
     let renamed = Lease {
         hostname: b"name".to_vec(),
         ..of(11, 2, now - 500)
     };
-    updated(&bench, renamed, Origin::Here);
-    updated(&bench, declined(2_000), Origin::Here);
+    updated(&bench, renamed, Origin::Local);
+    updated(&bench, declined(2_000), Origin::Local);
     assert_eq!(delta(&bench, now), [10, 11, 12]);
     // An older time alone does not bring it up.
     let window = Query {
@@ -412,9 +417,9 @@ fn a_delta_has_what_changed_without_any_of_its_times() {
 // A lease that was over when it was learned of ended in the past: whoever asked since did not see it.
 #[test]
 fn a_delta_has_a_lease_that_was_over_when_it_was_learned_of() {
-    for origin in [Origin::Here, Origin::Elsewhere] {
+    for origin in [Origin::Local, Origin::Remote] {
         for left in [3_605, 3_602, 3_600] {
-            let bench = long_configured(network(&[]));
+            let bench = long_configured(kea_config(&[]));
             let added = of(10, 1, bench.now - left);
             updated(&bench, added, origin);
             assert_eq!(delta(&bench, bench.now), [10], "{left}");
@@ -428,16 +433,16 @@ fn a_delta_has_a_lease_that_was_over_when_it_was_learned_of() {
 // A free address is AVAILABLE since its probation ended, which the server may learn later.
 #[test]
 fn a_delta_has_a_free_address_that_was_learned_of_late() {
-    let bench = long_configured(network(&[]));
+    let bench = long_configured(kea_config(&[]));
     let now = bench.now;
     bench.commit(of(10, 1, now - 500), &[]);
-    bench.mirror.feed().push(Event::Committed {
+    bench.mirror.queue().push(Event::Committed {
         lease: Lease {
             state: LeaseState::Declined,
             valid_lifetime: Lifetime(100),
             ..of(10, 1, now - 101)
         },
-        heard: Heard::default(),
+        client_info: ClientInfo::default(),
     });
     bench.mirror.catch_up_by(|| Time(now));
     assert_eq!(bench.ask(&since(now))[0].state, Some(State::AVAILABLE));
@@ -449,7 +454,7 @@ fn a_delta_has_a_free_address_that_was_learned_of_late() {
 // A lifetime that changed while the process was being killed, or by an older lease file, is told.
 #[test]
 fn a_delta_has_what_kea_holds_otherwise_at_a_start() {
-    let bench = long_configured(network(&[]));
+    let bench = long_configured(kea_config(&[]));
     let now = bench.now;
     for (last, client) in [(10, 1), (11, 2), (12, 3)] {
         bench.commit(of(last, client, now - 500), &[]);
@@ -463,24 +468,24 @@ fn a_delta_has_what_kea_holds_otherwise_at_a_start() {
         of(11, 2, now - 600),
         of(12, 3, now - 500),
     ];
-    let bench = restarted(before, network(&[]), &leases, now + 10);
+    let bench = restarted(before, kea_config(&[]), &leases, now + 10);
     assert_eq!(delta(&bench, now + 10), [10, 11]);
 }
 
 // Renewals are not in the state file. That Kea's database has lost some shows in the latest of them.
 #[test]
 fn a_delta_has_every_lease_if_keas_database_lost_renewals() {
-    let bench = long_configured(network(&[]));
+    let bench = long_configured(kea_config(&[]));
     let now = bench.now;
     bench.commit(of(10, 1, now - 500), &[]);
     bench.commit(of(11, 2, now - 500), &[]);
     // A release is later than the renewal, and would be in no lease of the database.
     bench.commit(of(12, 3, now - 300), &[]);
-    bench.mirror.feed().push(Event::Released {
+    bench.mirror.queue().push(Event::Released {
         address: address(12),
         client: None,
         at: Time(now - 40),
-        origin: Origin::Here,
+        origin: Origin::Local,
     });
     bench.mirror.catch_up_by(|| Time(now - 40));
     let bindings = saved(&bench).bindings;
@@ -489,7 +494,7 @@ fn a_delta_has_every_lease_if_keas_database_lost_renewals() {
         bindings,
         ..saved(&bench)
     };
-    let restart = |leases: &[Lease]| restarted(saved.clone(), network(&[]), leases, now + 10);
+    let restart = |leases: &[Lease]| restarted(saved.clone(), kea_config(&[]), leases, now + 10);
     let restored = restart(&[of(10, 1, now - 500), of(11, 2, now - 500)]);
     assert_eq!(delta(&restored, now + 10), [10, 11]);
     let intact = restart(&[of(10, 1, now - 100), of(11, 2, now - 500)]);
@@ -500,7 +505,7 @@ fn a_delta_has_every_lease_if_keas_database_lost_renewals() {
         ..saved.clone()
     };
     let leases = [of(10, 1, now - 500), of(11, 2, now - 500)];
-    let killed = restarted(killed, network(&[]), &leases, now + 10);
+    let killed = restarted(killed, kea_config(&[]), &leases, now + 10);
     assert_eq!(delta(&killed, now + 10), [13]);
     // Kea serves its clients while its leases are read.
     let renewed = restart(&[of(10, 1, now - 500), of(11, 2, now + 10)]);
@@ -511,7 +516,7 @@ fn a_delta_has_every_lease_if_keas_database_lost_renewals() {
         ..self::saved(&restored)
     };
     let leases = [of(10, 1, now - 500), of(11, 2, now - 500)];
-    let again = restarted(again, network(&[]), &leases, now + 20);
+    let again = restarted(again, kea_config(&[]), &leases, now + 20);
     assert_eq!(delta(&again, now + 20), [0u8; 0]);
 }
 
@@ -519,24 +524,24 @@ fn a_delta_has_every_lease_if_keas_database_lost_renewals() {
 // comparison.
 #[test]
 fn a_delta_has_renewals_by_other_servers_that_a_start_shows() {
-    let bench = long_configured(network(&[]));
+    let bench = long_configured(kea_config(&[]));
     let now = bench.now;
     for (last, client) in [(10, 1), (11, 2)] {
         bench.commit(of(last, client, now - 500), &[]);
     }
     let before = Saved {
-        compared_at: Some(Time(now - 300)),
+        resynced_at: Some(Time(now - 300)),
         ..saved(&bench)
     };
     let leases = [of(10, 1, now - 400), of(11, 2, now - 200)];
-    let bench = restarted(before, network(&[]), &leases, now + 10);
+    let bench = restarted(before, kea_config(&[]), &leases, now + 10);
     assert_eq!(delta(&bench, now - 100), [11]);
 }
 
 // What changed after the last write and before the process was killed is not in the file.
 #[test]
 fn a_delta_has_what_changed_just_before_the_process_was_killed() {
-    let bench = long_configured(network(&[]));
+    let bench = long_configured(kea_config(&[]));
     let now = bench.now;
     bench.commit(of(10, 1, now - 500), &[]);
     let before = Saved {
@@ -546,7 +551,7 @@ fn a_delta_has_what_changed_just_before_the_process_was_killed() {
             .to_vec(),
         ..saved(&bench)
     };
-    let bench = restarted(before, network(&[]), &[of(10, 1, now - 500)], now + 10);
+    let bench = restarted(before, kea_config(&[]), &[of(10, 1, now - 500)], now + 10);
     assert_eq!(delta(&bench, now + 10), [10, 11, 99]);
     let taken_back: Vec<Binding> = bench.ask(&since(now + 10));
     assert_eq!(taken_back[1].state, Some(State::AVAILABLE));
@@ -556,7 +561,7 @@ fn a_delta_has_what_changed_just_before_the_process_was_killed() {
 // Another configuration that requesters saw may be nowhere any more.
 #[test]
 fn a_delta_has_every_binding_if_a_configuration_was_lost_with_the_process() {
-    let bench = long_configured(network(&[]));
+    let bench = long_configured(kea_config(&[]));
     let now = bench.now;
     bench.commit(of(10, 1, now - 500), &[]);
     let restart = |recent| {
@@ -564,7 +569,7 @@ fn a_delta_has_every_binding_if_a_configuration_was_lost_with_the_process() {
             recent,
             ..saved(&bench)
         };
-        restarted(before, network(&[]), &[of(10, 1, now - 500)], now + 10)
+        restarted(before, kea_config(&[]), &[of(10, 1, now - 500)], now + 10)
     };
     assert_eq!(delta(&restart(Vec::new()), now + 10), [0u8; 0]);
     assert!(delta(&restart(vec![u32::MAX]), now + 10).contains(&10));
@@ -604,11 +609,11 @@ fn a_delta_has_bindings_that_moved_to_another_vpn() {
         assert_eq!(delta_of_2(bench, start, name("blue")), [0u8; 0]);
         assert_eq!(delta(bench, start), [0u8; 0]);
     };
-    let bench = long_configured(network(&[]));
+    let bench = long_configured(kea_config(&[]));
     let now = bench.now;
     leases_in_two_vpns(&bench);
     let before = saved(&bench);
-    configure(&bench, network(&[RED]));
+    configure(&bench, kea_config(&[RED]));
     look(&bench, now);
     let leases = [
         of(10, 1, now - 500),
@@ -616,11 +621,11 @@ fn a_delta_has_bindings_that_moved_to_another_vpn() {
         lease([10, 0, 2, 2], 3, now - 4_000),
     ];
     look(
-        &restarted(before.clone(), network(&[RED]), &leases, now + 10),
+        &restarted(before.clone(), kea_config(&[RED]), &leases, now + 10),
         now + 10,
     );
     // Nothing changes by the same configuration.
-    let same = restarted(before, network(&[]), &leases, now + 10);
+    let same = restarted(before, kea_config(&[]), &leases, now + 10);
     assert_eq!(delta_of_2(&same, now + 10, Vss::All), [0u8; 0]);
     assert_eq!(delta(&same, now + 10), [0u8; 0]);
 }
@@ -646,13 +651,13 @@ fn options(subnet: &str, shadowed: &str, class: &str) -> Vec<ConfiguredOption> {
 #[test]
 fn a_delta_has_leases_with_which_kea_sends_other_options_and_times() {
     let with = |subnet: &str, shadowed: &str, class: &str| {
-        Network::from_json(CONFIGURATION, options(subnet, shadowed, class)).unwrap()
+        KeaConfig::from_json(CONFIGURATION, options(subnet, shadowed, class)).unwrap()
     };
     let original = || with("a", "b", "c");
     let changed = |(from, to)| {
         let config = CONFIGURATION.replace(from, to);
         assert_ne!(config, CONFIGURATION);
-        Network::from_json(&config, options("a", "b", "c")).unwrap()
+        KeaConfig::from_json(&config, options("a", "b", "c")).unwrap()
     };
     let reservation = DatabaseReservation {
         subnet: SubnetId(1),
@@ -661,7 +666,7 @@ fn a_delta_has_leases_with_which_kea_sends_other_options_and_times() {
         address: None,
         hostname: "reserved".to_owned(),
     };
-    let reserved = Network::new(CONFIGURATION, options("a", "b", "c"), &[reservation]).unwrap();
+    let reserved = KeaConfig::new(CONFIGURATION, options("a", "b", "c"), &[reservation]).unwrap();
     let timers = (r#""renew-timer": 900"#, r#""renew-timer": 901"#);
     let unrelated = (
         r#""user-context": { "vpn": { "name": "blue" } }"#,
@@ -679,13 +684,13 @@ fn a_delta_has_leases_with_which_kea_sends_other_options_and_times() {
     ] {
         let bench = long_configured(original());
         bench.commit(of(10, 1, bench.now - 500), &[]);
-        let heard = Heard {
+        let client_info = ClientInfo {
             classes: ["gold".to_owned()].into(),
-            ..Heard::default()
+            ..ClientInfo::default()
         };
-        bench.mirror.feed().push(Event::Committed {
+        bench.mirror.queue().push(Event::Committed {
             lease: of(11, 2, bench.now - 500),
-            heard,
+            client_info,
         });
         bench.mirror.catch_up_by(|| Time(bench.now - 500));
         configure(&bench, after);
@@ -696,7 +701,7 @@ fn a_delta_has_leases_with_which_kea_sends_other_options_and_times() {
 // A binding without a subnet keeps the VPN that it had, and is nobody else's.
 #[test]
 fn a_binding_keeps_its_vpn_when_its_subnet_goes() {
-    let without = || Network::from_json(r#"{ "Dhcp4": { "subnet4": [] } }"#, Vec::new()).unwrap();
+    let without = || KeaConfig::from_json(r#"{ "Dhcp4": { "subnet4": [] } }"#, Vec::new()).unwrap();
     let look = |bench: &Bench| {
         let found = |vpn: Option<Vss>| {
             let by_mac = Query { vpn, ..by_mac(2) };
@@ -710,7 +715,7 @@ fn a_binding_keeps_its_vpn_when_its_subnet_goes() {
         assert_eq!(bench.addresses(&by_mac(1)), [address(10)]);
         assert!(bench.ask(&since(1)).is_empty());
     };
-    let bench = long_configured(network(&[]));
+    let bench = long_configured(kea_config(&[]));
     let now = bench.now;
     leases_in_two_vpns(&bench);
     let before = saved(&bench);
@@ -725,7 +730,7 @@ fn a_binding_keeps_its_vpn_when_its_subnet_goes() {
         let bench = restarted(saved(&bench), without(), &leases, now + 20);
         look(&bench);
         // When it comes back, its addresses are configured ones again.
-        configure(&bench, network(&[]));
+        configure(&bench, kea_config(&[]));
         assert_eq!(delta_of_2(&bench, bench.now, Vss::All), [1, 2]);
     }
     // If no VPN is known, it is not told.
@@ -738,14 +743,14 @@ fn a_binding_keeps_its_vpn_when_its_subnet_goes() {
 // Where a lease's subnet number contradicts its address, the subnet that contains the address decides.
 #[test]
 fn the_subnet_that_contains_an_address_decides_where_numbers_contradict_it() {
-    let swapped = network(&[
+    let swapped = kea_config(&[
         (r#""id": 1"#, r#""id": 9"#),
         (r#""id": 2"#, r#""id": 1"#),
         (r#""id": 9"#, r#""id": 2, "renew-timer": 700"#),
     ]);
-    let renumbered = network(&[(r#""id": 1"#, r#""id": 11, "renew-timer": 700"#)]);
+    let renumbered = kea_config(&[(r#""id": 1"#, r#""id": 11, "renew-timer": 700"#)]);
     for after in [swapped, renumbered] {
-        let bench = long_configured(network(&[]));
+        let bench = long_configured(kea_config(&[]));
         leases_in_two_vpns(&bench);
         configure(&bench, after);
         let [binding] = &bench.ask(&by_mac(1))[..] else {
@@ -766,14 +771,14 @@ fn the_subnet_that_contains_an_address_decides_where_numbers_contradict_it() {
 // change, and then it is no configured address any more.
 #[test]
 fn an_address_outside_of_pools_is_not_configured_once_it_is_released() {
-    let bench = long_configured(network(&[]));
+    let bench = long_configured(kea_config(&[]));
     bench.commit(of(99, 1, bench.now - 500), &[]);
     assert!(bench.addresses(&all()).contains(&address(99)));
-    bench.mirror.feed().push(Event::Released {
+    bench.mirror.queue().push(Event::Released {
         address: address(99),
         client: None,
         at: Time(bench.now),
-        origin: Origin::Here,
+        origin: Origin::Local,
     });
     bench.mirror.catch_up();
     assert!(!bench.addresses(&all()).contains(&address(99)));
@@ -785,18 +790,18 @@ fn an_address_outside_of_pools_is_not_configured_once_it_is_released() {
 // Kea answers from its cache with what is left of the lease, and with T1 and T2 that suit it.
 #[test]
 fn t1_and_t2_count_from_the_last_answer() {
-    let bench = long_configured(network(&[]));
+    let bench = long_configured(kea_config(&[]));
     let now = bench.now;
     bench.commit(of(10, 1, now - 500), &[]);
     bench.commit(of(11, 2, now - 500), &[]);
-    bench.mirror.feed().push(Event::Confirmed {
+    bench.mirror.queue().push(Event::Confirmed {
         address: address(10),
         client: ClientIds {
             hardware: of(10, 1, 0).hardware,
             client_id: Vec::new(),
         },
         at: Time(now - 2),
-        heard: Heard::default(),
+        client_info: ClientInfo::default(),
     });
     bench.mirror.catch_up();
     let times = |client| {
@@ -818,7 +823,7 @@ fn t1_and_t2_count_from_the_last_answer() {
 #[test]
 fn a_lifetime_that_ends_beyond_2106_is_told_whole() {
     for lifetime in [3_000_000_000, u32::MAX - 1] {
-        let bench = long_configured(network(&[]));
+        let bench = long_configured(kea_config(&[]));
         let long = Lease {
             valid_lifetime: Lifetime(lifetime),
             ..of(10, 1, bench.now - 500)

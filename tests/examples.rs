@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use dhcp_blq::config::Config;
-use dhcp_blq::kea_config::Network;
+use dhcp_blq::kea_config::KeaConfig;
 use serde_json::Value;
 
 /// Every example: its file's name and what it says.
@@ -52,11 +52,11 @@ fn accepts_the_parameters_of_every_example() {
 #[test]
 fn accepts_the_vpns_and_addresses_of_every_example() {
     for (name, example) in examples() {
-        let network = Network::from_json(&example.to_string(), Vec::new())
+        let kea_config = KeaConfig::from_json(&example.to_string(), Vec::new())
             .unwrap_or_else(|error| panic!("{name}: {error}"));
-        assert!(!network.ranges().is_empty(), "{name}");
+        assert!(!kea_config.ranges().is_empty(), "{name}");
         assert_eq!(
-            network.vpns().count(),
+            kea_config.vpns().count(),
             if name == "vpns.json" { 3 } else { 0 }
         );
     }

@@ -8,9 +8,9 @@ use std::time::Duration;
 use blq::wire::frame;
 use blq::{Connection, Primary, Query, Reply, StatusCode};
 use dhcp_blq::config::Config;
-use dhcp_blq::kea_config::Network;
-use dhcp_blq::mirror::event::{Event, Heard, Lease, LeaseState};
-use dhcp_blq::mirror::{Loading, Mirror, Saved};
+use dhcp_blq::kea_config::KeaConfig;
+use dhcp_blq::mirror::event::{ClientInfo, Event, Lease, LeaseState};
+use dhcp_blq::mirror::{InitialLoad, Mirror, Saved};
 use dhcp_blq::model::binding::{HardwareAddress, SubnetId};
 use dhcp_blq::model::time::{Lifetime, Time};
 use dhcp_blq::query::plan::LeaseEngine;
@@ -28,16 +28,16 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server over a mirror with one lease for each of `clients`.
 fn start(requesters: &str, clients: u8) -> Server {
-    let network = Network::from_json(NETWORK, Vec::new()).unwrap();
+    let kea_config = KeaConfig::from_json(NETWORK, Vec::new()).unwrap();
     let saved = Saved {
         saved_at: Some(Time(1)),
         ..Saved::default()
     };
-    let mirror: Mirror = Loading::begin(Arc::new(network), saved, Time::now()).finish();
+    let mirror: Mirror = InitialLoad::begin(Arc::new(kea_config), saved, Time::now()).finish();
     for client in 0..clients {
-        mirror.feed().push(Event::Committed {
+        mirror.queue().push(Event::Committed {
             lease: lease(client),
-            heard: Heard {
+            client_info: ClientInfo {
                 relay_agent_information: Some(vec![2, 2, b'l', client, 12, 1, b'r']),
                 options: Vec::new(),
                 classes: Arc::default(),

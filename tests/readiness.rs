@@ -12,9 +12,9 @@ use bench::{CONFIGURATION, all, by_mac, decode, lease};
 use blq::wire::code;
 use blq::{Connection, Done, Message, Query, StatusCode};
 use dhcp_blq::config::Config;
-use dhcp_blq::kea_config::Network;
-use dhcp_blq::mirror::event::{Event, Heard, Origin};
-use dhcp_blq::mirror::{Loader, Loading, Mirror, Saved, Unready};
+use dhcp_blq::kea_config::KeaConfig;
+use dhcp_blq::mirror::event::{ClientInfo, Event, Origin};
+use dhcp_blq::mirror::{InitialLoad, LoadWorker, Mirror, Saved, Unready};
 use dhcp_blq::model::time::Time;
 use dhcp_blq::query::plan::LeaseEngine;
 use dhcp_blq::query::{Engine, Progress, QueryTypes, Requester};
@@ -31,7 +31,7 @@ struct Start {
     /// waits for that.
     begin: mpsc::Sender<Begin>,
     /// The loader.
-    loader: Loader,
+    load_worker: LoadWorker,
 }
 
 /// How a loader begins.
@@ -46,45 +46,45 @@ enum Begin {
 impl Start {
     /// A loader that does nothing before it is let begin.
     fn new() -> Start {
-        let network = Arc::new(Network::from_json(CONFIGURATION, Vec::new()).unwrap());
+        let kea_config = Arc::new(KeaConfig::from_json(CONFIGURATION, Vec::new()).unwrap());
         let now = Time::now();
-        let loaded = Arc::clone(&network);
+        let loaded = Arc::clone(&kea_config);
         let (begin, begins) = mpsc::channel();
         let start = move || {
             assert_ne!(begins.recv(), Ok(Begin::Panic), "as a bug would");
-            Some(Loading::begin(loaded, Saved::default(), now))
+            Some(InitialLoad::begin(loaded, Saved::default(), now))
         };
         Start {
             begin,
-            loader: Loader::start(network, now, start).unwrap(),
+            load_worker: LoadWorker::start(kea_config, now, start).unwrap(),
         }
     }
 
     /// The mirror.
     fn mirror(&self) -> Arc<Mirror> {
-        Arc::clone(self.loader.mirror())
+        Arc::clone(self.load_worker.mirror())
     }
 
     /// Loads the leases of so many clients, and no more.
     fn complete(self, clients: u8) {
-        let mut loader = self.loader;
+        let mut load_worker = self.load_worker;
         self.begin.send(Begin::Empty).unwrap();
-        loader.take((0..clients).map(lease_of).collect());
-        loader.complete(|| {});
-        loader.wait();
+        load_worker.take((0..clients).map(lease_of).collect());
+        load_worker.complete(|| {});
+        load_worker.wait();
     }
 
     /// Gives up loading when the leases of so many clients are loaded.
     fn give_up(self, clients: u8) {
         self.begin.send(Begin::Empty).unwrap();
-        self.loader.take((0..clients).map(lease_of).collect());
-        self.loader.wait();
+        self.load_worker.take((0..clients).map(lease_of).collect());
+        self.load_worker.wait();
     }
 
     /// Has loading panic.
     fn panic(self) {
         self.begin.send(Begin::Panic).unwrap();
-        self.loader.wait();
+        self.load_worker.wait();
     }
 }
 
@@ -158,16 +158,16 @@ proptest! {
             match deed {
                 Deed::Give(client) => {
                     held.insert(client);
-                    let (lease, heard) = (lease_of(client), Heard::default());
-                    mirror.feed().push(Event::Committed { lease, heard });
+                    let (lease, client_info) = (lease_of(client), ClientInfo::default());
+                    mirror.queue().push(Event::Committed { lease, client_info });
                 }
                 Deed::Release(client) => {
                     held.remove(&client);
-                    mirror.feed().push(Event::Released {
+                    mirror.queue().push(Event::Released {
                         address: address_of(client),
                         client: None,
                         at: Time::now(),
-                        origin: Origin::Here,
+                        origin: Origin::Local,
                     });
                 }
                 Deed::Ask(client) => {
@@ -308,7 +308,7 @@ fn the_idle_time_goes_on_while_leases_are_loaded() {
     for connection in [&mut connection, &mut idle] {
         assert!(connection.next_message().unwrap().is_none());
     }
-    assert_eq!(start.mirror().ready(), Err(Unready::Loading));
+    assert_eq!(start.mirror().ready(), Err(Unready::InitialLoad));
 }
 
 #[test]

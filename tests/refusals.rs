@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use blq::{Primary, Query};
 use dhcp_blq::config::Config;
-use dhcp_blq::kea_config::Network;
+use dhcp_blq::kea_config::KeaConfig;
 use dhcp_blq::log::subscriber::{Forward, Sink};
-use dhcp_blq::mirror::{Loading, Saved};
+use dhcp_blq::mirror::{InitialLoad, Saved};
 use dhcp_blq::model::time::Time;
 use dhcp_blq::query::plan::LeaseEngine;
 use dhcp_blq::server::{Counts, Server};
@@ -51,9 +51,9 @@ fn start() -> Server {
         port: 0,
         ..Config::parse(config).unwrap()
     };
-    let network = Network::from_json(r#"{ "Dhcp4": {} }"#, Vec::new()).unwrap();
-    let loading = Loading::begin(Arc::new(network), Saved::default(), Time::now());
-    let engine = LeaseEngine::new(Arc::new(loading.finish()), None);
+    let kea_config = KeaConfig::from_json(r#"{ "Dhcp4": {} }"#, Vec::new()).unwrap();
+    let initial_load = InitialLoad::begin(Arc::new(kea_config), Saved::default(), Time::now());
+    let engine = LeaseEngine::new(Arc::new(initial_load.finish()), None);
     Server::start(&config, Arc::new(engine)).unwrap()
 }
 

@@ -3,9 +3,9 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use dhcp_blq::kea_config::Network;
-use dhcp_blq::mirror::event::{Event, Heard, Lease, LeaseState};
-use dhcp_blq::mirror::{Loading, Mirror, Saved};
+use dhcp_blq::kea_config::KeaConfig;
+use dhcp_blq::mirror::event::{ClientInfo, Event, Lease, LeaseState};
+use dhcp_blq::mirror::{InitialLoad, Mirror, Saved};
 use dhcp_blq::model::binding::{HardwareAddress, SubnetId};
 use dhcp_blq::model::time::{Lifetime, Time};
 
@@ -37,22 +37,22 @@ pub fn lease(number: u32, cltt: u32) -> Lease {
 
 /// A mirror loaded with `count` leases as at start-up, last heard of in the hours before `now`.
 pub fn load(count: u32, now: u32) -> Mirror {
-    let configuration = r#"{ "Dhcp4": { "subnet4": [
+    let view = r#"{ "Dhcp4": { "subnet4": [
         { "id": 1, "subnet": "10.0.0.0/8", "pools": [ { "pool": "10.0.0.0/8" } ] } ] } }"#;
-    let network = Network::from_json(configuration, Vec::new()).expect("a good configuration");
-    let mut loading = Loading::begin(Arc::new(network), Saved::default(), Time(now));
+    let kea_config = KeaConfig::from_json(view, Vec::new()).expect("a good configuration");
+    let mut initial_load = InitialLoad::begin(Arc::new(kea_config), Saved::default(), Time(now));
     for number in 0..count {
-        loading.lease(&lease(number, now - 1_000 - number % 10_000));
+        initial_load.lease(&lease(number, now - 1_000 - number % 10_000));
     }
-    loading.finish()
+    initial_load.finish()
 }
 
 /// The client of lease `number` renews it at `now`.
 pub fn renewal(number: u32, now: u32) -> Event {
     let lease = lease(number, now);
-    let heard = Heard {
+    let client_info = ClientInfo {
         relay_agent_information: lease.relay_agent_information.clone(),
-        ..Heard::default()
+        ..ClientInfo::default()
     };
-    Event::Committed { lease, heard }
+    Event::Committed { lease, client_info }
 }

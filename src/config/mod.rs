@@ -49,7 +49,7 @@ const MAX_QUERIES: u32 = 1024;
 /// a warning.
 pub const DEFAULT_IDLE_SECONDS: u32 = 300;
 
-/// The longest `reconciliation-interval`, in seconds: a week. 0 stands for never; the default
+/// The longest `resync-interval`, in seconds: a week. 0 stands for never; the default
 /// depends on where Kea keeps its leases.
 const MAX_RECONCILIATION: u32 = 7 * 24 * 3600;
 

@@ -175,7 +175,7 @@ mod ffi {
         fn change_missed();
 
         /// It is our turn on Kea's main thread.
-        fn turn();
+        fn tick();
     }
 
     unsafe extern "C++" {
@@ -235,7 +235,7 @@ mod ffi {
         /// Has Kea's packet threads go on.
         fn exit_critical_section() -> Result<()>;
 
-        /// Has Kea's main thread call `turn` whenever a file descriptor can be read, until
+        /// Has Kea's main thread call `tick` whenever a file descriptor can be read, until
         /// [`unwatch`], which must follow.
         fn watch(descriptor: i32) -> Result<()>;
         /// Takes that back.
@@ -322,8 +322,8 @@ fn change_missed() {
 }
 
 /// See the bridge.
-fn turn() {
-    guarded((), service::turn);
+fn tick() {
+    guarded((), service::tick);
 }
 
 pub use ffi::*;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use crate::ffi::bridge::{KeaAnswer, KeaLease, KeaMessage, KeaOption, KeaScope};
 use crate::kea_config::{ConfiguredOption, Scope};
-use crate::mirror::event::client_info::heard;
-use crate::mirror::event::{Event, Heard, Lease, LeaseState, Origin};
+use crate::mirror::event::client_info::client_info;
+use crate::mirror::event::{ClientInfo, Event, Lease, LeaseState, Origin};
 use crate::model::binding::{HardwareAddress, SubnetId};
 use crate::model::client::ClientIds;
 use crate::model::time::{Lifetime, Time};
@@ -76,10 +76,10 @@ impl KeaAnswer {
 
 impl KeaMessage<'_> {
     /// What the message carried besides what Kea puts into the lease.
-    fn heard(&self) -> Heard {
+    fn client_info(&self) -> ClientInfo {
         let is_relayed = self.relay != 0;
         let relayed = is_relayed.then(|| self.relay_agent_information.clone());
-        heard(self.octets, relayed.unwrap_or_default(), self.classes())
+        client_info(self.octets, relayed.unwrap_or_default(), self.classes())
     }
 
     /// The classes it is in.
@@ -99,7 +99,7 @@ impl KeaMessage<'_> {
     pub fn committed(&self, lease: &KeaLease<'_>) -> Event {
         Event::Committed {
             lease: lease.into(),
-            heard: self.heard(),
+            client_info: self.client_info(),
         }
     }
 
@@ -107,7 +107,7 @@ impl KeaMessage<'_> {
     pub fn offered(&self, lease: &KeaLease<'_>) -> Event {
         Event::Offered {
             lease: lease.into(),
-            heard: self.heard(),
+            client_info: self.client_info(),
         }
     }
 
@@ -124,7 +124,7 @@ impl KeaMessage<'_> {
                 address,
                 client,
                 at: now,
-                origin: Origin::Here,
+                origin: Origin::Local,
             },
             _ => Event::GivenUp {
                 address,
@@ -147,7 +147,7 @@ impl KeaMessage<'_> {
                 client_id: self.client_id.to_vec(),
             },
             at: now,
-            heard: self.heard(),
+            client_info: self.client_info(),
         })
     }
 }

@@ -17,10 +17,10 @@ use crate::server::FIRST_HIGH;
 /// The shortest time a timer can be set to: 0 would stop it.
 const AT_ONCE: Duration = Duration::from_nanos(1);
 
-/// Has the timer's time bring a turn on Kea's main thread (`service::turn`) until it is dropped,
+/// Has the timer's time bring a turn on Kea's main thread (`service::tick`) until it is dropped,
 /// which must be there, too.
 #[derive(Debug)]
-pub struct Turns {
+pub struct Ticks {
     /// The timer.
     timer: Arc<OwnedFd>,
 }
@@ -50,14 +50,14 @@ fn timer() -> Result<Arc<OwnedFd>, String> {
     Ok(timer)
 }
 
-impl Turns {
+impl Ticks {
     /// Has the first turn come at once.
-    pub fn start() -> Result<Turns, String> {
+    pub fn start() -> Result<Ticks, String> {
         let timer = timer()?;
         bridge::watch(timer.as_raw_fd()).map_err(|error| error.to_string())?;
-        let turns = Turns { timer };
-        turns.waker().wake_in(AT_ONCE);
-        Ok(turns)
+        let ticks = Ticks { timer };
+        ticks.waker().wake_in(AT_ONCE);
+        Ok(ticks)
     }
 
     /// Sets the time of the next turn.
@@ -66,7 +66,7 @@ impl Turns {
     }
 }
 
-impl Drop for Turns {
+impl Drop for Ticks {
     fn drop(&mut self) {
         let unwatched: Result<(), Exception> = bridge::unwatch(self.timer.as_raw_fd());
         if let Err(error) = unwatched {

@@ -1,4 +1,4 @@
-//! From Kea's layout to a [`Network`].
+//! From Kea's layout to a [`KeaConfig`].
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -12,25 +12,25 @@ use crate::kea_config::layout::{self, Inherited};
 use crate::kea_config::options::OptionSet;
 use crate::kea_config::times::Timers;
 use crate::kea_config::{
-    Claim, ConfiguredOption, DatabaseReservation, Network, NetworkError, Pool, Scope, Subnet,
+    Claim, ConfiguredOption, DatabaseReservation, KeaConfig, KeaConfigError, Pool, Scope, Subnet,
     ranges, vpn,
 };
 use crate::model::binding::SubnetId;
 use crate::model::vpn::Vpn;
 
 /// The network that `config` describes, with its options and the reservations in databases.
-pub fn network(
+pub fn kea_config(
     config: layout::Dhcp4,
     options: Vec<ConfiguredOption>,
     reservations: &[DatabaseReservation],
-) -> Result<Network, NetworkError> {
+) -> Result<KeaConfig, KeaConfigError> {
     let mut builder = Builder {
-        network: Network {
+        kea_config: KeaConfig {
             hosts: Hosts::new(config.host_reservation_identifiers.as_deref()),
             high_availability: HighAvailability::new(&config.hooks_libraries),
             has_host_database: config.hosts_database.is_some()
                 || config.hosts_databases.is_some_and(|all| !all.is_empty()),
-            ..Network::default()
+            ..KeaConfig::default()
         },
         reserved: Vec::new(),
         shared_networks: HashMap::new(),
@@ -49,7 +49,7 @@ pub fn network(
         builder
             .reserved
             .extend(address.map(|address| (reservation.subnet, address)));
-        builder.network.hosts.insert_from_database(reservation);
+        builder.kea_config.hosts.insert_from_database(reservation);
     }
     for option in options {
         builder.option(option);
@@ -73,7 +73,7 @@ struct Around {
 /// A network in the making.
 struct Builder {
     /// What is known so far; its ranges come last.
-    network: Network,
+    kea_config: KeaConfig,
     /// Reserved addresses, with the subnets they are reserved in.
     reserved: Vec<(SubnetId, Ipv4Addr)>,
     /// Places of shared networks by name.
@@ -86,12 +86,12 @@ impl Builder {
         &mut self,
         shared_network: layout::SharedNetwork,
         global: &Inherited,
-    ) -> Result<(), NetworkError> {
+    ) -> Result<(), KeaConfigError> {
         let holder = format!("shared network '{}'", shared_network.name);
         let declared = vpn::declared(&holder, shared_network.user_context.as_ref())?;
-        self.network.vpns.extend(declared.clone());
-        let place = self.network.shared_networks.len();
-        self.network.shared_networks.push(OptionSet::default());
+        self.kea_config.vpns.extend(declared.clone());
+        let place = self.kea_config.shared_networks.len();
+        self.kea_config.shared_networks.push(OptionSet::default());
         self.shared_networks.insert(shared_network.name, place);
         let inherited = shared_network.inherited.or(global);
         let around = Around {
@@ -112,22 +112,22 @@ impl Builder {
         subnet: layout::Subnet,
         wider: &Inherited,
         around: &Around,
-    ) -> Result<(), NetworkError> {
+    ) -> Result<(), KeaConfigError> {
         let id = SubnetId(subnet.id);
         let holder = format!("subnet {} ({})", subnet.id, subnet.subnet);
         let prefix = subnet
             .subnet
             .parse::<Ipv4Net>()
-            .map_err(|_| NetworkError::Refused {
+            .map_err(|_| KeaConfigError::Refused {
                 parameter: format!(r#""subnet" of subnet {}"#, subnet.id),
                 value: format!("'{}'", subnet.subnet),
                 allowed: "an IPv4 prefix".to_owned(),
             })?
             .trunc();
         let declared = vpn::declared(&holder, subnet.user_context.as_ref())?;
-        self.network.vpns.extend(declared.clone());
+        self.kea_config.vpns.extend(declared.clone());
         let outer = || subnet.classes.names().chain(around.classes.names());
-        let high_availability = &self.network.high_availability;
+        let high_availability = &self.kea_config.high_availability;
         let contexts = [subnet.user_context.as_ref(), around.user_context.as_ref()];
         let givers = high_availability.givers(&contexts, outer());
         let mut pools = subnet
@@ -138,16 +138,16 @@ impl Builder {
                 let givers = high_availability.givers(&contexts, classes);
                 read_pool(&holder, &pool.pool, givers)
             })
-            .collect::<Result<Vec<Pool>, NetworkError>>()?;
+            .collect::<Result<Vec<Pool>, KeaConfigError>>()?;
         pools.sort_by_key(|pool| pool.first);
         for reservation in &subnet.reservations {
             self.reservation(id, &holder, reservation)?;
         }
         let inherited = subnet.inherited.or(wider);
-        let place = self.network.subnets.len();
-        self.network.by_id.entry(id).or_insert(place);
-        self.network.by_prefix.entry(prefix).or_insert(place);
-        self.network.subnets.push(Subnet {
+        let place = self.kea_config.subnets.len();
+        self.kea_config.by_id.entry(id).or_insert(place);
+        self.kea_config.by_prefix.entry(prefix).or_insert(place);
+        self.kea_config.subnets.push(Subnet {
             id,
             prefix,
             vpn: declared.unwrap_or_else(|| around.vpn.clone()),
@@ -169,14 +169,14 @@ impl Builder {
         subnet: SubnetId,
         holder: &str,
         reservation: &layout::Reservation,
-    ) -> Result<(), NetworkError> {
+    ) -> Result<(), KeaConfigError> {
         let address = reservation
             .ip_address
             .as_deref()
             .map(|address| {
                 address
                     .parse::<Ipv4Addr>()
-                    .map_err(|_| NetworkError::Refused {
+                    .map_err(|_| KeaConfigError::Refused {
                         parameter: format!(r#""ip-address" of a reservation in {holder}"#),
                         value: format!("'{address}'"),
                         allowed: "an IPv4 address".to_owned(),
@@ -186,31 +186,31 @@ impl Builder {
             .filter(|address| !address.is_unspecified());
         self.reserved
             .extend(address.map(|address| (subnet, address)));
-        self.network.hosts.insert(subnet, reservation, address);
+        self.kea_config.hosts.insert(subnet, reservation, address);
         Ok(())
     }
 
     /// Puts an option into its scope. One in a scope that is not there holds for nobody.
     fn option(&mut self, option: ConfiguredOption) {
-        let network = &mut self.network;
+        let kea_config = &mut self.kea_config;
         let set = match &option.scope {
-            Scope::Global => Some(&mut network.global),
+            Scope::Global => Some(&mut kea_config.global),
             Scope::SharedNetwork(name) => self
                 .shared_networks
                 .get(name)
-                .and_then(|place| network.shared_networks.get_mut(*place)),
-            Scope::Subnet(id) => network.subnet_mut(*id).map(|subnet| &mut subnet.options),
-            Scope::Pool { subnet, first, .. } => network
+                .and_then(|place| kea_config.shared_networks.get_mut(*place)),
+            Scope::Subnet(id) => kea_config.subnet_mut(*id).map(|subnet| &mut subnet.options),
+            Scope::Pool { subnet, first, .. } => kea_config
                 .subnet_mut(*subnet)
                 .and_then(|subnet| subnet.pool_mut(*first))
                 .map(|pool| &mut pool.options),
-            Scope::Class(name) => Some(network.classes.entry(name.clone()).or_default()),
+            Scope::Class(name) => Some(kea_config.classes.entry(name.clone()).or_default()),
             Scope::Reservation {
                 subnet,
                 identifier_type,
                 identifier,
                 address,
-            } => network
+            } => kea_config
                 .hosts
                 .options_mut(*subnet, identifier_type, identifier, *address),
         };
@@ -220,18 +220,18 @@ impl Builder {
     }
 
     /// The network, with all that depends on the whole of it.
-    fn finish(self) -> Network {
-        let mut network = self.network;
-        let mut lengths: Vec<u8> = network
+    fn finish(self) -> KeaConfig {
+        let mut kea_config = self.kea_config;
+        let mut lengths: Vec<u8> = kea_config
             .by_prefix
             .keys()
             .map(|prefix| prefix.prefix_len())
             .collect();
         lengths.sort_unstable_by(|a, b| b.cmp(a));
         lengths.dedup();
-        network.prefix_lengths = lengths;
+        kea_config.prefix_lengths = lengths;
 
-        let pools = network
+        let pools = kea_config
             .subnets
             .iter()
             .enumerate()
@@ -249,11 +249,11 @@ impl Builder {
         let reserved = self.reserved.iter().filter_map(|(id, address)| {
             // A global reservation's address is configured where a subnet can lease it.
             let id = match *id {
-                hosts::GLOBAL => network.subnet_holding(*address)?.id,
+                hosts::GLOBAL => kea_config.subnet_holding(*address)?.id,
                 id => id,
             };
-            let place = *network.by_id.get(&id)?;
-            let subnet = network.subnets.get(place)?;
+            let place = *kea_config.by_id.get(&id)?;
+            let subnet = kea_config.subnets.get(place)?;
             let pool = subnet.pool(*address);
             Some(Claim {
                 first: address.to_bits(),
@@ -264,13 +264,13 @@ impl Builder {
                 givers: pool.map_or(&subnet.givers, |pool| &pool.givers),
             })
         });
-        network.ranges = ranges::merge(pools.chain(reserved).collect());
-        network.make_digests();
-        network
+        kea_config.ranges = ranges::merge(pools.chain(reserved).collect());
+        kea_config.make_digests();
+        kea_config
     }
 }
 
-impl Network {
+impl KeaConfig {
     /// The subnet of this number.
     fn subnet_mut(&mut self, id: SubnetId) -> Option<&mut Subnet> {
         self.subnets.get_mut(*self.by_id.get(&id)?)
@@ -289,7 +289,7 @@ impl Subnet {
 }
 
 /// A pool in one of Kea's two forms; `holder` names its subnet for error messages.
-fn read_pool(holder: &str, text: &str, givers: Givers) -> Result<Pool, NetworkError> {
+fn read_pool(holder: &str, text: &str, givers: Givers) -> Result<Pool, KeaConfigError> {
     let bounds = match text.split_once('-') {
         Some((first, last)) => first.trim().parse().ok().zip(last.trim().parse().ok()),
         None => text
@@ -306,7 +306,7 @@ fn read_pool(holder: &str, text: &str, givers: Givers) -> Result<Pool, NetworkEr
             givers,
             options: OptionSet::default(),
         })
-        .ok_or_else(|| NetworkError::Refused {
+        .ok_or_else(|| KeaConfigError::Refused {
             parameter: format!(r#""pool" in {holder}"#),
             value: format!("'{text}'"),
             allowed: "'first-last' or a prefix".to_owned(),

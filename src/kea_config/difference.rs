@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use crate::kea_config::{Network, Scopes, Subnet, code};
+use crate::kea_config::{KeaConfig, Scopes, Subnet, code};
 use crate::model::binding::BindingRef;
 use crate::model::time::Lifetime;
 
@@ -22,16 +22,20 @@ pub fn digest(value: &impl Hash) -> u64 {
 #[derive(Clone, Copy, Debug)]
 pub struct Difference<'a> {
     /// The one before.
-    before: &'a Network,
+    before: &'a KeaConfig,
     /// The one after.
-    after: &'a Network,
+    after: &'a KeaConfig,
     /// Whether both are alike outside of subnets.
     is_common_alike: bool,
 }
 
 impl<'a> Difference<'a> {
     /// Compares two configurations. Whether reservations count is said by `with_hosts`.
-    pub fn between(before: &'a Network, after: &'a Network, with_hosts: bool) -> Difference<'a> {
+    pub fn between(
+        before: &'a KeaConfig,
+        after: &'a KeaConfig,
+        with_hosts: bool,
+    ) -> Difference<'a> {
         let are_hosts_alike = !with_hosts || before.hosts_digest == after.hosts_digest;
         Difference {
             before,
@@ -47,7 +51,8 @@ impl<'a> Difference<'a> {
 
     /// Whether replies about a lease may carry other options or times than before.
     pub fn is_in(&self, binding: BindingRef<'_>) -> bool {
-        let subnet_of = |network: &'a Network| network.subnet_of(binding.address, binding.subnet);
+        let subnet_of =
+            |kea_config: &'a KeaConfig| kea_config.subnet_of(binding.address, binding.subnet);
         let digest = |subnet: Option<&Subnet>| subnet.map(|subnet| subnet.digest);
         let are_subnets_alike = digest(subnet_of(self.before)) == digest(subnet_of(self.after));
         if are_subnets_alike && self.is_common_alike {
@@ -58,7 +63,7 @@ impl<'a> Difference<'a> {
     }
 }
 
-impl Network {
+impl KeaConfig {
     /// A digest of what replies about leases take from the configuration outside of subnets and
     /// reservations.
     pub fn common_digest(&self) -> u64 {

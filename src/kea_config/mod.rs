@@ -1,7 +1,7 @@
 //! Kea's own configuration as far as leases depend on it: subnets, configured addresses,
 //! VPNs, options.
 //!
-//! A [`Network`] is made at each reconfiguration and never changes. It is read from what Kea
+//! A [`KeaConfig`] is made at each reconfiguration and never changes. It is read from what Kea
 //! itself says its configuration is, so that defaults, inheritance and numbering are Kea's;
 //! only options come apart from it, as octets, since how they are packed depends on Kea's
 //! option definitions.
@@ -55,7 +55,7 @@ mod code {
 
 /// Why Kea's configuration cannot be worked with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NetworkError {
+pub enum KeaConfigError {
     /// It is not laid out as any Kea lays it out.
     Layout(String),
     /// A value is not what it may be.
@@ -69,13 +69,13 @@ pub enum NetworkError {
     },
 }
 
-impl fmt::Display for NetworkError {
+impl fmt::Display for KeaConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            NetworkError::Layout(cause) => {
+            KeaConfigError::Layout(cause) => {
                 write!(f, "Kea's configuration cannot be understood: {cause}")
             }
-            NetworkError::Refused {
+            KeaConfigError::Refused {
                 parameter,
                 value,
                 allowed,
@@ -84,7 +84,7 @@ impl fmt::Display for NetworkError {
     }
 }
 
-impl std::error::Error for NetworkError {}
+impl std::error::Error for KeaConfigError {}
 
 /// A subnet.
 #[derive(Debug)]
@@ -143,7 +143,7 @@ struct Pool {
 
 /// Kea's configuration as far as leases depend on it.
 #[derive(Debug, Default)]
-pub struct Network {
+pub struct KeaConfig {
     /// Subnets, those in shared networks after those outside.
     subnets: Vec<Subnet>,
     /// Places in `subnets` by number.
@@ -174,16 +174,16 @@ pub struct Network {
     hosts_digest: u64,
 }
 
-impl Network {
+impl KeaConfig {
     /// The configuration `config`, laid out as `config-get` gives it, with its options.
     ///
     /// # Errors
-    /// See [`Network::new`].
+    /// See [`KeaConfig::new`].
     pub fn from_json(
         config: &str,
         options: Vec<ConfiguredOption>,
-    ) -> Result<Network, NetworkError> {
-        Network::new(config, options, &[])
+    ) -> Result<KeaConfig, KeaConfigError> {
+        KeaConfig::new(config, options, &[])
     }
 
     /// The configuration `config`, laid out as `config-get` gives it, with its options, and the
@@ -195,10 +195,10 @@ impl Network {
         config: &str,
         options: Vec<ConfiguredOption>,
         reservations: &[DatabaseReservation],
-    ) -> Result<Network, NetworkError> {
+    ) -> Result<KeaConfig, KeaConfigError> {
         let root: layout::Root = serde_json::from_str(&json::mended(config))
-            .map_err(|error| NetworkError::Layout(error.to_string()))?;
-        build::network(root.dhcp4, options, reservations)
+            .map_err(|error| KeaConfigError::Layout(error.to_string()))?;
+        build::kea_config(root.dhcp4, options, reservations)
     }
 
     /// The subnet of this number.
@@ -275,13 +275,13 @@ impl Network {
     }
 
     /// The value of option `code` that Kea sends with the lease of `binding`: see
-    /// [`Network::scopes`], which costs less for several options of one binding.
+    /// [`KeaConfig::scopes`], which costs less for several options of one binding.
     pub fn option<'a>(&'a self, code: u8, binding: BindingRef<'a>) -> Option<Cow<'a, [u8]>> {
         self.scopes(binding).option(code)
     }
 
     /// The parts of the configuration that hold for the lease of `binding`: see
-    /// [`Network::subnet_of`].
+    /// [`KeaConfig::subnet_of`].
     pub fn scopes<'a>(&'a self, binding: BindingRef<'a>) -> Scopes<'a> {
         let client = binding.client;
         let classes: Vec<&str> = client.into_iter().flat_map(ClientRef::classes).collect();

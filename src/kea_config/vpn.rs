@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::kea_config::NetworkError;
+use crate::kea_config::KeaConfigError;
 use crate::model::vpn::Vpn;
 
 /// What a VPN may be declared as, for error messages.
@@ -13,7 +13,7 @@ const MAX_NAME: usize = 254;
 
 /// The VPN that `user_context` declares, if it declares one. `holder` names the subnet or
 /// shared network it belongs to, for error messages.
-pub fn declared(holder: &str, user_context: Option<&Value>) -> Result<Option<Vpn>, NetworkError> {
+pub fn declared(holder: &str, user_context: Option<&Value>) -> Result<Option<Vpn>, KeaConfigError> {
     let Some(value) = user_context.and_then(|context| context.get("vpn")) else {
         return Ok(None);
     };
@@ -21,7 +21,7 @@ pub fn declared(holder: &str, user_context: Option<&Value>) -> Result<Option<Vpn
         .as_object()
         .and_then(read)
         .map(Some)
-        .ok_or_else(|| NetworkError::Refused {
+        .ok_or_else(|| KeaConfigError::Refused {
             parameter: format!(r#""vpn" in the user-context of {holder}"#),
             value: value.to_string(),
             allowed: ALLOWED.to_owned(),

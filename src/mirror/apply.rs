@@ -1,19 +1,19 @@
 //! Applying an event to the tables.
 
 use crate::mirror::event::Event;
-use crate::mirror::resync::Reconciliation;
+use crate::mirror::resync::Resync;
 use crate::mirror::rules;
 use crate::mirror::table::Table;
 use crate::model::binding::Binding;
 use crate::model::time::Time;
 
 /// Applies one event at `now`.
-pub fn apply(table: &mut Table, reconciliation: &mut Reconciliation, event: Event, now: Time) {
+pub fn apply(table: &mut Table, resync: &mut Resync, event: Event, now: Time) {
     let mut is_doubtful = false;
     let (address, after) = match event {
-        Event::Committed { lease, heard } => {
+        Event::Committed { lease, client_info } => {
             let before = table.binding_to_change(lease.address);
-            let after = rules::committed(before, &lease, &heard);
+            let after = rules::committed(before, &lease, &client_info);
             is_doubtful = before.is_some_and(|before| rules::is_taken(before, after.view()));
             (lease.address, Some(after))
         }
@@ -21,14 +21,14 @@ pub fn apply(table: &mut Table, reconciliation: &mut Reconciliation, event: Even
             address,
             client,
             at,
-            heard,
+            client_info,
         } => {
-            let confirmed = |before: Binding| rules::confirmed(&before, &client, at, &heard);
+            let confirmed = |before: Binding| rules::confirmed(&before, &client, at, &client_info);
             (address, table.binding(address).map(confirmed))
         }
-        Event::Offered { lease, heard } => {
+        Event::Offered { lease, client_info } => {
             let before = table.binding(lease.address);
-            let after = rules::offered(before.as_ref(), &lease, &heard);
+            let after = rules::offered(before.as_ref(), &lease, &client_info);
             (lease.address, Some(after))
         }
         Event::Updated { lease, at, origin } => {
@@ -87,21 +87,21 @@ pub fn apply(table: &mut Table, reconciliation: &mut Reconciliation, event: Even
             }
             return;
         }
-        Event::Looking => return reconciliation.begin(),
-        Event::Seen { extent, leases, at } => {
-            return reconciliation.seen(table, extent, &leases, at, now);
+        Event::ResyncBegun => return resync.begin(),
+        Event::ResyncPage { scope, leases, at } => {
+            return resync.seen(table, scope, &leases, at, now);
         }
-        Event::Compared { began } => return table.set_compared(began),
-        Event::Configured {
-            network,
+        Event::ResyncDone { began } => return table.set_resynced(began),
+        Event::SavedView {
+            kea_config,
             is_complete,
             at,
-        } => return table.configure(network, is_complete, at),
+        } => return table.configure(kea_config, is_complete, at),
         Event::Serving { serving, at } => return table.serve(serving, at),
     };
-    reconciliation.told_of(address);
+    resync.told_of(address);
     if is_doubtful {
-        reconciliation.doubt(address);
+        resync.doubt(address);
     }
     if let Some(after) = after {
         table.change(after, now);

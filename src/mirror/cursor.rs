@@ -15,7 +15,7 @@ use crate::mirror::index::time::Reached;
 use crate::mirror::page::{Bindings, Found, Page, Places, first_of, page_of, place_of};
 use crate::mirror::ranges::TimedRange;
 use crate::mirror::table::{Identity, Table};
-use crate::mirror::view::Configuration;
+use crate::mirror::view::View;
 use crate::model::time::Time;
 
 /// The most pages in a part.
@@ -73,7 +73,7 @@ enum Selection {
 
 /// A walk in progress.
 #[derive(Clone, Debug)]
-pub struct Walk {
+pub struct Cursor {
     /// What it is to find.
     selection: Selection,
     /// First and last time asked for.
@@ -106,7 +106,7 @@ struct Pick {
 #[derive(Debug)]
 pub struct Part {
     /// What was configured then.
-    pub configuration: Arc<Configuration>,
+    pub view: Arc<View>,
     /// The bindings, in ascending order.
     picks: Vec<Pick>,
     /// What else there is.
@@ -141,10 +141,10 @@ enum Kind {
     All,
 }
 
-impl Walk {
+impl Cursor {
     /// A walk through what is selected.
-    fn new(selection: Selection, window: (Time, Time), until: Time) -> Walk {
-        Walk {
+    fn new(selection: Selection, window: (Time, Time), until: Time) -> Cursor {
+        Cursor {
             selection,
             window,
             until,
@@ -154,8 +154,8 @@ impl Walk {
     }
 
     /// A walk through the active bindings of an identity.
-    pub fn identity(identity: Identity) -> Walk {
-        Walk::new(
+    pub fn identity(identity: Identity) -> Cursor {
+        Cursor::new(
             Selection::Identity(identity),
             (Time::MIN, Time::MAX),
             Time::MIN,
@@ -165,21 +165,21 @@ impl Walk {
     /// A walk through all configured addresses, of which those that did not change from `start`
     /// to `end` may be left out, and those that end by themselves when it has been going on since
     /// `now` for longer than [`AHEAD`].
-    pub fn all(table: &Table, start: Time, end: Time, now: Time) -> Walk {
+    pub fn all(table: &Table, start: Time, end: Time, now: Time) -> Cursor {
         let changed_then = |range: &TimedRange| (start..=end).contains(&range.since);
         let any_time = start == Time::MIN && end == Time::MAX;
-        let selection = if any_time || table.configuration().ranges.iter().any(changed_then) {
+        let selection = if any_time || table.view().ranges.iter().any(changed_then) {
             Selection::All
         } else {
             Selection::Collecting(RoaringBitmap::new(), Reached::default())
         };
-        Walk::new(selection, (start, end), now.plus(AHEAD))
+        Cursor::new(selection, (start, end), now.plus(AHEAD))
     }
 
     /// Takes the next part from the tables; `None` if there is nothing left. It may be empty.
     pub fn part(&mut self, table: &Table) -> Option<Part> {
         let start = u32::try_from(self.position).ok()?;
-        let configuration = table.configuration();
+        let view = table.view();
         let collected = self.collect(table);
         let (picks, kind, end) = match &self.selection {
             Selection::Identity(identity) => {
@@ -198,7 +198,7 @@ impl Walk {
             Selection::Collecting(..) => (Vec::new(), Kind::Picked, self.position),
         };
         Some(Part {
-            configuration: Arc::clone(configuration),
+            view: Arc::clone(view),
             picks,
             kind,
             end,
@@ -232,11 +232,11 @@ impl Walk {
         count
     }
 
-    /// What there is in a part that [`Walk::part`] has given last. The walk goes on after what has
+    /// What there is in a part that [`Cursor::part`] has given last. The walk goes on after what has
     /// been taken of it.
     pub fn entries<'a>(&'a mut self, part: &'a Part) -> Entries<'a> {
         let start = u32::try_from(self.position).unwrap_or(u32::MAX);
-        let ranges = &part.configuration.ranges;
+        let ranges = &part.view.ranges;
         let mut entries = Entries {
             part,
             window: self.window,
@@ -302,7 +302,7 @@ impl<'a> Entries<'a> {
     /// The next binding at a configured address or the next free addresses, whichever come first.
     #[inline]
     fn next_of_all(&mut self) -> Option<Entry<'a>> {
-        let ranges = &self.part.configuration.ranges;
+        let ranges = &self.part.view.ranges;
         let (start, end) = self.window;
         loop {
             let position = *self.position;
@@ -335,7 +335,7 @@ impl<'a> Entries<'a> {
                     let found = found?;
                     self.bound = self.next_bound();
                     let is_in_range = free.is_some_and(|(first, _)| first == bound);
-                    if is_in_range || self.part.configuration.has(found.binding()) {
+                    if is_in_range || self.part.view.has(found.binding()) {
                         return Some(Entry::Bound(found));
                     }
                 }
@@ -354,7 +354,7 @@ impl<'a> Iterator for Entries<'a> {
             Kind::Picked => self.next_picked().map(Entry::Bound),
             Kind::PickedIfConfigured => loop {
                 let found = self.next_picked()?;
-                if self.part.configuration.has(found.binding()) {
+                if self.part.view.has(found.binding()) {
                     return Some(Entry::Bound(found));
                 }
             },
@@ -449,8 +449,8 @@ fn pick_all(table: &Table, start: u32) -> (Vec<Pick>, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kea_config::Network;
-    use crate::mirror::ranges::Configured;
+    use crate::kea_config::KeaConfig;
+    use crate::mirror::ranges::SavedView;
     use crate::model::binding::{Binding, SubnetId};
     use crate::model::vpn::Vpn;
     use proptest::prelude::*;
@@ -459,10 +459,9 @@ mod tests {
     /// A subnet of 32 addresses, of which the table's ranges are configured; the rest is
     /// outside of any subnet.
     fn table(ranges: Vec<TimedRange>) -> Table {
-        let configuration =
-            r#"{ "Dhcp4": { "subnet4": [ { "id": 1, "subnet": "0.0.0.32/27" } ] } }"#;
-        let network = Network::from_json(configuration, Vec::new()).unwrap();
-        let mut table = Table::new(Arc::new(network), &Configured::default(), Time(0));
+        let view = r#"{ "Dhcp4": { "subnet4": [ { "id": 1, "subnet": "0.0.0.32/27" } ] } }"#;
+        let kea_config = KeaConfig::from_json(view, Vec::new()).unwrap();
+        let mut table = Table::new(Arc::new(kea_config), &SavedView::default(), Time(0));
         table.set_ranges(ranges);
         table
     }
@@ -516,15 +515,15 @@ mod tests {
                 }
             }
             let touched = Selection::Touched(expected.iter().copied().collect());
-            let mut walk = Walk::new(touched, (Time::MIN, Time::MAX), Time::MAX);
+            let mut cursor = Cursor::new(touched, (Time::MIN, Time::MAX), Time::MAX);
             let mut found = Vec::new();
-            while let Some(part) = walk.part(&table) {
+            while let Some(part) = cursor.part(&table) {
                 prop_assert!(part.picks.len() <= PAGES_PER_PART);
                 found.extend(part.picks.iter().flat_map(|pick| {
                     let places = (0..=u8::MAX).filter(|place| pick.wanted.contains(*place));
                     places.map(|place| first_of(pick.number) + u32::from(place))
                 }));
-                walk.position = part.end;
+                cursor.position = part.end;
             }
             prop_assert_eq!(found, expected);
         }
@@ -549,15 +548,15 @@ mod tests {
                 let bits = Ipv4Addr::from_bits(address.into());
                 let range = ranges.iter().find(|range| (range.first..=range.last).contains(&bits));
                 let since = bindings.get(&address).copied();
-                let configured = range.is_some()
+                let saved_view = range.is_some()
                     || since.is_some() && (32..64).contains(&address);
                 let changed = since.or(range.map(|range| range.since.0));
-                if configured && changed.is_some_and(|changed| window.contains(&changed)) {
+                if saved_view && changed.is_some_and(|changed| window.contains(&changed)) {
                     expected.insert(bits, since.is_some());
                 }
             }
 
-            let mut walk = Walk::all(&table, Time(*window.start()), Time(*window.end()), Time(9));
+            let mut cursor = Cursor::all(&table, Time(*window.start()), Time(*window.end()), Time(9));
             let mut found = BTreeMap::new();
             let mut visited = BTreeSet::new();
             let mut visit = |address: Ipv4Addr, bound, since: Time| {
@@ -566,9 +565,9 @@ mod tests {
                     found.insert(address, bound);
                 }
             };
-            while let Some(taken) = walk.part(&table) {
+            while let Some(taken) = cursor.part(&table) {
                 // A part is given up after some of it, as when a message is full.
-                let mut entries = walk.entries(&taken);
+                let mut entries = cursor.entries(&taken);
                 for _ in 0..part {
                     match entries.next() {
                         Some(Entry::Bound(found)) => {

@@ -15,7 +15,7 @@ pub type Unwritten = (Ipv4Addr, Option<Binding>);
 
 /// The addresses that must be written to the state file.
 #[derive(Debug, Default)]
-pub struct Unsaved {
+pub struct DirtySet {
     /// Those that changed.
     changed: RoaringBitmap,
     /// Those that can wait: what loading found different.
@@ -36,7 +36,7 @@ pub struct Taken {
     pub rest: Vec<Unwritten>,
 }
 
-impl Unsaved {
+impl DirtySet {
     /// Adds an address that changed; says whether it was not among those that changed.
     pub fn add(&mut self, address: u32) -> bool {
         self.changed.insert(address)
@@ -162,7 +162,7 @@ mod tests {
                 subnet: SubnetId(1),
                 client: None,
                 remote: false,
-                noticed: None,
+                learned_at: None,
                 reserved_until: None,
             };
             bindings.put(binding.view());
@@ -179,39 +179,39 @@ mod tests {
     #[test]
     fn what_changes_goes_before_what_waits_since_loading_or_for_a_new_file() {
         let bindings = bindings(100);
-        let mut unsaved = Unsaved::default();
+        let mut dirty = DirtySet::default();
         for number in [3, 5, 90] {
-            unsaved.add(number);
+            dirty.add(number);
         }
-        unsaved.defer(false);
-        unsaved.add(90);
-        let taken = unsaved.take(&bindings, 2);
+        dirty.defer(false);
+        dirty.add(90);
+        let taken = dirty.take(&bindings, 2);
         assert_eq!(numbers(&taken.changed), [90]);
         assert_eq!(numbers(&taken.rest), [3]);
-        unsaved.add_all();
-        unsaved.add(99);
-        let taken = unsaved.take(&bindings, 4);
+        dirty.add_all();
+        dirty.add(99);
+        let taken = dirty.take(&bindings, 4);
         assert_eq!(numbers(&taken.changed), [99]);
         assert_eq!(numbers(&taken.rest), [0, 1, 2]);
-        unsaved.add(50);
-        let taken = unsaved.take(&bindings, 1_000);
+        dirty.add(50);
+        let taken = dirty.take(&bindings, 1_000);
         assert_eq!(numbers(&taken.changed), [50]);
         assert_eq!(numbers(&taken.rest), (3..100).collect::<Vec<_>>());
-        assert!(unsaved.take(&bindings, 1_000).is_empty());
+        assert!(dirty.take(&bindings, 1_000).is_empty());
     }
 
     #[test]
     fn what_could_not_be_written_is_taken_again() {
         let bindings = bindings(10);
-        let mut unsaved = Unsaved::default();
-        unsaved.add(7);
+        let mut dirty = DirtySet::default();
+        dirty.add(7);
         // It was there once.
-        unsaved.add(70);
-        unsaved.add_all();
-        let first = unsaved.take(&bindings, 5);
+        dirty.add(70);
+        dirty.add_all();
+        let first = dirty.take(&bindings, 5);
         assert_eq!(first.changed[1], (Ipv4Addr::from_bits(70), None));
-        unsaved.put_back(&first);
-        let second = unsaved.take(&bindings, 1_000);
+        dirty.put_back(&first);
+        let second = dirty.take(&bindings, 1_000);
         assert_eq!(first.changed, second.changed);
         assert_eq!(numbers(&second.rest), (0..10).collect::<Vec<_>>());
     }

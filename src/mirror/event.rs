@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use crate::kea_config::{Network, Serving};
+use crate::kea_config::{KeaConfig, Serving};
 use crate::model::binding::{HardwareAddress, RawOption, SubnetId};
 use crate::model::client::ClientIds;
 use crate::model::time::{Lifetime, Time};
@@ -73,7 +73,7 @@ impl Lease {
 
 /// What a client's message carried besides what Kea puts into the lease.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Heard {
+pub struct ClientInfo {
     /// The value of option 82 as Kea took it from a message that a relay agent forwarded (giaddr is
     /// not zero). In any other message the option is the client's own.
     pub relay_agent_information: Option<Vec<u8>>,
@@ -87,10 +87,10 @@ pub struct Heard {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// This one.
-    Here,
+    Local,
     /// A high-availability partner, another server that shares the lease database, or someone
     /// who is not known.
-    Elsewhere,
+    Remote,
 }
 
 /// Why leases are gone of whose deletion Kea's lease manager has told before.
@@ -104,7 +104,7 @@ pub enum Reason {
 
 /// The addresses that were looked up in Kea's lease database.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Extent {
+pub enum ResyncScope {
     /// All from the first to the last.
     Range(RangeInclusive<u32>),
     /// These, once more: they were missing at a look before.
@@ -123,7 +123,7 @@ pub enum Event {
         /// The lease as committed.
         lease: Lease,
         /// What the client's message told.
-        heard: Heard,
+        client_info: ClientInfo,
     },
     /// A client asked for the lease it has, and Kea left it as it is because it is fresh enough
     /// (`cache-threshold`).
@@ -135,7 +135,7 @@ pub enum Event {
         /// When.
         at: Time,
         /// What the client's message told.
-        heard: Heard,
+        client_info: ClientInfo,
     },
     /// The client has given the lease up, if it had it still, by taking another.
     GivenUp {
@@ -175,7 +175,7 @@ pub enum Event {
         /// The lease as offered.
         lease: Lease,
         /// What the client's message told.
-        heard: Heard,
+        client_info: ClientInfo,
     },
     /// Kea's database holds this lease now, for a reason other than a client's message:
     /// an administrator's command, or a partner server.
@@ -205,27 +205,27 @@ pub enum Event {
         /// Why they ended.
         reason: Reason,
     },
-    /// Kea's lease database is about to be read, of which [`Event::Seen`] tells next.
-    Looking,
+    /// Kea's lease database is about to be read, of which [`Event::ResyncPage`] tells next.
+    ResyncBegun,
     /// What was found in Kea's lease database. Unless it is known who made a difference that no
     /// other event told of, it was made elsewhere.
-    Seen {
+    ResyncPage {
         /// What was looked for.
-        extent: Extent,
+        scope: ResyncScope,
         /// The leases there are.
         leases: Vec<Lease>,
         /// When.
         at: Time,
     },
-    /// All of Kea's lease database was compared with the mirror, by [`Event::Seen`].
-    Compared {
+    /// All of Kea's lease database was compared with the mirror, by [`Event::ResyncPage`].
+    ResyncDone {
         /// When that began: changes up to then are in the mirror.
         began: Time,
     },
     /// Kea's configuration has changed while it runs.
-    Configured {
+    SavedView {
         /// The configuration now.
-        network: Arc<Network>,
+        kea_config: Arc<KeaConfig>,
         /// Whether the host reservations that are in databases are in it.
         is_complete: bool,
         /// Since when.

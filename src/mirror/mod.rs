@@ -35,8 +35,8 @@ mod shared;
 mod table;
 mod visible;
 
-pub use bootstrap::{Loader, Loading, Prepared, Saved};
-pub use cursor::{Entry, Part, Run, Walk};
+pub use bootstrap::{InitialLoad, LoadWorker, Prepared, Saved};
+pub use cursor::{Cursor, Entry, Part, Run};
 pub use page::{Found, Kind};
 pub use readiness::{Failure, Unready};
 pub use shared::Mirror;

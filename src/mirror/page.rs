@@ -11,7 +11,7 @@ use std::net::Ipv4Addr;
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
-use crate::mirror::radix::Groups;
+use crate::mirror::radix::Radix;
 use crate::model::binding::{BindingRef, State, SubnetId};
 use crate::model::client::ClientRef;
 use crate::model::time::{Lifetime, Time};
@@ -120,8 +120,8 @@ const LEASE_START: usize = 2;
 const LIFETIME: usize = 3;
 /// Among the [`Numbers`]: its subnet.
 const SUBNET: usize = 4;
-/// Among the [`Numbers`]: when it was noticed, if [`HAS_NOTICED`].
-const NOTICED: usize = 5;
+/// Among the [`Numbers`]: when it was noticed, if [`HAS_LEARNED_AT`].
+const LEARNED_AT: usize = 5;
 /// Among the [`Numbers`]: until when it is reserved, if [`HAS_RESERVED_UNTIL`].
 const RESERVED_UNTIL: usize = 6;
 /// Among the [`Numbers`]: where its client's octets begin in those of the page.
@@ -132,7 +132,7 @@ const LENGTH: usize = 8;
 /// In the last octet of a slot: a last transaction.
 const HAS_LAST_TRANSACTION: u8 = 1;
 /// In the last octet of a slot: when it was noticed.
-const HAS_NOTICED: u8 = 2;
+const HAS_LEARNED_AT: u8 = 2;
 /// In the last octet of a slot: until when it is reserved.
 const HAS_RESERVED_UNTIL: u8 = 4;
 /// In the last octet of a slot: a client.
@@ -150,14 +150,14 @@ impl Slot<'_> {
             binding.lease_start.0,
             binding.lifetime.0,
             binding.subnet.0,
-            binding.noticed.unwrap_or_default().0,
+            binding.learned_at.unwrap_or_default().0,
             binding.reserved_until.unwrap_or_default().0,
             // What a page holds is bounded by what 256 DHCP messages do.
             start as u32,
             octets(binding).len() as u32,
         ];
         let has = flag(binding.last_transaction.is_some(), HAS_LAST_TRANSACTION)
-            | flag(binding.noticed.is_some(), HAS_NOTICED)
+            | flag(binding.learned_at.is_some(), HAS_LEARNED_AT)
             | flag(binding.reserved_until.is_some(), HAS_RESERVED_UNTIL)
             | flag(binding.client.is_some(), HAS_CLIENT)
             | flag(binding.remote, IS_REMOTE);
@@ -193,17 +193,17 @@ impl Slot<'_> {
             lifetime: Lifetime(self.number(LIFETIME)),
             subnet: SubnetId(self.number(SUBNET)),
             client: has(HAS_CLIENT).then(|| {
-                let octets = octets.get(self.extent()).unwrap_or_default();
+                let octets = octets.get(self.scope()).unwrap_or_default();
                 ClientRef::from_octets(octets)
             }),
             remote: has(IS_REMOTE),
-            noticed: has(HAS_NOTICED).then_some(time(NOTICED)),
+            learned_at: has(HAS_LEARNED_AT).then_some(time(LEARNED_AT)),
             reserved_until: has(HAS_RESERVED_UNTIL).then_some(time(RESERVED_UNTIL)),
         }
     }
 
     /// Where its client's octets are.
-    fn extent(self) -> Range<usize> {
+    fn scope(self) -> Range<usize> {
         let (start, length) = (self.number(START), self.number(LENGTH));
         start as usize..(start + length) as usize
     }
@@ -255,7 +255,7 @@ impl<'a> Found<'a> {
     /// Its client, without octets if it has none.
     #[inline]
     pub fn client(self) -> ClientRef<'a> {
-        ClientRef::from_octets(self.octets.get(self.slot.extent()).unwrap_or_default())
+        ClientRef::from_octets(self.octets.get(self.slot.scope()).unwrap_or_default())
     }
 
     /// Since when it is in its state.
@@ -421,8 +421,8 @@ impl Page {
         let is_new = !self.present.contains(place);
         let before = self.slot(rank).filter(|_| !is_new);
         let client = octets(binding);
-        let start = match before.map(Slot::extent) {
-            Some(extent) if client.len() <= extent.len() => extent.start,
+        let start = match before.map(Slot::scope) {
+            Some(scope) if client.len() <= scope.len() => scope.start,
             _ => {
                 let room = self.low as usize - self.present.count() * SLOT;
                 if room < SLOT + client.len() {
@@ -459,7 +459,7 @@ impl Page {
 
     /// Moves everything to where there is room for so many octets more.
     fn make_room(&mut self, more: usize) {
-        let used: usize = self.slots().map(|slot| SLOT + slot.extent().len()).sum();
+        let used: usize = self.slots().map(|slot| SLOT + slot.scope().len()).sum();
         // No more than for those that are missing, if one comes now.
         let count = self.present.count() + 1;
         let missing = PLACES.saturating_sub(count);
@@ -483,7 +483,7 @@ impl Page {
 #[derive(Debug, Default)]
 pub struct Pages {
     /// The pages that are not empty.
-    groups: Groups,
+    groups: Radix,
     /// How many bindings there are.
     count: usize,
 }
@@ -591,7 +591,7 @@ mod tests {
             subnet: SubnetId(number + 3),
             client: information.map(client),
             remote: number & 16 != 0,
-            noticed: some(2),
+            learned_at: some(2),
             reserved_until: some(4),
         }
     }

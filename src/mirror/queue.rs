@@ -14,7 +14,7 @@ use crate::mirror::event::Event;
 const CAPACITY: usize = 32_768;
 
 /// A bounded queue that any thread may push to, at once and without a lock.
-pub struct Feed {
+pub struct EventQueue {
     /// Events in the order they were pushed. Each is in memory of its own, which its thread used for
     /// another before: the queue goes round through so much that it is never in the processor's
     /// caches, and the less of it an event takes the better.
@@ -22,23 +22,23 @@ pub struct Feed {
     /// Whether an event found no room since the flag was last taken.
     lost: AtomicBool,
     /// Who is to be woken by a push.
-    applier: OnceLock<Thread>,
+    apply_worker: OnceLock<Thread>,
     /// Whether it sleeps. To wake a thread takes longer than all else that Kea's threads do here.
     asleep: AtomicBool,
 }
 
-impl Default for Feed {
+impl Default for EventQueue {
     fn default() -> Self {
-        Feed {
+        EventQueue {
             queue: ArrayQueue::new(CAPACITY),
             lost: AtomicBool::new(false),
-            applier: OnceLock::new(),
+            apply_worker: OnceLock::new(),
             asleep: AtomicBool::new(false),
         }
     }
 }
 
-impl fmt::Debug for Feed {
+impl fmt::Debug for EventQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Feed")
             .field("waiting", &self.queue.len())
@@ -46,8 +46,8 @@ impl fmt::Debug for Feed {
     }
 }
 
-impl Feed {
-    /// Pushes an event. If there is no room it is lost, and [`Feed::take_lost`] tells.
+impl EventQueue {
+    /// Pushes an event. If there is no room it is lost, and [`EventQueue::take_lost`] tells.
     pub fn push(&self, event: Event) {
         if self.queue.push(Box::new(event)).is_err() {
             self.lose();
@@ -67,20 +67,20 @@ impl Feed {
         fence(Ordering::SeqCst);
         if self.asleep.load(Ordering::Relaxed)
             && self.asleep.swap(false, Ordering::Relaxed)
-            && let Some(applier) = self.applier.get()
+            && let Some(apply_worker) = self.apply_worker.get()
         {
-            applier.unpark();
+            apply_worker.unpark();
         }
     }
 
     /// Notifies the apply worker, even if it does not wait for events.
     pub(super) fn wake_worker(&self) {
-        if let Some(applier) = self.applier.get() {
-            applier.unpark();
+        if let Some(apply_worker) = self.apply_worker.get() {
+            apply_worker.unpark();
         }
     }
 
-    /// Has the current thread, which [`Feed::wake_this_thread`] was called on, sleep until something
+    /// Has the current thread, which [`EventQueue::wake_this_thread`] was called on, sleep until something
     /// is pushed or it is woken otherwise (unparked); not at all if there is something to do.
     pub fn sleep(&self) {
         self.asleep.store(true, Ordering::Relaxed);
@@ -108,7 +108,7 @@ impl Feed {
 
     /// Has the current thread woken by a push while it sleeps. The first one stays.
     pub fn wake_this_thread(&self) {
-        let _ = self.applier.set(std::thread::current());
+        let _ = self.apply_worker.set(std::thread::current());
     }
 
     /// Takes events off the queue, oldest first.

@@ -19,14 +19,14 @@ type Block = [Option<Box<Group>>; BRANCHES];
 
 /// The pages of all addresses.
 #[derive(Debug)]
-pub struct Groups {
+pub struct Radix {
     /// The blocks that are not empty.
     blocks: Box<[Option<Box<Block>>; BRANCHES]>,
 }
 
-impl Default for Groups {
-    fn default() -> Groups {
-        Groups {
+impl Default for Radix {
+    fn default() -> Radix {
+        Radix {
             blocks: Box::new([const { None }; BRANCHES]),
         }
     }
@@ -44,7 +44,7 @@ fn from<T>(branches: &[Option<Box<T>>], first: usize) -> impl Iterator<Item = (u
     branches.filter_map(|(place, branch)| Some((place, branch.as_deref()?)))
 }
 
-impl Groups {
+impl Radix {
     /// A page that is not empty.
     pub fn get(&self, page: u32) -> Option<&Page> {
         let (block, group, place) = path(page);
@@ -125,7 +125,7 @@ mod tests {
             steps in proptest::collection::vec((any::<bool>(), page()), 0..60),
             from in page(),
         ) {
-            let mut groups = Groups::default();
+            let mut groups = Radix::default();
             let mut expected = BTreeSet::new();
             for (is_put, page) in steps {
                 if is_put {

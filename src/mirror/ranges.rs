@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::kea_config::{ConfiguredRange, Network, Serving, is_elsewhere};
+use crate::kea_config::{ConfiguredRange, KeaConfig, Serving, is_elsewhere};
 use crate::model::binding::{State, SubnetId};
 use crate::model::time::Time;
 use crate::model::vpn::Vpn;
@@ -86,7 +86,7 @@ pub struct CommonDigests {
 
 /// What is configured, as the state file keeps it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Configured {
+pub struct SavedView {
     /// Pools and reservations, ascending, without overlap.
     pub ranges: Vec<TimedRange>,
     /// Subnets in the order of their numbers: their leased addresses are configured ones too.
@@ -98,7 +98,7 @@ pub struct Configured {
     pub digests: Option<CommonDigests>,
 }
 
-impl Configured {
+impl SavedView {
     /// Whether an address was in a pool or reserved.
     pub fn has_in_range(&self, address: Ipv4Addr) -> bool {
         let after = self.ranges.partition_point(|range| range.last < address);
@@ -107,7 +107,7 @@ impl Configured {
     }
 
     /// The subnet that an address with a binding from the subnet `id` belonged to: see
-    /// [`Network::subnet_of`].
+    /// [`KeaConfig::subnet_of`].
     pub fn subnet_of(&self, address: Ipv4Addr, id: SubnetId) -> Option<&ConfiguredSubnet> {
         let contains = |subnet: &&ConfiguredSubnet| (subnet.first..=subnet.last).contains(&address);
         let place = self.subnets.binary_search_by_key(&id, |known| known.id);
@@ -124,18 +124,18 @@ impl Configured {
 /// result. While it is not known what this server is `serving`, addresses are whose they were, and new
 /// ones whose they usually are.
 pub fn timed(
-    network: &Network,
+    kea_config: &KeaConfig,
     known: &[TimedRange],
     serving: Option<&Serving>,
     now: Time,
 ) -> Vec<TimedRange> {
-    let usual = network.usually_serving();
-    assign(network.ranges(), known, serving, &usual, now)
+    let usual = kea_config.usually_serving();
+    assign(kea_config.ranges(), known, serving, &usual, now)
 }
 
 /// [`timed`], for a server that usually serves the scopes in `usual`.
 fn assign(
-    configured: &[ConfiguredRange],
+    saved_view: &[ConfiguredRange],
     known: &[TimedRange],
     serving: Option<&Serving>,
     usual: &Serving,
@@ -143,7 +143,7 @@ fn assign(
 ) -> Vec<TimedRange> {
     let mut timed = Vec::new();
     let mut known = known.iter().peekable();
-    for range in configured {
+    for range in saved_view {
         let remote = serving.map(|serving| is_elsewhere(&range.givers, serving));
         // Where the part of the range not dealt with yet begins; past the end when done.
         let mut position = u64::from(range.first.to_bits());
@@ -234,7 +234,7 @@ mod tests {
     use super::*;
     use crate::kea_config::Givers;
 
-    fn configured(first: [u8; 4], last: [u8; 4]) -> ConfiguredRange {
+    fn saved_view(first: [u8; 4], last: [u8; 4]) -> ConfiguredRange {
         ConfiguredRange {
             first: first.into(),
             last: last.into(),
@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn a_pool_that_grows_keeps_the_time_of_its_old_part() {
         let known = assign(
-            &[configured([10, 0, 0, 10], [10, 0, 0, 20])],
+            &[saved_view([10, 0, 0, 10], [10, 0, 0, 20])],
             &[],
             None,
             &Serving::new(),
@@ -264,7 +264,7 @@ mod tests {
         );
         assert_eq!(known, [range([10, 0, 0, 10], [10, 0, 0, 20], 5)]);
         let grown = assign(
-            &[configured([10, 0, 0, 5], [10, 0, 0, 30])],
+            &[saved_view([10, 0, 0, 5], [10, 0, 0, 30])],
             &known,
             None,
             &Serving::new(),
@@ -280,7 +280,7 @@ mod tests {
         );
         assert_eq!(
             assign(
-                &[configured([10, 0, 0, 8], [10, 0, 0, 12])],
+                &[saved_view([10, 0, 0, 8], [10, 0, 0, 12])],
                 &grown,
                 None,
                 &Serving::new(),
@@ -298,7 +298,7 @@ mod tests {
         let known = [range([10, 0, 0, 0], [10, 0, 0, 3], 5)];
         let blue = ConfiguredRange {
             vpn: Vpn::Name("blue".into()),
-            ..configured([10, 0, 0, 0], [10, 0, 0, 3])
+            ..saved_view([10, 0, 0, 0], [10, 0, 0, 3])
         };
         assert_eq!(
             assign(&[blue], &known, None, &Serving::new(), Time(9))[0].since,
@@ -310,7 +310,7 @@ mod tests {
     fn a_range_that_another_server_gives_from_now_on_is_as_it_is_since_now() {
         let shared = [ConfiguredRange {
             givers: ["one".into()].into(),
-            ..configured([10, 0, 0, 0], [10, 0, 0, 3])
+            ..saved_view([10, 0, 0, 0], [10, 0, 0, 3])
         }];
         let usual = Serving::from(["one".to_owned()]);
         let serving = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
@@ -356,7 +356,7 @@ mod tests {
 
     #[test]
     fn the_last_address_there_is_can_be_configured() {
-        let all = [configured([0, 0, 0, 0], [255, 255, 255, 255])];
+        let all = [saved_view([0, 0, 0, 0], [255, 255, 255, 255])];
         let known = assign(&all, &[], None, &Serving::new(), Time(1));
         assert_eq!(assign(&all, &known, None, &Serving::new(), Time(2)), known);
     }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unready {
     /// Kea's leases are still being loaded.
-    Loading,
+    InitialLoad,
     /// The tables lack leases or may be half changed, and stay so until Kea is reconfigured or restarted.
     Failed(Failure),
 }
@@ -19,7 +19,7 @@ pub enum Failure {
     /// Loading was given up because the server ends.
     Stopped,
     /// Loading panicked.
-    Loading,
+    InitialLoad,
     /// A change of the tables panicked half-way.
     Change,
 }
@@ -29,7 +29,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Failure::Stopped => "the server ends before its leases are loaded",
-            Failure::Loading => "the server could not load its leases",
+            Failure::InitialLoad => "the server could not load its leases",
             Failure::Change => "the server failed to record a change of a lease",
         })
     }
@@ -95,27 +95,28 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::kea_config::Network;
+    use crate::kea_config::KeaConfig;
     use crate::mirror::event::{Event, Lease};
-    use crate::mirror::worker::Applier;
-    use crate::mirror::{Loader, Loading, Saved, Table};
+    use crate::mirror::worker::ApplyWorker;
+    use crate::mirror::{InitialLoad, LoadWorker, Saved, Table};
     use crate::model::time::Time;
-    use crate::persist::flush_worker::Writer;
+    use crate::persist::flush_worker::FlushWorker;
     use crate::persist::store::Store;
 
     /// When leases were loaded.
     const NOW: Time = Time(1_000);
 
     /// What loads a lease.
-    fn loading() -> Loading {
-        let mut loading = Loading::begin(Network::default().into(), Saved::default(), NOW);
-        loading.lease(&Lease::example(Ipv4Addr::new(192, 0, 2, 1), NOW));
-        loading
+    fn initial_load() -> InitialLoad {
+        let mut initial_load =
+            InitialLoad::begin(KeaConfig::default().into(), Saved::default(), NOW);
+        initial_load.lease(&Lease::example(Ipv4Addr::new(192, 0, 2, 1), NOW));
+        initial_load
     }
 
     #[test]
     fn tables_that_may_be_half_changed_are_never_read_again() {
-        let mirror = loading().finish();
+        let mirror = initial_load().finish();
         assert_eq!(mirror.read(Table::count), Ok(1));
         let failed = pin!(mirror.next_change_of_readiness());
         mirror.panic_in_a_change();
@@ -124,15 +125,15 @@ mod tests {
         let mut context = Context::from_waker(Waker::noop());
         assert_eq!(failed.poll(&mut context), Poll::Ready(()));
         assert_eq!(mirror.binding(Ipv4Addr::new(192, 0, 2, 1)), None);
-        mirror.feed().push(Event::Looking);
+        mirror.queue().push(Event::ResyncBegun);
         mirror.catch_up();
-        assert!(mirror.feed().is_empty(), "events are dropped");
+        assert!(mirror.queue().is_empty(), "events are dropped");
         assert_eq!(mirror.into_table().map(|table| table.count()), None);
     }
 
     #[test]
     fn a_panic_while_tables_are_read_does_no_harm() {
-        let mirror = loading().finish();
+        let mirror = initial_load().finish();
         let panicked = catch_unwind(AssertUnwindSafe(|| {
             let _ = mirror.read(|_| panic!("as a bug would"));
         }));
@@ -142,10 +143,10 @@ mod tests {
 
     #[test]
     fn the_apply_worker_detects_a_change_that_panicked_on_another_thread() {
-        let mirror = Arc::new(loading().finish());
-        let _applier = Applier::start(Arc::clone(&mirror), || {}, || {}).unwrap();
+        let mirror = Arc::new(initial_load().finish());
+        let _applier = ApplyWorker::start(Arc::clone(&mirror), || {}, || {}).unwrap();
         mirror.panic_in_a_change();
-        mirror.feed().push(Event::Looking);
+        mirror.queue().push(Event::ResyncBegun);
         let failure = Err(Unready::Failed(Failure::Change));
         while mirror.readiness.get() != failure {
             thread::yield_now();
@@ -156,12 +157,13 @@ mod tests {
     fn the_state_file_is_left_as_it_was_by_a_mirror_that_failed_or_is_loading() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state");
-        let failed = Arc::new(loading().finish());
+        let failed = Arc::new(initial_load().finish());
         failed.panic_in_a_change();
-        let loader = Loader::start(Network::default().into(), NOW, || Some(loading())).unwrap();
-        for mirror in [&failed, loader.mirror()] {
+        let load_worker =
+            LoadWorker::start(KeaConfig::default().into(), NOW, || Some(initial_load())).unwrap();
+        for mirror in [&failed, load_worker.mirror()] {
             let (store, before) = Store::open(&path).unwrap();
-            drop(Writer::start(Arc::clone(mirror), store).unwrap());
+            drop(FlushWorker::start(Arc::clone(mirror), store).unwrap());
             let (_store, saved) = Store::open(&path).unwrap();
             assert_eq!(saved.bindings, []);
             assert_eq!(saved.saved_at, before.saved_at);
@@ -173,18 +175,19 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state");
         let (store, _) = Store::open(&path).unwrap();
-        let mut loader = Loader::start(Network::default().into(), NOW, || Some(loading())).unwrap();
-        let mirror = Arc::clone(loader.mirror());
-        let writer = Writer::start(Arc::clone(&mirror), store).unwrap();
+        let mut load_worker =
+            LoadWorker::start(KeaConfig::default().into(), NOW, || Some(initial_load())).unwrap();
+        let mirror = Arc::clone(load_worker.mirror());
+        let writer = FlushWorker::start(Arc::clone(&mirror), store).unwrap();
         let is_asked = Arc::new(AtomicBool::new(false));
         let (asking, ask) = (Arc::clone(&is_asked), writer.notifier());
         let changed = move || {
             ask();
             asking.store(true, Ordering::Release);
         };
-        let _applier = Applier::start(mirror, changed, || {}).unwrap();
+        let _applier = ApplyWorker::start(mirror, changed, || {}).unwrap();
         assert!(!is_asked.load(Ordering::Acquire));
-        loader.complete(|| {});
+        load_worker.complete(|| {});
         while !is_asked.load(Ordering::Acquire) {
             thread::yield_now();
         }
@@ -195,16 +198,16 @@ mod tests {
 
     #[test]
     fn stays_failed() {
-        let readiness = Readiness::new(Err(Unready::Loading));
-        assert!(readiness.fail(Failure::Loading));
+        let readiness = Readiness::new(Err(Unready::InitialLoad));
+        assert!(readiness.fail(Failure::InitialLoad));
         readiness.complete();
         assert!(!readiness.fail(Failure::Stopped));
-        assert_eq!(readiness.get(), Err(Unready::Failed(Failure::Loading)));
+        assert_eq!(readiness.get(), Err(Unready::Failed(Failure::InitialLoad)));
     }
 
     #[test]
     fn notifies_of_a_change_after_the_call() {
-        let readiness = Readiness::new(Err(Unready::Loading));
+        let readiness = Readiness::new(Err(Unready::InitialLoad));
         let mut context = Context::from_waker(Waker::noop());
         let mut before = pin!(readiness.next_change());
         assert_eq!(before.as_mut().poll(&mut context), Poll::Pending);

@@ -1,20 +1,20 @@
 //! The comparison of the tables with Kea's lease database: finds what no event told of.
 //!
 //! Kea's main thread reads the database a part at a time, and packet threads change it meanwhile.
-//! So whoever reads pushes [`Event::Looking`] before and [`Event::Seen`] after: of an address that
+//! So whoever reads pushes [`Event::ResyncBegun`] before and [`Event::ResyncPage`] after: of an address that
 //! other events are about in between, what was read may be older than what they told, and is left
 //! alone. Kea tells of a change only after it made it, so what was read may also be newer than
 //! what has been told. That does no harm where there is a lease, for what is told next says the
 //! same and more. A lease that is missing may have been released just now: it counts as gone
 //! only if it is missing still when it is looked up once more, a moment later.
 //!
-//! [`Event::Looking`]: crate::mirror::event::Event::Looking
-//! [`Event::Seen`]: crate::mirror::event::Event::Seen
+//! [`Event::ResyncBegun`]: crate::mirror::event::Event::Looking
+//! [`Event::ResyncPage`]: crate::mirror::event::Event::Seen
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::Ipv4Addr;
 
-use crate::mirror::event::{Extent, Lease, Origin};
+use crate::mirror::event::{Lease, Origin, ResyncScope};
 use crate::mirror::rules;
 use crate::mirror::table::Table;
 use crate::model::binding::Binding;
@@ -29,7 +29,7 @@ const TOLD_LIMIT: usize = 65_536;
 
 /// What is known between one part of a comparison and the next.
 #[derive(Debug, Default)]
-pub struct Reconciliation {
+pub struct Resync {
     /// While somebody reads: the addresses that events were about since.
     told_of: Option<HashSet<Ipv4Addr>>,
     /// Addresses whose lease was missing, and when that was found.
@@ -38,7 +38,7 @@ pub struct Reconciliation {
     doubtful: BTreeSet<Ipv4Addr>,
 }
 
-impl Reconciliation {
+impl Resync {
     /// Somebody is about to read.
     pub fn begin(&mut self) {
         self.told_of = Some(HashSet::new());
@@ -83,7 +83,7 @@ impl Reconciliation {
     pub fn seen(
         &mut self,
         table: &mut Table,
-        extent: Extent,
+        scope: ResyncScope,
         leases: &[Lease],
         at: Time,
         now: Time,
@@ -92,9 +92,11 @@ impl Reconciliation {
         let Some(told_of) = self.told_of.take() else {
             return;
         };
-        let origin = match extent {
-            Extent::Changed(_, origin) => origin,
-            Extent::Range(_) | Extent::Again(_) | Extent::Released(_) => Origin::Elsewhere,
+        let origin = match scope {
+            ResyncScope::Changed(_, origin) => origin,
+            ResyncScope::Range(_) | ResyncScope::Again(_) | ResyncScope::Released(_) => {
+                Origin::Remote
+            }
         };
         let mut present = HashSet::with_capacity(leases.len());
         for lease in leases {
@@ -102,7 +104,7 @@ impl Reconciliation {
             self.missing.remove(&lease.address);
             // This server made both.
             let origin = match self.doubtful.remove(&lease.address) {
-                true => Origin::Here,
+                true => Origin::Local,
                 false => origin,
             };
             if told_of.contains(&lease.address) {
@@ -115,8 +117,8 @@ impl Reconciliation {
             }
         }
         let is_gone = |address: &Ipv4Addr| !present.contains(address) && !told_of.contains(address);
-        match extent {
-            Extent::Range(range) => {
+        match scope {
+            ResyncScope::Range(range) => {
                 let held = table.bindings(range);
                 let held = held.filter(|binding| binding.state.is_leased());
                 for binding in held {
@@ -126,7 +128,7 @@ impl Reconciliation {
                     }
                 }
             }
-            Extent::Again(addresses) => {
+            ResyncScope::Again(addresses) => {
                 for address in addresses.iter().filter(|address| is_gone(address)) {
                     if self.doubtful.remove(address) {
                         self.missing.insert(*address, at);
@@ -138,7 +140,7 @@ impl Reconciliation {
                     }
                 }
             }
-            Extent::Released(address) => {
+            ResyncScope::Released(address) => {
                 let released = |before: Binding| rules::released(&before, at, origin);
                 if is_gone(&address)
                     && let Some(after) = table.binding(address).map(released)
@@ -146,7 +148,7 @@ impl Reconciliation {
                     table.change(after, now);
                 }
             }
-            Extent::Changed(addresses, _) => {
+            ResyncScope::Changed(addresses, _) => {
                 for address in addresses.iter().filter(|address| is_gone(address)) {
                     remove(table, *address, at, origin, now);
                 }

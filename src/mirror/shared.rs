@@ -14,14 +14,14 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use parking_lot::Mutex;
 
-use crate::kea_config::Network;
+use crate::kea_config::KeaConfig;
 use crate::mirror::apply::apply;
 use crate::mirror::dirty_set::Taken;
-use crate::mirror::queue::Feed;
-use crate::mirror::ranges::Configured;
+use crate::mirror::queue::EventQueue;
+use crate::mirror::ranges::SavedView;
 use crate::mirror::readiness::Readiness;
 use crate::mirror::readiness::{Failure, Unready};
-use crate::mirror::resync::Reconciliation;
+use crate::mirror::resync::Resync;
 use crate::mirror::table::{Identity, Table};
 use crate::model::binding::{Binding, SubnetId};
 use crate::model::time::Time;
@@ -43,11 +43,11 @@ pub struct Mirror {
     /// Whether the tables may be read.
     pub(super) readiness: Readiness,
     /// Changes not applied yet.
-    pub(super) feed: Feed,
+    pub(super) queue: EventQueue,
     /// What is to be compared with Kea's lease database. Locked after `table`.
-    pub(super) reconciliation: Mutex<Reconciliation>,
+    pub(super) resync: Mutex<Resync>,
     /// Where changes are noted that the state file does not have yet, if it can be used. Locked after
-    /// `reconciliation`.
+    /// `resync`.
     recent: Mutex<Option<Recent>>,
 }
 
@@ -58,9 +58,9 @@ impl Mirror {
     }
 
     /// A mirror of a configuration whose leases are being loaded.
-    pub(super) fn loading(network: Arc<Network>, now: Time) -> Mirror {
-        let table = Table::new(network, &Configured::default(), now);
-        Mirror::with_readiness(table, Err(Unready::Loading))
+    pub(super) fn initial_load(kea_config: Arc<KeaConfig>, now: Time) -> Mirror {
+        let table = Table::new(kea_config, &SavedView::default(), now);
+        Mirror::with_readiness(table, Err(Unready::InitialLoad))
     }
 
     /// A mirror of tables that may be read or not.
@@ -68,8 +68,8 @@ impl Mirror {
         Mirror {
             table: RwLock::new(table),
             readiness: Readiness::new(ready),
-            feed: Feed::default(),
-            reconciliation: Mutex::default(),
+            queue: EventQueue::default(),
+            resync: Mutex::default(),
             recent: Mutex::default(),
         }
     }
@@ -129,7 +129,7 @@ impl Mirror {
                 self.fail(Failure::Change);
             }
         }
-        self.feed.wake_worker();
+        self.queue.wake_worker();
     }
 
     /// Panics in the middle of a change, as a bug would.
@@ -151,13 +151,13 @@ impl Mirror {
                  reloaded or Kea is restarted"
             );
         }
-        self.feed.wake_worker();
+        self.queue.wake_worker();
         Unready::Failed(failure)
     }
 
     /// The changes' way in.
-    pub fn feed(&self) -> &Feed {
-        &self.feed
+    pub fn queue(&self) -> &EventQueue {
+        &self.queue
     }
 
     /// Applies all events pushed so far, if the tables are complete. During the initial load, the loader
@@ -168,18 +168,18 @@ impl Mirror {
 
     /// Applies all events pushed so far, at the times that `clock` tells.
     pub fn catch_up_by(&self, clock: impl Fn() -> Time) {
-        while !self.feed.is_empty() {
+        while !self.queue.is_empty() {
             let mut table = match self.table_mut() {
                 Ok(table) => table,
-                Err(Unready::Loading) => return,
-                Err(Unready::Failed(_)) => return self.feed.drain().for_each(drop),
+                Err(Unready::InitialLoad) => return,
+                Err(Unready::Failed(_)) => return self.queue.drain().for_each(drop),
             };
-            let mut reconciliation = self.reconciliation.lock();
+            let mut resync = self.resync.lock();
             // Whoever reads the tables from now on is told of these events, and whoever did before
             // was told no later time.
             let now = clock();
-            for event in self.feed.drain().take(EVENTS_PER_TURN) {
-                apply(&mut table, &mut reconciliation, event, now);
+            for event in self.queue.drain().take(EVENTS_PER_TURN) {
+                apply(&mut table, &mut resync, event, now);
             }
             self.note_recent(&mut table);
         }
@@ -229,7 +229,7 @@ impl Mirror {
     /// Has only those changes noted that are not saved.
     pub fn trim_recent(&self) {
         if let Ok(table) = self.table() {
-            self.with_recent(|file| file.keep(table.unsaved_changes()));
+            self.with_recent(|file| file.keep(table.dirty_changes()));
         }
     }
 
@@ -238,9 +238,9 @@ impl Mirror {
         self.read(Table::latest).ok()?
     }
 
-    /// Up to when changes by other servers are in the mirror: see [`Event::Compared`].
-    pub fn compared_at(&self) -> Option<Time> {
-        self.read(Table::compared_at).ok()?
+    /// Up to when changes by other servers are in the mirror: see [`Event::ResyncDone`].
+    pub fn resynced_at(&self) -> Option<Time> {
+        self.read(Table::resynced_at).ok()?
     }
 
     /// Reads the tables. `read` must be short: changes wait for it.
@@ -252,27 +252,27 @@ impl Mirror {
     }
 
     /// Kea's configuration as taken over last, whether the tables are complete or not.
-    pub fn network(&self) -> Arc<Network> {
+    pub fn kea_config(&self) -> Arc<KeaConfig> {
         // It is replaced as a whole, which a panic leaves done or not done.
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(&table.configuration().network)
+        Arc::clone(&table.view().kea_config)
     }
 
     /// What is configured, as the state file keeps it.
-    pub fn configured(&self) -> Configured {
-        self.read(Table::configured).unwrap_or_default()
+    pub fn saved_view(&self) -> SavedView {
+        self.read(Table::saved_view).unwrap_or_default()
     }
 
     /// The same, if it is not in the state file as it is here. It counts as written from then on.
-    pub fn take_unsaved_configured(&self) -> Option<Configured> {
-        self.table_mut().ok()?.take_unsaved_configured()
+    pub fn take_dirty_view(&self) -> Option<SavedView> {
+        self.table_mut().ok()?.take_dirty_view()
     }
 
     /// Up to `limit` addresses whose leases are missing in Kea's lease database since [`Time`] or
     /// longer, and must be looked up once more; `None` if events are being applied.
     pub fn missing(&self, limit: usize, since: Time) -> Option<Vec<Ipv4Addr>> {
-        let reconciliation = self.reconciliation.try_lock()?;
-        Some(reconciliation.missing(limit, since))
+        let resync = self.resync.try_lock()?;
+        Some(resync.missing(limit, since))
     }
 
     /// Addresses with a binding from one of `subnets`, ascending.
@@ -305,38 +305,38 @@ impl Mirror {
         self.read(|table| table.binding(address)).ok()?
     }
 
-    /// Some of what is to be written to the state file: see [`dirty_set::Unsaved::take`]. `limit`
+    /// Some of what is to be written to the state file: see [`dirty_set::DirtySet::take`]. `limit`
     /// should be small: changes and queries wait meanwhile.
-    pub fn take_unsaved(&self, limit: usize) -> Taken {
+    pub fn take_dirty(&self, limit: usize) -> Taken {
         self.catch_up();
         let table = self.table_mut();
-        table.map_or_else(|_| Taken::default(), |mut table| table.take_unsaved(limit))
+        table.map_or_else(|_| Taken::default(), |mut table| table.take_dirty(limit))
     }
 
     /// Has written again what was taken and could not be.
-    pub fn mark_unsaved(&self, taken: &Taken) {
+    pub fn mark_dirty(&self, taken: &Taken) {
         if let Ok(mut table) = self.table_mut() {
-            table.mark_unsaved(taken);
+            table.mark_dirty(taken);
         }
     }
 
     /// Has what is configured written again.
-    pub fn mark_configured_unsaved(&self) {
+    pub fn mark_view_dirty(&self) {
         if let Ok(mut table) = self.table_mut() {
-            table.mark_configured_unsaved();
+            table.mark_view_dirty();
         }
     }
 
     /// Has everything written again: the state file is another one.
-    pub fn mark_all_unsaved(&self) {
+    pub fn mark_all_dirty(&self) {
         if let Ok(mut table) = self.table_mut() {
-            table.mark_all_unsaved();
+            table.mark_all_dirty();
         }
     }
 }
 
 /// Notes all changes of `table` that a start would not find.
 fn note_all(file: &mut Recent, table: &Table) -> io::Result<()> {
-    file.add(table.unsaved_changes())?;
+    file.add(table.dirty_changes())?;
     file.set_latest(table.latest())
 }

@@ -7,17 +7,17 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread;
 
-use crate::kea_config::{Network, Serving};
-use crate::mirror::dirty_set::{Taken, Unsaved};
+use crate::kea_config::{KeaConfig, Serving};
+use crate::mirror::dirty_set::{DirtySet, Taken};
 use crate::mirror::event::Lease;
 use crate::mirror::former_subnets::FormerSubnets;
 use crate::mirror::index::identity::{Found, IdentityIndex};
-use crate::mirror::index::time::{Reached, Times};
+use crate::mirror::index::time::{Reached, TimeIndex};
 use crate::mirror::page::{Page, Pages};
 use crate::mirror::ranges::{
-    self, CommonDigests, Configured, ConfiguredSubnet, SubnetView, TimedRange,
+    self, CommonDigests, ConfiguredSubnet, SavedView, SubnetView, TimedRange,
 };
-use crate::mirror::view::Configuration;
+use crate::mirror::view::View;
 use crate::mirror::visible;
 use crate::model::binding::{Binding, BindingRef, HardwareAddress, State, SubnetId};
 use crate::model::client::{ClientIds, ClientRef};
@@ -44,7 +44,7 @@ pub enum Identity {
 #[derive(Debug)]
 pub struct Table {
     /// What is configured.
-    configuration: Arc<Configuration>,
+    view: Arc<View>,
     /// The high-availability scopes this server serves, once it is known.
     serving: Option<Serving>,
     /// What the state file has of before a restart, until the configuration is complete: host
@@ -53,7 +53,7 @@ pub struct Table {
     /// Whether the log has a lease whose subnet number contradicts its address.
     is_contradiction_logged: bool,
     /// Whether what is configured is not in the state file as it is here.
-    configured_unsaved: bool,
+    view_is_dirty: bool,
     /// Whether it has been another one than the state file had at the start.
     is_reconfigured: bool,
     /// Bindings by address.
@@ -61,14 +61,14 @@ pub struct Table {
     /// What finds them otherwise; `None` while many are put at once.
     indexes: Option<Indexes>,
     /// Addresses whose state, its start, or last client is not in the state file as it is here.
-    unsaved: Unsaved,
+    dirty: DirtySet,
     /// Those that came to be among them since last asked for: see [`Recent`](crate::persist::store::Recent). Not
     /// while tables are filled.
     recent: Vec<u32>,
     /// The latest transaction of a lease in Kea's lease database.
     latest: Option<Time>,
     /// When Kea's lease database was last compared as a whole.
-    compared_at: Option<Time>,
+    resynced_at: Option<Time>,
 }
 
 /// What was configured before a restart, as far as host reservations in databases have a part in it.
@@ -82,57 +82,57 @@ struct Incomplete {
 
 impl Table {
     /// A table without bindings, since `now`; this was configured `before`.
-    pub fn new(network: Arc<Network>, before: &Configured, now: Time) -> Table {
-        let ranges = ranges::timed(&network, &before.ranges, None, now);
+    pub fn new(kea_config: Arc<KeaConfig>, before: &SavedView, now: Time) -> Table {
+        let ranges = ranges::timed(&kea_config, &before.ranges, None, now);
         let known = &before.former_subnets;
         let former_subnets =
-            visible::former_subnets(known, visible::subnets_before(before), &network);
+            visible::former_subnets(known, visible::subnets_before(before), &kea_config);
         Table {
-            incomplete: network.has_host_database().then(|| Incomplete {
+            incomplete: kea_config.has_host_database().then(|| Incomplete {
                 ranges: before.ranges.clone(),
                 hosts: before.digests.map(|digests| digests.hosts),
             }),
             is_contradiction_logged: false,
-            configuration: Arc::new(Configuration {
-                network,
+            view: Arc::new(View {
+                kea_config,
                 ranges,
                 former_subnets: former_subnets.into(),
             }),
             serving: None,
-            configured_unsaved: true,
+            view_is_dirty: true,
             is_reconfigured: false,
             bindings: Pages::default(),
             indexes: Some(Indexes::default()),
-            unsaved: Unsaved::default(),
+            dirty: DirtySet::default(),
             recent: Vec::new(),
             latest: None,
-            compared_at: None,
+            resynced_at: None,
         }
     }
 
     /// What is configured.
-    pub fn configuration(&self) -> &Arc<Configuration> {
-        &self.configuration
+    pub fn view(&self) -> &Arc<View> {
+        &self.view
     }
 
     /// The configuration in force.
-    pub fn network(&self) -> &Network {
-        &self.configuration.network
+    pub fn kea_config(&self) -> &KeaConfig {
+        &self.view.kea_config
     }
 
     /// Takes a new configuration over, in force since `at`; `is_complete` says whether it has the
     /// host reservations that are in databases. Bindings of which a requester sees anything else
     /// than before have changed then.
-    pub fn configure(&mut self, network: Arc<Network>, is_complete: bool, at: Time) {
-        if Arc::ptr_eq(&self.configuration.network, &network) {
+    pub fn configure(&mut self, kea_config: Arc<KeaConfig>, is_complete: bool, at: Time) {
+        if Arc::ptr_eq(&self.view.kea_config, &kea_config) {
             return;
         }
-        let before = Arc::clone(&self.configuration);
-        let before_as_kept = self.configured();
+        let before = Arc::clone(&self.view);
+        let before_as_kept = self.saved_view();
         let incomplete = self.incomplete.take();
         // Reservations that are read for the first time since a restart need not be new.
         let with_hosts = match &incomplete {
-            Some(incomplete) => is_complete && incomplete.hosts != Some(network.hosts_digest()),
+            Some(incomplete) => is_complete && incomplete.hosts != Some(kea_config.hosts_digest()),
             None => true,
         };
         let ranges = match &incomplete {
@@ -141,37 +141,37 @@ impl Table {
         };
         self.incomplete = incomplete.filter(|_| !is_complete);
         self.is_contradiction_logged = false;
-        let subnets = visible::subnets_of(&before.network);
-        let former_subnets = visible::former_subnets(&before.former_subnets, subnets, &network);
-        self.configuration = Arc::new(Configuration {
-            network,
+        let subnets = visible::subnets_of(&before.kea_config);
+        let former_subnets = visible::former_subnets(&before.former_subnets, subnets, &kea_config);
+        self.view = Arc::new(View {
+            kea_config,
             ranges,
             former_subnets: former_subnets.into(),
         });
         self.renew_ranges(at);
         self.note_reconfigured(&before_as_kept);
-        self.mark_configured_unsaved();
+        self.mark_view_dirty();
         self.notice_changed_views(&before, with_hosts, at);
     }
 
     /// Notes whether what is configured is something else than `before`.
-    pub fn note_reconfigured(&mut self, before: &Configured) {
-        self.is_reconfigured |= *before != self.configured();
+    pub fn note_reconfigured(&mut self, before: &SavedView) {
+        self.is_reconfigured |= *before != self.saved_view();
     }
 
     /// Counts the bindings as changed that requesters see otherwise than by the configuration `before`,
     /// and forgets former subnets that have no bindings any more.
-    fn notice_changed_views(&mut self, before: &Configuration, with_hosts: bool, at: Time) {
-        let changed = visible::changed(&self.bindings, before, &self.configuration, with_hosts, at);
+    fn notice_changed_views(&mut self, before: &View, with_hosts: bool, at: Time) {
+        let changed = visible::changed(&self.bindings, before, &self.view, with_hosts, at);
         for address in changed.addresses {
             self.notice(address, at);
         }
-        let former = &self.configuration.former_subnets;
+        let former = &self.view.former_subnets;
         if changed.former_subnets.len() < former.len() {
             let needed = changed.former_subnets.iter();
             let needed = needed.filter_map(|place| former.get(*place).cloned());
             let needed = FormerSubnets::from(needed.collect::<Vec<_>>());
-            Arc::make_mut(&mut self.configuration).former_subnets = needed;
+            Arc::make_mut(&mut self.view).former_subnets = needed;
         }
     }
 
@@ -182,11 +182,11 @@ impl Table {
             return;
         }
         let (address, id) = (lease.address, lease.subnet);
-        let named = self.network().subnet(id);
+        let named = self.kea_config().subnet(id);
         if named.is_some_and(|subnet| subnet.prefix.contains(&address)) {
             return;
         }
-        if let Some(subnet) = self.network().subnet_holding(address) {
+        if let Some(subnet) = self.kea_config().subnet_holding(address) {
             let what = match named {
                 Some(subnet) => format!("which is {}", subnet.prefix),
                 None => "which is not configured".to_owned(),
@@ -205,8 +205,8 @@ impl Table {
 
     /// Counts the bindings as changed `now` that requesters see otherwise than by what was configured
     /// `before` a restart.
-    pub fn notice_views_changed_since(&mut self, before: &Configured, now: Time) {
-        for address in visible::changed_since(&self.bindings, before, &self.configuration, now) {
+    pub fn notice_views_changed_since(&mut self, before: &SavedView, now: Time) {
+        for address in visible::changed_since(&self.bindings, before, &self.view, now) {
             self.notice(address, now);
         }
     }
@@ -218,7 +218,7 @@ impl Table {
             return self.notice(address, at);
         }
         let address = Ipv4Addr::from_bits(address);
-        if let Some(subnet) = self.network().subnet_holding(address) {
+        if let Some(subnet) = self.kea_config().subnet_holding(address) {
             let free = Binding::free(address, subnet.id, at);
             self.put(&free);
         }
@@ -235,19 +235,19 @@ impl Table {
     }
 
     /// Takes note that Kea's lease database was compared as a whole, which began then.
-    pub fn set_compared(&mut self, began: Time) {
-        self.compared_at = self.compared_at.max(Some(began));
+    pub fn set_resynced(&mut self, began: Time) {
+        self.resynced_at = self.resynced_at.max(Some(began));
     }
 
     /// When Kea's lease database was last compared as a whole; `None` if it never was.
-    pub fn compared_at(&self) -> Option<Time> {
-        self.compared_at
+    pub fn resynced_at(&self) -> Option<Time> {
+        self.resynced_at
     }
 
     /// Whoever asked before `at` was not told of a binding.
     pub fn notice(&mut self, address: u32, at: Time) {
         if let Some(mut binding) = self.bindings.get(address).map(|found| found.to_owned()) {
-            binding.noticed = Some(at);
+            binding.learned_at = Some(at);
             self.put(&binding);
         }
     }
@@ -255,7 +255,7 @@ impl Table {
     /// Whether an address with a binding belongs to the configured addresses.
     pub fn is_configured(&self, address: Ipv4Addr) -> bool {
         let binding = self.bindings.get(address.to_bits());
-        binding.is_some_and(|binding| self.configuration.has(binding))
+        binding.is_some_and(|binding| self.view.has(binding))
     }
 
     /// This server serves these high-availability scopes since `at`.
@@ -266,20 +266,20 @@ impl Table {
 
     /// Brings the configured ranges up to date.
     fn renew_ranges(&mut self, at: Time) {
-        let Configuration {
-            network, ranges, ..
-        } = &*self.configuration;
-        let renewed = ranges::timed(network, ranges, self.serving.as_ref(), at);
+        let View {
+            kea_config, ranges, ..
+        } = &*self.view;
+        let renewed = ranges::timed(kea_config, ranges, self.serving.as_ref(), at);
         if renewed != *ranges {
-            Arc::make_mut(&mut self.configuration).ranges = renewed;
-            self.mark_configured_unsaved();
+            Arc::make_mut(&mut self.view).ranges = renewed;
+            self.mark_view_dirty();
         }
     }
 
     /// Takes these ranges as the configured ones.
     #[cfg(test)]
     pub(super) fn set_ranges(&mut self, ranges: Vec<TimedRange>) {
-        Arc::make_mut(&mut self.configuration).ranges = ranges;
+        Arc::make_mut(&mut self.view).ranges = ranges;
     }
 
     /// How many bindings there are.
@@ -327,7 +327,7 @@ impl Table {
         let after = binding.view();
         let before = self.bindings.get(address);
         if before.is_none_or(|before| visible::must_be_saved(before, after))
-            && self.unsaved.add(address)
+            && self.dirty.add(address)
             && self.indexes.is_some()
         {
             self.recent.push(address);
@@ -372,11 +372,11 @@ impl Table {
     /// that a reply carries is as late.
     pub fn change(&mut self, mut binding: Binding, now: Time) {
         let after = binding.view();
-        binding.noticed = match self.bindings.get(binding.address.to_bits()) {
+        binding.learned_at = match self.bindings.get(binding.address.to_bits()) {
             Some(before) if before == after => return,
-            Some(before) if visible::are_alike(before, after, now) => before.noticed,
+            Some(before) if visible::are_alike(before, after, now) => before.learned_at,
             _ => {
-                let (state, since) = self.configuration.state(&after, now);
+                let (state, since) = self.view.state(&after, now);
                 let last_transaction = after
                     .last_transaction
                     .filter(|_| visible::shows_client(state));
@@ -402,7 +402,7 @@ impl Table {
             indexes.identities.remove(address, &self.bindings);
         }
         self.bindings.remove(address);
-        self.unsaved.add(address);
+        self.dirty.add(address);
     }
 
     /// The addresses that have changed and were not to be written before, since last asked for.
@@ -411,21 +411,21 @@ impl Table {
     }
 
     /// The addresses that changed, are to be written, and would not be found at a start.
-    pub fn unsaved_changes(&self) -> impl Iterator<Item = u32> {
-        let is_lost = self.configured_unsaved && self.is_reconfigured;
-        self.unsaved.lost().chain(is_lost.then_some(CONFIGURATION))
+    pub fn dirty_changes(&self) -> impl Iterator<Item = u32> {
+        let is_lost = self.view_is_dirty && self.is_reconfigured;
+        self.dirty.lost().chain(is_lost.then_some(CONFIGURATION))
     }
 
     /// Has what is not saved so far wait until there are no later changes to be saved.
     /// `are_lost` says whether a start would not find it.
-    pub fn defer_unsaved(&mut self, are_lost: bool) {
-        self.unsaved.defer(are_lost);
+    pub fn defer_dirty(&mut self, are_lost: bool) {
+        self.dirty.defer(are_lost);
     }
 
     /// What is configured, as the state file keeps it.
-    pub fn configured(&self) -> Configured {
-        let network = self.network();
-        let subnets = network.subnets().map(|subnet| ConfiguredSubnet {
+    pub fn saved_view(&self) -> SavedView {
+        let kea_config = self.kea_config();
+        let subnets = kea_config.subnets().map(|subnet| ConfiguredSubnet {
             id: subnet.id,
             first: subnet.prefix.network(),
             last: subnet.prefix.broadcast(),
@@ -434,53 +434,53 @@ impl Table {
                 digest: subnet.digest,
             }),
         });
-        let ranges = &self.configuration.ranges;
-        let mut configured = Configured {
+        let ranges = &self.view.ranges;
+        let mut saved_view = SavedView {
             ranges: match &self.incomplete {
                 Some(incomplete) => ranges::and_former(ranges, &incomplete.ranges),
                 None => ranges.clone(),
             },
             subnets: subnets.collect(),
-            former_subnets: self.configuration.former_subnets.to_vec(),
+            former_subnets: self.view.former_subnets.to_vec(),
             digests: Some(CommonDigests {
-                common: network.common_digest(),
+                common: kea_config.common_digest(),
                 hosts: match &self.incomplete {
                     Some(incomplete) => incomplete.hosts.unwrap_or_default(),
-                    None => network.hosts_digest(),
+                    None => kea_config.hosts_digest(),
                 },
             }),
         };
-        configured.subnets.sort_unstable_by_key(|subnet| subnet.id);
-        configured
+        saved_view.subnets.sort_unstable_by_key(|subnet| subnet.id);
+        saved_view
     }
 
     /// The same, if it must be written to the state file. It counts as written from then on.
-    pub fn take_unsaved_configured(&mut self) -> Option<Configured> {
-        std::mem::take(&mut self.configured_unsaved).then(|| self.configured())
+    pub fn take_dirty_view(&mut self) -> Option<SavedView> {
+        std::mem::take(&mut self.view_is_dirty).then(|| self.saved_view())
     }
 
-    /// Some of what must be written to the state file: see [`Unsaved::take`].
-    pub fn take_unsaved(&mut self, limit: usize) -> Taken {
-        self.unsaved.take(&self.bindings, limit)
+    /// Some of what must be written to the state file: see [`DirtySet::take`].
+    pub fn take_dirty(&mut self, limit: usize) -> Taken {
+        self.dirty.take(&self.bindings, limit)
     }
 
     /// Has what was taken written again.
-    pub fn mark_unsaved(&mut self, taken: &Taken) {
-        self.unsaved.put_back(taken);
+    pub fn mark_dirty(&mut self, taken: &Taken) {
+        self.dirty.put_back(taken);
     }
 
     /// Has what is configured written again.
-    pub fn mark_configured_unsaved(&mut self) {
-        self.configured_unsaved = true;
+    pub fn mark_view_dirty(&mut self) {
+        self.view_is_dirty = true;
         if self.is_reconfigured {
             self.recent.push(CONFIGURATION);
         }
     }
 
     /// Has everything written again.
-    pub fn mark_all_unsaved(&mut self) {
-        self.unsaved.add_all();
-        self.mark_configured_unsaved();
+    pub fn mark_all_dirty(&mut self) {
+        self.dirty.add_all();
+        self.mark_view_dirty();
     }
 
     /// The addresses of an identity's active bindings.
@@ -489,7 +489,7 @@ impl Table {
         Some(indexes.identities.find(identity, &self.bindings))
     }
 
-    /// What something happened to in a window: see [`Times::touched`].
+    /// What something happened to in a window: see [`TimeIndex::touched`].
     pub(super) fn touched(
         &self,
         reached: Reached,
@@ -518,13 +518,16 @@ struct Indexes {
     identities: Identities,
     /// All bindings by the times at which they changed, were last used, were noticed, or will end by
     /// themselves.
-    times: Times,
+    times: TimeIndex,
 }
 
 impl Indexes {
     /// What finds all these.
     fn of_all(bindings: &Pages) -> Indexes {
-        let (identities, times) = both(|| Identities::of_all(bindings), || Times::of_all(bindings));
+        let (identities, times) = both(
+            || Identities::of_all(bindings),
+            || TimeIndex::of_all(bindings),
+        );
         Indexes { identities, times }
     }
 }

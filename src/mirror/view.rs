@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use crate::kea_config::{Network, Subnet, TeeTimes};
+use crate::kea_config::{KeaConfig, Subnet, TeeTimes};
 use crate::mirror::former_subnets::FormerSubnets;
 use crate::mirror::ranges::TimedRange;
 use crate::model::binding::{BindingRef, State, SubnetId};
@@ -88,9 +88,9 @@ impl<'a> Terms<'a> {
 /// Kea's configuration and the configured addresses with their times: it stays as it is while
 /// queries read it.
 #[derive(Clone, Debug)]
-pub struct Configuration {
+pub struct View {
     /// Kea's configuration.
-    pub network: Arc<Network>,
+    pub kea_config: Arc<KeaConfig>,
     /// Configured addresses, ascending, without overlap.
     pub ranges: Vec<TimedRange>,
     /// Subnets that are not configured any more, the latest last: their bindings keep their VPNs.
@@ -98,7 +98,7 @@ pub struct Configuration {
     pub former_subnets: FormerSubnets,
 }
 
-impl Configuration {
+impl View {
     /// The configured range an address is in.
     pub fn range_of(&self, address: u32) -> Option<&TimedRange> {
         let after = self
@@ -111,7 +111,7 @@ impl Configuration {
     /// Whether the address of a binding belongs to the configured addresses: in a configured
     /// subnet, a pool, or reserved.
     pub fn has(&self, binding: BindingRef<'_>) -> bool {
-        self.network
+        self.kea_config
             .subnet_of(binding.address, binding.subnet)
             .is_some()
             || self.range_of(binding.address.to_bits()).is_some()
@@ -135,7 +135,7 @@ impl Configuration {
     /// The VPN of the subnet that an address belongs to, leased from the subnet with the number
     /// `id`; `None` if no subnet contains it, and none is known to have done so.
     pub fn vpn(&self, address: Ipv4Addr, id: SubnetId) -> Option<&Vpn> {
-        if let Some(subnet) = self.network.subnet_of(address, id) {
+        if let Some(subnet) = self.kea_config.subnet_of(address, id) {
             return Some(&subnet.vpn);
         }
         let former = self
@@ -147,13 +147,13 @@ impl Configuration {
     /// What a binding has in common with others of its subnet and lifetime.
     pub fn terms(&self, binding: &BindingRef<'_>) -> Terms<'_> {
         let (address, id, lifetime) = (binding.address, binding.subnet, binding.lifetime);
-        let named = self.network.subnet(id);
+        let named = self.kea_config.subnet(id);
         let span = match named.filter(|subnet| subnet.prefix.contains(&address)) {
             Some(subnet) => (subnet.prefix.network(), subnet.prefix.broadcast()),
             // The number contradicts the address, or is nobody's: others may belong elsewhere.
             None => (address, address),
         };
-        let subnet = self.network.subnet_of(address, id);
+        let subnet = self.kea_config.subnet_of(address, id);
         Terms {
             subnet: id,
             span,

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 
 use ipnet::Ipv4Net;
 
-use crate::kea_config::{Difference, Network};
+use crate::kea_config::{Difference, KeaConfig};
 use crate::mirror::page::Pages;
-use crate::mirror::ranges::{CommonDigests, Configured, ConfiguredSubnet, FormerSubnet};
-use crate::mirror::view::{Configuration, FORMER_SUBNETS};
+use crate::mirror::ranges::{CommonDigests, ConfiguredSubnet, FormerSubnet, SavedView};
+use crate::mirror::view::{FORMER_SUBNETS, View};
 use crate::model::binding::{Binding, BindingRef, State, SubnetId};
 use crate::model::time::Time;
 
@@ -62,7 +62,7 @@ pub fn is_renewal(before: BindingRef<'_>, after: BindingRef<'_>) -> bool {
         last_transaction: after.last_transaction,
         lease_start: after.lease_start,
         lifetime: after.lifetime,
-        noticed: after.noticed,
+        learned_at: after.learned_at,
         ..before
     };
     // A message may be processed as the clock enters the next second. What was learned of later than
@@ -71,7 +71,7 @@ pub fn is_renewal(before: BindingRef<'_>, after: BindingRef<'_>) -> bool {
     after.state == State::Active
         && before.last_transaction < after.last_transaction
         && after.last_transaction == Some(after.lease_start)
-        && after.noticed <= in_time
+        && after.learned_at <= in_time
         && renewed == after
 }
 
@@ -90,20 +90,20 @@ pub struct Changed {
 /// reservations count is said by `with_hosts`.
 pub fn changed(
     bindings: &Pages,
-    before: &Configuration,
-    after: &Configuration,
+    before: &View,
+    after: &View,
     with_hosts: bool,
     at: Time,
 ) -> Changed {
-    let difference = Difference::between(&before.network, &after.network, with_hosts);
-    let mut alike = AlikeSubnets::new(&before.network, &after.network, &difference);
+    let difference = Difference::between(&before.kea_config, &after.kea_config, with_hosts);
+    let mut alike = AlikeSubnets::new(&before.kea_config, &after.kea_config, &difference);
     let mut changed = Changed::default();
     for binding in bindings.iter() {
         if binding.at(at).0.is_leased() && alike.contain(&binding) {
             continue;
         }
         let (address, id) = (binding.address, binding.subnet);
-        if after.network.subnet_of(address, id).is_none() {
+        if after.kea_config.subnet_of(address, id).is_none() {
             let former = after.former_subnet_of(address, id);
             changed.former_subnets.extend(former);
         }
@@ -119,17 +119,12 @@ pub fn changed(
 
 /// The addresses of bindings that requesters see otherwise than by what was configured `before` a
 /// restart, which was `now`.
-pub fn changed_since(
-    bindings: &Pages,
-    before: &Configured,
-    after: &Configuration,
-    now: Time,
-) -> Vec<u32> {
-    let network = &after.network;
+pub fn changed_since(bindings: &Pages, before: &SavedView, after: &View, now: Time) -> Vec<u32> {
+    let kea_config = &after.kea_config;
     // Reservations in databases are read later.
     let are_alike = |then: CommonDigests| {
-        then.common == network.common_digest()
-            && (network.has_host_database() || then.hosts == network.hosts_digest())
+        then.common == kea_config.common_digest()
+            && (kea_config.has_host_database() || then.hosts == kea_config.hosts_digest())
     };
     let is_common_alike = before.digests.is_none_or(are_alike);
     let is_changed = |binding: &BindingRef<'_>| {
@@ -138,7 +133,7 @@ pub fn changed_since(
         let is_leased = binding.at(now).0.is_leased();
         let was_listed = is_leased && then.is_some() || before.has_in_range(address);
         let views = then.and_then(|then| then.view.as_ref());
-        let views = views.zip(network.subnet_of(address, id));
+        let views = views.zip(kea_config.subnet_of(address, id));
         !was_listed
             || !is_common_alike
             || views.is_some_and(|(then, now)| (&then.vpn, then.digest) != (&now.vpn, now.digest))
@@ -151,9 +146,9 @@ pub fn changed_since(
 /// Subnets whose leases requesters see alike by two configurations.
 struct AlikeSubnets<'a> {
     /// The configuration before.
-    before: &'a Network,
+    before: &'a KeaConfig,
     /// The configuration after.
-    after: &'a Network,
+    after: &'a KeaConfig,
     /// Whether all else is alike, too.
     is_common_alike: bool,
     /// The number of the subnet looked at last, and the addresses of which requesters see the same;
@@ -164,8 +159,8 @@ struct AlikeSubnets<'a> {
 impl<'a> AlikeSubnets<'a> {
     /// Prepares the comparison of two configurations with this difference.
     fn new(
-        before: &'a Network,
-        after: &'a Network,
+        before: &'a KeaConfig,
+        after: &'a KeaConfig,
         difference: &Difference<'_>,
     ) -> AlikeSubnets<'a> {
         AlikeSubnets {
@@ -202,15 +197,15 @@ impl<'a> AlikeSubnets<'a> {
 
 //--- Former subnets
 
-/// The subnets that are configured in one way before, and not so in `network`; those `known` to be
+/// The subnets that are configured in one way before, and not so in `kea_config`; those `known` to be
 /// former ones first, as far as there is room.
 pub fn former_subnets(
     known: &[FormerSubnet],
     before: impl Iterator<Item = FormerSubnet>,
-    network: &Network,
+    kea_config: &KeaConfig,
 ) -> Vec<FormerSubnet> {
     let is_gone = |former: &FormerSubnet| {
-        let same = network.subnet(former.id);
+        let same = kea_config.subnet(former.id);
         same.is_none_or(|same| {
             (same.prefix.network(), same.prefix.broadcast()) != (former.first, former.last)
         })
@@ -227,8 +222,8 @@ pub fn former_subnets(
 }
 
 /// The subnets of a configuration, as they would be remembered.
-pub fn subnets_of(network: &Network) -> impl Iterator<Item = FormerSubnet> {
-    network.subnets().map(|subnet| FormerSubnet {
+pub fn subnets_of(kea_config: &KeaConfig) -> impl Iterator<Item = FormerSubnet> {
+    kea_config.subnets().map(|subnet| FormerSubnet {
         id: subnet.id,
         first: subnet.prefix.network(),
         last: subnet.prefix.broadcast(),
@@ -237,8 +232,8 @@ pub fn subnets_of(network: &Network) -> impl Iterator<Item = FormerSubnet> {
 }
 
 /// The subnets that were configured before a restart, likewise, as far as their VPNs are known.
-pub fn subnets_before(configured: &Configured) -> impl Iterator<Item = FormerSubnet> {
-    let subnets = configured.subnets.iter();
+pub fn subnets_before(saved_view: &SavedView) -> impl Iterator<Item = FormerSubnet> {
+    let subnets = saved_view.subnets.iter();
     subnets.filter_map(|subnet: &ConfiguredSubnet| {
         Some(FormerSubnet {
             id: subnet.id,

@@ -14,14 +14,14 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 /// A running applier; stops when dropped.
 #[derive(Debug)]
-pub struct Applier {
+pub struct ApplyWorker {
     /// Set when it is to stop.
     stop: Arc<AtomicBool>,
     /// The thread; `None` once joined.
     thread: Option<JoinHandle<()>>,
 }
 
-impl Applier {
+impl ApplyWorker {
     /// Starts applying events to `mirror` as they come. `changed` is called after each batch, and
     /// `lost` when events were lost; both must be quick.
     ///
@@ -31,15 +31,15 @@ impl Applier {
         mirror: Arc<Mirror>,
         changed: impl Fn() + Send + 'static,
         lost: impl Fn() + Send + 'static,
-    ) -> io::Result<Applier> {
+    ) -> io::Result<ApplyWorker> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopping = Arc::clone(&stop);
         let thread = thread::Builder::new()
             .name("blq-mirror".into())
             .spawn(move || {
-                mirror.feed().wake_this_thread();
+                mirror.queue().wake_this_thread();
                 while !stopping.load(Ordering::Acquire) {
-                    if mirror.ready() == Err(Unready::Loading) {
+                    if mirror.ready() == Err(Unready::InitialLoad) {
                         // Pushes do not wake this thread meanwhile; the end of the load does.
                         thread::park();
                         continue;
@@ -48,7 +48,7 @@ impl Applier {
                     if caught_up.is_err() {
                         mirror.fail(Failure::Change);
                     }
-                    if mirror.feed().take_lost() && mirror.is_complete() {
+                    if mirror.queue().take_lost() && mirror.is_complete() {
                         tracing::error!(
                             id = "BLQ_EVENTS_LOST",
                             "more lease changes came than could be kept; answers may be out \
@@ -61,18 +61,18 @@ impl Applier {
                     // for each event of it.
                     thread::park_timeout(PAUSE);
                     if !stopping.load(Ordering::Acquire) {
-                        mirror.feed().sleep();
+                        mirror.queue().sleep();
                     }
                 }
             })?;
-        Ok(Applier {
+        Ok(ApplyWorker {
             stop,
             thread: Some(thread),
         })
     }
 }
 
-impl Drop for Applier {
+impl Drop for ApplyWorker {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {

@@ -105,7 +105,7 @@ pub struct Binding<C = Client> {
     /// made elsewhere, it changed none of these times, the clock went on meanwhile, or Kea's
     /// configuration changed what replies carry. Whoever asked in between did not see it, so the
     /// binding has changed then, too.
-    pub noticed: Option<Time>,
+    pub learned_at: Option<Time>,
     /// Until when an offer, made to its client while the lease lasts, keeps the address for it;
     /// `None` without one.
     pub reserved_until: Option<Time>,
@@ -127,7 +127,7 @@ impl Binding {
             subnet,
             client: None,
             remote: false,
-            noticed: None,
+            learned_at: None,
             reserved_until: None,
         }
     }
@@ -158,7 +158,7 @@ impl<C> Binding<C> {
             subnet: self.subnet,
             client,
             remote: self.remote,
-            noticed: self.noticed,
+            learned_at: self.learned_at,
             reserved_until: self.reserved_until,
         }
     }
@@ -222,7 +222,7 @@ impl<C> Binding<C> {
             subnet: SubnetId(1),
             client: None,
             remote: false,
-            noticed: None,
+            learned_at: None,
             reserved_until: None,
         }
     }

@@ -27,7 +27,7 @@ const AT_ONCE: usize = 256;
 
 /// A running writer; writes what is left and stops when dropped.
 #[derive(Debug)]
-pub struct Writer {
+pub struct FlushWorker {
     /// What it is to do.
     orders: Arc<Orders>,
     /// The thread, which gives the store back; `None` once joined.
@@ -88,13 +88,13 @@ impl Orders {
     }
 }
 
-impl Writer {
+impl FlushWorker {
     /// Starts to write what changes in `mirror` to `store`. A closed
     /// store is opened, as soon as it can be.
     ///
     /// # Errors
     /// The thread could not be started.
-    pub fn start(mirror: Arc<Mirror>, store: Store) -> io::Result<Writer> {
+    pub fn start(mirror: Arc<Mirror>, store: Store) -> io::Result<FlushWorker> {
         let orders = Arc::new(Orders::default());
         orders.give(|state| state.write = true);
         let given = Arc::clone(&orders);
@@ -110,7 +110,7 @@ impl Writer {
                 writing.store.give_back(mirror.detach_recent());
                 writing.store
             })?;
-        Ok(Writer {
+        Ok(FlushWorker {
             orders,
             thread: Some(thread),
         })
@@ -138,7 +138,7 @@ impl Writer {
     }
 }
 
-impl Drop for Writer {
+impl Drop for FlushWorker {
     fn drop(&mut self) {
         self.end();
     }
@@ -204,7 +204,7 @@ impl Writing<'_> {
     fn open_and_write(&mut self, stopping: bool) -> Result<(), StoreError> {
         if !self.store.is_open() {
             if self.store.reopen()? == Reopened::Replaced {
-                self.mirror.mark_all_unsaved();
+                self.mirror.mark_all_dirty();
             }
             self.attach_recent();
         }
@@ -227,33 +227,33 @@ impl Writing<'_> {
     fn write_some(&mut self, stopping: bool) -> Result<bool, StoreError> {
         // Before the changes are taken: one that comes after is after this time.
         let at = Time::now();
-        let (latest, compared_at) = (self.mirror.latest(), self.mirror.compared_at());
+        let (latest, resynced_at) = (self.mirror.latest(), self.mirror.resynced_at());
         // Before the bindings that a new configuration changes, and written not before them: what
         // the file does not know of them is then told of at the next start.
-        let mut configured = self.mirror.take_unsaved_configured();
+        let mut saved_view = self.mirror.take_dirty_view();
         let (bindings, is_last) = take(self.mirror);
         // A mirror does not become complete again: nothing taken before is half of a change.
         if !self.mirror.is_complete() {
             return Ok(true);
         }
-        if !is_last && configured.take().is_some() {
-            self.mirror.mark_configured_unsaved();
+        if !is_last && saved_view.take().is_some() {
+            self.mirror.mark_view_dirty();
         }
         let batch = Batch {
             bindings,
-            configured,
+            saved_view,
             at,
             // Not before everything that was found up to then.
             latest: latest.filter(|_| is_last),
-            compared_at: compared_at.filter(|_| is_last),
+            resynced_at: resynced_at.filter(|_| is_last),
         };
-        if batch.bindings.is_empty() && batch.configured.is_none() && !stopping {
+        if batch.bindings.is_empty() && batch.saved_view.is_none() && !stopping {
             return Ok(true);
         }
         if let Err(error) = self.store.write(&batch) {
-            self.mirror.mark_unsaved(&batch.bindings);
-            if batch.configured.is_some() {
-                self.mirror.mark_configured_unsaved();
+            self.mirror.mark_dirty(&batch.bindings);
+            if batch.saved_view.is_some() {
+                self.mirror.mark_view_dirty();
             }
             return Err(error);
         }
@@ -265,7 +265,7 @@ impl Writing<'_> {
 fn take(mirror: &Mirror) -> (Taken, bool) {
     let mut taken = Taken::default();
     while taken.changed.len() < MOST_CHANGES && taken.rest.len() < MOST_REST {
-        let mut more = mirror.take_unsaved(AT_ONCE);
+        let mut more = mirror.take_dirty(AT_ONCE);
         let is_last = more.len() < AT_ONCE;
         taken.append(&mut more);
         if is_last {
@@ -280,17 +280,17 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
-    use crate::kea_config::Network;
-    use crate::mirror::event::{Event, Heard, Lease, Origin};
-    use crate::mirror::{Loading, Saved};
+    use crate::kea_config::KeaConfig;
+    use crate::mirror::event::{ClientInfo, Event, Lease, Origin};
+    use crate::mirror::{InitialLoad, Saved};
     use crate::model::binding::State;
     use crate::persist::store::Recent;
 
     /// A network of one pool.
-    fn network() -> Arc<Network> {
+    fn kea_config() -> Arc<KeaConfig> {
         let config = r#"{"Dhcp4": {"subnet4": [
             {"id": 1, "subnet": "192.0.2.0/24", "pools": [{"pool": "192.0.2.1-192.0.2.9"}]}]}}"#;
-        Arc::new(Network::from_json(config, Vec::new()).unwrap())
+        Arc::new(KeaConfig::from_json(config, Vec::new()).unwrap())
     }
 
     /// A lease of an address in it.
@@ -303,18 +303,18 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state");
         let (store, saved) = Store::open(&path).unwrap();
-        let mut loading = Loading::begin(network(), saved, Time(1_000));
-        loading.lease(&lease(1));
-        loading.lease(&lease(2));
-        let mirror = Arc::new(loading.finish());
-        let writer = Writer::start(Arc::clone(&mirror), store).unwrap();
+        let mut initial_load = InitialLoad::begin(kea_config(), saved, Time(1_000));
+        initial_load.lease(&lease(1));
+        initial_load.lease(&lease(2));
+        let mirror = Arc::new(initial_load.finish());
+        let writer = FlushWorker::start(Arc::clone(&mirror), store).unwrap();
         let at = Time(2_000);
         let released = Ipv4Addr::new(192, 0, 2, 2);
-        mirror.feed().push(Event::Released {
+        mirror.queue().push(Event::Released {
             address: released,
             client: None,
             at,
-            origin: Origin::Here,
+            origin: Origin::Local,
         });
         // It stops at once, without the time to gather, and with no word that there is more.
         drop(writer);
@@ -331,7 +331,7 @@ mod tests {
                 (released, State::Released, at),
             ]
         );
-        assert_eq!(saved.configured, mirror.configured());
+        assert_eq!(saved.saved_view, mirror.saved_view());
         assert!(saved.saved_at.is_some());
     }
 
@@ -340,16 +340,18 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state");
         let (store, _) = Store::open(&path).unwrap();
-        let mut loading = Loading::begin(network(), Saved::default(), Time(1_000));
-        loading.lease(&lease(1));
-        let mirror = Arc::new(loading.finish());
-        let store = Writer::start(Arc::clone(&mirror), store).unwrap().stop();
+        let mut initial_load = InitialLoad::begin(kea_config(), Saved::default(), Time(1_000));
+        initial_load.lease(&lease(1));
+        let mirror = Arc::new(initial_load.finish());
+        let store = FlushWorker::start(Arc::clone(&mirror), store)
+            .unwrap()
+            .stop();
         std::fs::remove_file(&path).unwrap();
 
-        drop(Writer::start(Arc::clone(&mirror), store.unwrap()).unwrap());
+        drop(FlushWorker::start(Arc::clone(&mirror), store.unwrap()).unwrap());
         let (_store, saved) = Store::open(&path).unwrap();
         assert_eq!(saved.bindings.len(), 1);
-        assert_eq!(saved.configured, mirror.configured());
+        assert_eq!(saved.saved_view, mirror.saved_view());
     }
 
     /// A writer at work on a mirror and a new file, step by step.
@@ -362,15 +364,16 @@ mod tests {
 
     /// A mirror of leases of addresses 10.0.0.0 and on.
     fn mirror(leases: u32) -> Mirror {
-        let mut loading = Loading::begin(Network::default().into(), Saved::default(), Time(1_000));
+        let mut initial_load =
+            InitialLoad::begin(KeaConfig::default().into(), Saved::default(), Time(1_000));
         for number in 0..leases {
             let address = Ipv4Addr::from_bits(0x0a00_0000 + number);
-            loading.lease(&Lease {
+            initial_load.lease(&Lease {
                 address,
                 ..lease(1)
             });
         }
-        loading.finish()
+        initial_load.finish()
     }
 
     /// Contract: a change is on disk within half a second, whatever else there is to write.
@@ -382,11 +385,11 @@ mod tests {
         let mut writing = writing(&mirror, &path);
         assert!(!writing.write_some(false).unwrap());
         let last = Ipv4Addr::from_bits(0x0a00_0000 + 29_999);
-        mirror.feed().push(Event::Released {
+        mirror.queue().push(Event::Released {
             address: last,
             client: None,
             at: Time(2_000),
-            origin: Origin::Here,
+            origin: Origin::Local,
         });
         // Within two transactions, for one may be under way.
         assert!(!writing.write_some(false).unwrap());
@@ -396,7 +399,7 @@ mod tests {
         let found = saved.bindings.last().unwrap();
         assert_eq!((found.address, found.state), (last, State::Released));
         // Were the process killed now, the rest would be found once more.
-        assert_eq!((saved.latest, saved.compared_at), (None, None));
+        assert_eq!((saved.latest, saved.resynced_at), (None, None));
     }
 
     /// A process that is killed before the next write leaves the addresses that have changed.
@@ -415,24 +418,24 @@ mod tests {
             address: address(number),
             client: None,
             at: Time(2_000),
-            origin: Origin::Here,
+            origin: Origin::Local,
         };
-        mirror.feed().push(released(3));
-        mirror.feed().push(released(5));
+        mirror.queue().push(released(3));
+        mirror.queue().push(released(5));
         mirror.catch_up();
-        mirror.feed().push(Event::Committed {
+        mirror.queue().push(Event::Committed {
             lease: Lease {
                 address: address(4),
                 cltt: Time::now(),
                 ..lease(1)
             },
-            heard: Heard::default(),
+            client_info: ClientInfo::default(),
         });
         mirror.catch_up();
         // Kea's lease database has the renewal.
         assert_eq!(noted(), [address(3), address(5)].map(Ipv4Addr::to_bits));
         writing.write_some(false).unwrap();
-        mirror.feed().push(released(7));
+        mirror.queue().push(released(7));
         mirror.catch_up();
         mirror.trim_recent();
         assert_eq!(noted(), [address(7).to_bits()]);
@@ -442,7 +445,7 @@ mod tests {
         writing.store.give_back(mirror.detach_recent());
         writing.store.close();
         writing.attach_recent();
-        mirror.feed().push(released(8));
+        mirror.queue().push(released(8));
         mirror.catch_up();
         assert_eq!(noted(), [address(8).to_bits()]);
         writing.open_and_write(true).unwrap();
@@ -469,9 +472,9 @@ mod tests {
                 cltt: renewed_at,
                 ..lease(1)
             };
-            mirror.feed().push(Event::Committed {
+            mirror.queue().push(Event::Committed {
                 lease: renewed,
-                heard: Heard::default(),
+                client_info: ClientInfo::default(),
             });
         }
         writing.open_and_write(false).unwrap();
@@ -488,12 +491,12 @@ mod tests {
         let mirror = Arc::new(mirror(100));
         let mut store = Some(Store::open(&path).unwrap().0);
         for number in 0..10 {
-            let writer = Writer::start(Arc::clone(&mirror), store.unwrap()).unwrap();
-            mirror.feed().push(Event::Released {
+            let writer = FlushWorker::start(Arc::clone(&mirror), store.unwrap()).unwrap();
+            mirror.queue().push(Event::Released {
                 address: Ipv4Addr::from_bits(0x0a00_0000 + number),
                 client: None,
                 at: Time(2_000),
-                origin: Origin::Here,
+                origin: Origin::Local,
             });
             store = writer.stop();
             assert!(!store.as_ref().unwrap().is_open());

@@ -92,8 +92,8 @@ pub fn changed(lease: Lease) {
         // Kea may reclaim a lease that a client renews just then. What it tells of then is news, but
         // nobody else's doing. Neither is an address declined in the course of a client's message.
         origin: match EXPECTED.take() == Some(lease.address) || is_in_packet() {
-            true => Origin::Here,
-            false => Origin::Elsewhere,
+            true => Origin::Local,
+            false => Origin::Remote,
         },
         lease,
     });
@@ -121,7 +121,7 @@ pub fn deleted(address: Ipv4Addr) {
     service::push(Event::Removed {
         address,
         at,
-        origin: Origin::Elsewhere,
+        origin: Origin::Remote,
     });
 }
 

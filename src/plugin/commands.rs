@@ -67,8 +67,8 @@ pub fn touched(name: &str, arguments: &[u8], response: &[u8]) -> Option<Touched>
     Some(match (address, subnet, identity(&arguments)) {
         (Some(address), ..) => match (deleted, origin) {
             (false, _) => Touched::Changed(address, origin),
-            (true, Origin::Here) => Touched::Deleted(address),
-            (true, Origin::Elsewhere) => Touched::ReleasedElsewhere(address),
+            (true, Origin::Local) => Touched::Deleted(address),
+            (true, Origin::Remote) => Touched::ReleasedElsewhere(address),
         },
         (None, Some(subnet), Some(client)) => Touched::Client(client, SubnetId(subnet)),
         (None, Some(subnet), None) => Touched::Subnet(SubnetId(subnet)),
@@ -109,9 +109,9 @@ fn origin(arguments: &Value, deleted: bool) -> Origin {
     let has = |name| arguments.get(name).is_some();
     let form = has("expire") && has("state") && (deleted || has("force-create"));
     if says_so || form {
-        Origin::Elsewhere
+        Origin::Remote
     } else {
-        Origin::Here
+        Origin::Local
     }
 }
 
@@ -140,7 +140,7 @@ mod tests {
     fn finds_the_address_added_changed_or_deleted() {
         let address = Ipv4Addr::new(192, 0, 2, 7);
         let arguments = br#"{ "ip-address": "192.0.2.7", "subnet-id": 4 }"#;
-        let changed = Some(Touched::Changed(address, Origin::Here));
+        let changed = Some(Touched::Changed(address, Origin::Local));
         assert_eq!(touched("lease4-add", arguments, DONE), changed);
         assert_eq!(touched("lease4-update", arguments, DONE), changed);
         let deleted = Some(Touched::Deleted(address));
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn tells_a_partners_commands_from_an_administrators() {
         let address = Ipv4Addr::new(192, 0, 2, 7);
-        let changed = Some(Touched::Changed(address, Origin::Elsewhere));
+        let changed = Some(Touched::Changed(address, Origin::Remote));
         let released = Some(Touched::ReleasedElsewhere(address));
         // As Kea 2.6 and later send them, and as 2.2 does.
         let later = br#"{ "ip-address": "192.0.2.7", "origin": "ha-partner" }"#;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::plugin::instance::{Kept, SignalsBlocked};
+use crate::plugin::instance::{HandedOver, SignalsBlocked};
 
 /// How long it is kept. Kea loads its libraries again within seconds, unless the configuration has
 /// this one no more: then it must not hold memory for ever.
@@ -16,21 +16,21 @@ const KEEPING: Duration = Duration::from_secs(60);
 #[derive(Default)]
 struct Shared {
     /// What is kept; `None` once it was taken or let go.
-    kept: Mutex<Option<Kept>>,
+    kept: Mutex<Option<HandedOver>>,
     /// Told when it was taken.
     taken: Condvar,
 }
 
 /// Keeps what the last configuration left for the next.
 #[derive(Default)]
-pub struct Keeper {
+pub struct HandOver {
     /// What is kept last.
     last: Option<Arc<Shared>>,
 }
 
-impl Keeper {
+impl HandOver {
     /// Keeps nothing.
-    pub const NOTHING: Keeper = Keeper { last: None };
+    pub const NOTHING: HandOver = HandOver { last: None };
 
     /// Whether nothing is kept.
     pub fn is_empty(&self) -> bool {
@@ -39,7 +39,7 @@ impl Keeper {
     }
 
     /// Keeps `kept` for a while.
-    pub fn keep(&mut self, kept: Kept) {
+    pub fn keep(&mut self, kept: HandedOver) {
         let shared = Arc::new(Shared {
             kept: Mutex::new(Some(kept)),
             taken: Condvar::new(),
@@ -63,7 +63,7 @@ impl Keeper {
     }
 
     /// Takes what is kept, if it is still there.
-    pub fn take(&mut self) -> Option<Kept> {
+    pub fn take(&mut self) -> Option<HandedOver> {
         let shared = self.last.take()?;
         let kept = shared.kept.lock().take();
         shared.taken.notify_one();

@@ -12,16 +12,16 @@ use crate::config::Config;
 use crate::ffi::bridge;
 use crate::ffi::lease_taker;
 use crate::ffi::main_loop::Waker;
-use crate::mirror::event::{Event, Extent, Lease};
-use crate::mirror::worker::Applier;
-use crate::mirror::{Loader, Loading, Mirror, Prepared, Unready};
+use crate::mirror::event::{Event, Lease, ResyncScope};
+use crate::mirror::worker::ApplyWorker;
+use crate::mirror::{InitialLoad, LoadWorker, Mirror, Prepared, Unready};
 use crate::model::time::Time;
-use crate::persist::flush_worker::Writer;
-use crate::persist::store::{Ahead, Store};
-use crate::plugin::jobs::initial_load::{LeaseReading, Part};
+use crate::persist::flush_worker::FlushWorker;
+use crate::persist::store::{Preload, Store};
+use crate::plugin::jobs::initial_load::{LeaseReader, Part};
 use crate::plugin::jobs::partner::Status;
 use crate::plugin::jobs::reservations::{Reader, Reservations};
-use crate::plugin::jobs::resync::{LeaseDatabase, Page, PageSize, Reconciler};
+use crate::plugin::jobs::resync::{LeaseDatabase, Page, PageSize, ResyncJob};
 use crate::plugin::service::Settings;
 use crate::plugin::{lease_events, service};
 use crate::query::plan::LeaseEngine;
@@ -49,21 +49,21 @@ const LISTENER_RETRY: Duration = Duration::from_secs(2);
 const PARTNER_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What runs. The order of the fields is that in which it ends: queries end before the mirror does.
-pub struct Running {
+pub struct Instance {
     /// The listener, if there is to be one.
     listener: Option<Listener>,
     /// Kea's leases, while they are read.
     reading: Option<Reading>,
     /// Loads the mirror, which queries wait for.
-    loader: Loader,
+    load_worker: LoadWorker,
     /// Keeps the mirror up to date.
-    applier: Applier,
+    apply_worker: ApplyWorker,
     /// Writes the state file.
-    writer: Writer,
+    writer: FlushWorker,
     /// The mirror.
     mirror: Arc<Mirror>,
     /// Compares it with Kea's lease database.
-    reconciler: Reconciler,
+    resync_job: ResyncJob,
     /// Reads the host reservations in databases, if there are to be any.
     reservations: Option<Reader>,
     /// Set when events were lost.
@@ -85,7 +85,7 @@ struct Listener {
 /// Kea's leases being read.
 struct Reading {
     /// How far that has come.
-    leases: LeaseReading,
+    leases: LeaseReader,
     /// When it began.
     began: Instant,
     /// What there was of before.
@@ -96,7 +96,7 @@ struct Reading {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Base {
     /// A mirror.
-    Kept,
+    HandedOver,
     /// The state file, or nothing.
     Saved,
 }
@@ -110,7 +110,7 @@ struct Partnership {
 }
 
 /// What came of a turn.
-pub struct Turn {
+pub struct Tick {
     /// In how long there is more to do.
     pub next: Duration,
     /// The host reservations in databases, when they have all been read.
@@ -120,7 +120,7 @@ pub struct Turn {
 }
 
 /// A mirror from before a reconfiguration.
-pub struct Kept {
+pub struct HandedOver {
     /// The mirror, which nobody else has.
     mirror: Mirror,
     /// The store that holds what is in it, closed.
@@ -130,20 +130,20 @@ pub struct Kept {
 /// What there is of before.
 pub enum Before {
     /// A mirror.
-    Kept(Box<Kept>),
+    HandedOver(Box<HandedOver>),
     /// The state file, which may be being read already.
-    Saved(Option<Ahead>),
+    Saved(Option<Preload>),
 }
 
 /// Why nothing runs.
-pub enum NotRunning {
+pub enum InstanceError {
     /// Kea's leases cannot be read now.
     NoLeases(Exception),
     /// Something else, which trying again will not mend.
     Failed(String),
 }
 
-impl Running {
+impl Instance {
     /// Begins to read Kea's leases, which goes on in turns, and serves them as soon as all are in the
     /// mirror, by `listeners` if there are any; what there is of `before` spares some of it. Events that are
     /// lost bring a turn about by `waker`. Whether Kea's high-availability library, if it is configured, can
@@ -154,20 +154,20 @@ impl Running {
         before: Before,
         waker: Waker,
         has_partner: bool,
-    ) -> Result<Running, NotRunning> {
+    ) -> Result<Instance, InstanceError> {
         // Declared before the loader, these end after it if something fails: a mirror it completes is saved.
-        let (writer, applier);
+        let (writer, apply_worker);
         let Beginning {
             store,
-            loader,
+            load_worker,
             reading,
         } = begin(settings, before)?;
-        let mirror = Arc::clone(loader.mirror());
+        let mirror = Arc::clone(load_worker.mirror());
         let _signals = SignalsBlocked::new();
-        writer = Writer::start(Arc::clone(&mirror), store).map_err(no_thread)?;
+        writer = FlushWorker::start(Arc::clone(&mirror), store).map_err(no_thread)?;
         let lost = Arc::new(AtomicBool::new(false));
         let losing = Arc::clone(&lost);
-        applier = Applier::start(Arc::clone(&mirror), writer.notifier(), move || {
+        apply_worker = ApplyWorker::start(Arc::clone(&mirror), writer.notifier(), move || {
             losing.store(true, Ordering::Release);
             waker.wake();
         })
@@ -176,28 +176,28 @@ impl Running {
         let listener =
             listeners.map(|listeners| Listener::start(config.clone(), listeners, &mirror));
         let now = Instant::now();
-        let mut reconciler = reconciler(config.reconciliation_interval, now);
-        let reservations = settings.network.has_host_database();
+        let mut resync_job = resync_job(config.reconciliation_interval, now);
+        let reservations = settings.kea_config.has_host_database();
         let reservations = reservations.then(|| Reader::new(config.reconciliation_interval, now));
         if reading.is_none() {
-            reconciler.ask(now);
+            resync_job.ask(now);
         }
-        let partnership = (has_partner && settings.network.has_partner()).then(|| {
+        let partnership = (has_partner && settings.kea_config.has_partner()).then(|| {
             // Its updates may have come while leases were loaded.
-            reconciler.ask(now);
+            resync_job.ask(now);
             Partnership {
                 status: Status::default(),
                 next: now,
             }
         });
-        Ok(Running {
+        Ok(Instance {
             listener,
             reading,
-            loader,
-            applier,
+            load_worker,
+            apply_worker,
             writer,
             mirror,
-            reconciler,
+            resync_job,
             reservations,
             lost,
             partnership,
@@ -210,20 +210,20 @@ impl Running {
     }
 
     /// Does what is to be done on Kea's main thread now.
-    pub fn turn(&mut self) -> Turn {
+    pub fn tick(&mut self) -> Tick {
         let now = Instant::now();
         let mut next = now + IDLE;
         let was_lost = self.lost.swap(false, Ordering::AcqRel);
         if let Err(Unready::Failed(_)) = self.mirror.ready() {
             // Nothing can be repaired by reading.
-            return Turn {
+            return Tick {
                 next: IDLE,
                 reservations: None,
                 was_lost: false,
             };
         }
         if was_lost {
-            self.reconciler.ask(now);
+            self.resync_job.ask(now);
             if let Some(partnership) = &mut self.partnership {
                 // What was told of it may be lost, too.
                 partnership.status = Status::default();
@@ -233,26 +233,26 @@ impl Running {
             if now >= partnership.next {
                 partnership.next = now + PARTNER_INTERVAL;
                 if partnership.look() {
-                    self.reconciler.ask(now);
+                    self.resync_job.ask(now);
                 }
             }
             next = partnership.next;
         }
         next = next.min(match &self.reading {
             Some(_) => self.read_leases(now),
-            None => self.reconciler.turn(&KeaDatabase(&self.mirror), now),
+            None => self.resync_job.tick(&KeaDatabase(&self.mirror), now),
         });
         if let Some(listener) = &mut self.listener
-            && let Some(due) = listener.turn(&self.mirror, now)
+            && let Some(due) = listener.tick(&self.mirror, now)
         {
             next = next.min(due);
         }
         let mut reservations = None;
         if let Some(reader) = &mut self.reservations {
-            reservations = reader.turn(now);
+            reservations = reader.tick(now);
             next = next.min(reader.next());
         }
-        Turn {
+        Tick {
             next: next.saturating_duration_since(Instant::now()),
             reservations,
             was_lost,
@@ -265,13 +265,13 @@ impl Running {
             return now;
         };
         match (
-            reading.leases.go_on(&self.loader, now, read_page),
+            reading.leases.go_on(&self.load_worker, now, read_page),
             reading.base,
         ) {
             (Part::More, _) => return reading.leases.next(),
             (Part::Last(count), base) => {
                 let told = tell_loaded(count, reading.began, base);
-                self.loader.complete(move || {
+                self.load_worker.complete(move || {
                     told();
                     if base == Base::Saved {
                         give_memory_back();
@@ -282,12 +282,12 @@ impl Running {
                 tell_unreadable(&error);
                 return reading.leases.next();
             }
-            (Part::Failed(error), Base::Kept) => {
+            (Part::Failed(error), Base::HandedOver) => {
                 // Better than nothing; what differs is found later.
                 tell_unreadable(&error);
-                self.loader
-                    .leave_incomplete(tell_loaded(0, reading.began, Base::Kept));
-                self.reconciler.ask(now);
+                self.load_worker
+                    .leave_incomplete(tell_loaded(0, reading.began, Base::HandedOver));
+                self.resync_job.ask(now);
             }
         }
         self.reading = None;
@@ -303,21 +303,21 @@ impl Running {
 
     /// Leases may have changed unheard.
     pub fn reconcile(&mut self) {
-        self.reconciler.ask(Instant::now());
+        self.resync_job.ask(Instant::now());
     }
 
     /// Whether a turn is due that was not when the last one was taken.
-    pub fn is_turn_due(&self) -> bool {
+    pub fn is_tick_due(&self) -> bool {
         self.lost.load(Ordering::Acquire)
     }
 
     /// Ends queries with `reason`, saves what is not saved yet, and joins all threads. What it
     /// leaves may be gone on with.
-    pub fn stop(self, reason: &str) -> Option<Kept> {
-        let Running {
-            loader,
+    pub fn stop(self, reason: &str) -> Option<HandedOver> {
+        let Instance {
+            load_worker,
             listener,
-            applier,
+            apply_worker,
             writer,
             mirror,
             ..
@@ -327,18 +327,18 @@ impl Running {
             server.stop(reason);
         }
         // Leases not read yet are given up.
-        loader.wait();
-        drop(applier);
+        load_worker.wait();
+        drop(apply_worker);
         // It takes in what waits in the feed before it writes.
         let store = writer.stop()?;
         // A thread that did not end in time may have it still.
         let mirror = Arc::try_unwrap(mirror).ok()?;
-        mirror.is_complete().then_some(Kept { mirror, store })
+        mirror.is_complete().then_some(HandedOver { mirror, store })
     }
 }
 
 impl Listener {
-    /// Starts serving `listeners`; if that fails, [`Listener::turn`] tries again.
+    /// Starts serving `listeners`; if that fails, [`Listener::tick`] tries again.
     fn start(config: Config, listeners: Listeners, mirror: &Arc<Mirror>) -> Listener {
         let mut listener = Listener {
             config,
@@ -364,7 +364,7 @@ impl Listener {
     }
 
     /// Tries again to start the server if it is time; returns the time of the next attempt, if one is needed.
-    fn turn(&mut self, mirror: &Arc<Mirror>, now: Instant) -> Option<Instant> {
+    fn tick(&mut self, mirror: &Arc<Mirror>, now: Instant) -> Option<Instant> {
         if self.server.is_some() {
             return None;
         }
@@ -384,8 +384,8 @@ impl Listener {
 }
 
 /// Why nothing runs when a thread could not be started.
-fn no_thread(error: io::Error) -> NotRunning {
-    NotRunning::Failed(format!("a thread cannot be started: {error}"))
+fn no_thread(error: io::Error) -> InstanceError {
+    InstanceError::Failed(format!("a thread cannot be started: {error}"))
 }
 
 /// A mirror that is about to have Kea's leases.
@@ -393,7 +393,7 @@ struct Beginning {
     /// The store to save its states in.
     store: Store,
     /// The mirror, and who loads it.
-    loader: Loader,
+    load_worker: LoadWorker,
     /// Kea's leases; `None` if they cannot be read, but are known as they were.
     reading: Option<Reading>,
 }
@@ -401,31 +401,31 @@ struct Beginning {
 /// Begins to load Kea's leases into a mirror, and finds the store to save its states in.
 ///
 /// Their first page is read, and with it is known whether they can be.
-fn begin(settings: &Settings, before: Before) -> Result<Beginning, NotRunning> {
+fn begin(settings: &Settings, before: Before) -> Result<Beginning, InstanceError> {
     // Threads of ours help.
     let _signals = SignalsBlocked::new();
     let began = Instant::now();
-    let network = Arc::clone(&settings.network);
+    let kea_config = Arc::clone(&settings.kea_config);
     let now = Time::now();
-    let start = |begin: Box<dyn FnOnce() -> Option<Loading> + Send>| {
-        Loader::start(Arc::clone(&settings.network), now, begin).map_err(no_thread)
+    let start = |begin: Box<dyn FnOnce() -> Option<InitialLoad> + Send>| {
+        LoadWorker::start(Arc::clone(&settings.kea_config), now, begin).map_err(no_thread)
     };
     let reading = begin_reading(began);
     match before {
-        Before::Kept(kept) => {
-            let Kept { mirror, store } = *kept;
+        Before::HandedOver(kept) => {
+            let HandedOver { mirror, store } = *kept;
             let is_moved = store.path() != settings.state_file;
-            let mut loader = start(Box::new(move || {
+            let mut load_worker = start(Box::new(move || {
                 if is_moved {
-                    mirror.mark_all_unsaved();
+                    mirror.mark_all_dirty();
                 }
-                Loading::resume(mirror, network, now)
+                InitialLoad::resume(mirror, kea_config, now)
             }))?;
             let store = match is_moved {
                 true => Store::open_or_recover(&settings.state_file).0,
                 false => store,
             };
-            let base = Base::Kept;
+            let base = Base::HandedOver;
             let reading = match reading {
                 Ok(leases) => Some(Reading {
                     leases,
@@ -435,20 +435,20 @@ fn begin(settings: &Settings, before: Before) -> Result<Beginning, NotRunning> {
                 Err(error) => {
                     // Better than nothing; what differs is found later.
                     tell_unreadable(&error);
-                    loader.leave_incomplete(tell_loaded(0, began, base));
+                    load_worker.leave_incomplete(tell_loaded(0, began, base));
                     None
                 }
             };
             Ok(Beginning {
                 store,
-                loader,
+                load_worker,
                 reading,
             })
         }
-        Before::Saved(ahead) => {
-            let leases = reading.map_err(NotRunning::NoLeases)?;
+        Before::Saved(preload) => {
+            let leases = reading.map_err(InstanceError::NoLeases)?;
             let path = &settings.state_file;
-            let read = ahead.and_then(|ahead| ahead.take(path));
+            let read = preload.and_then(|preload| preload.take(path));
             let (store, mut saved): (Store, Prepared) = read.unwrap_or_else(|| {
                 let (store, saved) = Store::open_or_recover(path);
                 (store, saved.into())
@@ -459,7 +459,9 @@ fn begin(settings: &Settings, before: Before) -> Result<Beginning, NotRunning> {
             let base = Base::Saved;
             Ok(Beginning {
                 store,
-                loader: start(Box::new(move || Some(Loading::begin(network, saved, now))))?,
+                load_worker: start(Box::new(move || {
+                    Some(InitialLoad::begin(kea_config, saved, now))
+                }))?,
                 reading: Some(Reading {
                     leases,
                     began,
@@ -471,13 +473,13 @@ fn begin(settings: &Settings, before: Before) -> Result<Beginning, NotRunning> {
 }
 
 /// Begins to read Kea's leases, if they can be read.
-fn begin_reading(now: Instant) -> Result<LeaseReading, Exception> {
+fn begin_reading(now: Instant) -> Result<LeaseReader, Exception> {
     let page_size = match is_memfile()? {
         true => MEMFILE_PAGE,
         false => DATABASE_PAGE,
     };
     lease_taker::collect(|taker| bridge::lease_page(0, 1, taker))?;
-    Ok(LeaseReading::new(page_size, now))
+    Ok(LeaseReader::new(page_size, now))
 }
 
 /// Reads a page of Kea's leases.
@@ -491,7 +493,7 @@ fn read_page(after: u32, limit: usize, leases: &mut Vec<Lease>) -> Result<(), Ex
 /// Tells how many leases were loaded, and in what time.
 fn tell_loaded(count: usize, began: Instant, base: Base) -> impl FnOnce() + Send + 'static {
     let how = match base {
-        Base::Kept => "compared",
+        Base::HandedOver => "compared",
         Base::Saved => "loaded",
     };
     move || {
@@ -529,7 +531,7 @@ fn is_memfile() -> Result<bool, Exception> {
 
 /// What compares the mirror with Kea's lease database at an interval, in seconds; 0 for never,
 /// `None` for the usual one.
-fn reconciler(interval: Option<u32>, now: Instant) -> Reconciler {
+fn resync_job(interval: Option<u32>, now: Instant) -> ResyncJob {
     let (usual, page_size) = match is_memfile() {
         Ok(true) => (MEMFILE_INTERVAL, PageSize::MEMFILE),
         _ => (DATABASE_INTERVAL, PageSize::DATABASE),
@@ -539,7 +541,7 @@ fn reconciler(interval: Option<u32>, now: Instant) -> Reconciler {
         Some(0) => None,
         Some(seconds) => Some(Duration::from_secs(seconds.into())),
     };
-    Reconciler::new(interval, page_size, now)
+    ResyncJob::new(interval, page_size, now)
 }
 
 /// Kea's lease database, and the mirror it is compared with.
@@ -549,16 +551,16 @@ impl LeaseDatabase for KeaDatabase<'_> {
     type Error = Exception;
 
     fn page(&self, after: u32, limit: usize) -> Option<Result<Page, Exception>> {
-        let extent = |leases: &[Lease]| {
+        let scope = |leases: &[Lease]| {
             let last = leases.last().filter(|_| leases.len() >= limit);
             let last = last.map_or(u32::MAX, |last| last.address.to_bits());
-            Extent::Range(after.saturating_add(1)..=last)
+            ResyncScope::Range(after.saturating_add(1)..=last)
         };
-        let looked = lease_events::try_look(extent, || {
+        let looked = lease_events::try_look(scope, || {
             lease_taker::collect(|taker| bridge::lease_page(after, limit, taker))
         })?;
-        Some(looked.map(|extent| match extent {
-            Extent::Range(range) if *range.end() != u32::MAX => Page::Until(*range.end()),
+        Some(looked.map(|scope| match scope {
+            ResyncScope::Range(range) if *range.end() != u32::MAX => Page::Until(*range.end()),
             _ => Page::Last,
         }))
     }
@@ -572,7 +574,7 @@ impl LeaseDatabase for KeaDatabase<'_> {
     fn again(&self, addresses: Vec<Ipv4Addr>) -> Option<Result<(), Exception>> {
         let asked = addresses.clone();
         let looked = lease_events::try_look(
-            |_| Extent::Again(addresses),
+            |_| ResyncScope::Again(addresses),
             || lease_events::leases_of(&asked),
         )?;
         Some(looked.map(drop))
@@ -583,13 +585,13 @@ impl LeaseDatabase for KeaDatabase<'_> {
         let took = u32::try_from(took.as_secs())
             .unwrap_or(u32::MAX)
             .saturating_add(2);
-        service::push(Event::Compared {
+        service::push(Event::ResyncDone {
             began: Time(Time::now().0.saturating_sub(took)),
         });
     }
 
     fn backlog(&self) -> usize {
-        self.0.feed().len()
+        self.0.queue().len()
     }
 }
 

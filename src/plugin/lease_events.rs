@@ -14,7 +14,7 @@ use crate::ffi::bridge::{self, CalloutHandle, KeaAnswer, KeaMessage};
 use crate::ffi::exports::HOOKS_VERSION;
 use crate::ffi::lease_taker;
 use crate::mirror::Identity;
-use crate::mirror::event::{Event, Extent, Lease, LeaseState, Origin, Reason};
+use crate::mirror::event::{Event, Lease, LeaseState, Origin, Reason, ResyncScope};
 use crate::model::binding::SubnetId;
 use crate::model::time::Time;
 use crate::plugin::commands::{Touched, may_change, reconfigures, synchronises, touched};
@@ -128,7 +128,7 @@ pub fn server_declined(handle: &CalloutHandle) -> Result<(), Exception> {
             service::push(Event::Updated {
                 lease: lease.into(),
                 at: Time::now(),
-                origin: Origin::Here,
+                origin: Origin::Local,
             });
         },
     )
@@ -175,12 +175,10 @@ pub fn commanded(handle: &CalloutHandle) -> Result<(), Exception> {
     let done = match touched(&name, &command.arguments, &command.response) {
         None => Ok(()),
         // The lease manager has told of it.
-        Some(Touched::Changed(_, Origin::Elsewhere)) if service::is_tracking() && !unheard => {
-            Ok(())
-        }
+        Some(Touched::Changed(_, Origin::Remote)) if service::is_tracking() && !unheard => Ok(()),
         Some(Touched::Changed(address, origin)) => look_again(vec![address], origin),
         Some(Touched::ReleasedElsewhere(address)) => released_elsewhere(address),
-        Some(Touched::Deleted(address)) => look_again(vec![address], Origin::Here),
+        Some(Touched::Deleted(address)) => look_again(vec![address], Origin::Local),
         Some(_) if service::is_tracking() => {
             explain(deleted, Reason::Command);
             Ok(())
@@ -199,33 +197,33 @@ pub fn commanded(handle: &CalloutHandle) -> Result<(), Exception> {
 /// partner's commands come on several threads, and not always in order.
 fn released_elsewhere(address: Ipv4Addr) -> Result<(), Exception> {
     let _alone = LOOKING.lock();
-    look(|_| Extent::Released(address), || leases_of(&[address])).map(drop)
+    look(|_| ResyncScope::Released(address), || leases_of(&[address])).map(drop)
 }
 
 /// Reads a part of the lease database while nobody else does, and pushes what was found; `None` if
 /// someone does. Nothing is pushed if it cannot be read.
 pub fn try_look(
-    extent: impl FnOnce(&[Lease]) -> Extent,
+    scope: impl FnOnce(&[Lease]) -> ResyncScope,
     read: impl FnOnce() -> Result<Vec<Lease>, Exception>,
-) -> Option<Result<Extent, Exception>> {
+) -> Option<Result<ResyncScope, Exception>> {
     let _alone = LOOKING.try_lock()?;
-    Some(look(extent, read))
+    Some(look(scope, read))
 }
 
 /// Reads a part of the lease database. [`LOOKING`] must be held.
 fn look(
-    extent: impl FnOnce(&[Lease]) -> Extent,
+    scope: impl FnOnce(&[Lease]) -> ResyncScope,
     read: impl FnOnce() -> Result<Vec<Lease>, Exception>,
-) -> Result<Extent, Exception> {
-    service::push(Event::Looking);
+) -> Result<ResyncScope, Exception> {
+    service::push(Event::ResyncBegun);
     let leases = read()?;
-    let extent = extent(&leases);
-    service::push(Event::Seen {
-        extent: extent.clone(),
+    let scope = scope(&leases);
+    service::push(Event::ResyncPage {
+        scope: scope.clone(),
         leases,
         at: Time::now(),
     });
-    Ok(extent)
+    Ok(scope)
 }
 
 /// Reads the leases of single addresses.
@@ -240,7 +238,11 @@ pub fn leases_of(addresses: &[Ipv4Addr]) -> Result<Vec<Lease>, Exception> {
 fn look_again(addresses: Vec<Ipv4Addr>, origin: Origin) -> Result<(), Exception> {
     let _alone = LOOKING.lock();
     let asked = addresses.clone();
-    look(|_| Extent::Changed(addresses, origin), || leases_of(&asked)).map(drop)
+    look(
+        |_| ResyncScope::Changed(addresses, origin),
+        || leases_of(&asked),
+    )
+    .map(drop)
 }
 
 /// Reads the leases of a client in `subnet` again. One that is known by neither MAC address nor
@@ -250,14 +252,14 @@ fn reread_client(client: &Identity, subnet: SubnetId) -> Result<(), Exception> {
     if addresses.is_empty() {
         return look_for_removed(&HashSet::from([subnet]));
     }
-    look_again(addresses, Origin::Here)
+    look_again(addresses, Origin::Local)
 }
 
 /// Finds leases of `subnets` that are in the mirror and not in the database any more.
 fn look_for_removed(subnets: &HashSet<SubnetId>) -> Result<(), Exception> {
     let _alone = LOOKING.lock();
     let known = service::addresses_in(subnets);
-    service::push(Event::Looking);
+    service::push(Event::ResyncBegun);
     let mut present = HashSet::new();
     for subnet in subnets {
         let addresses = bridge::leased_addresses(subnet.0)?;
@@ -266,8 +268,8 @@ fn look_for_removed(subnets: &HashSet<SubnetId>) -> Result<(), Exception> {
     let gone = known
         .into_iter()
         .filter(|address| !present.contains(address));
-    service::push(Event::Seen {
-        extent: Extent::Changed(gone.collect(), Origin::Here),
+    service::push(Event::ResyncPage {
+        scope: ResyncScope::Changed(gone.collect(), Origin::Local),
         leases: Vec::new(),
         at: Time::now(),
     });

@@ -19,12 +19,12 @@ pub mod state_file;
 pub mod stored_relay;
 
 #[cfg(all(feature = "hook", not(test)))]
-pub mod attribution;
+pub(crate) mod attribution;
 #[cfg(all(feature = "hook", not(test)))]
-pub mod hand_over;
+pub(crate) mod hand_over;
 #[cfg(all(feature = "hook", not(test)))]
-pub mod instance;
+pub(crate) mod instance;
 #[cfg(all(feature = "hook", not(test)))]
-pub mod lease_events;
+pub(crate) mod lease_events;
 #[cfg(all(feature = "hook", not(test)))]
-pub mod service;
+pub(crate) mod service;

@@ -22,16 +22,16 @@ use parking_lot::{Mutex, RwLock};
 use crate::config::{Config, Level};
 use crate::ffi::bridge::{self, CalloutHandle, KeaOption, LibraryHandle};
 use crate::ffi::exports::HOOKS_VERSION;
-use crate::ffi::main_loop::{Turns, Waker};
+use crate::ffi::main_loop::{Ticks, Waker};
 use crate::ffi::{kea_log, lease_taker};
-use crate::kea_config::{ConfiguredOption, Network, NetworkError};
+use crate::kea_config::{ConfiguredOption, KeaConfig, KeaConfigError};
 use crate::mirror::event::Event;
 use crate::mirror::{Identity, Mirror};
 use crate::model::binding::SubnetId;
 use crate::model::time::Time;
-use crate::persist::store::Ahead;
-use crate::plugin::hand_over::Keeper;
-use crate::plugin::instance::{Before, IDLE, NotRunning, Running, SignalsBlocked};
+use crate::persist::store::Preload;
+use crate::plugin::hand_over::HandOver;
+use crate::plugin::instance::{Before, IDLE, Instance, InstanceError, SignalsBlocked};
 use crate::plugin::jobs::reservations::Reservations;
 use crate::plugin::{attribution, command_line, required_callouts, state_file};
 use crate::server::Listeners;
@@ -69,7 +69,7 @@ struct State {
     /// The parameters of the library as last loaded, as JSON text.
     parameters: String,
     /// What is running.
-    running: Option<Running>,
+    instance: Option<Instance>,
     /// What ran last.
     good: Option<Settings>,
     /// What `good` waits for before it can run; `None` if it runs, or need not.
@@ -81,11 +81,11 @@ struct State {
     /// When Kea's configuration was last taken over while it runs.
     reconfigured: Option<Instant>,
     /// What the last to run left for the next.
-    keeper: Keeper,
+    keeper: HandOver,
     /// The state file, while Kea starts.
-    ahead: Option<Ahead>,
+    preload: Option<Preload>,
     /// Turns on Kea's main thread.
-    turns: Option<Turns>,
+    ticks: Option<Ticks>,
 }
 
 /// What a configuration waits for before it can run.
@@ -100,25 +100,25 @@ enum Awaiting {
 /// Used on Kea's main thread, and by whoever has just processed a command that loads libraries.
 static STATE: Mutex<State> = Mutex::new(State {
     parameters: String::new(),
-    running: None,
+    instance: None,
     good: None,
     awaiting: None,
     is_configured: false,
     is_track_lost: false,
     reconfigured: None,
-    keeper: Keeper::NOTHING,
-    ahead: None,
-    turns: None,
+    keeper: HandOver::NOTHING,
+    preload: None,
+    ticks: None,
 });
 
 /// Whether the lease manager tells of changes.
 static TRACKING: AtomicBool = AtomicBool::new(false);
 
 /// Whether Kea's configuration may have changed while it runs.
-static IS_RECONFIGURED: AtomicBool = AtomicBool::new(false);
+static RECONFIGURED: AtomicBool = AtomicBool::new(false);
 
 /// Whether leases may have changed unheard.
-static IS_TO_RECONCILE: AtomicBool = AtomicBool::new(false);
+static RESYNC_REQUESTED: AtomicBool = AtomicBool::new(false);
 
 /// Brings turns about while something is to run.
 static WAKER: Mutex<Option<Waker>> = Mutex::new(None);
@@ -133,7 +133,7 @@ pub struct Settings {
     /// The library's parameters.
     pub config: Config,
     /// Kea's configuration.
-    pub network: Arc<Network>,
+    pub kea_config: Arc<KeaConfig>,
     /// What it was made from.
     source: Arc<Source>,
     /// Kea's data directory.
@@ -167,10 +167,10 @@ impl Source {
     }
 
     /// What it comes to.
-    fn network(&self) -> Result<Network, NetworkError> {
+    fn kea_config(&self) -> Result<KeaConfig, KeaConfigError> {
         let Reservations { hosts, options } = &self.reservations;
         let options = [&self.options[..], &options[..]].concat();
-        Network::new(&String::from_utf8_lossy(&self.text), options, hosts)
+        KeaConfig::new(&String::from_utf8_lossy(&self.text), options, hosts)
     }
 }
 
@@ -189,18 +189,18 @@ impl Settings {
         // Those in databases can be read only when Kea is done with its configuration.
         let reservations = before.map(|before| before.source.reservations.clone());
         let source = Source::new(kea, options, reservations.unwrap_or_default());
-        let (source, network) = match before.filter(|before| *before.source == source) {
-            Some(same) => (Arc::clone(&same.source), Arc::clone(&same.network)),
+        let (source, kea_config) = match before.filter(|before| *before.source == source) {
+            Some(same) => (Arc::clone(&same.source), Arc::clone(&same.kea_config)),
             None => {
-                let network = source.network().map_err(|error| error.to_string())?;
-                (Arc::new(source), Arc::new(network))
+                let kea_config = source.kea_config().map_err(|error| error.to_string())?;
+                (Arc::new(source), Arc::new(kea_config))
             }
         };
         let data_directory = data_directory().map_err(unreadable)?;
         Ok(Settings {
             state_file: find_state_file(&config, &data_directory, &source.text)?,
             data_directory,
-            network,
+            kea_config,
             source,
             config,
         })
@@ -300,22 +300,22 @@ pub fn load(mut library: Pin<&mut LibraryHandle>) -> Result<(), Refused> {
     } else {
         String::from_utf8_lossy(&parameters).into_owned()
     };
-    state.ahead = None;
+    state.preload = None;
     // A mirror that was kept needs no file.
     if state.keeper.is_empty() && !only_checks() {
-        state.ahead = read_ahead(&state.parameters);
+        state.preload = read_ahead(&state.parameters);
     }
     Ok(())
 }
 
 /// Begins to read the state file: Kea goes on to read all of its leases, which takes longer. What
 /// cannot be known yet, or is wrong, is left for when the configuration is complete.
-fn read_ahead(parameters: &str) -> Option<Ahead> {
+fn read_ahead(parameters: &str) -> Option<Preload> {
     let config = Config::parse(parameters).ok()?;
     let configuration = bridge::staged_configuration().ok()?;
     let path = find_state_file(&config, &data_directory().ok()?, &configuration).ok()?;
     let _signals = SignalsBlocked::new();
-    Ahead::begin(&path)
+    Preload::begin(&path)
 }
 
 /// Has Kea not call what is needless. If that fails, there is just more to do.
@@ -380,7 +380,7 @@ fn refuse(
     error: &dyn Display,
 ) -> Result<(), Exception> {
     tracing::error!(id = "BLQ_CONFIGURATION_REFUSED", "{error}");
-    state.ahead = None;
+    state.preload = None;
     serve_previous(state);
     bridge::reject(handle, &error.to_string())?;
     // Kea stops its packet threads when it begins to configure, and starts them at the end if
@@ -394,7 +394,7 @@ fn serve_previous(state: &mut State) {
         return;
     };
     // Kea configures this library as often as it is listed.
-    if state.running.is_some() {
+    if state.instance.is_some() {
         return;
     }
     match run(state, good, &[]) {
@@ -406,9 +406,9 @@ fn serve_previous(state: &mut State) {
                 RETRY.as_secs()
             );
             // Without turns the end of the next command tries again.
-            if let Ok(turns) = Turns::start() {
-                turns.waker().wake_in(RETRY);
-                state.turns = Some(turns);
+            if let Ok(ticks) = Ticks::start() {
+                ticks.waker().wake_in(RETRY);
+                state.ticks = Some(ticks);
                 state.awaiting = Some(Awaiting::Anything);
             }
         }
@@ -428,7 +428,7 @@ fn tell_previous() {
 /// the command that did so is over.
 pub fn resume() -> Result<(), Exception> {
     let is_to_serve = |state: &State| {
-        state.running.is_none()
+        state.instance.is_none()
             && state.good.is_some()
             && state.awaiting.is_none()
             && !only_checks()
@@ -447,14 +447,14 @@ pub fn resume() -> Result<(), Exception> {
 
 /// Kea's configuration may have changed while it runs: it is taken over in the next turn.
 pub fn reconfigured() {
-    IS_RECONFIGURED.store(true, Ordering::Release);
+    RECONFIGURED.store(true, Ordering::Release);
     wake();
 }
 
 /// Leases may have changed unheard: the mirror is compared with Kea's lease database as soon as
 /// possible.
 pub fn reconcile() {
-    IS_TO_RECONCILE.store(true, Ordering::Release);
+    RESYNC_REQUESTED.store(true, Ordering::Release);
     wake();
 }
 
@@ -483,16 +483,16 @@ fn reconfigure(state: &mut State, reservations: Option<Reservations>) {
             if source == *good.source {
                 return Ok(None);
             }
-            let network = source.network().map_err(|error| error.to_string())?;
-            Ok(Some((source, network)))
+            let kea_config = source.kea_config().map_err(|error| error.to_string())?;
+            Ok(Some((source, kea_config)))
         });
     match changed {
         Ok(None) => {}
-        Ok(Some((source, network))) => {
+        Ok(Some((source, kea_config))) => {
             good.source = Arc::new(source);
-            good.network = Arc::new(network);
-            push(Event::Configured {
-                network: Arc::clone(&good.network),
+            good.kea_config = Arc::new(kea_config);
+            push(Event::SavedView {
+                kea_config: Arc::clone(&good.kea_config),
                 is_complete,
                 at: Time::now(),
             });
@@ -502,15 +502,15 @@ fn reconfigure(state: &mut State, reservations: Option<Reservations>) {
 }
 
 /// Does what is to be done on Kea's main thread now, and sees to the next turn.
-pub fn turn() {
+pub fn tick() {
     attribution::leave_packet();
     // Nobody has claimed these, and nobody will.
     attribution::claim_deleted();
     let mut state = STATE.lock();
     // Whatever becomes of this one, it is not due any more: Kea would do nothing else.
     set_timer(&state, IDLE);
-    let next = if state.running.is_some() {
-        take_turn(&mut state)
+    let next = if state.instance.is_some() {
+        take_tick(&mut state)
     } else if state.awaiting.is_some() {
         drop(state);
         try_again();
@@ -522,26 +522,26 @@ pub fn turn() {
     set_timer(&state, next);
     // Whoever asked for a turn before the timer was set is not forgotten.
     let is_due =
-        |running: &Running| running.is_turn_due() || IS_TO_RECONCILE.load(Ordering::Acquire);
-    if state.running.as_ref().is_some_and(is_due) {
+        |instance: &Instance| instance.is_tick_due() || RESYNC_REQUESTED.load(Ordering::Acquire);
+    if state.instance.as_ref().is_some_and(is_due) {
         set_timer(&state, Duration::ZERO);
     }
 }
 
 /// Has the next turn come in `time`.
 fn set_timer(state: &State, time: Duration) {
-    if let Some(turns) = &state.turns {
-        turns.waker().wake_in(time);
+    if let Some(ticks) = &state.ticks {
+        ticks.waker().wake_in(time);
     }
 }
 
 /// Does what is to be done while something runs; says in how long there is more.
-fn take_turn(state: &mut State) -> Duration {
+fn take_tick(state: &mut State) -> Duration {
     if state.is_track_lost {
         track(state);
     }
     let mut next = IDLE;
-    if IS_RECONFIGURED.load(Ordering::Acquire) {
+    if RECONFIGURED.load(Ordering::Acquire) {
         // Commands come one by one, and each might take over the whole configuration.
         let now = Instant::now();
         if state
@@ -550,37 +550,37 @@ fn take_turn(state: &mut State) -> Duration {
         {
             next = RECONFIGURATION_PAUSE;
         } else {
-            IS_RECONFIGURED.store(false, Ordering::Release);
+            RECONFIGURED.store(false, Ordering::Release);
             state.reconfigured = Some(now);
             reconfigure(state, None);
-            if let Some(running) = &mut state.running {
-                running.read_reservations();
+            if let Some(instance) = &mut state.instance {
+                instance.read_reservations();
             }
         }
     }
-    let Some(running) = &mut state.running else {
+    let Some(instance) = &mut state.instance else {
         return next;
     };
-    if IS_TO_RECONCILE.swap(false, Ordering::AcqRel) {
-        running.reconcile();
+    if RESYNC_REQUESTED.swap(false, Ordering::AcqRel) {
+        instance.reconcile();
     }
-    let turn = running.turn();
+    let tick = instance.tick();
     if let Some(good) = &state.good {
-        if turn.was_lost {
+        if tick.was_lost {
             // It may be among what was lost.
-            push(Event::Configured {
-                network: Arc::clone(&good.network),
+            push(Event::SavedView {
+                kea_config: Arc::clone(&good.kea_config),
                 is_complete: false,
                 at: Time::now(),
             });
         }
-        if let Some(reservations) = turn.reservations
+        if let Some(reservations) = tick.reservations
             && good.source.reservations != reservations
         {
             reconfigure(state, Some(reservations));
         }
     }
-    next.min(turn.next)
+    next.min(tick.next)
 }
 
 /// Starts the configuration that could not run before, if Kea's leases can be read now.
@@ -595,14 +595,14 @@ fn try_again() {
         tracing::error!(id = "BLQ_CALLOUT_FAILED", "critical section: {error}");
         return;
     }
-    if state.running.is_some() {
+    if state.instance.is_some() {
         return;
     }
     let (Some(awaiting), Some(settings)) = (state.awaiting, state.good.clone()) else {
         return;
     };
     match start(&mut state, settings, &[]) {
-        Ok(()) if awaiting == Awaiting::Anything && state.running.is_some() => tell_previous(),
+        Ok(()) if awaiting == Awaiting::Anything && state.instance.is_some() => tell_previous(),
         Ok(()) => {}
         Err(error) => {
             if awaiting != Awaiting::Anything {
@@ -651,11 +651,11 @@ fn start(state: &mut State, settings: Settings, required: &[SocketAddrV4]) -> Re
         .mode(0o750)
         .create(&settings.data_directory);
     // Before anything else takes a descriptor: Kea can watch those with low numbers only.
-    let turns = match state.turns.take() {
-        Some(turns) => turns,
-        None => Turns::start()?,
+    let ticks = match state.ticks.take() {
+        Some(ticks) => ticks,
+        None => Ticks::start()?,
     };
-    let waker = state.turns.insert(turns).waker();
+    let waker = state.ticks.insert(ticks).waker();
     *WAKER.lock() = Some(waker.clone());
     let config = &settings.config;
     let listeners = config
@@ -664,17 +664,17 @@ fn start(state: &mut State, settings: Settings, required: &[SocketAddrV4]) -> Re
         .transpose()
         .map_err(|error| error.to_string())?;
     let before = match state.keeper.take() {
-        Some(kept) => Before::Kept(Box::new(kept)),
-        None => Before::Saved(state.ahead.take()),
+        Some(kept) => Before::HandedOver(Box::new(kept)),
+        None => Before::Saved(state.preload.take()),
     };
-    match Running::start(&settings, listeners, before, waker, state.is_configured) {
-        Ok(running) => {
-            *MIRROR.write() = Some(running.mirror());
-            state.running = Some(running);
+    match Instance::start(&settings, listeners, before, waker, state.is_configured) {
+        Ok(instance) => {
+            *MIRROR.write() = Some(instance.mirror());
+            state.instance = Some(instance);
             state.awaiting = None;
             track(state);
         }
-        Err(NotRunning::NoLeases(error)) => {
+        Err(InstanceError::NoLeases(error)) => {
             if state.awaiting != Some(Awaiting::Leases) {
                 tracing::error!(
                     id = "BLQ_LEASES_UNREADABLE",
@@ -683,7 +683,7 @@ fn start(state: &mut State, settings: Settings, required: &[SocketAddrV4]) -> Re
             }
             state.awaiting = Some(Awaiting::Leases);
         }
-        Err(NotRunning::Failed(error)) => {
+        Err(InstanceError::Failed(error)) => {
             state.awaiting = None;
             return Err(error);
         }
@@ -715,7 +715,7 @@ pub fn is_tracking() -> bool {
 /// Stops what is running.
 fn stop(state: &mut State) {
     *WAKER.lock() = None;
-    state.turns = None;
+    state.ticks = None;
     state.is_track_lost = false;
     state.awaiting = None;
     if TRACKING.swap(false, Ordering::AcqRel)
@@ -723,9 +723,9 @@ fn stop(state: &mut State) {
     {
         tracing::error!(id = "BLQ_CALLOUT_FAILED", "lease manager: {error}");
     }
-    if let Some(running) = state.running.take() {
+    if let Some(instance) = state.instance.take() {
         *MIRROR.write() = None;
-        if let Some(kept) = running.stop(UNLOADED) {
+        if let Some(kept) = instance.stop(UNLOADED) {
             state.keeper.keep(kept);
         }
     }
@@ -734,7 +734,7 @@ fn stop(state: &mut State) {
 /// Kea ends, or is about to load the library anew.
 pub fn unload() {
     let mut state = STATE.lock();
-    state.ahead = None;
+    state.preload = None;
     stop(&mut state);
 }
 
@@ -742,22 +742,22 @@ pub fn unload() {
 pub fn push(event: Event) {
     match &event {
         // Of these there is too much to tell.
-        Event::Looking
-        | Event::Seen { .. }
-        | Event::Compared { .. }
-        | Event::Configured { .. }
+        Event::ResyncBegun
+        | Event::ResyncPage { .. }
+        | Event::ResyncDone { .. }
+        | Event::SavedView { .. }
         | Event::Serving { .. } => {}
         event => tracing::debug!(id = "BLQ_LEASE_CHANGED", "{event}"),
     }
     if let Some(mirror) = &*MIRROR.read() {
-        mirror.feed().push(event);
+        mirror.queue().push(event);
     }
 }
 
 /// A change of a lease could not be taken in.
 pub fn change_missed() {
     if let Some(mirror) = &*MIRROR.read() {
-        mirror.feed().lose();
+        mirror.queue().lose();
     }
 }
 
@@ -785,7 +785,7 @@ pub fn addresses_of(client: &Identity, subnet: SubnetId) -> Vec<Ipv4Addr> {
 /// All subnets of the configuration, as far as is [`known`].
 pub fn subnets() -> HashSet<SubnetId> {
     known().map_or_else(HashSet::new, |mirror| {
-        mirror.network().subnet_ids().collect()
+        mirror.kea_config().subnet_ids().collect()
     })
 }
 

@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::kea_config::TeeTimes;
-use crate::mirror::view::{Configuration, Terms};
-use crate::mirror::{Entry, Mirror, Run, Unready, Walk};
+use crate::mirror::view::{Terms, View};
+use crate::mirror::{Cursor, Entry, Mirror, Run, Unready};
 use crate::model::binding::{BindingRef, State};
 use crate::model::time::Time;
 use crate::model::vpn::{Vpn, VpnSelector};
@@ -70,7 +70,7 @@ enum Rest {
 #[derive(Debug)]
 struct Search {
     /// How far it got.
-    walk: Walk,
+    cursor: Cursor,
     /// Which of the bindings it comes by are wanted.
     filter: Filter,
     /// The options to send of each.
@@ -92,7 +92,7 @@ impl Filter {
     /// Whether a binding in `vpn` is among those asked for that is in `state` since `since`.
     fn wants(
         &self,
-        configuration: &Configuration,
+        view: &View,
         binding: &BindingRef<'_>,
         vpn: &Vpn,
         (state, since): (State, Time),
@@ -104,7 +104,7 @@ impl Filter {
         // An address outside of pools and reservations is a configured one while it is leased. That it
         // is not any more is a change, of which whoever asks for changes learns.
         let is_gone = !state.is_leased() && self.window.is_none();
-        if is_gone && configuration.range_of(binding.address.to_bits()).is_none() {
+        if is_gone && view.range_of(binding.address.to_bits()).is_none() {
             return false;
         }
         // Changed in the window if either time lies in it (RFC 6926 section 8.2), or the time at which
@@ -112,7 +112,7 @@ impl Filter {
         let inside = |time| self.is_inside(time);
         inside(since)
             || !is_free && binding.last_transaction.is_some_and(inside)
-            || binding.noticed.is_some_and(inside)
+            || binding.learned_at.is_some_and(inside)
     }
 
     /// Whether free addresses are among those asked for.
@@ -136,11 +136,11 @@ impl LeaseEngine {
         self.mirror.ready()?;
         self.mirror.catch_up();
         let active_only = query.identity.is_some();
-        let walk = match &query.identity {
-            Some(identity) => Walk::identity(identity.clone()),
+        let cursor = match &query.identity {
+            Some(identity) => Cursor::identity(identity.clone()),
             None => self
                 .mirror
-                .read(|table| Walk::all(table, query.start, query.end, Time::now()))?,
+                .read(|table| Cursor::all(table, query.start, query.end, Time::now()))?,
         };
         let may_tell = |option: u8| {
             self.non_sensitive
@@ -148,7 +148,7 @@ impl LeaseEngine {
                 .is_none_or(|options| options.contains(&option))
         };
         Ok(Search {
-            walk,
+            cursor,
             filter: Filter {
                 window: (!unbounded).then_some((query.start, query.end)),
                 vpn: query.vpn.clone(),
@@ -181,7 +181,7 @@ impl LeaseEngine {
         out: &mut Vec<u8>,
     ) -> Result<ControlFlow<()>, Unready> {
         let Search {
-            walk,
+            cursor,
             filter,
             wanted,
         } = search;
@@ -193,13 +193,13 @@ impl LeaseEngine {
         } = reply;
         let mut replies = Replies::new(header, wanted);
         let mut visits = 0;
-        while let Some(part) = self.mirror.read(|table| walk.part(table))? {
+        while let Some(part) = self.mirror.read(|table| cursor.part(table))? {
             part.fetch();
-            let configuration = &*part.configuration;
+            let view = &*part.view;
             let mut known_terms: Option<Terms<'_>> = None;
             let mut alike: Option<Alike> = None;
             visits += 1 + part.collected;
-            let mut entries = walk.entries(&part);
+            let mut entries = cursor.entries(&part);
             while let Some(entry) = entries.next() {
                 visits += 1;
                 match entry {
@@ -209,15 +209,15 @@ impl LeaseEngine {
                             .is_some_and(|alike| replies.write_alike(out, alike, found, now)) => {}
                     Entry::Bound(found) => {
                         let binding = &found.binding();
-                        let state = configuration.state(binding, now);
+                        let state = view.state(binding, now);
                         let terms = match known_terms {
                             Some(terms) if terms.are_those_of(binding) => terms,
-                            _ => configuration.terms(binding),
+                            _ => view.terms(binding),
                         };
                         known_terms = Some(terms);
                         // What is in no VPN that is known is nobody's to see.
                         if let Some(vpn) = terms.vpn(binding, state.0)
-                            && filter.wants(configuration, binding, &vpn, state)
+                            && filter.wants(view, binding, &vpn, state)
                         {
                             let about = About {
                                 address: binding.address,
@@ -228,8 +228,8 @@ impl LeaseEngine {
                                 now,
                             };
                             let identifier = server_identifier.take();
-                            let network = &configuration.network;
-                            let is_copy = replies.write(out, identifier, &about, network);
+                            let kea_config = &view.kea_config;
+                            let is_copy = replies.write(out, identifier, &about, kea_config);
                             // Those that must have changed at some time are looked at one by one.
                             alike = Some(found)
                                 .filter(|_| is_copy && filter.window.is_none())
@@ -246,9 +246,9 @@ impl LeaseEngine {
                             now,
                         };
                         let identifier = server_identifier.take();
-                        let network = &configuration.network;
+                        let kea_config = &view.kea_config;
                         let first = out.len();
-                        replies.write(out, identifier, &about, network);
+                        replies.write(out, identifier, &about, kea_config);
                         let last = match identifier {
                             // The first reply to a query says more than the others.
                             Some(_) => run.first,
@@ -325,10 +325,10 @@ impl Engine for LeaseEngine {
             requested,
             query,
         } = request::read(message, requester.allowed)?;
-        let configured = self.mirror.network().server_identifier();
+        let saved_view = self.mirror.kea_config().server_identifier();
         Ok(Answer {
             header,
-            server_identifier: Some(configured.unwrap_or(requester.local)),
+            server_identifier: Some(saved_view.unwrap_or(requester.local)),
             began: reply::carry_base_time(requested.as_deref()).then_some(now),
             requested,
             rest: match query {
@@ -363,7 +363,7 @@ impl Engine for LeaseEngine {
     fn write(&self, answer: &mut Answer, out: &mut Vec<u8>, room: usize) -> Progress {
         match self.append(answer, out, room) {
             Ok(progress) => progress,
-            Err(Unready::Loading) => Progress::Waiting,
+            Err(Unready::InitialLoad) => Progress::Waiting,
             Err(Unready::Failed(failure)) => {
                 let identifier = answer.server_identifier.take();
                 let status = (StatusCode::QueryTerminated, &*failure.to_string());
@@ -400,8 +400,8 @@ impl Engine for LeaseEngine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kea_config::Network;
-    use crate::mirror::{Loading, Saved};
+    use crate::kea_config::KeaConfig;
+    use crate::mirror::{InitialLoad, Saved};
     use crate::query::QueryTypes;
     use crate::wire::options::code;
 
@@ -419,9 +419,9 @@ mod tests {
     fn a_change_that_panics_ends_answers_with_query_terminated() {
         let config = r#"{"Dhcp4": {"subnet4": [{"id": 1, "subnet": "10.0.0.0/8",
             "pools": [{"pool": "10.0.0.0/8"}]}]}}"#;
-        let network = Network::from_json(config, Vec::new()).unwrap();
-        let loading = Loading::begin(network.into(), Saved::default(), Time::now());
-        let mirror = Arc::new(loading.finish());
+        let kea_config = KeaConfig::from_json(config, Vec::new()).unwrap();
+        let initial_load = InitialLoad::begin(kea_config.into(), Saved::default(), Time::now());
+        let mirror = Arc::new(initial_load.finish());
         let engine = LeaseEngine::new(Arc::clone(&mirror), None);
         let requester = Requester {
             peer: Ipv4Addr::LOCALHOST,

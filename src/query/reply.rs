@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::net::Ipv4Addr;
 
-use crate::kea_config::{Network, Scopes, TeeTimes};
+use crate::kea_config::{KeaConfig, Scopes, TeeTimes};
 use crate::mirror::view::Terms;
 use crate::mirror::{Found, Kind};
 use crate::model::binding::{BindingRef, State};
@@ -91,7 +91,7 @@ enum Wanted {
     /// data-source.
     DataSource,
     /// Any other: what client or server told the other.
-    Configuration(u8),
+    View(u8),
 }
 
 /// The options that are a number of seconds, in the order of [`Subject::seconds`].
@@ -116,7 +116,7 @@ impl Wanted {
             _ => match SECONDS.iter().position(|seconds| *seconds == option) {
                 // There are six.
                 Some(place) => Wanted::Seconds(option, place as u8),
-                None => Wanted::Configuration(option),
+                None => Wanted::View(option),
             },
         }
     }
@@ -136,7 +136,7 @@ impl WantedOptions {
         }
         let may_be_alike = options.iter().all(|option| match option {
             Wanted::Seconds(..) | Wanted::State | Wanted::DataSource => true,
-            Wanted::Configuration(option) => {
+            Wanted::View(option) => {
                 [code::CLIENT_IDENTIFIER, code::RELAY_AGENT_INFORMATION].contains(option)
             }
         });
@@ -205,9 +205,9 @@ impl<'a> Replies<'a> {
         out: &mut Vec<u8>,
         server_identifier: Option<Ipv4Addr>,
         about: &About<'_>,
-        network: &Network,
+        kea_config: &KeaConfig,
     ) -> bool {
-        let subject = Subject::new(about, network);
+        let subject = Subject::new(about, kea_config);
         let mut shape = None;
         if self.wanted.may_be_alike
             && server_identifier.is_none()
@@ -229,7 +229,7 @@ impl<'a> Replies<'a> {
             binding: binding.as_ref(),
             ..*about
         };
-        self.write_first(out, server_identifier, &about, network, shape);
+        self.write_first(out, server_identifier, &about, kea_config, shape);
         false
     }
 
@@ -277,11 +277,11 @@ impl<'a> Replies<'a> {
         out: &mut Vec<u8>,
         server_identifier: Option<Ipv4Addr>,
         about: &About<'_>,
-        network: &Network,
+        kea_config: &KeaConfig,
         shape: Option<Shape>,
     ) {
         let start = out.len();
-        self.write_in_full(out, server_identifier, about, network);
+        self.write_in_full(out, server_identifier, about, kea_config);
         // If shapes change from reply to reply, nothing is copied in vain.
         if let Some(shape) = shape.filter(|_| shape == self.last) {
             let frame = out.get(start..).unwrap_or_default();
@@ -296,9 +296,9 @@ impl<'a> Replies<'a> {
         out: &mut Vec<u8>,
         server_identifier: Option<Ipv4Addr>,
         about: &About<'_>,
-        network: &Network,
+        kea_config: &KeaConfig,
     ) {
-        let subject = &Subject::new(about, network);
+        let subject = &Subject::new(about, kea_config);
         let seconds = subject.seconds();
         let message_type = match about.state.0 {
             State::Active => message_type::LEASEACTIVE,
@@ -327,7 +327,7 @@ impl<'a> Replies<'a> {
                         writer.option(code::DATA_SOURCE, &[DATA_SOURCE_REMOTE]);
                     }
                 }
-                Wanted::Configuration(option) => subject.write_configuration(&mut writer, option),
+                Wanted::View(option) => subject.write_configuration(&mut writer, option),
             }
         }
         if *about.vpn != Vpn::Default {
@@ -524,7 +524,7 @@ struct Subject<'a> {
     /// The client that holds or last held it, if there is one to tell of.
     client: Option<ClientRef<'a>>,
     /// Where what the server sends to that client comes from.
-    network: &'a Network,
+    kea_config: &'a KeaConfig,
     /// What that is; looked up once, and only if it is asked for.
     scopes: OnceCell<Scopes<'a>>,
 }
@@ -532,13 +532,13 @@ struct Subject<'a> {
 impl<'a> Subject<'a> {
     /// The address to tell of.
     #[inline]
-    fn new(about: &'a About<'a>, network: &'a Network) -> Subject<'a> {
+    fn new(about: &'a About<'a>, kea_config: &'a KeaConfig) -> Subject<'a> {
         let client = about.binding.and_then(|binding| binding.client);
         Subject {
             about,
             // Free again after probation, the address is nobody's any more.
             client: client.filter(|_| !matches!(about.state.0, State::Available | State::Remote)),
-            network,
+            kea_config,
             scopes: OnceCell::new(),
         }
     }
@@ -609,7 +609,7 @@ impl<'a> Subject<'a> {
         } else if option == code::HOST_NAME && !client.hostname().is_empty() {
             writer.option(option, client.hostname());
         } else if self.about.state.0 == State::Active {
-            let scopes = self.scopes.get_or_init(|| self.network.scopes(*binding));
+            let scopes = self.scopes.get_or_init(|| self.kea_config.scopes(*binding));
             if let Some(value) = scopes.option(option) {
                 writer.option(option, &value);
             }
@@ -702,7 +702,7 @@ mod tests {
                     .prop_map(Some),
             ],
         ) {
-            let network = Network::from_json(r#"{ "Dhcp4": {} }"#, Vec::new()).unwrap();
+            let kea_config = KeaConfig::from_json(r#"{ "Dhcp4": {} }"#, Vec::new()).unwrap();
             let header = ReplyHeader::new(7, 0, Ipv4Addr::UNSPECIFIED);
             let wanted = WantedOptions::new(requested.as_deref(), |_| true);
             let mut replies = Replies::new(&header, &wanted);
@@ -720,7 +720,7 @@ mod tests {
                     subnet: SubnetId(1),
                     client,
                     remote: start % 8 == 0,
-                    noticed: None,
+                    learned_at: None,
                     reserved_until: None,
                 };
                 let about = About {
@@ -736,8 +736,8 @@ mod tests {
                 };
                 let identifier = (number == 0).then_some(Ipv4Addr::LOCALHOST);
                 let (mut found, mut expected) = (b"before".to_vec(), b"before".to_vec());
-                replies.write(&mut found, identifier, &about, &network);
-                replies.write_in_full(&mut expected, identifier, &about, &network);
+                replies.write(&mut found, identifier, &about, &kea_config);
+                replies.write_in_full(&mut expected, identifier, &about, &kea_config);
                 prop_assert_eq!(found, expected);
             }
         }

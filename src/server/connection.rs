@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::query::{Engine, Progress, Requester};
-use crate::server::journal::Journal;
+use crate::server::peer_log::PeerLog;
 use crate::wire::frame::FrameReader;
 
 /// Octets produced before they are written, in one system call: with a message besides no more than
@@ -95,7 +95,7 @@ pub struct Connection<E: Engine> {
     /// What it may use.
     limits: Limits,
     /// Receiver of what the log says of the requester.
-    journal: Arc<Journal>,
+    peer_log: Arc<PeerLog>,
     /// The query being received. None is complete in it, unless the one before ended the connection.
     input: FrameReader,
     /// The queries that can be gone on with; the first has the next turn.
@@ -121,14 +121,14 @@ impl<E: Engine> Connection<E> {
         engine: Arc<E>,
         requester: Requester,
         limits: Limits,
-        journal: Arc<Journal>,
+        peer_log: Arc<PeerLog>,
         now: Instant,
     ) -> Self {
         Connection {
             engine,
             requester,
             limits,
-            journal,
+            peer_log,
             input: FrameReader::new(E::SHORTEST_MESSAGE),
             queries: VecDeque::new(),
             waiting: Vec::new(),
@@ -178,7 +178,7 @@ impl<E: Engine> Connection<E> {
                 Ok(answer) => self.begin(answer, now),
                 // RFC 7724 section 8.1.1: the connection must be closed.
                 Err((why, xid)) => {
-                    self.journal.unanswerable(self.requester.peer, xid, &why);
+                    self.peer_log.unanswerable(self.requester.peer, xid, &why);
                     self.end_early(End::Unanswerable(why), now);
                 }
             }
@@ -190,7 +190,7 @@ impl<E: Engine> Connection<E> {
         let xid = self.engine.xid(&answer);
         let peer = self.requester.peer;
         if let Some((status, why)) = self.engine.refusal(&answer) {
-            self.journal.query_refused(peer, xid, status, why);
+            self.peer_log.query_refused(peer, xid, status, why);
         }
         let is_same = |query: &InProgress<E::Answer>| query.xid == xid;
         if self.queries.iter().any(is_same) || self.waiting.iter().any(is_same) {
@@ -198,7 +198,7 @@ impl<E: Engine> Connection<E> {
             // with this one from now on could belong to either query.
             self.queries.retain(|query| query.xid != xid);
             self.waiting.retain(|query| query.xid != xid);
-            self.journal.xid_in_use(peer, xid);
+            self.peer_log.xid_in_use(peer, xid);
             self.end_early(End::XidInUse(xid), now);
         } else {
             if self.engine.ends_connection(&answer) {
@@ -218,7 +218,7 @@ impl<E: Engine> Connection<E> {
     pub fn report_rest(&self) {
         let is_cut = !self.input.is_empty() && self.input.message().is_none();
         if is_cut && matches!(self.end, None | Some(End::PeerClosed | End::Idle)) {
-            self.journal.unanswerable(
+            self.peer_log.unanswerable(
                 self.requester.peer,
                 None,
                 "it ends before it has the octets of its message-size",

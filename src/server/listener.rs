@@ -18,7 +18,7 @@ use crate::query::{Engine, Requester};
 use crate::server::access::AccessList;
 use crate::server::connection::{Connection, Limits};
 use crate::server::descriptors::{NoPlace, Place};
-use crate::server::journal::Journal;
+use crate::server::peer_log::PeerLog;
 use crate::server::slots::Slots;
 use crate::server::threads::Threads;
 use crate::server::transport::{Carrier, serve, stopped};
@@ -160,7 +160,7 @@ pub struct Shared<E: Engine> {
     /// What a connection may use.
     pub limits: Limits,
     /// The log.
-    pub journal: Arc<Journal>,
+    pub peer_log: Arc<PeerLog>,
     /// What serves them.
     pub threads: Threads,
 }
@@ -241,9 +241,9 @@ pub async fn accept<A: Acceptor, E: Engine>(
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 if !NoPlace::is_cause_of(&error) {
-                    shared.journal.accept_failed(&error);
+                    shared.peer_log.accept_failed(&error);
                 } else if acceptor.is_awaited() {
-                    shared.journal.paused(&error);
+                    shared.peer_log.paused(&error);
                 }
                 tokio::select! {
                     biased;
@@ -268,7 +268,7 @@ where
         local,
     } = accepted;
     let Some(entry) = shared.access.find(peer) else {
-        shared.journal.refused(peer);
+        shared.peer_log.refused(peer);
         return;
     };
     let mut slot = shared.slots.take(entry.prefix, entry.max_connections);
@@ -281,7 +281,7 @@ where
     let slot = match slot {
         Ok(slot) => slot,
         Err(full) => {
-            shared.journal.full(peer, full);
+            shared.peer_log.full(peer, full);
             return;
         }
     };
@@ -298,7 +298,7 @@ where
         Arc::clone(&shared.engine),
         requester,
         shared.limits,
-        Arc::clone(&shared.journal),
+        Arc::clone(&shared.peer_log),
         Instant::now().into_std(),
     );
     let spawned = shared.threads.spawn(|stop| {
@@ -306,7 +306,7 @@ where
         Ok(serve(stream, connection, slot, stop))
     });
     if let Err(error) = spawned {
-        shared.journal.accept_failed(&error);
+        shared.peer_log.accept_failed(&error);
     }
 }
 

@@ -17,7 +17,7 @@
 //! - [`listener`]: listening sockets.
 //! - [`descriptors`]: the descriptors they may take.
 //! - [`threads`]: where all this runs.
-//! - [`journal`]: messages about peers, and counters.
+//! - [`peer_log`]: messages about peers, and counters.
 //!
 //! Messages are written by the engine at the end of the connection's output and sent from
 //! there as they are. What one connection can cost is bounded: a query being received
@@ -27,8 +27,8 @@
 mod access;
 mod connection;
 mod descriptors;
-mod journal;
 mod listener;
+mod peer_log;
 mod slots;
 mod threads;
 mod transport;
@@ -47,9 +47,9 @@ use crate::server::access::AccessList;
 use crate::server::connection::Limits;
 pub use crate::server::descriptors::FIRST_HIGH;
 use crate::server::descriptors::{NoPlace, Numbers};
-pub use crate::server::journal::Counts;
-use crate::server::journal::Journal;
 use crate::server::listener::Shared;
+pub use crate::server::peer_log::Counts;
+use crate::server::peer_log::PeerLog;
 use crate::server::slots::Slots;
 use crate::server::threads::Running;
 
@@ -110,7 +110,7 @@ pub struct Server {
     /// Addresses it has listened on from the start.
     addresses: Vec<SocketAddrV4>,
     /// Log messages and counters.
-    journal: Arc<Journal>,
+    peer_log: Arc<PeerLog>,
 }
 
 impl Server {
@@ -153,7 +153,7 @@ impl Server {
         {
             log_fewer_threads(configured, started);
         }
-        let journal: Arc<Journal> = Arc::default();
+        let peer_log: Arc<PeerLog> = Arc::default();
         let shared = Arc::new(Shared {
             engine,
             access: AccessList::new(&config.requesters),
@@ -162,7 +162,7 @@ impl Server {
                 queries: config.max_queries as usize,
                 idle_time: config.idle_time,
             },
-            journal: Arc::clone(&journal),
+            peer_log: Arc::clone(&peer_log),
             threads: running.threads.clone(),
         });
         for (address, opened) in listeners.0 {
@@ -182,7 +182,7 @@ impl Server {
         Ok(Server {
             running: Some(running),
             addresses,
-            journal,
+            peer_log,
         })
     }
 
@@ -193,7 +193,7 @@ impl Server {
 
     /// Returns the counters of refused connections and queries.
     pub fn counts(&self) -> &Counts {
-        self.journal.counts()
+        self.peer_log.counts()
     }
 
     /// Ends every query in progress with QueryTerminated and `reason` (RFC 6926 section 8.5),

@@ -183,8 +183,8 @@ mod tests {
             let octets = with_options(&options);
             let _ = Message::read_until_fault(&octets);
             let _ = Message::read_until_fault(&options);
-            let _ = client_info::heard(&octets, Vec::new(), Arc::default());
-            let _ = client_info::heard(&options, Vec::new(), Arc::default());
+            let _ = client_info::client_info(&octets, Vec::new(), Arc::default());
+            let _ = client_info::client_info(&options, Vec::new(), Arc::default());
             let _ = relay_agent_information::all(&options, 2);
             let _ = relay_agent_information::find(&options, 12);
             let _ = vss::read(&options);

@@ -8,7 +8,7 @@
 //! - [`vss`]: virtual subnet selection, the VPN-ID (RFC 6607).
 //! - [`status`]: status codes (RFC 6926 section 6.2.2).
 //! - [`writer`]: replies with their framing (RFC 6926 section 6.1).
-//! - [`heard`]: what is worth keeping of a client's message.
+//! - [`client_info`]: what is worth keeping of a client's message.
 
 pub mod frame;
 pub mod message;

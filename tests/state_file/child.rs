@@ -13,12 +13,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use std::{env, fmt, fs, process, thread};
 
-use dhcp_blq::kea_config::Network;
-use dhcp_blq::mirror::Loading;
+use dhcp_blq::kea_config::KeaConfig;
+use dhcp_blq::mirror::InitialLoad;
 use dhcp_blq::mirror::event::{Event, Lease, LeaseState, Origin};
 use dhcp_blq::model::binding::SubnetId;
 use dhcp_blq::model::time::{Lifetime, Time};
-use dhcp_blq::persist::flush_worker::Writer;
+use dhcp_blq::persist::flush_worker::FlushWorker;
 use dhcp_blq::persist::store::Store;
 use tracing::field::{Field, Visit};
 use tracing::{Metadata, Subscriber, span};
@@ -37,7 +37,7 @@ pub const NOBODY: u32 = 65_534;
 const LONGEST: Duration = Duration::from_secs(120);
 
 /// A child process.
-pub struct Keeper {
+pub struct HandOver {
     /// The process.
     process: Child,
     /// Where it takes orders.
@@ -46,14 +46,14 @@ pub struct Keeper {
     reports: BufReader<ChildStdout>,
 }
 
-impl Keeper {
+impl HandOver {
     /// Starts one that keeps `leases` leases and their state file, by means of `wrapper`, if any.
-    pub fn start(wrapper: &[&str], path: &Path, leases: u32) -> Keeper {
-        Keeper::run("keep", wrapper, path, leases)
+    pub fn start(wrapper: &[&str], path: &Path, leases: u32) -> HandOver {
+        HandOver::run("keep", wrapper, path, leases)
     }
 
     /// Starts one that does `task`.
-    pub fn run(task: &str, wrapper: &[&str], path: &Path, leases: u32) -> Keeper {
+    pub fn run(task: &str, wrapper: &[&str], path: &Path, leases: u32) -> HandOver {
         let itself = env::current_exe().unwrap();
         let test = "child::does_nothing_unless_started_as_a_child";
         let command: Vec<&str> = wrapper
@@ -72,7 +72,7 @@ impl Keeper {
             .unwrap();
         let orders = process.stdin.take().unwrap();
         let reports = BufReader::new(process.stdout.take().unwrap());
-        Keeper {
+        HandOver {
             process,
             orders,
             reports,
@@ -124,7 +124,7 @@ impl Keeper {
     }
 }
 
-impl Drop for Keeper {
+impl Drop for HandOver {
     fn drop(&mut self) {
         // A test that fails must not leave it running; one that is gone cannot be killed.
         let _ = self.process.kill();
@@ -192,23 +192,23 @@ fn keep(path: &Path) {
     tracing::subscriber::set_global_default(Reporter).unwrap();
     let leases = env::var(LEASES).unwrap().parse().unwrap();
     let (store, saved) = Store::open_or_recover(path);
-    let mut loading = Loading::begin(Network::default().into(), saved, Time(1_000));
+    let mut initial_load = InitialLoad::begin(KeaConfig::default().into(), saved, Time(1_000));
     for number in 0..leases {
-        loading.lease(&lease(number));
+        initial_load.lease(&lease(number));
     }
-    let mirror = Arc::new(loading.finish());
-    let writer = Writer::start(Arc::clone(&mirror), store).unwrap();
+    let mirror = Arc::new(initial_load.finish());
+    let writer = FlushWorker::start(Arc::clone(&mirror), store).unwrap();
     let changed = writer.notifier();
     report("started");
     for order in std::io::stdin().lines() {
         let order = order.unwrap();
         match order.split_once(' ').unwrap_or((&order, "")) {
             ("release", number) => {
-                mirror.feed().push(Event::Released {
+                mirror.queue().push(Event::Released {
                     address: address(number.parse().unwrap()),
                     client: None,
                     at: Time(2_000),
-                    origin: Origin::Here,
+                    origin: Origin::Local,
                 });
                 changed();
             }

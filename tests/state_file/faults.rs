@@ -10,7 +10,7 @@ use dhcp_blq::model::binding::{Binding, State};
 use dhcp_blq::persist::store::Store;
 use tempfile::TempDir;
 
-use super::child::{Keeper, address, hand_over};
+use super::child::{HandOver, address, hand_over};
 
 /// How many leases a child keeps.
 const LEASES: u32 = 500;
@@ -24,8 +24,8 @@ fn place() -> (TempDir, PathBuf) {
 }
 
 /// A child without privileges that keeps its leases in the file at `path`.
-fn start(path: &Path) -> Keeper {
-    Keeper::run("keep as nobody", &[], path, LEASES)
+fn start(path: &Path) -> HandOver {
+    HandOver::run("keep as nobody", &[], path, LEASES)
 }
 
 /// What the file at `path` has of lease `number`; checks that it has all of them.
@@ -219,7 +219,7 @@ fn writes_again_what_a_failing_disk_may_have_lost() {
 }
 
 /// Lifts the limit on the size of a child's files.
-fn make_room(keeper: &Keeper) {
+fn make_room(keeper: &HandOver) {
     let raised = Command::new("prlimit")
         .args(["--fsize=unlimited", "--pid"])
         .arg(keeper.id().to_string())
@@ -236,7 +236,7 @@ fn writes_everything_once_a_full_disk_has_room_again() {
     let path = directory.path().join("state");
     // A limit on the size of files, here 2 MiB, is the disk that anybody can fill.
     let limited = r#"trap "" XFSZ; ulimit -S -f 4096; exec "$0" "$@""#;
-    let mut keeper = Keeper::start(&["sh", "-c", limited], &path, MANY);
+    let mut keeper = HandOver::start(&["sh", "-c", limited], &path, MANY);
     keeper.expect_logged(&["BLQ_STATE_WRITE_FAILED"]);
     make_room(&keeper);
     keeper.expect_logged(&["BLQ_STATE_WRITTEN_AGAIN"]);
@@ -249,7 +249,7 @@ fn writes_everything_once_a_full_disk_has_room_again() {
 #[test]
 fn begins_a_file_once_a_full_disk_has_room() {
     let (directory, path) = place();
-    let mut keeper = Keeper::run("keep on a full disk", &[], &path, LEASES);
+    let mut keeper = HandOver::run("keep on a full disk", &[], &path, LEASES);
     keeper.expect_logged(&["BLQ_STATE_UNAVAILABLE"]);
     keeper.order("heal");
     keeper.expect_logged(&["BLQ_STATE_WRITTEN_AGAIN"]);

@@ -9,9 +9,9 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use blq::{Binding, Done, Message, Primary, Query, Reply};
-use dhcp_blq::kea_config::{ConfiguredOption, Network};
-use dhcp_blq::mirror::event::{Event, Heard, Lease, LeaseState};
-use dhcp_blq::mirror::{Loading, Mirror, Saved};
+use dhcp_blq::kea_config::{ConfiguredOption, KeaConfig};
+use dhcp_blq::mirror::event::{ClientInfo, Event, Lease, LeaseState};
+use dhcp_blq::mirror::{InitialLoad, Mirror, Saved};
 use dhcp_blq::model::binding::{HardwareAddress, RawOption, SubnetId};
 use dhcp_blq::model::time::{Lifetime, Time};
 use dhcp_blq::query::plan::{Answer, LeaseEngine};
@@ -51,8 +51,8 @@ impl Bench {
     }
 
     pub fn with(saved: Saved, options: Vec<ConfiguredOption>) -> Bench {
-        let network = Network::from_json(CONFIGURATION, options).unwrap();
-        Bench::over(Loading::begin(Arc::new(network), saved, Time::now()).finish())
+        let kea_config = KeaConfig::from_json(CONFIGURATION, options).unwrap();
+        Bench::over(InitialLoad::begin(Arc::new(kea_config), saved, Time::now()).finish())
     }
 
     /// Over a mirror as it is.
@@ -76,7 +76,7 @@ impl Bench {
     }
 
     pub fn commit(&self, lease: Lease, relay_information: &[u8]) {
-        let heard = Heard {
+        let client_info = ClientInfo {
             relay_agent_information: Some(relay_information.to_vec()),
             options: vec![RawOption {
                 code: 60,
@@ -86,7 +86,9 @@ impl Bench {
         };
         // In time: Kea commits a lease in the second in which its client asked.
         let cltt = lease.cltt;
-        self.mirror.feed().push(Event::Committed { lease, heard });
+        self.mirror
+            .queue()
+            .push(Event::Committed { lease, client_info });
         self.mirror.catch_up_by(|| cltt);
     }
 

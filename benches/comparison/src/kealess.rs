@@ -10,9 +10,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use dhcp_blq::config::Config;
-use dhcp_blq::kea_config::Network;
-use dhcp_blq::mirror::event::{Event, Heard};
-use dhcp_blq::mirror::{Loading, Mirror, Saved};
+use dhcp_blq::kea_config::KeaConfig;
+use dhcp_blq::mirror::event::{ClientInfo, Event};
+use dhcp_blq::mirror::{InitialLoad, Mirror, Saved};
 use dhcp_blq::model::time::Time;
 use dhcp_blq::query::plan::LeaseEngine;
 use dhcp_blq::server::Server;
@@ -95,20 +95,20 @@ fn load(leases: &Leases) -> Result<(Mirror, Duration)> {
     let configuration = json!({ "Dhcp4": { "subnet4": [
         { "id": 1, "subnet": SUBNET, "pools": [ { "pool": leases.pool_range() } ] },
     ] } });
-    let network = Network::from_json(&configuration.to_string(), Vec::new())?;
-    let mut loading = Loading::begin(Arc::new(network), Saved::default(), Time::now());
+    let network = KeaConfig::from_json(&configuration.to_string(), Vec::new())?;
+    let mut initial_load = InitialLoad::begin(Arc::new(network), Saved::default(), Time::now());
     let mut took = Duration::ZERO;
     for first in (0..leases.count).step_by(BATCH as usize) {
         let numbers = first..leases.count.min(first + BATCH);
         let batch: Vec<_> = numbers.map(|number| leases.lease(number)).collect();
         let began = Instant::now();
         for lease in &batch {
-            loading.lease(lease);
+            initial_load.lease(lease);
         }
         took += began.elapsed();
     }
     let began = Instant::now();
-    let mirror = loading.finish();
+    let mirror = initial_load.finish();
     Ok((mirror, took + began.elapsed()))
 }
 
@@ -131,13 +131,13 @@ fn change(mirror: &Mirror, leases: &Leases, count: u32, pause: bool) -> Applied 
         let number = u64::from(index) * 104_729 % u64::from(leases.count);
         let mut lease = leases.lease(number as u32);
         lease.cltt = Time::now();
-        let heard = Heard {
+        let client_info = ClientInfo {
             relay_agent_information: lease.relay_agent_information.clone(),
-            ..Heard::default()
+            ..ClientInfo::default()
         };
         let own = own_time();
         let began = Instant::now();
-        mirror.feed().push(Event::Committed { lease, heard });
+        mirror.queue().push(Event::Committed { lease, client_info });
         mirror.catch_up();
         times.push(began.elapsed().as_secs_f64());
         own_times.push((own_time() - own - reading).max(0.0));

@@ -17,7 +17,7 @@ const RIGHT: i32 = 0;
 /// The answer of a child that read something else and was not told.
 const WRONG: i32 = 10;
 /// The answer of a child that was told.
-const NOTICED: i32 = 11;
+const LEARNED_AT: i32 = 11;
 
 /// In a child process: reads a store that was filled and then damaged.
 pub fn read(name: &str, path: &Path) -> Result<()> {
@@ -30,7 +30,7 @@ pub fn read(name: &str, path: &Path) -> Result<()> {
         })
     });
     let answer = match read {
-        Err(_) => NOTICED,
+        Err(_) => LEARNED_AT,
         Ok(()) if is_right && next == ADDRESSES => RIGHT,
         Ok(()) => WRONG,
     };
@@ -62,7 +62,7 @@ pub fn measure(name: &str, directory: &Path) -> Result<Vec<(String, f64)>> {
             .status()?;
         counts[match status.code() {
             Some(RIGHT) => 0,
-            Some(NOTICED) => 1,
+            Some(LEARNED_AT) => 1,
             Some(WRONG) => 2,
             _ => 3,
         }] += 1.0;

@@ -23,8 +23,8 @@ use counters::Counters;
 use dhcp_blq::model::binding::{Binding, HardwareAddress, State, SubnetId};
 use dhcp_blq::model::client::{Client, ClientParts};
 use dhcp_blq::mirror::event::{Lease, LeaseState};
-use dhcp_blq::mirror::{Loading, Saved};
-use dhcp_blq::kea_config::Network;
+use dhcp_blq::mirror::{InitialLoad, Saved};
+use dhcp_blq::kea_config::KeaConfig;
 use dhcp_blq::model::time::{Lifetime, Time};
 
 /// Addresses stored.
@@ -59,9 +59,9 @@ static USUAL: LazyLock<Binding> = LazyLock::new(|| {
         hostname: Vec::new(),
         relay_agent_information: None,
     };
-    let mut loading = Loading::begin(Network::default().into(), Saved::default(), lease.cltt);
-    loading.lease(&lease);
-    let binding = loading.finish().binding(lease.address);
+    let mut initial_load = InitialLoad::begin(KeaConfig::default().into(), Saved::default(), lease.cltt);
+    initial_load.lease(&lease);
+    let binding = initial_load.finish().binding(lease.address);
     binding.expect("what was loaded")
 });
 

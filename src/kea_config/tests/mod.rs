@@ -24,11 +24,11 @@ fn ip(address: &str) -> Ipv4Addr {
 }
 
 /// A network of one subnet 192.0.2.0/24, number 1, with these further parameters.
-fn one_subnet(parameters: &str) -> Result<Network, NetworkError> {
+fn one_subnet(parameters: &str) -> Result<KeaConfig, KeaConfigError> {
     let config = format!(
         r#"{{"Dhcp4": {{"subnet4": [{{"id": 1, "subnet": "192.0.2.0/24" {parameters}}}]}}}}"#
     );
-    Network::from_json(&config, Vec::new())
+    KeaConfig::from_json(&config, Vec::new())
 }
 
 /// An option that everybody is sent.
@@ -54,7 +54,7 @@ fn binding(address: &str, subnet: u32, client: ClientParts<'_>) -> Binding {
         subnet: SubnetId(subnet),
         client: Some(Client::from(&client)),
         remote: false,
-        noticed: None,
+        learned_at: None,
         reserved_until: None,
     }
 }
@@ -76,7 +76,7 @@ fn stranger() -> ClientParts<'static> {
 #[test]
 fn finds_pools_and_reservations_of_each_kea_release() {
     for config in RELEASES {
-        let network = Network::from_json(config, Vec::new()).unwrap();
+        let kea_config = KeaConfig::from_json(config, Vec::new()).unwrap();
         let range = |first, last, vpn: &Vpn| ConfiguredRange {
             first: ip(first),
             last: ip(last),
@@ -86,7 +86,7 @@ fn finds_pools_and_reservations_of_each_kea_release() {
         let rfc2685 = Vpn::Rfc2685([0, 0, 0x5e, 0, 0, 0, 7]);
         let blue = Vpn::Name("blue".into());
         assert_eq!(
-            network.ranges(),
+            kea_config.ranges(),
             [
                 range("10.0.0.5", "10.0.0.5", &rfc2685),
                 range("10.0.0.10", "10.0.0.20", &rfc2685),
@@ -96,21 +96,21 @@ fn finds_pools_and_reservations_of_each_kea_release() {
                 range("10.1.200.1", "10.1.200.1", &blue),
             ]
         );
-        assert_eq!(network.subnet(SubnetId(1)).unwrap().vpn, rfc2685);
-        assert_eq!(network.subnet(SubnetId(2)).unwrap().vpn, blue);
-        assert!(network.subnet(SubnetId(3)).is_none());
-        assert_eq!(network.vpns().collect::<Vec<_>>(), [&blue, &rfc2685]);
-        assert!(network.has_vpn(&blue) && network.has_vpn(&Vpn::Default));
-        assert!(!network.has_vpn(&Vpn::Name("red".into())));
+        assert_eq!(kea_config.subnet(SubnetId(1)).unwrap().vpn, rfc2685);
+        assert_eq!(kea_config.subnet(SubnetId(2)).unwrap().vpn, blue);
+        assert!(kea_config.subnet(SubnetId(3)).is_none());
+        assert_eq!(kea_config.vpns().collect::<Vec<_>>(), [&blue, &rfc2685]);
+        assert!(kea_config.has_vpn(&blue) && kea_config.has_vpn(&Vpn::Default));
+        assert!(!kea_config.has_vpn(&Vpn::Name("red".into())));
     }
 }
 
 #[test]
 fn inherits_timers_from_the_shared_network_and_globally() {
     for config in RELEASES {
-        let network = Network::from_json(config, Vec::new()).unwrap();
+        let kea_config = KeaConfig::from_json(config, Vec::new()).unwrap();
         let times = |subnet, lifetime| {
-            let subnet = network.subnet(SubnetId(subnet)).unwrap();
+            let subnet = kea_config.subnet(SubnetId(subnet)).unwrap();
             let times = subnet.tee_times(Lifetime(lifetime));
             (times.renewal, times.rebinding)
         };
@@ -164,10 +164,10 @@ fn takes_the_option_of_the_most_specific_scope() {
             .skip(configured)
             .map(|(scope, name)| option(scope.clone(), 15, name))
             .collect();
-        let network = Network::from_json(RELEASES[0], options).unwrap();
+        let kea_config = KeaConfig::from_json(RELEASES[0], options).unwrap();
         let binding = binding("10.1.2.5", 2, client.clone());
         assert_eq!(
-            network.option(15, binding.view()).as_deref(),
+            kea_config.option(15, binding.view()).as_deref(),
             Some(names[configured].as_bytes())
         );
     }
@@ -195,9 +195,9 @@ fn sends_no_option_of_a_scope_the_lease_is_not_in() {
         .into_iter()
         .map(|scope| option(scope, 15, "wrong"))
         .collect();
-    let network = Network::from_json(RELEASES[0], options).unwrap();
+    let kea_config = KeaConfig::from_json(RELEASES[0], options).unwrap();
     let elsewhere = binding("10.0.0.30", 1, stranger());
-    assert_eq!(network.option(15, elsewhere.view()), None);
+    assert_eq!(kea_config.option(15, elsewhere.view()), None);
 }
 
 #[test]
@@ -209,17 +209,17 @@ fn never_send_keeps_an_option_back_whatever_narrower_scopes_say() {
             ..option(Scope::Class("gold".into()), 15, "")
         },
     ];
-    let network = Network::from_json(RELEASES[0], options).unwrap();
+    let kea_config = KeaConfig::from_json(RELEASES[0], options).unwrap();
     let gold = ClientParts {
         classes: vec!["gold"],
         ..stranger()
     };
     assert_eq!(
-        network.option(15, binding("10.0.0.11", 1, gold).view()),
+        kea_config.option(15, binding("10.0.0.11", 1, gold).view()),
         None
     );
     assert_eq!(
-        network
+        kea_config
             .option(15, binding("10.0.0.11", 1, stranger()).view())
             .as_deref(),
         Some(&b"subnet"[..])
@@ -229,10 +229,10 @@ fn never_send_keeps_an_option_back_whatever_narrower_scopes_say() {
 #[test]
 fn the_subnet_mask_is_always_the_subnets() {
     let options = vec![option(Scope::Global, 1, "\0\0\0\0")];
-    let network = Network::from_json(RELEASES[0], options).unwrap();
+    let kea_config = KeaConfig::from_json(RELEASES[0], options).unwrap();
     let mask = |subnet, address| {
         let binding = binding(address, subnet, stranger());
-        network.option(1, binding.view()).map(Cow::into_owned)
+        kea_config.option(1, binding.view()).map(Cow::into_owned)
     };
     assert_eq!(mask(1, "10.0.0.11"), Some(vec![255, 255, 255, 0]));
     assert_eq!(mask(2, "10.1.0.1"), Some(vec![255, 255, 0, 0]));
@@ -241,10 +241,10 @@ fn the_subnet_mask_is_always_the_subnets() {
 #[test]
 fn a_lease_whose_subnet_was_removed_gets_what_the_new_one_of_its_address_sends() {
     let options = vec![option(Scope::Global, 15, "global")];
-    let network = Network::from_json(RELEASES[0], options).unwrap();
+    let kea_config = KeaConfig::from_json(RELEASES[0], options).unwrap();
     let value = |address| {
         let binding = binding(address, 99, stranger());
-        network.option(15, binding.view()).map(Cow::into_owned)
+        kea_config.option(15, binding.view()).map(Cow::into_owned)
     };
     assert_eq!(value("10.0.0.11"), Some(b"global".to_vec()));
     assert_eq!(value("203.0.113.1"), None);
@@ -260,10 +260,10 @@ fn finds_the_reservation_by_each_identifier_a_client_has() {
         {"flex-id": "616263", "ip-address": "192.0.2.9", "hostname": "by-address"},
         {"client-id": "0909", "ip-address": "192.0.2.10", "hostname": "another's"}
     ]"#;
-    let network = one_subnet(reservations).unwrap();
+    let kea_config = one_subnet(reservations).unwrap();
     let hostname = |address, client: ClientParts<'_>| {
         let binding = binding(address, 1, client);
-        let name = network.option(12, binding.view())?;
+        let name = kea_config.option(12, binding.view())?;
         Some(String::from_utf8(name.into_owned()).unwrap())
     };
     let found = |client: ClientParts<'_>| hostname("192.0.2.1", client);
@@ -306,9 +306,9 @@ fn looks_for_reservations_only_where_kea_does() {
         )
     };
     let hostname = |modes: &str| {
-        let network = Network::from_json(&config(modes), Vec::new()).unwrap();
+        let kea_config = KeaConfig::from_json(&config(modes), Vec::new()).unwrap();
         let binding = binding("192.0.2.1", 1, with_mac(&[0, 0, 0x5e, 0, 0x53, 1]));
-        let name = network.option(12, binding.view())?;
+        let name = kea_config.option(12, binding.view())?;
         Some(String::from_utf8(name.into_owned()).unwrap())
     };
     assert_eq!(hostname("").as_deref(), Some("subnet"));
@@ -324,7 +324,7 @@ fn looks_for_reservations_only_where_kea_does() {
 #[test]
 fn the_leases_host_name_goes_before_the_reserved_and_that_before_the_configured() {
     let options = vec![option(Scope::Global, 12, "configured")];
-    let network = Network::from_json(RELEASES[0], options).unwrap();
+    let kea_config = KeaConfig::from_json(RELEASES[0], options).unwrap();
     let reserved = with_mac(&[0, 0, 0x5e, 0, 0x53, 1]);
     let named = ClientParts {
         hostname: b"lease",
@@ -332,7 +332,7 @@ fn the_leases_host_name_goes_before_the_reserved_and_that_before_the_configured(
     };
     let hostname = |client: ClientParts<'_>| {
         let binding = binding("10.0.0.77", 1, client);
-        network.option(12, binding.view()).map(Cow::into_owned)
+        kea_config.option(12, binding.view()).map(Cow::into_owned)
     };
     assert_eq!(hostname(named), Some(b"lease".to_vec()));
     assert_eq!(hostname(reserved), Some(b"global.example".to_vec()));
@@ -342,8 +342,8 @@ fn the_leases_host_name_goes_before_the_reserved_and_that_before_the_configured(
 #[test]
 fn the_server_identifier_is_the_global_one_of_four_octets() {
     let identifier = |options| {
-        let network = Network::from_json(RELEASES[0], options).unwrap();
-        network.server_identifier()
+        let kea_config = KeaConfig::from_json(RELEASES[0], options).unwrap();
+        kea_config.server_identifier()
     };
     assert_eq!(identifier(Vec::new()), None);
     assert_eq!(
@@ -363,14 +363,18 @@ fn the_most_specific_subnet_holds_an_address() {
     let config = r#"{"Dhcp4": {"subnet4": [
         {"id": 1, "subnet": "10.0.0.0/8"}, {"id": 2, "subnet": "10.1.0.0/16"},
         {"id": 3, "subnet": "0.0.0.0/0"}, {"id": 4, "subnet": "192.0.2.1/32"}]}}"#;
-    let network = Network::from_json(config, Vec::new()).unwrap();
-    let holding = |address| network.subnet_holding(ip(address)).map(|found| found.id.0);
+    let kea_config = KeaConfig::from_json(config, Vec::new()).unwrap();
+    let holding = |address| {
+        kea_config
+            .subnet_holding(ip(address))
+            .map(|found| found.id.0)
+    };
     assert_eq!(holding("10.1.2.3"), Some(2));
     assert_eq!(holding("10.2.2.3"), Some(1));
     assert_eq!(holding("192.0.2.1"), Some(4));
     assert_eq!(holding("192.0.2.2"), Some(3));
     assert_eq!(
-        Network::default()
+        KeaConfig::default()
             .subnet_holding(ip("10.1.2.3"))
             .map(|found| found.id),
         None
@@ -383,13 +387,13 @@ fn a_subnets_vpn_goes_before_its_shared_networks() {
         "user-context": {"vpn": {"name": "blue"}},
         "subnet4": [{"id": 1, "subnet": "192.0.2.0/24", "user-context": {"vpn": {"name": "red"}}},
                     {"id": 2, "subnet": "198.51.100.0/24", "user-context": {"note": 1}}]}]}}"#;
-    let network = Network::from_json(config, Vec::new()).unwrap();
+    let kea_config = KeaConfig::from_json(config, Vec::new()).unwrap();
     assert_eq!(
-        network.subnet(SubnetId(1)).unwrap().vpn,
+        kea_config.subnet(SubnetId(1)).unwrap().vpn,
         Vpn::Name("red".into())
     );
     assert_eq!(
-        network.subnet(SubnetId(2)).unwrap().vpn,
+        kea_config.subnet(SubnetId(2)).unwrap().vpn,
         Vpn::Name("blue".into())
     );
 }
@@ -427,7 +431,7 @@ fn refuses_a_malformed_vpn_and_says_where_it_is_and_what_is_allowed() {
     );
     assert!(one_subnet(&longest).is_ok());
     let config = r#"{"Dhcp4": {"shared-networks": [{"name": "net", "user-context": {"vpn": 1}}]}}"#;
-    let error = Network::from_json(config, Vec::new()).unwrap_err();
+    let error = KeaConfig::from_json(config, Vec::new()).unwrap_err();
     assert!(
         error.to_string().contains("shared network 'net'"),
         "{error}"
@@ -443,8 +447,8 @@ fn refuses_what_no_kea_says() {
         r#"{"Dhcp4": []}"#,
         r#"{"Dhcp4": {"subnet4": [{"subnet": "192.0.2.0/24"}]}}"#,
     ] {
-        let error = Network::from_json(config, Vec::new()).unwrap_err();
-        assert!(matches!(error, NetworkError::Layout(_)), "{error}");
+        let error = KeaConfig::from_json(config, Vec::new()).unwrap_err();
+        assert!(matches!(error, KeaConfigError::Layout(_)), "{error}");
     }
     for (parameters, named) in [
         (
@@ -465,10 +469,10 @@ fn refuses_what_no_kea_says() {
 
 #[test]
 fn accepts_a_configuration_with_nothing_in_it() {
-    let network = Network::from_json(r#"{"Dhcp4": {}}"#, Vec::new()).unwrap();
-    assert!(network.ranges().is_empty());
+    let kea_config = KeaConfig::from_json(r#"{"Dhcp4": {}}"#, Vec::new()).unwrap();
+    assert!(kea_config.ranges().is_empty());
     assert_eq!(
-        network.option(15, binding("192.0.2.1", 1, stranger()).view()),
+        kea_config.option(15, binding("192.0.2.1", 1, stranger()).view()),
         None
     );
 }
@@ -477,6 +481,6 @@ fn accepts_a_configuration_with_nothing_in_it() {
 fn accepts_pools_with_spaces_and_global_reservations_outside_every_subnet() {
     let config = r#"{"Dhcp4": {"reservations": [{"hw-address": "00:00:5e:00:53:01", "ip-address": "203.0.113.1"}],
         "subnet4": [{"id": 1, "subnet": "192.0.2.0/24", "pools": [{"pool": "192.0.2.1 - 192.0.2.9"}]}]}}"#;
-    let network = Network::from_json(config, Vec::new()).unwrap();
-    assert_eq!(network.ranges().len(), 1);
+    let kea_config = KeaConfig::from_json(config, Vec::new()).unwrap();
+    assert_eq!(kea_config.ranges().len(), 1);
 }

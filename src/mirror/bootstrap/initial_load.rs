@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
-use crate::kea_config::Network;
+use crate::kea_config::KeaConfig;
 use crate::mirror::event::{Lease, Origin};
 use crate::mirror::page::Pages;
-use crate::mirror::ranges::Configured;
+use crate::mirror::ranges::SavedView;
 use crate::mirror::table::{CONFIGURATION, Table};
 use crate::mirror::visible::is_renewal;
 use crate::mirror::{Mirror, rules};
@@ -21,7 +21,7 @@ pub struct Saved {
     /// Bindings as last written.
     pub bindings: Vec<Binding>,
     /// What was configured as last written.
-    pub configured: Configured,
+    pub saved_view: SavedView,
     /// When the file was last written; `None` if it is new.
     pub saved_at: Option<Time>,
     /// The latest transaction of a lease that Kea's lease database had when the file was last
@@ -29,7 +29,7 @@ pub struct Saved {
     pub latest: Option<Time>,
     /// Up to when renewals by other servers were known when the file was last written. `None` if
     /// there are no other servers, or it is not known.
-    pub compared_at: Option<Time>,
+    pub resynced_at: Option<Time>,
     /// Addresses that changed after the file was last written: see
     /// [`Recent`](crate::persist::store::Recent).
     pub recent: Vec<u32>,
@@ -56,7 +56,7 @@ impl Prepared {
     /// Takes into account that no other server writes Kea's lease database: this one has heard of all
     /// renewals.
     pub fn without_other_servers(mut self) -> Prepared {
-        self.rest.compared_at = None;
+        self.rest.resynced_at = None;
         self
     }
 
@@ -94,14 +94,14 @@ struct Before {
     /// The latest transaction of a lease that Kea's lease database had then.
     latest: Option<Time>,
     /// Up to when renewals by other servers were known then.
-    compared_at: Option<Time>,
+    resynced_at: Option<Time>,
     /// Addresses that changed since.
     recent: Vec<u32>,
 }
 
 /// A mirror being filled.
 #[derive(Debug)]
-pub struct Loading {
+pub struct InitialLoad {
     /// The tables so far.
     table: Table,
     /// What they held before.
@@ -116,39 +116,39 @@ pub struct Loading {
     now: Time,
 }
 
-impl Loading {
+impl InitialLoad {
     /// Begins with what was saved.
-    pub fn begin(network: Arc<Network>, saved: impl Into<Prepared>, now: Time) -> Loading {
+    pub fn begin(kea_config: Arc<KeaConfig>, saved: impl Into<Prepared>, now: Time) -> InitialLoad {
         let Prepared {
             bindings,
             addresses: unseen,
             rest,
         } = saved.into();
         let Saved {
-            mut configured,
+            mut saved_view,
             saved_at,
             latest,
-            compared_at,
+            resynced_at,
             recent,
             ..
         } = rest;
         if recent.contains(&CONFIGURATION) {
             // It may have been another one meanwhile: since when it is as it is, is not known.
-            configured.ranges.clear();
+            saved_view.ranges.clear();
         }
-        let mut table = Table::new(network, &configured, now);
+        let mut table = Table::new(kea_config, &saved_view, now);
         table.drop_indexes();
         table.set_saved(bindings);
-        table.notice_views_changed_since(&configured, now);
+        table.notice_views_changed_since(&saved_view, now);
         if saved_at.is_some() {
-            table.note_reconfigured(&configured);
+            table.note_reconfigured(&saved_view);
         }
-        Loading {
+        InitialLoad {
             table,
             known: Known::Saved(Before {
                 saved_at,
                 latest,
-                compared_at,
+                resynced_at,
                 recent,
             }),
             unseen,
@@ -160,13 +160,13 @@ impl Loading {
 
     /// Begins with what a mirror held that nobody else has any more, before Kea was reconfigured.
     /// `None` if that mirror failed.
-    pub fn resume(mirror: Mirror, network: Arc<Network>, now: Time) -> Option<Loading> {
+    pub fn resume(mirror: Mirror, kea_config: Arc<KeaConfig>, now: Time) -> Option<InitialLoad> {
         mirror.catch_up();
         let mut table = mirror.into_table()?;
         let held = table.bindings(0..=u32::MAX);
         let unseen = held.map(|binding| binding.address.to_bits()).collect();
-        table.configure(network, false, now);
-        Some(Loading {
+        table.configure(kea_config, false, now);
+        Some(InitialLoad {
             table,
             known: Known::Everything,
             unseen,
@@ -189,14 +189,14 @@ impl Loading {
             Known::Saved(before_start) => {
                 let Before {
                     saved_at,
-                    compared_at,
+                    resynced_at,
                     ..
                 } = *before_start;
                 let now = self.now;
                 let after = rules::loaded(before.as_ref(), lease, saved_at, now);
                 // A renewal is not saved, but was seen by whoever asked after it, unless another server
                 // made it after the last comparison. Without a file nobody saw anything before.
-                let is_heard = compared_at.is_none_or(|compared_at| lease.cltt < compared_at);
+                let is_heard = resynced_at.is_none_or(|resynced_at| lease.cltt < resynced_at);
                 let is_renewed =
                     |before: &Binding| is_heard && is_renewal(before.view(), after.view());
                 if saved_at.is_none() || before.as_ref().is_some_and(is_renewed) {
@@ -206,7 +206,7 @@ impl Loading {
                 }
             }
             Known::Everything => {
-                let (now, origin) = (self.now, Origin::Elsewhere);
+                let (now, origin) = (self.now, Origin::Remote);
                 let after = rules::updated(before.as_ref(), lease, now, origin);
                 if let Some(after) = after {
                     self.table.change(after, self.now);
@@ -245,29 +245,29 @@ impl Loading {
             };
             let after = match self.known {
                 Known::Saved(_) => rules::vanished(&before, self.now),
-                Known::Everything => rules::removed(&before, self.now, Origin::Elsewhere),
+                Known::Everything => rules::removed(&before, self.now, Origin::Remote),
             };
             self.table.change(after, self.now);
             if !self.table.is_configured(address) {
                 self.table.forget(address);
             }
         }
-        self.table.set_compared(self.now);
+        self.table.set_resynced(self.now);
         // A start compares with the state file, and does so again if it stays as it is.
         let mut are_lost = true;
         if let Known::Saved(before) = std::mem::replace(&mut self.known, Known::Everything) {
-            self.notice_unsaved(before);
+            self.record_dirty(before);
             are_lost = false;
         }
         self.table.build_indexes();
         // What changes from now on need not wait for a large mirror to be written.
-        self.table.defer_unsaved(are_lost);
+        self.table.defer_dirty(are_lost);
         self.table
     }
 
     /// Counts as changed now what requesters may have seen otherwise before, though the state file
     /// does not say so.
-    fn notice_unsaved(&mut self, before: Before) {
+    fn record_dirty(&mut self, before: Before) {
         // Leases that ended may have been the latest. The end is no transaction of Kea's lease database,
         // nor is an offer.
         let ended = self.table.bindings(0..=u32::MAX).filter(|binding| {

@@ -9,11 +9,11 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::kea_config::Network;
+use crate::kea_config::KeaConfig;
 use crate::mirror::apply::apply;
 use crate::mirror::event::{Event, Lease};
-use crate::mirror::resync::Reconciliation;
-use crate::mirror::{Failure, Loading, Mirror};
+use crate::mirror::resync::Resync;
+use crate::mirror::{Failure, InitialLoad, Mirror};
 use crate::model::time::Time;
 
 /// How many batches of leases may wait to be put into the mirror: memory that is not given back.
@@ -48,7 +48,7 @@ enum Order {
 /// Dropping it joins the thread. Without an order to complete it, the mirror is given up: after a
 /// reconfiguration it holds the bindings known before, at the start of Kea it has
 /// [failed](crate::mirror::Failure::Stopped).
-pub struct Loader {
+pub struct LoadWorker {
     /// The mirror.
     mirror: Arc<Mirror>,
     /// The way to the thread; `None` once it has all orders.
@@ -59,7 +59,7 @@ pub struct Loader {
     thread: Option<JoinHandle<()>>,
 }
 
-impl fmt::Debug for Loader {
+impl fmt::Debug for LoadWorker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Loader")
             .field("has_all", &self.orders.is_none())
@@ -67,17 +67,17 @@ impl fmt::Debug for Loader {
     }
 }
 
-impl Loader {
+impl LoadWorker {
     /// Starts with what `begin` gives, which is called on the thread.
     ///
     /// # Errors
     /// The thread could not be started.
     pub fn start(
-        network: Arc<Network>,
+        kea_config: Arc<KeaConfig>,
         now: Time,
-        begin: impl FnOnce() -> Option<Loading> + Send + 'static,
-    ) -> io::Result<Loader> {
-        let mirror = Arc::new(Mirror::loading(network, now));
+        begin: impl FnOnce() -> Option<InitialLoad> + Send + 'static,
+    ) -> io::Result<LoadWorker> {
+        let mirror = Arc::new(Mirror::initial_load(kea_config, now));
         let (orders, given) = mpsc::channel();
         let waiting = Arc::new(AtomicUsize::new(0));
         let thread = Thread {
@@ -93,11 +93,11 @@ impl Loader {
                     Ok(None) => {}
                     // The panic itself has been reported.
                     Err(_) => {
-                        thread.mirror.fail(Failure::Loading);
+                        thread.mirror.fail(Failure::InitialLoad);
                     }
                 }
             })?;
-        Ok(Loader {
+        Ok(LoadWorker {
             mirror,
             orders: Some(orders),
             waiting,
@@ -115,7 +115,7 @@ impl Loader {
         self.waiting.load(Ordering::Acquire) < BATCHES_AHEAD
     }
 
-    /// Takes leases over, as long as there is room ([`Loader::has_room`]); waits for nothing.
+    /// Takes leases over, as long as there is room ([`LoadWorker::has_room`]); waits for nothing.
     pub fn take(&self, leases: Vec<Lease>) {
         self.waiting.fetch_add(1, Ordering::AcqRel);
         self.give(Order::Leases(leases));
@@ -155,7 +155,7 @@ impl Loader {
     }
 }
 
-impl Drop for Loader {
+impl Drop for LoadWorker {
     fn drop(&mut self) {
         self.join();
     }
@@ -174,9 +174,9 @@ struct Thread {
 impl Thread {
     /// Follows orders, from the beginning that `begin` makes, until the mirror is complete or given up;
     /// returns the action for a complete one.
-    fn load(&self, begin: impl FnOnce() -> Option<Loading>) -> Option<Told> {
-        let Some(mut loading) = begin() else {
-            self.mirror.fail(Failure::Loading);
+    fn load(&self, begin: impl FnOnce() -> Option<InitialLoad>) -> Option<Told> {
+        let Some(mut initial_load) = begin() else {
+            self.mirror.fail(Failure::InitialLoad);
             return None;
         };
         let mut changes = Vec::new();
@@ -185,7 +185,7 @@ impl Thread {
             match self.orders.recv_timeout(SETTING_ASIDE) {
                 Ok(Order::Leases(leases)) => {
                     self.waiting.fetch_sub(1, Ordering::AcqRel);
-                    leases.iter().for_each(|lease| loading.lease(lease));
+                    leases.iter().for_each(|lease| initial_load.lease(lease));
                 }
                 Ok(Order::Complete(told)) => end = Some((true, told)),
                 Ok(Order::Incomplete(told)) => end = Some((false, told)),
@@ -195,9 +195,9 @@ impl Thread {
             self.set_aside(&mut changes);
         }
         let (table, told) = match end {
-            Some((true, told)) => (Some(loading.complete()), Some(told)),
-            Some((false, told)) => (Some(loading.incomplete()), Some(told)),
-            None => (loading.abandoned(), None),
+            Some((true, told)) => (Some(initial_load.complete()), Some(told)),
+            Some((false, told)) => (Some(initial_load.incomplete()), Some(told)),
+            None => (initial_load.abandoned(), None),
         };
         let Some(mut table) = table else {
             self.mirror.fail(Failure::Stopped);
@@ -205,11 +205,11 @@ impl Thread {
         };
         // These tables have not been read, so no answer carries a later time than these changes. The events
         // still in the queue are later ones, and applied before the first read.
-        let mut reconciliation = Reconciliation::default();
+        let mut resync = Resync::default();
         for event in changes {
-            apply(&mut table, &mut reconciliation, event, Time::now());
+            apply(&mut table, &mut resync, event, Time::now());
         }
-        *self.mirror.reconciliation.lock() = reconciliation;
+        *self.mirror.resync.lock() = resync;
         self.mirror.complete(table);
         told
     }
@@ -219,7 +219,7 @@ impl Thread {
     /// later change that tells of it.
     fn set_aside(&self, changes: &mut Vec<Event>) {
         let room = CHANGES_MEANWHILE.saturating_sub(changes.len());
-        changes.extend(self.mirror.feed.drain().take(room));
+        changes.extend(self.mirror.queue.drain().take(room));
     }
 }
 
@@ -230,7 +230,7 @@ mod tests {
     use std::task::{Context, Waker};
 
     use super::*;
-    use crate::mirror::event::{Event, Heard, Origin};
+    use crate::mirror::event::{ClientInfo, Event, Origin};
     use crate::mirror::{Saved, Table, Unready};
     use crate::model::binding::State;
 
@@ -238,10 +238,10 @@ mod tests {
     const NOW: Time = Time(1_000);
 
     /// A network of one pool.
-    fn network() -> Arc<Network> {
+    fn kea_config() -> Arc<KeaConfig> {
         let config = r#"{"Dhcp4": {"subnet4": [
             {"id": 1, "subnet": "192.0.2.0/24", "pools": [{"pool": "192.0.2.1-192.0.2.9"}]}]}}"#;
-        Arc::new(Network::from_json(config, Vec::new()).unwrap())
+        Arc::new(KeaConfig::from_json(config, Vec::new()).unwrap())
     }
 
     /// An address in it.
@@ -255,14 +255,14 @@ mod tests {
     }
 
     /// Loads leases into a new mirror.
-    fn start() -> Loader {
-        let begin = || Some(Loading::begin(network(), Saved::default(), NOW));
-        Loader::start(network(), NOW, begin).unwrap()
+    fn start() -> LoadWorker {
+        let begin = || Some(InitialLoad::begin(kea_config(), Saved::default(), NOW));
+        LoadWorker::start(kea_config(), NOW, begin).unwrap()
     }
 
     /// Waits until the leases given so far have been taken over.
-    fn await_batches(loader: &Loader) {
-        while loader.waiting.load(Ordering::Acquire) > 0 {
+    fn await_batches(load_worker: &LoadWorker) {
+        while load_worker.waiting.load(Ordering::Acquire) > 0 {
             thread::yield_now();
         }
     }
@@ -277,20 +277,20 @@ mod tests {
 
     #[test]
     fn a_read_fails_at_once_until_all_leases_are_loaded() {
-        let mut loader = start();
-        let mirror = Arc::clone(loader.mirror());
+        let mut load_worker = start();
+        let mirror = Arc::clone(load_worker.mirror());
         let mut completed = pin!(mirror.next_change_of_readiness());
         let mut context = Context::from_waker(Waker::noop());
         for last in [1, 2] {
-            loader.take(vec![lease(last)]);
-            await_batches(&loader);
+            load_worker.take(vec![lease(last)]);
+            await_batches(&load_worker);
             // On this thread, which the load must not hold up.
-            assert_eq!(states(&mirror), Err(Unready::Loading));
+            assert_eq!(states(&mirror), Err(Unready::InitialLoad));
             assert!(completed.as_mut().poll(&mut context).is_pending());
         }
-        assert_eq!(mirror.network().subnet_ids().count(), 1);
-        loader.complete(|| {});
-        loader.wait();
+        assert_eq!(mirror.kea_config().subnet_ids().count(), 1);
+        load_worker.complete(|| {});
+        load_worker.wait();
         assert!(completed.poll(&mut context).is_ready());
         let all = [Some(State::Active), Some(State::Active), None];
         assert_eq!(states(&mirror), Ok(all.to_vec()));
@@ -298,98 +298,98 @@ mod tests {
 
     #[test]
     fn catching_up_leaves_events_to_the_loader() {
-        let mut loader = start();
-        let mirror = Arc::clone(loader.mirror());
-        loader.take(vec![lease(1)]);
-        await_batches(&loader);
-        mirror.feed().push(Event::Released {
+        let mut load_worker = start();
+        let mirror = Arc::clone(load_worker.mirror());
+        load_worker.take(vec![lease(1)]);
+        await_batches(&load_worker);
+        mirror.queue().push(Event::Released {
             address: address(1),
             client: None,
             at: NOW,
-            origin: Origin::Here,
+            origin: Origin::Local,
         });
         mirror.catch_up();
-        loader.complete(|| {});
-        loader.wait();
+        load_worker.complete(|| {});
+        load_worker.wait();
         assert_eq!(states(&mirror).unwrap()[0], Some(State::Released));
     }
 
     #[test]
     fn sets_events_aside_while_no_leases_come() {
-        let loader = start();
-        let mirror = Arc::clone(loader.mirror());
-        mirror.feed().push(Event::Looking);
-        while !mirror.feed().is_empty() {
+        let load_worker = start();
+        let mirror = Arc::clone(load_worker.mirror());
+        mirror.queue().push(Event::ResyncBegun);
+        while !mirror.queue().is_empty() {
             thread::yield_now();
         }
-        assert_eq!(mirror.ready(), Err(Unready::Loading));
+        assert_eq!(mirror.ready(), Err(Unready::InitialLoad));
     }
 
     #[test]
     fn changes_while_leases_are_loaded_come_after_them() {
-        let mut loader = start();
-        let mirror = Arc::clone(loader.mirror());
-        mirror.feed().push(Event::Released {
+        let mut load_worker = start();
+        let mirror = Arc::clone(load_worker.mirror());
+        mirror.queue().push(Event::Released {
             address: address(1),
             client: None,
             at: NOW,
-            origin: Origin::Here,
+            origin: Origin::Local,
         });
-        loader.take(vec![lease(1)]);
-        loader.complete(|| {});
-        loader.wait();
+        load_worker.take(vec![lease(1)]);
+        load_worker.complete(|| {});
+        load_worker.wait();
         assert_eq!(states(&mirror).unwrap()[0], Some(State::Released));
     }
 
     #[test]
     fn more_changes_than_the_feed_has_room_for_may_come_while_leases_are_loaded() {
-        let mut loader = start();
-        let mirror = Arc::clone(loader.mirror());
+        let mut load_worker = start();
+        let mirror = Arc::clone(load_worker.mirror());
         let renewed = |cltt| Event::Committed {
             lease: Lease { cltt, ..lease(1) },
-            heard: Heard::default(),
+            client_info: ClientInfo::default(),
         };
         let last = Time(NOW.0 + 100_000);
         for cltt in NOW.0..=last.0 {
             // Whoever reads leases is told when they have been taken over, and so what is next to them.
             if cltt % 10_000 == 0 {
-                loader.take(vec![lease(1)]);
-                while !mirror.feed().is_empty() {
+                load_worker.take(vec![lease(1)]);
+                while !mirror.queue().is_empty() {
                     thread::yield_now();
                 }
             }
-            mirror.feed().push(renewed(Time(cltt)));
+            mirror.queue().push(renewed(Time(cltt)));
         }
-        loader.complete(|| {});
-        loader.wait();
-        assert!(!mirror.feed().take_lost());
+        load_worker.complete(|| {});
+        load_worker.wait();
+        assert!(!mirror.queue().take_lost());
         let binding = mirror.binding(address(1)).unwrap();
         assert_eq!(binding.last_transaction, Some(last));
     }
 
     #[test]
     fn given_up_it_holds_what_it_held_before_and_what_was_found_new() {
-        let mut loader = start();
-        loader.take(vec![lease(1), lease(2)]);
-        loader.complete(|| {});
-        let mirror = Arc::clone(loader.mirror());
-        loader.wait();
+        let mut load_worker = start();
+        load_worker.take(vec![lease(1), lease(2)]);
+        load_worker.complete(|| {});
+        let mirror = Arc::clone(load_worker.mirror());
+        load_worker.wait();
         let before = Arc::try_unwrap(mirror).unwrap();
-        let resume = || Loading::resume(before, network(), NOW);
-        let loader = Loader::start(network(), NOW, resume).unwrap();
-        let mirror = Arc::clone(loader.mirror());
-        loader.take(vec![lease(3)]);
-        loader.wait();
+        let resume = || InitialLoad::resume(before, kea_config(), NOW);
+        let load_worker = LoadWorker::start(kea_config(), NOW, resume).unwrap();
+        let mirror = Arc::clone(load_worker.mirror());
+        load_worker.take(vec![lease(3)]);
+        load_worker.wait();
         assert_eq!(states(&mirror), Ok(vec![Some(State::Active); 3]));
     }
 
     #[test]
     fn tells_when_the_mirror_is_complete() {
-        let mut loader = start();
-        let mirror = Arc::clone(loader.mirror());
+        let mut load_worker = start();
+        let mirror = Arc::clone(load_worker.mirror());
         let (told, is_told) = mpsc::channel();
-        loader.take(vec![lease(1)]);
-        loader.complete(move || {
+        load_worker.take(vec![lease(1)]);
+        load_worker.complete(move || {
             let count = mirror.read(Table::count);
             told.send(count).unwrap();
         });
@@ -398,37 +398,38 @@ mod tests {
 
     #[test]
     fn ends_when_it_is_dropped_with_or_without_all_leases() {
-        let mut loader = start();
-        let mirror = Arc::clone(loader.mirror());
-        loader.take(vec![lease(1)]);
-        loader.complete(|| {});
-        drop(loader);
+        let mut load_worker = start();
+        let mirror = Arc::clone(load_worker.mirror());
+        load_worker.take(vec![lease(1)]);
+        load_worker.complete(|| {});
+        drop(load_worker);
         // No thread has it any more.
         let mirror = Arc::try_unwrap(mirror).unwrap();
         assert_eq!(mirror.read(Table::count), Ok(1));
 
-        let loader = start();
-        let mirror = Arc::clone(loader.mirror());
-        loader.take(vec![lease(1)]);
-        drop(loader);
+        let load_worker = start();
+        let mirror = Arc::clone(load_worker.mirror());
+        load_worker.take(vec![lease(1)]);
+        drop(load_worker);
         let mirror = Arc::try_unwrap(mirror).unwrap();
         assert_eq!(states(&mirror), Err(Unready::Failed(Failure::Stopped)));
     }
 
     #[test]
     fn a_panic_fails_the_mirror() {
-        let loader = Loader::start(network(), NOW, || panic!("as a bug would")).unwrap();
-        let mirror = Arc::clone(loader.mirror());
-        loader.wait();
-        let failed = Err(Unready::Failed(Failure::Loading));
+        let load_worker =
+            LoadWorker::start(kea_config(), NOW, || panic!("as a bug would")).unwrap();
+        let mirror = Arc::clone(load_worker.mirror());
+        load_worker.wait();
+        let failed = Err(Unready::Failed(Failure::InitialLoad));
         assert_eq!(states(&mirror), failed);
         // Events do not pile up, and none repairs it.
-        mirror.feed().push(Event::Committed {
+        mirror.queue().push(Event::Committed {
             lease: lease(1),
-            heard: Heard::default(),
+            client_info: ClientInfo::default(),
         });
         mirror.catch_up();
-        assert!(mirror.feed().is_empty());
+        assert!(mirror.queue().is_empty());
         assert_eq!(states(&mirror), failed);
     }
 }

@@ -3,5 +3,5 @@
 mod initial_load;
 mod load_worker;
 
-pub use initial_load::{Loading, Prepared, Saved};
-pub use load_worker::Loader;
+pub use initial_load::{InitialLoad, Prepared, Saved};
+pub use load_worker::LoadWorker;

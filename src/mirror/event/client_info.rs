@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::mirror::event::Heard;
+use crate::mirror::event::ClientInfo;
 use crate::model::binding::RawOption;
 use crate::wire::message::options_field;
 use crate::wire::options::{Tlvs, code};
@@ -43,9 +43,13 @@ const MAX_KEPT: usize = 2_048;
 
 /// What a client's message carried that came to Kea as `packet` and that Kea put into `classes`;
 /// `relay_agent_information` is the relay agent's, as Kea took it, empty if there is none.
-pub fn heard(packet: &[u8], relay_agent_information: Vec<u8>, classes: Arc<[String]>) -> Heard {
+pub fn client_info(
+    packet: &[u8],
+    relay_agent_information: Vec<u8>,
+    classes: Arc<[String]>,
+) -> ClientInfo {
     let is_kept = (1..=relay_agent_information::LONGEST).contains(&relay_agent_information.len());
-    Heard {
+    ClientInfo {
         relay_agent_information: is_kept.then_some(relay_agent_information),
         options: kept_options(packet),
         classes,
@@ -151,17 +155,17 @@ mod tests {
             (code::USER_CLASS, &long),
             (code::VENDOR_CLASS, &long),
         ]);
-        let heard = heard(&message(&[], &field), vec![0; 4_097], Arc::default());
-        assert_eq!(lengths(&heard.options), [(60, 1_500), (97, 500)]);
-        assert_eq!(heard.relay_agent_information, None);
+        let client_info = client_info(&message(&[], &field), vec![0; 4_097], Arc::default());
+        assert_eq!(lengths(&client_info.options), [(60, 1_500), (97, 500)]);
+        assert_eq!(client_info.relay_agent_information, None);
     }
 
     #[test]
     fn takes_option_82_from_kea_alone() {
         let packet = message(&[], &field(&[(code::RELAY_AGENT_INFORMATION, &[2, 1, 7])]));
         let information = |taken: &[u8]| {
-            let heard = heard(&packet, taken.to_vec(), Arc::default());
-            heard.relay_agent_information
+            let client_info = client_info(&packet, taken.to_vec(), Arc::default());
+            client_info.relay_agent_information
         };
         assert_eq!(information(&[2, 1, 8]), Some(vec![2, 1, 8]));
         assert_eq!(information(&[]), None);

@@ -4,7 +4,7 @@
 use std::fmt::{self, Display, Formatter};
 use std::net::Ipv4Addr;
 
-use crate::mirror::event::{Event, Extent, Heard, Lease, LeaseState, Origin, Reason};
+use crate::mirror::event::{ClientInfo, Event, Lease, LeaseState, Origin, Reason, ResyncScope};
 use crate::model::binding::{HardwareAddress, RawOption};
 use crate::model::client::ClientIds;
 
@@ -14,17 +14,17 @@ const SHOWN_ADDRESSES: usize = 16;
 impl Display for Event {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Event::Committed { lease, heard } => {
-                write!(f, "lease {} committed: {lease}{heard}", lease.address)
+            Event::Committed { lease, client_info } => {
+                write!(f, "lease {} committed: {lease}{client_info}", lease.address)
             }
             Event::Confirmed {
                 address,
                 client,
                 at,
-                heard,
+                client_info,
             } => write!(
                 f,
-                "lease {address} confirmed as it is: {client}, at {}{heard}",
+                "lease {address} confirmed as it is: {client}, at {}{client_info}",
                 at.0
             ),
             Event::GivenUp {
@@ -59,8 +59,8 @@ impl Display for Event {
                     cltt.0, at.0
                 )
             }
-            Event::Offered { lease, heard } => {
-                write!(f, "lease {} offered: {lease}{heard}", lease.address)
+            Event::Offered { lease, client_info } => {
+                write!(f, "lease {} offered: {lease}{client_info}", lease.address)
             }
             Event::Updated { lease, at, origin } => write!(
                 f,
@@ -79,14 +79,14 @@ impl Display for Event {
                 };
                 write!(f, "leases {reason}: {}", Addresses(addresses))
             }
-            Event::Looking => f.write_str("lease database about to be read"),
-            Event::Seen { extent, leases, at } => {
-                write!(f, "{extent} read: {} leases, at {}", leases.len(), at.0)
+            Event::ResyncBegun => f.write_str("lease database about to be read"),
+            Event::ResyncPage { scope, leases, at } => {
+                write!(f, "{scope} read: {} leases, at {}", leases.len(), at.0)
             }
-            Event::Compared { began } => {
+            Event::ResyncDone { began } => {
                 write!(f, "lease database compared as a whole: from {} on", began.0)
             }
-            Event::Configured { at, .. } => write!(f, "configuration changed: at {}", at.0),
+            Event::SavedView { at, .. } => write!(f, "configuration changed: at {}", at.0),
             Event::Serving { serving, at } => {
                 write!(
                     f,
@@ -136,7 +136,7 @@ impl Display for LeaseState {
 }
 
 /// What follows a lease or a client; nothing if the message had nothing more.
-impl Display for Heard {
+impl Display for ClientInfo {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         if let Some(value) = &self.relay_agent_information {
             write!(f, ", relay-agent-info {}", Octets(value))?;
@@ -161,29 +161,31 @@ impl Display for ClientIds {
 impl Display for Origin {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Origin::Here => "local",
-            Origin::Elsewhere => "remote",
+            Origin::Local => "local",
+            Origin::Remote => "remote",
         })
     }
 }
 
-impl Display for Extent {
+impl Display for ResyncScope {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Extent::Range(range) => {
+            ResyncScope::Range(range) => {
                 let [first, last] =
                     [range.start(), range.end()].map(|bits| Ipv4Addr::from_bits(*bits));
                 write!(f, "leases from {first} to {last}")
             }
-            Extent::Again(addresses) => write!(f, "missing leases {}", Addresses(addresses)),
-            Extent::Changed(addresses, origin) => {
+            ResyncScope::Again(addresses) => write!(f, "missing leases {}", Addresses(addresses)),
+            ResyncScope::Changed(addresses, origin) => {
                 write!(
                     f,
                     "leases {} changed, origin {origin},",
                     Addresses(addresses)
                 )
             }
-            Extent::Released(address) => write!(f, "lease {address} released to another server"),
+            ResyncScope::Released(address) => {
+                write!(f, "lease {address} released to another server")
+            }
         }
     }
 }
@@ -290,13 +292,13 @@ mod tests {
                 hostname: b"host".into(),
                 ..lease()
             },
-            heard: Heard {
+            client_info: ClientInfo {
                 relay_agent_information: Some(vec![1, 4, 0x6c, 0x69, 0x6e, 0x65]),
                 options: vec![RawOption {
                     code: 60,
                     value: b"v".into(),
                 }],
-                ..Heard::default()
+                ..ClientInfo::default()
             },
         };
         assert_eq!(
@@ -313,7 +315,7 @@ mod tests {
                 ..lease()
             },
             at: Time(1_700_000_009),
-            origin: Origin::Elsewhere,
+            origin: Origin::Remote,
         };
         assert_eq!(
             event.to_string(),
@@ -339,7 +341,7 @@ mod tests {
                     address,
                     client: Some(client.clone()),
                     at,
-                    origin: Origin::Here,
+                    origin: Origin::Local,
                 },
                 "lease 192.0.2.7 released: [hwtype=1 02:00:5e:10:00:01], cid=[ff], at 9, origin local",
             ),
@@ -356,7 +358,7 @@ mod tests {
                     address,
                     client,
                     at,
-                    heard: Heard::default(),
+                    client_info: ClientInfo::default(),
                 },
                 "lease 192.0.2.7 confirmed as it is: [hwtype=1 02:00:5e:10:00:01], cid=[ff], at 9",
             ),
@@ -373,7 +375,7 @@ mod tests {
                 Event::Removed {
                     address,
                     at,
-                    origin: Origin::Here,
+                    origin: Origin::Local,
                 },
                 "lease 192.0.2.7 removed: at 9, origin local",
             ),
@@ -414,12 +416,12 @@ mod tests {
                 ..lease()
             };
             let options = options.into_iter().map(|(code, value)| RawOption { code, value });
-            let heard = Heard {
+            let client_info = ClientInfo {
                 relay_agent_information: relay,
                 options: options.collect(),
-                ..Heard::default()
+                ..ClientInfo::default()
             };
-            let text = Event::Committed { lease, heard }.to_string();
+            let text = Event::Committed { lease, client_info }.to_string();
             prop_assert!(text.bytes().all(|octet| octet == b' ' || octet.is_ascii_graphic()), "{text}");
             // The quotation marks are those around the host name.
             let mut octets = text.bytes();

@@ -7,7 +7,7 @@
 
 use std::iter;
 
-use crate::mirror::index::time_set::TimeIndex;
+use crate::mirror::index::time_set::TimeSet;
 use crate::mirror::page::Pages;
 use crate::model::binding::BindingRef;
 use crate::model::time::{Lifetime, Time};
@@ -29,9 +29,9 @@ const FRESH: usize = 16;
 
 /// The bindings in the order of their times.
 #[derive(Debug, Default)]
-pub struct Times {
+pub struct TimeIndex {
     /// The times.
-    index: TimeIndex,
+    index: TimeSet,
     /// Entries of the index that are of no use any more: fewer than [`STALE`]. Until they are taken
     /// out, a search may find a binding that is not in its window any more.
     stale: Vec<(Time, u32)>,
@@ -57,16 +57,16 @@ pub struct Reached {
 #[derive(Debug, Default)]
 struct Lifetimes(Vec<Lifetime>);
 
-impl Times {
+impl TimeIndex {
     /// The times of all these bindings.
-    pub fn of_all(bindings: &Pages) -> Times {
+    pub fn of_all(bindings: &Pages) -> TimeIndex {
         let mut lifetimes = Lifetimes::default();
         let times = bindings.iter().flat_map(|binding| {
             lifetimes.add(binding);
             let times = lifetimes.times(binding).into_iter().flatten();
             times.map(move |time| (time, binding.address.to_bits()))
         });
-        Times {
+        TimeIndex {
             index: times.collect(),
             stale: Vec::new(),
             fresh: Vec::new(),
@@ -192,7 +192,7 @@ impl Lifetimes {
         let mut times = [
             Some(binding.since),
             binding.last_transaction,
-            binding.noticed,
+            binding.learned_at,
             binding.reserved_until,
             end,
         ];
@@ -246,7 +246,7 @@ mod tests {
             last_transaction in proptest::option::of(time()),
             lease_start in time(),
             lifetime in prop_oneof![0..12u32, Just(u32::MAX)],
-            noticed in proptest::option::of(time()),
+            learned_at in proptest::option::of(time()),
             reserved_until in proptest::option::of(time()),
         ) -> Binding {
             Binding {
@@ -259,7 +259,7 @@ mod tests {
                 subnet: SubnetId(1),
                 client: None,
                 remote: false,
-                noticed,
+                learned_at,
                 reserved_until,
             }
         }
@@ -270,7 +270,7 @@ mod tests {
         let times = [
             Some(binding.since),
             binding.last_transaction,
-            binding.noticed,
+            binding.learned_at,
             binding.reserved_until,
             binding.ends().filter(|end| *end <= until),
         ];
@@ -279,7 +279,12 @@ mod tests {
     }
 
     /// All that is found in a window, so many at a time.
-    fn found(times: &Times, window: (Time, Time), until: Time, at_once: usize) -> BTreeSet<u32> {
+    fn found(
+        times: &TimeIndex,
+        window: (Time, Time),
+        until: Time,
+        at_once: usize,
+    ) -> BTreeSet<u32> {
         let mut found = BTreeSet::new();
         let mut next = Some(Reached::default());
         while let Some(reached) = next {
@@ -299,12 +304,12 @@ mod tests {
         ) {
             let window = (start.min(end), start.max(end));
             let mut pages = Pages::default();
-            let mut times = Times::default();
+            let mut times = TimeIndex::default();
             for binding in &bindings {
                 times.change(pages.get(binding.address.to_bits()), Some(binding.view()));
                 pages.put(binding.view());
             }
-            for times in [&times, &Times::of_all(&pages)] {
+            for times in [&times, &TimeIndex::of_all(&pages)] {
                 let found = found(times, window, until, at_once);
                 for binding in pages.iter().filter(|binding| is_touched(*binding, window, until)) {
                     prop_assert!(found.contains(&binding.address.to_bits()), "{binding:?}");
@@ -322,7 +327,7 @@ mod tests {
     /// What a query for changes looks at is what it tells of, if all have the same lifetime.
     #[test]
     fn finds_nothing_else_where_there_is_one_lifetime() {
-        let mut times = Times::default();
+        let mut times = TimeIndex::default();
         for address in 0..100 {
             let at = Time(1_000 + address);
             let binding = Binding {
@@ -335,7 +340,7 @@ mod tests {
                 subnet: SubnetId(1),
                 client: None::<crate::model::client::Client>,
                 remote: false,
-                noticed: None,
+                learned_at: None,
                 reserved_until: None,
             };
             times.change(None, Some(binding.view()));

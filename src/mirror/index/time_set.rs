@@ -26,7 +26,7 @@ type Stored = [u16; 3];
 
 /// An ordered set of times with addresses.
 #[derive(Clone, Debug, Default)]
-pub struct TimeIndex {
+pub struct TimeSet {
     /// Chunks by a key that is no more than their first entry and more than the last one of the
     /// chunk before, and that agrees with their entries in its first 16 bits. None is empty.
     chunks: BTreeMap<u64, Vec<Stored>>,
@@ -34,10 +34,10 @@ pub struct TimeIndex {
     len: usize,
 }
 
-impl TimeIndex {
+impl TimeSet {
     /// An index without entries.
-    pub fn new() -> TimeIndex {
-        TimeIndex::default()
+    pub fn new() -> TimeSet {
+        TimeSet::default()
     }
 
     /// How many entries there are.
@@ -153,8 +153,8 @@ impl TimeIndex {
     }
 }
 
-impl FromIterator<(Time, u32)> for TimeIndex {
-    fn from_iter<T: IntoIterator<Item = (Time, u32)>>(entries: T) -> TimeIndex {
+impl FromIterator<(Time, u32)> for TimeSet {
+    fn from_iter<T: IntoIterator<Item = (Time, u32)>>(entries: T) -> TimeSet {
         let entries = entries.into_iter();
         let mut entries: Vec<u64> = entries
             .map(|(time, address)| entry(time, address))
@@ -172,7 +172,7 @@ impl FromIterator<(Time, u32)> for TimeIndex {
                 key = part.last().map_or(key, |last| last.saturating_add(1));
             }
         }
-        TimeIndex {
+        TimeSet {
             chunks,
             len: entries.len(),
         }
@@ -229,7 +229,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     /// What must hold of the chunks.
-    fn check(index: &TimeIndex) {
+    fn check(index: &TimeSet) {
         let mut last = None;
         for (key, chunk) in &index.chunks {
             assert!(!chunk.is_empty() && chunk.capacity() <= FULL);
@@ -245,12 +245,12 @@ mod tests {
         assert_eq!(len == 0, index.is_empty());
     }
 
-    fn addresses_in(index: &TimeIndex, start: Time, end: Time) -> Vec<u32> {
+    fn addresses_in(index: &TimeSet, start: Time, end: Time) -> Vec<u32> {
         let found = index.range((start, 0), end);
         found.map(|(_, address)| address).collect()
     }
 
-    fn all(index: &TimeIndex) -> Vec<u32> {
+    fn all(index: &TimeSet) -> Vec<u32> {
         addresses_in(index, Time::MIN, Time::MAX)
     }
 
@@ -276,7 +276,7 @@ mod tests {
                 (0..5u8, times(), addresses(), 1..700u32), 0..60),
             (start, end) in (times(), times()),
         ) {
-            let mut index = TimeIndex::new();
+            let mut index = TimeSet::new();
             let mut expected = BTreeSet::new();
             for (what, time, address, count) in steps {
                 for number in 0..count {
@@ -301,7 +301,7 @@ mod tests {
             prop_assert_eq!(found, wanted);
 
             let entries = expected.iter().rev().chain(&expected);
-            let built: TimeIndex = entries.map(|(time, address)| (Time(*time), *address)).collect();
+            let built: TimeSet = entries.map(|(time, address)| (Time(*time), *address)).collect();
             check(&built);
             prop_assert_eq!(all(&built), all(&index));
             prop_assert_eq!(built.len(), expected.len());
@@ -316,7 +316,7 @@ mod tests {
 
     #[test]
     fn chunks_filled_in_order_are_full() {
-        let mut index = TimeIndex::new();
+        let mut index = TimeSet::new();
         for number in 0..100 * FULL as u32 {
             // A renewal: now, and at the end of its lifetime.
             index.insert(Time(number / 10), number);
@@ -328,7 +328,7 @@ mod tests {
 
     #[test]
     fn chunks_are_mostly_full_if_each_second_is_in_no_order() {
-        let mut index = TimeIndex::new();
+        let mut index = TimeSet::new();
         for number in 0..100 * FULL as u32 {
             index.insert(
                 Time(number / (FULL as u32 / 2)),
@@ -342,7 +342,7 @@ mod tests {
     #[test]
     fn chunks_that_lose_most_are_put_together() {
         let entries = (0..100 * FULL as u32).map(|number| (Time(number / 10), number));
-        let mut index: TimeIndex = entries.clone().collect();
+        let mut index: TimeSet = entries.clone().collect();
         for (time, address) in entries.filter(|(_, address)| address % 16 != 0) {
             index.remove(time, address);
         }
@@ -352,11 +352,11 @@ mod tests {
 
     #[test]
     fn a_range_that_ends_before_it_starts_is_empty() {
-        let index = TimeIndex::from_iter([(Time(1), 1), (Time(2), 2), (Time(3), 3)]);
+        let index = TimeSet::from_iter([(Time(1), 1), (Time(2), 2), (Time(3), 3)]);
         assert!(addresses_in(&index, Time(3), Time(1)).is_empty());
         assert_eq!(addresses_in(&index, Time(2), Time(2)), [2]);
         let from = index.range((Time(2), 3), Time(3));
         assert_eq!(from.collect::<Vec<_>>(), [(Time(3), 3)]);
-        assert!(all(&TimeIndex::new()).is_empty());
+        assert!(all(&TimeSet::new()).is_empty());
     }
 }

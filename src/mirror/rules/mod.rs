@@ -7,14 +7,18 @@
 #[cfg(test)]
 mod tests;
 
-use crate::mirror::event::{Heard, Lease, LeaseState, Origin, Reason};
+use crate::mirror::event::{ClientInfo, Lease, LeaseState, Origin, Reason};
 use crate::model::binding::{Binding, BindingRef, HardwareAddress, State};
 use crate::model::client::{Client, ClientIds, ClientParts, ClientRef};
 use crate::model::time::{Lifetime, Time};
 
 /// A client's message led to `lease`: it is new, renewed, or declined.
-pub fn committed(before: Option<BindingRef<'_>>, lease: &Lease, heard: &Heard) -> Binding {
-    held(before, lease, Some(heard), lease.cltt)
+pub fn committed(
+    before: Option<BindingRef<'_>>,
+    lease: &Lease,
+    client_info: &ClientInfo,
+) -> Binding {
+    held(before, lease, Some(client_info), lease.cltt)
 }
 
 /// Whether a lease that one client had is another's `after`, though it was not over. Several threads
@@ -29,7 +33,12 @@ pub fn is_taken(before: BindingRef<'_>, after: BindingRef<'_>) -> bool {
 /// Kea acknowledged at `at` the lease that its client has, and left it as it was: a transaction, and
 /// nothing else. Kea finds a lease by either identifier, so one of both is enough to know that the
 /// address has not gone to somebody else meanwhile.
-pub fn confirmed(before: &Binding, sender: &ClientIds, at: Time, heard: &Heard) -> Binding {
+pub fn confirmed(
+    before: &Binding,
+    sender: &ClientIds,
+    at: Time,
+    client_info: &ClientInfo,
+) -> Binding {
     let known = before.client.as_ref().map(Client::view);
     let is_sender = |known: &ClientRef<'_>| {
         let ClientIds {
@@ -53,7 +62,7 @@ pub fn confirmed(before: &Binding, sender: &ClientIds, at: Time, heard: &Heard) 
     };
     Binding {
         last_transaction: before.last_transaction.max(Some(at)),
-        client: Some(merged(leased, Some(kept), Some(heard))),
+        client: Some(merged(leased, Some(kept), Some(client_info))),
         remote: false,
         ..before.clone()
     }
@@ -68,7 +77,7 @@ pub fn updated(
     origin: Origin,
 ) -> Option<Binding> {
     let mut after = Binding {
-        remote: origin == Origin::Elsewhere,
+        remote: origin == Origin::Remote,
         ..held(before.map(Binding::view), lease, None, at)
     };
     if let Some(before) = before {
@@ -78,7 +87,7 @@ pub fn updated(
             && (before.lease_start, before.lifetime) == (after.lease_start, after.lifetime);
         if is_alike || is_offer(before, lease) || is_known_to_be_over(before, lease, at) {
             // Kea's lease manager tells of each change before it is known who made it.
-            let remote = before.remote && origin == Origin::Elsewhere;
+            let remote = before.remote && origin == Origin::Remote;
             // Kea may store other relay agent information that was heard before: nobody sees that, but
             // the next that Kea stores is compared with it.
             let client = after.client.filter(|_| is_alike);
@@ -119,7 +128,7 @@ fn is_known_to_be_over(known: &Binding, lease: &Lease, at: Time) -> bool {
 
 /// The address was offered and is reserved by `lease`. A client that holds the lease already
 /// and asks again has it to its end, whatever Kea then makes of it.
-pub fn offered(before: Option<&Binding>, lease: &Lease, heard: &Heard) -> Binding {
+pub fn offered(before: Option<&Binding>, lease: &Lease, client_info: &ClientInfo) -> Binding {
     // The lease manager told of the very same before, not knowing that it is an offer.
     let told = |before: &Binding| {
         before.remote
@@ -129,7 +138,7 @@ pub fn offered(before: Option<&Binding>, lease: &Lease, heard: &Heard) -> Bindin
     match before {
         Some(before) if before.is_active(lease.cltt) && !told(before) => Binding {
             last_transaction: before.last_transaction.max(Some(lease.cltt)),
-            client: client(Some(before.view()), lease, Some(heard)),
+            client: client(Some(before.view()), lease, Some(client_info)),
             reserved_until: lease.valid_lifetime.end(lease.cltt),
             remote: false,
             ..before.clone()
@@ -138,7 +147,7 @@ pub fn offered(before: Option<&Binding>, lease: &Lease, heard: &Heard) -> Bindin
             state: State::Transitioning,
             ..started(
                 lease,
-                client(before.map(Binding::view), lease, Some(heard)),
+                client(before.map(Binding::view), lease, Some(client_info)),
                 lease.cltt,
             )
         },
@@ -155,7 +164,7 @@ pub fn released(before: &Binding, at: Time, origin: Origin) -> Binding {
     };
     Binding {
         last_transaction: Some(at),
-        remote: origin == Origin::Elsewhere,
+        remote: origin == Origin::Remote,
         ..ended(before, State::Released, since)
     }
 }
@@ -169,7 +178,7 @@ pub fn explained(before: &Binding, reason: Reason) -> Option<Binding> {
             remote: false,
             ..before.clone()
         },
-        Reason::GivenUp => released(before, before.since, Origin::Here),
+        Reason::GivenUp => released(before, before.since, Origin::Local),
     })
 }
 
@@ -177,7 +186,7 @@ pub fn explained(before: &Binding, reason: Reason) -> Option<Binding> {
 /// only offered is free again.
 pub fn given_up(before: &Binding, at: Time) -> Binding {
     match before.at(at) {
-        (State::Active, _) => released(before, at, Origin::Here),
+        (State::Active, _) => released(before, at, Origin::Local),
         // The lease was over, and only reserved still.
         (State::Transitioning, since) if before.state == State::Active => {
             ended(before, State::Expired, since)
@@ -186,7 +195,7 @@ pub fn given_up(before: &Binding, at: Time) -> Binding {
         // Kea forgets the lease, but not when it was over.
         (State::Expired, since) => ended(before, State::Expired, since),
         // Kea's lease manager has told of it already, not knowing why the lease ended.
-        (State::Reset, _) if before.remote => released(before, at, Origin::Here),
+        (State::Reset, _) if before.remote => released(before, at, Origin::Local),
         _ => before.clone(),
     }
 }
@@ -213,11 +222,11 @@ pub fn reclaimed(before: &Binding, at: Time) -> Binding {
 pub fn removed(before: &Binding, at: Time, origin: Origin) -> Binding {
     match before.at(at) {
         (State::Active | State::Transitioning | State::Abandoned, _) => Binding {
-            remote: origin == Origin::Elsewhere,
+            remote: origin == Origin::Remote,
             ..ended(before, State::Reset, at)
         },
         // The lease manager has told of it before it was known who did it.
-        (State::Reset, _) if origin == Origin::Here => Binding {
+        (State::Reset, _) if origin == Origin::Local => Binding {
             remote: false,
             ..before.clone()
         },
@@ -271,7 +280,7 @@ pub fn loaded(
             .and_then(|saved| saved.last_transaction)
             .max(Some(lease.cltt)),
         remote: unchanged.is_some_and(|saved| saved.remote),
-        noticed: unchanged.and_then(|saved| saved.noticed),
+        learned_at: unchanged.and_then(|saved| saved.learned_at),
         ..binding
     }
 }
@@ -319,8 +328,13 @@ fn is_about(known: BindingRef<'_>, lease: &Lease, client: Option<&Client>) -> bo
 }
 
 /// The binding that `lease` makes, of a change that took place at `at`.
-fn held(before: Option<BindingRef<'_>>, lease: &Lease, heard: Option<&Heard>, at: Time) -> Binding {
-    let client = client(before, lease, heard);
+fn held(
+    before: Option<BindingRef<'_>>,
+    lease: &Lease,
+    client_info: Option<&ClientInfo>,
+    at: Time,
+) -> Binding {
+    let client = client(before, lease, client_info);
     let before = before.filter(|before| match lease.state {
         LeaseState::Default | LeaseState::Declined => true,
         _ => is_about(*before, lease, client.as_ref()),
@@ -393,7 +407,7 @@ fn started(lease: &Lease, client: Option<Client>, since: Time) -> Binding {
         subnet: lease.subnet,
         client,
         remote: false,
-        noticed: None,
+        learned_at: None,
         reserved_until: None,
     }
 }
@@ -421,7 +435,11 @@ fn available(before: &Binding, since: Time) -> Binding {
 
 /// The client of `lease`, with what was known of the same client before and what its message
 /// told now. A declined lease names no client: the one that declined it was the last.
-fn client(before: Option<BindingRef<'_>>, lease: &Lease, heard: Option<&Heard>) -> Option<Client> {
+fn client(
+    before: Option<BindingRef<'_>>,
+    lease: &Lease,
+    client_info: Option<&ClientInfo>,
+) -> Option<Client> {
     let known = before.and_then(|before| before.client);
     let anonymous = lease.hardware.octets.is_empty() && lease.client_id.is_empty();
     if anonymous && lease.state != LeaseState::Default {
@@ -429,7 +447,7 @@ fn client(before: Option<BindingRef<'_>>, lease: &Lease, heard: Option<&Heard>) 
     }
     let HardwareAddress { htype, octets } = &lease.hardware;
     let leased = ClientParts {
-        htype: match known.filter(|_| heard.is_none()) {
+        htype: match known.filter(|_| client_info.is_none()) {
             Some(known) => known.htype_of_lease(*htype, octets),
             None => *htype,
         },
@@ -439,15 +457,19 @@ fn client(before: Option<BindingRef<'_>>, lease: &Lease, heard: Option<&Heard>) 
         hostname: &lease.hostname,
         ..ClientParts::default()
     };
-    Some(merged(leased, known, heard))
+    Some(merged(leased, known, client_info))
 }
 
 /// The client that Kea has `leased` an address to, with what was `known` of the address's client
 /// before, if it is the same, and what its message said now.
-fn merged(leased: ClientParts<'_>, known: Option<ClientRef<'_>>, heard: Option<&Heard>) -> Client {
+fn merged(
+    leased: ClientParts<'_>,
+    known: Option<ClientRef<'_>>,
+    client_info: Option<&ClientInfo>,
+) -> Client {
     let same = known.filter(|known| known.has_ids(leased.htype, leased.chaddr, leased.client_id));
     let kept_by_kea = leased.relay_agent_information;
-    let information = relay_agent_information(kept_by_kea, known, same, heard);
+    let information = relay_agent_information(kept_by_kea, known, same, client_info);
     let mut parts = ClientParts {
         relay_agent_information: information,
         stored: match kept_by_kea == information {
@@ -456,12 +478,12 @@ fn merged(leased: ClientParts<'_>, known: Option<ClientRef<'_>>, heard: Option<&
         },
         ..leased
     };
-    if let Some(heard) = heard {
-        let options = heard.options.iter();
+    if let Some(client_info) = client_info {
+        let options = client_info.options.iter();
         parts.options = options
             .map(|option| (option.code, &option.value[..]))
             .collect();
-        parts.classes = heard.classes.iter().map(String::as_str).collect();
+        parts.classes = client_info.classes.iter().map(String::as_str).collect();
     }
     if let Some(known) = same {
         // Of each option the value last sent counts (RFC 6926 section 8.3 item 7).
@@ -471,7 +493,7 @@ fn merged(leased: ClientParts<'_>, known: Option<ClientRef<'_>>, heard: Option<&
             }
         }
         parts.options.sort_by_key(|(code, _)| *code);
-        if heard.is_none() {
+        if client_info.is_none() {
             parts.classes = known.classes().collect();
         }
     }
@@ -488,11 +510,12 @@ fn relay_agent_information<'a>(
     kept_by_kea: &'a [u8],
     known: Option<ClientRef<'a>>,
     same: Option<ClientRef<'a>>,
-    heard: Option<&'a Heard>,
+    client_info: Option<&'a ClientInfo>,
 ) -> &'a [u8] {
     let is_new =
         !kept_by_kea.is_empty() && known.map(ClientRef::stored_by_kea) != Some(kept_by_kea);
-    let relayed = heard.and_then(|heard| heard.relay_agent_information.as_deref());
+    let relayed =
+        client_info.and_then(|client_info| client_info.relay_agent_information.as_deref());
     match relayed.filter(|relayed| !relayed.is_empty()) {
         // Kea stores just that, or nothing of this message.
         Some(relayed) => relayed,
@@ -502,7 +525,7 @@ fn relay_agent_information<'a>(
         None => match same {
             Some(same) => same.relay_agent_information(),
             // An earlier client's, if this one's message was heard and had none.
-            None if heard.is_some() => &[],
+            None if client_info.is_some() => &[],
             None => kept_by_kea,
         },
     }

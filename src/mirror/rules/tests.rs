@@ -32,12 +32,12 @@ fn ids(client: u8) -> ClientIds {
 }
 
 /// What a commit makes of what is known.
-fn committed(before: Option<&Binding>, lease: &Lease, heard: &Heard) -> Binding {
-    super::committed(before.map(Binding::view), lease, heard)
+fn committed(before: Option<&Binding>, lease: &Lease, client_info: &ClientInfo) -> Binding {
+    super::committed(before.map(Binding::view), lease, client_info)
 }
 
-fn nothing_heard() -> Heard {
-    Heard::default()
+fn no_client_info() -> ClientInfo {
+    ClientInfo::default()
 }
 
 /// State and start-time-of-state at `now`.
@@ -48,15 +48,15 @@ fn at(binding: &Binding, now: u32) -> (State, u32) {
 
 #[test]
 fn a_new_lease_is_active_since_it_was_committed() {
-    let binding = committed(None, &lease(1, 100), &nothing_heard());
+    let binding = committed(None, &lease(1, 100), &no_client_info());
     assert_eq!(at(&binding, 100), (State::Active, 100));
     assert_eq!(binding.last_transaction, Some(Time(100)));
 }
 
 #[test]
 fn a_renewal_changes_the_last_transaction_but_not_the_start_of_the_state() {
-    let first = committed(None, &lease(1, 100), &nothing_heard());
-    let renewed = committed(Some(&first), &lease(1, 200), &nothing_heard());
+    let first = committed(None, &lease(1, 100), &no_client_info());
+    let renewed = committed(Some(&first), &lease(1, 200), &no_client_info());
     assert_eq!(at(&renewed, 200), (State::Active, 100));
     assert_eq!(renewed.last_transaction, Some(Time(200)));
     assert_eq!(renewed.ends(), Some(Time(3800)));
@@ -64,10 +64,10 @@ fn a_renewal_changes_the_last_transaction_but_not_the_start_of_the_state() {
 
 #[test]
 fn a_lease_confirmed_unchanged_is_a_transaction_of_its_client_only() {
-    let first = committed(None, &lease(1, 100), &nothing_heard());
-    let relayed = Heard {
+    let first = committed(None, &lease(1, 100), &no_client_info());
+    let relayed = ClientInfo {
         relay_agent_information: Some(vec![2, 1, 7]),
-        ..nothing_heard()
+        ..no_client_info()
     };
     let ask = |client| confirmed(&first, &ids(client), Time(200), &relayed);
     let own = ask(1);
@@ -83,43 +83,43 @@ fn a_lease_confirmed_unchanged_is_a_transaction_of_its_client_only() {
 
 #[test]
 fn an_address_that_goes_to_another_client_starts_anew() {
-    let first = committed(None, &lease(1, 100), &nothing_heard());
-    let second = committed(Some(&first), &lease(2, 200), &nothing_heard());
+    let first = committed(None, &lease(1, 100), &no_client_info());
+    let second = committed(Some(&first), &lease(2, 200), &no_client_info());
     assert_eq!(at(&second, 200), (State::Active, 200));
 }
 
 #[test]
 fn a_lease_expires_when_its_lifetime_ends_not_when_kea_reclaims_it() {
-    let active = committed(None, &lease(1, 100), &nothing_heard());
+    let active = committed(None, &lease(1, 100), &no_client_info());
     assert_eq!(at(&active, 3699), (State::Active, 100));
     assert_eq!(at(&active, 3700), (State::Expired, 3700));
     let expired = reclaimed(&active, Time(5000));
     assert_eq!(at(&expired, 9999), (State::Expired, 3700));
     assert_eq!(expired.client, active.client);
-    let renewed = committed(Some(&active), &lease(1, 4000), &nothing_heard());
+    let renewed = committed(Some(&active), &lease(1, 4000), &no_client_info());
     assert_eq!(at(&renewed, 4000), (State::Active, 4000));
 }
 
 #[test]
 fn a_release_is_a_transaction_of_the_client_and_outlives_reclamation_and_removal() {
-    let active = committed(None, &lease(1, 100), &nothing_heard());
-    let released = released(&active, Time(150), Origin::Here);
+    let active = committed(None, &lease(1, 100), &no_client_info());
+    let released = released(&active, Time(150), Origin::Local);
     assert_eq!(at(&released, 9999), (State::Released, 150));
     assert_eq!(released.last_transaction, Some(Time(150)));
     assert_eq!(reclaimed(&released, Time(160)), released);
-    assert_eq!(removed(&released, Time(170), Origin::Here), released);
+    assert_eq!(removed(&released, Time(170), Origin::Local), released);
 }
 
 #[test]
 fn a_declined_address_keeps_its_client_until_probation_ends() {
-    let active = committed(None, &lease(1, 100), &nothing_heard());
+    let active = committed(None, &lease(1, 100), &no_client_info());
     let declined = Lease {
         state: LeaseState::Declined,
         hardware: HardwareAddress::default(),
         valid_lifetime: Lifetime(60),
         ..lease(1, 200)
     };
-    let abandoned = committed(Some(&active), &declined, &nothing_heard());
+    let abandoned = committed(Some(&active), &declined, &no_client_info());
     assert_eq!(at(&abandoned, 259), (State::Abandoned, 200));
     assert_eq!(abandoned.client, active.client);
     assert_eq!(at(&abandoned, 260), (State::Available, 260));
@@ -130,14 +130,14 @@ fn a_declined_address_keeps_its_client_until_probation_ends() {
 
 #[test]
 fn an_administrators_deletion_resets_what_was_held() {
-    let active = committed(None, &lease(1, 100), &nothing_heard());
+    let active = committed(None, &lease(1, 100), &no_client_info());
     assert_eq!(
-        at(&removed(&active, Time(150), Origin::Here), 150),
+        at(&removed(&active, Time(150), Origin::Local), 150),
         (State::Reset, 150)
     );
     // What had expired keeps the state it ended in.
     assert_eq!(
-        at(&removed(&active, Time(5000), Origin::Here), 5000),
+        at(&removed(&active, Time(5000), Origin::Local), 5000),
         (State::Expired, 3700)
     );
 }
@@ -148,12 +148,12 @@ fn an_offer_reserves_a_free_address_and_leaves_a_lease_alone() {
         valid_lifetime: Lifetime(60),
         ..lease(1, 100)
     };
-    let offered_binding = offered(None, &offer, &nothing_heard());
+    let offered_binding = offered(None, &offer, &no_client_info());
     assert_eq!(at(&offered_binding, 100), (State::Transitioning, 100));
     assert_eq!(at(&offered_binding, 160), (State::Available, 160));
-    let active = committed(Some(&offered_binding), &lease(1, 105), &nothing_heard());
+    let active = committed(Some(&offered_binding), &lease(1, 105), &no_client_info());
     assert_eq!(at(&active, 105), (State::Active, 105));
-    let asked = offered(Some(&active), &offer, &nothing_heard());
+    let asked = offered(Some(&active), &offer, &no_client_info());
     assert_eq!(
         (at(&asked, 3704), at(&asked, 3705)),
         (at(&active, 3704), at(&active, 3705))
@@ -164,9 +164,9 @@ fn an_offer_reserves_a_free_address_and_leaves_a_lease_alone() {
         valid_lifetime: Lifetime(60),
         ..lease(1, 3700)
     };
-    let longer = offered(Some(&active), &late, &nothing_heard());
+    let longer = offered(Some(&active), &late, &no_client_info());
     assert_eq!(
-        updated(Some(&longer), &late, Time(3701), Origin::Elsewhere),
+        updated(Some(&longer), &late, Time(3701), Origin::Remote),
         None
     );
     let saved = loaded(Some(&longer), &late, Some(Time(3700)), Time(3701));
@@ -176,31 +176,31 @@ fn an_offer_reserves_a_free_address_and_leaves_a_lease_alone() {
         assert_eq!(at(&binding, 3760), (State::Expired, 3760));
         let given = given_up(&binding, Time(3720));
         assert_eq!(at(&given, 3720), (State::Expired, 3705));
-        let taken = committed(Some(&binding), &lease(1, 3750), &nothing_heard());
+        let taken = committed(Some(&binding), &lease(1, 3750), &no_client_info());
         assert_eq!(at(&taken, 3760), (State::Active, 3750));
     }
 }
 
 #[test]
 fn relay_information_stays_when_a_renewal_comes_without_a_relay() {
-    let relayed = Heard {
+    let relayed = ClientInfo {
         relay_agent_information: Some(vec![2, 1, 7]),
-        ..nothing_heard()
+        ..no_client_info()
     };
     let first = committed(None, &lease(1, 100), &relayed);
-    let renewed = committed(Some(&first), &lease(1, 200), &nothing_heard());
+    let renewed = committed(Some(&first), &lease(1, 200), &no_client_info());
     let information = |binding: &Binding| {
         let client = binding.client.as_ref().unwrap();
         client.view().relay_agent_information().to_vec()
     };
     assert_eq!(information(&renewed), [2, 1, 7]);
-    let stranger = committed(Some(&renewed), &lease(2, 300), &nothing_heard());
+    let stranger = committed(Some(&renewed), &lease(2, 300), &no_client_info());
     assert!(information(&stranger).is_empty());
 }
 
 #[test]
 fn of_each_client_option_the_value_last_sent_is_kept() {
-    let sent = |options: &[(u8, &[u8])]| Heard {
+    let sent = |options: &[(u8, &[u8])]| ClientInfo {
         options: options
             .iter()
             .map(|(code, value)| RawOption {
@@ -208,7 +208,7 @@ fn of_each_client_option_the_value_last_sent_is_kept() {
                 value: value.to_vec(),
             })
             .collect(),
-        ..nothing_heard()
+        ..no_client_info()
     };
     let first = committed(None, &lease(1, 100), &sent(&[(12, b"a"), (60, b"v")]));
     let renewed = committed(Some(&first), &lease(1, 200), &sent(&[(12, b"b")]));
@@ -219,7 +219,7 @@ fn of_each_client_option_the_value_last_sent_is_kept() {
 
 #[test]
 fn loading_what_was_saved_changes_nothing() {
-    let saved = committed(None, &lease(1, 100), &nothing_heard());
+    let saved = committed(None, &lease(1, 100), &no_client_info());
     // Renewed since, which is not written.
     let binding = loaded(Some(&saved), &lease(1, 2000), Some(Time(100)), Time(2500));
     assert_eq!(at(&binding, 2500), (State::Active, 100));
@@ -232,7 +232,7 @@ fn an_offer_that_was_saved_is_loaded_as_an_offer_and_acknowledged_as_a_lease() {
         valid_lifetime: Lifetime(60),
         ..lease(1, 100)
     };
-    let saved = offered(None, &offer, &nothing_heard());
+    let saved = offered(None, &offer, &no_client_info());
     let load = |lease: &Lease| loaded(Some(&saved), lease, Some(Time(100)), Time(110));
     assert_eq!(at(&load(&offer), 110), (State::Transitioning, 100));
     assert_eq!(at(&load(&offer), 160), (State::Available, 160));
@@ -251,9 +251,9 @@ fn loading_without_a_state_file_dates_leases_by_their_last_transaction() {
 #[test]
 fn a_difference_found_at_start_counts_as_a_change() {
     let saved = released(
-        &committed(None, &lease(1, 100), &nothing_heard()),
+        &committed(None, &lease(1, 100), &no_client_info()),
         Time(150),
-        Origin::Here,
+        Origin::Local,
     );
     // Leased after the last write: at the time the lease tells.
     let later = loaded(Some(&saved), &lease(2, 300), Some(Time(200)), Time(400));
@@ -265,8 +265,8 @@ fn a_difference_found_at_start_counts_as_a_change() {
 
 #[test]
 fn a_later_lease_that_ended_meanwhile_counts_as_a_change_too() {
-    let active = committed(None, &lease(1, 100), &nothing_heard());
-    let saved = removed(&active, Time(150), Origin::Here);
+    let active = committed(None, &lease(1, 100), &no_client_info());
+    let saved = removed(&active, Time(150), Origin::Local);
     let load = |client, cltt, state, lifetime| {
         let ended = Lease {
             state,
@@ -288,7 +288,7 @@ fn a_later_lease_that_ended_meanwhile_counts_as_a_change_too() {
         load(2, 300, LeaseState::Released, 0),
         (State::Released, 300)
     );
-    let released_before = released(&active, Time(150), Origin::Here);
+    let released_before = released(&active, Time(150), Origin::Local);
     let other = Lease {
         state: LeaseState::Released,
         valid_lifetime: Lifetime(0),
@@ -300,32 +300,32 @@ fn a_later_lease_that_ended_meanwhile_counts_as_a_change_too() {
 
 #[test]
 fn what_kea_lost_is_reset_and_what_had_ended_stays_as_it_was() {
-    let active = committed(None, &lease(1, 100), &nothing_heard());
+    let active = committed(None, &lease(1, 100), &no_client_info());
     assert_eq!(at(&vanished(&active, Time(500)), 500), (State::Reset, 500));
-    let released = released(&active, Time(150), Origin::Here);
+    let released = released(&active, Time(150), Origin::Local);
     assert_eq!(vanished(&released, Time(500)), released);
 }
 
 /// What Kea's lease manager says, before a callout says why.
 fn told(before: Option<&Binding>, lease: &Lease, at: u32) -> Binding {
-    updated(before, lease, Time(at), Origin::Elsewhere).unwrap()
+    updated(before, lease, Time(at), Origin::Remote).unwrap()
 }
 
 #[test]
 fn what_another_server_changed_is_remote_since_it_was_told_of_and_what_it_knew_is_no_change() {
-    let active = committed(None, &lease(1, 100), &nothing_heard());
+    let active = committed(None, &lease(1, 100), &no_client_info());
     assert!(!active.is_remote(Time(100)));
     let renewed = told(Some(&active), &lease(1, 200), 230);
     assert_eq!(at(&renewed, 230), (State::Active, 100));
     assert_eq!(renewed.last_transaction, Some(Time(200)));
     assert!(renewed.remote);
-    let same = updated(Some(&renewed), &lease(1, 200), Time(240), Origin::Elsewhere);
+    let same = updated(Some(&renewed), &lease(1, 200), Time(240), Origin::Remote);
     assert_eq!(same, None);
     let other = told(Some(&renewed), &lease(2, 250), 260);
     assert_eq!(at(&other, 260), (State::Active, 260));
     // What ends by itself ends here too, and what a client says here is said here.
     assert!(other.is_remote(Time(3849)) && !other.is_remote(Time(3850)));
-    let again = committed(Some(&other), &lease(2, 300), &nothing_heard());
+    let again = committed(Some(&other), &lease(2, 300), &no_client_info());
     assert!(!again.is_remote(Time(300)));
 }
 
@@ -333,7 +333,7 @@ fn what_another_server_changed_is_remote_since_it_was_told_of_and_what_it_knew_i
 fn a_callout_or_command_that_follows_says_who_made_a_change_and_why() {
     // The second may have changed since the client's message came.
     let leased = told(None, &lease(1, 100), 101);
-    let leased = committed(Some(&leased), &lease(1, 100), &nothing_heard());
+    let leased = committed(Some(&leased), &lease(1, 100), &no_client_info());
     assert_eq!(
         (at(&leased, 101), leased.remote),
         ((State::Active, 100), false)
@@ -345,18 +345,18 @@ fn a_callout_or_command_that_follows_says_who_made_a_change_and_why() {
     };
     for before in [
         told(Some(&leased), &ended, 200),
-        removed(&leased, Time(200), Origin::Elsewhere),
+        removed(&leased, Time(200), Origin::Remote),
     ] {
         assert!(before.is_remote(Time(200)));
-        let after = released(&before, Time(200), Origin::Here);
+        let after = released(&before, Time(200), Origin::Local);
         assert_eq!(at(&after, 200), (State::Released, 200));
         assert!(!after.remote);
-        let elsewhere = released(&before, Time(200), Origin::Elsewhere);
+        let elsewhere = released(&before, Time(200), Origin::Remote);
         assert_eq!(at(&elsewhere, 200), (State::Released, 200));
         assert!(elsewhere.is_remote(Time(200)));
     }
-    let gone = removed(&leased, Time(200), Origin::Elsewhere);
-    let reset = removed(&gone, Time(200), Origin::Here);
+    let gone = removed(&leased, Time(200), Origin::Remote);
+    let reset = removed(&gone, Time(200), Origin::Local);
     assert_eq!(
         (at(&reset, 200), reset.remote),
         ((State::Reset, 200), false)
@@ -365,14 +365,14 @@ fn a_callout_or_command_that_follows_says_who_made_a_change_and_why() {
         Some(&told(None, &lease(1, 100), 100)),
         &lease(1, 100),
         Time(100),
-        Origin::Here,
+        Origin::Local,
     );
     assert!(!updated.unwrap().remote);
 }
 
 #[test]
 fn a_lease_that_was_over_when_its_client_took_another_expired_at_its_end_also_after_a_restart() {
-    let active = committed(None, &lease(1, 100), &nothing_heard());
+    let active = committed(None, &lease(1, 100), &no_client_info());
     let over = given_up(&active, Time(3800));
     assert_eq!(at(&over, 3800), (State::Expired, 3700));
     assert_eq!(
@@ -387,11 +387,11 @@ fn an_offer_stays_an_offer_whoever_else_tells_of_it() {
         valid_lifetime: Lifetime(60),
         ..lease(1, 100)
     };
-    let offered_first = offered(None, &offer, &nothing_heard());
-    let again = updated(Some(&offered_first), &offer, Time(101), Origin::Elsewhere);
+    let offered_first = offered(None, &offer, &no_client_info());
+    let again = updated(Some(&offered_first), &offer, Time(101), Origin::Remote);
     assert_eq!(again, None);
     let told_first = told(None, &offer, 101);
-    let binding = offered(Some(&told_first), &offer, &nothing_heard());
+    let binding = offered(Some(&told_first), &offer, &no_client_info());
     assert_eq!(at(&binding, 101), (State::Transitioning, 100));
     let acknowledged = told(Some(&binding), &lease(1, 105), 105);
     assert_eq!(at(&acknowledged, 105), (State::Active, 105));
@@ -403,12 +403,12 @@ fn an_offer_that_nobody_took_is_available_again_whatever_kea_makes_of_it() {
         valid_lifetime: Lifetime(60),
         ..lease(1, 100)
     };
-    let lapsed = offered(None, &offer, &nothing_heard());
+    let lapsed = offered(None, &offer, &no_client_info());
     let swept = Lease {
         state: LeaseState::ExpiredReclaimed,
         ..offer
     };
-    let tell = |before: &Binding| updated(Some(before), &swept, Time(170), Origin::Elsewhere);
+    let tell = |before: &Binding| updated(Some(before), &swept, Time(170), Origin::Remote);
     assert_eq!(tell(&lapsed), None);
     let available = reclaimed(&lapsed, Time(165));
     assert_eq!(at(&available, 165), (State::Available, 160));
@@ -426,12 +426,12 @@ fn a_lease_that_ends_with_an_offer_is_not_taken_for_it() {
         valid_lifetime: Lifetime(lifetime),
         ..lease(1, cltt)
     };
-    let active = committed(None, &short(100, 4), &nothing_heard());
-    let asked = offered(Some(&active), &short(100, 7), &nothing_heard());
+    let active = committed(None, &short(100, 4), &no_client_info());
+    let asked = offered(Some(&active), &short(100, 7), &no_client_info());
     let renewed = short(103, 4);
     for binding in [
         loaded(Some(&asked), &renewed, Some(Time(101)), Time(104)),
-        updated(Some(&asked), &renewed, Time(104), Origin::Elsewhere).unwrap(),
+        updated(Some(&asked), &renewed, Time(104), Origin::Remote).unwrap(),
     ] {
         assert_eq!(at(&binding, 106).0, State::Active);
         assert_eq!(binding.last_transaction, Some(Time(103)));
@@ -440,12 +440,12 @@ fn a_lease_that_ends_with_an_offer_is_not_taken_for_it() {
 
 #[test]
 fn a_lease_that_kea_forgot_over_an_offer_expired_with_the_offer() {
-    let active = committed(None, &lease(1, 100), &nothing_heard());
+    let active = committed(None, &lease(1, 100), &no_client_info());
     let offer = Lease {
         valid_lifetime: Lifetime(7),
         ..lease(1, 200)
     };
-    let asked = offered(Some(&active), &offer, &nothing_heard());
+    let asked = offered(Some(&active), &offer, &no_client_info());
     assert_eq!(at(&asked, 208), (State::Active, 100));
     let swept = reclaimed(&asked, Time(208));
     assert_eq!(at(&swept, 208), (State::Expired, 207));
@@ -453,7 +453,7 @@ fn a_lease_that_kea_forgot_over_an_offer_expired_with_the_offer() {
 
 #[test]
 fn what_ended_elsewhere_before_its_time_was_released_and_what_ended_in_time_has_expired() {
-    let active = committed(None, &lease(1, 100), &nothing_heard());
+    let active = committed(None, &lease(1, 100), &no_client_info());
     let ended = |state, lifetime| Lease {
         state,
         valid_lifetime: Lifetime(lifetime),
@@ -461,7 +461,7 @@ fn what_ended_elsewhere_before_its_time_was_released_and_what_ended_in_time_has_
     };
     let expired = ended(LeaseState::ExpiredReclaimed, 3600);
     // That is known without being told.
-    let swept = updated(Some(&active), &expired, Time(4000), Origin::Elsewhere);
+    let swept = updated(Some(&active), &expired, Time(4000), Origin::Remote);
     assert_eq!(swept, None);
     let released = told(Some(&active), &ended(LeaseState::Released, 0), 4000);
     assert_eq!(at(&released, 4000), (State::Released, 4000));

@@ -12,11 +12,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::mirror::dirty_set::Unwritten;
-use crate::mirror::ranges::{CommonDigests, Configured, ConfiguredSubnet};
+use crate::mirror::ranges::{CommonDigests, ConfiguredSubnet, SavedView};
 use crate::model::binding::Binding;
 use crate::model::client::{Client, ClientParts};
 use crate::model::time::Time;
-use crate::persist::store::journal::{Entry, Log};
+use crate::persist::store::journal::{Entry, Journal};
 use crate::persist::store::{BINDINGS, Batch, StoreError};
 
 /// Numbers about the file as a whole, by name.
@@ -59,7 +59,7 @@ pub struct Meta {
     /// The latest transaction of a lease that Kea's lease database had.
     pub latest: Option<Time>,
     /// When that was last compared as a whole.
-    pub compared_at: Option<Time>,
+    pub resynced_at: Option<Time>,
     /// What replies about leases took from the configuration outside of subnets.
     pub digests: Option<CommonDigests>,
 }
@@ -91,41 +91,41 @@ impl Meta {
             saved_at: time(SAVED_AT_KEY)?,
             stamp: number(STAMP_KEY)?,
             latest: time(LATEST_KEY)?,
-            compared_at: time(COMPARED_AT_KEY)?,
+            resynced_at: time(COMPARED_AT_KEY)?,
             digests: digests.map(|(common, hosts)| CommonDigests { common, hosts }),
         })
     }
 }
 
 /// Reads where things are in the log.
-pub fn read_log(database: &Database) -> Result<Log, StoreError> {
+pub fn read_log(database: &Database) -> Result<Journal, StoreError> {
     let transaction = database.begin_read().map_err(redb::Error::from)?;
-    Ok(Log::read(&transaction)?)
+    Ok(Journal::read(&transaction)?)
 }
 
 /// Reads everything: gives each binding, in the order of addresses, and what is configured.
 pub fn read(
     database: &Database,
-    log: &Log,
+    journal: &Journal,
     mut take: impl FnMut(Binding),
-) -> Result<Configured, StoreError> {
+) -> Result<SavedView, StoreError> {
     let transaction = database.begin_read().map_err(redb::Error::from)?;
-    let mut configured = Configured::default();
+    let mut saved_view = SavedView::default();
     each(&transaction, RANGES, |_, encoded| {
-        configured.ranges.push(decoded(encoded)?);
+        saved_view.ranges.push(decoded(encoded)?);
         Ok(())
     })?;
     each(&transaction, SUBNETS, |_, encoded| {
         let (subnet, view) = with_addition(encoded)?;
-        configured.subnets.push(ConfiguredSubnet { view, ..subnet });
+        saved_view.subnets.push(ConfiguredSubnet { view, ..subnet });
         Ok(())
     })?;
     each(&transaction, FORMER_SUBNETS, |_, encoded| {
-        configured.former_subnets.push(decoded(encoded)?);
+        saved_view.former_subnets.push(decoded(encoded)?);
         Ok(())
     })?;
     let mut logged = Vec::new();
-    log.latest(&transaction, |address, encoded| -> Result<(), StoreError> {
+    journal.latest(&transaction, |address, encoded| -> Result<(), StoreError> {
         let binding = match encoded {
             [] => None,
             encoded => Some(binding(address, encoded)?),
@@ -143,7 +143,7 @@ pub fn read(
         Ok(())
     })?;
     logged.filter_map(|(_, binding)| binding).for_each(take);
-    Ok(configured)
+    Ok(saved_view)
 }
 
 /// Gives what the log has of addresses up to `last`; says whether it has that one.
@@ -242,7 +242,7 @@ fn encoded(value: &impl Serialize, addition: Option<impl Serialize>) -> Option<V
 /// Writes a batch, as one transaction with a stamp.
 pub fn write(
     database: &Database,
-    log: &mut Log,
+    journal: &mut Journal,
     batch: &Batch,
     stamp: u64,
 ) -> Result<(), redb::Error> {
@@ -256,26 +256,26 @@ pub fn write(
         meta.insert(STAMP_KEY, stamp)?;
         for (key, time) in [
             (LATEST_KEY, batch.latest),
-            (COMPARED_AT_KEY, batch.compared_at),
+            (COMPARED_AT_KEY, batch.resynced_at),
         ] {
             if let Some(time) = time {
                 meta.insert(key, u64::from(time.0))?;
             }
         }
-        log.write(&transaction, &changes, &rest)?;
-        if let Some(configured) = &batch.configured {
-            if let Some(digests) = configured.digests {
+        journal.write(&transaction, &changes, &rest)?;
+        if let Some(saved_view) = &batch.saved_view {
+            if let Some(digests) = saved_view.digests {
                 meta.insert(COMMON_KEY, digests.common)?;
                 meta.insert(HOSTS_KEY, digests.hosts)?;
             }
-            let ranges = configured.ranges.iter();
+            let ranges = saved_view.ranges.iter();
             let ranges = ranges.map(|range| (range.first.to_bits(), encoded(range, NONE)));
             replace(&transaction, RANGES, ranges)?;
-            let subnets = configured.subnets.iter();
+            let subnets = saved_view.subnets.iter();
             let subnets =
                 subnets.map(|subnet| (subnet.id.0, encoded(subnet, subnet.view.as_ref())));
             replace(&transaction, SUBNETS, subnets)?;
-            let former = (0..).zip(&configured.former_subnets);
+            let former = (0..).zip(&saved_view.former_subnets);
             let former = former.map(|(number, subnet)| (number, encoded(subnet, NONE)));
             replace(&transaction, FORMER_SUBNETS, former)?;
         }

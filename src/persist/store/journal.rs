@@ -46,7 +46,7 @@ struct Latest {
 
 /// Where things are in the log.
 #[derive(Debug, Default)]
-pub struct Log {
+pub struct Journal {
     /// The addresses that have entries.
     latest: BTreeMap<u32, Latest>,
     /// How many of them are not settled.
@@ -57,20 +57,20 @@ pub struct Log {
     hand: u32,
 }
 
-impl Log {
+impl Journal {
     /// Reads a log; none is an empty one. What is settled is not known, and it does no harm to
     /// settle it again.
-    pub fn read(transaction: &ReadTransaction) -> Result<Log, redb::Error> {
-        let mut log = Log::default();
+    pub fn read(transaction: &ReadTransaction) -> Result<Journal, redb::Error> {
+        let mut journal = Journal::default();
         let table = match transaction.open_table(LOG) {
-            Err(TableError::TableDoesNotExist(_)) => return Ok(log),
+            Err(TableError::TableDoesNotExist(_)) => return Ok(journal),
             opened => opened?,
         };
         for entry in table.iter()? {
             let (serial, entry) = entry?;
-            log.enter(entry.value().0, serial.value());
+            journal.enter(entry.value().0, serial.value());
         }
-        Ok(log)
+        Ok(journal)
     }
 
     /// Gives what each address in the log is to be, in no order.
@@ -104,15 +104,16 @@ impl Log {
         changes: &[Entry],
         rest: &[Entry],
     ) -> Result<(), redb::Error> {
-        let mut log = transaction.open_table(LOG)?;
+        let mut journal = transaction.open_table(LOG)?;
         let mut bindings = transaction.open_table(BINDINGS)?;
         let mut written = 0_u64;
-        let mut append = |this: &mut Log, (address, encoded): &Entry| -> Result<(), StorageError> {
-            log.insert(this.next, (*address, encoded.as_slice()))?;
-            this.enter(*address, this.next);
-            written += 1;
-            Ok(())
-        };
+        let mut append =
+            |this: &mut Journal, (address, encoded): &Entry| -> Result<(), StorageError> {
+                journal.insert(this.next, (*address, encoded.as_slice()))?;
+                this.enter(*address, this.next);
+                written += 1;
+                Ok(())
+            };
         for entry in rest {
             // The table has no say in an address that has an entry in the log.
             if self.latest.contains_key(&entry.0) {
@@ -125,15 +126,15 @@ impl Log {
             append(self, change)?;
         }
         let may_wait = (bindings.len()? / SHARE).clamp(LEAST_WAITING, MOST_WAITING);
-        if self.waiting > may_wait || log.len()? > may_wait * LENGTHS {
+        if self.waiting > may_wait || journal.len()? > may_wait * LENGTHS {
             // More than was written, so that there is an end to it after a shorter share.
             for (address, serial) in self.settle(written + written / 8 + 64) {
-                let entry = log.get(serial)?.ok_or_else(missing)?;
+                let entry = journal.get(serial)?.ok_or_else(missing)?;
                 put(&mut bindings, address, entry.value().1)?;
             }
         }
         for _ in 0..2 * written + 64 {
-            let Some((serial, address)) = log
+            let Some((serial, address)) = journal
                 .first()?
                 .map(|(serial, entry)| (serial.value(), entry.value().0))
             else {
@@ -146,7 +147,7 @@ impl Log {
                 }
                 _ => {}
             }
-            log.remove(serial)?;
+            journal.remove(serial)?;
         }
         Ok(())
     }

@@ -9,9 +9,9 @@
 //! - [`ownership`]: whose a file is, before it is touched.
 //! - [`file`]: how it begins, its lock and its name.
 //! - [`content`]: its tables.
-//! - [`log`]: how few octets are written for scattered changes.
+//! - [`journal`]: how few octets are written for scattered changes.
 //! - `recent`: which addresses changed since it was last written.
-//! - `ahead`: a file read before it is needed.
+//! - `preload`: a file read before it is needed.
 
 mod content;
 mod error;
@@ -31,15 +31,15 @@ use redb::{Database, TableDefinition};
 
 use crate::mirror::Saved;
 use crate::mirror::dirty_set::Taken;
-use crate::mirror::ranges::Configured;
+use crate::mirror::ranges::SavedView;
 use crate::model::binding::Binding;
 use crate::model::time::Time;
 use crate::persist::store::content::Meta;
 pub use crate::persist::store::error::StoreError;
 use crate::persist::store::error::guarded;
 use crate::persist::store::file::Fingerprint;
-use crate::persist::store::journal::Log;
-pub use crate::persist::store::preload::Ahead;
+use crate::persist::store::journal::Journal;
+pub use crate::persist::store::preload::Preload;
 pub use crate::persist::store::recent::{Noted, Recent, warn_unusable};
 
 /// Bindings by address, each a [`Binding`](crate::model::binding::Binding) in postcard's encoding, unless the log has a later one.
@@ -52,13 +52,13 @@ pub struct Batch {
     /// its place at once.
     pub bindings: Taken,
     /// What is configured, if it changed.
-    pub configured: Option<Configured>,
+    pub saved_view: Option<SavedView>,
     /// When the batch was put together.
     pub at: Time,
     /// The latest transaction of a lease that Kea's lease database had then.
     pub latest: Option<Time>,
     /// When that was last compared as a whole.
-    pub compared_at: Option<Time>,
+    pub resynced_at: Option<Time>,
 }
 
 /// What a file that was closed turned out to be once it was opened again.
@@ -93,7 +93,7 @@ struct Open {
     /// The store, which locks the file.
     database: Database,
     /// Where things are in its log.
-    log: Log,
+    journal: Journal,
     /// Which file it is, whatever becomes of its name.
     file: Fingerprint,
 }
@@ -103,7 +103,7 @@ struct Closed {
     /// The file as it was then.
     file: Fingerprint,
     /// Where things are in its log.
-    log: Log,
+    journal: Journal,
 }
 
 impl fmt::Debug for Store {
@@ -135,17 +135,17 @@ impl Store {
     ) -> Result<(Store, Saved), StoreError> {
         guarded(StoreError::Unreadable, || {
             let (open, meta) = open(path, make, None)?;
-            let mut configured = content::read(&open.database, &open.log, take)?;
-            configured.digests = meta.digests;
+            let mut saved_view = content::read(&open.database, &open.journal, take)?;
+            saved_view.digests = meta.digests;
             let mut store = Store::closed(path);
             store.open = Some(open);
             store.stamp = meta.stamp;
             let noted = store.open_recent();
             let saved = Saved {
-                configured,
+                saved_view,
                 saved_at: meta.saved_at,
                 latest: meta.latest.max(noted.latest),
-                compared_at: meta.compared_at,
+                resynced_at: meta.resynced_at,
                 recent: noted.addresses,
                 ..Saved::default()
             };
@@ -245,7 +245,7 @@ impl Store {
         let stamp = RandomState::new().hash_one(&self.path);
         let written = guarded(StoreError::Unavailable, || match &mut self.open {
             Some(open) => {
-                content::write(&open.database, &mut open.log, batch, stamp)?;
+                content::write(&open.database, &mut open.journal, batch, stamp)?;
                 open.check_place(&self.path)
             }
             None => Err(StoreError::Unavailable("it is closed".to_owned())),
@@ -294,11 +294,11 @@ impl Store {
     /// Opens the file if it is as it was last written, or new.
     fn reopen_unless_strange(&mut self) -> Result<(Open, Meta), StoreError> {
         let found = Fingerprint::of(&self.path).ok();
-        let log = match self.closed.take() {
-            Some(closed) if found == Some(closed.file) => Some(closed.log),
+        let journal = match self.closed.take() {
+            Some(closed) if found == Some(closed.file) => Some(closed.journal),
             _ => None,
         };
-        let (open, meta) = guarded(StoreError::Unreadable, || open(&self.path, true, log))?;
+        let (open, meta) = guarded(StoreError::Unreadable, || open(&self.path, true, journal))?;
         if meta.stamp.is_none() || meta.stamp == self.stamp || meta.stamp == self.attempted {
             return Ok((open, meta));
         }
@@ -313,9 +313,10 @@ impl Store {
     pub fn close(&mut self) {
         if let Some(open) = self.open.take() {
             let before = open.file;
-            self.closed = open.close().and_then(|log| {
+            self.closed = open.close().and_then(|journal| {
                 let file = Fingerprint::of(&self.path).ok()?;
-                file.is_same_file(&before).then_some(Closed { file, log })
+                file.is_same_file(&before)
+                    .then_some(Closed { file, journal })
             });
         }
     }
@@ -344,26 +345,26 @@ impl Open {
     }
 
     /// Closes the file; gives its log if that went well.
-    fn close(self) -> Option<Log> {
+    fn close(self) -> Option<Journal> {
         let closed = guarded(StoreError::Unavailable, || {
             Ok(self.database.close().map_err(redb::Error::from)?)
         });
-        closed.is_ok().then_some(self.log)
+        closed.is_ok().then_some(self.journal)
     }
 }
 
 /// Opens the file at `path`; where there is none one is made, if `make` is set. All that is in it is
-/// checked, unless it is known to be as this process closed it, with this `log`.
-fn open(path: &Path, make: bool, log: Option<Log>) -> Result<(Open, Meta), StoreError> {
-    let (database, file) = file::open(path, make, log.is_none())?;
+/// checked, unless it is known to be as this process closed it, with this `journal`.
+fn open(path: &Path, make: bool, journal: Option<Journal>) -> Result<(Open, Meta), StoreError> {
+    let (database, file) = file::open(path, make, journal.is_none())?;
     let meta = Meta::read(&database)?;
-    let log = match log {
-        Some(log) => log,
+    let journal = match journal {
+        Some(journal) => journal,
         None => content::read_log(&database)?,
     };
     let open = Open {
         database,
-        log,
+        journal,
         file,
     };
     Ok((open, meta))

@@ -9,18 +9,18 @@ use crate::persist::store::Store;
 
 /// A state file that is being read. When dropped it is closed as if nobody had opened it.
 #[derive(Debug)]
-pub struct Ahead {
+pub struct Preload {
     /// Where it is.
     path: PathBuf,
     /// The thread that reads it, `None` once joined; it gives nothing if the file cannot be used.
     thread: Option<JoinHandle<Option<(Store, Prepared)>>>,
 }
 
-impl Ahead {
+impl Preload {
     /// Begins to read the file at `path`, on a thread with this one's signal mask. `None` if there
     /// is nothing to read: one is made, or begun in an empty file, and a damaged one set aside and
     /// reported, only when it is certain that it is to be used.
-    pub fn begin(path: &Path) -> Option<Ahead> {
+    pub fn begin(path: &Path) -> Option<Preload> {
         let path = path.to_owned();
         if !fs::metadata(&path).is_ok_and(|found| found.is_file() && found.len() > 0) {
             return None;
@@ -37,7 +37,7 @@ impl Ahead {
                 Some((store, saved))
             });
         let thread = Some(started.ok()?);
-        Some(Ahead { path, thread })
+        Some(Preload { path, thread })
     }
 
     /// Waits until it has been read, and gives it if it is still the file at `path` and was
@@ -59,7 +59,7 @@ impl Ahead {
     }
 }
 
-impl Drop for Ahead {
+impl Drop for Preload {
     fn drop(&mut self) {
         self.join();
     }
@@ -70,8 +70,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::kea_config::Network;
-    use crate::mirror::Loading;
+    use crate::kea_config::KeaConfig;
+    use crate::mirror::InitialLoad;
     use crate::model::binding::Binding;
     use crate::model::time::Time;
     use crate::persist::store::Batch;
@@ -95,8 +95,8 @@ mod tests {
     fn loaded(saved: impl Into<Prepared>) -> Vec<Binding> {
         let config = r#"{"Dhcp4": {"subnet4": [
             {"id": 1, "subnet": "192.0.2.0/24", "pools": [{"pool": "192.0.2.1-192.0.2.9"}]}]}}"#;
-        let network = Arc::new(Network::from_json(config, Vec::new()).unwrap());
-        let mirror = Loading::begin(network, saved, Time(1_000)).finish();
+        let kea_config = Arc::new(KeaConfig::from_json(config, Vec::new()).unwrap());
+        let mirror = InitialLoad::begin(kea_config, saved, Time(1_000)).finish();
         let bindings = mirror.read(|table| {
             let bindings = table.bindings(0..=u32::MAX);
             bindings.map(|binding| binding.to_owned()).collect()
@@ -107,18 +107,18 @@ mod tests {
     #[test]
     fn gives_what_is_read_later_too() {
         let (_directory, path, _) = state_file();
-        let (mut store, ahead) = Ahead::begin(&path).unwrap().take(&path).unwrap();
+        let (mut store, preload) = Preload::begin(&path).unwrap().take(&path).unwrap();
         assert!(store.is_open());
         store.close();
         let (_, saved) = Store::open(&path).unwrap();
-        assert_eq!(loaded(ahead), loaded(saved));
+        assert_eq!(loaded(preload), loaded(saved));
     }
 
     #[test]
     fn gives_nothing_for_another_path_and_lets_go_of_the_file() {
         let (directory, path, binding) = state_file();
-        let ahead = Ahead::begin(&path).unwrap();
-        assert!(ahead.take(&directory.path().join("other")).is_none());
+        let preload = Preload::begin(&path).unwrap();
+        assert!(preload.take(&directory.path().join("other")).is_none());
         let (_, saved) = Store::open(&path).unwrap();
         assert_eq!(saved.bindings, [binding]);
     }
@@ -126,31 +126,31 @@ mod tests {
     #[test]
     fn lets_go_of_the_file_when_nobody_wants_it() {
         let (_directory, path, _) = state_file();
-        drop(Ahead::begin(&path).unwrap());
+        drop(Preload::begin(&path).unwrap());
         assert!(Store::open(&path).is_ok());
     }
 
     #[test]
     fn gives_nothing_if_another_file_has_taken_its_place() {
         let (directory, path, _) = state_file();
-        let ahead = Ahead::begin(&path).unwrap();
-        let thread = ahead.thread.as_ref().unwrap();
+        let preload = Preload::begin(&path).unwrap();
+        let thread = preload.thread.as_ref().unwrap();
         while !thread.is_finished() {
             thread::yield_now();
         }
         fs::rename(&path, directory.path().join("old")).unwrap();
         fs::write(&path, b"").unwrap();
-        assert!(ahead.take(&path).is_none());
+        assert!(preload.take(&path).is_none());
     }
 
     #[test]
     fn makes_no_file_and_leaves_a_damaged_one_alone() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state");
-        assert!(Ahead::begin(&path).is_none());
+        assert!(Preload::begin(&path).is_none());
         assert!(!path.exists());
         fs::write(&path, b"damaged").unwrap();
-        assert!(Ahead::begin(&path).unwrap().take(&path).is_none());
+        assert!(Preload::begin(&path).unwrap().take(&path).is_none());
         assert_eq!(fs::read(&path).unwrap(), b"damaged");
         let files = fs::read_dir(directory.path()).unwrap().count();
         assert_eq!(files, 1);

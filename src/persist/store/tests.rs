@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::mirror::ranges::{
-    CommonDigests, Configured, ConfiguredSubnet, FormerSubnet, SubnetView, TimedRange,
+    CommonDigests, ConfiguredSubnet, FormerSubnet, SavedView, SubnetView, TimedRange,
 };
 use crate::model::binding::{Binding, State, SubnetId};
 use crate::model::client::{Client, ClientParts};
@@ -32,7 +32,7 @@ fn binding(last: u8) -> Binding {
             ..ClientParts::default()
         })),
         remote: false,
-        noticed: None,
+        learned_at: None,
         reserved_until: None,
     }
 }
@@ -46,7 +46,7 @@ fn changes(bindings: &[Binding]) -> Taken {
 fn batch(bindings: &[Binding]) -> Batch {
     Batch {
         bindings: changes(bindings),
-        configured: Some(Configured {
+        saved_view: Some(SavedView {
             ranges: vec![TimedRange {
                 first: Ipv4Addr::new(10, 0, 0, 1),
                 last: Ipv4Addr::new(10, 0, 0, 99),
@@ -76,7 +76,7 @@ fn batch(bindings: &[Binding]) -> Batch {
         }),
         at: Time(600),
         latest: Some(Time(590)),
-        compared_at: Some(Time(580)),
+        resynced_at: Some(Time(580)),
     }
 }
 
@@ -103,10 +103,10 @@ fn reads_what_it_wrote_and_not_what_was_removed() {
     drop(store);
     let (_store, saved) = Store::open(&path).unwrap();
     assert_eq!(saved.bindings, [binding(2)]);
-    assert_eq!(Some(saved.configured), batch(&[]).configured);
+    assert_eq!(Some(saved.saved_view), batch(&[]).saved_view);
     assert_eq!(saved.saved_at, Some(Time(601)));
     assert_eq!(saved.latest, Some(Time(590)));
-    assert_eq!(saved.compared_at, Some(Time(580)));
+    assert_eq!(saved.resynced_at, Some(Time(580)));
 }
 
 /// What Kea has stored is written behind the rest, which earlier versions of this library read alone.
@@ -255,7 +255,10 @@ fn leaves_a_file_alone_that_is_not_its_own() {
         );
         assert!(store.write(&batch(&[binding(1)])).is_err(), "{what}");
         drop(store);
-        assert!(Ahead::begin(&path).unwrap().take(&path).is_none(), "{what}");
+        assert!(
+            Preload::begin(&path).unwrap().take(&path).is_none(),
+            "{what}"
+        );
         assert_eq!(all(directory.path()), before, "{what}");
     }
 }
@@ -282,7 +285,7 @@ fn leaves_what_is_no_file_alone() {
         };
         assert!(text.contains(what), "{text}");
         assert!(!Store::open_or_recover(path).0.is_open());
-        assert!(Ahead::begin(path).is_none());
+        assert!(Preload::begin(path).is_none());
     }
     assert!(!path.exists());
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 3);
@@ -368,7 +371,7 @@ fn makes_nothing_to_find_out_whether_a_path_may_be_used() {
     std::fs::write(&path, b"").unwrap();
     let before = all(directory.path());
     check(&path).unwrap();
-    assert!(Ahead::begin(&path).is_none());
+    assert!(Preload::begin(&path).is_none());
     assert_eq!(all(directory.path()), before);
 }
 
@@ -566,7 +569,7 @@ fn check_damaged(contents: &[u8]) {
     if saved.bindings == expected {
         return;
     }
-    assert!(saved.bindings.is_empty() && saved.configured == Configured::default());
+    assert!(saved.bindings.is_empty() && saved.saved_view == SavedView::default());
     let is_aside = |entry: &std::io::Result<std::fs::DirEntry>| {
         let other = entry.as_ref().unwrap().path();
         other != path && std::fs::read(other).unwrap() == contents

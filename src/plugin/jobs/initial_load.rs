@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::mirror::Loader;
+use crate::mirror::LoadWorker;
 use crate::mirror::event::Lease;
 
 /// How long a part takes, and so packets wait at most; a query of a database may take longer.
@@ -23,7 +23,7 @@ const BATCH: usize = 1_024;
 
 /// How far the reading has come.
 #[derive(Debug)]
-pub struct LeaseReading {
+pub struct LeaseReader {
     /// How many leases are read at once.
     page_size: usize,
     /// The address after which it goes on.
@@ -49,10 +49,10 @@ pub enum Part<E> {
     Failed(E),
 }
 
-impl LeaseReading {
+impl LeaseReader {
     /// Begins to read the leases, `page_size` at once.
-    pub fn new(page_size: usize, now: Instant) -> LeaseReading {
-        LeaseReading {
+    pub fn new(page_size: usize, now: Instant) -> LeaseReader {
+        LeaseReader {
             page_size,
             after: 0,
             batch: Vec::with_capacity(BATCH + page_size),
@@ -67,18 +67,18 @@ impl LeaseReading {
         self.next
     }
 
-    /// Reads a part and hands it on to `loader`, if it is time. `read` appends up to so many leases
+    /// Reads a part and hands it on to `load_worker`, if it is time. `read` appends up to so many leases
     /// after an address, in the order of addresses.
     pub fn go_on<E>(
         &mut self,
-        loader: &Loader,
+        load_worker: &LoadWorker,
         now: Instant,
         mut read: impl FnMut(u32, usize, &mut Vec<Lease>) -> Result<(), E>,
     ) -> Part<E> {
         if now < self.next {
             return Part::More;
         }
-        while loader.has_room() {
+        while load_worker.has_room() {
             let waiting = self.batch.len();
             if let Err(error) = read(self.after, self.page_size, &mut self.batch) {
                 self.batch.truncate(waiting);
@@ -90,14 +90,14 @@ impl LeaseReading {
             }
             self.has_failed = false;
             let Some(last) = self.batch[waiting..].last() else {
-                loader.take(std::mem::take(&mut self.batch));
+                load_worker.take(std::mem::take(&mut self.batch));
                 return Part::Last(self.count);
             };
             self.after = last.address.to_bits();
             self.count += self.batch.len() - waiting;
             if self.batch.len() >= BATCH {
                 let next = Vec::with_capacity(BATCH + self.page_size);
-                loader.take(std::mem::replace(&mut self.batch, next));
+                load_worker.take(std::mem::replace(&mut self.batch, next));
             }
             if now.elapsed() >= PART {
                 break;
@@ -116,30 +116,30 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use crate::kea_config::Network;
-    use crate::mirror::{Loading, Saved, Table};
+    use crate::kea_config::KeaConfig;
+    use crate::mirror::{InitialLoad, Saved, Table};
     use crate::model::time::Time;
 
     /// When leases are loaded.
     const NOW: Time = Time(1_000);
 
     /// A loader that takes nothing over before `begun` says so.
-    fn loader(begun: mpsc::Receiver<()>) -> Loader {
-        let network =
-            Arc::new(Network::from_json(r#"{"Dhcp4": {"subnet4": []}}"#, Vec::new()).unwrap());
-        let loaded = Arc::clone(&network);
+    fn load_worker(begun: mpsc::Receiver<()>) -> LoadWorker {
+        let kea_config =
+            Arc::new(KeaConfig::from_json(r#"{"Dhcp4": {"subnet4": []}}"#, Vec::new()).unwrap());
+        let loaded = Arc::clone(&kea_config);
         let begin = move || {
             begun.recv().unwrap();
-            Some(Loading::begin(loaded, Saved::default(), NOW))
+            Some(InitialLoad::begin(loaded, Saved::default(), NOW))
         };
-        Loader::start(network, NOW, begin).unwrap()
+        LoadWorker::start(kea_config, NOW, begin).unwrap()
     }
 
     /// The same, which takes leases over at once.
-    fn ready_loader() -> Loader {
+    fn ready_load_worker() -> LoadWorker {
         let (begin, begun) = mpsc::channel();
         begin.send(()).unwrap();
-        loader(begun)
+        load_worker(begun)
     }
 
     /// Up to `limit` of the leases of the addresses 1 to `count` after `after`.
@@ -153,12 +153,12 @@ mod tests {
 
     #[test]
     fn all_leases_are_read_and_handed_on() {
-        let mut loader = ready_loader();
-        let mirror = Arc::clone(loader.mirror());
-        let mut reading = LeaseReading::new(32, Instant::now());
+        let mut load_worker = ready_load_worker();
+        let mirror = Arc::clone(load_worker.mirror());
+        let mut reading = LeaseReader::new(32, Instant::now());
         let count = loop {
             let now = reading.next();
-            let part = reading.go_on(&loader, now, |after, limit, leases| {
+            let part = reading.go_on(&load_worker, now, |after, limit, leases| {
                 page(10_000, after, limit, leases);
                 Ok::<_, ()>(())
             });
@@ -169,36 +169,36 @@ mod tests {
             }
         };
         assert_eq!(count, 10_000);
-        loader.complete(|| {});
-        loader.wait();
+        load_worker.complete(|| {});
+        load_worker.wait();
         assert_eq!(mirror.read(Table::count), Ok(10_000));
     }
 
     #[test]
     fn nothing_is_read_before_it_is_time_or_while_there_is_no_room() {
         let (begin, begun) = mpsc::channel();
-        let loader = loader(begun);
-        let mut reading = LeaseReading::new(1_000, Instant::now());
+        let load_worker = load_worker(begun);
+        let mut reading = LeaseReader::new(1_000, Instant::now());
         let read = |after, limit, leases: &mut Vec<Lease>| {
             page(u32::MAX, after, limit, leases);
             Ok::<_, ()>(())
         };
-        while loader.has_room() {
+        while load_worker.has_room() {
             let now = reading.next();
-            assert_eq!(reading.go_on(&loader, now, read), Part::More);
+            assert_eq!(reading.go_on(&load_worker, now, read), Part::More);
         }
         let never = |_, _, _: &mut Vec<Lease>| -> Result<(), ()> { panic!("it is not to be read") };
         let next = reading.next();
-        assert_eq!(reading.go_on(&loader, next, never), Part::More);
+        assert_eq!(reading.go_on(&load_worker, next, never), Part::More);
         assert!(reading.next() > next);
-        assert_eq!(reading.go_on(&loader, next, never), Part::More);
+        assert_eq!(reading.go_on(&load_worker, next, never), Part::More);
         begin.send(()).unwrap();
     }
 
     #[test]
     fn what_cannot_be_read_is_told_of_once_and_tried_again() {
-        let loader = ready_loader();
-        let mut reading = LeaseReading::new(32, Instant::now());
+        let load_worker = ready_load_worker();
+        let mut reading = LeaseReader::new(32, Instant::now());
         let broken = |after, limit, leases: &mut Vec<Lease>| {
             page(100, after, limit, leases);
             Err("it is down")
@@ -208,12 +208,12 @@ mod tests {
             Ok::<_, &str>(())
         };
         let now = reading.next();
-        let part = reading.go_on(&loader, now, broken);
+        let part = reading.go_on(&load_worker, now, broken);
         assert_eq!(part, Part::Failed("it is down"));
         assert!(reading.next() >= now + RETRY);
         let now = reading.next();
-        assert_eq!(reading.go_on(&loader, now, broken), Part::More);
+        assert_eq!(reading.go_on(&load_worker, now, broken), Part::More);
         let now = reading.next();
-        assert_eq!(reading.go_on(&loader, now, good), Part::Last(100));
+        assert_eq!(reading.go_on(&load_worker, now, good), Part::Last(100));
     }
 }

@@ -5,4 +5,4 @@ pub mod partner;
 pub mod resync;
 
 #[cfg(all(feature = "hook", not(test)))]
-pub mod reservations;
+pub(crate) mod reservations;

@@ -104,7 +104,7 @@ impl Reader {
     }
 
     /// Reads some, if it is time; all of them once there are no more.
-    pub fn turn(&mut self, now: Instant) -> Option<Reservations> {
+    pub fn tick(&mut self, now: Instant) -> Option<Reservations> {
         if now < self.next {
             return None;
         }

@@ -94,7 +94,7 @@ pub trait LeaseDatabase {
 
 /// How far the comparison has come.
 #[derive(Debug)]
-pub struct Reconciler {
+pub struct ResyncJob {
     /// From one pass to the next; `None` if only on demand.
     interval: Option<Duration>,
     /// How many leases are read at once.
@@ -117,10 +117,10 @@ pub struct Reconciler {
     failed: bool,
 }
 
-impl Reconciler {
+impl ResyncJob {
     /// Begins at `now`, when all is the same: the first pass comes after `interval`.
-    pub fn new(interval: Option<Duration>, page_size: PageSize, now: Instant) -> Reconciler {
-        Reconciler {
+    pub fn new(interval: Option<Duration>, page_size: PageSize, now: Instant) -> ResyncJob {
+        ResyncJob {
             interval,
             page_size,
             pass: None,
@@ -141,7 +141,7 @@ impl Reconciler {
     }
 
     /// Does what is due; says when there is more to do.
-    pub fn turn(&mut self, database: &impl LeaseDatabase, now: Instant) -> Instant {
+    pub fn tick(&mut self, database: &impl LeaseDatabase, now: Instant) -> Instant {
         if now >= self.next_missing {
             self.look_again(database, now);
         }
@@ -309,12 +309,12 @@ mod tests {
     }
 
     /// Takes turns from `now` on, each when the one before said, for `time`.
-    fn run(reconciler: &mut Reconciler, fake: &Fake, now: Instant, time: Duration) -> Vec<String> {
-        let mut turn = now;
-        while turn < now + time {
-            let next = reconciler.turn(fake, turn);
-            assert!(next > turn, "a turn must not follow at once");
-            turn = next;
+    fn run(resync_job: &mut ResyncJob, fake: &Fake, now: Instant, time: Duration) -> Vec<String> {
+        let mut tick = now;
+        while tick < now + time {
+            let next = resync_job.tick(fake, tick);
+            assert!(next > tick, "a turn must not follow at once");
+            tick = next;
         }
         fake.asked.take()
     }
@@ -324,91 +324,91 @@ mod tests {
     #[test]
     fn a_pass_reads_all_leases_once_at_each_interval() {
         let now = Instant::now();
-        let mut reconciler = Reconciler::new(Some(MINUTE), PageSize::MEMFILE, now);
+        let mut resync_job = ResyncJob::new(Some(MINUTE), PageSize::MEMFILE, now);
         let fake = Fake {
             leases: 250,
             ..Fake::default()
         };
-        assert_eq!(run(&mut reconciler, &fake, now, MINUTE), [""; 0]);
-        let pages = run(&mut reconciler, &fake, now + MINUTE, MINUTE);
+        assert_eq!(run(&mut resync_job, &fake, now, MINUTE), [""; 0]);
+        let pages = run(&mut resync_job, &fake, now + MINUTE, MINUTE);
         assert_eq!(pages, ["after 0", "after 100", "after 200"]);
         assert_eq!(fake.compared.take(), 1);
-        let pages = run(&mut reconciler, &fake, now + 2 * MINUTE, 2 * MINUTE);
+        let pages = run(&mut resync_job, &fake, now + 2 * MINUTE, 2 * MINUTE);
         assert_eq!(pages.len(), 6);
     }
 
     #[test]
     fn without_an_interval_a_pass_is_made_on_demand() {
         let now = Instant::now();
-        let mut reconciler = Reconciler::new(None, PageSize::MEMFILE, now);
+        let mut resync_job = ResyncJob::new(None, PageSize::MEMFILE, now);
         let fake = Fake::default();
-        assert_eq!(run(&mut reconciler, &fake, now, MINUTE), [""; 0]);
-        reconciler.ask(now + MINUTE);
-        let pages = run(&mut reconciler, &fake, now + MINUTE, MINUTE);
+        assert_eq!(run(&mut resync_job, &fake, now, MINUTE), [""; 0]);
+        resync_job.ask(now + MINUTE);
+        let pages = run(&mut resync_job, &fake, now + MINUTE, MINUTE);
         assert_eq!(pages, ["after 0"]);
     }
 
     #[test]
     fn a_pass_that_is_asked_for_during_another_follows_it() {
         let now = Instant::now();
-        let mut reconciler = Reconciler::new(None, PageSize::MEMFILE, now);
+        let mut resync_job = ResyncJob::new(None, PageSize::MEMFILE, now);
         let fake = Fake {
             leases: 150,
             ..Fake::default()
         };
-        reconciler.ask(now);
-        reconciler.turn(&fake, now);
-        reconciler.ask(now);
-        let pages = run(&mut reconciler, &fake, now + MINUTE, MINUTE);
+        resync_job.ask(now);
+        resync_job.tick(&fake, now);
+        resync_job.ask(now);
+        let pages = run(&mut resync_job, &fake, now + MINUTE, MINUTE);
         assert_eq!(pages, ["after 0", "after 100", "after 0", "after 100"]);
     }
 
     #[test]
     fn a_pass_goes_on_while_leases_are_missing() {
         let now = Instant::now();
-        let mut reconciler = Reconciler::new(None, PageSize::MEMFILE, now);
-        reconciler.ask(now);
+        let mut resync_job = ResyncJob::new(None, PageSize::MEMFILE, now);
+        resync_job.ask(now);
         let fake = Fake {
             leases: 150,
             ..Fake::default()
         };
         let addresses = (0..5_000).map(Ipv4Addr::from_bits).collect();
         fake.missing.replace(addresses);
-        let asked = run(&mut reconciler, &fake, now, Duration::from_secs(1));
+        let asked = run(&mut resync_job, &fake, now, Duration::from_secs(1));
         assert!(asked.contains(&"after 100".to_owned()), "{asked:?}");
     }
 
     #[test]
     fn a_pass_goes_on_where_it_was_when_the_database_is_there_again() {
         let now = Instant::now();
-        let mut reconciler = Reconciler::new(None, PageSize::MEMFILE, now);
-        reconciler.ask(now);
+        let mut resync_job = ResyncJob::new(None, PageSize::MEMFILE, now);
+        resync_job.ask(now);
         let mut fake = Fake {
             leases: 150,
             ..Fake::default()
         };
-        reconciler.turn(&fake, now);
+        resync_job.tick(&fake, now);
         fake.broken = true;
-        let pages = run(&mut reconciler, &fake, now + MINUTE, 3 * RETRY);
+        let pages = run(&mut resync_job, &fake, now + MINUTE, 3 * RETRY);
         assert_eq!(pages[..3], ["after 0", "after 100", "after 100"]);
         fake.broken = false;
-        let pages = run(&mut reconciler, &fake, now + 2 * MINUTE, MINUTE);
+        let pages = run(&mut resync_job, &fake, now + 2 * MINUTE, MINUTE);
         assert_eq!(pages, ["after 100"]);
     }
 
     #[test]
     fn a_pass_waits_while_events_wait() {
         let now = Instant::now();
-        let mut reconciler = Reconciler::new(None, PageSize::MEMFILE, now);
-        reconciler.ask(now);
+        let mut resync_job = ResyncJob::new(None, PageSize::MEMFILE, now);
+        resync_job.ask(now);
         let mut fake = Fake {
             backlog: BACKLOG + 1,
             ..Fake::default()
         };
-        assert_eq!(run(&mut reconciler, &fake, now, MINUTE), [""; 0]);
+        assert_eq!(run(&mut resync_job, &fake, now, MINUTE), [""; 0]);
         fake.backlog = 0;
         assert_eq!(
-            run(&mut reconciler, &fake, now + MINUTE, MINUTE),
+            run(&mut resync_job, &fake, now + MINUTE, MINUTE),
             ["after 0"]
         );
     }
@@ -416,11 +416,11 @@ mod tests {
     #[test]
     fn missing_leases_are_looked_for_a_few_at_a_time_whatever_the_interval() {
         let now = Instant::now();
-        let mut reconciler = Reconciler::new(None, PageSize::DATABASE, now);
+        let mut resync_job = ResyncJob::new(None, PageSize::DATABASE, now);
         let fake = Fake::default();
         let addresses = (0..70).map(Ipv4Addr::from_bits).collect();
         fake.missing.replace(addresses);
-        let asked = run(&mut reconciler, &fake, now, MINUTE);
+        let asked = run(&mut resync_job, &fake, now, MINUTE);
         assert_eq!(asked, ["50 again", "20 again"]);
     }
 

@@ -63,7 +63,7 @@ fn run(
             queries: 16,
             idle_time: config.idle_time,
         },
-        journal: Arc::default(),
+        peer_log: Arc::default(),
         threads: Threads::here(),
     });
     let script = Script(script.into_iter().collect());

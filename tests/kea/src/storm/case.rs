@@ -6,7 +6,7 @@ use blq::State;
 
 use super::compare::Happened;
 use super::history::{Touch, What, hex};
-use super::look::{Configured, Row, Seen};
+use super::look::{Row, SavedView, Seen};
 use super::world::OFFER_LIFETIME;
 
 /// Lifetimes here are longer, in seconds: what was leased so recently cannot have expired.
@@ -25,9 +25,9 @@ pub struct Case<'a> {
     /// What the hook said before.
     pub seen_before: Option<&'a Seen>,
     /// What is configured.
-    pub configured: &'a Configured,
+    pub configured: &'a SavedView,
     /// What was configured before.
-    pub configured_before: &'a Configured,
+    pub configured_before: &'a SavedView,
     /// When the hook was asked before.
     pub base_before: u32,
     /// What was done to the address meanwhile.
@@ -102,8 +102,8 @@ impl Case<'_> {
 
     /// Whether the address was among the configured ones before, for the reason it is now.
     fn was_there_before(&self) -> bool {
-        let in_range = |configured: &Configured| configured.addresses.contains(&self.address);
-        let in_subnet = |configured: &Configured| configured.is_in_subnet(self.address);
+        let in_range = |configured: &SavedView| configured.addresses.contains(&self.address);
+        let in_subnet = |configured: &SavedView| configured.is_in_subnet(self.address);
         // A free address of another VPN is another address.
         let may_be_new = self.happened.reconfigurations > 1
             && self.seen.is_some_and(|seen| seen.state == State::AVAILABLE);

@@ -8,7 +8,7 @@ use blq::{Primary, RelayAgentInformation, State};
 
 use super::case::{Case, is_held};
 use super::history::Touch;
-use super::look::{Answer, Configured, Delta, Found, Look, Row, Seen};
+use super::look::{Answer, Delta, Found, Look, Row, SavedView, Seen};
 use super::world::OFFER_LIFETIME;
 
 /// Something the hook says that is not so.
@@ -28,7 +28,7 @@ pub struct Before {
     /// Kea's leases.
     pub rows: BTreeMap<Ipv4Addr, Row>,
     /// What was configured.
-    pub configured: Configured,
+    pub configured: SavedView,
 }
 
 /// What happened since then, and before.

@@ -208,7 +208,7 @@ pub enum Ended {
 
 /// Which addresses are configured, by Kea's own word.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Configured {
+pub struct SavedView {
     /// Pools and reservations.
     pub addresses: BTreeSet<Ipv4Addr>,
     /// Subnets: first and last address by their number.
@@ -217,10 +217,10 @@ pub struct Configured {
     pub contexts: BTreeMap<u32, String>,
 }
 
-impl Configured {
+impl SavedView {
     /// Reads the answer to `config-get`.
     fn read(configuration: &Value) -> Self {
-        let mut configured = Configured::default();
+        let mut configured = SavedView::default();
         let dhcp4 = &configuration["Dhcp4"];
         let networks = dhcp4["shared-networks"].as_array().into_iter().flatten();
         let shared = networks.flat_map(|network| network["subnet4"].as_array());
@@ -312,7 +312,7 @@ pub struct Look {
     /// The same in the default VPN, without any qualifier.
     pub unqualified: Answer,
     /// What is configured.
-    pub configured: Configured,
+    pub configured: SavedView,
     /// What changed since earlier answers.
     pub deltas: Vec<Delta>,
     /// What changed in some window: its bounds and the answer.
@@ -355,7 +355,7 @@ impl Look {
             rows: [before, rows(kea)],
             answers: [first, last],
             unqualified,
-            configured: Configured::read(&configuration),
+            configured: SavedView::read(&configuration),
             deltas,
             window,
             found,

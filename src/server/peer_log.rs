@@ -23,7 +23,7 @@ const MAX_PEERS: usize = 1024;
 
 /// The log messages that peers can provoke, each kind rate-limited.
 #[derive(Debug, Default)]
-pub struct Journal {
+pub struct PeerLog {
     /// Counters of their causes.
     counts: Counts,
     /// BLQ_REQUESTER_REFUSED
@@ -66,7 +66,7 @@ fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-impl Journal {
+impl PeerLog {
     /// Returns the counters.
     pub fn counts(&self) -> &Counts {
         &self.counts
