@@ -11,7 +11,7 @@ use blq::{Done, HEADER_LENGTH, Message, Primary, Query, Vss};
 use dhcp_blq::kea_config::{ConfiguredOption, Scope};
 use dhcp_blq::mirror::Saved;
 use dhcp_blq::mirror::event::{Event, Lease, LeaseState, Origin};
-use dhcp_blq::model::binding::HardwareAddress;
+use dhcp_blq::model::address::HardwareAddress;
 use dhcp_blq::model::time::{Lifetime, Time};
 use dhcp_blq::query::plan::{Answer, LeaseEngine};
 use dhcp_blq::query::{Engine, Progress, QueryType, QueryTypes};

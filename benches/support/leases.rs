@@ -6,7 +6,8 @@ use std::sync::Arc;
 use dhcp_blq::kea_config::KeaConfig;
 use dhcp_blq::mirror::event::{ClientInfo, Event, Lease, LeaseState};
 use dhcp_blq::mirror::{InitialLoad, Mirror, Saved};
-use dhcp_blq::model::binding::{HardwareAddress, SubnetId};
+use dhcp_blq::model::address::HardwareAddress;
+use dhcp_blq::model::binding::SubnetId;
 use dhcp_blq::model::time::{Lifetime, Time};
 
 /// Leases behind each relay.

@@ -11,7 +11,7 @@ use crate::kea_config::options::OptionSet;
 use crate::model::binding::{BindingRef, SubnetId};
 use crate::model::client::ClientRef;
 use crate::model::hex;
-use crate::wire::relay_agent_information;
+use crate::model::relay_agent_information;
 
 /// The subnet number Kea gives global reservations.
 pub const GLOBAL: SubnetId = SubnetId(0);

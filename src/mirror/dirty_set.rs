@@ -145,7 +145,8 @@ impl Taken {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::binding::{State, SubnetId};
+    use crate::model::binding::SubnetId;
+    use crate::model::state::State;
     use crate::model::time::{Lifetime, Time};
 
     /// Bindings of the addresses numbered 0 to `count`.

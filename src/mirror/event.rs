@@ -8,8 +8,10 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::kea_config::{KeaConfig, Serving};
-use crate::model::binding::{HardwareAddress, RawOption, SubnetId};
+use crate::model::address::HardwareAddress;
+use crate::model::binding::SubnetId;
 use crate::model::client::ClientIds;
+use crate::model::option::RawOption;
 use crate::model::time::{Lifetime, Time};
 
 /// A lease's state in Kea's own terms.

@@ -12,8 +12,9 @@ use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use crate::mirror::radix::Radix;
-use crate::model::binding::{BindingRef, State, SubnetId};
+use crate::model::binding::{BindingRef, SubnetId};
 use crate::model::client::ClientRef;
+use crate::model::state::State;
 use crate::model::time::{Lifetime, Time};
 
 /// Bits of an address that tell its place in a page.

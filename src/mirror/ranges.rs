@@ -5,7 +5,8 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 
 use crate::kea_config::{ConfiguredRange, KeaConfig, Serving, is_elsewhere};
-use crate::model::binding::{State, SubnetId};
+use crate::model::binding::SubnetId;
+use crate::model::state::State;
 use crate::model::time::Time;
 use crate::model::vpn::Vpn;
 

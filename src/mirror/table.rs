@@ -19,10 +19,12 @@ use crate::mirror::ranges::{
 };
 use crate::mirror::view::View;
 use crate::mirror::visible;
-use crate::model::binding::{Binding, BindingRef, HardwareAddress, State, SubnetId};
+use crate::model::address::HardwareAddress;
+use crate::model::binding::{Binding, BindingRef, SubnetId};
 use crate::model::client::{ClientIds, ClientRef};
+use crate::model::relay_agent_information::{self, sub_option};
+use crate::model::state::State;
 use crate::model::time::Time;
-use crate::wire::relay_agent_information::{self, sub_option};
 
 /// Among the addresses that changed: what is configured. The address is nobody's (RFC 919 section 7).
 pub const CONFIGURATION: u32 = u32::MAX;

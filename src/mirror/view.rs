@@ -7,8 +7,9 @@ use std::sync::Arc;
 use crate::kea_config::{KeaConfig, Subnet, TeeTimes};
 use crate::mirror::former_subnets::FormerSubnets;
 use crate::mirror::ranges::TimedRange;
-use crate::model::binding::{BindingRef, State, SubnetId};
+use crate::model::binding::{BindingRef, SubnetId};
 use crate::model::client::ClientRef;
+use crate::model::state::State;
 use crate::model::time::{Lifetime, Time};
 use crate::model::vpn::Vpn;
 

@@ -9,7 +9,8 @@ use crate::kea_config::{Difference, KeaConfig};
 use crate::mirror::page::Pages;
 use crate::mirror::ranges::{CommonDigests, ConfiguredSubnet, FormerSubnet, SavedView};
 use crate::mirror::view::{FORMER_SUBNETS, View};
-use crate::model::binding::{Binding, BindingRef, State, SubnetId};
+use crate::model::binding::{Binding, BindingRef, SubnetId};
+use crate::model::state::State;
 use crate::model::time::Time;
 
 //--- Bindings

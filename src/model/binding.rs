@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 
 use crate::model::client::{Client, ClientRef};
+use crate::model::state::State;
 use crate::model::time::{Lifetime, Time};
 
 /// The number Kea gives a subnet.
@@ -12,73 +13,6 @@ use crate::model::time::{Lifetime, Time};
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct SubnetId(pub u32);
-
-/// The state of an address, by its value in the dhcp-state option (RFC 6926 section 6.2.7).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[repr(u8)]
-pub enum State {
-    /// Never leased, or recovered after probation.
-    Available = 1,
-    /// Assigned to a client whose lifetime is not over.
-    Active = 2,
-    /// The lease's lifetime ended.
-    Expired = 3,
-    /// The client released the lease, or gave it up by taking another.
-    Released = 4,
-    /// Declined by the client; on probation.
-    Abandoned = 5,
-    /// Removed by an administrator.
-    Reset = 6,
-    /// Free, but a high-availability partner's to give.
-    Remote = 7,
-    /// Offered and reserved, not yet acknowledged.
-    Transitioning = 8,
-}
-
-impl State {
-    /// Whether Kea holds a lease for an address in this state, be it on probation or only offered.
-    pub fn is_leased(self) -> bool {
-        matches!(
-            self,
-            State::Active | State::Abandoned | State::Transitioning
-        )
-    }
-
-    /// The state of a value; `None` if it is none's.
-    #[inline]
-    pub fn from_value(value: u8) -> Option<State> {
-        Some(match value {
-            1 => State::Available,
-            2 => State::Active,
-            3 => State::Expired,
-            4 => State::Released,
-            5 => State::Abandoned,
-            6 => State::Reset,
-            7 => State::Remote,
-            8 => State::Transitioning,
-            _ => return None,
-        })
-    }
-}
-
-/// A client's MAC address in the sense of RFC 6926 section 2: htype, hlen and chaddr.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct HardwareAddress {
-    /// Hardware type (htype).
-    pub htype: u8,
-    /// The address; at most 20 octets, empty if the client gave none.
-    pub octets: Vec<u8>,
-}
-
-/// An option as it stands on the wire: its code and its value, of any length once split
-/// options are joined (RFC 3396).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct RawOption {
-    /// The option's code.
-    pub code: u8,
-    /// The option's value, without code and length.
-    pub value: Vec<u8>,
-}
 
 /// An IP address binding (RFC 6926 section 2): an address, its state, and its last client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

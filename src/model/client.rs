@@ -24,9 +24,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::model::binding::HardwareAddress;
+use crate::model::address::HardwareAddress;
+use crate::model::relay_agent_information::{self, sub_option};
 use crate::model::vpn::Vpn;
-use crate::wire::relay_agent_information::{self, sub_option};
 use crate::wire::vss;
 
 /// In the first octet: the client identifier is htype and chaddr.

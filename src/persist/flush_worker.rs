@@ -283,7 +283,7 @@ mod tests {
     use crate::kea_config::KeaConfig;
     use crate::mirror::event::{ClientInfo, Event, Lease, Origin};
     use crate::mirror::{InitialLoad, Saved};
-    use crate::model::binding::State;
+    use crate::model::state::State;
     use crate::persist::store::Recent;
 
     /// A network of one pool.

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use crate::mirror::Identity;
 use crate::mirror::event::Origin;
-use crate::model::binding::{HardwareAddress, SubnetId};
+use crate::model::address::HardwareAddress;
+use crate::model::binding::SubnetId;
 use crate::model::hex;
 
 /// What a high-availability partner's commands say of where they come from, from Kea 2.6 on.

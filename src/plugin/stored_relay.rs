@@ -1,7 +1,7 @@
 //! The relay agent information that Kea keeps in a lease's user-context (`store-extended-info`).
 
 use crate::model::hex;
-use crate::wire::relay_agent_information::LONGEST;
+use crate::model::relay_agent_information::LONGEST;
 
 /// The value of option 82 that Kea has stored as `text`: hexadecimal digits after `0x`.
 ///

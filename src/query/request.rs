@@ -4,13 +4,14 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use crate::mirror::Identity;
-use crate::model::binding::HardwareAddress;
+use crate::model::address::HardwareAddress;
+use crate::model::relay_agent_information::sub_option;
 use crate::model::time::Time;
 use crate::model::vpn::{Vpn, VpnSelector};
 use crate::query::{QueryType, QueryTypes};
 use crate::wire::message::{self, Message, MessageError, message_type};
 use crate::wire::options::{JoinedOption, OptionsFault, code};
-use crate::wire::relay_agent_information::{self, sub_option};
+use crate::wire::relay_agent_information;
 use crate::wire::status::StatusCode;
 use crate::wire::vss::{self, VssError};
 use crate::wire::writer::ReplyHeader;

@@ -186,7 +186,7 @@ mod tests {
             let _ = client_info::client_info(&octets, Vec::new(), Arc::default());
             let _ = client_info::client_info(&options, Vec::new(), Arc::default());
             let _ = relay_agent_information::all(&options, 2);
-            let _ = relay_agent_information::find(&options, 12);
+            let _ = crate::model::relay_agent_information::find(&options, 12);
             let _ = vss::read(&options);
             let _ = Tlvs::options(&options).count();
         }

@@ -1,39 +1,7 @@
-//! The sub-options of the relay agent information option, 82 (RFC 3046).
+//! The relay agent information option, 82 (RFC 3046), of a query.
 
 use crate::wire::options::Tlvs;
 use crate::wire::reader::Truncated;
-
-/// Sub-option codes this server knows by name.
-pub mod sub_option {
-    /// Agent Remote ID (RFC 3046 section 3.2).
-    pub const REMOTE_ID: u8 = 2;
-    /// Relay Agent Identifier (RFC 6925 section 5).
-    pub const RELAY_ID: u8 = 12;
-    /// Virtual Subnet Selection (RFC 6607 section 3.2).
-    pub const VSS: u8 = 151;
-}
-
-/// The longest relay agent information kept, in octets: room for every sub-option in use at its
-/// longest. A longer one is taken as absent: nobody must make the server remember whatever they
-/// like.
-pub const LONGEST: usize = 4_096;
-
-/// The first sub-option `code` of an option 82 that a relay agent sent.
-///
-/// What follows a sub-option that runs past the end is unknowable and taken as absent: the
-/// option was good enough for Kea, so it is good enough to be found by what can be read.
-pub fn find(option: &[u8], code: u8) -> Option<&[u8]> {
-    // Looked for in each binding that a query comes by, so it goes by lengths alone.
-    let mut rest = option;
-    while let [found, length, after @ ..] = rest {
-        let (value, after) = after.split_at_checked(usize::from(*length))?;
-        if *found == code {
-            return Some(value);
-        }
-        rest = after;
-    }
-    None
-}
 
 /// The values of all sub-options `code` of an option 82 in a query; strict, since what a
 /// requestor asks must be understood whole.
@@ -51,13 +19,6 @@ pub fn all(option: &[u8], code: u8) -> Result<Vec<&[u8]>, Truncated> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn finds_what_stands_before_a_broken_sub_option() {
-        let option = [1, 2, 0, 7, 2, 3, b'a', b'b', b'c', 12, 9, 1];
-        assert_eq!(find(&option, sub_option::REMOTE_ID), Some(&b"abc"[..]));
-        assert_eq!(find(&option, sub_option::RELAY_ID), None);
-    }
 
     #[test]
     fn refuses_a_query_whose_sub_options_run_past_the_end() {

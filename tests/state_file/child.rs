@@ -172,7 +172,7 @@ pub fn lease(number: u32) -> Lease {
         cltt: Time(1_000),
         valid_lifetime: Lifetime::INFINITE,
         subnet: SubnetId(1),
-        hardware: dhcp_blq::model::binding::HardwareAddress {
+        hardware: dhcp_blq::model::address::HardwareAddress {
             htype: 1,
             octets: number.to_be_bytes().to_vec(),
         },

@@ -6,7 +6,8 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dhcp_blq::model::binding::{Binding, State};
+use dhcp_blq::model::binding::Binding;
+use dhcp_blq::model::state::State;
 use dhcp_blq::persist::store::Store;
 use tempfile::TempDir;
 

@@ -6,8 +6,9 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use dhcp_blq::model::binding::{Binding, State, SubnetId};
+use dhcp_blq::model::binding::{Binding, SubnetId};
 use dhcp_blq::model::client::{Client, ClientParts};
+use dhcp_blq::model::state::State;
 use dhcp_blq::model::time::{Lifetime, Time};
 use dhcp_blq::persist::store::{self, Batch, Store};
 

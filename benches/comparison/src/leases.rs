@@ -9,7 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use blq::{Primary, Query};
 use dhcp_blq::mirror::event::{Lease, LeaseState};
-use dhcp_blq::model::binding::{HardwareAddress, SubnetId};
+use dhcp_blq::model::address::HardwareAddress;
+use dhcp_blq::model::binding::SubnetId;
 use dhcp_blq::model::time::{Lifetime, Time};
 
 /// The first address of the pool, which is all of subnet 1 that is configured.

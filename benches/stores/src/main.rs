@@ -20,7 +20,9 @@ use std::{env, fs};
 
 use candidates::{Candidate, Kind, Result, Value};
 use counters::Counters;
-use dhcp_blq::model::binding::{Binding, HardwareAddress, State, SubnetId};
+use dhcp_blq::model::binding::{Binding, SubnetId};
+use dhcp_blq::model::address::HardwareAddress;
+use dhcp_blq::model::state::State;
 use dhcp_blq::model::client::{Client, ClientParts};
 use dhcp_blq::mirror::event::{Lease, LeaseState};
 use dhcp_blq::mirror::{InitialLoad, Saved};

@@ -7,8 +7,9 @@ use std::net::Ipv4Addr;
 
 use super::*;
 use crate::kea_config::Givers;
-use crate::model::binding::{Binding, State};
+use crate::model::binding::Binding;
 use crate::model::client::{Client, ClientParts};
+use crate::model::state::State;
 use crate::model::time::Time;
 
 /// The answers of each release.

@@ -12,7 +12,8 @@ use crate::mirror::ranges::SavedView;
 use crate::mirror::table::{CONFIGURATION, Table};
 use crate::mirror::visible::is_renewal;
 use crate::mirror::{Mirror, rules};
-use crate::model::binding::{Binding, State};
+use crate::model::binding::Binding;
+use crate::model::state::State;
 use crate::model::time::Time;
 
 /// What the state file held, taken over before Kea's leases are loaded.

@@ -232,7 +232,7 @@ mod tests {
     use super::*;
     use crate::mirror::event::{ClientInfo, Event, Origin};
     use crate::mirror::{Saved, Table, Unready};
-    use crate::model::binding::State;
+    use crate::model::state::State;
 
     /// When leases are loaded.
     const NOW: Time = Time(1_000);

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use crate::mirror::event::ClientInfo;
-use crate::model::binding::RawOption;
+use crate::model::option::RawOption;
+use crate::model::relay_agent_information;
 use crate::wire::message::options_field;
 use crate::wire::options::{Tlvs, code};
-use crate::wire::relay_agent_information;
 
 /// The options kept from a client's messages: those a client can send to describe itself, for
 /// requestors that ask for them (RFC 6926 section 8.3 item 7, RFC 4388 section 6.7).

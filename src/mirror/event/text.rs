@@ -5,8 +5,9 @@ use std::fmt::{self, Display, Formatter};
 use std::net::Ipv4Addr;
 
 use crate::mirror::event::{ClientInfo, Event, Lease, LeaseState, Origin, Reason, ResyncScope};
-use crate::model::binding::{HardwareAddress, RawOption};
+use crate::model::address::HardwareAddress;
 use crate::model::client::ClientIds;
+use crate::model::option::RawOption;
 
 /// How many addresses of an event are shown; of more, their number.
 const SHOWN_ADDRESSES: usize = 16;

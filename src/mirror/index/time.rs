@@ -228,7 +228,8 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
-    use crate::model::binding::{Binding, State, SubnetId};
+    use crate::model::binding::{Binding, SubnetId};
+    use crate::model::state::State;
     use proptest::collection::vec;
     use proptest::prelude::*;
 

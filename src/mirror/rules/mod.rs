@@ -8,8 +8,10 @@
 mod tests;
 
 use crate::mirror::event::{ClientInfo, Lease, LeaseState, Origin, Reason};
-use crate::model::binding::{Binding, BindingRef, HardwareAddress, State};
+use crate::model::address::HardwareAddress;
+use crate::model::binding::{Binding, BindingRef};
 use crate::model::client::{Client, ClientIds, ClientParts, ClientRef};
+use crate::model::state::State;
 use crate::model::time::{Lifetime, Time};
 
 /// A client's message led to `lease`: it is new, renewed, or declined.

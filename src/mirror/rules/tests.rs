@@ -1,8 +1,10 @@
 //! The rules, one by one.
 
 use super::*;
-use crate::model::binding::{HardwareAddress, RawOption, SubnetId};
+use crate::model::address::HardwareAddress;
+use crate::model::binding::SubnetId;
 use crate::model::client::ClientIds;
+use crate::model::option::RawOption;
 use std::net::Ipv4Addr;
 
 /// A lease of an hour to client `client`, last heard of at `cltt`.

@@ -4,8 +4,9 @@ use super::*;
 use crate::mirror::ranges::{
     CommonDigests, ConfiguredSubnet, FormerSubnet, SavedView, SubnetView, TimedRange,
 };
-use crate::model::binding::{Binding, State, SubnetId};
+use crate::model::binding::{Binding, SubnetId};
 use crate::model::client::{Client, ClientParts};
+use crate::model::state::State;
 use crate::model::time::Lifetime;
 use crate::model::vpn::Vpn;
 use crate::persist::store::content::{META, VERSION, VERSION_KEY};
