@@ -7,11 +7,11 @@ use std::net::Ipv4Addr;
 use thiserror::Error;
 
 use crate::wire::{
-    BOOTREPLY, CHADDR_LENGTH, Message, MessageType, State, StatusCode, Vss, code, sub_option,
+    BOOTREPLY, CHADDR_LENGTH, Message, MessageType, State, StatusCode, Vss, code, data_source,
+    lengths, sub_option,
 };
 
-/// A lease time that never ends (RFC 2131 section 3.3).
-pub const INFINITE: u32 = u32::MAX;
+pub use proto::lease_time::INFINITE;
 
 /// A message a server answers a query with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,7 +127,8 @@ impl Binding {
     /// Whether the last change took place on another server: the REMOTE flag. Local if the
     /// server says nothing; other flags are ignored (RFC 6926 section 6.2.8).
     pub fn is_remote(&self) -> bool {
-        self.data_source.is_some_and(|flags| flags & 1 != 0)
+        self.data_source
+            .is_some_and(|flags| flags & data_source::REMOTE != 0)
     }
 
     /// The Remote ID of the relay agent information.
@@ -236,14 +237,12 @@ pub enum MalformedReply {
     #[error("hlen is {0}: at most {CHADDR_LENGTH} is allowed")]
     Hlen(u8),
     /// A value that is not of its option's length.
-    #[error("option {code} has {length} octets: {expected}")]
+    #[error("option {code} has {length} octets, must have {}", lengths(*code))]
     Length {
         /// The option.
         code: u8,
         /// Its octets.
         length: usize,
-        /// What they should be.
-        expected: &'static str,
     },
     /// A VPN-ID that names no VPN.
     #[error("option 221: {0}")]
@@ -334,7 +333,7 @@ impl Options {
                 .0
                 .remove(&code::RELAY_AGENT_INFORMATION)
                 .map(|value| RelayAgentInformation::decode(&value)),
-            vpn: match self.0.remove(&code::VSS) {
+            vpn: match self.0.remove(&code::VPN_ID) {
                 Some(value) => Some(Vss::decode(&value)?),
                 None => None,
             },
@@ -359,32 +358,22 @@ impl Options {
 
     /// Takes an option that is a number of four octets.
     fn seconds(&mut self, code: u8) -> Result<Option<u32>, MalformedReply> {
-        Ok(self.fixed(code, "4 are allowed")?.map(u32::from_be_bytes))
+        Ok(self.fixed(code)?.map(u32::from_be_bytes))
     }
 
     /// Takes an option that is one octet.
     fn octet(&mut self, code: u8) -> Result<Option<u8>, MalformedReply> {
-        Ok(self.fixed(code, "1 is allowed")?.map(|[octet]| octet))
+        Ok(self.fixed(code)?.map(|[octet]| octet))
     }
 
     /// Takes an option whose length is fixed.
-    fn fixed<const N: usize>(
-        &mut self,
-        code: u8,
-        expected: &'static str,
-    ) -> Result<Option<[u8; N]>, MalformedReply> {
+    fn fixed<const N: usize>(&mut self, code: u8) -> Result<Option<[u8; N]>, MalformedReply> {
         let Some(value) = self.0.remove(&code) else {
             return Ok(None);
         };
         let length = value.len();
-        value
-            .try_into()
-            .map(Some)
-            .map_err(|_| MalformedReply::Length {
-                code,
-                length,
-                expected,
-            })
+        let wrong_length = |_| MalformedReply::Length { code, length };
+        value.try_into().map(Some).map_err(wrong_length)
     }
 
     /// Takes the status-code option, which has at least one octet.
@@ -395,7 +384,6 @@ impl Options {
         let too_short = MalformedReply::Length {
             code: code::STATUS_CODE,
             length: 0,
-            expected: "at least 1 is required",
         };
         Status::decode(&value).map(Some).ok_or(too_short)
     }

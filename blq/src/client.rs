@@ -12,12 +12,11 @@ use crate::binding::{Binding, Done, MalformedReply, Reply};
 use crate::query::{InvalidQuery, Query};
 use crate::wire::{DecodeError, MAX_MESSAGE, Message};
 
-/// BULK_LQ_DATA_TIMEOUT (RFC 6926 section 6.3).
-pub const BULK_LQ_DATA_TIMEOUT: Duration = Duration::from_secs(300);
+pub use proto::port::SERVER as SERVER_PORT;
+pub use proto::timing::BULK_LQ_DATA_TIMEOUT;
+
 /// How long to wait for a connection if the user does not say.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The port of DHCPv4 servers (RFC 6926 section 6.3).
-pub const SERVER_PORT: u16 = 67;
 
 /// How long to wait for the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -129,7 +129,7 @@ impl Query {
             message = message.with(code::QUERY_END_TIME, end.to_be_bytes());
         }
         if let Some(vpn) = &self.vpn {
-            message = message.with(code::VSS, vpn.encode());
+            message = message.with(code::VPN_ID, vpn.encode());
         }
         Ok(message)
     }

@@ -94,7 +94,13 @@ proptest! {
         prop_assert_eq!(value(82), relay_agent_information);
         prop_assert_eq!(value(154), query.start.map(|time| time.to_be_bytes().to_vec()));
         prop_assert_eq!(value(155), query.end.map(|time| time.to_be_bytes().to_vec()));
-        prop_assert_eq!(value(221), query.vpn.as_ref().map(Vss::encode));
+        let vpn = query.vpn.as_ref().map(|vpn| match vpn {
+            Vss::Name(name) => [&[0], name.as_bytes()].concat(),
+            Vss::Rfc2685(id) => [&[1], &id[..]].concat(),
+            Vss::All => vec![254],
+            Vss::Default => vec![255],
+        });
+        prop_assert_eq!(value(221), vpn);
         prop_assert_eq!(value(55), query.parameter_request_list);
     }
 

@@ -3,25 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use proto::MessageType;
+use proto::message::{
+    CHADDR_LENGTH, FILE_LENGTH, HEADER_LENGTH, MAGIC_COOKIE, MAX_MESSAGE, MAX_OPTION, SNAME_LENGTH,
+};
+use proto::option::code;
 use thiserror::Error;
-
-use super::{MessageType, code};
-
-/// The value of `op` in a client's, relay's or requestor's message.
-pub const BOOTREQUEST: u8 = 1;
-/// The value of `op` in a server's message.
-pub const BOOTREPLY: u8 = 2;
-/// Octets of the `chaddr` field.
-pub const CHADDR_LENGTH: usize = 16;
-/// Octets before the first option: the BOOTP header and the magic cookie.
-pub const HEADER_LENGTH: usize = 240;
-/// Octets of the longest message (RFC 6926 section 6.1), without its message-size.
-pub const MAX_MESSAGE: usize = 65_535;
-
-/// What tells DHCP options from other vendor information (RFC 2131 section 3).
-const MAGIC_COOKIE: [u8; 4] = [99, 130, 83, 99];
-/// The longest value one instance of an option can hold.
-const MAX_FRAGMENT: usize = 255;
 
 /// A DHCPv4 message, valid or not: every field can be given any value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,9 +38,9 @@ pub struct Message {
     /// Client hardware address, padded with zeros.
     pub chaddr: [u8; CHADDR_LENGTH],
     /// Server host name, or options (RFC 2131 section 4.1).
-    pub sname: [u8; 64],
+    pub sname: [u8; SNAME_LENGTH],
     /// Boot file name, or options (RFC 2131 section 4.1).
-    pub file: [u8; 128],
+    pub file: [u8; FILE_LENGTH],
     /// Each instance of an option, as it stands on the wire and in its order, without pad and
     /// end. [`Message::option`] joins the instances of a code. A value longer than 255 octets
     /// is split when encoded.
@@ -75,8 +62,8 @@ impl Default for Message {
             siaddr: Ipv4Addr::UNSPECIFIED,
             giaddr: Ipv4Addr::UNSPECIFIED,
             chaddr: [0; CHADDR_LENGTH],
-            sname: [0; 64],
-            file: [0; 128],
+            sname: [0; SNAME_LENGTH],
+            file: [0; FILE_LENGTH],
             options: Vec::new(),
         }
     }
@@ -207,8 +194,8 @@ impl Message {
 
 /// Writes an option, in as many instances as its value needs (RFC 3396 section 6).
 fn encode_option(code: u8, value: &[u8], out: &mut Vec<u8>) {
-    let (first, more) = value.split_at(value.len().min(MAX_FRAGMENT));
-    for fragment in std::iter::once(first).chain(more.chunks(MAX_FRAGMENT)) {
+    let (first, more) = value.split_at(value.len().min(MAX_OPTION));
+    for fragment in std::iter::once(first).chain(more.chunks(MAX_OPTION)) {
         out.push(code);
         out.push(u8::try_from(fragment.len()).unwrap_or(u8::MAX));
         out.extend_from_slice(fragment);

@@ -1,12 +1,16 @@
 //! DHCPv4 messages as they stand on a Bulk Leasequery connection.
+//!
+//! The numbers are shared with the plugin; the codec is not.
 
-mod codes;
 mod message;
-mod vss;
+mod option_names;
 
-pub use codes::{MessageType, State, StatusCode, code, option_code, option_name, sub_option};
-pub use message::{
-    BOOTREPLY, BOOTREQUEST, CHADDR_LENGTH, DecodeError, HEADER_LENGTH, MAX_MESSAGE, Message,
-    TooLong, frame,
+pub use message::{DecodeError, Message, TooLong, frame};
+pub use option_names::{option_code, option_name};
+pub use proto::message::{
+    BOOTREPLY, BOOTREQUEST, CHADDR_LENGTH, FILE_LENGTH, HEADER_LENGTH, MAX_MESSAGE, SNAME_LENGTH,
 };
-pub use vss::{InvalidVss, Vss};
+pub use proto::option::{Lengths, code, lengths};
+pub use proto::{
+    InvalidVss, MessageType, State, StatusCode, Vss, data_source, hardware_type, sub_option,
+};

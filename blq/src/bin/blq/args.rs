@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use blq::client::{BULK_LQ_DATA_TIMEOUT, CONNECT_TIMEOUT, SERVER_PORT};
+use blq::wire::hardware_type;
 use blq::{Primary, Query, Timeouts, Vss};
 use clap::{ArgGroup, Parser};
 
@@ -65,7 +66,7 @@ pub struct Args {
     #[arg(
         long,
         requires = "mac",
-        default_value_t = 1,
+        default_value_t = hardware_type::ETHERNET,
         help_heading = "Primary query"
     )]
     htype: u8,

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use blq::query::DEFAULT_PARAMETERS;
-use blq::wire::option_code;
+use blq::wire::{Vss, option_code};
 use jiff::{Span, SpanRelativeTo, Timestamp};
 
 /// A client identifier, Remote ID or Relay-ID; at least one octet.
@@ -54,10 +54,11 @@ impl FromStr for VpnName {
     type Err = String;
 
     fn from_str(value: &str) -> Result<VpnName, String> {
-        if !(1..=254).contains(&value.len()) {
+        if !(1..=Vss::MAX_NAME).contains(&value.len()) {
             return Err(format!(
-                "it has {} octets: 1 to 254 are allowed",
-                value.len()
+                "it has {} octets: 1 to {} are allowed",
+                value.len(),
+                Vss::MAX_NAME
             ));
         }
         if !value.is_ascii() {
