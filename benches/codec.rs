@@ -5,11 +5,12 @@
 use std::net::Ipv4Addr;
 
 use blq::{Primary, Query};
-use dhcp_blq::wire::message::{Message, message_type};
-use dhcp_blq::wire::options::code;
+use dhcp_blq::wire::message::Message;
 use dhcp_blq::wire::writer::{MessageWriter, ReplyHeader, write_again};
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
+use proto::MessageType;
+use proto::option::code;
 
 /// Replies written in a round.
 const REPLIES: u32 = 200;
@@ -21,7 +22,7 @@ fn header() -> ReplyHeader {
 
 /// Writes the reply about an active lease with the options sent by default.
 fn lease_active(out: &mut Vec<u8>, header: &ReplyHeader, address: Ipv4Addr) {
-    let mut writer = MessageWriter::new(out, header, message_type::LEASEACTIVE);
+    let mut writer = MessageWriter::new(out, header, MessageType::LEASE_ACTIVE.0);
     writer.address(address);
     writer.hardware(1, black_box(&[2, 0, 0, 0, 0, 7]));
     writer.option_u32(code::LEASE_TIME, black_box(3_600));
@@ -38,7 +39,7 @@ fn lease_active(out: &mut Vec<u8>, header: &ReplyHeader, address: Ipv4Addr) {
 
 /// Writes the reply about an address nobody had.
 fn lease_unassigned(out: &mut Vec<u8>, header: &ReplyHeader, address: Ipv4Addr) {
-    let mut writer = MessageWriter::new(out, header, message_type::LEASEUNASSIGNED);
+    let mut writer = MessageWriter::new(out, header, MessageType::LEASE_UNASSIGNED.0);
     writer.address(address);
     writer.option_u32(code::BASE_TIME, black_box(1_700_000_000));
     writer.option_u32(code::START_TIME_OF_STATE, black_box(1_000));

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
+use proto::{port, timing};
 use serde_json::{Map, Value};
 
 pub use crate::config::section::ConfigError;
@@ -25,12 +26,12 @@ use crate::query::{QueryType, QueryTypes};
 
 /// `lease-query-tcp-port`: where requestors look for Bulk Leasequery (RFC 6926 section 6.3).
 /// From 1 to 65535.
-pub const DEFAULT_PORT: u16 = 67;
+pub const DEFAULT_PORT: u16 = port::SERVER;
 
 /// `max-requester-connections`: connections open at once, all requesters together. Default:
 /// BULK_LQ_MAX_CONNS (RFC 6926 section 6.3); from 1 to [`MAX_CONNECTIONS`]. A connection over
 /// the limit is accepted and closed at once (section 8.1).
-pub const DEFAULT_CONNECTIONS: u32 = 10;
+pub const DEFAULT_CONNECTIONS: u32 = timing::BULK_LQ_MAX_CONNS;
 /// The most connections that can be configured: more than a process may have files open.
 const MAX_CONNECTIONS: u32 = 65_535;
 
@@ -47,7 +48,7 @@ const MAX_QUERIES: u32 = 1024;
 /// progress, or that takes none of the data it is sent. Default: BULK_LQ_DATA_TIMEOUT
 /// (RFC 6926 section 6.3); from 1. Less than the default is NOT RECOMMENDED there, and gives
 /// a warning.
-pub const DEFAULT_IDLE_SECONDS: u32 = 300;
+pub const DEFAULT_IDLE_SECONDS: u32 = timing::BULK_LQ_DATA_TIMEOUT.as_secs() as u32;
 
 /// The longest `resync-interval`, in seconds: a week. 0 stands for never; the default
 /// depends on where Kea keeps its leases.

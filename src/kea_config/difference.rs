@@ -7,7 +7,9 @@
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use crate::kea_config::{KeaConfig, Scopes, Subnet, code};
+use proto::option::code;
+
+use crate::kea_config::{KeaConfig, Scopes, Subnet};
 use crate::model::binding::BindingRef;
 use crate::model::time::Lifetime;
 

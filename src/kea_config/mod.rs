@@ -27,6 +27,7 @@ use std::net::Ipv4Addr;
 
 use hashbrown::HashMap;
 use ipnet::Ipv4Net;
+use proto::option::code;
 
 pub use crate::kea_config::configured::{ConfiguredOption, DatabaseReservation, Scope};
 pub use crate::kea_config::difference::Difference;
@@ -42,16 +43,6 @@ use crate::model::binding::{BindingRef, SubnetId};
 use crate::model::client::ClientRef;
 use crate::model::time::Lifetime;
 use crate::model::vpn::Vpn;
-
-/// Option codes with a rule of their own.
-mod code {
-    /// Subnet mask (RFC 2132 section 3.3).
-    pub const SUBNET_MASK: u8 = 1;
-    /// Host name (RFC 2132 section 3.14).
-    pub const HOST_NAME: u8 = 12;
-    /// Server identifier (RFC 2132 section 9.7).
-    pub const SERVER_IDENTIFIER: u8 = 54;
-}
 
 /// Why Kea's configuration cannot be worked with.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! The VPN that an operator declares in a `user-context`.
 
+use proto::Vss;
 use serde_json::{Map, Value};
 
 use crate::kea_config::KeaConfigError;
@@ -7,9 +8,6 @@ use crate::model::vpn::Vpn;
 
 /// What a VPN may be declared as, for error messages.
 const ALLOWED: &str = r#"a map of either "name" (1 to 254 ASCII characters, none of them NUL) or "rfc2685" (14 hexadecimal digits)"#;
-
-/// The most octets of a name: type and name fit into one option (RFC 6607 section 3.5).
-const MAX_NAME: usize = 254;
 
 /// The VPN that `user_context` declares, if it declares one. `holder` names the subnet or
 /// shared network it belongs to, for error messages.
@@ -36,11 +34,7 @@ fn read(map: &Map<String, Value>) -> Option<Vpn> {
     let (key, value) = map.iter().next()?;
     let value = value.as_str()?;
     match key.as_str() {
-        "name" => {
-            let allowed =
-                (1..=MAX_NAME).contains(&value.len()) && value.is_ascii() && !value.contains('\0');
-            allowed.then(|| Vpn::Name(value.to_owned()))
-        }
+        "name" => Vss::is_name(value).then(|| Vpn::Name(value.to_owned())),
         "rfc2685" => crate::model::hex::read(value)?
             .try_into()
             .ok()

@@ -7,6 +7,8 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread;
 
+use proto::sub_option;
+
 use crate::kea_config::{KeaConfig, Serving};
 use crate::mirror::dirty_set::{DirtySet, Taken};
 use crate::mirror::event::Lease;
@@ -22,7 +24,7 @@ use crate::mirror::visible;
 use crate::model::address::HardwareAddress;
 use crate::model::binding::{Binding, BindingRef, SubnetId};
 use crate::model::client::{ClientIds, ClientRef};
-use crate::model::relay_agent_information::{self, sub_option};
+use crate::model::relay_agent_information;
 use crate::model::state::State;
 use crate::model::time::Time;
 

@@ -22,10 +22,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use proto::hardware_type::ETHERNET;
+use proto::sub_option;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::model::address::HardwareAddress;
-use crate::model::relay_agent_information::{self, sub_option};
+use crate::model::relay_agent_information;
 use crate::model::vpn::Vpn;
 use crate::wire::vss;
 
@@ -38,10 +40,6 @@ const NAMES_VPN: u8 = 0x40;
 const HAS_STORED: u8 = 0x20;
 /// In the first octet: hlen.
 const HLEN: u8 = 0x1f;
-
-/// The hardware type of Ethernet (RFC 2131 section 2, ARP's registry). Kea's lease databases keep no
-/// hardware type: leases read from one have this.
-const ETHERNET: u8 = 1;
 
 /// What is known of the client that holds an address, or held it last.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -301,8 +299,8 @@ impl<'a> ClientRef<'a> {
         }
     }
 
-    /// Whether its MAC address is this one. A hardware type that Kea has forgotten, and says to be
-    /// [`ETHERNET`], may have been any.
+    /// Whether its MAC address is this one. Kea's lease databases keep no hardware type and give
+    /// [`ETHERNET`], which may have been any.
     pub fn has_mac(self, htype: u8, chaddr: &[u8]) -> bool {
         let is_forgotten = [self.htype(), htype].contains(&ETHERNET);
         self.chaddr() == chaddr && (self.htype() == htype || is_forgotten)

@@ -1,15 +1,5 @@
 //! The relay agent information option, 82 (RFC 3046), as Kea stores it with a lease.
 
-/// Sub-option codes this server knows by name.
-pub mod sub_option {
-    /// Agent Remote ID (RFC 3046 section 3.2).
-    pub const REMOTE_ID: u8 = 2;
-    /// Relay Agent Identifier (RFC 6925 section 5).
-    pub const RELAY_ID: u8 = 12;
-    /// Virtual Subnet Selection (RFC 6607 section 3.2).
-    pub const VSS: u8 = 151;
-}
-
 /// The longest relay agent information kept, in octets: room for every sub-option in use at its
 /// longest. A longer one is taken as absent: nobody must make the server remember whatever they
 /// like.
@@ -35,6 +25,7 @@ pub fn find(option: &[u8], code: u8) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proto::sub_option;
 
     #[test]
     fn finds_what_stands_before_a_broken_sub_option() {

@@ -7,21 +7,21 @@ use serde::{Deserialize, Serialize};
 #[repr(u8)]
 pub enum State {
     /// Never leased, or recovered after probation.
-    Available = 1,
+    Available = proto::State::AVAILABLE.0,
     /// Assigned to a client whose lifetime is not over.
-    Active = 2,
+    Active = proto::State::ACTIVE.0,
     /// The lease's lifetime ended.
-    Expired = 3,
+    Expired = proto::State::EXPIRED.0,
     /// The client released the lease, or gave it up by taking another.
-    Released = 4,
+    Released = proto::State::RELEASED.0,
     /// Declined by the client; on probation.
-    Abandoned = 5,
+    Abandoned = proto::State::ABANDONED.0,
     /// Removed by an administrator.
-    Reset = 6,
+    Reset = proto::State::RESET.0,
     /// Free, but a high-availability partner's to give.
-    Remote = 7,
+    Remote = proto::State::REMOTE.0,
     /// Offered and reserved, not yet acknowledged.
-    Transitioning = 8,
+    Transitioning = proto::State::TRANSITIONING.0,
 }
 
 impl State {
@@ -36,15 +36,15 @@ impl State {
     /// The state of a value; `None` if it is none's.
     #[inline]
     pub fn from_value(value: u8) -> Option<State> {
-        Some(match value {
-            1 => State::Available,
-            2 => State::Active,
-            3 => State::Expired,
-            4 => State::Released,
-            5 => State::Abandoned,
-            6 => State::Reset,
-            7 => State::Remote,
-            8 => State::Transitioning,
+        Some(match proto::State(value) {
+            proto::State::AVAILABLE => State::Available,
+            proto::State::ACTIVE => State::Active,
+            proto::State::EXPIRED => State::Expired,
+            proto::State::RELEASED => State::Released,
+            proto::State::ABANDONED => State::Abandoned,
+            proto::State::RESET => State::Reset,
+            proto::State::REMOTE => State::Remote,
+            proto::State::TRANSITIONING => State::Transitioning,
             _ => return None,
         })
     }

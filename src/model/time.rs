@@ -1,5 +1,6 @@
 //! Absolute times and lease lifetimes, both in whole seconds.
 
+use proto::lease_time;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
@@ -45,7 +46,7 @@ pub struct Lifetime(pub u32);
 
 impl Lifetime {
     /// A lease without end (RFC 2131 section 3.3).
-    pub const INFINITE: Lifetime = Lifetime(u32::MAX);
+    pub const INFINITE: Lifetime = Lifetime(lease_time::INFINITE);
 
     /// When a lifetime that began at `start` ends; `None` if it never does. An end that a [`Time`]
     /// cannot express is [`Time::MAX`].

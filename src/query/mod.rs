@@ -10,7 +10,7 @@ pub mod request;
 
 use std::net::Ipv4Addr;
 
-use crate::wire::status::StatusCode;
+use proto::StatusCode;
 
 /// The primary query types of RFC 6926 section 7.2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -5,6 +5,8 @@ use std::net::Ipv4Addr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use proto::StatusCode;
+
 use crate::kea_config::TeeTimes;
 use crate::mirror::view::{Terms, View};
 use crate::mirror::{Cursor, Entry, Mirror, Run, Unready};
@@ -16,7 +18,6 @@ use crate::query::reply::{self, About, Alike, Replies, WantedOptions};
 use crate::query::request::{self, Query, Refusal, Request, Unanswerable};
 use crate::query::{Engine, Progress, Requester};
 use crate::wire::message::{self, Message};
-use crate::wire::status::StatusCode;
 use crate::wire::writer::ReplyHeader;
 
 /// How many bindings are looked at in one turn even if none of them is to be sent: bounds the
@@ -367,7 +368,7 @@ impl Engine for LeaseEngine {
             Err(Unready::InitialLoad) => Progress::Waiting,
             Err(Unready::Failed(failure)) => {
                 let identifier = answer.server_identifier.take();
-                let status = (StatusCode::QueryTerminated, &*failure.to_string());
+                let status = (StatusCode::QUERY_TERMINATED, &*failure.to_string());
                 reply::write_done(out, &answer.header, identifier, answer.began, Some(status));
                 Progress::Done
             }
@@ -381,7 +382,7 @@ impl Engine for LeaseEngine {
     fn terminate(&self, answer: Answer, reason: &str, out: &mut Vec<u8>) {
         let refusal;
         let status = match &answer.rest {
-            Rest::Bindings(..) => (StatusCode::QueryTerminated, reason),
+            Rest::Bindings(..) => (StatusCode::QUERY_TERMINATED, reason),
             // By QueryTerminated the requester would try it again (RFC 6926 section 7.1).
             Rest::Refusal(why) => {
                 refusal = why.to_string();
@@ -404,14 +405,16 @@ mod tests {
     use crate::kea_config::KeaConfig;
     use crate::mirror::{InitialLoad, Saved};
     use crate::query::QueryTypes;
-    use crate::wire::options::code;
+    use proto::MessageType;
+    use proto::message::{BOOTREQUEST, FIXED_FIELDS, MAGIC_COOKIE};
+    use proto::option::code;
 
     /// A query for all configured addresses.
     fn query() -> Vec<u8> {
-        let mut query = vec![0; 236];
-        query[0] = message::BOOTREQUEST;
-        query.extend(message::MAGIC_COOKIE);
-        query.extend([53, 1, message::message_type::BULKLEASEQUERY]);
+        let mut query = vec![0; FIXED_FIELDS];
+        query[0] = BOOTREQUEST;
+        query.extend(MAGIC_COOKIE);
+        query.extend([53, 1, MessageType::BULK_LEASE_QUERY.0]);
         assert_eq!(query.len(), LeaseEngine::SHORTEST_MESSAGE);
         query
     }
@@ -439,7 +442,7 @@ mod tests {
             assert_eq!(engine.write(&mut answer, &mut out, 1), Progress::Done);
             let done = Message::read(&out[2..]).unwrap();
             let status = done.options.value(code::STATUS_CODE).unwrap();
-            assert_eq!(status[0], StatusCode::QueryTerminated as u8);
+            assert_eq!(status[0], StatusCode::QUERY_TERMINATED.0);
         }
     }
 }

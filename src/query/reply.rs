@@ -3,6 +3,9 @@
 use std::cell::OnceCell;
 use std::net::Ipv4Addr;
 
+use proto::option::code;
+use proto::{MessageType, StatusCode, data_source};
+
 use crate::kea_config::{KeaConfig, Scopes, TeeTimes};
 use crate::mirror::view::Terms;
 use crate::mirror::{Found, Kind};
@@ -11,9 +14,6 @@ use crate::model::client::ClientRef;
 use crate::model::state::State;
 use crate::model::time::{Lifetime, Time};
 use crate::model::vpn::Vpn;
-use crate::wire::message::message_type;
-use crate::wire::options::code;
-use crate::wire::status::StatusCode;
 use crate::wire::vss;
 use crate::wire::writer::{self, Frame, MessageWriter, ReplyHeader};
 
@@ -30,9 +30,6 @@ const DEFAULT_OPTIONS: [u8; 9] = [
     code::START_TIME_OF_STATE,
     code::DHCP_STATE,
 ];
-
-/// The REMOTE flag of the data-source option (RFC 6926 section 6.2.8).
-const DATA_SOURCE_REMOTE: u8 = 1;
 
 /// Options that are never taken from a list: the protocol decides about them, or they are no
 /// options with a value.
@@ -302,8 +299,8 @@ impl<'a> Replies<'a> {
         let subject = &Subject::new(about, kea_config);
         let seconds = subject.seconds();
         let message_type = match about.state.0 {
-            State::Active => message_type::LEASEACTIVE,
-            _ => message_type::LEASEUNASSIGNED,
+            State::Active => MessageType::LEASE_ACTIVE.0,
+            _ => MessageType::LEASE_UNASSIGNED.0,
         };
         let mut writer = MessageWriter::new(out, self.header, message_type);
         writer.address(about.address);
@@ -325,7 +322,7 @@ impl<'a> Replies<'a> {
                 Wanted::DataSource => {
                     let binding = about.binding;
                     if binding.is_some_and(|binding| binding.is_remote(about.now)) {
-                        writer.option(code::DATA_SOURCE, &[DATA_SOURCE_REMOTE]);
+                        writer.option(code::DATA_SOURCE, &[data_source::REMOTE]);
                     }
                 }
                 Wanted::View(option) => subject.write_configuration(&mut writer, option),
@@ -642,7 +639,7 @@ pub fn write_done(
     base_time: Option<Time>,
     status: Option<(StatusCode, &str)>,
 ) {
-    let mut writer = MessageWriter::new(out, header, message_type::LEASEQUERYDONE);
+    let mut writer = MessageWriter::new(out, header, MessageType::LEASE_QUERY_DONE.0);
     if let Some(address) = server_identifier {
         writer.option(code::SERVER_IDENTIFIER, &address.octets());
     }

@@ -3,17 +3,19 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
+use proto::message::BOOTREQUEST;
+use proto::option::code;
+use proto::{InvalidVss, MessageType, StatusCode, sub_option};
+
 use crate::mirror::Identity;
 use crate::model::address::HardwareAddress;
-use crate::model::relay_agent_information::sub_option;
 use crate::model::time::Time;
 use crate::model::vpn::{Vpn, VpnSelector};
 use crate::query::{QueryType, QueryTypes};
-use crate::wire::message::{self, Message, MessageError, message_type};
-use crate::wire::options::{JoinedOption, OptionsFault, code};
+use crate::wire::message::{Message, MessageError};
+use crate::wire::options::{JoinedOption, OptionsFault};
 use crate::wire::relay_agent_information;
-use crate::wire::status::StatusCode;
-use crate::wire::vss::{self, VssError};
+use crate::wire::vss;
 use crate::wire::writer::ReplyHeader;
 
 /// The shortest client identifier there is: a type and one octet (RFC 2132 section 9.14).
@@ -88,7 +90,7 @@ pub enum Refusal {
     /// Option 82 has a sub-option that runs past its end.
     SubOptions,
     /// The VPN-ID makes no sense.
-    VpnId(VssError),
+    VpnId(InvalidVss),
     /// query-start-time is later than query-end-time.
     Window(Time, Time),
     /// More than one primary query.
@@ -101,8 +103,8 @@ impl Refusal {
     /// The status that tells it: the one place where an error becomes a status code.
     pub fn status(&self) -> StatusCode {
         match self {
-            Refusal::SeveralQueries(_) | Refusal::NotPermitted(_) => StatusCode::NotAllowed,
-            _ => StatusCode::MalformedQuery,
+            Refusal::SeveralQueries(_) | Refusal::NotPermitted(_) => StatusCode::NOT_ALLOWED,
+            _ => StatusCode::MALFORMED_QUERY,
         }
     }
 
@@ -158,13 +160,13 @@ impl fmt::Display for Refusal {
 /// Any other message.
 pub fn read(octets: &[u8], allowed: QueryTypes) -> Result<Request, Unanswerable> {
     let (message, fault) = Message::read_until_fault(octets).map_err(Unanswerable::Message)?;
-    if message.op != message::BOOTREQUEST {
+    if message.op != BOOTREQUEST {
         return Err(Unanswerable::NotARequest(message.op));
     }
     let options = &message.options;
     let message_type = options.get(code::MESSAGE_TYPE);
     match message_type.map(|option| (&*option.value, option.occurrences)) {
-        Some(([message_type::BULKLEASEQUERY], 1)) => {}
+        Some(([found], 1)) if MessageType(*found) == MessageType::BULK_LEASE_QUERY => {}
         Some(([other], 1)) => return Err(Unanswerable::MessageType(*other)),
         Some(_) => return Err(Unanswerable::NoMessageType),
         // The type may stand behind the fault.

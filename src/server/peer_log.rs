@@ -10,8 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-
-use crate::wire::status::StatusCode;
+use proto::StatusCode;
 
 /// Shortest time between two messages of a kind about one peer. Messages in between are omitted and counted, and
 /// the next one has their count.
@@ -129,13 +128,12 @@ impl PeerLog {
     /// A query was answered by nothing but a DHCPLEASEQUERYDONE with a status.
     pub fn query_refused(&self, peer: Ipv4Addr, xid: u32, status: StatusCode, why: impl Display) {
         let now = Instant::now();
-        if status == StatusCode::NotAllowed {
+        if status == StatusCode::NOT_ALLOWED {
             count(&self.counts.queries_not_allowed);
             if let Some(more) = self.not_allowed.admit(peer, now) {
                 tracing::info!(
                     id = "BLQ_QUERY_NOT_ALLOWED",
-                    "query of {peer} with xid {xid:#010x} answered with NotAllowed ({}): {why}{more}",
-                    status as u8
+                    "query of {peer} with xid {xid:#010x} answered with {status}: {why}{more}",
                 );
             }
         } else {
@@ -143,8 +141,7 @@ impl PeerLog {
             if let Some(more) = self.malformed.admit(peer, now) {
                 tracing::info!(
                     id = "BLQ_QUERY_MALFORMED",
-                    "query of {peer} with xid {xid:#010x} answered with {status:?} ({}): {why}{more}",
-                    status as u8
+                    "query of {peer} with xid {xid:#010x} answered with {status}: {why}{more}",
                 );
             }
         }

@@ -1,7 +1,6 @@
 //! Message framing for TCP (RFC 6926 section 6.1): the receiving side.
 
-/// Octets of message-size, before each message.
-const SIZE: usize = 2;
+use proto::message::MESSAGE_SIZE_LENGTH as SIZE;
 
 /// Octets a reader holds of small messages at most: those sent together cost one system call and not two
 /// each.

@@ -3,32 +3,15 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
+use proto::message::{
+    CHADDR_LENGTH, FILE_LENGTH, FIXED_FIELDS, HEADER_LENGTH, MAGIC_COOKIE, SNAME_LENGTH,
+};
+
 use crate::wire::options::{Options, OptionsFault};
 use crate::wire::reader::{Reader, Truncated};
 
-/// op of a message from a client, or a requestor.
-pub const BOOTREQUEST: u8 = 1;
-/// op of a message from a server.
-pub const BOOTREPLY: u8 = 2;
-/// The four octets before the options (RFC 2131 section 3).
-pub const MAGIC_COOKIE: [u8; 4] = [99, 130, 83, 99];
-/// Octets before the magic cookie (RFC 2131 section 2).
-const FIXED_FIELDS: usize = 236;
-
 /// Octets of the shortest message with a dhcp-message-type: the fixed fields, the magic cookie and the option.
-pub const SHORTEST: usize = FIXED_FIELDS + MAGIC_COOKIE.len() + 3;
-
-/// Values of dhcp-message-type this server receives or sends.
-pub mod message_type {
-    /// DHCPLEASEUNASSIGNED (RFC 4388 section 6.1).
-    pub const LEASEUNASSIGNED: u8 = 11;
-    /// DHCPLEASEACTIVE (RFC 4388 section 6.1).
-    pub const LEASEACTIVE: u8 = 13;
-    /// DHCPBULKLEASEQUERY (RFC 6926 section 6.2.1).
-    pub const BULKLEASEQUERY: u8 = 14;
-    /// DHCPLEASEQUERYDONE (RFC 6926 section 6.2.1).
-    pub const LEASEQUERYDONE: u8 = 15;
-}
+pub const SHORTEST: usize = HEADER_LENGTH + 3;
 
 /// Why octets are no DHCPv4 message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +53,7 @@ pub struct Message<'a> {
     pub yiaddr: Ipv4Addr,
     pub siaddr: Ipv4Addr,
     pub giaddr: Ipv4Addr,
-    pub chaddr: [u8; 16],
+    pub chaddr: [u8; CHADDR_LENGTH],
     pub options: Options<'a>,
 }
 
@@ -102,8 +85,8 @@ impl<'a> Message<'a> {
         let [ciaddr, yiaddr, siaddr, giaddr] =
             [reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?].map(Ipv4Addr::from_bits);
         let chaddr = reader.array()?;
-        let sname = reader.octets(64)?;
-        let file = reader.octets(128)?;
+        let sname = reader.octets(SNAME_LENGTH)?;
+        let file = reader.octets(FILE_LENGTH)?;
         if reader.array()? != MAGIC_COOKIE {
             return Err(MessageError::NoMagicCookie);
         }

@@ -1,12 +1,12 @@
 //! DHCPv4 messages on a TCP connection: what comes in is read through one bounds-checked
 //! reader, what goes out is written straight into the connection's output.
+//! The numbers are those of the crate `proto`.
 //!
 //! - [`frame`]: messages received, by their framing (RFC 6926 section 6.1).
 //! - [`message`]: the fixed header and the options of a message received.
-//! - [`options`]: option codes, and options read with long ones joined (RFC 3396).
+//! - [`options`]: options read with long ones joined (RFC 3396).
 //! - [`relay_agent_information`]: the sub-options of option 82 (RFC 3046, 6925, 6607).
 //! - [`vss`]: virtual subnet selection, the VPN-ID (RFC 6607).
-//! - [`status`]: status codes (RFC 6926 section 6.2.2).
 //! - [`writer`]: replies with their framing (RFC 6926 section 6.1).
 //! - [`client_info`]: what is worth keeping of a client's message.
 
@@ -15,7 +15,6 @@ pub mod message;
 pub mod options;
 mod reader;
 pub mod relay_agent_information;
-pub mod status;
 pub mod vss;
 pub mod writer;
 

@@ -1,85 +1,14 @@
-//! DHCP options: their codes, and reading them from a message.
+//! DHCP options, read from a message.
 
 use std::borrow::Cow;
 use std::fmt;
+
+use proto::option::code;
 
 use crate::wire::reader::{Reader, Truncated};
 
 /// As many different options as a message usually has at most.
 const USUALLY_AT_MOST: usize = 16;
-
-/// Option codes this server knows by name.
-pub mod code {
-    /// Padding, one octet without a length.
-    pub const PAD: u8 = 0;
-    /// The client's subnet mask (RFC 2132 section 3.3).
-    pub const SUBNET_MASK: u8 = 1;
-    /// The client's host name (RFC 2132 section 3.14).
-    pub const HOST_NAME: u8 = 12;
-    /// Vendor-specific information (RFC 2132 section 8.4).
-    pub const VENDOR_SPECIFIC: u8 = 43;
-    /// Remaining lease time (RFC 2132 section 9.2, RFC 4388 section 6.4.2).
-    pub const LEASE_TIME: u8 = 51;
-    /// Option overload (RFC 2132 section 9.3).
-    pub const OVERLOAD: u8 = 52;
-    /// dhcp-message-type (RFC 2132 section 9.6).
-    pub const MESSAGE_TYPE: u8 = 53;
-    /// Server identifier (RFC 2132 section 9.7).
-    pub const SERVER_IDENTIFIER: u8 = 54;
-    /// dhcp-parameter-request-list (RFC 2132 section 9.8).
-    pub const PARAMETER_REQUEST_LIST: u8 = 55;
-    /// Maximum DHCP message size (RFC 2132 section 9.10).
-    pub const MAX_MESSAGE_SIZE: u8 = 57;
-    /// Renewal (T1) time value (RFC 2132 section 9.11).
-    pub const RENEWAL_TIME: u8 = 58;
-    /// Rebinding (T2) time value (RFC 2132 section 9.12).
-    pub const REBINDING_TIME: u8 = 59;
-    /// Vendor class identifier (RFC 2132 section 9.13).
-    pub const VENDOR_CLASS: u8 = 60;
-    /// Client-identifier (RFC 2132 section 9.14).
-    pub const CLIENT_IDENTIFIER: u8 = 61;
-    /// User class (RFC 3004).
-    pub const USER_CLASS: u8 = 77;
-    /// Client FQDN (RFC 4702).
-    pub const CLIENT_FQDN: u8 = 81;
-    /// Relay agent information (RFC 3046).
-    pub const RELAY_AGENT_INFORMATION: u8 = 82;
-    /// client-last-transaction-time (RFC 4388 section 6.1).
-    pub const CLIENT_LAST_TRANSACTION_TIME: u8 = 91;
-    /// associated-ip (RFC 4388 section 6.1), which must not appear in a Bulk Leasequery reply
-    /// (RFC 6926 section 5).
-    pub const ASSOCIATED_IP: u8 = 92;
-    /// Client system architecture (RFC 4578).
-    pub const CLIENT_ARCHITECTURE: u8 = 93;
-    /// Client network interface identifier (RFC 4578).
-    pub const CLIENT_NDI: u8 = 94;
-    /// Client machine identifier, UUID/GUID (RFC 4578).
-    pub const CLIENT_UUID: u8 = 97;
-    /// Auto-configure (RFC 2563).
-    pub const AUTO_CONFIGURE: u8 = 116;
-    /// Vendor-identifying vendor class (RFC 3925).
-    pub const VI_VENDOR_CLASS: u8 = 124;
-    /// Vendor-identifying vendor-specific information (RFC 3925).
-    pub const VI_VENDOR_SPECIFIC: u8 = 125;
-    /// status-code (RFC 6926 section 6.2.2).
-    pub const STATUS_CODE: u8 = 151;
-    /// base-time (RFC 6926 section 6.2.3).
-    pub const BASE_TIME: u8 = 152;
-    /// start-time-of-state (RFC 6926 section 6.2.4).
-    pub const START_TIME_OF_STATE: u8 = 153;
-    /// query-start-time (RFC 6926 section 6.2.5).
-    pub const QUERY_START_TIME: u8 = 154;
-    /// query-end-time (RFC 6926 section 6.2.6).
-    pub const QUERY_END_TIME: u8 = 155;
-    /// dhcp-state (RFC 6926 section 6.2.7).
-    pub const DHCP_STATE: u8 = 156;
-    /// data-source (RFC 6926 section 6.2.8).
-    pub const DATA_SOURCE: u8 = 157;
-    /// VPN-ID: virtual subnet selection (RFC 6607 section 3.1).
-    pub const VPN_ID: u8 = 221;
-    /// The end of the options, one octet without a length.
-    pub const END: u8 = 255;
-}
 
 /// Iterates over code, length and value, as options and sub-options both are laid out.
 ///

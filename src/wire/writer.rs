@@ -3,24 +3,14 @@
 use std::net::Ipv4Addr;
 use std::ops::Range;
 
-use crate::wire::message::{BOOTREPLY, MAGIC_COOKIE};
-use crate::wire::options::{Tlvs, code};
-use crate::wire::status::StatusCode;
+use proto::StatusCode;
+use proto::message::{
+    BOOTREPLY, CHADDR, CHADDR_LENGTH, CIADDR, FLAGS, GIADDR, HEADER_LENGTH as HEADER, HTYPE,
+    MAGIC_COOKIE, MAX_MESSAGE, MAX_OPTION, MESSAGE_SIZE_LENGTH as SIZE, XID,
+};
+use proto::option::code;
 
-/// Octets of message-size.
-const SIZE: usize = 2;
-/// Where htype is in a message, and hlen after it.
-const HTYPE: usize = 1;
-/// Where ciaddr is in a message.
-const CIADDR: usize = 12;
-/// Where chaddr is in a message.
-const CHADDR: usize = 28;
-/// Octets of a message before its options: the fixed fields and the magic cookie.
-const HEADER: usize = 240;
-/// The largest message the two octets of message-size can frame.
-const MAX_MESSAGE: usize = 65_535;
-/// The longest value one option can hold; longer ones are split (RFC 3396 section 5).
-const MAX_OPTION: usize = 255;
+use crate::wire::options::Tlvs;
 
 /// Where dhcp-message-type is in a frame: the first option, whose value is the last octet of
 /// what all replies begin with.
@@ -49,9 +39,9 @@ impl ReplyHeader {
             octets[SIZE + offset..][..value.len()].copy_from_slice(value);
         };
         set(0, &[BOOTREPLY]);
-        set(4, &xid.to_be_bytes());
-        set(10, &flags.to_be_bytes());
-        set(24, &giaddr.octets());
+        set(XID, &xid.to_be_bytes());
+        set(FLAGS, &flags.to_be_bytes());
+        set(GIADDR, &giaddr.octets());
         set(HEADER - MAGIC_COOKIE.len(), &MAGIC_COOKIE);
         set(HEADER, &[code::MESSAGE_TYPE, 1]);
         ReplyHeader { xid, octets }
@@ -165,7 +155,7 @@ impl<'a> MessageWriter<'a> {
     /// Adds the status-code option; `text` is cut to what one option can hold, and NULs in it
     /// are left out (RFC 6926 section 6.2.2).
     pub fn status(&mut self, status: StatusCode, text: &str) {
-        let mut value = vec![status as u8];
+        let mut value = vec![status.0];
         for character in text.chars().filter(|character| *character != '\0') {
             if value.len() + character.len_utf8() > MAX_OPTION {
                 break;
@@ -234,7 +224,7 @@ impl<'a> Frame<'a> {
     #[inline]
     pub fn hardware(&mut self, htype: u8, chaddr: &[u8]) {
         let chaddr = Some(chaddr)
-            .filter(|octets| octets.len() <= 16)
+            .filter(|octets| octets.len() <= CHADDR_LENGTH)
             .unwrap_or_default();
         // At most 16, so it fits.
         let hlen = chaddr.len() as u8;
@@ -365,7 +355,7 @@ mod tests {
         let mut out = Vec::new();
         let mut writer = MessageWriter::new(&mut out, &header(), 15);
         writer.status(
-            StatusCode::QueryTerminated,
+            StatusCode::QUERY_TERMINATED,
             &format!("a\0b{}", "ü".repeat(200)),
         );
         writer.finish();

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use proto::option::code;
+
 use crate::mirror::event::ClientInfo;
 use crate::model::option::RawOption;
 use crate::model::relay_agent_information;
 use crate::wire::message::options_field;
-use crate::wire::options::{Tlvs, code};
+use crate::wire::options::Tlvs;
 
 /// The options kept from a client's messages: those a client can send to describe itself, for
 /// requestors that ask for them (RFC 6926 section 8.3 item 7, RFC 4388 section 6.7).
@@ -93,7 +95,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::wire::message::{MAGIC_COOKIE, Message};
+    use crate::wire::message::Message;
+    use proto::message::MAGIC_COOKIE;
 
     /// A message with these octets in its fields sname and file, and in its options field.
     fn message(sname_and_file: &[u8], options: &[u8]) -> Vec<u8> {
