@@ -4,6 +4,8 @@ use std::cell::RefCell;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use proto::MessageType;
+
 use crate::ffi::bridge::{KeaAnswer, KeaLease, KeaMessage, KeaOption, KeaScope};
 use crate::kea_config::{ConfiguredOption, Scope};
 use crate::mirror::event::client_info::client_info;
@@ -14,13 +16,12 @@ use crate::model::client::ClientIds;
 use crate::model::time::{Lifetime, Time};
 use crate::plugin::stored_relay;
 
-/// The message type of a DHCPREQUEST (RFC 2132 section 9.6), which Kea gives to the message of a BOOTP
-/// client, too.
-const DHCPREQUEST: u8 = 3;
-/// The message type of a DHCPACK.
-const DHCPACK: u8 = 5;
-/// The message type of a DHCPRELEASE.
-const DHCPRELEASE: u8 = 7;
+/// A DHCPREQUEST; Kea gives this type to the message of a BOOTP client, too.
+const DHCPREQUEST: u8 = MessageType::REQUEST.0;
+/// A DHCPACK.
+const DHCPACK: u8 = MessageType::ACK.0;
+/// A DHCPRELEASE.
+const DHCPRELEASE: u8 = MessageType::RELEASE.0;
 /// Kea's number for no message type, as of an answer to a BOOTP client.
 const NO_TYPE: u8 = 0;
 

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use hashbrown::HashMap;
+use proto::sub_option::CIRCUIT_ID;
 
 use crate::kea_config::configured::DatabaseReservation;
 use crate::kea_config::difference::digest;
@@ -15,9 +16,6 @@ use crate::model::relay_agent_information;
 
 /// The subnet number Kea gives global reservations.
 pub const GLOBAL: SubnetId = SubnetId(0);
-
-/// Sub-option 1 of option 82, Agent Circuit ID (RFC 3046 section 3.1).
-const CIRCUIT_ID: u8 = 1;
 
 /// What a reservation knows its client by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
