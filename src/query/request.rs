@@ -4,8 +4,8 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use proto::message::BOOTREQUEST;
-use proto::option::code;
-use proto::{InvalidVss, MessageType, StatusCode, sub_option};
+use proto::option::{code, lengths};
+use proto::{InvalidVss, Lengths, MessageType, StatusCode, sub_option};
 
 use crate::mirror::Identity;
 use crate::model::address::HardwareAddress;
@@ -17,9 +17,6 @@ use crate::wire::options::{JoinedOption, OptionsFault};
 use crate::wire::relay_agent_information;
 use crate::wire::vss;
 use crate::wire::writer::ReplyHeader;
-
-/// The shortest client identifier there is: a type and one octet (RFC 2132 section 9.14).
-const MIN_CLIENT_IDENTIFIER: usize = 2;
 
 /// A DHCPBULKLEASEQUERY read.
 #[derive(Clone, Debug)]
@@ -86,7 +83,7 @@ pub enum Refusal {
     /// A field that may appear once appears more often.
     Repeated(&'static str, usize),
     /// A field has a length it cannot have; then what is allowed.
-    Length(&'static str, usize, &'static str),
+    Length(&'static str, usize, Lengths),
     /// Option 82 has a sub-option that runs past its end.
     SubOptions,
     /// The VPN-ID makes no sense.
@@ -267,8 +264,9 @@ fn identity(
     identities.extend(client_identifier(message)?.map(Identity::ClientId));
     for (field, identity, values) in relay_agent {
         for value in values {
-            if value.is_empty() {
-                return Err(Refusal::Length(field, 0, "1 to 255 octets"));
+            let allowed = sub_option::IDENTIFIER_LENGTHS;
+            if !allowed.contains(value.len()) {
+                return Err(Refusal::Length(field, value.len(), allowed));
             }
             identities.push(identity(value.to_vec()));
         }
@@ -313,14 +311,12 @@ fn address_octets<'a>(message: &'a Message<'_>) -> Option<&'a [u8]> {
 
 /// The client identifier asked for.
 fn client_identifier(message: &Message<'_>) -> Result<Option<Vec<u8>>, Refusal> {
+    let allowed = lengths(code::CLIENT_IDENTIFIER);
     match message.options.value(code::CLIENT_IDENTIFIER) {
-        None => Ok(None),
-        Some(value) if value.len() < MIN_CLIENT_IDENTIFIER => Err(Refusal::Length(
-            "client-identifier",
-            value.len(),
-            "at least 2 octets",
-        )),
-        Some(value) => Ok(Some(value.to_vec())),
+        Some(value) if !allowed.contains(value.len()) => {
+            Err(Refusal::Length("client-identifier", value.len(), allowed))
+        }
+        value => Ok(value.map(<[u8]>::to_vec)),
     }
 }
 
@@ -331,7 +327,7 @@ fn time(message: &Message<'_>, code: u8, field: &'static str) -> Result<Option<T
     };
     match <[u8; 4]>::try_from(&*option.value) {
         Ok(octets) => Ok(Some(Time(u32::from_be_bytes(octets)))),
-        Err(_) => Err(Refusal::Length(field, option.value.len(), "4 octets")),
+        Err(_) => Err(Refusal::Length(field, option.value.len(), lengths(code))),
     }
 }
 
