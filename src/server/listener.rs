@@ -18,11 +18,12 @@ use crate::query::{Engine, Requester};
 use crate::server::access::AccessList;
 use crate::server::connection::{Connection, Limits};
 use crate::server::descriptors::{NoPlace, Place};
+use crate::server::errors::ListenError;
 use crate::server::peer_log::PeerLog;
 use crate::server::slots::Slots;
+use crate::server::stop::{Stop, stopped};
 use crate::server::threads::Threads;
-use crate::server::transport::{Carrier, serve, stopped};
-use crate::server::{ListenError, Stop};
+use crate::server::transport::{Carrier, serve};
 
 /// Connections that may wait to be accepted. After a restart of its own a requester opens
 /// many at once; what is over the connection limit is closed only once accepted.

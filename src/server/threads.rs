@@ -17,8 +17,7 @@ use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::timeout_at;
 
-use crate::server::Stop;
-use crate::server::transport::stopped;
+use crate::server::stop::{Stop, stopped};
 
 /// How much longer than a [`Stop`] says the server waits for its threads. They need it only if the
 /// engine blocks, which it must not; then they are left alone rather than Kea kept waiting.

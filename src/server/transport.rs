@@ -13,9 +13,9 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::query::Engine;
-use crate::server::Stop;
 use crate::server::connection::{Connection, End};
 use crate::server::slots::Slot;
+use crate::server::stop::{Stop, overdue, stopped};
 
 /// How long a connection the server has closed waits for the requester to close it too.
 /// Octets that arrive at a socket that is gone make the system send RST, which may destroy
@@ -222,22 +222,6 @@ where
     };
     // Whether the requester closed its side in time makes no difference.
     let _ = timeout(wait, closing).await;
-}
-
-/// Waits until the server stops.
-pub async fn stopped(mut stop: watch::Receiver<Option<Stop>>) -> Stop {
-    let stopped = stop.wait_for(Option::is_some).await;
-    match stopped.as_deref() {
-        Ok(Some(stop)) => stop.clone(),
-        // The server is gone without a word.
-        _ => Stop::now("the server ends"),
-    }
-}
-
-/// Waits until the server stops and the time it leaves its connections is over.
-async fn overdue(stop: watch::Receiver<Option<Stop>>) {
-    let stop = stopped(stop).await;
-    sleep_until(stop.by).await;
 }
 
 #[cfg(test)]

@@ -379,7 +379,7 @@ async fn stops_in_bounded_time_whatever_the_requester_does() {
         served.stop.send_replace(Some(Stop::now("unloaded")));
         let before = Instant::now();
         served.task.await.unwrap();
-        assert!(before.elapsed() <= crate::server::STOP_TIME);
+        assert!(before.elapsed() <= crate::server::stop::STOP_TIME);
     }
 }
 
@@ -398,9 +398,9 @@ async fn a_requester_that_reads_late_does_not_prolong_the_stop() {
     tokio::time::sleep(Duration::from_millis(1)).await;
     served.stop.send_replace(Some(Stop::now("unloaded")));
     let before = Instant::now();
-    tokio::time::sleep(crate::server::STOP_TIME - Duration::from_millis(100)).await;
+    tokio::time::sleep(crate::server::stop::STOP_TIME - Duration::from_millis(100)).await;
     assert!(served.replies().await.len() > 1);
     // It has everything, but does not close its side.
     served.task.await.unwrap();
-    assert!(before.elapsed() <= crate::server::STOP_TIME);
+    assert!(before.elapsed() <= crate::server::stop::STOP_TIME);
 }

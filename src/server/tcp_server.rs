@@ -1,0 +1,214 @@
+//! A running server: its listening sockets and threads.
+
+use std::net::{SocketAddr, SocketAddrV4, TcpListener};
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::query::Engine;
+use crate::server::access::AccessList;
+use crate::server::connection::Limits;
+use crate::server::descriptors::{self, NoPlace, Numbers};
+use crate::server::errors::{ListenError, StartError};
+use crate::server::listener::{self, Shared};
+use crate::server::peer_log::{Counts, PeerLog};
+use crate::server::slots::Slots;
+use crate::server::stop::Stop;
+use crate::server::threads::{self, Running};
+
+/// The most threads started when their number is left to the server: a few serve many
+/// connections, and Kea's own threads need processors too.
+const MAX_CHOSEN_THREADS: usize = 4;
+
+/// Share of the free low descriptors that event loops may take (a quarter): connections need some, too.
+const THREADS_SHARE: u64 = 4;
+
+/// Configured addresses, each with its listening socket or the error for lack of one.
+#[derive(Debug)]
+pub struct Listeners(Vec<(SocketAddrV4, Result<TcpListener, ListenError>)>);
+
+impl Listeners {
+    /// Opens a socket for every configured address. Connections wait in the system until a server is started.
+    ///
+    /// # Errors
+    /// If the address is one of those `required`. All others are tried again once a server runs.
+    pub fn open(config: &Config, required: &[SocketAddrV4]) -> Result<Listeners, ListenError> {
+        let mut listeners = Vec::with_capacity(config.listen_addresses.len());
+        for address in config.listeners() {
+            match listener::bind(address) {
+                Err(error) if required.contains(&address) => return Err(error),
+                opened => listeners.push((address, opened)),
+            }
+        }
+        Ok(Listeners(listeners))
+    }
+}
+
+/// A running server. Dropping it stops it.
+pub struct Server {
+    /// The threads; `None` once stopped.
+    running: Option<Running>,
+    /// Addresses it has listened on from the start.
+    addresses: Vec<SocketAddrV4>,
+    /// Log messages and counters.
+    peer_log: Arc<PeerLog>,
+}
+
+impl Server {
+    /// Listens on every configured address, and serves connections from then on.
+    ///
+    /// # Errors
+    /// If an address cannot be listened on, or threads cannot be started. Nothing listens
+    /// then.
+    pub fn start<E: Engine>(config: &Config, engine: Arc<E>) -> Result<Server, StartError> {
+        let required: Vec<SocketAddrV4> = config.listeners().collect();
+        let listeners = Listeners::open(config, &required).map_err(StartError::Listen)?;
+        Server::start_with(listeners, config, engine)
+    }
+
+    /// Serves connections to `listeners`, and tries addresses without a socket again until they have one.
+    ///
+    /// # Errors
+    /// If threads cannot be started. Nothing listens then.
+    pub fn start_with<E: Engine>(
+        listeners: Listeners,
+        config: &Config,
+        engine: Arc<E>,
+    ) -> Result<Server, StartError> {
+        let addresses = listeners.0.iter().filter_map(|(_, opened)| {
+            let local = opened.as_ref().ok()?.local_addr();
+            local.ok().and_then(|address| match address {
+                SocketAddr::V4(address) => Some(address),
+                SocketAddr::V6(_) => None,
+            })
+        });
+        let addresses = addresses.collect();
+        if !Numbers::of_process().allow_needed(threads::DESCRIPTORS) {
+            return Err(StartError::Threads(NoPlace.into()));
+        }
+        let wanted = threads(config);
+        let started = affordable(wanted);
+        let running = Running::start(started).map_err(StartError::Threads)?;
+        if let Some(configured) = config.threads
+            && started < wanted
+        {
+            log_fewer_threads(configured, started);
+        }
+        let peer_log: Arc<PeerLog> = Arc::default();
+        let shared = Arc::new(Shared {
+            engine,
+            access: AccessList::new(&config.requesters),
+            slots: Arc::new(slots(config)),
+            limits: Limits {
+                queries: config.max_queries as usize,
+                idle_time: config.idle_time,
+            },
+            peer_log: Arc::clone(&peer_log),
+            threads: running.threads.clone(),
+        });
+        for (address, opened) in listeners.0 {
+            // Not on the thread that listens: Kea may lose messages of other threads while it is being configured.
+            match &opened {
+                Ok(socket) => listener::log_listening(socket),
+                Err(error) => listener::log_failure(error),
+            }
+            let shared = Arc::clone(&shared);
+            let listen = |stop| Ok(listener::listen(address, opened, shared, stop));
+            let spawned = running.threads.spawn(listen);
+            if let Err(error) = spawned {
+                running.stop(&Stop::now("the server cannot start"));
+                return Err(StartError::Threads(error));
+            }
+        }
+        Ok(Server {
+            running: Some(running),
+            addresses,
+            peer_log,
+        })
+    }
+
+    /// Returns the addresses it has listened on from the start, in the order of the configuration.
+    pub fn local_addresses(&self) -> &[SocketAddrV4] {
+        &self.addresses
+    }
+
+    /// Returns the counters of refused connections and queries.
+    pub fn counts(&self) -> &Counts {
+        self.peer_log.counts()
+    }
+
+    /// Ends every query in progress with QueryTerminated and `reason` (RFC 6926 section 8.5),
+    /// closes all connections gracefully, and joins the threads. Takes little more than a
+    /// second at most, however slow the requesters are.
+    pub fn stop(mut self, reason: &str) {
+        self.end(reason);
+    }
+
+    /// Stops, if it has not happened yet.
+    fn end(&mut self, reason: &str) {
+        let Some(running) = self.running.take() else {
+            return;
+        };
+        running.stop(&Stop::now(reason));
+        tracing::info!(id = "BLQ_STOPPED", "stopped listening: {reason}");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end("the server ends");
+    }
+}
+
+/// How many threads serve connections: no more than there may be of these, since each connection has one.
+fn threads(config: &Config) -> usize {
+    let wanted = match config.threads {
+        Some(threads) => threads as usize,
+        None => std::thread::available_parallelism()
+            .map_or(1, |processors| processors.get().min(MAX_CHOSEN_THREADS)),
+    };
+    wanted.clamp(1, config.max_connections.max(1) as usize)
+}
+
+/// Returns how many of `wanted` threads leave descriptors to connections.
+fn affordable(wanted: usize) -> usize {
+    // The descriptors of an event loop cannot be moved to high numbers.
+    let most = Numbers::of_process().free_low() / THREADS_SHARE / threads::DESCRIPTORS;
+    usize::try_from(most).map_or(wanted, |most| wanted.min(most.max(1)))
+}
+
+/// Logs that fewer threads than configured are started.
+fn log_fewer_threads(configured: u32, started: usize) {
+    tracing::warn!(
+        id = "BLQ_DESCRIPTORS_SHORT",
+        "parameter 'advanced.max-bulk-query-threads' is {configured}, but {started} threads are started: each \
+         takes {} descriptors with numbers below {}, of which Kea and connections need some, too, and the \
+         process may have {} descriptors open",
+        threads::DESCRIPTORS,
+        descriptors::FIRST_HIGH,
+        Numbers::of_process()
+    );
+}
+
+/// Returns room for the configured connections, or for fewer if there are not enough descriptors.
+fn slots(config: &Config) -> Slots {
+    let numbers = Numbers::of_process();
+    let configured = config.max_connections;
+    // A listener needs one for the moment in which it refuses a connection.
+    let places = numbers
+        .free()
+        .saturating_sub(config.listen_addresses.len() as u64);
+    let slots = Slots::within(configured, places);
+    if let Some(cap) = slots.cap() {
+        let reserve = numbers.reserve();
+        // As many connections may be closing as may be open.
+        let enough = descriptors::FIRST_HIGH as u64 + 2 * u64::from(configured);
+        tracing::warn!(
+            id = "BLQ_DESCRIPTORS_SHORT",
+            "parameter 'advanced.max-requester-connections' is {configured}, but at most {cap} are served at \
+             once: the process may have {numbers} descriptors open (RLIMIT_NOFILE, LimitNOFILE in a unit of \
+             systemd), {places} of them are free for connections, and {reserve} are kept free for Kea; a limit \
+             of {enough} would do"
+        );
+    }
+    slots
+}
