@@ -8,6 +8,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::BytesMut;
+use bytes::buf::Limit;
+
 use crate::query::{Engine, Progress, Requester};
 use crate::server::peer_log::PeerLog;
 use crate::wire::frame::FrameReader;
@@ -155,29 +158,25 @@ impl<E: Engine> Connection<E> {
         self.limits.queries.saturating_sub(taken)
     }
 
-    /// Where octets read belong, of which none is one of a query that may not be begun now; never
-    /// empty while [`Connection::wants_input`].
-    pub fn input_space(&mut self) -> &mut [u8] {
+    /// Returns the space for octets read; none of it is for a query that may not be begun now. It has room
+    /// while [`Connection::wants_input`].
+    pub fn input_space(&mut self) -> Limit<&mut BytesMut> {
         self.input.space(self.room())
     }
 
-    /// Takes note that `count` octets were read into [`Connection::input_space`], and begins
-    /// to answer the queries they complete.
-    pub fn received(&mut self, count: usize, now: Instant) {
-        self.input.advance(count);
+    /// Begins to answer the queries completed by octets that were read into [`Connection::input_space`].
+    pub fn received(&mut self, now: Instant) {
         while self.end.is_none() {
             // Part of a query does not prolong the time: a peer could go on for ever.
-            let Some(message) = self.input.message() else {
+            let Some(message) = self.input.next_message() else {
                 return;
             };
-            let opened = self.engine.open(message, &self.requester);
-            let opened = opened.map_err(|why| (why.to_string(), self.engine.message_xid(message)));
-            self.input.consume();
             self.idle_since = now;
-            match opened {
+            match self.engine.open(&message, &self.requester) {
                 Ok(answer) => self.begin(answer, now),
                 // RFC 7724 section 8.1.1: the connection must be closed.
-                Err((why, xid)) => {
+                Err(why) => {
+                    let (why, xid) = (why.to_string(), self.engine.message_xid(&message));
                     self.peer_log.unanswerable(self.requester.peer, xid, &why);
                     self.end_early(End::Unanswerable(why), now);
                 }
@@ -216,7 +215,7 @@ impl<E: Engine> Connection<E> {
     /// Reports a message that was received in part when the requester closed its side, or let the time pass: it is no
     /// query, or one framed wrong. An end by the server may cut a good one.
     pub fn report_rest(&self) {
-        let is_cut = !self.input.is_empty() && self.input.message().is_none();
+        let is_cut = !self.input.is_empty() && !self.input.has_message();
         if is_cut && matches!(self.end, None | Some(End::PeerClosed | End::Idle)) {
             self.peer_log.unanswerable(
                 self.requester.peer,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -163,18 +163,17 @@ where
     let now = Instant::now().into_std();
     let mut moved = false;
     while connection.wants_input() {
-        let mut space = ReadBuf::new(connection.input_space());
-        match Pin::new(&mut *stream).poll_read(context, &mut space) {
+        let mut space = connection.input_space();
+        match pin!(stream.read_buf(&mut space)).poll(context) {
             Poll::Pending => break,
-            Poll::Ready(result) => result?,
-        }
-        match space.filled().len() {
-            0 => connection.input_closed(),
-            count => {
-                connection.received(count, now);
-                // A short answer makes room for the next query: many are sent in one piece.
-                connection.produce(now);
-            }
+            Poll::Ready(result) => match result? {
+                0 => connection.input_closed(),
+                _ => {
+                    connection.received(now);
+                    // A short answer makes room for the next query: many are sent in one piece.
+                    connection.produce(now);
+                }
+            },
         }
         moved = true;
     }

@@ -1,94 +1,80 @@
 //! Message framing for TCP (RFC 6926 section 6.1): the receiving side.
 
+use bytes::buf::Limit;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use proto::message::MESSAGE_SIZE_LENGTH as SIZE;
 
 /// Octets a reader holds of small messages at most: those sent together cost one system call and not two
 /// each.
 pub const READ_AHEAD: usize = 4 * 1024;
 
-/// Collects octets received, and gives the messages in them one at a time.
+/// Collects the octets received on a connection and returns the messages in them, one at a time.
 ///
-/// The reader takes no octet beyond the wanted messages: what follows stays where it is. To know where that begins
-/// it does not look ahead, which not every stream can: it asks for no more octets than the message being received
-/// and the shortest ones possible take. It holds at most [`READ_AHEAD`] octets, or a message that is larger (65537
+/// The reader takes no octet beyond the wanted messages: the rest stays in the socket. To know where the rest begins
+/// it does not peek, which not every stream can: it asks for no more octets than the message being received
+/// and the shortest possible ones take. It holds at most [`READ_AHEAD`] octets, or one larger message (65537
 /// octets) and nothing of the next one.
 #[derive(Debug)]
 pub struct FrameReader {
     /// Octets of the shortest frame that may be followed by another.
     shortest: usize,
-    /// Octets received, and room for more.
-    octets: Vec<u8>,
-    /// Where the first message not consumed begins, with its message-size; <= end.
-    begin: usize,
-    /// Where the octets received end; <= octets.len().
-    end: usize,
+    /// Octets received, from the first message not returned.
+    received: BytesMut,
 }
 
 impl FrameReader {
-    /// A reader at the start of a frame. Messages shorter than `shortest` octets must end the stream:
-    /// what follows one of them may have been received with it.
+    /// A reader at the start of a frame. A message shorter than `shortest` octets must end the stream:
+    /// octets of the next message may have been received with it.
     pub fn new(shortest: usize) -> FrameReader {
         FrameReader {
             shortest: SIZE + shortest,
-            octets: Vec::new(),
-            begin: 0,
-            end: 0,
+            received: BytesMut::new(),
         }
     }
 
-    /// What was received and not consumed.
-    fn received(&self) -> &[u8] {
-        self.octets.get(self.begin..self.end).unwrap_or_default()
-    }
-
-    /// Octets of the first frame, once its size is known.
+    /// Returns the length of the first frame, once its size is known.
     fn expected(&self) -> Option<usize> {
-        let size = self.received().first_chunk()?;
+        let size = self.received.first_chunk()?;
         Some(SIZE + usize::from(u16::from_be_bytes(*size)))
     }
 
-    /// Where the next octets received belong, if `messages` (at least 1) are wanted besides those
-    /// consumed: none of what follows those. It is empty only if a message is complete.
-    pub fn space(&mut self, messages: usize) -> &mut [u8] {
+    /// Returns the space for the next octets, if `messages` (at least 1) more are wanted: none of it is for octets
+    /// after them. It has no room only if a message is complete.
+    pub fn space(&mut self, messages: usize) -> Limit<&mut BytesMut> {
         let first = self.expected().unwrap_or(self.shortest);
-        let capacity = first.max(READ_AHEAD);
-        if self.begin > 0 {
-            // At most what was read ahead.
-            self.octets.copy_within(self.begin..self.end, 0);
-            self.end -= self.begin;
-            self.begin = 0;
-        }
-        if self.octets.len() != capacity {
-            self.octets.resize(capacity.max(self.end), 0);
-            // A message much larger than others leaves no trace.
-            self.octets.shrink_to(capacity);
-        }
         let others = self.shortest.saturating_mul(messages.saturating_sub(1));
+        let capacity = first.max(READ_AHEAD);
         let wanted = first.saturating_add(others).min(capacity);
-        self.octets.get_mut(self.end..wanted).unwrap_or_default()
-    }
-
-    /// Takes note that `count` octets were put into [`FrameReader::space`].
-    pub fn advance(&mut self, count: usize) {
-        self.end = (self.end + count).min(self.octets.len());
-    }
-
-    /// The first message not consumed, without its size, once it is complete.
-    pub fn message(&self) -> Option<&[u8]> {
-        let frame = self.received().get(..self.expected()?)?;
-        frame.get(SIZE..)
-    }
-
-    /// Whether nothing was received that is not consumed.
-    pub fn is_empty(&self) -> bool {
-        self.begin == self.end
-    }
-
-    /// Forgets the first message, if it is complete: the next octet begins a new frame.
-    pub fn consume(&mut self) {
-        if let Some(message) = self.message() {
-            self.begin += SIZE + message.len();
+        let missing = wanted.saturating_sub(self.received.len());
+        let has_room = missing == 0 || self.received.try_reclaim(missing);
+        if !has_room || self.received.capacity() > 2 * capacity {
+            // Not `reserve`: it may double the capacity, and never shrinks it after a large message.
+            let mut larger = BytesMut::with_capacity(capacity);
+            larger.extend_from_slice(&self.received);
+            self.received = larger;
         }
+        (&mut self.received).limit(missing)
+    }
+
+    /// Returns the first message, without its size, once it is complete; the next octet begins a new frame.
+    pub fn next_message(&mut self) -> Option<Bytes> {
+        if !self.has_message() {
+            return None;
+        }
+        let mut frame = self.received.split_to(self.expected()?);
+        frame.advance(SIZE);
+        Some(frame.freeze())
+    }
+
+    /// Whether a message is complete.
+    pub fn has_message(&self) -> bool {
+        self.expected()
+            .is_some_and(|length| self.received.len() >= length)
+    }
+
+    /// Whether every octet received was part of a message returned.
+    pub fn is_empty(&self) -> bool {
+        self.received.is_empty()
     }
 }
 
@@ -107,15 +93,13 @@ mod tests {
         let mut reader = FrameReader::new(SHORTEST);
         let mut messages: Vec<Vec<u8>> = Vec::new();
         while messages.len() < wanted && !stream.is_empty() {
-            let space = reader.space(wanted - messages.len());
-            assert!(!space.is_empty());
-            let count = space.len().min(piece).min(stream.len());
-            space[..count].copy_from_slice(&stream[..count]);
+            let mut space = reader.space(wanted - messages.len());
+            assert!(space.has_remaining_mut());
+            let count = space.remaining_mut().min(piece).min(stream.len());
+            space.put(&stream[..count]);
             stream = &stream[count..];
-            reader.advance(count);
-            while let Some(message) = reader.message() {
-                messages.push(message.to_vec());
-                reader.consume();
+            while let Some(message) = reader.next_message() {
+                messages.push(message.into());
                 if messages.last().is_some_and(|last| last.len() < SHORTEST) {
                     return (messages, length - stream.len());
                 }
@@ -172,33 +156,30 @@ mod tests {
     #[test]
     fn reads_a_bounded_number_of_octets_ahead_however_many_messages_are_wanted() {
         let mut reader = FrameReader::new(SHORTEST);
-        assert_eq!(reader.space(usize::MAX).len(), READ_AHEAD);
-        let count = reader.space(usize::MAX).len();
+        assert_eq!(reader.space(usize::MAX).remaining_mut(), READ_AHEAD);
         let stream = frames(&vec![b"first"; 1_000]);
-        reader.space(usize::MAX).copy_from_slice(&stream[..count]);
-        reader.advance(count);
-        assert_eq!(reader.space(usize::MAX).len(), 0);
-        // One consumed makes room for as many octets as it had.
-        reader.consume();
-        assert_eq!(reader.space(usize::MAX).len(), SIZE + SHORTEST);
+        reader.space(usize::MAX).put(&stream[..READ_AHEAD]);
+        assert_eq!(reader.space(usize::MAX).remaining_mut(), 0);
+        // A message returned makes room for as many octets as it had.
+        reader.next_message();
+        assert_eq!(reader.space(usize::MAX).remaining_mut(), SIZE + SHORTEST);
     }
 
     #[test]
     fn asks_for_no_octet_after_a_large_message_and_gives_its_memory_back() {
         let mut reader = FrameReader::new(SHORTEST);
-        let space = reader.space(usize::MAX);
-        space.fill(7);
-        space[..SIZE].copy_from_slice(&60_000_u16.to_be_bytes());
-        reader.advance(READ_AHEAD);
+        let mut start = vec![7; READ_AHEAD];
+        start[..SIZE].copy_from_slice(&60_000_u16.to_be_bytes());
+        reader.space(usize::MAX).put(&start[..]);
         let rest = SIZE + 60_000 - READ_AHEAD;
-        assert_eq!(reader.space(usize::MAX).len(), rest);
-        reader.advance(rest);
-        assert_eq!(reader.space(usize::MAX).len(), 0);
-        assert_eq!(reader.message().map(<[u8]>::len), Some(60_000));
-        reader.consume();
+        let mut space = reader.space(usize::MAX);
+        assert_eq!(space.remaining_mut(), rest);
+        space.put_bytes(7, rest);
+        assert_eq!(reader.space(usize::MAX).remaining_mut(), 0);
+        assert_eq!(reader.next_message().unwrap().len(), 60_000);
         assert!(reader.is_empty());
-        assert_eq!(reader.space(usize::MAX).len(), READ_AHEAD);
-        assert!(reader.octets.capacity() < 60_000);
+        assert_eq!(reader.space(usize::MAX).remaining_mut(), READ_AHEAD);
+        assert!(reader.received.capacity() < 60_000);
     }
 
     #[test]

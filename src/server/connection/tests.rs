@@ -3,6 +3,8 @@
 use crate::server::fake_engine::{FakeEngine, Query, Reply, frame};
 use proptest::prelude::*;
 
+use bytes::{Buf, BufMut};
+
 use super::*;
 use crate::query::QueryTypes;
 
@@ -53,13 +55,11 @@ impl Dialogue {
     fn send(&mut self, octets: &[u8]) {
         self.unread.extend(octets);
         while !self.unread.is_empty() && self.connection.wants_input() {
-            let space = self.connection.input_space();
-            let count = space.len().min(self.unread.len());
+            let mut space = self.connection.input_space();
+            let count = space.remaining_mut().min(self.unread.len());
             assert!(count > 0, "a connection that wants input has room for it");
-            for (to, from) in space.iter_mut().zip(self.unread.drain(..count)) {
-                *to = from;
-            }
-            self.connection.received(count, self.now);
+            space.put((&mut self.unread).take(count));
+            self.connection.received(self.now);
         }
     }
 
