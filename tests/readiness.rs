@@ -179,7 +179,7 @@ proptest! {
                     mirror.catch_up();
                     for (_, answer) in &mut asked {
                         let progress = engine.write(answer, &mut out, usize::MAX);
-                        prop_assert_eq!(progress, Progress::Waiting);
+                        prop_assert_eq!(progress, Progress::Idle);
                     }
                     prop_assert!(out.is_empty());
                 }

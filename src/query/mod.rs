@@ -88,7 +88,7 @@ pub enum Progress {
     More,
     /// The answer cannot go on before [`Engine::wake_up`] completes, and costs no thread until then.
     /// Nothing was added.
-    Waiting,
+    Idle,
     /// The DHCPLEASEQUERYDONE has been written: the query is over.
     Done,
 }
@@ -144,7 +144,7 @@ pub trait Engine: Send + Sync + 'static {
     /// nothing be added in this turn), the answer has to wait, or it is done.
     fn write(&self, answer: &mut Self::Answer, out: &mut Vec<u8>, room: usize) -> Progress;
 
-    /// Returns a future that completes when answers that are [`Progress::Waiting`] may go on. It counts
+    /// Returns a future that completes when answers that are [`Progress::Idle`] may go on. It counts
     /// everything after this call: called before [`Engine::write`], it misses nothing.
     fn wake_up(&self) -> impl Future<Output = ()> + Send + 'static {
         std::future::pending()

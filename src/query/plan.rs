@@ -365,7 +365,7 @@ impl Engine for LeaseEngine {
     fn write(&self, answer: &mut Answer, out: &mut Vec<u8>, room: usize) -> Progress {
         match self.append(answer, out, room) {
             Ok(progress) => progress,
-            Err(Unready::InitialLoad) => Progress::Waiting,
+            Err(Unready::InitialLoad) => Progress::Idle,
             Err(Unready::Failed(failure)) => {
                 let identifier = answer.server_identifier.take();
                 let status = (StatusCode::QUERY_TERMINATED, &*failure.to_string());

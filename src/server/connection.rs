@@ -254,7 +254,7 @@ impl<E: Engine> Connection<E> {
             let progress = self.engine.write(&mut query.answer, &mut self.output, room);
             match progress {
                 Progress::More => self.queries.push_back(query),
-                Progress::Waiting => self.waiting.push(query),
+                Progress::Idle => self.waiting.push(query),
                 Progress::Done => {}
             }
             if self.output.len() > before {
