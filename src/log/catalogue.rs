@@ -1,17 +1,19 @@
-//! Every message of the log: what it means and what to do.
+//! The catalogue of log messages: the meaning of each and the operator's action.
+//!
+//! `docs/log-messages.md` is generated from it by the test `log_messages`.
 
 /// A message of the log.
 #[derive(Clone, Copy, Debug)]
 pub struct Message {
-    /// Its identifier.
+    /// The identifier, as in Kea's log.
     pub id: &'static str,
-    /// When it appears.
+    /// The condition that causes the message.
     pub meaning: &'static str,
-    /// What the operator does about it.
+    /// The operator's action.
     pub action: &'static str,
 }
 
-/// The message of an identifier.
+/// Finds the message of an identifier.
 pub fn find(id: &str) -> Option<&'static Message> {
     let index = MESSAGES
         .binary_search_by_key(&id, |message| message.id)
@@ -19,7 +21,7 @@ pub fn find(id: &str) -> Option<&'static Message> {
     MESSAGES.get(index)
 }
 
-/// Shorthand for the table below.
+/// Builds an entry of the table below.
 const fn message(id: &'static str, meaning: &'static str, action: &'static str) -> Message {
     Message {
         id,
@@ -28,91 +30,99 @@ const fn message(id: &'static str, meaning: &'static str, action: &'static str) 
     }
 }
 
-/// What is done about messages that tell of no trouble.
-const NOTHING: &str = "Nothing.";
+/// The action for messages that report no trouble.
+const NOTHING: &str = "None.";
 
 /// All messages, in the order of their identifiers.
 pub const MESSAGES: &[Message] = &[
     message(
         "BLQ_ACCEPT_FAILED",
-        "The system refused to hand over a connection that was opened to the listener, or has no means to \
-         serve it. It is tried again.",
-        "Look for what the text names: memory, or files that all processes of the machine have open.",
+        "The operating system failed to accept a connection that a peer had opened, or had no \
+         resources to serve it. The server tries again. Logged at most once a minute.",
+        "Look for the shortage that the text names: memory, or the number of files that all processes \
+         of the machine have open.",
     ),
     message(
         "BLQ_ACCEPT_PAUSED",
-        "All descriptors that connections may have are in use. New connections wait in the system until \
-         others are closed; descriptors that Kea needs stay free. Logged once a minute.",
+        "All descriptors that connections may use are in use. New connections wait in the kernel \
+         until others are closed; the descriptors that Kea needs stay free. Logged at most once a \
+         minute.",
         "Raise the limit of open files of kea-dhcp4 (LimitNOFILE), or lower \
          'advanced.max-requester-connections'.",
     ),
     message(
         "BLQ_CALLOUT_FAILED",
-        "Kea's arguments to a callout could not be read, so a change of a lease may have been \
-         missed. The text names the callout and what went wrong.",
-        "Report it, with the version of Kea. What was missed is found when all leases are compared \
-         next ('advanced.reconciliation-interval'), or at a reconfiguration.",
+        "Kea's arguments to a callout could not be read, so a change of a lease may have been missed. \
+         The text names the callout and the error.",
+        "Report it, with the version of Kea. A missed change is found by the next resync \
+         ('advanced.reconciliation-interval'), or at a reconfiguration.",
     ),
     message(
         "BLQ_CHECKED",
-        "Kea was started with -T: the configuration was checked, and is good. Nothing listens, and \
-         the state file is not touched.",
+        "Kea was started with -T, and the configuration is valid. The hook does not listen, and does \
+         not touch the state file.",
         NOTHING,
     ),
     message(
         "BLQ_COMMAND_FAILED",
-        "What a lease command changed could not be read from the lease database.",
-        "Look for messages about the lease database. What was missed is found when all leases are \
-         compared next ('advanced.reconciliation-interval'), or at a reconfiguration.",
+        "The leases that a command changed could not be read from the lease database.",
+        "Look for messages about the lease database. The changes are found by the next resync \
+         ('advanced.reconciliation-interval'), or at a reconfiguration.",
     ),
     message(
         "BLQ_CONFIGURATION_REFUSED",
-        "The configuration was refused; the text says which parameter has what value, and what is \
+        "The configuration was refused; the text names the parameter, its value and the values \
          allowed.",
         "Correct the configuration.",
     ),
     message(
         "BLQ_CONNECTION_CLOSED",
-        "A requester's connection ended; the text says why.",
+        "A requester's connection ended; the text gives the reason (debug level).",
         NOTHING,
     ),
     message(
         "BLQ_CONNECTION_FAILED",
-        "A requester's connection was closed because of what it sent, or because it failed.",
-        "If it happens again and again with one requester, look for its fault there.",
+        "A requester's connection was closed because of a network error, or because it did not end in \
+         time (debug level).",
+        "None. If it recurs with one requester, look for the fault there.",
     ),
-    message("BLQ_CONNECTION_OPENED", "A requester connected.", NOTHING),
+    message(
+        "BLQ_CONNECTION_OPENED",
+        "A requester connected (debug level).",
+        NOTHING,
+    ),
     message(
         "BLQ_DESCRIPTORS_SHORT",
-        "The process may have fewer descriptors (open files) than the configuration asks for, or than are \
-         needed beside Kea's: the parameter that the text names has less effect. Kea can use only descriptors \
-         with numbers below 1024, so connections get other ones where the limit is above that, and else leave a \
-         reserve.",
-        "Raise the limit of open files of kea-dhcp4 (LimitNOFILE) to what the text says, or lower the parameter.",
+        "The limit of open files is too low for the parameter that the text names, which therefore \
+         has less effect. Kea can use only descriptors with numbers below 1024: connections get \
+         higher numbers if the limit allows them, and otherwise leave a reserve to Kea.",
+        "Raise the limit of open files of kea-dhcp4 (LimitNOFILE) to the number in the text, or lower \
+         the parameter.",
     ),
     message(
         "BLQ_EVENTS_LOST",
-        "Lease changes came faster than they could be taken in, and some were lost: answers may \
-         be out of date.",
-        "Nothing: all leases are compared with Kea's at once. Report it if it happens again.",
+        "Lease events came faster than the mirror could apply them, and some were dropped: answers \
+         may be out of date. A resync of all leases begins at once.",
+        "None. Report it if it recurs.",
     ),
     message(
         "BLQ_IDLE_TIME_SHORT",
-        "'advanced.max-requester-idle-time' is below what RFC 6926 recommends.",
-        "Nothing, if it is meant.",
+        "'advanced.max-requester-idle-time' is below the value that RFC 6926 recommends.",
+        "None, if the value is intended.",
     ),
     message(
         "BLQ_LEASES_UNREADABLE",
-        "Kea's leases cannot be read, most likely because the lease database is down. Until they can \
-         be, queries are answered from the mirror of before a reload, if there is a complete one; else they \
-         wait, and end with QueryTerminated after 'advanced.max-requester-idle-time'. If they could not be read at all when \
-         Kea was configured, nothing listens. It is tried again every few seconds.",
+        "Kea's leases cannot be read, most likely because the lease database is down. The hook tries \
+         again every few seconds. Until it succeeds, queries are answered from a complete mirror that \
+         was handed over across a reload, if there is one; otherwise they wait, and end with \
+         QueryTerminated after 'advanced.max-requester-idle-time'. If no lease could be read when Kea \
+         was configured, the hook does not listen.",
         "Look for messages about the lease database.",
     ),
     message(
         "BLQ_LEASE_CHANGED",
-        "Kea reported a change of a lease (debug level). MAC address and client identifier are labelled as in \
-         Kea's own log; the other terms are those of Kea's lease commands.",
+        "Kea reported a change of a lease (debug level). MAC address and client identifier are \
+         written as in Kea's own log; the other terms are those of Kea's lease commands.",
         NOTHING,
     ),
     message(
@@ -122,21 +132,21 @@ pub const MESSAGES: &[Message] = &[
     ),
     message(
         "BLQ_LISTEN_FAILED",
-        "An address or port cannot be listened on, or the threads that serve requesters cannot be started. DHCP \
-         goes on, as do the other listeners, and it is tried again every few seconds. Logged once for each \
-         cause; BLQ_LISTENING says when it works.",
-        "Nothing, if the address comes later, as with a virtual one. Else correct the address or port, end the \
-         process that has the port, or give kea-dhcp4 the capability for it.",
+        "The server cannot listen on an address and port, or cannot start its threads. DHCP service \
+         and the other listeners go on, and the server tries again every few seconds. Logged once for \
+         each cause; BLQ_LISTENING follows when it succeeds.",
+        "None, if the address appears later, as a virtual address does. Otherwise correct the address \
+         or port, stop the process that uses the port, or give kea-dhcp4 the capability for it.",
     ),
     message(
         "BLQ_LOADED",
-        "All leases of Kea's lease database have been taken in; the text says how many. What was \
-         asked before is answered now.",
+        "The initial load is complete: all leases of Kea's lease database are in the mirror. The text \
+         gives their number. Queries that waited are answered now.",
         NOTHING,
     ),
     message(
         "BLQ_LOAD_FAILED",
-        "Kea's answer could not be read when it loaded the library, which refuses to be loaded.",
+        "An answer of Kea could not be read while it loaded the library, which refuses to load.",
         "Report it, with the version of Kea.",
     ),
     message(
@@ -146,99 +156,101 @@ pub const MESSAGES: &[Message] = &[
     ),
     message(
         "BLQ_MIRROR_FAILED",
-        "A fault in this library (see BLQ_PANIC) kept the leases from being loaded, or broke off a change \
-         of them half-way. The mirror cannot be trusted any more: from now on each query ends \
-         with QueryTerminated, and the state file is not written. DHCP service goes on.",
-        "Reload Kea's configuration (config-reload) or restart Kea: leases are loaded anew. Report it with \
-         the text of BLQ_PANIC.",
+        "A fault in this library (see BLQ_PANIC) ended the initial load, or interrupted a change of \
+         the mirror. The mirror cannot be trusted any more: each query ends with QueryTerminated, and \
+         the state file is not written. DHCP service goes on.",
+        "Reload Kea's configuration (config-reload) or restart Kea, which loads the leases again. \
+         Report it with the text of BLQ_PANIC.",
     ),
     message(
         "BLQ_NETWORK_UNREADABLE",
-        "Kea's configuration was changed while it runs, by a command or from a database, and cannot be \
-         understood; answers go by the configuration before.",
-        "Correct what the text names.",
+        "Kea's configuration was changed at run time, by a command or from a database, and the new \
+         one cannot be understood. Answers follow the configuration before.",
+        "Correct the item that the text names.",
     ),
     message(
         "BLQ_NOT_ENCRYPTED",
-        "Parameters for TLS were accepted, but TLS is not served: connections are not encrypted, and \
-         no certificates are asked for. The text says which parameters.",
-        "Remove the parameters, and keep the connections inside a network or tunnel that is protected.",
+        "Parameters for TLS were accepted, but TLS is not implemented: connections are not encrypted, \
+         and no certificates are requested. The text names the parameters.",
+        "Remove the parameters, and keep the connections inside a protected network or tunnel.",
     ),
     message(
         "BLQ_NOT_LISTENING",
-        "'advanced.bulk-query-enabled' is false: no queries are answered.",
-        "Nothing, if it is meant.",
+        "'advanced.bulk-query-enabled' is false: the server does not listen.",
+        "None, if that is intended.",
     ),
     message(
         "BLQ_NOT_SERVING",
-        "The configuration in force cannot be served, most often after a new one was refused: no queries \
-         are answered. It is tried again every few seconds.",
-        "Correct what the text and the message before it say.",
+        "The configuration in force cannot be served, most often after a new one was refused: no \
+         queries are answered. The hook tries again every few seconds.",
+        "Correct the error that the text and the message before it name.",
     ),
     message(
         "BLQ_PANIC",
-        "A fault in this library. It was contained: Kea goes on. Each place in the code is told of \
-         once.",
-        "Report it with the text. A reconfiguration starts the library anew.",
+        "A fault in this library. It was contained, and Kea goes on. Logged once for each place in \
+         the code.",
+        "Report it with the text. A reconfiguration restarts the library.",
     ),
     message(
         "BLQ_PARAMETER_NO_EFFECT",
         "A parameter of Kea's own lease query hook was accepted, but has no effect here.",
-        "Nothing, or remove the parameter.",
+        "None, or remove the parameter.",
     ),
     message(
         "BLQ_PARTNER_UNKNOWN",
-        "What Kea's high-availability library does could not be asked (debug level).",
+        "The state of Kea's high-availability library could not be queried (debug level).",
         NOTHING,
     ),
     message(
         "BLQ_PREVIOUS_CONFIGURATION",
-        "The new configuration was refused, and the previous one is served again.",
-        "Correct the new configuration; the message before says what is wrong.",
+        "The new configuration was refused, and the previous one is in force again.",
+        "Correct the new configuration; the message before names the error.",
     ),
     message(
         "BLQ_QUERY_MALFORMED",
-        "A query was answered with status MalformedQuery; the text says which field is wrong. Logged once for \
-         each requester and minute.",
+        "A query was answered with status MalformedQuery; the text names the wrong field. Logged at \
+         most once a minute for each requester.",
         "Report it to the requester's vendor.",
     ),
     message(
         "BLQ_QUERY_NOT_ALLOWED",
-        "A query was answered with status NotAllowed; the text says why. Logged once for each requester and \
-         minute.",
-        "Add the query type to the requester's 'query-types' if it may use it.",
+        "A query was answered with status NotAllowed; the text gives the reason. Logged at most once \
+         a minute for each requester.",
+        "Add the query type to the requester's 'query-types' if the requester may use it.",
     ),
     message(
         "BLQ_QUERY_UNANSWERABLE",
-        "A requester sent something that is no query, and the connection was closed: no DHCP message, one of a \
-         type that is not for TCP, or one that ended before it had all the octets that its message-size says \
-         (RFC 6926 section 6.1). Logged once for each requester and minute.",
-        "Find out what speaks to this port there. If it is a requester, report it to its vendor.",
+        "A requester's message was not a query, and the connection was closed: not a DHCP message, a \
+         message type that is not defined over TCP, or a message that ended before the number of \
+         octets in its message-size (RFC 6926 section 6.1). Logged at most once a minute for each \
+         requester.",
+        "Find the program at that address that connects to this port. If it is a requester, report it \
+         to its vendor.",
     ),
     message(
         "BLQ_RECENT_UNUSABLE",
-        "The file of recent changes, '.recent' beside the state file, cannot be opened or belongs to another \
-         program, which it is left to. The state file is used without it: a change of the last second before \
-         Kea is killed may not be in later answers to queries for changes.",
+        "The file of recent changes, '.recent' beside the state file, cannot be opened, or belongs to \
+         another program and is left as it is. The state file is used without it: changes of the last \
+         second before Kea is killed may be missing from later delta queries.",
         "Make the file writable for Kea, or move it away, and reconfigure.",
     ),
     message(
         "BLQ_RECONCILED",
-        "The mirror was compared with all leases of Kea's lease database (debug level).",
+        "A resync is complete: the mirror was compared with all leases of Kea's lease database (debug \
+         level).",
         NOTHING,
     ),
     message(
         "BLQ_RECONCILIATION_FAILED",
-        "The lease database could not be read to compare the mirror with it. Leases changed by other \
-         servers are not seen until it can.",
+        "The lease database could not be read for a resync. Changes of leases by other servers are \
+         not seen until it can be read.",
         "Look for messages about the lease database.",
     ),
     message(
         "BLQ_RECONCILIATION_SLOW",
-        "To compare all leases with Kea's lease database takes longer than \
-         'advanced.reconciliation-interval', so changes by other servers may be seen that much later. \
-         Told once.",
-        "Nothing, if that is soon enough; else look for a slow database.",
+        "A resync takes longer than 'advanced.reconciliation-interval', so changes by other servers \
+         may be seen later than the interval. Logged once.",
+        "None, if the delay is acceptable; otherwise look for a slow database.",
     ),
     message(
         "BLQ_RECONCILING_AGAIN",
@@ -248,74 +260,76 @@ pub const MESSAGES: &[Message] = &[
     message(
         "BLQ_REQUESTER_ANYONE",
         "'requesters' admits every address.",
-        "Make sure that only those who may know every binding can connect.",
+        "Make sure that only hosts that may learn every binding can connect.",
     ),
     message(
         "BLQ_REQUESTER_REFUSED",
-        "Someone connected who is not among 'requesters'; the connection was closed. Logged once for each \
-         address and minute.",
+        "A peer that is not in 'requesters' connected, and the connection was closed. Logged at most \
+         once a minute for each address.",
         "Add the address to 'requesters' if it is a requester's.",
     ),
     message(
         "BLQ_RESERVATIONS_UNREADABLE",
-        "Host reservations cannot be read from their database. Until they can be, the addresses reserved \
-         in it are not among all configured addresses. It is tried again every few seconds.",
+        "Host reservations cannot be read from their database. Until they can be read, the addresses \
+         that they reserve are missing from the configured addresses. The hook tries again every few \
+         seconds.",
         "Look for messages about the hosts database.",
     ),
     message(
         "BLQ_STATE_SET_ASIDE",
-        "The state file is this library's, but damaged, of a newer version, or not the one that was \
-         written before. It was renamed, and a new one begun: states and times of bindings are those known \
-         to Kea's leases and the mirror.",
-        "Look for trouble with the disk. If an older version of this library was put back, so can \
-         the file be.",
+        "The state file belongs to this library, but is damaged, of a newer version, or not the file \
+         that was written before. It was renamed, and a new one begun: states and times of bindings \
+         are those known to Kea's lease database and the mirror.",
+        "Look for disk errors. If an older version of this library was reinstalled, its file can be \
+         restored, too.",
     ),
     message(
         "BLQ_STATE_UNAVAILABLE",
-        "The state file cannot be opened, or its name has come to be that of a file that is not this \
-         library's, which is left as it is. Queries are answered, and it is tried again, but what Kea does \
-         not keep is not saved until then.",
-        "Make the file, and its directory, writable for Kea, or name another in 'state-file'.",
+        "The state file cannot be opened, or its name has become that of a file of another program, \
+         which is left as it is. Queries are answered, and the hook tries again; until it succeeds, \
+         facts that Kea does not keep are not saved.",
+        "Make the file and its directory writable for Kea, or name another file in 'state-file'.",
     ),
     message(
         "BLQ_STATE_WRITE_FAILED",
-        "A change could not be written to the state file. Unless Kea is ending, it is tried again. A \
-         file of another program that has taken the state file's name is left as it is.",
-        "Look for a full disk or a disk in trouble, or for what has taken the file away.",
+        "A flush to the state file failed. It is tried again, unless Kea is ending. A file of another \
+         program that has taken the name of the state file is left as it is.",
+        "Look for a full or failing disk, or for the cause of the file's removal.",
     ),
     message(
         "BLQ_STATE_WRITTEN_AGAIN",
-        "The state file can be written again after BLQ_STATE_WRITE_FAILED or \
-         BLQ_STATE_UNAVAILABLE; all changes since are in it.",
+        "The state file can be written again after BLQ_STATE_WRITE_FAILED or BLQ_STATE_UNAVAILABLE; \
+         it has all changes since.",
         NOTHING,
     ),
     message(
         "BLQ_STOPPED",
-        "The server stopped listening: at a reconfiguration, or because Kea ends.",
+        "The server stopped listening, at a reconfiguration or because Kea ends.",
         NOTHING,
     ),
     message(
         "BLQ_SUBNET_CONTRADICTED",
-        "A lease has the id of a subnet that is not configured or does not contain its address, as after \
-         subnets were renumbered. The subnet that contains the address decides on its VPN, options and times. \
-         Logged for the first such lease of a configuration.",
-        "Nothing, if it is meant; else correct the subnet's \"id\".",
+        "The subnet id of a lease is that of a subnet that is not configured or does not contain its \
+         address, as after a renumbering of subnets. The subnet that contains the address decides its \
+         VPN, options and times. Logged for the first such lease of a configuration.",
+        "None, if it is intended; otherwise correct the \"id\" of the subnet.",
     ),
     message(
         "BLQ_TOO_MANY_CONNECTIONS",
-        "A connection was closed because as many are open as may be. Logged once for each address and minute.",
-        "Raise 'advanced.max-requester-connections', or the requester's 'max-connections'; where the text names \
-         descriptors, the limit of open files of kea-dhcp4 (LimitNOFILE).",
+        "A connection was closed because the limit of open connections is reached. Logged at most \
+         once a minute for each address.",
+        "Raise 'advanced.max-requester-connections', or the requester's 'max-connections'. If the \
+         text names descriptors, raise the limit of open files of kea-dhcp4 (LimitNOFILE).",
     ),
     message(
         "BLQ_WRONG_DAEMON",
-        "The library was loaded by another daemon than kea-dhcp4, and refuses to work there.",
-        "Remove it from that daemon's 'hooks-libraries'.",
+        "A daemon other than kea-dhcp4 loaded the library, which refuses to load there.",
+        "Remove it from 'hooks-libraries' of that daemon.",
     ),
     message(
         "BLQ_XID_IN_USE",
-        "A requester used the transaction id of a query in progress on the same connection \
-         (RFC 6926 section 7.1); the connection was closed.",
+        "A requester used the transaction id of a query in progress on the same connection (RFC 6926 \
+         section 7.1); the connection was closed.",
         "Report it to the requester's vendor.",
     ),
 ];
