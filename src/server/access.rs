@@ -1,25 +1,25 @@
-//! Who may connect, and what they may ask (RFC 6926 section 8.1).
+//! The requesters that may connect, and their query types (RFC 6926 section 8.1).
 
 use std::net::Ipv4Addr;
 
 use crate::config::RequesterEntry;
 
-/// The requesters that are permitted.
+/// The permitted requesters.
 #[derive(Debug)]
 pub struct AccessList {
-    /// The most specific prefixes first.
+    /// Entries, the most specific prefixes first.
     entries: Vec<RequesterEntry>,
 }
 
 impl AccessList {
-    /// A list of these requesters.
+    /// Creates a list of these requesters.
     pub fn new(requesters: &[RequesterEntry]) -> AccessList {
         let mut entries = requesters.to_vec();
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.prefix.prefix_len()));
         AccessList { entries }
     }
 
-    /// The most specific entry about `peer`: it alone decides. `None`: not permitted.
+    /// Returns the most specific entry that contains `peer`: it alone decides. `None` if `peer` is not permitted.
     pub fn find(&self, peer: Ipv4Addr) -> Option<&RequesterEntry> {
         self.entries
             .iter()
@@ -33,14 +33,14 @@ mod tests {
     use crate::config::Config;
     use crate::query::{QueryType, QueryTypes};
 
-    /// An access list with these `requesters`.
+    /// Returns an access list with these `requesters`.
     fn access(requesters: &str) -> AccessList {
         let config = Config::parse(&format!(r#"{{ "requesters": {requesters} }}"#)).unwrap();
         AccessList::new(&config.requesters)
     }
 
     #[test]
-    fn refuses_who_is_not_in_the_list() {
+    fn refuses_peers_that_are_not_in_the_list() {
         let access = access(r#"["192.0.2.1", "198.51.100.0/25"]"#);
         for (peer, permitted) in [
             ("192.0.2.1", true),

@@ -1,7 +1,6 @@
-//! One connection without its socket: octets in, octets out, and when to give up.
+//! One connection without its socket: octets in, octets out, deadlines.
 //!
-//! Time is passed in, and nothing here waits, so that whole dialogues are tested without a
-//! network or a clock.
+//! Time is passed in and nothing here waits, so tests run whole dialogues without a network or a clock.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -15,23 +14,23 @@ use crate::query::{Engine, Progress, Requester};
 use crate::server::peer_log::PeerLog;
 use crate::wire::frame::FrameReader;
 
-/// Octets produced before they are written, in one system call: with a message besides no more than
-/// the system sends in two pieces. It sends the first as soon as it has it, which wakes up a requester
-/// that waits, and the second mostly arrives before that one waits again: to wake it up takes several
-/// microseconds of ours, as much as to make and send thirty replies. What is over would be a piece of
-/// its own. It is small enough that a query that arrives is not kept waiting by what is there already, and
-/// that what requesters that do not read make us keep is bounded. The output holds at most this,
-/// one message (65537 octets) and the DHCPLEASEQUERYDONEs that end queries early; once some of
-/// it has been sent, nothing is added for queries until all has.
+/// Octets produced before one write.
+///
+/// With one message more they fit into the two segments of 64 KiB that the kernel sends at once. The first
+/// segment wakes a waiting requester, and the second mostly arrives before the requester waits again: waking
+/// it costs several microseconds, as much as thirty replies. A larger chunk would need a third segment, and
+/// would delay queries that arrive meanwhile. The output holds at most one chunk, one message (65537 octets)
+/// and the DHCPLEASEQUERYDONEs that end queries early; once a part of it is sent, nothing is added
+/// until all of it is.
 const CHUNK: usize = 127 * 1024;
 
-/// Octets the output has room for from the start: a chunk and a message of usual length.
+/// Initial capacity of the output: a chunk and a message of usual length.
 const OUTPUT: usize = CHUNK + 1024;
 
-/// Octets one query may add before it is another one's turn.
+/// Octets that one query may add in its turn while others are in progress.
 const TURN: usize = 8 * 1024;
 
-/// What a connection may use.
+/// Limits of one connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// 1 <= queries in progress at once.
@@ -40,24 +39,24 @@ pub struct Limits {
     pub idle_time: Duration,
 }
 
-/// Why no further queries are read.
+/// Reasons for reading no further queries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
     /// The requester closed its side.
     PeerClosed,
-    /// The requester sent something that cannot be answered; why.
+    /// The requester sent a message that has no answer, for this reason.
     Unanswerable(String),
     /// The requester sent a broken query, which is answered.
     Broken,
     /// The requester used the xid of a query in progress.
     XidInUse(u32),
-    /// There was no query for the idle time.
+    /// No query arrived for the idle time.
     Idle,
-    /// No query could be gone on with for the idle time.
-    Waited,
-    /// The requester took no data for the idle time.
+    /// Every query was idle for the idle time.
+    QueriesIdle,
+    /// The requester read no data for the idle time.
     Blocked,
-    /// The server ends; why.
+    /// The server stops, for this reason.
     Terminated(String),
 }
 
@@ -69,7 +68,7 @@ impl fmt::Display for End {
             End::Broken => f.write_str("the requester sent a broken query"),
             End::XidInUse(xid) => write!(f, "xid {xid:#010x} was used for two queries at once"),
             End::Idle => f.write_str("no query within 'advanced.max-requester-idle-time'"),
-            End::Waited => {
+            End::QueriesIdle => {
                 f.write_str("the server could not answer within 'advanced.max-requester-idle-time'")
             }
             End::Blocked => {
@@ -83,43 +82,43 @@ impl fmt::Display for End {
 /// A query in progress.
 #[derive(Debug)]
 struct InProgress<A> {
-    /// Its transaction id.
+    /// The transaction id of all its messages.
     xid: u32,
-    /// The engine's part.
+    /// The engine's state of the answer.
     answer: A,
 }
 
 /// The state of one connection.
 pub struct Connection<E: Engine> {
-    /// What answers the queries.
+    /// The engine that answers the queries.
     engine: Arc<E>,
-    /// Who asks.
+    /// The peer and its permissions.
     requester: Requester,
-    /// What it may use.
+    /// Limits of this connection.
     limits: Limits,
-    /// Receiver of what the log says of the requester.
+    /// The log of refused and malformed queries.
     peer_log: Arc<PeerLog>,
-    /// The query being received. None is complete in it, unless the one before ended the connection.
+    /// The query being received. No message in it is complete, unless the one before ended the connection.
     input: FrameReader,
-    /// The queries that can be gone on with; the first has the next turn.
-    /// queries.len() + waiting.len() <= limits.queries
+    /// Active queries; the first has the next turn.
+    /// queries.len() + idle.len() <= limits.queries
     queries: VecDeque<InProgress<E::Answer>>,
-    /// The queries that wait for the engine.
-    waiting: Vec<InProgress<E::Answer>>,
+    /// Idle queries: see [`Progress::Idle`].
+    idle: Vec<InProgress<E::Answer>>,
     /// Messages to send.
     output: Vec<u8>,
     /// Octets of `output` already sent; <= output.len(), and both are 0 when all are.
     sent: usize,
-    /// Since when there has been no query in progress that can be gone on with, if there is none.
+    /// Start of the time without an active query, if there is none.
     idle_since: Instant,
-    /// Since when no octet of the output could be sent, if there are any.
+    /// Start of the time in which no octet of the output was sent, if it has any.
     blocked_since: Instant,
-    /// Why no further queries are read.
+    /// The reason for reading no further queries, once there is one.
     end: Option<End>,
 }
 
 impl<E: Engine> Connection<E> {
-    /// A connection accepted `now`.
+    /// Creates a connection accepted `now`.
     pub fn new(
         engine: Arc<E>,
         requester: Requester,
@@ -134,7 +133,7 @@ impl<E: Engine> Connection<E> {
             peer_log,
             input: FrameReader::new(E::SHORTEST_MESSAGE),
             queries: VecDeque::new(),
-            waiting: Vec::new(),
+            idle: Vec::new(),
             output: Vec::new(),
             sent: 0,
             // RFC 6926 section 8.1: the time counts for a connection just accepted too.
@@ -146,15 +145,15 @@ impl<E: Engine> Connection<E> {
 
     //--- Input
 
-    /// Whether more should be read: not beyond the queries that may be in progress at once
+    /// Whether more may be read. Octets beyond the queries that may be in progress at once stay in the socket
     /// (RFC 6926 section 8.4).
     pub fn wants_input(&self) -> bool {
         self.end.is_none() && self.room() > 0
     }
 
-    /// How many more queries may be in progress.
+    /// Returns how many more queries may be in progress.
     fn room(&self) -> usize {
-        let taken = self.queries.len() + self.waiting.len();
+        let taken = self.queries.len() + self.idle.len();
         self.limits.queries.saturating_sub(taken)
     }
 
@@ -167,7 +166,7 @@ impl<E: Engine> Connection<E> {
     /// Begins to answer the queries completed by octets that were read into [`Connection::input_space`].
     pub fn received(&mut self, now: Instant) {
         while self.end.is_none() {
-            // Part of a query does not prolong the time: a peer could go on for ever.
+            // A part of a query does not extend the idle time: a peer could send single octets for ever.
             let Some(message) = self.input.next_message() else {
                 return;
             };
@@ -184,7 +183,7 @@ impl<E: Engine> Connection<E> {
         }
     }
 
-    /// Adds an answer to those in progress.
+    /// Adds an answer to the ones in progress.
     fn begin(&mut self, answer: E::Answer, now: Instant) {
         let xid = self.engine.xid(&answer);
         let peer = self.requester.peer;
@@ -192,11 +191,11 @@ impl<E: Engine> Connection<E> {
             self.peer_log.query_refused(peer, xid, status, why);
         }
         let is_same = |query: &InProgress<E::Answer>| query.xid == xid;
-        if self.queries.iter().any(is_same) || self.waiting.iter().any(is_same) {
-            // RFC 6926 section 7.7: each query has a xid of its own. Whatever was sent
-            // with this one from now on could belong to either query.
+        if self.queries.iter().any(is_same) || self.idle.iter().any(is_same) {
+            // RFC 6926 section 7.7: each query has a xid of its own. Replies with this one could
+            // belong to either query from now on.
             self.queries.retain(|query| query.xid != xid);
-            self.waiting.retain(|query| query.xid != xid);
+            self.idle.retain(|query| query.xid != xid);
             self.peer_log.xid_in_use(peer, xid);
             self.end_early(End::XidInUse(xid), now);
         } else {
@@ -207,14 +206,14 @@ impl<E: Engine> Connection<E> {
         }
     }
 
-    /// Takes note that the requester closed its side. What it asked is still answered.
+    /// Records that the requester closed its side. Queries received before are still answered.
     pub fn input_closed(&mut self) {
         self.end.get_or_insert(End::PeerClosed);
     }
 
-    /// Reports a message that was received in part when the requester closed its side, or let the time pass: it is no
-    /// query, or one framed wrong. An end by the server may cut a good one.
-    pub fn report_rest(&self) {
+    /// Logs a message that was received in part when the requester closed its side, or when the idle time was over: it
+    /// is no query, or its message-size is wrong. When the server ends the connection, a valid query may be cut.
+    pub fn log_partial_message(&self) {
         let is_cut = !self.input.is_empty() && !self.input.has_message();
         if is_cut && matches!(self.end, None | Some(End::PeerClosed | End::Idle)) {
             self.peer_log.unanswerable(
@@ -227,8 +226,8 @@ impl<E: Engine> Connection<E> {
 
     //--- Output
 
-    /// Goes on with the queries that can be, in turns (RFC 6926 section 7.7), until a chunk
-    /// is there to be sent. Nothing may come of it, while an answer is searched for.
+    /// Continues the active queries in turns (RFC 6926 section 7.7), until a chunk is ready to be
+    /// sent. The output may stay empty while bindings are searched.
     pub fn produce(&mut self, now: Instant) {
         if self.queries.is_empty() || self.sent > 0 {
             return;
@@ -237,10 +236,9 @@ impl<E: Engine> Connection<E> {
             self.output.reserve_exact(OUTPUT);
         }
         let was_empty = self.output.is_empty();
-        // Turns in a row that added nothing.
+        // Consecutive turns that added nothing.
         let mut silent = 0;
-        // Each turn is as long as any other: a short last one of a chunk would be the same
-        // query's each time.
+        // All turns have the same length: a shorter last one would be the same query's in each chunk.
         while self.output.len() + TURN <= CHUNK && silent < self.queries.len() {
             let Some(mut query) = self.queries.pop_front() else {
                 break;
@@ -254,7 +252,7 @@ impl<E: Engine> Connection<E> {
             let progress = self.engine.write(&mut query.answer, &mut self.output, room);
             match progress {
                 Progress::More => self.queries.push_back(query),
-                Progress::Idle => self.waiting.push(query),
+                Progress::Idle => self.idle.push(query),
                 Progress::Done => {}
             }
             if self.output.len() > before {
@@ -271,17 +269,17 @@ impl<E: Engine> Connection<E> {
         }
     }
 
-    /// Takes note that queries that wait may be gone on with.
+    /// Makes the idle queries active.
     pub fn wake(&mut self) {
-        self.queries.extend(self.waiting.drain(..));
+        self.queries.extend(self.idle.drain(..));
     }
 
-    /// What is to be sent.
+    /// Returns the octets to be sent.
     pub fn output(&self) -> &[u8] {
         self.output.get(self.sent..).unwrap_or_default()
     }
 
-    /// Takes note that the first `count` octets of [`Connection::output`] were sent.
+    /// Records that the first `count` octets of [`Connection::output`] were sent.
     pub fn sent(&mut self, count: usize, now: Instant) {
         self.sent += count;
         self.blocked_since = now;
@@ -294,26 +292,26 @@ impl<E: Engine> Connection<E> {
         }
     }
 
-    /// Whether there are queries to go on with.
+    /// Whether any query is active.
     pub fn is_answering(&self) -> bool {
         !self.queries.is_empty()
     }
 
-    /// Whether there are queries that wait for the engine.
-    pub fn is_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+    /// Whether any query is idle.
+    pub fn has_idle_queries(&self) -> bool {
+        !self.idle.is_empty()
     }
 
     //--- End
 
-    /// When [`Connection::expire`] should be called, unless something happens before.
+    /// Returns when [`Connection::expire`] is due, if the connection does not change before.
     pub fn deadline(&self) -> Option<Instant> {
         if !self.output().is_empty() {
             // RFC 6926 section 8.2: blocked while sending.
             Some(self.blocked_since + self.limits.idle_time)
         } else if self.queries.is_empty() {
-            // RFC 6926 sections 8.1 and 8.5: blocked while reading a query, or idle. Queries that
-            // wait count as none: a requester that heard nothing for so long has given up, too.
+            // RFC 6926 sections 8.1 and 8.5: blocked while reading a query, or idle. Idle queries do not
+            // count: a requester without any reply for so long has given up.
             Some(self.idle_since + self.limits.idle_time)
         } else {
             None
@@ -326,14 +324,14 @@ impl<E: Engine> Connection<E> {
             return;
         }
         if self.output().is_empty() {
-            let end = match self.is_waiting() {
-                true => End::Waited,
+            let end = match self.has_idle_queries() {
+                true => End::QueriesIdle,
                 false => End::Idle,
             };
             self.end_early(end, now);
         } else {
             self.queries.clear();
-            self.waiting.clear();
+            self.idle.clear();
             self.output.clear();
             self.sent = 0;
             self.end = Some(End::Blocked);
@@ -345,7 +343,7 @@ impl<E: Engine> Connection<E> {
         self.end_early(End::Terminated(reason.to_owned()), now);
     }
 
-    /// Reads no more, and signals to the requester which queries are aborted (RFC 6926
+    /// Stops reading, and ends each query in progress with a DHCPLEASEQUERYDONE (RFC 6926
     /// section 8.5).
     fn end_early(&mut self, end: End, now: Instant) {
         if self.output().is_empty() {
@@ -360,30 +358,30 @@ impl<E: Engine> Connection<E> {
         self.end = Some(end);
     }
 
-    /// Whether everything has been said: the connection should be closed.
+    /// Whether the connection is to be closed: nothing is left to read or to send.
     pub fn is_finished(&self) -> bool {
         self.end.is_some()
             && self.queries.is_empty()
-            && self.waiting.is_empty()
+            && self.idle.is_empty()
             && self.output().is_empty()
     }
 
-    /// Why the connection ends, if it does.
+    /// Returns the reason for reading no further queries, if there is one.
     pub fn end(&self) -> Option<&End> {
         self.end.as_ref()
     }
 
-    /// What answers the queries.
+    /// Returns the engine.
     pub fn engine(&self) -> &Arc<E> {
         &self.engine
     }
 
-    /// How long it may be idle or blocked.
+    /// Returns how long the connection may be idle or blocked.
     pub fn idle_time(&self) -> Duration {
         self.limits.idle_time
     }
 
-    /// Who asks.
+    /// Returns the peer and its permissions.
     pub fn requester(&self) -> &Requester {
         &self.requester
     }

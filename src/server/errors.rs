@@ -9,7 +9,7 @@ use std::net::SocketAddrV4;
 pub struct ListenError {
     /// The address and port.
     pub address: SocketAddrV4,
-    /// What the system says.
+    /// The error of the system.
     pub cause: io::Error,
 }
 
@@ -42,7 +42,7 @@ impl std::error::Error for ListenError {
     }
 }
 
-/// Why the server could not be started.
+/// Errors that keep the server from starting.
 #[derive(Debug)]
 pub enum StartError {
     /// An address cannot be listened on.

@@ -1,4 +1,4 @@
-//! Listening sockets, and whom they let in.
+//! Listening sockets: accepting and admitting connections.
 
 use std::future::poll_fn;
 use std::io;
@@ -25,31 +25,29 @@ use crate::server::stop::{Stop, stopped};
 use crate::server::threads::Threads;
 use crate::server::transport::{Carrier, serve};
 
-/// Connections that may wait to be accepted. After a restart of its own a requester opens
-/// many at once; what is over the connection limit is closed only once accepted.
+/// Connections that may wait to be accepted. A requester that has restarted opens many at once;
+/// those above the connection limit are closed only once accepted.
 const BACKLOG: i32 = 1024;
 
-/// How long to wait when no connection can be accepted, most often for lack of a descriptor: that does not pass at
-/// once.
+/// Pause after an error of accept, most often the lack of a descriptor, which lasts.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// Time from one attempt to listen on an address to the next: a late interface, or another process that is about
 /// to end, takes some seconds.
 pub const RETRY: Duration = Duration::from_secs(2);
 
-/// Octets the system may hold ready to send on a connection, besides those under way (it may
-/// take one piece of 64 KiB more). Its own limit is several megabytes, which a requester that
-/// does not read would make it keep, and which a small answer would have to wait behind. With
-/// what is under way it never waits for us.
+/// Octets in the kernel's send buffer that are not sent yet (TCP_NOTSENT_LOWAT); it may take one segment of
+/// 64 KiB more. Its own limit is several megabytes, which a requester that does not read would occupy, and
+/// which would delay a small answer. Together with the octets in flight, 64 KiB keep the connection busy.
 const UNSENT: u32 = 64 * 1024;
 
-/// Opens a socket that listens on `address`.
+/// Opens a listening socket on `address`.
 pub fn bind(address: SocketAddrV4) -> Result<std::net::TcpListener, ListenError> {
     let open = || {
         let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
         let socket = Place::find(&socket)?.take(socket)?;
         // Connections of a server that was stopped a moment ago may still be in TIME_WAIT.
-        // Another socket that listens still makes it fail, unlike with SO_REUSEPORT.
+        // Another listening socket still makes the call fail, unlike with SO_REUSEPORT.
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
@@ -59,12 +57,12 @@ pub fn bind(address: SocketAddrV4) -> Result<std::net::TcpListener, ListenError>
     open().map_err(|cause| ListenError { address, cause })
 }
 
-/// A socket that no event loop knows yet.
+/// A socket outside of any event loop.
 pub trait Socket: Send + 'static {
-    /// The same in an event loop.
+    /// The socket in an event loop.
     type Open: Send + 'static;
 
-    /// Enters it into the event loop of this thread.
+    /// Registers the socket with the event loop of this thread.
     fn open(self) -> io::Result<Self::Open>;
 }
 
@@ -86,23 +84,23 @@ impl Socket for std::net::TcpStream {
 
 /// A connection just accepted.
 pub struct Accepted<S> {
-    /// Its octets.
+    /// The stream.
     pub socket: S,
     /// The requester's address.
     pub peer: Ipv4Addr,
-    /// Our address.
+    /// The local address.
     pub local: Ipv4Addr,
 }
 
-/// Where connections come from.
+/// A source of connections.
 pub trait Acceptor: Send + 'static {
-    /// A connection's octets.
+    /// The stream of a connection.
     type Socket: Socket<Open: Carrier>;
 
-    /// Waits for the next connection. Nothing is lost if the wait is given up.
+    /// Waits for the next connection. Dropping the future loses no connection.
     fn accept(&mut self) -> impl Future<Output = io::Result<Accepted<Self::Socket>>> + Send;
 
-    /// Tests whether a connection waits to be accepted.
+    /// Whether a connection waits to be accepted.
     fn is_awaited(&self) -> bool;
 }
 
@@ -114,7 +112,7 @@ impl Acceptor for TcpListener {
         let (SocketAddr::V4(peer), SocketAddr::V4(local)) = (peer, socket.local_addr()?) else {
             return Err(io::ErrorKind::ConnectionAborted.into());
         };
-        // Both only help, and fail only if the connection is gone already, which shows soon.
+        // Both are optimisations, and fail only if the connection is already closed, which the first read shows.
         let options = SockRef::from(&socket);
         let _ = options.set_tcp_nodelay(true);
         let _ = options.set_tcp_notsent_lowat(UNSENT);
@@ -131,8 +129,8 @@ impl Acceptor for TcpListener {
     }
 }
 
-/// Accepts a connection if one waits and a descriptor outside of Kea's reserve is free; otherwise it goes on waiting
-/// in the system. The socket is in no event loop: another thread may serve it.
+/// Accepts a connection if one waits and a descriptor outside of Kea's reserve is free; otherwise it stays in the
+/// backlog. The socket is in no event loop: another thread may serve it.
 fn accept_in_place(
     listener: &TcpListener,
     context: &mut Context<'_>,
@@ -145,30 +143,30 @@ fn accept_in_place(
 
 impl Carrier for TcpStream {
     fn write_freely(&self) {
-        // If it fails the requester may not learn why its queries end.
+        // If this fails, the requester may not receive the status of its queries.
         let _ = SockRef::from(self).set_tcp_notsent_lowat(u32::MAX);
     }
 }
 
-/// What all connections of a server have in common.
+/// The parts of a server that all its connections share.
 pub struct Shared<E: Engine> {
-    /// What answers the queries.
+    /// The engine that answers the queries.
     pub engine: Arc<E>,
-    /// Who may connect.
+    /// The permitted requesters.
     pub access: AccessList,
-    /// How many may be connected.
+    /// Limits of open connections.
     pub slots: Arc<Slots>,
-    /// What a connection may use.
+    /// Limits of one connection.
     pub limits: Limits,
-    /// The log.
+    /// The log of refused connections and queries.
     pub peer_log: Arc<PeerLog>,
-    /// What serves them.
+    /// The threads that serve connections.
     pub threads: Threads,
 }
 
-/// Logs that a socket listens.
+/// Logs the address of a listening socket.
 pub fn log_listening(socket: &std::net::TcpListener) {
-    // The port may be the system's choice.
+    // With port 0 the system chooses the port.
     if let Ok(address) = socket.local_addr() {
         tracing::info!(
             id = "BLQ_LISTENING",
@@ -179,7 +177,7 @@ pub fn log_listening(socket: &std::net::TcpListener) {
     }
 }
 
-/// Logs that an address cannot be listened on yet.
+/// Logs that listening on an address failed.
 pub fn log_failure(error: &ListenError) {
     tracing::error!(
         id = "BLQ_LISTEN_FAILED",
@@ -188,8 +186,8 @@ pub fn log_failure(error: &ListenError) {
     );
 }
 
-/// Listens on `address` until the server stops, with the socket opened for it. Without one it tries again until it
-/// has one. The outcome of the first attempt has been logged.
+/// Listens on `address` until the server stops, with the socket opened for it. Without a socket, it tries to open
+/// one every [`RETRY`]. The outcome of the first attempt has been logged.
 pub async fn listen<E: Engine>(
     address: SocketAddrV4,
     mut opened: Result<std::net::TcpListener, ListenError>,
@@ -197,7 +195,7 @@ pub async fn listen<E: Engine>(
     stop: watch::Receiver<Option<Stop>>,
 ) {
     let mut stopping = pin!(stopped(stop.clone()));
-    // The next attempt may fail for another cause.
+    // An error is logged again only if its cause changes.
     let mut logged = opened.as_ref().err().map(ToString::to_string);
     loop {
         let entered = opened.and_then(|socket| {
@@ -238,7 +236,7 @@ pub async fn accept<A: Acceptor, E: Engine>(
         };
         match accepted {
             Ok(accepted) => admit(accepted, &shared).await,
-            // The requester gave up before it was accepted.
+            // The requester closed the connection before it was accepted.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 if !NoPlace::is_cause_of(&error) {
@@ -256,7 +254,7 @@ pub async fn accept<A: Acceptor, E: Engine>(
     }
 }
 
-/// Serves a connection if it is permitted and there is room; else closes it immediately
+/// Serves a connection if its requester is permitted and has a slot; else closes it immediately
 /// (RFC 6926 section 8.1).
 async fn admit<S, E>(accepted: Accepted<S>, shared: &Arc<Shared<E>>)
 where
@@ -274,9 +272,9 @@ where
     };
     let mut slot = shared.slots.take(entry.prefix, entry.max_connections);
     if slot.is_err() {
-        // A requester may close a connection and open the next in the same moment: the others get a
-        // chance to find out that they are over.
-        shared.threads.turn().await;
+        // A requester may close a connection and open the next one at once: other connections get the time to
+        // detect that they are closed.
+        shared.threads.poll_all().await;
         slot = shared.slots.take(entry.prefix, entry.max_connections);
     }
     let slot = match slot {

@@ -1,6 +1,6 @@
 //! Log messages that peers can provoke, limited in rate, and counters of their causes.
 //!
-//! The rate is limited for each peer apart: a noisy one neither fills the log nor hides another's trouble.
+//! Each peer has a rate limit of its own: a noisy peer neither fills the log nor hides the messages about others.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -43,12 +43,12 @@ pub struct PeerLog {
     pause: Mutex<Limit>,
 }
 
-/// Counters of what peers were refused, since the server started.
+/// Counters of refused connections and queries, since the server started.
 #[derive(Debug, Default)]
 pub struct Counts {
     /// Connections of peers that are not among the requesters.
     pub connections_refused: AtomicU64,
-    /// Connections for which there was no room.
+    /// Connections above a limit.
     pub connections_over_limit: AtomicU64,
     /// Queries answered with NotAllowed.
     pub queries_not_allowed: AtomicU64,

@@ -1,4 +1,4 @@
-//! How many connections are open, and whether there is room for one more.
+//! Slots: the limits of open connections, in all and for each requester.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -7,15 +7,15 @@ use std::sync::Arc;
 use ipnet::Ipv4Net;
 use parking_lot::Mutex;
 
-/// Share of the descriptors for connections that is left to closing ones (an eighth), if there are too few for all
-/// configured connections.
+/// Share of the descriptors for connections that is reserved for closing ones (an eighth), if there are too few for
+/// all configured connections.
 const CLOSING_SHARE: u64 = 8;
 
-/// Room for connections: for all requesters together, and for each.
+/// Slots for connections: for all requesters together, and for each.
 ///
-/// A connection that only waits for its requester to close too no longer takes room, so that a requester that saw
-/// the server's end of a connection can open the next one. Neither does one whose requester has closed its side
-/// while its queries wait for the mirror. As many connections as may be open may be waiting so, if there are
+/// A connection that only waits for its requester to close takes no slot, so that a requester that saw
+/// the server close a connection can open the next one. Neither does a connection whose requester has closed its
+/// side while its queries are idle. As many connections may be in this state as may be open, if there are
 /// descriptors for them.
 #[derive(Debug)]
 pub struct Slots {
@@ -23,13 +23,13 @@ pub struct Slots {
     limit: u32,
     /// Connections waiting for the requester to close <= closing_limit <= limit.
     closing_limit: u32,
-    /// Whether the limit comes from the descriptors and not from the configuration.
+    /// Whether the limit comes from the descriptors instead of the configuration.
     is_capped: bool,
-    /// What is taken.
+    /// Slots in use.
     taken: Mutex<Taken>,
 }
 
-/// The room that is taken.
+/// Slots in use.
 #[derive(Debug, Default)]
 struct Taken {
     /// Connections open; <= limit.
@@ -42,7 +42,7 @@ struct Taken {
 }
 
 impl Taken {
-    /// Gives back the room of an open connection.
+    /// Releases the slot of an open connection.
     fn close(&mut self, requester: Ipv4Net) {
         self.open -= 1;
         if let Some(count) = self.by_requester.get_mut(&requester) {
@@ -54,14 +54,14 @@ impl Taken {
     }
 }
 
-/// Why there is no room for a connection.
+/// Limits that leave no slot for a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Full {
-    /// So many connections are open.
+    /// Limit of all connections, reached.
     Server(u32),
-    /// So many connections are open, fewer than are configured.
+    /// Limit by descriptors, fewer than configured, reached.
     Descriptors(u32),
-    /// So many connections of the same entry of 'requesters' are open.
+    /// Limit of one entry of 'requesters', reached.
     Requester(u32),
 }
 
@@ -87,14 +87,14 @@ impl fmt::Display for Full {
 }
 
 impl Slots {
-    /// Room for `limit` connections.
+    /// Creates slots for `limit` connections.
     #[cfg(test)]
     pub fn new(limit: u32) -> Slots {
         Slots::within(limit, u64::MAX)
     }
 
-    /// Room for `limit` connections, or for fewer if open and closing ones together need more descriptors than
-    /// `places`.
+    /// Creates slots for `limit` connections, or for fewer if open and closing ones together need more descriptors
+    /// than `places`.
     pub fn within(limit: u32, places: u64) -> Slots {
         let most = places.saturating_sub(places / CLOSING_SHARE).max(1);
         let open = u32::try_from(most).map_or(limit, |most| most.min(limit));
@@ -112,7 +112,7 @@ impl Slots {
         self.is_capped.then_some(self.limit)
     }
 
-    /// Takes the room for one connection of `requester`, which may have `own_limit` open.
+    /// Takes a slot for a connection of `requester`, which may have `own_limit` open.
     ///
     /// # Errors
     /// If one of the two limits is reached.
@@ -142,30 +142,30 @@ impl Slots {
     }
 }
 
-/// What a slot holds.
+/// States of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Holds {
-    /// The room of an open connection.
+    /// Counts as an open connection.
     Open,
-    /// The room of a connection waiting for the requester to close.
+    /// Counts as a connection that waits for the requester to close.
     Closing,
-    /// Nothing any more.
+    /// Counts as none.
     Nothing,
 }
 
-/// The room one connection takes, until dropped.
+/// The slot of one connection, until dropped.
 #[derive(Debug)]
 pub struct Slot {
-    /// Where it is taken from.
+    /// The slots that this one belongs to.
     slots: Arc<Slots>,
-    /// Whose connection it is.
+    /// The entry of the requester.
     requester: Ipv4Net,
-    /// What it holds.
+    /// The state of the slot.
     holds: Holds,
 }
 
 impl Slot {
-    /// Gives the room back for the next connection; `true` if this one may still wait for
+    /// Releases the slot for the next connection; `true` if this one may still wait for
     /// the requester to close.
     pub fn start_closing(&mut self) -> bool {
         let mut taken = self.slots.taken.lock();
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn has_no_more_connections_open_and_being_closed_than_there_are_descriptors_for() {
+    fn open_and_closing_connections_together_need_no_more_descriptors_than_the_process_has() {
         for (configured, places, open, closing) in [
             (10, u64::MAX, 10, 10),
             (10, 20, 10, 10),
@@ -232,7 +232,7 @@ mod tests {
             (600, 600, 525, 75),
             (600, 8, 7, 1),
             (600, 2, 2, 0),
-            // One is better than none; whether there is a place for it shows when it is accepted.
+            // One slot is better than none; accepting shows whether a descriptor is free.
             (600, 0, 1, 0),
             (u32::MAX, u64::MAX, u32::MAX, u32::MAX),
         ] {
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_being_closed_leaves_its_room_to_the_next_within_bounds() {
+    fn a_closing_connection_leaves_its_slot_to_the_next_within_bounds() {
         let slots = Arc::new(Slots::new(1));
         let mut first = slots.take(ONE, Some(1)).unwrap();
         assert!(first.start_closing());

@@ -6,20 +6,20 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-/// How long connections have, when the server stops, to take what is sent and to close.
+/// Time that connections have to read their output and to close when the server stops.
 pub const STOP_TIME: Duration = Duration::from_secs(1);
 
 /// The order to stop.
 #[derive(Clone, Debug)]
 pub struct Stop {
-    /// What requesters are told.
+    /// Status message for requesters.
     pub reason: Arc<str>,
-    /// When connections must be gone.
+    /// When every connection must be closed.
     pub by: Instant,
 }
 
 impl Stop {
-    /// An order to stop given now.
+    /// Returns an order to stop, given now.
     pub fn now(reason: &str) -> Stop {
         Stop {
             reason: reason.into(),
@@ -28,17 +28,17 @@ impl Stop {
     }
 }
 
-/// Waits until the server stops.
+/// Waits for the order to stop.
 pub async fn stopped(mut stop: watch::Receiver<Option<Stop>>) -> Stop {
     let stopped = stop.wait_for(Option::is_some).await;
     match stopped.as_deref() {
         Ok(Some(stop)) => stop.clone(),
-        // The server is gone without a word.
+        // The server was dropped without an order.
         _ => Stop::now("the server ends"),
     }
 }
 
-/// Waits until the server stops and the time it leaves its connections is over.
+/// Waits for the order to stop and then until every connection must be closed.
 pub async fn overdue(stop: watch::Receiver<Option<Stop>>) {
     let stop = stopped(stop).await;
     sleep_until(stop.by).await;

@@ -15,22 +15,22 @@ use crate::server::slots::Slots;
 use crate::server::stop::Stop;
 use crate::server::threads::{self, Running};
 
-/// The most threads started when their number is left to the server: a few serve many
+/// The most threads started when the configuration gives no number: a few serve many
 /// connections, and Kea's own threads need processors too.
 const MAX_CHOSEN_THREADS: usize = 4;
 
 /// Share of the free low descriptors that event loops may take (a quarter): connections need some, too.
 const THREADS_SHARE: u64 = 4;
 
-/// Configured addresses, each with its listening socket or the error for lack of one.
+/// Configured addresses, each with its listening socket or the error of opening it.
 #[derive(Debug)]
 pub struct Listeners(Vec<(SocketAddrV4, Result<TcpListener, ListenError>)>);
 
 impl Listeners {
-    /// Opens a socket for every configured address. Connections wait in the system until a server is started.
+    /// Opens a socket for every configured address. Connections stay in the backlog until a server is started.
     ///
     /// # Errors
-    /// If the address is one of those `required`. All others are tried again once a server runs.
+    /// The error of an address among `required`. All others are tried again once a server runs.
     pub fn open(config: &Config, required: &[SocketAddrV4]) -> Result<Listeners, ListenError> {
         let mut listeners = Vec::with_capacity(config.listen_addresses.len());
         for address in config.listeners() {
@@ -47,7 +47,7 @@ impl Listeners {
 pub struct Server {
     /// The threads; `None` once stopped.
     running: Option<Running>,
-    /// Addresses it has listened on from the start.
+    /// Addresses listened on from the start.
     addresses: Vec<SocketAddrV4>,
     /// Log messages and counters.
     peer_log: Arc<PeerLog>,
@@ -57,7 +57,7 @@ impl Server {
     /// Listens on every configured address, and serves connections from then on.
     ///
     /// # Errors
-    /// If an address cannot be listened on, or threads cannot be started. Nothing listens
+    /// If an address cannot be listened on, or threads cannot be started. No socket listens
     /// then.
     pub fn start<E: Engine>(config: &Config, engine: Arc<E>) -> Result<Server, StartError> {
         let required: Vec<SocketAddrV4> = config.listeners().collect();
@@ -68,7 +68,7 @@ impl Server {
     /// Serves connections to `listeners`, and tries addresses without a socket again until they have one.
     ///
     /// # Errors
-    /// If threads cannot be started. Nothing listens then.
+    /// If threads cannot be started. No socket listens then.
     pub fn start_with<E: Engine>(
         listeners: Listeners,
         config: &Config,
@@ -106,7 +106,7 @@ impl Server {
             threads: running.threads.clone(),
         });
         for (address, opened) in listeners.0 {
-            // Not on the thread that listens: Kea may lose messages of other threads while it is being configured.
+            // Logged here and not on the listener's thread: Kea may lose messages of other threads while it is configured.
             match &opened {
                 Ok(socket) => listener::log_listening(socket),
                 Err(error) => listener::log_failure(error),
@@ -126,7 +126,7 @@ impl Server {
         })
     }
 
-    /// Returns the addresses it has listened on from the start, in the order of the configuration.
+    /// Returns the addresses listened on from the start, in the order of the configuration.
     pub fn local_addresses(&self) -> &[SocketAddrV4] {
         &self.addresses
     }
@@ -143,7 +143,7 @@ impl Server {
         self.end(reason);
     }
 
-    /// Stops, if it has not happened yet.
+    /// Stops the server, unless it has stopped.
     fn end(&mut self, reason: &str) {
         let Some(running) = self.running.take() else {
             return;
@@ -159,7 +159,7 @@ impl Drop for Server {
     }
 }
 
-/// How many threads serve connections: no more than there may be of these, since each connection has one.
+/// Returns the number of threads: no more than connections, since each connection has one thread.
 fn threads(config: &Config) -> usize {
     let wanted = match config.threads {
         Some(threads) => threads as usize,
@@ -169,7 +169,7 @@ fn threads(config: &Config) -> usize {
     wanted.clamp(1, config.max_connections.max(1) as usize)
 }
 
-/// Returns how many of `wanted` threads leave descriptors to connections.
+/// Returns how many of `wanted` threads leave descriptors for connections.
 fn affordable(wanted: usize) -> usize {
     // The descriptors of an event loop cannot be moved to high numbers.
     let most = Numbers::of_process().free_low() / THREADS_SHARE / threads::DESCRIPTORS;
@@ -193,7 +193,7 @@ fn log_fewer_threads(configured: u32, started: usize) {
 fn slots(config: &Config) -> Slots {
     let numbers = Numbers::of_process();
     let configured = config.max_connections;
-    // A listener needs one for the moment in which it refuses a connection.
+    // A listener needs one descriptor for the moment in which it refuses a connection.
     let places = numbers
         .free()
         .saturating_sub(config.listen_addresses.len() as u64);

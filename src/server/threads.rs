@@ -1,8 +1,8 @@
 //! The threads that serve connections, each with connections of its own.
 //!
-//! Every thread has its own event loop, and a connection stays with one thread: to look for what has
-//! arrived on others then takes one system call and concerns nobody else. Threads that take over each
-//! other's work wake each other up for that, too often for a connection that sends as fast as it can.
+//! Every thread has its own event loop, and a connection stays with one thread: polling the other connections of
+//! the thread takes one system call. With work stealing, threads would wake each other too often for a connection
+//! that sends at full speed.
 
 use std::io;
 use std::sync::Arc;
@@ -19,36 +19,36 @@ use tokio::time::timeout_at;
 
 use crate::server::stop::{Stop, stopped};
 
-/// How much longer than a [`Stop`] says the server waits for its threads. They need it only if the
-/// engine blocks, which it must not; then they are left alone rather than Kea kept waiting.
+/// Time that the server waits for its threads after [`Stop::by`]. They exceed it only if the
+/// engine blocks, which it must not; then they are detached, so that Kea does not wait.
 const JOIN_TIME: Duration = Duration::from_millis(500);
 
-/// How much these threads give way to others when processors are short: leases come before answers about
-/// them. They keep a tenth of what a thread of Kea's has.
+/// Nice value of these threads: leases have priority over answers about them. On a busy processor they get
+/// a tenth of the time of one of Kea's threads.
 const NICENESS: i32 = 10;
 
-/// Descriptors that a thread's event loop takes: two of the poll (epoll) and one to wake it up (eventfd).
+/// Descriptors of a thread's event loop: two of the poll (epoll) and one for wake-ups (eventfd).
 pub const DESCRIPTORS: u64 = 3;
 
-/// How often a thread looks for what has arrived in a turn: once for that, once for what became of it,
-/// and once more for what became of that.
-const LOOKS: usize = 3;
+/// Yields to the event loop in [`Threads::poll_all`]: one for octets that have arrived, one for the tasks they
+/// wake, and one for the tasks that those wake.
+const POLLS: usize = 3;
 
-/// Where tasks run.
+/// Handles of the threads, to run tasks on them.
 #[derive(Clone, Debug)]
 pub struct Threads(Vec<Thread>);
 
-/// One thread's event loop.
+/// The handle of one thread.
 #[derive(Clone, Debug)]
 struct Thread {
     /// The event loop.
     event_loop: Handle,
-    /// Tells its tasks to stop; each of them listens to it until it ends.
+    /// The order to stop; each task keeps a receiver until it ends.
     stop: Arc<watch::Sender<Option<Stop>>>,
 }
 
 impl Thread {
-    /// A thread that runs tasks in this event loop.
+    /// Returns the handle of the thread of this event loop.
     fn new(event_loop: Handle) -> Thread {
         Thread {
             event_loop,
@@ -56,18 +56,18 @@ impl Thread {
         }
     }
 
-    /// How many tasks it has, more or less than on another thread: each shares what tells it to stop.
+    /// Returns the count of its tasks, plus a constant: each shares the order to stop.
     fn tasks(&self) -> usize {
         Arc::strong_count(&self.stop)
     }
 }
 
 impl Threads {
-    /// Runs a task on the thread that has the fewest. It is made there, so that it may open sockets, and
-    /// given what tells it to stop, which it must keep until it ends.
+    /// Runs a task on the thread with the fewest tasks. `make` runs in its event loop, so that it may register
+    /// sockets; the task must keep the receiver of the order to stop until it ends.
     ///
     /// # Errors
-    /// If it could not be made.
+    /// The error of `make`.
     pub fn spawn<F, T>(&self, make: F) -> io::Result<()>
     where
         F: FnOnce(watch::Receiver<Option<Stop>>) -> io::Result<T>,
@@ -76,7 +76,7 @@ impl Threads {
         let Some(thread) = self.0.iter().min_by_key(|thread| thread.tasks()) else {
             return Err(io::ErrorKind::NotFound.into());
         };
-        let _there = thread.event_loop.enter();
+        let _entered = thread.event_loop.enter();
         let task = make(thread.stop.subscribe())?;
         let counted = Arc::clone(&thread.stop);
         thread.event_loop.spawn(async move {
@@ -86,48 +86,48 @@ impl Threads {
         Ok(())
     }
 
-    /// Lets every task that has something to do do it, on each thread.
-    pub async fn turn(&self) {
-        let turns = self.0.iter().map(|thread| {
+    /// Waits until every thread has polled its sockets and run the tasks that this woke.
+    pub async fn poll_all(&self) {
+        let polls = self.0.iter().map(|thread| {
             thread.event_loop.spawn(async {
-                for _ in 0..LOOKS {
+                for _ in 0..POLLS {
                     yield_now().await;
                 }
             })
         });
-        for turn in turns.collect::<Vec<_>>() {
-            // A thread that has ended has nothing to do.
-            let _ = turn.await;
+        for poll in polls.collect::<Vec<_>>() {
+            // A thread that has ended has no tasks.
+            let _ = poll.await;
         }
     }
 
-    /// Tells all tasks to stop.
+    /// Orders all tasks to stop.
     pub fn stop(&self, stop: &Stop) {
         for thread in &self.0 {
             thread.stop.send_replace(Some(stop.clone()));
         }
     }
 
-    /// What runs its tasks where it is called: as many threads, all of them that one.
+    /// Returns the event loop of the calling thread as the only thread.
     #[cfg(test)]
     pub fn here() -> Threads {
         Threads(vec![Thread::new(Handle::current())])
     }
 }
 
-/// Threads that run.
+/// The threads, running.
 #[derive(Debug)]
 pub struct Running {
-    /// Where tasks run.
+    /// Handles of the threads, to run tasks on them.
     pub threads: Threads,
     /// The threads themselves.
     handles: Vec<JoinHandle<()>>,
-    /// Told by each thread when it is about to end.
+    /// Receives one message from each thread that is about to end.
     ended: Receiver<()>,
 }
 
 impl Running {
-    /// Starts so many threads.
+    /// Starts `count` threads.
     ///
     /// # Errors
     /// If the system has no more threads, or files for their event loops.
@@ -166,31 +166,31 @@ impl Running {
         Ok(())
     }
 
-    /// Tells all tasks to stop, and joins the threads once they have.
+    /// Orders all tasks to stop, and joins the threads once they have.
     pub fn stop(self, stop: &Stop) {
         self.threads.stop(stop);
         let by = stop.by.into_std() + JOIN_TIME;
         let all_ended = self.handles.iter().all(|_| {
             let left = by.saturating_duration_since(Instant::now());
-            // A thread that ended without a word has panicked, and is gone too.
+            // A thread that ended without a message has panicked.
             self.ended.recv_timeout(left) != Err(RecvTimeoutError::Timeout)
         });
         if all_ended {
             for handle in self.handles {
-                // What a task panicked of is told already.
+                // The panic of a task has been reported.
                 let _ = handle.join();
             }
         }
     }
 }
 
-/// Runs a thread's tasks until they are told to stop, and have or are over time.
+/// Runs a thread's tasks until the order to stop, and then until they end or their time is over.
 fn run(runtime: Runtime, stop: &watch::Sender<Option<Stop>>) {
-    // Where Linux does not let it, it serves all the same.
+    // Without the permission for it, the thread serves with its usual priority.
     let _ = setpriority_process(Some(gettid()), NICENESS);
     runtime.block_on(async {
         let order = stopped(stop.subscribe()).await;
-        // In time or not, what is left is dropped next.
+        // Tasks that remain are dropped next.
         let _ = timeout_at(order.by, stop.closed()).await;
     });
 }
@@ -205,24 +205,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn has_other_tasks_told_of_a_turn_s_beginning_do_their_work_in_it() {
+    fn tasks_woken_before_poll_all_have_run_when_it_ends() {
         let running = Running::start(2).unwrap();
-        let (tell, told) = watch::channel(false);
+        let (sender, receiver) = watch::channel(false);
         let done: [Arc<AtomicBool>; 2] = Default::default();
         for done in &done {
-            let (mut told, done) = (told.clone(), Arc::clone(done));
+            let (mut receiver, done) = (receiver.clone(), Arc::clone(done));
             let task = |_stop| {
                 Ok(async move {
-                    let _ = told.wait_for(|told| *told).await;
+                    let _ = receiver.wait_for(|sent| *sent).await;
                     done.store(true, Ordering::Relaxed);
                 })
             };
             running.threads.spawn(task).unwrap();
         }
-        let turn = running.threads.clone();
+        let threads = running.threads.clone();
         let caller = runtime::Builder::new_current_thread().build().unwrap();
-        tell.send_replace(true);
-        caller.block_on(turn.turn());
+        sender.send_replace(true);
+        caller.block_on(threads.poll_all());
         assert!(done.iter().all(|done| done.load(Ordering::Relaxed)));
         running.stop(&Stop::now("test"));
     }
@@ -243,7 +243,7 @@ mod tests {
             running.threads.spawn(task).unwrap();
         }
         running.stop(&Stop::now("test"));
-        // All are gone, so nobody else has it.
+        // All threads have ended, so this is the only reference.
         let by_thread = Arc::into_inner(by_thread).unwrap().into_inner().unwrap();
         assert_eq!(by_thread.into_values().collect::<Vec<_>>(), [2, 2, 2]);
     }

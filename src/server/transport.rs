@@ -1,4 +1,4 @@
-//! A connection on a stream: moves octets, watches the clock, closes gracefully.
+//! A connection on a stream: moves octets, runs the timers, closes gracefully.
 
 use std::future::poll_fn;
 use std::io;
@@ -17,26 +17,25 @@ use crate::server::connection::{Connection, End};
 use crate::server::slots::Slot;
 use crate::server::stop::{Stop, overdue, stopped};
 
-/// How long a connection the server has closed waits for the requester to close it too.
-/// Octets that arrive at a socket that is gone make the system send RST, which may destroy
-/// what the requester has not read yet.
+/// Time that a connection closed by the server waits for the requester to close it too.
+/// Octets that arrive at a closed socket make the kernel send RST, which may discard
+/// data that the requester has not read yet.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
 
-/// The same when the server ends, and Kea waits for that: enough to discard what has arrived.
+/// [`CLOSE_TIME`] when the server stops and Kea waits for it: enough to discard octets already received.
 const STOPPING_CLOSE_TIME: Duration = Duration::from_millis(100);
 
-/// Text for requesters that closed their side while their queries wait, when too many did.
-const TOO_MANY_WAIT: &str = "the server cannot answer yet, and too many connections wait";
+/// Status message for requesters that closed their side while their queries are idle, when too many did.
+const TOO_MANY_IDLE: &str = "the server cannot answer yet, and too many connections wait";
 
-/// What carries a connection's octets.
+/// A stream that carries a connection's octets.
 pub trait Carrier: AsyncRead + AsyncWrite + Unpin {
-    /// Has the system hold as much as it can of what is written from now on. It is called when
-    /// the server ends: what the system holds reaches the requester when it reads, even after
-    /// we are gone.
+    /// Removes the limit of unsent octets in the kernel. Called when the server stops: octets in the kernel
+    /// reach the requester even after the process has ended.
     fn write_freely(&self) {}
 }
 
-/// Serves a connection on `stream` until it is over, or `stop` and its time have come.
+/// Serves a connection on `stream` until it ends, or until the time after `stop` is over.
 pub async fn serve<S, E>(
     mut stream: S,
     mut connection: Connection<E>,
@@ -51,7 +50,7 @@ pub async fn serve<S, E>(
         outcome = converse(&mut stream, &mut connection, &mut slot, stop.clone()) => outcome,
         () = overdue(stop.clone()) => Err(io::ErrorKind::TimedOut.into()),
     };
-    connection.report_rest();
+    connection.log_partial_message();
     match (&outcome, connection.end()) {
         (Ok(()), Some(end)) => {
             tracing::debug!(id = "BLQ_CONNECTION_CLOSED", "connection of {peer}: {end}");
@@ -64,7 +63,7 @@ pub async fn serve<S, E>(
             );
         }
     }
-    // After an error, or when the requester does not read, there is nothing to save.
+    // After an error, or when the requester does not read, a graceful close has no use.
     if outcome.is_ok() && connection.end() != Some(&End::Blocked) {
         let wait = match connection.end() {
             Some(End::Terminated(_)) => STOPPING_CLOSE_TIME,
@@ -90,26 +89,26 @@ where
 {
     let mut stopping = pin!(stopped(stop));
     let mut stop_seen = false;
-    // Deadlines only ever move away: it is enough to look again when the timer fires.
-    let mut timer = pin!(sleep_until(next_look(connection)));
+    // Deadlines only move later: checking them when the timer fires is enough.
+    let mut timer = pin!(sleep_until(next_check(connection)));
     let mut unflushed = false;
     let engine = Arc::clone(connection.engine());
-    // Before the first look at any query, so that nothing is missed.
+    // Created before any query is read, so that no wake-up is missed.
     let mut wake_up = pin!(engine.wake_up());
     loop {
         connection.produce(Instant::now().into_std());
         if connection.is_finished() && !unflushed {
             return Ok(());
         }
-        // A requester that gave up looks like one that has nothing more to ask. It must not keep itself
-        // from asking again while its queries wait.
-        if connection.is_waiting()
+        // A requester that gave up looks like one that has no more queries. Its connection must not keep
+        // it from connecting again while its queries are idle.
+        if connection.has_idle_queries()
             && connection.end() == Some(&End::PeerClosed)
             && !slot.start_closing()
         {
-            connection.terminate(TOO_MANY_WAIT, Instant::now().into_std());
+            connection.terminate(TOO_MANY_IDLE, Instant::now().into_std());
         }
-        // Answers in progress, but nothing to send: a search goes on in the next turn.
+        // Active queries, but nothing to send: the search continues in the next tick.
         let searching = connection.is_answering() && connection.output().is_empty();
         tokio::select! {
             biased;
@@ -120,7 +119,7 @@ where
             }
             result = poll_fn(|context| transfer(stream, connection, &mut unflushed, context)) => {
                 result?;
-                // A requester that takes all at once would leave others no turn.
+                // A requester that reads everything at once would leave other connections no time.
                 if connection.is_answering() {
                     yield_now().await;
                 }
@@ -130,9 +129,9 @@ where
                 if connection.is_finished() {
                     return Ok(());
                 }
-                timer.as_mut().reset(next_look(connection));
+                timer.as_mut().reset(next_check(connection));
             }
-            () = &mut wake_up, if connection.is_waiting() => {
+            () = &mut wake_up, if connection.has_idle_queries() => {
                 wake_up.set(engine.wake_up());
                 connection.wake();
             }
@@ -141,15 +140,15 @@ where
     }
 }
 
-/// When to look at the connection's deadline again.
-fn next_look<E: Engine>(connection: &Connection<E>) -> Instant {
+/// Returns when to check the connection's deadline again.
+fn next_check<E: Engine>(connection: &Connection<E>) -> Instant {
     match connection.deadline() {
         Some(deadline) => deadline.into(),
         None => Instant::now() + connection.idle_time(),
     }
 }
 
-/// Reads and writes as much as goes without waiting; ready if that was anything.
+/// Reads and writes as much as possible without waiting; ready if any octet moved.
 fn transfer<S, E>(
     stream: &mut S,
     connection: &mut Connection<E>,
@@ -170,7 +169,7 @@ where
                 0 => connection.input_closed(),
                 _ => {
                     connection.received(now);
-                    // A short answer makes room for the next query: many are sent in one piece.
+                    // A short answer makes room for the next query: many arrive in one segment.
                     connection.produce(now);
                 }
             },
@@ -205,8 +204,8 @@ where
     }
 }
 
-/// Closes a connection gracefully (RFC 6926 section 8.5): says that nothing more comes, then
-/// waits a short time for the requester to have read it and to close its side.
+/// Closes a connection gracefully (RFC 6926 section 8.5): shuts down the sending side, then
+/// waits a short time for the requester to read the rest and to close its side.
 async fn close<S>(stream: &mut S, slot: &mut Slot, wait: Duration)
 where
     S: Carrier,
@@ -219,7 +218,7 @@ where
         let mut discarded = [0; 2048];
         while matches!(stream.read(&mut discarded).await, Ok(count) if count > 0) {}
     };
-    // Whether the requester closed its side in time makes no difference.
+    // A requester that does not close its side in time is closed all the same.
     let _ = timeout(wait, closing).await;
 }
 

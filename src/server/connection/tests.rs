@@ -21,7 +21,7 @@ struct Dialogue {
     now: Instant,
     /// Octets that the connection has not read yet: those in the network.
     unread: VecDeque<u8>,
-    /// What was received.
+    /// Octets received.
     received: Vec<u8>,
 }
 
@@ -77,7 +77,7 @@ impl Dialogue {
         if count > 0 {
             self.connection.sent(count, self.now);
         }
-        // What there is room for now is read.
+        // The connection reads the octets it has room for now.
         self.send(&[]);
         count
     }
@@ -254,7 +254,7 @@ fn a_small_query_sent_after_a_large_one_finishes_first() {
     dialogue.query(1, 100_000, 300);
     dialogue.take(1);
     dialogue.query(2, 3, 300);
-    // What was produced before it came, and one chunk more.
+    // Replies produced before the order, and one chunk more.
     dialogue.take(usize::MAX);
     dialogue.take(usize::MAX);
     let (replies, _) = Reply::read_all(&dialogue.received);
@@ -385,7 +385,7 @@ fn closes_when_a_xid_in_progress_is_used_again() {
     let replies = dialogue.replies();
     assert_eq!(replies.last(), Some(&terminated(2, &End::XidInUse(1))));
     let ended = |reply: &&Reply| matches!(reply, Reply::Done { .. });
-    // Which query it was about, nobody could tell.
+    // The requester could not assign a status to either query.
     assert_eq!(replies.iter().filter(ended).count(), 1);
     assert!(dialogue.connection.is_finished());
 }
@@ -525,15 +525,15 @@ fn a_query_that_waits_holds_up_no_other() {
     dialogue.send(&Query::waiting(1).frame());
     dialogue.query(2, 1, 300);
     assert_eq!(dialogue.replies(), [Reply::binding(2, 0), Reply::done(2)]);
-    assert!(dialogue.connection.is_waiting());
+    assert!(dialogue.connection.has_idle_queries());
     assert!(!dialogue.connection.is_answering(), "nothing to go on with");
     dialogue.connection.wake();
     assert_eq!(dialogue.take(usize::MAX), 0);
-    assert!(dialogue.connection.is_waiting(), "it was too early");
+    assert!(dialogue.connection.has_idle_queries(), "it was too early");
     dialogue.connection.engine.go_on();
     dialogue.connection.wake();
     assert_eq!(dialogue.replies().last(), Some(&Reply::done(1)));
-    assert!(!dialogue.connection.is_waiting());
+    assert!(!dialogue.connection.has_idle_queries());
 }
 
 #[test]
@@ -576,7 +576,7 @@ fn a_query_that_waits_for_the_idle_time_is_aborted() {
     dialogue.wait(IDLE_TIME / 2 - MOMENT);
     assert_eq!(dialogue.connection.end(), None);
     dialogue.wait(MOMENT);
-    assert_eq!(dialogue.replies(), [terminated(1, &End::Waited)]);
+    assert_eq!(dialogue.replies(), [terminated(1, &End::QueriesIdle)]);
     assert!(dialogue.connection.is_finished());
 }
 
@@ -592,7 +592,7 @@ fn what_is_sent_meanwhile_prolongs_the_time_of_a_query_that_waits() {
     assert_eq!(dialogue.connection.end(), None);
     assert!(dialogue.replies().contains(&Reply::done(2)));
     dialogue.wait(IDLE_TIME);
-    assert_eq!(dialogue.connection.end(), Some(&End::Waited));
+    assert_eq!(dialogue.connection.end(), Some(&End::QueriesIdle));
 }
 
 #[test]
@@ -673,20 +673,20 @@ fn terminates_the_answers_of_a_half_closed_connection_too() {
     assert!(dialogue.connection.is_finished());
 }
 
-//------------ Whatever happens ----------------------------------------------------------------
+//------------ Any sequence of steps ----------------------------------------------------------------
 
-/// What happens on a connection.
+/// A step of a dialogue.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// So many octets arrive.
+    /// Arrival of this many octets.
     Arrive(usize),
-    /// The requester takes so many octets at most.
+    /// The requester reads at most this many octets.
     Take(usize),
-    /// Queries that wait may be gone on with.
+    /// Idle queries become active.
     GoOn,
 }
 
-/// A query: a number of replies and their size, or one that waits.
+/// A query: a number of replies and their size, or an idle one.
 fn any_query() -> impl Strategy<Value = (u32, u16)> {
     prop_oneof![
         3 => (0..40u32, 8..400u16),
@@ -695,7 +695,7 @@ fn any_query() -> impl Strategy<Value = (u32, u16)> {
     ]
 }
 
-/// What happens next.
+/// Any step.
 fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (1..40usize).prop_map(Step::Arrive),
@@ -705,10 +705,10 @@ fn any_step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// RFC 6926 section 8.4: no octet is taken of a query that may not be begun; each that was taken is
+    /// RFC 6926 section 8.4: no octet is read of a query that may not be begun; each query read is
     /// begun, and ends with one DHCPLEASEQUERYDONE.
     #[test]
-    fn takes_what_it_can_begin_and_ends_each_query_once(
+    fn reads_only_queries_it_can_begin_and_ends_each_once(
         limit in 1..5usize,
         queries in proptest::collection::vec(any_query(), 1..20),
         steps in proptest::collection::vec(any_step(), 0..80),
@@ -723,7 +723,7 @@ proptest! {
         let check = |dialogue: &Dialogue, network: &VecDeque<u8>| {
             let connection = &dialogue.connection;
             let opened = connection.engine.opened();
-            let in_progress = connection.queries.len() + connection.waiting.len();
+            let in_progress = connection.queries.len() + connection.idle.len();
             assert!(in_progress <= limit);
             let taken = length - network.len() - dialogue.unread.len();
             let may_be_taken = frames.iter().take(opened + limit - in_progress);

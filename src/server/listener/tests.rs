@@ -47,7 +47,7 @@ fn connection(peer: [u8; 4]) -> (DuplexStream, io::Result<Accepted<DuplexStream>
     (requester, Ok(accepted))
 }
 
-/// Accepts what the script gives, with these parameters, until told to stop.
+/// Accepts the connections of the script, with these parameters, until the order to stop.
 fn run(
     parameters: &str,
     script: impl IntoIterator<Item = io::Result<Accepted<DuplexStream>>>,
@@ -169,7 +169,7 @@ async fn notices_that_a_connection_is_over_before_it_refuses_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tells_the_engine_who_asks_and_what_it_may() {
+async fn passes_the_requester_and_its_query_types_to_the_engine() {
     use crate::query::{QueryType, QueryTypes};
 
     let (mut requester, accepted) = connection([192, 0, 2, 1]);
@@ -185,7 +185,7 @@ async fn tells_the_engine_who_asks_and_what_it_may() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stops_accepting_when_told_even_while_it_backs_off() {
+async fn stops_accepting_also_during_a_pause() {
     let error = Err(io::Error::from_raw_os_error(libc::EMFILE));
     let (stop, _, task) = run(r#"{ "requesters": ["192.0.2.1"] }"#, [error]);
     tokio::task::yield_now().await;

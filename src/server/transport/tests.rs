@@ -25,11 +25,11 @@ struct Served {
     task: JoinHandle<()>,
     /// Stops the server.
     stop: watch::Sender<Option<Stop>>,
-    /// What answers the queries.
+    /// The engine.
     engine: Arc<FakeEngine>,
-    /// Where the connection takes room.
+    /// The slots that the connection takes one of.
     slots: Arc<Slots>,
-    /// When it began.
+    /// When the connection began.
     start: Instant,
 }
 
@@ -41,13 +41,13 @@ impl Served {
         Served::with(buffer, Arc::default(), slots, slot.unwrap())
     }
 
-    /// Serves another one beside it, in a place of its own.
+    /// Serves another connection with the same engine and slots.
     fn beside(&self, slot: Slot) -> Served {
         let (engine, slots) = (Arc::clone(&self.engine), Arc::clone(&self.slots));
         Served::with(1_000, engine, slots, slot)
     }
 
-    /// Serves a connection with all it needs.
+    /// Serves a connection with this engine and slot.
     fn with(buffer: usize, engine: Arc<FakeEngine>, slots: Arc<Slots>, slot: Slot) -> Served {
         let (stream, server) = duplex(buffer);
         let requester = Requester {
@@ -85,7 +85,7 @@ impl Served {
         self.stream.write_all(&query.frame()).await.unwrap();
     }
 
-    /// Everything the server sends until it closes.
+    /// Returns all replies that the server sends until it closes.
     async fn replies(&mut self) -> Vec<Reply> {
         let mut received = Vec::new();
         self.stream.read_to_end(&mut received).await.unwrap();
@@ -94,7 +94,7 @@ impl Served {
         replies
     }
 
-    /// Whether the room for one connection is free.
+    /// Whether a slot is free.
     fn has_room(&self) -> bool {
         self.slots
             .take(Ipv4Addr::new(192, 0, 2, 2).into(), None)
@@ -193,7 +193,7 @@ async fn a_query_that_waits_for_the_idle_time_is_aborted_and_the_connection_clos
     served.stream.write_all(&query).await.unwrap();
     let ended = Reply::Done {
         xid: 1,
-        status: End::Waited.to_string(),
+        status: End::QueriesIdle.to_string(),
     };
     assert_eq!(served.replies().await, [ended]);
     assert_eq!(served.start.elapsed().as_secs(), IDLE_TIME.as_secs());
@@ -244,7 +244,7 @@ async fn no_more_connections_wait_for_their_end_than_may_be_open() {
     next.stream.shutdown().await.unwrap();
     let ended = Reply::Done {
         xid: 1,
-        status: TOO_MANY_WAIT.to_owned(),
+        status: TOO_MANY_IDLE.to_owned(),
     };
     assert_eq!(next.replies().await, [ended]);
 }
