@@ -1,13 +1,13 @@
-//! The hook's parameters: what each may be, what it is by default, and what comes of it.
+//! The hook's parameters: ranges, defaults and effects.
 //!
-//! Kea hands the parameters over as JSON; [`Config::parse`] refuses what it does not know or
-//! understand, so that a mistyped name never silently means its default. Every parameter of
+//! Kea passes the parameters as JSON; [`Config::parse`] refuses unknown names and values out of range,
+//! so that a mistyped name never silently means its default. Every parameter of
 //! Kea's own lease query hook is accepted with that hook's meaning. One default differs:
 //! `bulk-query-enabled` is true here, and false there.
 //!
 //! Kea unloads and loads its hooks at each reconfiguration, even if nothing changed: all
 //! connections are then ended with QueryTerminated (RFC 6926 section 8.5), and the new
-//! values hold for the connections made afterwards. That goes for every limit below.
+//! values, every limit below included, hold for the connections made afterwards.
 
 mod section;
 
@@ -24,8 +24,8 @@ pub use crate::config::section::ConfigError;
 use crate::config::section::{Section, refused};
 use crate::query::{QueryType, QueryTypes};
 
-/// `lease-query-tcp-port`: where requestors look for Bulk Leasequery (RFC 6926 section 6.3).
-/// From 1 to 65535.
+/// `lease-query-tcp-port`: the TCP port of Bulk Leasequery (RFC 6926 section 6.3); from 1 to
+/// 65535.
 pub const DEFAULT_PORT: u16 = port::SERVER;
 
 /// `max-requester-connections`: connections open at once, all requesters together. Default:
@@ -36,29 +36,28 @@ pub const DEFAULT_CONNECTIONS: u32 = timing::BULK_LQ_MAX_CONNS;
 const MAX_CONNECTIONS: u32 = 65_535;
 
 /// `max-concurrent-queries`, if it is 0: queries in progress at once on one connection.
-/// Requestors that recover from a restart ask many small queries together. From 1 to
+/// Requesters that recover from a restart send many small queries together. From 1 to
 /// [`MAX_QUERIES`]. Queries over the limit are not read from the socket until one in
 /// progress is done (RFC 6926 section 8.4).
 pub const DEFAULT_QUERIES: u32 = 16;
-/// The most queries that can be configured: each costs memory that the requester decides to
-/// use.
+/// The most queries that can be configured: each costs memory.
 const MAX_QUERIES: u32 = 1024;
 
 /// `max-requester-idle-time`: seconds after which a connection is closed that has no query in
-/// progress, or that takes none of the data it is sent. Default: BULK_LQ_DATA_TIMEOUT
-/// (RFC 6926 section 6.3); from 1. Less than the default is NOT RECOMMENDED there, and gives
-/// a warning.
+/// progress, or whose requester reads no data. Default: BULK_LQ_DATA_TIMEOUT
+/// (RFC 6926 section 6.3); from 1. The RFC does not recommend less than the
+/// default; a smaller value gives a warning.
 pub const DEFAULT_IDLE_SECONDS: u32 = timing::BULK_LQ_DATA_TIMEOUT.as_secs() as u32;
 
-/// The longest `resync-interval`, in seconds: a week. 0 stands for never; the default
-/// depends on where Kea keeps its leases.
-const MAX_RECONCILIATION: u32 = 7 * 24 * 3600;
+/// The longest `reconciliation-interval`, in seconds: a week. 0 stands for never; the default
+/// depends on the type of Kea's lease database.
+const MAX_RESYNC_INTERVAL: u32 = 7 * 24 * 3600;
 
 /// The most threads that `max-bulk-query-threads` can ask for; 0, the default, leaves the
 /// number to the server.
 const MAX_THREADS: u32 = 1024;
 
-/// Parameters at the top.
+/// Parameters at the top level.
 const PARAMETERS: [&str; 4] = [
     "requesters",
     "state-file",
@@ -83,27 +82,27 @@ const ADVANCED: [&str; 15] = [
     "key-file",
     "cert-required",
 ];
-/// Parameters of a requester that is given as a map.
+/// Parameters of an entry of `requesters` that is a map.
 const REQUESTER: [&str; 3] = ["address", "query-types", "max-connections"];
 
-/// What the hook was configured to do.
+/// The hook's parameters, checked and with defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Who may query; never empty, no prefix twice.
+    /// Requesters that may query; never empty, no prefix twice.
     pub requesters: Vec<RequesterEntry>,
-    /// Where the state is saved that Kea does not keep; `None`: `kea-blq.state` in Kea's data
-    /// directory. A relative path is relative to that directory.
+    /// Path of the state file; `None`: `kea-blq.state` in Kea's data directory. A relative path is relative to
+    /// that directory.
     pub state_file: Option<PathBuf>,
     /// Codes of the options that may be returned through the parameter request list (RFC 4388
     /// section 6.4.2); `None`: all.
     ///
     /// No list withholds the options that RFC 4388 section 6.4.2 (51, 58, 59, 82) and RFC 6926
-    /// section 8.3 (91, 152, 153, 156, 157) demand where they are asked for, nor those that the
-    /// protocol adds of itself (53, 54, 151, 221).
+    /// section 8.3 (91, 152, 153, 156, 157) require when they are requested, nor those that the
+    /// protocol adds without a request (53, 54, 151, 221).
     pub non_sensitive_options: Option<BTreeSet<u8>>,
-    /// Whether to listen at all. Kea's own hook does not by default.
+    /// Whether to listen at all. The default of Kea's own hook is false.
     pub bulk_query_enabled: bool,
-    /// Where to listen; never empty, no address twice, 0.0.0.0 only alone.
+    /// Addresses to listen on; never empty, no address twice, 0.0.0.0 only alone.
     pub listen_addresses: Vec<Ipv4Addr>,
     /// The TCP port to listen on. Never 0 when parsed; 0 lets the system choose one.
     pub port: u16,
@@ -113,19 +112,19 @@ pub struct Config {
     pub max_queries: u32,
     /// How long a connection may be idle or blocked; 1 s or more.
     pub idle_time: Duration,
-    /// Threads that serve connections; `None`: as the server chooses.
+    /// Threads that serve connections; `None`: chosen by the server.
     pub threads: Option<u32>,
-    /// Seconds from one comparison of the mirror with Kea's lease database to the next; 0: never;
-    /// `None`: as suits the database.
+    /// Seconds from one resync with Kea's lease database to the next; 0: never; `None`: the default for the
+    /// type of database.
     pub reconciliation_interval: Option<u32>,
-    /// What the log should say about the configuration.
+    /// Log messages about the configuration.
     pub notices: Vec<Notice>,
 }
 
-/// Who may query, and what.
+/// An entry of `requesters`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequesterEntry {
-    /// The addresses it is about.
+    /// Addresses of the requesters.
     pub prefix: Ipv4Net,
     /// The query types they may use; the others are answered with NotAllowed.
     pub query_types: QueryTypes,
@@ -134,23 +133,23 @@ pub struct RequesterEntry {
     pub max_connections: Option<u32>,
 }
 
-/// How much a notice matters.
+/// Severity of a notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// Good to know.
+    /// For information.
     Info,
-    /// Probably not what is wanted.
+    /// Probably not intended.
     Warning,
 }
 
-/// Something to say in the log about a configuration that is accepted.
+/// A log message about an accepted configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
-    /// How much it matters.
+    /// Severity.
     pub level: Level,
     /// The identifier of the log message.
     pub id: &'static str,
-    /// What to say.
+    /// Text of the log message.
     pub text: String,
 }
 
@@ -190,10 +189,10 @@ impl Config {
                 .integer("max-bulk-query-threads", 0..=MAX_THREADS)?
                 .filter(|threads| *threads != 0),
             reconciliation_interval: advanced
-                .integer("reconciliation-interval", 0..=MAX_RECONCILIATION)?,
+                .integer("reconciliation-interval", 0..=MAX_RESYNC_INTERVAL)?,
             notices: without_effect(&advanced)?,
         };
-        config.notice_what_is_odd();
+        config.add_notices();
         Ok(config)
     }
 
@@ -215,8 +214,8 @@ impl Config {
             .collect()
     }
 
-    /// Adds notices about values that are allowed but probably not wanted.
-    fn notice_what_is_odd(&mut self) {
+    /// Adds notices about values that are allowed but probably not intended.
+    fn add_notices(&mut self) {
         let mut notice = |level, id, text| self.notices.push(Notice { level, id, text });
         if !self.bulk_query_enabled {
             notice(
@@ -251,7 +250,7 @@ impl Config {
     }
 }
 
-/// What a requester may be.
+/// Allowed forms of a requester.
 const ALLOWED_REQUESTER: &str = "an IPv4 address like \"192.0.2.1\", a prefix like \
     \"192.0.2.0/24\", or a map of \"address\", \"query-types\" and \"max-connections\"";
 
@@ -314,10 +313,10 @@ fn requester(path: &str, value: &Value) -> Result<RequesterEntry, ConfigError> {
     })
 }
 
-/// Reads an address, which stands for itself alone, or a prefix.
+/// Reads a prefix, or an address as a prefix of length 32.
 ///
-/// A prefix with bits set after its length is refused: "192.0.2.1/24" may be meant to admit
-/// one address or all of its network, and who may query must not be guessed.
+/// A prefix with bits set after its length is refused: "192.0.2.1/24" may mean
+/// one address or all of its network, and access must not rest on a guess.
 fn prefix(
     parameter: &str,
     text: &str,
@@ -374,7 +373,7 @@ fn state_file(top: &Section) -> Result<Option<PathBuf>, ConfigError> {
     let Some(path) = top.string("state-file")? else {
         return Ok(None);
     };
-    // One that ends so is a directory's.
+    // Such a path names a directory.
     let (_, name) = path.rsplit_once('/').unwrap_or(("", path));
     if matches!(name, "" | "." | "..") || path.contains('\0') {
         let value = Value::from(path);
@@ -383,8 +382,8 @@ fn state_file(top: &Section) -> Result<Option<PathBuf>, ConfigError> {
     Ok(Some(PathBuf::from(path)))
 }
 
-/// Reads `non-sensitive-options`. An empty list is a value of its own: none but those that no list
-/// withholds.
+/// Reads `non-sensitive-options`. An empty list is valid: only the options that no list withholds
+/// are returned.
 fn non_sensitive_options(top: &Section) -> Result<Option<BTreeSet<u8>>, ConfigError> {
     const NAME: &str = "non-sensitive-options";
     let Some(value) = top.value(NAME) else {
@@ -448,7 +447,7 @@ fn listen_addresses(advanced: &Section) -> Result<Vec<Ipv4Addr>, ConfigError> {
         }
         addresses.push(address);
     }
-    // The second of the two could not be bound.
+    // Binding the second of the two would fail.
     if addresses.len() > 1 && addresses.contains(&Ipv4Addr::UNSPECIFIED) {
         let value = Value::from("0.0.0.0");
         return Err(refused(
@@ -468,12 +467,12 @@ fn port(advanced: &Section) -> Result<u16, ConfigError> {
         .unwrap_or(DEFAULT_PORT))
 }
 
-/// Checks the types of the parameters that Kea's own hook has and that change nothing here,
-/// and says so of those that are given.
+/// Checks the types of parameters of Kea's own hook without an effect here, and returns notices about those
+/// given.
 ///
 /// # Errors
-/// A wrong type, or a value that asks for a protection or service that is missing: whoever sets it
-/// must not believe to have it.
+/// A wrong type, or a value that requires a protection or service that is missing: operators must not rely
+/// on it.
 fn without_effect(advanced: &Section) -> Result<Vec<Notice>, ConfigError> {
     const ACTIVE: &str = "active-query-enabled";
     // As Kea's own hook refuses it.
@@ -510,7 +509,7 @@ fn without_effect(advanced: &Section) -> Result<Vec<Notice>, ConfigError> {
     Ok(notices)
 }
 
-/// Does the same for the TLS parameters.
+/// Checks the TLS parameters likewise.
 fn tls_without_effect(advanced: &Section) -> Result<Option<Notice>, ConfigError> {
     const FILES: [&str; 3] = ["trust-anchor", "cert-file", "key-file"];
     const REQUIRED: &str = "cert-required";

@@ -1,4 +1,4 @@
-//! Reading a JSON map of parameters: types, ranges, and errors that say what is allowed.
+//! Reading a JSON map of parameters: types, ranges, and errors that name the allowed values.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -8,26 +8,26 @@ use serde_json::{Map, Value};
 /// The most characters of a refused value that an error shows.
 const SHOWN_VALUE: usize = 80;
 
-/// Why a configuration is refused. The message names the parameter, its value, and what is
-/// allowed.
+/// Errors of a configuration. The message names the parameter, its value, and the allowed
+/// values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConfigError {
     /// The parameters are not a JSON map.
     NotMap(String),
-    /// A required parameter is not there.
+    /// A required parameter is missing.
     Missing {
         /// The parameter, with the maps it is in: `requesters[1].address`.
         parameter: String,
-        /// What it may be.
+        /// Allowed values.
         allowed: String,
     },
     /// No parameter has this name.
     Unknown {
         /// The name, with the maps it is in.
         parameter: String,
-        /// The value it was given, as JSON.
+        /// The value given, as JSON.
         value: String,
-        /// The names there are.
+        /// The known names.
         allowed: String,
     },
     /// The value has the wrong type, is out of range, or contradicts another one.
@@ -36,7 +36,7 @@ pub enum ConfigError {
         parameter: String,
         /// The value refused, as JSON.
         value: String,
-        /// What it may be.
+        /// Allowed values.
         allowed: String,
     },
 }
@@ -75,7 +75,7 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// The error for a value that is not what `allowed` says.
+/// Returns the error for a value that is none of the `allowed` ones.
 pub fn refused(parameter: &str, value: &Value, allowed: impl Into<String>) -> ConfigError {
     ConfigError::Refused {
         parameter: parameter.to_owned(),
@@ -84,7 +84,7 @@ pub fn refused(parameter: &str, value: &Value, allowed: impl Into<String>) -> Co
     }
 }
 
-/// A value as an error shows it: JSON, cut if long.
+/// Returns a value for an error: JSON, cut if long.
 fn shown(value: &Value) -> String {
     let text = value.to_string();
     match text.char_indices().nth(SHOWN_VALUE) {
@@ -95,14 +95,14 @@ fn shown(value: &Value) -> String {
 
 /// A map of parameters all of whose names are known.
 pub struct Section<'a> {
-    /// Where it is: empty at the top, else the name of the parameter that holds it.
+    /// Path of the map: empty at the top level, else the name of its parameter.
     path: String,
     /// The parameters given.
     map: &'a Map<String, Value>,
 }
 
 impl<'a> Section<'a> {
-    /// The map `value`, found at `path`, which may hold the parameters in `known`.
+    /// Returns the map at `path`, which may hold the parameters in `known`.
     ///
     /// # Errors
     /// If there is a parameter with another name.
