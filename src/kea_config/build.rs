@@ -18,7 +18,7 @@ use crate::kea_config::{
 use crate::model::binding::SubnetId;
 use crate::model::vpn::Vpn;
 
-/// The network that `config` describes, with its options and the reservations in databases.
+/// Builds the configuration from `config`, its options and the reservations in databases.
 pub fn kea_config(
     config: layout::Dhcp4,
     options: Vec<ConfiguredOption>,
@@ -57,26 +57,26 @@ pub fn kea_config(
     Ok(builder.finish())
 }
 
-/// What a shared network has to say about its subnets.
+/// Properties that subnets take from their shared network.
 #[derive(Default)]
 struct Around {
-    /// Its place among the shared networks; `None` for subnets outside any.
+    /// Index of the shared network; `None` for subnets outside any.
     place: Option<usize>,
-    /// Its VPN.
+    /// The VPN.
     vpn: Vpn,
     /// The classes its clients must be in.
     classes: layout::Classes,
-    /// What its operator notes about it.
+    /// The user-context.
     user_context: Option<Value>,
 }
 
-/// A network in the making.
+/// A configuration being built.
 struct Builder {
-    /// What is known so far; its ranges come last.
+    /// The configuration so far; its ranges come last.
     kea_config: KeaConfig,
     /// Reserved addresses, with the subnets they are reserved in.
     reserved: Vec<(SubnetId, Ipv4Addr)>,
-    /// Places of shared networks by name.
+    /// Indexes of shared networks by name.
     shared_networks: HashMap<String, usize>,
 }
 
@@ -106,7 +106,7 @@ impl Builder {
         Ok(())
     }
 
-    /// Adds a subnet, which inherits `wider` and what is `around` it.
+    /// Adds a subnet, which inherits `wider` and the properties `around` it.
     fn subnet(
         &mut self,
         subnet: layout::Subnet,
@@ -190,7 +190,7 @@ impl Builder {
         Ok(())
     }
 
-    /// Puts an option into its scope. One in a scope that is not there holds for nobody.
+    /// Adds an option to its scope. An option of an unknown scope holds for no client.
     fn option(&mut self, option: ConfiguredOption) {
         let kea_config = &mut self.kea_config;
         let set = match &option.scope {
@@ -219,7 +219,7 @@ impl Builder {
         }
     }
 
-    /// The network, with all that depends on the whole of it.
+    /// Returns the configuration, with ranges and digests of the whole.
     fn finish(self) -> KeaConfig {
         let mut kea_config = self.kea_config;
         let mut lengths: Vec<u8> = kea_config
@@ -247,7 +247,7 @@ impl Builder {
                 })
             });
         let reserved = self.reserved.iter().filter_map(|(id, address)| {
-            // A global reservation's address is configured where a subnet can lease it.
+            // The address of a global reservation is configured in the subnet that can lease it.
             let id = match *id {
                 hosts::GLOBAL => kea_config.subnet_holding(*address)?.id,
                 id => id,
@@ -271,14 +271,14 @@ impl Builder {
 }
 
 impl KeaConfig {
-    /// The subnet of this number.
+    /// Returns the subnet with this id.
     fn subnet_mut(&mut self, id: SubnetId) -> Option<&mut Subnet> {
         self.subnets.get_mut(*self.by_id.get(&id)?)
     }
 }
 
 impl Subnet {
-    /// The pool that begins with `first`.
+    /// Returns the pool that begins with `first`.
     fn pool_mut(&mut self, first: Ipv4Addr) -> Option<&mut Pool> {
         let place = self
             .pools
@@ -288,7 +288,7 @@ impl Subnet {
     }
 }
 
-/// A pool in one of Kea's two forms; `holder` names its subnet for error messages.
+/// Reads a pool in one of Kea's two forms; `holder` names its subnet for error messages.
 fn read_pool(holder: &str, text: &str, givers: Givers) -> Result<Pool, KeaConfigError> {
     let bounds = match text.split_once('-') {
         Some((first, last)) => first.trim().parse().ok().zip(last.trim().parse().ok()),

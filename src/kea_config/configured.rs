@@ -1,24 +1,23 @@
-//! Options and host reservations as Kea holds them, the options already in the form they take on
-//! the wire.
+//! Options and host reservations as Kea holds them, with option values in wire format.
 
 use std::net::Ipv4Addr;
 
 use crate::model::binding::SubnetId;
 
-/// An option of Kea's configuration, and where it is configured.
+/// An option of Kea's configuration, and its scope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfiguredOption {
-    /// Where it is configured.
+    /// The scope.
     pub scope: Scope,
     /// The option's code.
     pub code: u8,
-    /// Its value on the wire, of any length.
+    /// The value on the wire, of any length.
     pub value: Vec<u8>,
-    /// `never-send`: the option goes to nobody this scope holds for, wherever else it is
-    /// configured for them. Kea lets the value be absent then.
+    /// `never-send`: clients of this scope never receive the option, whatever other scopes
+    /// configure. Kea lets the value be absent then.
     pub never_send: bool,
-    /// `client-classes` (Kea 2.7.4 and later): it is for clients in one of these only; if
-    /// empty, for all.
+    /// `client-classes` (Kea 2.7.4 and later): only clients in one of these receive the option; if
+    /// empty, all.
     pub client_classes: Vec<String>,
 }
 

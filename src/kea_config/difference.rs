@@ -1,8 +1,8 @@
-//! Which leases a requester sees otherwise once Kea's configuration is another one.
+//! The leases whose replies differ between two of Kea's configurations.
 //!
-//! Replies carry what Kea sends with a lease: options of several scopes, T1 and T2. A configuration
-//! that changes any of these for a lease changes the lease, as far as a requester can see. Digests
-//! make that cheap to find out: most configurations differ in few subnets.
+//! Replies carry the options and times that Kea sends with a lease: options of several scopes, T1 and T2. A
+//! configuration that changes any of these changes the lease for a requester. Digests
+//! make the comparison cheap: most configurations differ in few subnets.
 
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -13,26 +13,26 @@ use crate::kea_config::{KeaConfig, Scopes, Subnet};
 use crate::model::binding::BindingRef;
 use crate::model::time::Lifetime;
 
-/// A digest of a value, the same in every process of one build.
+/// Returns a digest of a value, equal in every process of one build.
 pub fn digest(value: &impl Hash) -> u64 {
     let mut digest = DefaultHasher::new();
     value.hash(&mut digest);
     digest.finish()
 }
 
-/// Two configurations, compared by what replies about leases take from them.
+/// The difference of two configurations, as far as replies about leases depend on them.
 #[derive(Clone, Copy, Debug)]
 pub struct Difference<'a> {
-    /// The one before.
+    /// The configuration before.
     before: &'a KeaConfig,
-    /// The one after.
+    /// The configuration after.
     after: &'a KeaConfig,
-    /// Whether both are alike outside of subnets.
+    /// Whether both are equal outside of subnets.
     is_common_alike: bool,
 }
 
 impl<'a> Difference<'a> {
-    /// Compares two configurations. Whether reservations count is said by `with_hosts`.
+    /// Compares two configurations; `with_hosts` includes host reservations.
     pub fn between(
         before: &'a KeaConfig,
         after: &'a KeaConfig,
@@ -46,7 +46,7 @@ impl<'a> Difference<'a> {
         }
     }
 
-    /// Whether both configurations are alike outside of subnets.
+    /// Whether both configurations are equal outside of subnets.
     pub fn is_common_alike(&self) -> bool {
         self.is_common_alike
     }
@@ -66,18 +66,18 @@ impl<'a> Difference<'a> {
 }
 
 impl KeaConfig {
-    /// A digest of what replies about leases take from the configuration outside of subnets and
+    /// Returns a digest of the values that replies use from outside of subnets and
     /// reservations.
     pub fn common_digest(&self) -> u64 {
         self.common_digest
     }
 
-    /// A digest of what replies about leases take from reservations.
+    /// Returns a digest of the values that replies use from reservations.
     pub fn hosts_digest(&self) -> u64 {
         self.hosts_digest
     }
 
-    /// Makes all digests; the rest of the configuration is complete.
+    /// Computes all digests; the rest of the configuration must be complete.
     pub(super) fn make_digests(&mut self) {
         let of_subnets: Vec<u64> = self
             .subnets
@@ -93,7 +93,7 @@ impl KeaConfig {
         self.hosts_digest = self.hosts.digest();
     }
 
-    /// A digest of what replies about leases take from a subnet and its shared network.
+    /// Returns a digest of the values that replies use from a subnet and its shared network.
     fn of_subnet(&self, subnet: &Subnet) -> u64 {
         let mut digest = DefaultHasher::new();
         (subnet.prefix, &subnet.options).hash(&mut digest);
@@ -110,7 +110,7 @@ impl KeaConfig {
 }
 
 impl Scopes<'_> {
-    /// Whether the reply about a lease of this lifetime takes the same from both.
+    /// Whether the reply about a lease of this lifetime is the same with both.
     fn reply_alike(&self, other: &Scopes<'_>, lifetime: Lifetime) -> bool {
         let tee_times =
             |scopes: &Scopes<'_>| scopes.subnet.map(|subnet| subnet.tee_times(lifetime));

@@ -1,4 +1,4 @@
-//! Which server of a high-availability relationship gives which free addresses, by the parameters
+//! The servers of a high-availability relationship that can lease a free address, by the parameters
 //! of Kea's `libdhcp_ha.so`.
 //!
 //! Kea's servers split their clients, not their addresses: each client belongs to a scope, which
@@ -17,19 +17,19 @@ use crate::kea_config::layout::HooksLibrary;
 /// The file name of Kea's high-availability library.
 const LIBRARY: &str = "libdhcp_ha.so";
 
-/// What precedes a server's name in the client class of its scope.
+/// Prefix of a server's name in the client class of its scope.
 const CLASS_PREFIX: &str = "HA_";
 
-/// In a subnet's user-context: which relationship it belongs to, if there are several.
+/// Key in a subnet's user-context that names its relationship, if there are several.
 const RELATIONSHIP_KEY: &str = "ha-server-name";
 
-/// The scopes that a free address can be given in; none without high availability.
+/// The scopes in which a free address can be leased; none without high availability.
 pub type Givers = Arc<[Box<str>]>;
 
-/// The scopes this server serves at a time.
+/// The scopes that this server serves at a time.
 pub type Serving = BTreeSet<String>;
 
-/// Whether only other servers can give a free address of `givers` while this one is `serving`.
+/// Whether only other servers can lease a free address of `givers` while this one is `serving`.
 pub fn is_elsewhere(givers: &Givers, serving: &Serving) -> bool {
     !givers.is_empty() && !givers.iter().any(|giver| serving.contains(&**giver))
 }
@@ -53,11 +53,11 @@ struct Parameters {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct Relationship {
-    /// This server's name.
+    /// The name of this server.
     this_server_name: String,
     /// `load-balancing`, `hot-standby` or `passive-backup`.
     mode: String,
-    /// Its servers.
+    /// The servers.
     #[serde(default)]
     peers: Vec<Peer>,
 }
@@ -65,19 +65,19 @@ struct Relationship {
 /// A server of a relationship.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 struct Peer {
-    /// Its name, and so that of its scope.
+    /// The name of the server and of its scope.
     name: Box<str>,
     /// `primary`, `secondary`, `standby` or `backup`.
     role: String,
 }
 
 impl Relationship {
-    /// The server of this name.
+    /// Returns the server with this name.
     fn peer(&self, name: &str) -> Option<&Peer> {
         self.peers.iter().find(|peer| *peer.name == *name)
     }
 
-    /// The servers that give addresses while all is well.
+    /// The servers that lease addresses in normal operation.
     fn givers(&self) -> impl Iterator<Item = &Peer> {
         let balanced = self.mode == "load-balancing";
         self.peers
@@ -87,8 +87,8 @@ impl Relationship {
 }
 
 impl HighAvailability {
-    /// The relationships in the parameters of the libraries loaded. What the library itself would
-    /// refuse counts as none.
+    /// Reads the relationships in the parameters of the libraries loaded. Parameters that the library itself
+    /// refuses count as none.
     pub fn new(libraries: &[HooksLibrary]) -> HighAvailability {
         let parameters = libraries
             .iter()
@@ -108,7 +108,7 @@ impl HighAvailability {
         !self.relationships.is_empty()
     }
 
-    /// The scopes this server serves while all is well, if they are anyone's by then.
+    /// Returns the scopes that this server serves in normal operation; none if no server is configured to.
     pub fn usually_serving(&self) -> Serving {
         let names = self.relationships.iter();
         names
@@ -116,9 +116,9 @@ impl HighAvailability {
             .collect()
     }
 
-    /// Who gives the free addresses of a part of a subnet that is for clients of these `classes`: the
-    /// server a class names, else all that give any. The user-contexts of the subnet and its shared
-    /// network tell of which relationship.
+    /// Returns the servers that lease the free addresses of a part of a subnet for clients of these `classes`: the
+    /// server that a class names, else all that lease any. The user-contexts of the subnet and its shared
+    /// network name the relationship.
     pub fn givers<'a>(
         &self,
         contexts: &[Option<&Value>],
@@ -140,7 +140,7 @@ impl HighAvailability {
         }
     }
 
-    /// The relationship that the first of the user-contexts names that names any.
+    /// Returns the relationship named by the first user-context that names one.
     fn relationship(&self, contexts: &[Option<&Value>]) -> Option<&Relationship> {
         if let [only] = &self.relationships[..] {
             return Some(only);

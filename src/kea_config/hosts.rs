@@ -1,4 +1,4 @@
-//! Host reservations, found as Kea finds them.
+//! Host reservations, looked up as Kea does.
 
 use std::net::Ipv4Addr;
 
@@ -14,10 +14,10 @@ use crate::model::client::ClientRef;
 use crate::model::hex;
 use crate::model::relay_agent_information;
 
-/// The subnet number Kea gives global reservations.
+/// Kea's subnet id of global reservations.
 pub const GLOBAL: SubnetId = SubnetId(0);
 
-/// What a reservation knows its client by.
+/// Types of a reservation's identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum IdentifierType {
     /// The MAC address without its type.
@@ -26,9 +26,9 @@ enum IdentifierType {
     ClientId,
     /// The DUID in an RFC 4361 client identifier.
     Duid,
-    /// The circuit ID a relay agent adds.
+    /// The circuit ID that a relay agent adds.
     CircuitId,
-    /// What the flexible identifier hook makes of a message: not to be known here.
+    /// The identifier that the flexible identifier hook computes from a message: unknown here.
     FlexId,
 }
 
@@ -41,7 +41,7 @@ const DEFAULT_ORDER: [IdentifierType; 4] = [
 ];
 
 impl IdentifierType {
-    /// The type Kea's configuration calls by `name`.
+    /// Returns the type with this name in Kea's configuration.
     fn from_name(name: &str) -> Option<IdentifierType> {
         match name {
             "hw-address" => Some(IdentifierType::HardwareAddress),
@@ -53,13 +53,13 @@ impl IdentifierType {
         }
     }
 
-    /// The client's identifier of this type; `None` if it has none or it cannot be known.
+    /// Returns the client's identifier of this type; `None` if the client has none or it is unknown here.
     fn of(self, client: ClientRef<'_>) -> Option<&[u8]> {
         let identifier = match self {
             IdentifierType::HardwareAddress => Some(client.chaddr()),
             IdentifierType::ClientId => Some(client.client_id()),
             IdentifierType::Duid => match client.client_id() {
-                // Type 255 and an IAID of 4 octets go before the DUID (RFC 4361 section 6.1).
+                // Type 255 and an IAID of 4 octets precede the DUID (RFC 4361 section 6.1).
                 [255, _, _, _, _, duid @ ..] => Some(duid),
                 _ => None,
             },
@@ -75,7 +75,7 @@ impl IdentifierType {
 /// A host reservation.
 #[derive(Debug, Hash)]
 pub struct Host {
-    /// What it knows its client by.
+    /// The type of the identifier.
     identifier_type: Option<IdentifierType>,
     /// The host name reserved; empty if none.
     pub hostname: Box<str>,
@@ -84,13 +84,13 @@ pub struct Host {
 }
 
 impl Host {
-    /// Whether it says more of its client than which address it has.
+    /// Whether the reservation has options or a host name, besides an address.
     fn has_more_than_address(&self) -> bool {
         !self.hostname.is_empty() || !self.options.is_empty()
     }
 }
 
-/// Places in a list of reservations, by identifier.
+/// Indexes in a list of reservations, by identifier.
 type Places = HashMap<Box<[u8]>, usize>;
 
 /// All host reservations.
@@ -98,16 +98,16 @@ type Places = HashMap<Box<[u8]>, usize>;
 pub struct Hosts {
     /// The reservations.
     hosts: Vec<Host>,
-    /// Places in `hosts` by identifier, for each subnet and type.
+    /// Indexes in `hosts` by identifier, for each subnet and type.
     by_identifier: HashMap<(SubnetId, IdentifierType), Places>,
-    /// Places in `hosts` by the address reserved.
+    /// Indexes in `hosts` by the address reserved.
     by_address: HashMap<(SubnetId, Ipv4Addr), usize>,
     /// Types in the order Kea tries them.
     order: Vec<IdentifierType>,
 }
 
 impl Hosts {
-    /// No reservations yet; Kea tries the identifiers called by these names.
+    /// Creates an empty set; Kea tries the identifier types with these names.
     pub fn new(order: Option<&[String]>) -> Hosts {
         let order = match order {
             Some(names) => names
@@ -122,7 +122,7 @@ impl Hosts {
         }
     }
 
-    /// Adds a reservation in `subnet`, of `address` if it is of one.
+    /// Adds a reservation in `subnet`, of `address` if it has one.
     pub fn insert(
         &mut self,
         subnet: SubnetId,
@@ -143,7 +143,7 @@ impl Hosts {
         self.add(subnet, identifier, address, &reservation.hostname);
     }
 
-    /// Adds a reservation that is in a database.
+    /// Adds a reservation from a database.
     pub fn insert_from_database(&mut self, reservation: &DatabaseReservation) {
         let of = IdentifierType::from_name(&reservation.identifier_type);
         self.add(
@@ -154,8 +154,8 @@ impl Hosts {
         );
     }
 
-    /// The options of a reservation, which is added if it is not there yet: Kea may keep it
-    /// elsewhere than in its configuration.
+    /// Returns the options of a reservation, which is added if it is missing: Kea may keep it
+    /// in a database instead of its configuration.
     pub fn options_mut(
         &mut self,
         subnet: SubnetId,
@@ -173,8 +173,8 @@ impl Hosts {
         self.hosts.get_mut(place).map(|host| &mut host.options)
     }
 
-    /// A digest of all reservations that replies about leases depend on: those of options or a host
-    /// name. The order in which they were added does not matter.
+    /// Returns a digest of all reservations that replies depend on: those with options or a host
+    /// name. It does not depend on the order in which they were added.
     pub fn digest(&self) -> u64 {
         let matters = |place: &usize| {
             self.hosts
@@ -192,7 +192,7 @@ impl Hosts {
         by_identifier.chain(by_address).fold(0, u64::wrapping_add)
     }
 
-    /// Adds a reservation and tells its place.
+    /// Adds a reservation and returns its index.
     fn add(
         &mut self,
         subnet: SubnetId,
@@ -219,10 +219,10 @@ impl Hosts {
         place
     }
 
-    /// The reservation in `subnet` for the client of `binding`.
+    /// Returns the reservation in `subnet` for the client of `binding`.
     ///
-    /// Kea looks for the client's identifiers. One that cannot be known here is made up for
-    /// by the address: Kea gives a reserved address to nobody but its client.
+    /// Kea looks for the client's identifiers. Where an identifier is unknown here, the address
+    /// decides: Kea leases a reserved address to its client only.
     pub fn find(&self, subnet: SubnetId, binding: BindingRef<'_>) -> Option<&Host> {
         let client = binding.client;
         let by_identifier = client.and_then(|client| {

@@ -1,9 +1,9 @@
-//! The JSON text that Kea writes, where it is none.
+//! Repair of Kea's JSON text where it is invalid.
 
 use std::borrow::Cow;
 
-/// The text with the numbers mended that Kea writes as `1e-06.0`: it appends `.0` to each number that
-/// has no point, so that it is read as a real one, also if it has an exponent.
+/// Returns the text with numbers such as `1e-06.0` repaired: Kea appends `.0` to each real number without
+/// a point, even after an exponent.
 pub fn mended(text: &str) -> Cow<'_, str> {
     let octets = text.as_bytes();
     let mut mended = String::new();
@@ -31,7 +31,7 @@ pub fn mended(text: &str) -> Cow<'_, str> {
     Cow::Owned(mended)
 }
 
-/// Where the string ends that begins at `start`.
+/// Returns the end of the string that begins at `start`.
 fn end_of_string(octets: &[u8], start: usize) -> usize {
     let mut position = start + 1;
     while let Some(octet) = octets.get(position) {
@@ -44,7 +44,7 @@ fn end_of_string(octets: &[u8], start: usize) -> usize {
     octets.len()
 }
 
-/// Where the number ends that begins at `start`.
+/// Returns the end of the number that begins at `start`.
 fn end_of_number(octets: &[u8], start: usize) -> usize {
     let part = |octet: &u8| matches!(octet, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
     let rest = octets[start..].iter();
@@ -68,7 +68,7 @@ mod tests {
     proptest! {
         #[test]
         fn leaves_json_as_it_is(text in r#"([\[\]{}:,"\\e. 0-9a-z-]|é){0,40}"#, number: f64) {
-            // Whatever it is, it ends, and what is JSON stays as it is.
+            // The function ends for any text, and leaves valid JSON unchanged.
             mended(&text);
             let json = serde_json::json!({ text: number, "b": [number] }).to_string();
             prop_assert_eq!(mended(&json), json.as_str());

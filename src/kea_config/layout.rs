@@ -1,7 +1,7 @@
 //! The parts of Kea's configuration that matter here, in the layout of `config-get`.
 //!
-//! Kea leaves out what is not set, and each release has more parameters than the last, so
-//! every field but the identifying ones has a default and unknown ones are passed over.
+//! Kea omits parameters that are not set, and each release adds some, so
+//! every field but the identifying ones has a default and unknown ones are skipped.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -28,7 +28,7 @@ pub struct Dhcp4 {
     pub hosts_database: Option<Value>,
     /// The databases of host reservations, if there are several.
     pub hosts_databases: Option<Vec<Value>>,
-    /// Which identifiers find a reservation, in order of preference.
+    /// Identifier types of reservations, in order of preference.
     pub host_reservation_identifiers: Option<Vec<String>>,
     /// Global reservations.
     #[serde(default)]
@@ -46,17 +46,17 @@ pub struct Dhcp4 {
 pub struct HooksLibrary {
     /// The path of its file.
     pub library: String,
-    /// Its parameters, if it has any.
+    /// The parameters, if it has any.
     pub parameters: Option<Value>,
 }
 
-/// The client classes that something is restricted to.
+/// The client classes of a restricted part of the configuration.
 #[derive(Clone, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Classes {
-    /// The only one that Kea up to 2.6 can name.
+    /// The class, up to Kea 2.6.
     client_class: Option<String>,
-    /// Those that later ones name.
+    /// The classes, in later versions.
     #[serde(default)]
     client_classes: Vec<String>,
 }
@@ -90,7 +90,7 @@ pub struct Inherited {
 }
 
 impl Inherited {
-    /// These parameters, and `wider`'s where they are not set.
+    /// Returns these parameters, and those of `wider` where not set.
     pub fn or(&self, wider: &Inherited) -> Inherited {
         Inherited {
             renew_timer: self.renew_timer.or(wider.renew_timer),
@@ -108,7 +108,7 @@ impl Inherited {
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct SharedNetwork {
-    /// Its name.
+    /// The name.
     pub name: String,
     /// Parameters its subnets inherit.
     #[serde(flatten)]
@@ -116,9 +116,9 @@ pub struct SharedNetwork {
     /// The classes its clients must be in.
     #[serde(flatten)]
     pub classes: Classes,
-    /// What its operator notes about it.
+    /// The user-context.
     pub user_context: Option<Value>,
-    /// Its subnets.
+    /// The subnets.
     #[serde(default)]
     pub subnet4: Vec<Subnet>,
 }
@@ -127,22 +127,22 @@ pub struct SharedNetwork {
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Subnet {
-    /// Its number.
+    /// The number.
     pub id: u32,
-    /// Its prefix.
+    /// The prefix.
     pub subnet: String,
-    /// Parameters it sets, or that Kea has derived for it.
+    /// Parameters set for the subnet, or derived by Kea.
     #[serde(flatten)]
     pub inherited: Inherited,
     /// The classes its clients must be in.
     #[serde(flatten)]
     pub classes: Classes,
-    /// What its operator notes about it.
+    /// The user-context.
     pub user_context: Option<Value>,
-    /// Its pools.
+    /// The pools.
     #[serde(default)]
     pub pools: Vec<Pool>,
-    /// Its reservations.
+    /// The reservations.
     #[serde(default)]
     pub reservations: Vec<Reservation>,
 }
@@ -169,7 +169,7 @@ pub struct Reservation {
     pub duid: Option<String>,
     /// A relay agent's circuit ID, in hex.
     pub circuit_id: Option<String>,
-    /// What the flexible identifier hook makes of a message, in hex.
+    /// The identifier of the flexible identifier hook, in hex.
     pub flex_id: Option<String>,
     /// The address reserved.
     pub ip_address: Option<String>,

@@ -1,9 +1,9 @@
 //! Kea's own configuration as far as leases depend on it: subnets, configured addresses,
 //! VPNs, options.
 //!
-//! A [`KeaConfig`] is made at each reconfiguration and never changes. It is read from what Kea
-//! itself says its configuration is, so that defaults, inheritance and numbering are Kea's;
-//! only options come apart from it, as octets, since how they are packed depends on Kea's
+//! A [`KeaConfig`] is built at each reconfiguration and never changes. The source is Kea's own
+//! `config-get`, so that defaults, inheritance and numbering are Kea's;
+//! only options come separately, as octets, since their encoding depends on Kea's
 //! option definitions.
 
 mod build;
@@ -44,18 +44,18 @@ use crate::model::client::ClientRef;
 use crate::model::time::Lifetime;
 use crate::model::vpn::Vpn;
 
-/// Why Kea's configuration cannot be worked with.
+/// Errors of Kea's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeaConfigError {
-    /// It is not laid out as any Kea lays it out.
+    /// The layout is not that of any version of Kea.
     Layout(String),
-    /// A value is not what it may be.
+    /// A value is not allowed.
     Refused {
         /// The parameter, and the part of the configuration that holds it.
         parameter: String,
-        /// Its value.
+        /// The value.
         value: String,
-        /// What it may be.
+        /// Allowed values.
         allowed: String,
     },
 }
@@ -80,38 +80,38 @@ impl std::error::Error for KeaConfigError {}
 /// A subnet.
 #[derive(Debug)]
 pub struct Subnet {
-    /// The number Kea gives it.
+    /// Kea's subnet id.
     pub id: SubnetId,
-    /// Its prefix.
+    /// The prefix.
     pub prefix: Ipv4Net,
     /// The VPN declared for it, or for its shared network.
     pub vpn: Vpn,
-    /// Its shared network's place among the shared networks.
+    /// Index of its shared network.
     shared_network: Option<usize>,
-    /// The high-availability servers that can give its free addresses outside of pools.
+    /// The high-availability servers that can lease its free addresses outside of pools.
     givers: Givers,
-    /// Its pools, ascending; Kea lets none of them overlap.
+    /// The pools, ascending; Kea allows no overlap.
     pools: Vec<Pool>,
     /// The options configured for it.
     options: OptionSet,
-    /// What T1 and T2 come from.
+    /// The parameters of T1 and T2.
     timers: Timers,
     /// Whether Kea looks for global reservations.
     reservations_global: bool,
     /// Whether Kea looks for the subnet's reservations.
     reservations_in_subnet: bool,
-    /// A digest of what replies about leases take from the subnet, and from its shared network:
+    /// A digest of the values that replies use from the subnet and its shared network:
     /// see [`Difference`].
     pub digest: u64,
 }
 
 impl Subnet {
-    /// T1 and T2 of a lease of this lifetime, as Kea sends them.
+    /// Returns T1 and T2 of a lease of this lifetime, as Kea sends them.
     pub fn tee_times(&self, lifetime: Lifetime) -> TeeTimes {
         self.timers.tee_times(lifetime)
     }
 
-    /// The pool that holds `address`.
+    /// Returns the pool that contains `address`.
     fn pool(&self, address: Ipv4Addr) -> Option<&Pool> {
         let after = self.pools.partition_point(|pool| pool.first <= address);
         let pool = self.pools.get(after.checked_sub(1)?)?;
@@ -126,7 +126,7 @@ struct Pool {
     first: Ipv4Addr,
     /// The last address, `first <= last`.
     last: Ipv4Addr,
-    /// The high-availability servers that can give its free addresses.
+    /// The high-availability servers that can lease its free addresses.
     givers: Givers,
     /// The options configured for it.
     options: OptionSet,
@@ -137,11 +137,11 @@ struct Pool {
 pub struct KeaConfig {
     /// Subnets, those in shared networks after those outside.
     subnets: Vec<Subnet>,
-    /// Places in `subnets` by number.
+    /// Indexes in `subnets` by subnet id.
     by_id: HashMap<SubnetId, usize>,
-    /// Places in `subnets` by prefix.
+    /// Indexes in `subnets` by prefix.
     by_prefix: HashMap<Ipv4Net, usize>,
-    /// The lengths there are among the prefixes, the longest first.
+    /// The distinct prefix lengths, the longest first.
     prefix_lengths: Vec<u8>,
     /// Options of shared networks.
     shared_networks: Vec<OptionSet>,
@@ -155,18 +155,18 @@ pub struct KeaConfig {
     ranges: Vec<ConfiguredRange>,
     /// The VPNs declared.
     vpns: BTreeSet<Vpn>,
-    /// This server's partners.
+    /// The partners of this server.
     high_availability: HighAvailability,
     /// Whether Kea keeps host reservations in databases too.
     has_host_database: bool,
-    /// A digest of what replies about leases take from the global scope and from client classes.
+    /// A digest of the values that replies use from the global scope and from client classes.
     common_digest: u64,
-    /// A digest of what replies about leases take from reservations.
+    /// A digest of the values that replies use from reservations.
     hosts_digest: u64,
 }
 
 impl KeaConfig {
-    /// The configuration `config`, laid out as `config-get` gives it, with its options.
+    /// Reads the configuration `config`, in the layout of `config-get`, with its options.
     ///
     /// # Errors
     /// See [`KeaConfig::new`].
@@ -177,11 +177,11 @@ impl KeaConfig {
         KeaConfig::new(config, options, &[])
     }
 
-    /// The configuration `config`, laid out as `config-get` gives it, with its options, and the
-    /// reservations that are in databases.
+    /// Reads the configuration `config`, in the layout of `config-get`, with its options and the
+    /// reservations in databases.
     ///
     /// # Errors
-    /// If a VPN is declared in a wrong way, or if the configuration is not as Kea gives it.
+    /// If the declaration of a VPN is invalid, or if the layout is not that of `config-get`.
     pub fn new(
         config: &str,
         options: Vec<ConfiguredOption>,
@@ -192,12 +192,12 @@ impl KeaConfig {
         build::kea_config(root.dhcp4, options, reservations)
     }
 
-    /// The subnet of this number.
+    /// Returns the subnet with this id.
     pub fn subnet(&self, id: SubnetId) -> Option<&Subnet> {
         self.subnets.get(*self.by_id.get(&id)?)
     }
 
-    /// Whether Kea keeps host reservations in databases too, which its configuration does not
+    /// Whether Kea keeps host reservations also in databases, which its configuration does not
     /// show.
     pub fn has_host_database(&self) -> bool {
         self.has_host_database
@@ -208,22 +208,22 @@ impl KeaConfig {
         self.high_availability.is_configured()
     }
 
-    /// The high-availability scopes this server serves while all is well.
+    /// Returns the high-availability scopes that this server serves in normal operation.
     pub fn usually_serving(&self) -> Serving {
         self.high_availability.usually_serving()
     }
 
-    /// The numbers of all subnets.
+    /// Returns the ids of all subnets.
     pub fn subnet_ids(&self) -> impl Iterator<Item = SubnetId> {
         self.by_id.keys().copied()
     }
 
-    /// All subnets.
+    /// Returns all subnets.
     pub fn subnets(&self) -> impl Iterator<Item = &Subnet> {
         self.subnets.iter()
     }
 
-    /// The subnet with the most specific prefix that holds `address`; the first configured
+    /// Returns the subnet with the most specific prefix that contains `address`; the first configured
     /// if Kea has several of the same prefix.
     pub fn subnet_holding(&self, address: Ipv4Addr) -> Option<&Subnet> {
         let place = self.prefix_lengths.iter().find_map(|length| {
@@ -233,8 +233,8 @@ impl KeaConfig {
         self.subnets.get(*place)
     }
 
-    /// The subnet that `address` belongs to, leased from the subnet with the number `id`. Numbers
-    /// outlive the subnets they were given to: where the subnet of that number does not contain the
+    /// Returns the subnet of an `address` that was leased from the subnet with this `id`. Ids outlive their
+    /// subnets: if the subnet with the id does not contain the
     /// address, the one that contains it decides. `None` if none does.
     pub fn subnet_of(&self, address: Ipv4Addr, id: SubnetId) -> Option<&Subnet> {
         self.subnet(id)
@@ -242,36 +242,36 @@ impl KeaConfig {
             .or_else(|| self.subnet_holding(address))
     }
 
-    /// The VPNs declared for subnets and shared networks, in order.
+    /// Returns the VPNs declared for subnets and shared networks, in order.
     pub fn vpns(&self) -> impl Iterator<Item = &Vpn> {
         self.vpns.iter()
     }
 
-    /// Whether there is such a VPN. The default VPN is always there.
+    /// Whether the VPN is configured. The default VPN always is.
     pub fn has_vpn(&self, vpn: &Vpn) -> bool {
         *vpn == Vpn::Default || self.vpns.contains(vpn)
     }
 
-    /// All configured addresses: every pool and every reserved address, ascending, none of
+    /// Returns all configured addresses: every pool and every reserved address, ascending, none of
     /// them in two ranges. An address in several subnets belongs to the one with the longest
     /// prefix, and among equals to the first configured.
     pub fn ranges(&self) -> &[ConfiguredRange] {
         &self.ranges
     }
 
-    /// The server identifier configured for all clients.
+    /// Returns the server identifier configured for all clients.
     pub fn server_identifier(&self) -> Option<Ipv4Addr> {
         let value = options::sent(&[&self.global], code::SERVER_IDENTIFIER, &[])?;
         Some(Ipv4Addr::from(<[u8; 4]>::try_from(value).ok()?))
     }
 
-    /// The value of option `code` that Kea sends with the lease of `binding`: see
+    /// Returns the value of option `code` that Kea sends with the lease of `binding`: see
     /// [`KeaConfig::scopes`], which costs less for several options of one binding.
     pub fn option<'a>(&'a self, code: u8, binding: BindingRef<'a>) -> Option<Cow<'a, [u8]>> {
         self.scopes(binding).option(code)
     }
 
-    /// The parts of the configuration that hold for the lease of `binding`: see
+    /// Returns the scopes that hold for the lease of `binding`: see
     /// [`KeaConfig::subnet_of`].
     pub fn scopes<'a>(&'a self, binding: BindingRef<'a>) -> Scopes<'a> {
         let client = binding.client;
@@ -280,7 +280,7 @@ impl KeaConfig {
         let subnet = self.subnet_of(binding.address, binding.subnet);
         let host = subnet.and_then(|subnet| self.host(subnet, binding));
         let mut sets = Vec::new();
-        // Without a subnet Kea sends nothing of what is configured.
+        // Without a subnet Kea sends no configured option.
         if let Some(subnet) = subnet {
             sets.extend(host.map(|host| &host.options));
             sets.extend(subnet.pool(binding.address).map(|pool| &pool.options));
@@ -299,7 +299,7 @@ impl KeaConfig {
         }
     }
 
-    /// The reservation that holds for a lease in `subnet`: the subnet's goes before a global.
+    /// Returns the reservation that holds for a lease in `subnet`: the subnet's precedes a global one.
     fn host(&self, subnet: &Subnet, binding: BindingRef<'_>) -> Option<&Host> {
         let in_subnet = subnet
             .reservations_in_subnet
@@ -322,7 +322,7 @@ pub struct Scopes<'a> {
     sets: Vec<&'a OptionSet>,
     /// The client's classes.
     classes: Vec<&'a str>,
-    /// The host name Kea keeps with the lease; empty if none.
+    /// The host name that Kea keeps with the lease; empty if none.
     lease_hostname: &'a [u8],
     /// The client's reservation.
     host: Option<&'a Host>,
@@ -331,10 +331,10 @@ pub struct Scopes<'a> {
 }
 
 impl<'a> Scopes<'a> {
-    /// The value of option `code` that Kea sends with the lease.
+    /// Returns the value of option `code` that Kea sends with the lease.
     pub fn option(&self, code: u8) -> Option<Cow<'a, [u8]>> {
         match code {
-            // Kea sets it from the prefix before it looks at what is configured.
+            // Kea sets the subnet mask from the prefix before it reads configured options.
             code::SUBNET_MASK => self
                 .subnet
                 .map(|subnet| Cow::Owned(subnet.prefix.netmask().octets().to_vec())),
@@ -343,8 +343,8 @@ impl<'a> Scopes<'a> {
         }
     }
 
-    /// The client's host name: the one Kea keeps with the lease, else the one reserved, else
-    /// the one configured.
+    /// Returns the client's host name: the one that Kea keeps with the lease, else the reserved one, else
+    /// the configured one.
     fn hostname(&self) -> Option<&'a [u8]> {
         let reserved = self.host.map_or(&[][..], |host| host.hostname.as_bytes());
         [self.lease_hostname, reserved]

@@ -1,11 +1,11 @@
-//! Which of the configured options Kea sends.
+//! The configured options that Kea sends.
 
 use crate::kea_config::ConfiguredOption;
 
 /// The options of one scope.
 #[derive(Debug, Default, Hash)]
 pub struct OptionSet {
-    /// In the order of their codes, in Kea's order for one code.
+    /// Options in the order of their codes, and in Kea's order for one code.
     options: Vec<SetOption>,
 }
 
@@ -14,11 +14,11 @@ pub struct OptionSet {
 struct SetOption {
     /// The option's code.
     code: u8,
-    /// Its value on the wire.
+    /// The value on the wire.
     value: Box<[u8]>,
-    /// Whether nobody is sent it.
+    /// Whether `never-send` is set.
     never_send: bool,
-    /// The classes it is for; empty for all clients.
+    /// The classes of the clients that receive the option; empty for all clients.
     client_classes: Box<[String]>,
 }
 
@@ -44,25 +44,25 @@ impl OptionSet {
         self.options.is_empty()
     }
 
-    /// The codes of the options, ascending.
+    /// Returns the codes of the options, ascending.
     pub fn codes(&self) -> impl Iterator<Item = u8> {
         self.options.iter().map(|option| option.code)
     }
 
-    /// The options with this code.
+    /// Returns the options with this code.
     fn with_code(&self, code: u8) -> &[SetOption] {
         let start = self.options.partition_point(|option| option.code < code);
         let end = self.options.partition_point(|option| option.code <= code);
         self.options.get(start..end).unwrap_or_default()
     }
 
-    /// Whether `never-send` is set for the option here, for whatever class.
+    /// Whether `never-send` is set for the option in this scope, for any class.
     fn cancels(&self, code: u8) -> bool {
         self.with_code(code).iter().any(|option| option.never_send)
     }
 
-    /// The option's value for a client in these classes: one meant for a class of its goes
-    /// before one for everybody.
+    /// Returns the option's value for a client in these classes: a value for one of its classes precedes
+    /// a value for all clients.
     fn value(&self, code: u8, classes: &[&str]) -> Option<&[u8]> {
         let candidates = self.with_code(code);
         let tagged = candidates.iter().find(|option| {
@@ -80,9 +80,9 @@ impl OptionSet {
     }
 }
 
-/// The value of option `code` that Kea sends to a client in `classes`, for whom these scopes
-/// hold, the most specific first: the first scope with a value decides, and `never-send`
-/// anywhere keeps the option back.
+/// Returns the value of option `code` that Kea sends to a client in `classes` with these scopes,
+/// the most specific first: the first scope with a value decides, and `never-send`
+/// in any scope withholds the option.
 pub fn sent<'a>(scopes: &[&'a OptionSet], code: u8, classes: &[&str]) -> Option<&'a [u8]> {
     if scopes.iter().any(|scope| scope.cancels(code)) {
         return None;

@@ -8,42 +8,42 @@ use std::sync::Arc;
 use crate::kea_config::high_availability::Givers;
 use crate::model::vpn::Vpn;
 
-/// A run of configured addresses in one VPN, given by the same servers.
+/// A run of configured addresses in one VPN, leased by the same servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfiguredRange {
     /// The first address.
     pub first: Ipv4Addr,
     /// The last address, `first <= last`.
     pub last: Ipv4Addr,
-    /// The VPN of all of them.
+    /// The VPN of all addresses.
     pub vpn: Vpn,
-    /// The high-availability servers that can give those that are free.
+    /// The high-availability servers that can lease the free ones.
     pub givers: Givers,
 }
 
-/// A pool or a reserved address, and how it ranks against others that overlap it.
+/// A pool or a reserved address, and its rank among others that overlap it.
 pub struct Claim<'a> {
     /// The first address.
     pub first: u32,
     /// The last address, `first <= last`.
     pub last: u32,
-    /// The length of the prefix of the subnet it belongs to: the longest wins.
+    /// The prefix length of the subnet: the longest wins.
     pub prefix_length: u8,
-    /// The subnet's place in the configuration: at equal length, the first wins.
+    /// Index of the subnet in the configuration: at equal length, the first wins.
     pub order: usize,
     /// The subnet's VPN.
     pub vpn: &'a Vpn,
-    /// The high-availability servers that can give its free addresses.
+    /// The high-availability servers that can lease the free addresses.
     pub givers: &'a Givers,
 }
 
-/// The addresses in `claims`, ascending, each address in one range. Neighbours of one kind
-/// make one range. Costs n log n, however claims overlap.
+/// Merges `claims` into ranges, ascending, each address in one range. Neighbours of one kind
+/// become one range. The cost is n log n for any overlap.
 pub fn merge(mut claims: Vec<Claim<'_>>) -> Vec<ConfiguredRange> {
     claims.sort_unstable_by_key(|claim| claim.first);
     let mut merged = Merged::default();
-    // Claims that began at or before `at`, the one that wins on top; those that have ended
-    // are dropped when they surface.
+    // Claims that began at or before `at`, the winner on top; ended claims
+    // are removed when they reach the top.
     let mut open: BinaryHeap<(u8, Reverse<usize>, u32, usize)> = BinaryHeap::new();
     let mut upcoming = 0;
     let mut at = 0_u32;
@@ -88,15 +88,15 @@ pub fn merge(mut claims: Vec<Claim<'_>>) -> Vec<ConfiguredRange> {
     }
 }
 
-/// Ranges in the making.
+/// Ranges being built.
 #[derive(Default)]
 struct Merged {
-    /// Ascending and apart, or of different kinds.
+    /// Ranges, ascending; neighbours differ in kind or have a gap between them.
     ranges: Vec<ConfiguredRange>,
 }
 
 impl Merged {
-    /// Adds addresses of `claim`, above all those there are.
+    /// Adds addresses of `claim`, above all others.
     fn push(&mut self, first: u32, last: u32, claim: &Claim<'_>) {
         match self.ranges.last_mut() {
             Some(range)
@@ -191,7 +191,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Every address has the VPN that a look at all claims gives it.
+        /// Every address has the VPN of the winner among all claims.
         #[test]
         fn gives_each_address_what_the_definition_gives_it(
             claims in proptest::collection::vec((0_u32..60, 0_u32..20, 0_u8..3, 0_usize..3), 0..12)

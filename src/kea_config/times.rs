@@ -11,7 +11,7 @@ const T1_PERCENT: f64 = 0.5;
 const T2_PERCENT: f64 = 0.875;
 
 /// The renewal (T1, option 58) and rebinding (T2, option 59) times of a lease: seconds from
-/// its start, `renewal < rebinding < lifetime` for those there are.
+/// its start, `renewal < rebinding < lifetime` where present.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TeeTimes {
     /// T1; `None` if Kea sends none.
@@ -20,19 +20,19 @@ pub struct TeeTimes {
     pub rebinding: Option<u32>,
 }
 
-/// What a subnet's T1 and T2 come from.
+/// The parameters of a subnet's T1 and T2.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Timers {
     /// `renew-timer`, in seconds.
     renew: Option<u32>,
     /// `rebind-timer`, in seconds.
     rebind: Option<u32>,
-    /// The shares of the lifetime that T1 and T2 are, if Kea calculates them.
+    /// T1 and T2 as shares of the lifetime, if Kea calculates them.
     shares: Option<(f64, f64)>,
 }
 
 impl Timers {
-    /// The timers in the parameters that hold for a subnet.
+    /// Reads the timers in the parameters of a subnet.
     pub fn new(parameters: &Inherited) -> Timers {
         Timers {
             renew: parameters.renew_timer,
@@ -46,14 +46,14 @@ impl Timers {
         }
     }
 
-    /// Adds all that the times of a lease depend on, besides its lifetime, to a digest.
+    /// Adds the parameters of the times, besides the lifetime, to a digest.
     pub fn digest(&self, digest: &mut impl Hasher) {
         let shares = self.shares.map(|(t1, t2)| (t1.to_bits(), t2.to_bits()));
         (self.renew, self.rebind, shares).hash(digest);
     }
 
-    /// The times for a lease of this lifetime. A time that is configured goes before one that
-    /// is calculated; one of 0, or not before what it has to precede, is not sent.
+    /// Returns the times for a lease of this lifetime. A configured time precedes a calculated
+    /// one; a time of 0, or not before the time it must precede, is not sent.
     pub fn tee_times(&self, lifetime: Lifetime) -> TeeTimes {
         let sane =
             |time: Option<u32>, ceiling: u32| time.filter(|time| (1..ceiling).contains(time));
@@ -71,9 +71,9 @@ impl Timers {
     }
 }
 
-/// A share of a lifetime, to the nearest second.
+/// Returns a share of a lifetime, to the nearest second.
 fn share(share: f64, lifetime: Lifetime) -> u32 {
-    // A float's cast saturates: what is not within 32 bits is held at their edges.
+    // A cast from a float saturates at the limits of 32 bits.
     (share * f64::from(lifetime.0)).round() as u32
 }
 

@@ -6,10 +6,10 @@ use serde_json::{Map, Value};
 use crate::kea_config::KeaConfigError;
 use crate::model::vpn::Vpn;
 
-/// What a VPN may be declared as, for error messages.
+/// Allowed declarations of a VPN, for error messages.
 const ALLOWED: &str = r#"a map of either "name" (1 to 254 ASCII characters, none of them NUL) or "rfc2685" (14 hexadecimal digits)"#;
 
-/// The VPN that `user_context` declares, if it declares one. `holder` names the subnet or
+/// Returns the VPN that `user_context` declares, if any. `holder` names the subnet or
 /// shared network it belongs to, for error messages.
 pub fn declared(holder: &str, user_context: Option<&Value>) -> Result<Option<Vpn>, KeaConfigError> {
     let Some(value) = user_context.and_then(|context| context.get("vpn")) else {
@@ -26,7 +26,7 @@ pub fn declared(holder: &str, user_context: Option<&Value>) -> Result<Option<Vpn
         })
 }
 
-/// The VPN that the map of `vpn` stands for: one known key and nothing else.
+/// Reads the map of `vpn`: one known key and no other.
 fn read(map: &Map<String, Value>) -> Option<Vpn> {
     if map.len() != 1 {
         return None;

@@ -1,4 +1,4 @@
-//! What is read from the configuration of each Kea release.
+//! Reading the configuration of each Kea release.
 //!
 //! `config-get-*.json` is what Kea 2.2.0, 2.6.3 and 3.0.3 answer to `config-get` for one and
 //! the same configuration file.
