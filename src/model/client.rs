@@ -29,7 +29,6 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::model::address::HardwareAddress;
 use crate::model::relay_agent_information;
 use crate::model::vpn::Vpn;
-use crate::wire::vss;
 
 /// In the first octet: the client identifier is htype and chaddr.
 const ID_IS_MAC: u8 = 0x80;
@@ -189,7 +188,7 @@ impl<'a> ClientRef<'a> {
     #[cold]
     fn named_vpn(self) -> Option<Vpn> {
         let information = self.relay_agent_information();
-        vss::read_vpn(relay_agent_information::find(information, sub_option::VSS)?)
+        Vpn::read(relay_agent_information::find(information, sub_option::VSS)?)
     }
 
     /// The host name Kea keeps with the lease; empty if it keeps none.

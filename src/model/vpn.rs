@@ -1,5 +1,6 @@
 //! The VPN (virtual subnet) an address belongs to (RFC 6607).
 
+use proto::{InvalidVss, Vss};
 use serde::{Deserialize, Serialize};
 
 /// A VPN as RFC 6607 section 3.5 identifies one.
@@ -14,6 +15,26 @@ pub enum Vpn {
     Rfc2685([u8; 7]),
 }
 
+impl Vpn {
+    /// Reads the VPN that a relay agent's VSS sub-option names; `None` if it names none, or all.
+    pub fn read(value: &[u8]) -> Option<Vpn> {
+        match VpnSelector::read(value) {
+            Ok(VpnSelector::One(vpn)) => Some(vpn),
+            Ok(VpnSelector::All) | Err(_) => None,
+        }
+    }
+
+    /// Returns the value of the VPN-ID option for this VPN.
+    pub fn to_vss(&self) -> Vec<u8> {
+        let vss = match self {
+            Vpn::Default => Vss::Default,
+            Vpn::Name(name) => Vss::Name(name.clone()),
+            Vpn::Rfc2685(id) => Vss::Rfc2685(*id),
+        };
+        vss.encode()
+    }
+}
+
 /// What the VPN-ID qualifier of a query selects (RFC 6926 sections 6.2.9 and 8.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VpnSelector {
@@ -24,11 +45,49 @@ pub enum VpnSelector {
 }
 
 impl VpnSelector {
+    /// Reads the VPN-ID of a query.
+    pub fn read(value: &[u8]) -> Result<VpnSelector, InvalidVss> {
+        Ok(match Vss::decode(value)? {
+            Vss::Name(name) => VpnSelector::One(Vpn::Name(name)),
+            Vss::Rfc2685(id) => VpnSelector::One(Vpn::Rfc2685(id)),
+            Vss::Default => VpnSelector::One(Vpn::Default),
+            Vss::All => VpnSelector::All,
+        })
+    }
+
     /// Whether a binding in `vpn` is among those selected.
     pub fn selects(&self, vpn: &Vpn) -> bool {
         match self {
             VpnSelector::One(one) => one == vpn,
             VpnSelector::All => true,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_it_writes() {
+        for (vpn, octets) in [
+            (Vpn::Default, b"\xff".as_slice()),
+            (Vpn::Name("blue".into()), b"\x00blue"),
+            (
+                Vpn::Rfc2685([0, 0, 0x5e, 0, 0, 0, 7]),
+                b"\x01\x00\x00\x5e\x00\x00\x00\x07",
+            ),
+        ] {
+            assert_eq!(vpn.to_vss(), octets);
+            assert_eq!(VpnSelector::read(octets), Ok(VpnSelector::One(vpn)));
+        }
+        assert_eq!(VpnSelector::read(b"\xfe"), Ok(VpnSelector::All));
+    }
+
+    #[test]
+    fn a_relay_cannot_put_a_client_into_all_vpns() {
+        assert_eq!(Vpn::read(&[254]), None);
+        assert_eq!(Vpn::read(&[255]), Some(Vpn::Default));
+        assert_eq!(Vpn::read(&[2]), None);
     }
 }

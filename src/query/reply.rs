@@ -14,7 +14,6 @@ use crate::model::client::ClientRef;
 use crate::model::state::State;
 use crate::model::time::{Lifetime, Time};
 use crate::model::vpn::Vpn;
-use crate::wire::vss;
 use crate::wire::writer::{self, Frame, MessageWriter, ReplyHeader};
 
 /// Sent where known when the query has no dhcp-parameter-request-list: what every requestor
@@ -329,7 +328,7 @@ impl<'a> Replies<'a> {
             }
         }
         if *about.vpn != Vpn::Default {
-            writer.option(code::VPN_ID, &vss::value(about.vpn));
+            writer.option(code::VPN_ID, &about.vpn.to_vss());
         }
         writer.finish();
     }

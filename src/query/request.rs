@@ -15,7 +15,6 @@ use crate::query::{QueryType, QueryTypes};
 use crate::wire::message::{Message, MessageError};
 use crate::wire::options::{JoinedOption, OptionsFault};
 use crate::wire::relay_agent_information;
-use crate::wire::vss;
 use crate::wire::writer::ReplyHeader;
 
 /// A DHCPBULKLEASEQUERY read.
@@ -206,7 +205,7 @@ fn query(message: &Message<'_>, allowed: QueryTypes) -> Result<Query, Refusal> {
         return Err(Refusal::Window(start, end));
     }
     let vpn = match once(message, code::VPN_ID, "VPN-ID")? {
-        Some(option) => vss::read(&option.value).map_err(Refusal::VpnId)?,
+        Some(option) => VpnSelector::read(&option.value).map_err(Refusal::VpnId)?,
         // In the absence of a VPN-ID, only the default VPN (RFC 6926 section 8.2).
         None => VpnSelector::One(Vpn::Default),
     };

@@ -117,9 +117,10 @@ pub fn options_field(message: &[u8]) -> Option<&[u8]> {
 mod tests {
     use super::*;
     use crate::mirror::event::client_info;
+    use crate::model::vpn::VpnSelector;
     use crate::wire::options::Tlvs;
+    use crate::wire::relay_agent_information;
     use crate::wire::writer::{MessageWriter, ReplyHeader};
-    use crate::wire::{relay_agent_information, vss};
     use proptest::prelude::*;
     use std::sync::Arc;
 
@@ -170,7 +171,7 @@ mod tests {
             let _ = client_info::client_info(&options, Vec::new(), Arc::default());
             let _ = relay_agent_information::all(&options, 2);
             let _ = crate::model::relay_agent_information::find(&options, 12);
-            let _ = vss::read(&options);
+            let _ = VpnSelector::read(&options);
             let _ = Tlvs::options(&options).count();
         }
 

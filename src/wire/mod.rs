@@ -6,7 +6,6 @@
 //! - [`message`]: the fixed header and the options of a message received.
 //! - [`options`]: options read with long ones joined (RFC 3396).
 //! - [`relay_agent_information`]: the sub-options of option 82 (RFC 3046, 6925, 6607).
-//! - [`vss`]: virtual subnet selection, the VPN-ID (RFC 6607).
 //! - [`writer`]: replies with their framing (RFC 6926 section 6.1).
 //! - [`client_info`]: what is worth keeping of a client's message.
 
@@ -15,7 +14,6 @@ pub mod message;
 pub mod options;
 mod reader;
 pub mod relay_agent_information;
-pub mod vss;
 pub mod writer;
 
 pub use crate::wire::reader::{Reader, Truncated};
