@@ -1,4 +1,4 @@
-# Kea 2.2, as Debian 12 packages it.
+# Kea 2.2 and Rust as Debian 12 packages them.
 FROM debian:bookworm-slim
 COPY install-kea /usr/local/sbin/
-RUN install-kea
+RUN install-kea cargo-web
