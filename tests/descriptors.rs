@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use std::{env, thread};
 
 use dhcp_blq::config::Config;
-use dhcp_blq::log::subscriber::{Forward, Sink};
+use dhcp_blq::log::subscriber::{self, Sink};
 use dhcp_blq::server::Server;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::Level;
@@ -77,7 +77,7 @@ fn does_nothing_unless_started_as_the_server() {
     };
     setrlimit(Resource::Nofile, limits).unwrap();
     let log = Log::default();
-    tracing::subscriber::set_global_default(Forward(log.clone())).unwrap();
+    tracing::subscriber::set_global_default(subscriber::to(log.clone())).unwrap();
     let advanced = env::var(PARAMETERS).unwrap();
     let json = format!(
         r#"{{ "requesters": ["127.0.0.0/8"],

@@ -1,6 +1,6 @@
-//! What the log says of peers that are refused, and how seldom; and that each refusal is counted.
+//! Log messages about refused peers and queries, their rate limits and counters.
 //!
-//! Each test's peers have addresses of their own, for the log is that of the whole process.
+//! The peers of each test have addresses of their own, since the whole process has one log.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use blq::{Primary, Query};
 use dhcp_blq::config::Config;
 use dhcp_blq::kea_config::KeaConfig;
-use dhcp_blq::log::subscriber::{Forward, Sink};
+use dhcp_blq::log::subscriber::{self, Sink};
 use dhcp_blq::mirror::{InitialLoad, Saved};
 use dhcp_blq::model::time::Time;
 use dhcp_blq::query::plan::LeaseEngine;
@@ -20,13 +20,13 @@ use dhcp_blq::server::{Counts, Server};
 use socket2::{Domain, Socket, Type};
 use tracing::Level;
 
-/// How long a test waits before it fails; never reached when all is well.
+/// Time after which a test fails; never reached by a correct server.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What is logged from INFO on.
+/// Lines logged from INFO on.
 static LOG: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// Keeps what is logged.
+/// Records lines.
 struct Log;
 
 impl Sink for Log {
@@ -39,10 +39,10 @@ impl Sink for Log {
     }
 }
 
-/// A server with an empty mirror, of which 127.0.0.0/8 may ask by MAC address.
+/// Starts a server with an empty mirror that 127.0.0.0/9 may query by MAC address.
 fn start() -> Server {
     static ONCE: Once = Once::new();
-    ONCE.call_once(|| tracing::subscriber::set_global_default(Forward(Log)).unwrap());
+    ONCE.call_once(|| tracing::subscriber::set_global_default(subscriber::to(Log)).unwrap());
     let config = r#"{
         "requesters": [{ "address": "127.0.0.0/9", "query-types": ["mac"] }],
         "advanced": { "lease-query-ip": "127.0.0.1", "max-requester-connections": 100 }
@@ -57,14 +57,14 @@ fn start() -> Server {
     Server::start(&config, Arc::new(engine)).unwrap()
 }
 
-/// Sends octets to the server, and nothing after them, and reads until it closes.
+/// Sends octets to the server, closes the sending side, and reads until the server closes.
 fn send(server: &Server, peer: Ipv4Addr, octets: &[u8]) -> Vec<u8> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from((peer, 0)).into()).unwrap();
     socket.connect(&server.local_addresses()[0].into()).unwrap();
     let mut stream: TcpStream = socket.into();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    // It fails where the server has closed the connection already.
+    // Writing fails if the server has already closed the connection.
     let _ = stream.write_all(octets);
     let _ = stream.shutdown(Shutdown::Write);
     let mut received = Vec::new();
@@ -72,7 +72,7 @@ fn send(server: &Server, peer: Ipv4Addr, octets: &[u8]) -> Vec<u8> {
     received
 }
 
-/// The lines about a peer, once there is one.
+/// Waits for a line about a peer, and returns all lines about it.
 fn lines(peer: Ipv4Addr) -> Vec<String> {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -89,7 +89,7 @@ fn lines(peer: Ipv4Addr) -> Vec<String> {
     }
 }
 
-/// A query by MAC address, framed, and its transaction id.
+/// Returns the transaction id of a query by MAC address, and its frame.
 fn by_mac() -> (u32, Vec<u8>) {
     let query = Query::new(Primary::Mac {
         htype: 1,
@@ -98,31 +98,31 @@ fn by_mac() -> (u32, Vec<u8>) {
     (query.xid, query.to_bytes().unwrap())
 }
 
-/// What is sent, and what the log says of it.
+/// A message and the log line about it.
 struct Case {
-    /// The octets.
+    /// The octets sent.
     octets: Vec<u8>,
     /// The level and identifier.
     id: &'static str,
-    /// What the text has besides the peer.
+    /// Parts of the text, besides the peer.
     parts: Vec<String>,
     /// The counter.
     counter: fn(&Counts) -> &AtomicU64,
 }
 
-/// One case of each cause.
+/// Returns one case of each cause.
 fn cases() -> Vec<Case> {
     let (malformed_xid, mut malformed) = by_mac();
-    // ciaddr, behind the message-size and twelve octets.
+    // ciaddr, after the message-size and twelve octets.
     malformed[14] = 192;
-    // Its last option, in place of END, has no length.
+    // The last option, in place of END, has no length.
     let (broken_xid, mut broken) = by_mac();
     *broken.last_mut().unwrap() = 12;
     let not_allowed = Query::new(Primary::All);
     let (discover_xid, mut discover) = by_mac();
     let position = discover.windows(3).position(|three| three == [53, 1, 14]);
     discover[position.unwrap() + 2] = 1;
-    let xid = |xid: u32| format!("xid {xid:#010x}");
+    let xid = |xid: u32| format!("xid={xid:#010x}");
     vec![
         Case {
             octets: malformed,
@@ -163,7 +163,7 @@ fn cases() -> Vec<Case> {
             counter: |counts| &counts.unanswerable,
         },
         Case {
-            // Its first two octets are the size of a message that never comes.
+            // The first two octets are the size of a message that never arrives.
             octets: b"GET / HTTP/1.0\r\n\r\n".to_vec(),
             id: "INFO BLQ_QUERY_UNANSWERABLE",
             parts: vec!["message-size".into()],
@@ -195,7 +195,7 @@ fn logs_each_cause_once_for_each_peer_and_counts_all() {
 }
 
 #[test]
-fn logs_who_is_no_requester_even_while_a_scanner_makes_much_noise() {
+fn logs_a_peer_that_is_no_requester_also_while_a_scanner_connects() {
     let server = start();
     let (scanner, misconfigured) = ([127, 129, 0, 1].into(), [127, 129, 0, 2].into());
     for _ in 0..20 {
@@ -212,11 +212,11 @@ fn logs_who_is_no_requester_even_while_a_scanner_makes_much_noise() {
 }
 
 #[test]
-fn says_nothing_of_queries_that_are_answered() {
+fn logs_no_query_that_is_answered() {
     let server = start();
     let peer = [127, 2, 0, 1].into();
     assert!(!send(&server, peer, &by_mac().1).is_empty());
-    // Something that is logged afterwards.
+    // A message that is logged, after the query.
     send(&server, peer, &[0, 0]);
     let lines = lines(peer);
     assert_eq!(lines.len(), 1, "{lines:?}");

@@ -18,7 +18,7 @@ pub fn set_up() {
             let _ = bridge::register_message(message.id);
         }
         // Nobody else in this library sets one.
-        let _ = tracing::subscriber::set_global_default(subscriber::Forward(KeaLog));
+        let _ = tracing::subscriber::set_global_default(subscriber::to(KeaLog));
         std::panic::set_hook(Box::new(report_panic));
     });
 }

@@ -1,22 +1,26 @@
 //! From `tracing` to Kea's log.
 //!
-//! An event carries its message identifier in the field `id`; the other fields follow the text.
-//! Kea writes its log lines in the thread that logs, and so do we: no line is lost when the
+//! The field `id` of an event is its message identifier; the other fields follow the text, and then those of the
+//! spans around it, the innermost first: the xid of the query, the peer of the connection.
+//! As Kea does, the thread that logs writes the line: no line is lost when the
 //! process ends, and none waits for another thread.
 
 use std::fmt::{self, Write};
 
 use tracing::field::{Field, Visit};
-use tracing::span;
+use tracing::span::{Attributes, Id};
 use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::Registry;
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
 
 use crate::log::catalogue;
 
-/// The identifier of an event that names none known.
+/// The identifier of events without a known one.
 const UNNAMED: &str = "BLQ_MESSAGE";
 
-/// Where log lines go.
+/// A destination of log lines.
 pub trait Sink: Send + Sync + 'static {
     /// Whether a line of this level would be written.
     fn is_enabled(&self, level: Level) -> bool;
@@ -24,48 +28,65 @@ pub trait Sink: Send + Sync + 'static {
     fn write(&self, level: Level, id: &'static str, text: &str);
 }
 
-/// Passes this crate's events on to a sink.
-#[derive(Debug)]
-pub struct Forward<S>(pub S);
-
-/// Whether events from there are ours to log. Those of the crates we use are not: their messages
-/// have no identifiers.
-fn is_ours(metadata: &Metadata<'_>) -> bool {
-    metadata.is_event() && metadata.target().starts_with(env!("CARGO_CRATE_NAME"))
+/// Returns a subscriber that passes this crate's events on to `sink`, with the fields of their spans.
+pub fn to(sink: impl Sink) -> impl Subscriber + Send + Sync {
+    Registry::default().with(Forward(sink))
 }
 
-impl<S: Sink> Subscriber for Forward<S> {
+/// The layer that passes this crate's events on to a sink.
+struct Forward<S>(S);
+
+/// The fields of a span, as they follow the text of its events.
+struct SpanFields(String);
+
+/// Whether a span or an event is this crate's own. Events of other crates have no identifiers, and are not
+/// logged.
+fn is_own(metadata: &Metadata<'_>) -> bool {
+    metadata.target().starts_with(env!("CARGO_CRATE_NAME"))
+}
+
+impl<S, R> Layer<R> for Forward<S>
+where
+    S: Sink,
+    R: Subscriber + for<'a> LookupSpan<'a>,
+{
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        if is_ours(metadata) {
-            // Kea's levels change with its configuration: ask each time.
-            Interest::sometimes()
-        } else {
+        if !is_own(metadata) {
             Interest::never()
+        } else if metadata.is_span() {
+            Interest::always()
+        } else {
+            // Kea's levels change with its configuration: each event is checked.
+            Interest::sometimes()
         }
     }
 
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        is_ours(metadata) && self.0.is_enabled(*metadata.level())
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, R>) -> bool {
+        is_own(metadata) && (metadata.is_span() || self.0.is_enabled(*metadata.level()))
     }
 
-    fn event(&self, event: &Event<'_>) {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, R>) {
+        let mut line = Line::default();
+        attributes.record(&mut line);
+        if let Some(span) = context.span(id) {
+            span.extensions_mut().insert(SpanFields(line.text));
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, R>) {
         let mut line = Line::default();
         event.record(&mut line);
+        for span in context.event_scope(event).into_iter().flatten() {
+            if let Some(SpanFields(fields)) = span.extensions().get() {
+                line.text.push_str(fields);
+            }
+        }
         let id = line.id.unwrap_or(UNNAMED);
         self.0.write(*event.metadata().level(), id, &line.text);
     }
-
-    // Spans are not used.
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-    fn enter(&self, _: &span::Id) {}
-    fn exit(&self, _: &span::Id) {}
 }
 
-/// A log line being put together.
+/// A log line being built.
 #[derive(Default)]
 struct Line {
     /// The message identifier.
@@ -146,7 +167,7 @@ mod tests {
     /// What is written while `body` runs.
     fn written(body: impl FnOnce()) -> Vec<Written> {
         let kept = Kept::default();
-        tracing::subscriber::with_default(Forward(kept.clone()), body);
+        tracing::subscriber::with_default(to(kept.clone()), body);
         kept.0.lock().clone()
     }
 
@@ -162,6 +183,20 @@ mod tests {
                 "BLQ_LISTENING",
                 "listening on [::] port=67".to_owned()
             )]
+        );
+    }
+
+    #[test]
+    fn writes_the_fields_of_the_spans_around_an_event() {
+        let lines = written(|| {
+            let _connection = tracing::info_span!("connection", peer = "192.0.2.1").entered();
+            tracing::info_span!("query", xid = 7).in_scope(|| tracing::info!("a"));
+            tracing::info!(count = 2, "b");
+        });
+        let texts: Vec<_> = lines.iter().map(|(_, _, text)| &**text).collect();
+        assert_eq!(
+            texts,
+            ["a xid=7 peer=192.0.2.1", "b count=2 peer=192.0.2.1"]
         );
     }
 

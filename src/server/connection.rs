@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use bytes::buf::Limit;
+use tracing::span::EnteredSpan;
 
 use crate::query::{Engine, Progress, Requester};
 use crate::server::peer_log::PeerLog;
@@ -86,6 +87,11 @@ struct InProgress<A> {
     xid: u32,
     /// The engine's state of the answer.
     answer: A,
+}
+
+/// Enters the log span of a query. Only for messages about it: most queries give none.
+fn query_span(xid: u32) -> EnteredSpan {
+    tracing::info_span!("query", xid = format_args!("{xid:#010x}")).entered()
 }
 
 /// The state of one connection.
@@ -175,8 +181,9 @@ impl<E: Engine> Connection<E> {
                 Ok(answer) => self.begin(answer, now),
                 // RFC 7724 section 8.1.1: the connection must be closed.
                 Err(why) => {
-                    let (why, xid) = (why.to_string(), self.engine.message_xid(&message));
-                    self.peer_log.unanswerable(self.requester.peer, xid, &why);
+                    let why = why.to_string();
+                    let _query = self.engine.message_xid(&message).map(query_span);
+                    self.peer_log.unanswerable(self.requester.peer, &why);
                     self.end_early(End::Unanswerable(why), now);
                 }
             }
@@ -188,7 +195,8 @@ impl<E: Engine> Connection<E> {
         let xid = self.engine.xid(&answer);
         let peer = self.requester.peer;
         if let Some((status, why)) = self.engine.refusal(&answer) {
-            self.peer_log.query_refused(peer, xid, status, why);
+            let _query = query_span(xid);
+            self.peer_log.query_refused(peer, status, why);
         }
         let is_same = |query: &InProgress<E::Answer>| query.xid == xid;
         if self.queries.iter().any(is_same) || self.idle.iter().any(is_same) {
@@ -196,7 +204,8 @@ impl<E: Engine> Connection<E> {
             // belong to either query from now on.
             self.queries.retain(|query| query.xid != xid);
             self.idle.retain(|query| query.xid != xid);
-            self.peer_log.xid_in_use(peer, xid);
+            let _query = query_span(xid);
+            self.peer_log.xid_in_use(peer);
             self.end_early(End::XidInUse(xid), now);
         } else {
             if self.engine.ends_connection(&answer) {
@@ -218,7 +227,6 @@ impl<E: Engine> Connection<E> {
         if is_cut && matches!(self.end, None | Some(End::PeerClosed | End::Idle)) {
             self.peer_log.unanswerable(
                 self.requester.peer,
-                None,
                 "it ends before it has the octets of its message-size",
             );
         }
@@ -379,11 +387,6 @@ impl<E: Engine> Connection<E> {
     /// Returns how long the connection may be idle or blocked.
     pub fn idle_time(&self) -> Duration {
         self.limits.idle_time
-    }
-
-    /// Returns the peer and its permissions.
-    pub fn requester(&self) -> &Requester {
-        &self.requester
     }
 }
 

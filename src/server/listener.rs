@@ -13,6 +13,7 @@ use socket2::{Domain, Protocol, SockRef, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
+use tracing::Instrument;
 
 use crate::query::{Engine, Requester};
 use crate::server::access::AccessList;
@@ -284,10 +285,8 @@ where
             return;
         }
     };
-    tracing::debug!(
-        id = "BLQ_CONNECTION_OPENED",
-        "connection of {peer} to {local}"
-    );
+    let span = tracing::info_span!("connection", %peer);
+    span.in_scope(|| tracing::debug!(id = "BLQ_CONNECTION_OPENED", "connection to {local} opened"));
     let requester = Requester {
         peer,
         local,
@@ -302,7 +301,7 @@ where
     );
     let spawned = shared.threads.spawn(|stop| {
         let stream = socket.open()?;
-        Ok(serve(stream, connection, slot, stop))
+        Ok(serve(stream, connection, slot, stop).instrument(span))
     });
     if let Err(error) = spawned {
         shared.peer_log.accept_failed(&error);

@@ -1,6 +1,7 @@
 //! Log messages that peers can provoke, limited in rate, and counters of their causes.
 //!
-//! Each peer has a rate limit of its own: a noisy peer neither fills the log nor hides the messages about others.
+//! Messages about queries are logged in the span of their connection, which has the peer, and of their query, which has
+//! the xid. Each peer has a rate limit of its own: a noisy peer neither fills the log nor hides the messages about others.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -114,26 +115,26 @@ impl PeerLog {
     }
 
     /// A requester used the xid of a query in progress again.
-    pub fn xid_in_use(&self, peer: Ipv4Addr, xid: u32) {
+    pub fn xid_in_use(&self, peer: Ipv4Addr) {
         count(&self.counts.xids_in_use);
         if let Some(more) = self.xid.admit(peer, Instant::now()) {
             tracing::warn!(
                 id = "BLQ_XID_IN_USE",
-                "{peer} sent two queries with xid {xid:#010x} at once, which RFC 6926 section \
-                 7.7 forbids: connection closed{more}"
+                "two queries with the same xid at once, which RFC 6926 section 7.7 forbids: connection \
+                 closed{more}"
             );
         }
     }
 
     /// A query was answered by nothing but a DHCPLEASEQUERYDONE with a status.
-    pub fn query_refused(&self, peer: Ipv4Addr, xid: u32, status: StatusCode, why: impl Display) {
+    pub fn query_refused(&self, peer: Ipv4Addr, status: StatusCode, why: impl Display) {
         let now = Instant::now();
         if status == StatusCode::NOT_ALLOWED {
             count(&self.counts.queries_not_allowed);
             if let Some(more) = self.not_allowed.admit(peer, now) {
                 tracing::info!(
                     id = "BLQ_QUERY_NOT_ALLOWED",
-                    "query of {peer} with xid {xid:#010x} answered with {status}: {why}{more}",
+                    "query answered with {status}: {why}{more}",
                 );
             }
         } else {
@@ -141,20 +142,19 @@ impl PeerLog {
             if let Some(more) = self.malformed.admit(peer, now) {
                 tracing::info!(
                     id = "BLQ_QUERY_MALFORMED",
-                    "query of {peer} with xid {xid:#010x} answered with {status}: {why}{more}",
+                    "query answered with {status}: {why}{more}",
                 );
             }
         }
     }
 
-    /// A peer sent something that cannot be answered, with `xid` if it was a DHCP message.
-    pub fn unanswerable(&self, peer: Ipv4Addr, xid: Option<u32>, why: impl Display) {
+    /// A peer sent a message that has no answer.
+    pub fn unanswerable(&self, peer: Ipv4Addr, why: impl Display) {
         count(&self.counts.unanswerable);
         if let Some(more) = self.unanswerable.admit(peer, Instant::now()) {
-            let xid = xid.map_or_else(String::new, |xid| format!(" with xid {xid:#010x}"));
             tracing::info!(
                 id = "BLQ_QUERY_UNANSWERABLE",
-                "message of {peer}{xid} cannot be answered: {why}; connection closed{more}"
+                "message cannot be answered: {why}; connection closed{more}"
             );
         }
     }

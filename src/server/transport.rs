@@ -45,7 +45,6 @@ pub async fn serve<S, E>(
     S: Carrier,
     E: Engine,
 {
-    let peer = connection.requester().peer;
     let outcome = tokio::select! {
         outcome = converse(&mut stream, &mut connection, &mut slot, stop.clone()) => outcome,
         () = overdue(stop.clone()) => Err(io::ErrorKind::TimedOut.into()),
@@ -53,14 +52,11 @@ pub async fn serve<S, E>(
     connection.log_partial_message();
     match (&outcome, connection.end()) {
         (Ok(()), Some(end)) => {
-            tracing::debug!(id = "BLQ_CONNECTION_CLOSED", "connection of {peer}: {end}");
+            tracing::debug!(id = "BLQ_CONNECTION_CLOSED", "connection closed: {end}");
         }
         (Ok(()), None) => {}
         (Err(error), _) => {
-            tracing::debug!(
-                id = "BLQ_CONNECTION_FAILED",
-                "connection of {peer}: {error}"
-            );
+            tracing::debug!(id = "BLQ_CONNECTION_FAILED", "connection failed: {error}");
         }
     }
     // After an error, or when the requester does not read, a graceful close has no use.
