@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
+use crate::mirror::bitset::Places;
 use crate::mirror::index::time::Reached;
-use crate::mirror::page::{Bindings, Found, Page, Places, first_of, page_of, place_of};
+use crate::mirror::page::{Bindings, Found, Page, first_of, page_of, place_of};
 use crate::mirror::ranges::TimedRange;
 use crate::mirror::table::{Identity, Table};
 use crate::mirror::view::View;

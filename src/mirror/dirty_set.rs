@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 
 use roaring::RoaringBitmap;
 
-use crate::mirror::page::Pages;
+use crate::mirror::pages::Pages;
 use crate::model::binding::Binding;
 
 /// What is to be written for an address: its binding, or nothing if it is to be removed.

@@ -4,7 +4,8 @@
 //! - [`queue`], [`worker`]: events on their way from Kea's threads to the tables.
 //! - `apply`: applies an event to the tables.
 //! - `rules`: the pure rules by which an event makes one binding of another.
-//! - `table`: bindings by address, in `page`s under a `radix`, and their `index`es.
+//! - `table`: bindings by address, and their `index`es.
+//! - `pages`: bindings by address: a `radix` table of `page`s, which consist of `slot`s; `bitset` tells which are used.
 //! - [`dirty_set`]: the changes not on disk.
 //! - [`view`], [`ranges`], `former_subnets`: the configuration as queries see it, and since when.
 //! - `visible`: the parts of a binding that requesters see, and how they differ between two moments.
@@ -23,15 +24,18 @@ pub mod view;
 pub mod worker;
 
 mod apply;
+mod bitset;
 mod bootstrap;
 mod cursor;
 mod former_subnets;
 mod page;
+mod pages;
 mod radix;
 mod readiness;
 mod resync;
 mod rules;
 mod shared;
+mod slot;
 mod table;
 mod visible;
 

@@ -15,7 +15,8 @@ use crate::mirror::event::Lease;
 use crate::mirror::former_subnets::FormerSubnets;
 use crate::mirror::index::identity::{Found, IdentityIndex};
 use crate::mirror::index::time::{Reached, TimeIndex};
-use crate::mirror::page::{Page, Pages};
+use crate::mirror::page::Page;
+use crate::mirror::pages::Pages;
 use crate::mirror::ranges::{
     self, CommonDigests, ConfiguredSubnet, SavedView, SubnetView, TimedRange,
 };
@@ -299,7 +300,7 @@ impl Table {
 
     /// The same where it is kept: it is about to be changed.
     pub fn binding_to_change(&self, address: Ipv4Addr) -> Option<BindingRef<'_>> {
-        self.bindings.get_to_change(address.to_bits())
+        self.bindings.get(address.to_bits())
     }
 
     /// The binding of an address, if one is known and it is `client`'s; whose it is does not matter

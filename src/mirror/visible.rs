@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use ipnet::Ipv4Net;
 
 use crate::kea_config::{Difference, KeaConfig};
-use crate::mirror::page::Pages;
+use crate::mirror::pages::Pages;
 use crate::mirror::ranges::{CommonDigests, ConfiguredSubnet, FormerSubnet, SavedView};
 use crate::mirror::view::{FORMER_SUBNETS, View};
 use crate::model::binding::{Binding, BindingRef, SubnetId};

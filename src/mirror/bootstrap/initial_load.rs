@@ -7,7 +7,7 @@ use roaring::RoaringBitmap;
 
 use crate::kea_config::KeaConfig;
 use crate::mirror::event::{Lease, Origin};
-use crate::mirror::page::Pages;
+use crate::mirror::pages::Pages;
 use crate::mirror::ranges::SavedView;
 use crate::mirror::table::{CONFIGURATION, Table};
 use crate::mirror::visible::is_renewal;

@@ -8,7 +8,7 @@
 use std::iter;
 
 use crate::mirror::index::time_set::TimeSet;
-use crate::mirror::page::Pages;
+use crate::mirror::pages::Pages;
 use crate::model::binding::BindingRef;
 use crate::model::time::{Lifetime, Time};
 

@@ -1,0 +1,83 @@
+//! A set of places in a page.
+
+/// Some of the 256 places in a page: one bit for each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Places(pub(super) [u64; 4]);
+
+impl Places {
+    /// Returns the word of a place and its bit in that word.
+    pub(super) fn bit(place: u8) -> (usize, u64) {
+        (usize::from(place / 64), 1 << (place % 64))
+    }
+
+    /// Adds a place.
+    pub fn insert(&mut self, place: u8) {
+        let (word, bit) = Places::bit(place);
+        self.0[word] |= bit;
+    }
+
+    /// Removes a place.
+    pub fn remove(&mut self, place: u8) {
+        let (word, bit) = Places::bit(place);
+        self.0[word] &= !bit;
+    }
+
+    /// Whether the set contains a place.
+    pub fn contains(&self, place: u8) -> bool {
+        let (word, bit) = Places::bit(place);
+        self.0[word] & bit != 0
+    }
+
+    /// Returns the number of places in the set below `place`.
+    pub fn rank(&self, place: u8) -> usize {
+        let (word, bit) = Places::bit(place);
+        let within = (self.0[word] & (bit - 1)).count_ones();
+        let whole: u32 = self.0[..word].iter().map(|word| word.count_ones()).sum();
+        (whole + within) as usize
+    }
+
+    /// Returns the first place of the set from `from` on.
+    pub fn next(&self, from: u8) -> Option<u8> {
+        let (first, bit) = Places::bit(from);
+        let mut bits = self.0[first] & !(bit - 1);
+        for word in first..4 {
+            if word > first {
+                bits = self.0[word];
+            }
+            if bits != 0 {
+                // Less than 256.
+                return Some((word * 64) as u8 + bits.trailing_zeros() as u8);
+            }
+        }
+        None
+    }
+
+    /// Returns the number of places in the set.
+    pub fn count(&self) -> usize {
+        self.0.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    /// Whether the set is empty.
+    pub fn is_empty(&self) -> bool {
+        *self == Places::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_set(places in proptest::collection::btree_set(any::<u8>(), 0..40)) {
+            let mut set = Places::default();
+            places.iter().for_each(|place| set.insert(*place));
+            for from in 0..=255 {
+                prop_assert_eq!(set.next(from), places.range(from..).next().copied());
+                prop_assert_eq!(set.rank(from), places.range(..from).count());
+            }
+            prop_assert_eq!(set.count(), places.len());
+        }
+    }
+}
