@@ -13,9 +13,10 @@ use roaring::RoaringBitmap;
 
 use crate::mirror::bitset::Places;
 use crate::mirror::index::time::Reached;
+use crate::mirror::indexes::Identity;
 use crate::mirror::page::{Bindings, Found, Page, first_of, page_of, place_of};
 use crate::mirror::ranges::TimedRange;
-use crate::mirror::table::{Identity, Table};
+use crate::mirror::table::Table;
 use crate::mirror::view::View;
 use crate::model::time::Time;
 

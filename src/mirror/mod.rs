@@ -4,7 +4,7 @@
 //! - [`queue`], [`worker`]: events on their way from Kea's threads to the tables.
 //! - `apply`: applies an event to the tables.
 //! - `rules`: the pure rules by which an event makes one binding of another.
-//! - `table`: bindings by address, and their `index`es.
+//! - `table`: bindings by address, and their `indexes`.
 //! - `pages`: bindings by address: a `radix` table of `page`s, which consist of `slot`s; `bitset` tells which are used.
 //! - [`dirty_set`]: the changes not on disk.
 //! - [`view`], [`ranges`], `former_subnets`: the configuration as queries see it, and since when.
@@ -28,6 +28,7 @@ mod bitset;
 mod bootstrap;
 mod cursor;
 mod former_subnets;
+mod indexes;
 mod page;
 mod pages;
 mod radix;
@@ -41,7 +42,8 @@ mod visible;
 
 pub use bootstrap::{InitialLoad, LoadWorker, Prepared, Saved};
 pub use cursor::{Cursor, Entry, Part, Run};
+pub use indexes::Identity;
 pub use page::{Found, Kind};
 pub use readiness::{Failure, Unready};
 pub use shared::Mirror;
-pub use table::{Identity, Table};
+pub use table::Table;

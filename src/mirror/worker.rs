@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::mirror::{Failure, Mirror, Unready};
+use crate::mirror::readiness::{Failure, Unready};
+use crate::mirror::shared::Mirror;
 
 /// How long events may wait that nobody asks for: those who ask apply them themselves.
 const PAUSE: Duration = Duration::from_millis(5);

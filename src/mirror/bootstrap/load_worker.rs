@@ -11,9 +11,11 @@ use std::time::Duration;
 
 use crate::kea_config::KeaConfig;
 use crate::mirror::apply::apply;
+use crate::mirror::bootstrap::initial_load::InitialLoad;
 use crate::mirror::event::{Event, Lease};
+use crate::mirror::readiness::Failure;
 use crate::mirror::resync::Resync;
-use crate::mirror::{Failure, InitialLoad, Mirror};
+use crate::mirror::shared::Mirror;
 use crate::model::time::Time;
 
 /// How many batches of leases may wait to be put into the mirror: memory that is not given back.
