@@ -311,8 +311,7 @@ impl Options {
     ) -> Result<Binding, MalformedReply> {
         self.0.remove(&code::MESSAGE_TYPE);
         let chaddr = message
-            .chaddr
-            .get(..usize::from(message.hlen))
+            .hardware_address()
             .ok_or(MalformedReply::Hlen(message.hlen))?;
         let implied = (message_type == MessageType::LEASE_ACTIVE).then_some(State::ACTIVE);
         Ok(Binding {

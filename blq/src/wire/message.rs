@@ -1,5 +1,6 @@
 //! The message: BOOTP header, options, and the message-size in front of both.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
@@ -45,6 +46,8 @@ pub struct Message {
     /// end. [`Message::option`] joins the instances of a code. A value longer than 255 octets
     /// is split when encoded.
     pub options: Vec<(u8, Vec<u8>)>,
+    /// Octets behind the options: end alone, or anything else in a message made to be malformed.
+    pub ending: Cow<'static, [u8]>,
 }
 
 impl Default for Message {
@@ -65,6 +68,7 @@ impl Default for Message {
             sname: [0; SNAME_LENGTH],
             file: [0; FILE_LENGTH],
             options: Vec::new(),
+            ending: Cow::Borrowed(&[code::END]),
         }
     }
 }
@@ -84,6 +88,22 @@ impl Message {
     pub fn with(mut self, code: u8, value: impl Into<Vec<u8>>) -> Message {
         self.options.push((code, value.into()));
         self
+    }
+
+    /// Removes all instances of option `code`.
+    pub fn remove(&mut self, code: u8) {
+        self.options.retain(|(found, _)| *found != code);
+    }
+
+    /// Replaces all instances of option `code` by one, behind all other options.
+    pub fn set(&mut self, code: u8, value: impl Into<Vec<u8>>) {
+        self.remove(code);
+        self.options.push((code, value.into()));
+    }
+
+    /// Returns the `hlen` octets of `chaddr`; `None` if `chaddr` has fewer.
+    pub fn hardware_address(&self) -> Option<&[u8]> {
+        self.chaddr.get(..usize::from(self.hlen))
     }
 
     /// The value of option `code`, its instances joined in their order (RFC 3396 section 7).
@@ -129,7 +149,7 @@ impl Message {
         for (code, value) in &self.options {
             encode_option(*code, value, &mut out);
         }
-        out.push(code::END);
+        out.extend_from_slice(&self.ending);
         out
     }
 
@@ -162,7 +182,7 @@ impl Message {
             chaddr: reader.array()?,
             sname: reader.array()?,
             file: reader.array()?,
-            options: Vec::new(),
+            ..Message::default()
         };
         let cookie = reader.array()?;
         if cookie != MAGIC_COOKIE {
@@ -321,6 +341,7 @@ mod tests {
                 sname: [7; 64],
                 file: [9; 128],
                 options,
+                ..Message::default()
             }
         })
     }
@@ -386,6 +407,7 @@ mod tests {
             sname: [0x5; 64],
             file: [0xf; 128],
             options: vec![(53, vec![14]), (80, vec![])],
+            ..Message::default()
         };
         let mut expected = vec![1, 6, 7, 8, 1, 2, 3, 4, 5, 6, 0x80, 0];
         expected.extend([10, 0, 0, 1, 10, 0, 0, 2, 10, 0, 0, 3, 10, 0, 0, 4]);
@@ -399,6 +421,22 @@ mod tests {
             message.to_frame().unwrap(),
             [&[0, 246], expected.as_slice()].concat()
         );
+    }
+
+    #[test]
+    fn sets_an_option_behind_all_others() {
+        let mut message = Message::default().with(82, [1]).with(61, [2]).with(82, [3]);
+        message.set(82, [4]);
+        assert_eq!(message.options, [(61, vec![2]), (82, vec![4])]);
+        message.remove(61);
+        assert_eq!(message.options, [(82, vec![4])]);
+    }
+
+    #[test]
+    fn writes_any_ending() {
+        let mut message = Message::default().with(12, *b"host");
+        message.ending = vec![61, 9, 1].into();
+        assert!(message.encode().ends_with(b"\x0c\x04host\x3d\x09\x01"));
     }
 
     /// RFC 6926 section 6.1: the maximum message size is 65535 octets.

@@ -12,5 +12,5 @@ pub use proto::message::{
 };
 pub use proto::option::{Lengths, code, lengths};
 pub use proto::{
-    InvalidVss, MessageType, State, StatusCode, Vss, data_source, hardware_type, sub_option,
+    InvalidVss, MessageType, State, StatusCode, Vss, data_source, hardware_type, port, sub_option,
 };
