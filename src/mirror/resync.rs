@@ -8,8 +8,8 @@
 //! same and more. A lease that is missing may have been released just now: it counts as gone
 //! only if it is missing still when it is looked up once more, a moment later.
 //!
-//! [`Event::ResyncBegun`]: crate::mirror::event::Event::Looking
-//! [`Event::ResyncPage`]: crate::mirror::event::Event::Seen
+//! [`Event::ResyncBegun`]: crate::mirror::event::Event::ResyncBegun
+//! [`Event::ResyncPage`]: crate::mirror::event::Event::ResyncPage
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::Ipv4Addr;

@@ -239,7 +239,7 @@ impl Mirror {
         self.read(Table::latest).ok()?
     }
 
-    /// Up to when changes by other servers are in the mirror: see [`Event::ResyncDone`].
+    /// Up to when changes by other servers are in the mirror: see [`Event::ResyncDone`](crate::mirror::event::Event::ResyncDone).
     pub fn resynced_at(&self) -> Option<Time> {
         self.read(Table::resynced_at).ok()?
     }
@@ -306,7 +306,7 @@ impl Mirror {
         self.read(|table| table.binding(address)).ok()?
     }
 
-    /// Some of what is to be written to the state file: see [`dirty_set::DirtySet::take`]. `limit`
+    /// Some of what is to be written to the state file: see [`DirtySet::take`](crate::mirror::dirty_set::DirtySet::take). `limit`
     /// should be small: changes and queries wait meanwhile.
     pub fn take_dirty(&self, limit: usize) -> Taken {
         self.catch_up();

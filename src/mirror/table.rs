@@ -476,7 +476,7 @@ impl Table {
         Some(indexes.identities.find(identity, &self.bindings))
     }
 
-    /// What something happened to in a window: see [`TimeIndex::touched`].
+    /// What something happened to in a window: see [`TimeIndex::touched`](crate::mirror::index::time::TimeIndex::touched).
     pub(super) fn touched(
         &self,
         reached: Reached,

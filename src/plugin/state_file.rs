@@ -1,6 +1,6 @@
 //! Whether the state file may be where it is configured to be.
 //!
-//! What there is at a path is for the [store](crate::persist::store) to judge. But not every file that
+//! What there is at a path is for the [store] to judge. But not every file that
 //! Kea will write exists when the configuration is read.
 
 use std::ffi::OsString;

@@ -7,7 +7,6 @@
 //! - [`options`]: options read with long ones joined (RFC 3396).
 //! - [`relay_agent_information`]: the sub-options of option 82 (RFC 3046, 6925, 6607).
 //! - [`writer`]: replies with their framing (RFC 6926 section 6.1).
-//! - [`client_info`]: what is worth keeping of a client's message.
 
 pub mod frame;
 pub mod message;

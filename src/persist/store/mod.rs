@@ -7,7 +7,7 @@
 //! as this process closed it.
 //!
 //! - [`ownership`]: whose a file is, before it is touched.
-//! - [`file`]: how it begins, its lock and its name.
+//! - [`mod@file`]: how it begins, its lock and its name.
 //! - [`content`]: its tables.
 //! - [`journal`]: how few octets are written for scattered changes.
 //! - `recent`: which addresses changed since it was last written.
@@ -42,7 +42,7 @@ use crate::persist::store::journal::Journal;
 pub use crate::persist::store::preload::Preload;
 pub use crate::persist::store::recent::{Noted, Recent, warn_unusable};
 
-/// Bindings by address, each a [`Binding`](crate::model::binding::Binding) in postcard's encoding, unless the log has a later one.
+/// Bindings by address, each a [`Binding`] in postcard's encoding, unless the log has a later one.
 const BINDINGS: TableDefinition<u32, &[u8]> = TableDefinition::new("bindings");
 
 /// What is to be written in one transaction.
