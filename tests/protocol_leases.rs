@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use blq::wire::frame;
-use blq::{Connection, Primary, Query, Reply, StatusCode};
+use blq::wire::{BOOTREPLY, code};
+use blq::{Connection, MessageType, Primary, Query, Reply, StatusCode};
 use dhcp_blq::config::Config;
 use dhcp_blq::kea_config::KeaConfig;
 use dhcp_blq::mirror::event::{ClientInfo, Event, Lease, LeaseState};
@@ -199,15 +199,14 @@ fn refuses_the_query_types_an_entry_does_not_allow() {
 fn closes_the_connection_for_messages_not_supported_over_tcp() {
     // RFC 7724 section 8.1.1: here a DHCPDISCOVER, a reply, and no DHCP at all.
     let server = start(r#"["127.0.0.1"]"#, 2);
-    let query = by_remote_id(1).to_bytes().unwrap();
-    let position = query.windows(3).position(|three| three == [53, 1, 14]);
+    let query = by_remote_id(1).to_message().unwrap();
     let mut discover = query.clone();
-    discover[position.unwrap() + 2] = 1;
-    let mut reply = query.clone();
-    reply[2] = 2;
+    discover.set(code::MESSAGE_TYPE, [MessageType::DISCOVER.0]);
+    let mut reply = query;
+    reply.op = BOOTREPLY;
     for message in [
-        discover,
-        reply,
+        discover.to_frame().unwrap(),
+        reply.to_frame().unwrap(),
         vec![0, 0],
         vec![0, 1, 1],
         vec![0, 3, 1, 1, 6],
@@ -295,13 +294,11 @@ fn answers_a_query_broken_behind_its_type_then_closes() {
     let whole = Query::new(Primary::All);
     let broken = by_remote_id(1);
     let late = by_remote_id(1);
-    let mut message = broken.to_message().unwrap().encode();
-    // In place of END.
-    message.pop();
-    message.extend([61, 9, 1]);
+    let mut message = broken.to_message().unwrap();
+    message.ending = vec![61, 9, 1].into();
     let segment = [
         whole.to_bytes().unwrap(),
-        frame(&message).unwrap(),
+        message.to_frame().unwrap(),
         late.to_bytes().unwrap(),
     ];
     connection.expect(whole.xid);

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, Once};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use blq::{Primary, Query};
+use blq::wire::code;
+use blq::{MessageType, Primary, Query};
 use dhcp_blq::config::Config;
 use dhcp_blq::kea_config::KeaConfig;
 use dhcp_blq::log::subscriber::{self, Sink};
@@ -89,13 +90,12 @@ fn lines(peer: Ipv4Addr) -> Vec<String> {
     }
 }
 
-/// Returns the transaction id of a query by MAC address, and its frame.
-fn by_mac() -> (u32, Vec<u8>) {
-    let query = Query::new(Primary::Mac {
+/// Returns a query by MAC address.
+fn mac_query() -> Query {
+    Query::new(Primary::Mac {
         htype: 1,
         address: vec![2, 0, 0, 0, 0, 1],
-    });
-    (query.xid, query.to_bytes().unwrap())
+    })
 }
 
 /// A message and the log line about it.
@@ -112,32 +112,30 @@ struct Case {
 
 /// Returns one case of each cause.
 fn cases() -> Vec<Case> {
-    let (malformed_xid, mut malformed) = by_mac();
-    // ciaddr, after the message-size and twelve octets.
-    malformed[14] = 192;
-    // The last option, in place of END, has no length.
-    let (broken_xid, mut broken) = by_mac();
-    *broken.last_mut().unwrap() = 12;
+    let mut malformed = mac_query().to_message().unwrap();
+    malformed.ciaddr = Ipv4Addr::new(192, 0, 0, 0);
+    // The last option has no length.
+    let mut broken = mac_query().to_message().unwrap();
+    broken.ending = vec![12].into();
     let not_allowed = Query::new(Primary::All);
-    let (discover_xid, mut discover) = by_mac();
-    let position = discover.windows(3).position(|three| three == [53, 1, 14]);
-    discover[position.unwrap() + 2] = 1;
+    let mut discover = mac_query().to_message().unwrap();
+    discover.set(code::MESSAGE_TYPE, [MessageType::DISCOVER.0]);
     let xid = |xid: u32| format!("xid={xid:#010x}");
     vec![
         Case {
-            octets: malformed,
+            octets: malformed.to_frame().unwrap(),
             id: "INFO BLQ_QUERY_MALFORMED",
             parts: vec![
-                xid(malformed_xid),
+                xid(malformed.xid),
                 "MalformedQuery (3)".into(),
                 "ciaddr".into(),
             ],
             counter: |counts| &counts.queries_malformed,
         },
         Case {
-            octets: broken,
+            octets: broken.to_frame().unwrap(),
             id: "INFO BLQ_QUERY_MALFORMED",
-            parts: vec![xid(broken_xid), "MalformedQuery (3)".into()],
+            parts: vec![xid(broken.xid), "MalformedQuery (3)".into()],
             counter: |counts| &counts.queries_malformed,
         },
         Case {
@@ -151,9 +149,9 @@ fn cases() -> Vec<Case> {
             counter: |counts| &counts.queries_not_allowed,
         },
         Case {
-            octets: discover,
+            octets: discover.to_frame().unwrap(),
             id: "INFO BLQ_QUERY_UNANSWERABLE",
-            parts: vec![xid(discover_xid), "dhcp-message-type 1".into()],
+            parts: vec![xid(discover.xid), "dhcp-message-type 1".into()],
             counter: |counts| &counts.unanswerable,
         },
         Case {
@@ -201,7 +199,7 @@ fn logs_a_peer_that_is_no_requester_also_while_a_scanner_connects() {
     for _ in 0..20 {
         send(&server, scanner, b"scan");
     }
-    send(&server, misconfigured, &by_mac().1);
+    send(&server, misconfigured, &mac_query().to_bytes().unwrap());
     for peer in [scanner, misconfigured] {
         let lines = lines(peer);
         assert_eq!(lines.len(), 1, "{lines:?}");
@@ -215,7 +213,7 @@ fn logs_a_peer_that_is_no_requester_also_while_a_scanner_connects() {
 fn logs_no_query_that_is_answered() {
     let server = start();
     let peer = [127, 2, 0, 1].into();
-    assert!(!send(&server, peer, &by_mac().1).is_empty());
+    assert!(!send(&server, peer, &mac_query().to_bytes().unwrap()).is_empty());
     // A message that is logged, after the query.
     send(&server, peer, &[0, 0]);
     let lines = lines(peer);

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::packet::{self, Packet};
+use crate::packet::{self, Message, MessageType, code, sub_option};
 use crate::{PATIENCE, Place};
 
 /// How long to wait for an answer before the message is sent again.
@@ -42,7 +42,7 @@ impl Client {
             options: BTreeMap::new(),
             sname: Vec::new(),
             file: Vec::new(),
-            ending: vec![packet::END],
+            ending: vec![code::END],
             address: None,
             server: None,
         }
@@ -56,7 +56,7 @@ impl Client {
 
     /// Adds a client identifier.
     pub fn client_id(self, value: impl Into<Vec<u8>>) -> Self {
-        self.option(packet::CLIENT_IDENTIFIER, value)
+        self.option(code::CLIENT_IDENTIFIER, value)
     }
 
     /// Has other octets follow its options than the end option alone.
@@ -67,27 +67,25 @@ impl Client {
 
     /// Asks for options by a parameter request list.
     pub fn asking_for(self, codes: &[u8]) -> Self {
-        self.option(packet::PARAMETER_REQUEST_LIST, codes)
+        self.option(code::PARAMETER_REQUEST_LIST, codes)
     }
 
     /// A message of this client's.
-    pub fn message(&self, message_type: u8) -> Packet {
-        let mut message = Packet::request(message_type, new_xid(), &self.chaddr);
+    pub fn message(&self, message_type: MessageType) -> Message {
+        let mut message = packet::request(message_type, new_xid(), &self.chaddr);
         message.htype = self.htype;
         match message_type {
             // RFC 2131, table 5: these carry nothing but who and which.
-            packet::RELEASE | packet::DECLINE => {
-                if let Some(id) = self.options.get(&packet::CLIENT_IDENTIFIER) {
-                    message
-                        .options
-                        .insert(packet::CLIENT_IDENTIFIER, id.clone());
+            MessageType::RELEASE | MessageType::DECLINE => {
+                if let Some(id) = self.options.get(&code::CLIENT_IDENTIFIER) {
+                    message.set(code::CLIENT_IDENTIFIER, id.clone());
                 }
             }
             _ => {
                 message.options.extend(self.options.clone());
-                message.sname.clone_from(&self.sname);
-                message.file.clone_from(&self.file);
-                message.ending.clone_from(&self.ending);
+                message.sname = packet::field(&self.sname);
+                message.file = packet::field(&self.file);
+                message.ending = self.ending.clone().into();
             }
         }
         message
@@ -139,17 +137,17 @@ impl Relay {
 
     /// Adds a circuit-id.
     pub fn circuit_id(self, value: impl Into<Vec<u8>>) -> Self {
-        self.sub_option(packet::CIRCUIT_ID, value)
+        self.sub_option(sub_option::CIRCUIT_ID, value)
     }
 
     /// Adds a remote-id.
     pub fn remote_id(self, value: impl Into<Vec<u8>>) -> Self {
-        self.sub_option(packet::REMOTE_ID, value)
+        self.sub_option(sub_option::REMOTE_ID, value)
     }
 
     /// Adds a relay-id.
     pub fn relay_id(self, value: impl Into<Vec<u8>>) -> Self {
-        self.sub_option(packet::RELAY_ID, value)
+        self.sub_option(sub_option::RELAY_ID, value)
     }
 
     /// Changes the option 82 it adds from now on.
@@ -168,20 +166,18 @@ impl Relay {
     }
 
     /// Sends a client's message on to the servers.
-    pub fn forward(&self, message: &Packet) {
+    pub fn forward(&self, message: &Message) {
         let mut message = message.clone();
         message.giaddr = self.address;
         if !self.sub_options.is_empty() {
             let value = self.option_82();
-            message
-                .options
-                .insert(packet::RELAY_AGENT_INFORMATION, value);
+            message.set(code::RELAY_AGENT_INFORMATION, value);
         }
         self.send(&self.socket, &message);
     }
 
     /// Sends a message to each of its servers.
-    fn send(&self, socket: &UdpSocket, message: &Packet) {
+    fn send(&self, socket: &UdpSocket, message: &Message) {
         for server in &self.servers {
             send(socket, message, *server);
         }
@@ -189,7 +185,7 @@ impl Relay {
 
     /// Sends a client's message on, again and again, until a server answers.
     #[track_caller]
-    pub fn exchange(&self, message: &Packet) -> Packet {
+    pub fn exchange(&self, message: &Message) -> Message {
         exchange(&self.socket, message.xid, || self.forward(message))
     }
 }
@@ -199,34 +195,32 @@ impl Relay {
 impl Relay {
     /// DISCOVER: the server's offer.
     #[track_caller]
-    pub fn discover(&self, client: &Client) -> Packet {
-        let offer = self.exchange(&client.message(packet::DISCOVER));
-        assert_eq!(offer.message_type(), packet::OFFER, "{offer:?}");
+    pub fn discover(&self, client: &Client) -> Message {
+        let offer = self.exchange(&client.message(MessageType::DISCOVER));
+        assert_eq!(offer.message_type(), Some(MessageType::OFFER), "{offer:?}");
         offer
     }
 
     /// The four messages of a new lease (RFC 2131, section 3.1); the ACK.
     #[track_caller]
-    pub fn lease(&self, client: &mut Client) -> Packet {
+    pub fn lease(&self, client: &mut Client) -> Message {
         let ack = self.try_lease(client);
         ack.unwrap_or_else(|| panic!("DHCPNAK to {:?}", client.chaddr))
     }
 
     /// The same; none if the server gave the address to another client in between (DHCPNAK).
     #[track_caller]
-    pub fn try_lease(&self, client: &mut Client) -> Option<Packet> {
+    pub fn try_lease(&self, client: &mut Client) -> Option<Message> {
         let offer = self.discover(client);
         let server = server_of(&offer);
-        let mut request = client.message(packet::REQUEST);
-        request.options.extend([
-            (packet::REQUESTED_ADDRESS, offer.yiaddr.octets().to_vec()),
-            (packet::SERVER_IDENTIFIER, server.octets().to_vec()),
-        ]);
+        let mut request = client.message(MessageType::REQUEST);
+        request.set(code::REQUESTED_ADDRESS, offer.yiaddr.octets());
+        request.set(code::SERVER_IDENTIFIER, server.octets());
         let ack = self.exchange(&request);
-        if ack.message_type() == packet::NAK {
+        if ack.message_type() == Some(MessageType::NAK) {
             return None;
         }
-        assert_eq!(ack.message_type(), packet::ACK, "{ack:?}");
+        assert_eq!(ack.message_type(), Some(MessageType::ACK), "{ack:?}");
         client.address = Some(ack.yiaddr);
         client.server = Some(server);
         Some(ack)
@@ -234,11 +228,11 @@ impl Relay {
 
     /// A renewal by way of the relay, as when rebinding (RFC 2131, section 4.3.2); the ACK.
     #[track_caller]
-    pub fn renew(&self, client: &Client) -> Packet {
-        let mut request = client.message(packet::REQUEST);
+    pub fn renew(&self, client: &Client) -> Message {
+        let mut request = client.message(MessageType::REQUEST);
         request.ciaddr = client.leased();
         let ack = self.exchange(&request);
-        assert_eq!(ack.message_type(), packet::ACK, "{ack:?}");
+        assert_eq!(ack.message_type(), Some(MessageType::ACK), "{ack:?}");
         ack
     }
 
@@ -246,20 +240,20 @@ impl Relay {
     ///
     /// The answer goes to the leased address: it must be a loopback one.
     #[track_caller]
-    pub fn renew_unicast(&self, client: &Client) -> Packet {
-        let mut request = client.message(packet::REQUEST);
+    pub fn renew_unicast(&self, client: &Client) -> Message {
+        let mut request = client.message(MessageType::REQUEST);
         request.ciaddr = client.leased();
         let port = self.socket.local_addr().expect("its address").port();
         let socket = bind(client.leased(), port);
         let ack = exchange(&socket, request.xid, || self.send(&socket, &request));
-        assert_eq!(ack.message_type(), packet::ACK, "{ack:?}");
+        assert_eq!(ack.message_type(), Some(MessageType::ACK), "{ack:?}");
         ack
     }
 
     /// Gives the lease back; there is no answer to a RELEASE.
     #[track_caller]
     pub fn release(&self, client: &mut Client) {
-        let mut release = client.message(packet::RELEASE);
+        let mut release = client.message(MessageType::RELEASE);
         release.ciaddr = client.leased();
         self.end(client, release);
     }
@@ -267,18 +261,16 @@ impl Relay {
     /// Says that the address is in use by somebody else; there is no answer to a DECLINE.
     #[track_caller]
     pub fn decline(&self, client: &mut Client) {
-        let mut decline = client.message(packet::DECLINE);
-        let address = client.leased().octets().to_vec();
-        decline.options.insert(packet::REQUESTED_ADDRESS, address);
+        let mut decline = client.message(MessageType::DECLINE);
+        let address = client.leased().octets();
+        decline.set(code::REQUESTED_ADDRESS, address);
         self.end(client, decline);
     }
 
     /// Sends what ends a lease.
-    fn end(&self, client: &mut Client, mut message: Packet) {
+    fn end(&self, client: &mut Client, mut message: Message) {
         let server = client.server.expect("the client has a lease");
-        message
-            .options
-            .insert(packet::SERVER_IDENTIFIER, server.octets().to_vec());
+        message.set(code::SERVER_IDENTIFIER, server.octets());
         self.forward(&message);
         client.address = None;
     }
@@ -288,7 +280,7 @@ impl Relay {
 
 /// Sends until an answer with the transaction id arrives.
 #[track_caller]
-fn exchange(socket: &UdpSocket, xid: u32, send: impl Fn()) -> Packet {
+fn exchange(socket: &UdpSocket, xid: u32, send: impl Fn()) -> Message {
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
         send();
@@ -300,7 +292,7 @@ fn exchange(socket: &UdpSocket, xid: u32, send: impl Fn()) -> Packet {
 }
 
 /// The answer with the transaction id, if it arrives before it is time to ask again.
-fn receive(socket: &UdpSocket, xid: u32) -> Option<Packet> {
+fn receive(socket: &UdpSocket, xid: u32) -> Option<Message> {
     let deadline = Instant::now() + RETRY;
     let mut octets = [0; 65_536];
     loop {
@@ -308,7 +300,7 @@ fn receive(socket: &UdpSocket, xid: u32) -> Option<Packet> {
         let left = left.max(Duration::from_millis(1));
         socket.set_read_timeout(Some(left)).expect("a timeout");
         let length = socket.recv(&mut octets).ok()?;
-        let answer = octets.get(..length).and_then(Packet::decode);
+        let answer = octets.get(..length).and_then(packet::decode);
         if let Some(answer) = answer.filter(|answer| answer.xid == xid) {
             return Some(answer);
         }
@@ -316,7 +308,7 @@ fn receive(socket: &UdpSocket, xid: u32) -> Option<Packet> {
 }
 
 /// Sends one message.
-fn send(socket: &UdpSocket, message: &Packet, server: SocketAddrV4) {
+fn send(socket: &UdpSocket, message: &Message, server: SocketAddrV4) {
     let octets = message.encode();
     socket.send_to(&octets, server).expect("sending a message");
 }
@@ -330,8 +322,8 @@ fn bind(address: Ipv4Addr, port: u16) -> UdpSocket {
 
 /// The server identifier of an answer.
 #[track_caller]
-fn server_of(answer: &Packet) -> Ipv4Addr {
-    let value: Result<[u8; 4], _> = answer.option(packet::SERVER_IDENTIFIER).try_into();
+fn server_of(answer: &Message) -> Ipv4Addr {
+    let value: Result<[u8; 4], _> = packet::value(answer, code::SERVER_IDENTIFIER).try_into();
     value.expect("a server identifier").into()
 }
 

@@ -6,6 +6,7 @@ use std::os::unix::process::ExitStatusExt;
 use blq::{Binding, Primary, Query, State, StatusCode};
 use kea_tests::ask::{addresses, by_mac, failure};
 use kea_tests::clock::now;
+use kea_tests::packet::value;
 use kea_tests::{
     Client, Database, Kea, Kind, Setup, StoredLease, eventually, eventually_some, for_each_kind,
     kea_version,
@@ -534,7 +535,7 @@ fn tells_of_options_reserved_in_a_database(kind: Kind) {
     let mut client = Client::new(1).asking_for(&[DOMAIN_NAME]);
     let ack = kea.relay(0).lease(&mut client);
     assert_eq!(ack.yiaddr, reserved);
-    assert_eq!(ack.option(DOMAIN_NAME), b"reserved.example");
+    assert_eq!(value(&ack, DOMAIN_NAME), b"reserved.example");
     kea.await_active(&client);
     let mut query = Query::new(by_mac(&client));
     query.parameter_request_list = Some(vec![DOMAIN_NAME]);

@@ -6,10 +6,12 @@ use std::net::Ipv4Addr;
 use blq::{Binding, Primary, Query, State, Vss};
 use kea_tests::ask::{addresses, by_mac};
 use kea_tests::clock::later;
-use kea_tests::packet::{
-    CIRCUIT_ID, CLIENT_IDENTIFIER, END, HOST_NAME, OVERLOAD, Packet, RELAY_AGENT_INFORMATION,
-    RELAY_ID, REMOTE_ID, REQUESTED_ADDRESS, SERVER_IDENTIFIER, VSS,
+use kea_tests::packet::code::{
+    CLIENT_IDENTIFIER, END, HOST_NAME, OVERLOAD, RELAY_AGENT_INFORMATION, REQUESTED_ADDRESS,
+    SERVER_IDENTIFIER,
 };
+use kea_tests::packet::sub_option::{CIRCUIT_ID, RELAY_ID, REMOTE_ID, VSS};
+use kea_tests::packet::{Message, MessageType, value};
 use kea_tests::{
     Client, Kea, Relay, Setup, eventually, eventually_some, has_kea_library, kea_version, packet,
 };
@@ -54,8 +56,8 @@ fn option_82(binding: &Binding) -> &[u8] {
 
 /// Waits until the binding of a leased address has the option 82 that Kea's answer echoes.
 #[track_caller]
-fn await_option_82(kea: &Kea, answer: &Packet) -> Binding {
-    let echoed = answer.option(RELAY_AGENT_INFORMATION);
+fn await_option_82(kea: &Kea, answer: &Message) -> Binding {
+    let echoed = value(answer, RELAY_AGENT_INFORMATION);
     let address = answer.yiaddr;
     eventually_some(&format!("{address} with option 82 {echoed:02x?}"), || {
         kea.binding(address)
@@ -180,7 +182,7 @@ fn broken_tails(kea: &Kea) {
         client.options.insert(OVERLOAD, vec![1]);
         client.file = file.to_vec();
         let ack = one.lease(&mut client);
-        assert_eq!(ack.option(RELAY_AGENT_INFORMATION), one.option_82());
+        assert_eq!(value(&ack, RELAY_AGENT_INFORMATION), one.option_82());
         await_option_82(kea, &ack);
         let address = ack.yiaddr;
         assert_eq!(addresses(&kea.find(by_remote_id(&lines[0]))), [address]);
@@ -338,7 +340,7 @@ fn kea_with_fresh_leases() -> Kea {
 }
 
 /// How a client with a lease fills in its next DHCPREQUEST.
-type Change = fn(&Client, &mut Packet);
+type Change = fn(&Client, &mut Message);
 
 /// The address a client has leased, as the value of an option.
 fn leased(client: &Client) -> Vec<u8> {
@@ -346,33 +348,33 @@ fn leased(client: &Client) -> Vec<u8> {
 }
 
 /// As when renewing or rebinding (RFC 2131, section 4.3.2).
-fn renewing(client: &Client, request: &mut Packet) {
+fn renewing(client: &Client, request: &mut Message) {
     request.ciaddr = client.address.expect("a lease");
 }
 
 /// As after a reboot.
-fn rebooting(client: &Client, request: &mut Packet) {
+fn rebooting(client: &Client, request: &mut Message) {
     let address = leased(client);
-    request.options.insert(REQUESTED_ADDRESS, address);
+    request.set(REQUESTED_ADDRESS, address);
 }
 
 /// As after an offer.
-fn selecting(client: &Client, request: &mut Packet) {
+fn selecting(client: &Client, request: &mut Message) {
     rebooting(client, request);
     let server = client.server.expect("a lease").octets().to_vec();
-    request.options.insert(SERVER_IDENTIFIER, server);
+    request.set(SERVER_IDENTIFIER, server);
 }
 
 /// With an address in ciaddr that is not the client's; Kea goes by the option.
-fn with_another_ciaddr(client: &Client, request: &mut Packet) {
+fn with_another_ciaddr(client: &Client, request: &mut Message) {
     rebooting(client, request);
     request.ciaddr = Ipv4Addr::new(192, 0, 2, 1);
 }
 
 /// With another client identifier than before, where Kea does not go by that.
-fn with_another_id(client: &Client, request: &mut Packet) {
+fn with_another_id(client: &Client, request: &mut Message) {
     renewing(client, request);
-    request.options.insert(CLIENT_IDENTIFIER, vec![0xff, 0]);
+    request.set(CLIENT_IDENTIFIER, vec![0xff, 0]);
 }
 
 /// A client that comes again by way of another line, while its lease is fresh.
@@ -386,7 +388,7 @@ struct Returning {
     /// The relay agent that forwards the client's next message.
     by: usize,
     /// The message.
-    request: Packet,
+    request: Message,
 }
 
 /// The lines of a client: before, and when it comes again.
@@ -461,7 +463,7 @@ fn clients_with_leases(kea: &Kea, relays: &mut [Relay; 4]) -> Vec<Returning> {
             let id = before.client_id.as_deref();
             assert_eq!(id, Some(&b"\0flexible"[..]));
         }
-        let mut request = client.message(packet::REQUEST);
+        let mut request = client.message(MessageType::REQUEST);
         change(&client, &mut request);
         Returning {
             n,
@@ -477,11 +479,11 @@ fn clients_with_leases(kea: &Kea, relays: &mut [Relay; 4]) -> Vec<Returning> {
 /// A BOOTP client with an address, and the same message once more.
 fn bootp_client_with_lease(kea: &Kea, relay: &mut Relay) -> Returning {
     let n = 8;
-    let mut request = Client::new(n).message(packet::REQUEST);
+    let mut request = Client::new(n).message(MessageType::REQUEST);
     request.options.clear();
     set_line(relay, &lines(n)[0]);
     let reply = relay.exchange(&request);
-    assert_eq!(reply.message_type(), 0, "{reply:?}");
+    assert_eq!(reply.message_type(), None, "{reply:?}");
     Returning {
         n,
         held_since: held_since(kea, reply.yiaddr),
@@ -504,16 +506,22 @@ fn changing_nothing(kea: &Kea, relays: &mut [Relay; 4]) -> Vec<Binding> {
     });
     later();
     let [refused, informed, discovering, unknown] = &clients;
-    let mut request = refused.message(packet::REQUEST);
-    request.options.insert(REQUESTED_ADDRESS, leased(informed));
-    assert_eq!(other.exchange(&request).message_type(), packet::NAK);
-    let mut inform = informed.message(packet::INFORM);
+    let mut request = refused.message(MessageType::REQUEST);
+    request.set(REQUESTED_ADDRESS, leased(informed));
+    assert_eq!(
+        other.exchange(&request).message_type(),
+        Some(MessageType::NAK)
+    );
+    let mut inform = informed.message(MessageType::INFORM);
     renewing(informed, &mut inform);
     // The answer goes to the client itself.
     other.forward(&inform);
     other.discover(discovering);
-    let mut request = Client::new(15).message(packet::REQUEST);
+    let mut request = Client::new(15).message(MessageType::REQUEST);
     selecting(unknown, &mut request);
-    assert_eq!(other.exchange(&request).message_type(), packet::NAK);
+    assert_eq!(
+        other.exchange(&request).message_type(),
+        Some(MessageType::NAK)
+    );
     bindings.into()
 }

@@ -1,6 +1,7 @@
 //! The harness itself: Kea as it is does what the other tests build on.
 
-use kea_tests::{Client, Kea, Mode, Pair, Setup, eventually, kea_version, packet};
+use kea_tests::packet::{code, value};
+use kea_tests::{Client, Kea, Mode, Pair, Setup, eventually, kea_version};
 use serde_json::{Value, json};
 
 /// Kea's lease for an address, asked by lease4-get.
@@ -25,7 +26,7 @@ fn leases_to_a_client_behind_a_relay() {
     let mut client = Client::new(1).client_id([0xff, 1, 2, 3]);
     let ack = relay.lease(&mut client);
     assert_eq!(
-        ack.option(packet::RELAY_AGENT_INFORMATION),
+        value(&ack, code::RELAY_AGENT_INFORMATION),
         relay.option_82()
     );
     let lease = lease(&kea, &client);
@@ -85,7 +86,7 @@ fn reconfigures() {
     let answer = kea.reconfigure(|setup| setup.set("valid-lifetime", json!(1234)));
     assert_eq!(answer["result"], 0, "{answer}");
     let ack = kea.relay(0).lease(&mut Client::new(6));
-    assert_eq!(ack.option(51), 1234_u32.to_be_bytes());
+    assert_eq!(value(&ack, 51), 1234_u32.to_be_bytes());
     let answer = kea.config_set(|setup| setup.set("valid-lifetime", json!("long")));
     assert_eq!(answer["result"], 1, "{answer}");
     assert!(kea.check("-t").success);

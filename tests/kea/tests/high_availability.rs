@@ -8,8 +8,9 @@ use std::thread;
 use blq::{Binding, Primary, Query, State, Vss};
 use kea_tests::ask::addresses;
 use kea_tests::clock;
+use kea_tests::packet::MessageType;
 use kea_tests::{
-    Client, Kea, Mode, Pair, Setup, eventually, eventually_some, kea_version, may_ping, packet,
+    Client, Kea, Mode, Pair, Setup, eventually, eventually_some, kea_version, may_ping,
 };
 use serde_json::{Value, json};
 
@@ -680,7 +681,7 @@ fn attributes_an_address_that_kea_declines_itself_to_the_partner_that_did() {
     let pair = Pair::start(Mode::HotStandby, true, Setup::pinging);
     pair.await_normal();
     let relay = pair.relay(0);
-    relay.forward(&Client::new(1).message(packet::DISCOVER));
+    relay.forward(&Client::new(1).message(MessageType::DISCOVER));
     let abandoned = |kea: &Kea| {
         let mut all = answers(kea).into_values();
         all.find(|binding| binding.state == Some(State::ABANDONED))

@@ -3,7 +3,8 @@
 use blq::{Binding, MessageType, Primary, Query, State};
 use kea_tests::ask::{addresses, by_mac};
 use kea_tests::clock::now;
-use kea_tests::{Client, Setup, eventually, eventually_some, kea_version, packet};
+use kea_tests::packet::{sub_option, value};
+use kea_tests::{Client, Setup, eventually, eventually_some, kea_version};
 use serde_json::json;
 
 /// A lifetime to wait for the end of, in seconds; long enough to see what is before it.
@@ -253,9 +254,9 @@ fn returns_the_options_of_the_ack() {
         panic!("one binding")
     };
     for code in plain {
-        assert!(!ack.option(code).is_empty(), "option {code} in the ACK");
-        let got = binding.options.get(&code).map(Vec::as_slice);
-        assert_eq!(got, Some(ack.option(code)), "option {code}");
+        assert!(!value(&ack, code).is_empty(), "option {code} in the ACK");
+        let got = binding.options.get(&code);
+        assert_eq!(got, ack.option(code).as_ref(), "option {code}");
     }
     let passed = binding.client_last_transaction_time.expect("option 91");
     let left = [
@@ -265,7 +266,7 @@ fn returns_the_options_of_the_ack() {
     ];
     for (code, left) in timed.into_iter().zip(left) {
         let whole = left.expect("a time") + passed;
-        assert_eq!(ack.option(code), whole.to_be_bytes(), "option {code}");
+        assert_eq!(value(&ack, code), whole.to_be_bytes(), "option {code}");
     }
 }
 
@@ -323,7 +324,7 @@ fn returns_the_options_of_the_ack_wherever_they_are_configured() {
         };
         for code in codes {
             let got = binding.options.get(&code).map_or(&[][..], Vec::as_slice);
-            assert_eq!(got, ack.option(code), "option {code} of {client:?}");
+            assert_eq!(got, value(&ack, code), "option {code} of {client:?}");
         }
     }
 }
@@ -409,7 +410,7 @@ fn follows_a_client_to_another_line() {
     let mut client = Client::new(1);
     let address = relay.lease(&mut client).yiaddr;
     kea.await_active(&client);
-    relay.set_sub_options(&[(packet::REMOTE_ID, b"line 2".to_vec())]);
+    relay.set_sub_options(&[(sub_option::REMOTE_ID, b"line 2".to_vec())]);
     relay.renew(&client);
     eventually("the new line", || {
         let found = kea.find(Primary::RemoteId(b"line 2".to_vec()));

@@ -6,7 +6,8 @@ use std::net::Ipv4Addr;
 use blq::wire::frame;
 use blq::{Binding, Primary, Query, StatusCode, Vss};
 use kea_tests::ask::{addresses, by_mac, failure};
-use kea_tests::{Client, Kea, Setup, eventually, packet};
+use kea_tests::packet::{code, sub_option};
+use kea_tests::{Client, Kea, Setup, eventually};
 use serde_json::json;
 
 /// The addresses of bindings, in any order.
@@ -74,7 +75,7 @@ fn finds_clients_by_what_they_say_of_themselves() {
         kea.await_active(client);
         let address = client.address.expect("a lease");
         assert_eq!(addresses(&kea.find(by_mac(client))), [address]);
-        let id = client.options[&packet::CLIENT_IDENTIFIER].clone();
+        let id = client.options[&code::CLIENT_IDENTIFIER].clone();
         assert_eq!(addresses(&kea.find(Primary::ClientId(id))), [address]);
     }
     assert_eq!(kea.find(by_mac(&Client::new(2))), []);
@@ -117,7 +118,7 @@ fn keeps_vpns_apart() {
         )
         .start();
     // RFC 6607, section 3.1: the relay's own sub-option, here a name.
-    let by_relay = kea.relay(3).sub_option(packet::VSS, *b"\0green");
+    let by_relay = kea.relay(3).sub_option(sub_option::VSS, *b"\0green");
     let leases = [
         (None, kea.relay(0)),
         (Some(Vss::Name("blue".to_owned())), kea.relay(1)),

@@ -8,9 +8,8 @@ use std::net::Ipv4Addr;
 
 use blq::{Primary, Query, State};
 use kea_tests::clock::later;
-use kea_tests::{
-    Client, Kea, Relay, Setup, eventually, eventually_some, kea_version, may_ping, packet,
-};
+use kea_tests::packet::MessageType;
+use kea_tests::{Client, Kea, Relay, Setup, eventually, eventually_some, kea_version, may_ping};
 use serde_json::json;
 
 /// Kea with its command library, which logs each change that it tells of. It changes nothing of itself
@@ -166,7 +165,7 @@ fn attributes_an_address_that_kea_declines_itself_to_this_server() {
     let kea = setup(true).pinging().start();
     let (relay, client) = (kea.relay(0), Client::new(1));
     // The system answers a ping to any loopback address.
-    relay.forward(&client.message(packet::DISCOVER));
+    relay.forward(&client.message(MessageType::DISCOVER));
     let declined = eventually_some("a declined address", || {
         let mut all = kea.find(Primary::All).into_iter();
         all.find(|binding| binding.state == Some(State::ABANDONED))

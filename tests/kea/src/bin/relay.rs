@@ -5,15 +5,10 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::thread;
 
+use blq::wire::{BOOTREPLY, BOOTREQUEST, port};
 use clap::Parser;
-use kea_tests::packet::{self, Packet};
+use kea_tests::packet::{self, Message, code, sub_option};
 use socket2::{Domain, Protocol, Socket, Type};
-
-/// Where servers and relays listen (RFC 2131, section 4.1).
-const SERVER_PORT: u16 = 67;
-
-/// Where clients listen (RFC 2131, section 4.1).
-const CLIENT_PORT: u16 = 68;
 
 /// Relays DHCPv4 between the clients on an interface and a server.
 #[derive(Parser)]
@@ -39,9 +34,9 @@ impl Arguments {
     /// The value of the option 82 to add.
     fn option_82(&self) -> Vec<u8> {
         packet::sub_options(&[
-            (packet::CIRCUIT_ID, self.interface.clone().into_bytes()),
-            (packet::REMOTE_ID, self.remote_id.clone().into_bytes()),
-            (packet::RELAY_ID, self.relay_id.clone().into_bytes()),
+            (sub_option::CIRCUIT_ID, self.interface.clone().into_bytes()),
+            (sub_option::REMOTE_ID, self.remote_id.clone().into_bytes()),
+            (sub_option::RELAY_ID, self.relay_id.clone().into_bytes()),
         ])
     }
 }
@@ -57,15 +52,14 @@ fn main() -> io::Result<()> {
 
 /// Passes what clients broadcast on to the server.
 fn pass_requests(clients: &UdpSocket, server: &UdpSocket, arguments: &Arguments) -> io::Result<()> {
-    let to = SocketAddrV4::new(arguments.server, SERVER_PORT);
+    let to = SocketAddrV4::new(arguments.server, port::SERVER);
     loop {
-        let Some(mut message) = receive(clients)?.filter(|message| message.op == 1) else {
+        let Some(mut message) = receive(clients)?.filter(|message| message.op == BOOTREQUEST)
+        else {
             continue;
         };
         message.giaddr = arguments.address;
-        message
-            .options
-            .insert(packet::RELAY_AGENT_INFORMATION, arguments.option_82());
+        message.set(code::RELAY_AGENT_INFORMATION, arguments.option_82());
         server.send_to(&message.encode(), to)?;
     }
 }
@@ -73,19 +67,19 @@ fn pass_requests(clients: &UdpSocket, server: &UdpSocket, arguments: &Arguments)
 /// Passes the server's answers on to the clients, without option 82 (RFC 3046, section 2.1).
 fn pass_answers(server: &UdpSocket, clients: &UdpSocket) -> io::Result<()> {
     loop {
-        let Some(mut message) = receive(server)?.filter(|message| message.op == 2) else {
+        let Some(mut message) = receive(server)?.filter(|message| message.op == BOOTREPLY) else {
             continue;
         };
-        message.options.remove(&packet::RELAY_AGENT_INFORMATION);
-        clients.send_to(&message.encode(), (Ipv4Addr::BROADCAST, CLIENT_PORT))?;
+        message.remove(code::RELAY_AGENT_INFORMATION);
+        clients.send_to(&message.encode(), (Ipv4Addr::BROADCAST, port::CLIENT))?;
     }
 }
 
 /// The next datagram's message, if it is one.
-fn receive(socket: &UdpSocket) -> io::Result<Option<Packet>> {
+fn receive(socket: &UdpSocket) -> io::Result<Option<Message>> {
     let mut octets = [0; 65_536];
     let length = socket.recv(&mut octets)?;
-    Ok(octets.get(..length).and_then(Packet::decode))
+    Ok(octets.get(..length).and_then(packet::decode))
 }
 
 /// A socket on the relay's port, for broadcasts too, of one interface only if it is given.
@@ -94,6 +88,6 @@ fn socket(address: Ipv4Addr, interface: Option<&str>) -> io::Result<UdpSocket> {
     socket.set_reuse_address(true)?;
     socket.set_broadcast(true)?;
     socket.bind_device(interface.map(str::as_bytes))?;
-    socket.bind(&SocketAddrV4::new(address, SERVER_PORT).into())?;
+    socket.bind(&SocketAddrV4::new(address, port::SERVER).into())?;
     Ok(socket.into())
 }

@@ -11,7 +11,7 @@ use super::history::{Identity, Touch, What, now};
 use super::plan::Act;
 use super::random::pick;
 use super::world::World;
-use crate::packet::{self, Packet};
+use crate::packet::{self, Message, MessageType, code};
 use crate::{PATIENCE, Place, eventually_some};
 
 /// How long to wait for an answer before a message is sent again.
@@ -72,7 +72,7 @@ struct Flight {
     /// What it is part of.
     act: Act,
     /// The message.
-    message: Packet,
+    message: Message,
     /// The option 82 it was relayed with; `None` if it went straight to the server.
     relayed: Option<Vec<u8>>,
     /// The socket it was sent from.
@@ -85,11 +85,13 @@ struct Flight {
 
 impl Flight {
     /// What an answer to the message did to its address.
-    fn touch(&self, answer: &Packet) -> Option<Touch> {
+    fn touch(&self, answer: &Message) -> Option<Touch> {
         let identity = identity_in(&self.message);
         let what = match (self.message.message_type(), answer.message_type()) {
-            (packet::DISCOVER, packet::OFFER) => What::Offered(identity),
-            (packet::REQUEST, packet::ACK) => What::Acknowledged(identity, self.relayed.clone()),
+            (Some(MessageType::DISCOVER), Some(MessageType::OFFER)) => What::Offered(identity),
+            (Some(MessageType::REQUEST), Some(MessageType::ACK)) => {
+                What::Acknowledged(identity, self.relayed.clone())
+            }
             _ => return None,
         };
         Some(Touch {
@@ -202,8 +204,8 @@ impl Traffic {
         let address = self.world.bystander();
         let socket = bind(address, self.port).expect("an address nobody leases");
         for _ in 0..6 {
-            let message = self.message(packet::INFORM, &[2, 0xff, 0, 0, 0, 1]);
-            let message = Packet {
+            let message = self.message(MessageType::INFORM, &[2, 0xff, 0, 0, 0, 1]);
+            let message = Message {
                 ciaddr: address,
                 ..message
             };
@@ -236,13 +238,13 @@ impl Traffic {
     }
 
     /// A message with a transaction id of its own.
-    fn message(&mut self, message_type: u8, mac: &[u8]) -> Packet {
+    fn message(&mut self, message_type: MessageType, mac: &[u8]) -> Message {
         self.xid += 1;
-        Packet::request(message_type, self.xid, mac)
+        packet::request(message_type, self.xid, mac)
     }
 
     /// A client's message.
-    fn message_of(&mut self, host: usize, message_type: u8) -> Packet {
+    fn message_of(&mut self, host: usize, message_type: MessageType) -> Message {
         let Host {
             mac,
             client_id,
@@ -251,10 +253,10 @@ impl Traffic {
         } = self.hosts[host].clone();
         let mut message = self.message(message_type, &mac);
         if !client_id.is_empty() {
-            message.options.insert(packet::CLIENT_IDENTIFIER, client_id);
+            message.set(code::CLIENT_IDENTIFIER, client_id);
         }
-        if is_brief && !matches!(message_type, packet::RELEASE | packet::DECLINE) {
-            message.options.insert(60, b"brief".to_vec());
+        if is_brief && !matches!(message_type, MessageType::RELEASE | MessageType::DECLINE) {
+            message.set(60, b"brief".to_vec());
         }
         message
     }
@@ -275,21 +277,21 @@ impl Traffic {
         } = self.hosts[host];
         match (act, address) {
             (Act::Discover | Act::Lease, _) => {
-                let message = self.message_of(host, packet::DISCOVER);
+                let message = self.message_of(host, MessageType::DISCOVER);
                 self.relay(host, act, message, round)
             }
             (Act::Take(salt), _) => {
-                let mut message = self.message_of(host, packet::DISCOVER);
+                let mut message = self.message_of(host, MessageType::DISCOVER);
                 ask_for(&mut message, self.anothers(salt));
                 self.relay(host, act, message, round)
             }
             (Act::Renew, Some(address)) => {
-                let mut message = self.message_of(host, packet::REQUEST);
+                let mut message = self.message_of(host, MessageType::REQUEST);
                 message.ciaddr = address;
                 self.relay(host, act, message, round)
             }
             (Act::RenewUnicast, Some(address)) if self.open(address) => {
-                let mut message = self.message_of(host, packet::REQUEST);
+                let mut message = self.message_of(host, MessageType::REQUEST);
                 message.ciaddr = address;
                 self.launch(host, act, message, None, address, round)
             }
@@ -297,12 +299,12 @@ impl Traffic {
                 let Some(address) = address.or(last_address) else {
                     return self.begin(host, Act::Lease, round);
                 };
-                let mut message = self.message_of(host, packet::REQUEST);
+                let mut message = self.message_of(host, MessageType::REQUEST);
                 ask_for(&mut message, address);
                 self.relay(host, act, message, round)
             }
             (Act::RequestWrong(salt), _) => {
-                let mut message = self.message_of(host, packet::REQUEST);
+                let mut message = self.message_of(host, MessageType::REQUEST);
                 ask_for(&mut message, self.anothers(salt));
                 self.relay(host, act, message, round)
             }
@@ -316,13 +318,13 @@ impl Traffic {
                 self.release(host, act, address, round)
             }
             (Act::Decline, Some(address)) => {
-                let mut message = self.message_of(host, packet::DECLINE);
+                let mut message = self.message_of(host, MessageType::DECLINE);
                 ask_for(&mut message, address);
                 let what = What::Decline(self.hosts[host].identity());
                 self.end(host, act, message, address, what, round)
             }
             (Act::Inform, Some(address)) if self.open(address) => {
-                let mut message = self.message_of(host, packet::INFORM);
+                let mut message = self.message_of(host, MessageType::INFORM);
                 message.ciaddr = address;
                 self.launch(host, act, message, None, address, round)
             }
@@ -358,7 +360,7 @@ impl Traffic {
 
     /// Sends a RELEASE.
     fn release(&mut self, host: usize, act: Act, address: Ipv4Addr, round: &mut Round) -> bool {
-        let mut message = self.message_of(host, packet::RELEASE);
+        let mut message = self.message_of(host, MessageType::RELEASE);
         message.ciaddr = address;
         let what = What::Release(self.hosts[host].identity());
         self.end(host, act, message, address, what, round)
@@ -369,7 +371,7 @@ impl Traffic {
         &mut self,
         host: usize,
         act: Act,
-        mut message: Packet,
+        mut message: Message,
         address: Ipv4Addr,
         what: What,
         round: &mut Round,
@@ -378,7 +380,7 @@ impl Traffic {
             self.hosts[host].address = None;
         }
         let server = self.server.ip().octets().to_vec();
-        message.options.insert(packet::SERVER_IDENTIFIER, server);
+        message.set(code::SERVER_IDENTIFIER, server);
         let line = self.world.line(self.hosts[host].line);
         add_relay(&mut message, line.relay, line.option_82.as_deref());
         self.send(line.relay, &message);
@@ -392,7 +394,7 @@ impl Traffic {
     }
 
     /// Sends a client's message by way of its relay.
-    fn relay(&mut self, host: usize, act: Act, mut message: Packet, round: &mut Round) -> bool {
+    fn relay(&mut self, host: usize, act: Act, mut message: Message, round: &mut Round) -> bool {
         let line = self.world.line(self.hosts[host].line);
         add_relay(&mut message, line.relay, line.option_82.as_deref());
         let relayed = Some(line.option_82.unwrap_or_default());
@@ -404,7 +406,7 @@ impl Traffic {
         &mut self,
         host: usize,
         act: Act,
-        message: Packet,
+        message: Message,
         relayed: Option<Vec<u8>>,
         socket: Ipv4Addr,
         round: &mut Round,
@@ -424,7 +426,7 @@ impl Traffic {
     }
 
     /// Sends a message.
-    fn send(&mut self, socket: Ipv4Addr, message: &Packet) {
+    fn send(&mut self, socket: Ipv4Addr, message: &Message) {
         self.sent += 1;
         if let Some(socket) = self.sockets.get(&socket) {
             // While the server is down the system may say so.
@@ -445,13 +447,13 @@ impl Traffic {
     }
 
     /// What a further answer to a message tells of its address.
-    fn answered_again(&self, answer: &Packet) -> Option<Touch> {
+    fn answered_again(&self, answer: &Message) -> Option<Touch> {
         let flight = self.past.get(&answer.xid)?;
         flight.touch(answer)
     }
 
     /// Answers that have come, or come while waiting.
-    fn incoming(&self, wait: Duration) -> Vec<Packet> {
+    fn incoming(&self, wait: Duration) -> Vec<Message> {
         let sockets: Vec<&UdpSocket> = self.sockets.values().collect();
         let mut all: Vec<_> = sockets
             .iter()
@@ -469,32 +471,32 @@ impl Traffic {
         let mut octets = [0; 4096];
         for (socket, _) in sockets.iter().zip(ready).filter(|(_, ready)| *ready) {
             while let Ok(length) = socket.recv(&mut octets) {
-                answers.extend(octets.get(..length).and_then(Packet::decode));
+                answers.extend(octets.get(..length).and_then(packet::decode));
             }
         }
         answers
     }
 
     /// Takes an answer.
-    fn answer(&mut self, flight: Flight, answer: &Packet, round: &mut Round) {
+    fn answer(&mut self, flight: Flight, answer: &Message, round: &mut Round) {
         let Flight { host, act, .. } = flight;
         let sent = flight.message.message_type();
         round.touches.extend(flight.touch(answer));
         self.past.insert(answer.xid, flight);
         match (sent, answer.message_type()) {
-            (packet::DISCOVER, packet::OFFER) if act != Act::Discover => {
-                let mut request = self.message_of(host, packet::REQUEST);
+            (Some(MessageType::DISCOVER), Some(MessageType::OFFER)) if act != Act::Discover => {
+                let mut request = self.message_of(host, MessageType::REQUEST);
                 ask_for(&mut request, answer.yiaddr);
-                let server = answer.option(packet::SERVER_IDENTIFIER).to_vec();
-                request.options.insert(packet::SERVER_IDENTIFIER, server);
+                let server = packet::value(answer, code::SERVER_IDENTIFIER);
+                request.set(code::SERVER_IDENTIFIER, server);
                 self.relay(host, act, request, round);
                 return;
             }
-            (packet::REQUEST, packet::ACK) => {
+            (Some(MessageType::REQUEST), Some(MessageType::ACK)) => {
                 self.hosts[host].address = Some(answer.yiaddr);
                 self.hosts[host].last_address = Some(answer.yiaddr);
             }
-            (packet::REQUEST, packet::NAK) => self.hosts[host].address = None,
+            (Some(MessageType::REQUEST), Some(MessageType::NAK)) => self.hosts[host].address = None,
             _ => {}
         }
         self.done(host, round);
@@ -522,12 +524,9 @@ impl Traffic {
                 round.flights.insert(xid, flight);
                 continue;
             }
-            if flight.message.message_type() == packet::REQUEST {
-                let asked: Option<[u8; 4]> = flight
-                    .message
-                    .option(packet::REQUESTED_ADDRESS)
-                    .try_into()
-                    .ok();
+            if flight.message.message_type() == Some(MessageType::REQUEST) {
+                let asked = packet::value(&flight.message, code::REQUESTED_ADDRESS);
+                let asked: Result<[u8; 4], _> = asked.try_into();
                 let address = asked.map_or(flight.message.ciaddr, Ipv4Addr::from);
                 let identity = identity_in(&flight.message);
                 round.touches.push(Touch {
@@ -544,27 +543,25 @@ impl Traffic {
 }
 
 /// Who sent a message; a client may have changed since.
-fn identity_in(message: &Packet) -> Identity {
+fn identity_in(message: &Message) -> Identity {
     Identity {
-        mac: message.chaddr.clone(),
-        client_id: message.option(packet::CLIENT_IDENTIFIER).to_vec(),
+        mac: message.hardware_address().unwrap_or_default().to_vec(),
+        client_id: packet::value(message, code::CLIENT_IDENTIFIER),
     }
 }
 
 /// Has a message ask for an address.
-fn ask_for(message: &mut Packet, address: Ipv4Addr) {
+fn ask_for(message: &mut Message, address: Ipv4Addr) {
     let octets = address.octets().to_vec();
-    message.options.insert(packet::REQUESTED_ADDRESS, octets);
+    message.set(code::REQUESTED_ADDRESS, octets);
 }
 
 /// Makes a message one that a relay passed on.
-fn add_relay(message: &mut Packet, relay: Ipv4Addr, option_82: Option<&[u8]>) {
+fn add_relay(message: &mut Message, relay: Ipv4Addr, option_82: Option<&[u8]>) {
     message.giaddr = relay;
     if let Some(value) = option_82 {
         let value = value.to_vec();
-        message
-            .options
-            .insert(packet::RELAY_AGENT_INFORMATION, value);
+        message.set(code::RELAY_AGENT_INFORMATION, value);
     }
 }
 
@@ -576,7 +573,7 @@ fn bind(address: Ipv4Addr, port: u16) -> Option<UdpSocket> {
 }
 
 /// The answer with a transaction id, if it comes in time.
-fn receive_from(socket: &UdpSocket, xid: u32, patience: Duration) -> Option<Packet> {
+fn receive_from(socket: &UdpSocket, xid: u32, patience: Duration) -> Option<Message> {
     let deadline = Instant::now() + patience.min(PATIENCE);
     let mut octets = [0; 4096];
     while Instant::now() < deadline {
@@ -589,7 +586,7 @@ fn receive_from(socket: &UdpSocket, xid: u32, patience: Duration) -> Option<Pack
             continue;
         }
         while let Ok(length) = socket.recv(&mut octets) {
-            let answer = octets.get(..length).and_then(Packet::decode);
+            let answer = octets.get(..length).and_then(packet::decode);
             if answer.as_ref().is_some_and(|answer| answer.xid == xid) {
                 return answer;
             }

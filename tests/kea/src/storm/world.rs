@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use serde_json::{Value, json};
 
-use crate::packet;
+use crate::packet::{self, sub_option};
 use crate::{Place, Setup, kea_version};
 
 /// Subscriber lines: each is at a relay and has a remote-id of its own.
@@ -97,12 +97,12 @@ impl World {
         let relays = self.relays();
         let relay = n % relays.len();
         let mut all = vec![
-            (packet::CIRCUIT_ID, format!("port {n}").into_bytes()),
-            (packet::REMOTE_ID, format!("line {n}").into_bytes()),
-            (packet::RELAY_ID, format!("relay {relay}").into_bytes()),
+            (sub_option::CIRCUIT_ID, format!("port {n}").into_bytes()),
+            (sub_option::REMOTE_ID, format!("line {n}").into_bytes()),
+            (sub_option::RELAY_ID, format!("relay {relay}").into_bytes()),
         ];
         if n % 11 == 3 {
-            all.push((packet::VSS, b"\0green".to_vec()));
+            all.push((sub_option::VSS, b"\0green".to_vec()));
         }
         Line {
             relay: relays[relay],
