@@ -7,11 +7,11 @@
 
 #![allow(unsafe_code, missing_docs)] // `cxx` writes both sides of the boundary.
 
-use std::net::Ipv4Addr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use crate::ffi::lease_taker::LeaseTaker;
-use crate::plugin::{attribution, service};
+use cxx::Exception;
+use once_cell::sync::OnceCell;
 
 #[cxx::bridge(namespace = "kea_blq")]
 mod ffi {
@@ -296,34 +296,94 @@ fn copied(octets: &[u8]) -> Vec<u8> {
     octets.to_vec()
 }
 
-/// Calls `body`; a panic in it has been reported when it ends here, and the result is `failed`.
-fn guarded<T>(failed: T, body: impl FnOnce() -> T) -> T {
-    catch_unwind(AssertUnwindSafe(body)).unwrap_or(failed)
+/// The functions that C++ calls, besides [`LeaseTaker::take`].
+pub struct Handlers {
+    /// `wants_change`.
+    pub wants_change: fn(u32) -> bool,
+    /// `lease_changed`.
+    pub lease_changed: fn(&KeaLease<'_>),
+    /// `lease_deleted`.
+    pub lease_deleted: fn(u32),
+    /// `change_missed`.
+    pub change_missed: fn(),
+    /// `tick`.
+    pub tick: fn(),
 }
 
-/// See the bridge.
+/// The functions registered.
+static HANDLERS: OnceCell<&Handlers> = OnceCell::new();
+
+/// Registers the functions that C++ calls. The first ones stay.
+pub fn register(handlers: &'static Handlers) {
+    let _ = HANDLERS.set(handlers);
+}
+
+/// Calls a registered function. The result is `failed` before there are any, and if the function panics;
+/// the panic hook has reported the panic then.
+fn handle<T>(failed: T, call: impl FnOnce(&Handlers) -> T) -> T {
+    let Some(handlers) = HANDLERS.get() else {
+        return failed;
+    };
+    catch_unwind(AssertUnwindSafe(|| call(handlers))).unwrap_or(failed)
+}
+
+/// Calls the registered function of this name.
 fn wants_change(state: u32) -> bool {
-    guarded(true, || attribution::wants_change(state))
+    handle(true, |handlers| (handlers.wants_change)(state))
 }
 
-/// See the bridge.
+/// Calls the registered function of this name.
 fn lease_changed(lease: &KeaLease<'_>) {
-    guarded((), || attribution::changed(lease.into()));
+    handle((), |handlers| (handlers.lease_changed)(lease));
 }
 
-/// See the bridge.
+/// Calls the registered function of this name.
 fn lease_deleted(address: u32) {
-    guarded((), || attribution::deleted(Ipv4Addr::from_bits(address)));
+    handle((), |handlers| (handlers.lease_deleted)(address));
 }
 
-/// See the bridge.
+/// Calls the registered function of this name.
 fn change_missed() {
-    guarded((), service::change_missed);
+    handle((), |handlers| (handlers.change_missed)());
 }
 
-/// See the bridge.
+/// Calls the registered function of this name.
 fn tick() {
-    guarded((), service::tick);
+    handle((), |handlers| (handlers.tick)());
+}
+
+/// Takes leases that C++ lends one after the other, each for the time of a call.
+pub struct LeaseTaker<'a> {
+    /// Called with each lease.
+    each: &'a mut dyn FnMut(&KeaLease<'_>),
+    /// The panic of `each`, which must not unwind into C++. No more leases are taken then.
+    panic: Option<Box<dyn Any + Send>>,
+}
+
+impl LeaseTaker<'_> {
+    /// Takes a lease.
+    fn take(&mut self, lease: &KeaLease<'_>) {
+        if self.panic.is_none() {
+            let each = AssertUnwindSafe(|| (self.each)(lease));
+            self.panic = catch_unwind(each).err();
+        }
+    }
+}
+
+/// Calls `each` with every lease that C++ lends to `read`.
+pub fn for_each_lease(
+    read: impl FnOnce(&mut LeaseTaker<'_>) -> Result<(), Exception>,
+    mut each: impl FnMut(&KeaLease<'_>),
+) -> Result<(), Exception> {
+    let mut taker = LeaseTaker {
+        each: &mut each,
+        panic: None,
+    };
+    let read = read(&mut taker);
+    match taker.panic {
+        Some(panic) => resume_unwind(panic),
+        None => read,
+    }
 }
 
 pub use ffi::*;

@@ -1,66 +1,43 @@
-//! The bridge's plain values as the rest of the crate knows them.
+//! Conversions of the bridge's plain values to those of the rest of the crate.
 
 use std::cell::RefCell;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use proto::MessageType;
-
-use crate::ffi::bridge::{KeaAnswer, KeaLease, KeaMessage, KeaOption, KeaScope};
-use crate::kea_config::{ConfiguredOption, Scope};
-use crate::mirror::event::client_info::client_info;
-use crate::mirror::event::{ClientInfo, Event, Lease, LeaseState, Origin};
+use crate::ffi::bridge::{
+    KeaAnswer, KeaLease, KeaMessage, KeaOption, KeaReservation, KeaReservations, KeaScope,
+};
+use crate::kea_config::{ConfiguredOption, DatabaseReservation, Scope};
+use crate::mirror::event::Lease;
 use crate::model::address::HardwareAddress;
 use crate::model::binding::SubnetId;
-use crate::model::client::ClientIds;
 use crate::model::time::{Lifetime, Time};
-use crate::plugin::stored_relay;
-
-/// A DHCPREQUEST; Kea gives this type to the message of a BOOTP client, too.
-const DHCPREQUEST: u8 = MessageType::REQUEST.0;
-/// A DHCPACK.
-const DHCPACK: u8 = MessageType::ACK.0;
-/// A DHCPRELEASE.
-const DHCPRELEASE: u8 = MessageType::RELEASE.0;
-/// Kea's number for no message type, as of an answer to a BOOTP client.
-const NO_TYPE: u8 = 0;
+use crate::plugin::kea::{HostPage, HostPosition};
+use crate::plugin::message::{Answer, Message};
+use crate::plugin::stored_lease;
 
 impl From<&KeaLease<'_>> for Lease {
     fn from(kea: &KeaLease<'_>) -> Lease {
         Lease {
             address: Ipv4Addr::from_bits(kea.address),
-            state: lease_state(kea.state, kea.valid_lifetime),
+            state: stored_lease::state(kea.state, kea.valid_lifetime),
             cltt: Time::from_time_t(kea.cltt),
             valid_lifetime: Lifetime(kea.valid_lifetime),
             subnet: SubnetId(kea.subnet),
-            hardware: hardware(kea.hardware_type, kea.hardware),
+            hardware: HardwareAddress {
+                htype: htype(kea.hardware_type),
+                octets: kea.hardware.to_vec(),
+            },
             client_id: kea.client_id.to_vec(),
             hostname: kea.hostname.to_vec(),
-            relay_agent_information: stored_relay::relay_agent_information(kea.relay_agent_info),
+            relay_agent_information: stored_lease::relay_agent_information(kea.relay_agent_info),
         }
     }
 }
 
-/// A hardware address.
-fn hardware(htype: u16, octets: &[u8]) -> HardwareAddress {
-    HardwareAddress {
-        // htype has one octet on the wire (RFC 2131 section 2).
-        htype: u8::try_from(htype).unwrap_or(0),
-        octets: octets.to_vec(),
-    }
-}
-
-/// A lease's state from Kea's number of it.
-fn lease_state(number: u32, valid_lifetime: u32) -> LeaseState {
-    match (number, valid_lifetime) {
-        // What Kea 2.6 leaves of a released lease.
-        (0, 0) => LeaseState::Released,
-        (0, _) => LeaseState::Default,
-        (1, _) => LeaseState::Declined,
-        (3, _) => LeaseState::Released,
-        // 2. A state that a later Kea may add is none in which a client holds the address.
-        _ => LeaseState::ExpiredReclaimed,
-    }
+/// Returns a hardware type, which has one octet on the wire (RFC 2131 section 2).
+fn htype(hardware_type: u16) -> u8 {
+    u8::try_from(hardware_type).unwrap_or(0)
 }
 
 thread_local! {
@@ -68,23 +45,22 @@ thread_local! {
     static CLASSES: RefCell<Arc<[String]>> = RefCell::default();
 }
 
-impl KeaAnswer {
-    /// The address that the client of a DHCPREQUEST has by this answer.
-    pub fn leased(&self) -> Option<Ipv4Addr> {
-        let is_ack = matches!(self.message_type, DHCPACK | NO_TYPE);
-        (is_ack && self.address != 0).then(|| Ipv4Addr::from_bits(self.address))
-    }
-}
-
 impl KeaMessage<'_> {
-    /// What the message carried besides what Kea puts into the lease.
-    fn client_info(&self) -> ClientInfo {
-        let is_relayed = self.relay != 0;
-        let relayed = is_relayed.then(|| self.relay_agent_information.clone());
-        client_info(self.octets, relayed.unwrap_or_default(), self.classes())
+    /// Returns the client's message.
+    pub fn message(&self) -> Message<'_> {
+        Message {
+            message_type: self.message_type,
+            octets: self.octets,
+            htype: htype(self.hardware_type),
+            hardware: self.hardware,
+            client_id: self.client_id,
+            is_relayed: self.relay != 0,
+            relay_agent_information: &self.relay_agent_information,
+            classes: self.classes(),
+        }
     }
 
-    /// The classes it is in.
+    /// Returns its client classes.
     fn classes(&self) -> Arc<[String]> {
         let names = || self.classes.iter().map(|class| class.name);
         CLASSES.with_borrow_mut(|known| {
@@ -96,69 +72,27 @@ impl KeaMessage<'_> {
             Arc::clone(known)
         })
     }
+}
 
-    /// It led to a lease, made or changed.
-    pub fn committed(&self, lease: &KeaLease<'_>) -> Event {
-        Event::Committed {
-            lease: lease.into(),
-            client_info: self.client_info(),
+impl From<KeaAnswer> for Answer {
+    fn from(kea: KeaAnswer) -> Answer {
+        Answer {
+            message_type: kea.message_type,
+            address: kea.address,
         }
-    }
-
-    /// It led to an offer that reserves the address.
-    pub fn offered(&self, lease: &KeaLease<'_>) -> Event {
-        Event::Offered {
-            lease: lease.into(),
-            client_info: self.client_info(),
-        }
-    }
-
-    /// It ended a lease, given as it was before.
-    pub fn ended(&self, lease: Lease, now: Time) -> Event {
-        let address = lease.address;
-        // Kea has made the change, and may have given the address to another client.
-        let client = Some(ClientIds {
-            hardware: lease.hardware,
-            client_id: lease.client_id,
-        });
-        match self.message_type {
-            DHCPRELEASE => Event::Released {
-                address,
-                client,
-                at: now,
-                origin: Origin::Local,
-            },
-            _ => Event::GivenUp {
-                address,
-                client,
-                at: now,
-            },
-        }
-    }
-
-    /// The event of a message that led to no lease, new or renewed. If it asks for an address, and the
-    /// answer gives that of the client's lease, Kea has left the lease as it is because it is fresh.
-    pub fn confirmed(&self, answer: &KeaAnswer, now: Time) -> Option<Event> {
-        let address = answer
-            .leased()
-            .filter(|_| self.message_type == DHCPREQUEST)?;
-        Some(Event::Confirmed {
-            address,
-            client: ClientIds {
-                hardware: hardware(self.hardware_type, self.hardware),
-                client_id: self.client_id.to_vec(),
-            },
-            at: now,
-            client_info: self.client_info(),
-        })
     }
 }
 
+/// Converts options, without those whose codes DHCPv4 does not have.
+pub fn configured_options(options: Vec<KeaOption>) -> Vec<ConfiguredOption> {
+    let options = options.into_iter();
+    options.filter_map(KeaOption::configured).collect()
+}
+
 impl KeaOption {
-    /// The option as the network keeps it; `None` for one whose code DHCPv4 does not have.
-    pub fn configured(self) -> Option<ConfiguredOption> {
+    /// Returns the option; `None` if DHCPv4 does not have its code.
+    fn configured(self) -> Option<ConfiguredOption> {
         let subnet = SubnetId(self.subnet);
-        let address = |bits| (bits != 0).then(|| Ipv4Addr::from_bits(bits));
         let scope = match self.scope {
             KeaScope::SharedNetwork => Scope::SharedNetwork(self.name),
             KeaScope::Subnet => Scope::Subnet(subnet),
@@ -172,7 +106,7 @@ impl KeaOption {
                 subnet,
                 identifier_type: self.name,
                 identifier: self.identifier,
-                address: address(self.first),
+                address: reserved(self.first),
             },
             _ => Scope::Global,
         };
@@ -182,6 +116,44 @@ impl KeaOption {
             value: self.value,
             never_send: self.never_send,
             client_classes: self.client_classes,
+        })
+    }
+}
+
+/// Returns a reserved address; `None` for 0, which stands for none.
+fn reserved(address: u32) -> Option<Ipv4Addr> {
+    (address != 0).then(|| Ipv4Addr::from_bits(address))
+}
+
+impl From<KeaReservations> for HostPage {
+    fn from(page: KeaReservations) -> HostPage {
+        let end = HostPosition {
+            source: page.source,
+            after: page.last,
+        };
+        HostPage {
+            end: (!page.reservations.is_empty()).then_some(end),
+            hosts: page
+                .reservations
+                .into_iter()
+                .filter_map(KeaReservation::host)
+                .collect(),
+            options: configured_options(page.options),
+        }
+    }
+}
+
+impl KeaReservation {
+    /// Returns the reservation; `None` for one of DHCPv6 alone.
+    fn host(self) -> Option<DatabaseReservation> {
+        /// Kea's number for no subnet.
+        const UNUSED: u32 = u32::MAX;
+        (self.subnet != UNUSED).then(|| DatabaseReservation {
+            subnet: SubnetId(self.subnet),
+            identifier_type: self.identifier_type,
+            identifier: self.identifier,
+            address: reserved(self.address),
+            hostname: self.hostname,
         })
     }
 }

@@ -1,36 +1,59 @@
 //! The functions that Kea calls: `load` and its like, and callouts by their names.
 //!
-//! Each is a guard and a call. Nothing may unwind into Kea: a panic is reported by the panic
-//! hook and ends here. C++ exceptions end on their own side, as errors of the bridge.
+//! Each is a guard and a call. No panic may unwind into Kea: the panic hook reports it and it ends here.
+//! C++ exceptions end on their own side, as errors of the bridge.
 
 #![allow(unsafe_code)] // The C ABI.
 
 use std::ffi::c_int;
+use std::net::Ipv4Addr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::LazyLock;
+use std::time::Instant;
 
-use crate::ffi::bridge::{CalloutHandle, LibraryHandle};
-use crate::plugin::{attribution, lease_events, service};
+use cxx::Exception;
 
-/// The version of the hooks interface that this was built against.
-pub const HOOKS_VERSION: u32 = match u32::from_str_radix(env!("KEA_HOOKS_VERSION"), 10) {
-    Ok(version) => version,
-    Err(_) => panic!("build.rs gives a number"),
+use crate::ffi::bridge::{self, CalloutHandle, Handlers, LeaseTaker, LibraryHandle};
+use crate::ffi::conversions::configured_options;
+use crate::ffi::kea::{HOOKS_VERSION, ThisKea, ThisLibrary};
+use crate::ffi::kea_log;
+use crate::mirror::event::Lease;
+use crate::plugin::Plugin;
+use crate::plugin::kea::{KeaError, RawConfiguration};
+use crate::plugin::lease_events::LeaseEvents;
+use crate::plugin::required_callouts::tells_answers;
+
+/// The plugin, of which one file of this library has one.
+static PLUGIN: LazyLock<Plugin<ThisKea>> = LazyLock::new(|| Plugin::new(ThisKea));
+
+/// The functions that C++ calls.
+static HANDLERS: Handlers = Handlers {
+    wants_change: |state| events().wants_change(state),
+    lease_changed: |lease| events().lease_changed(lease.into()),
+    lease_deleted: |address| events().lease_deleted(Ipv4Addr::from_bits(address)),
+    change_missed: || events().change_missed(),
+    tick: || PLUGIN.tick(Instant::now()),
 };
 
 /// Exported so that any build of this library is recognised, whatever its file is called.
 #[unsafe(no_mangle)]
 pub static KEA_BLQ_LIBRARY: u8 = 1;
 
+/// Returns the lease events.
+fn events() -> &'static LeaseEvents<ThisKea> {
+    PLUGIN.events()
+}
+
 /// Calls `body`; if it panics, the result is `failed`.
 fn guarded(failed: c_int, body: impl FnOnce() -> c_int) -> c_int {
-    // What `body` may have left half done is behind locks that do not poison, and is
-    // replaced as a whole at the next reconfiguration.
+    // State that `body` may leave half changed is behind locks that do not poison, and replaced as a whole
+    // at the next reconfiguration.
     catch_unwind(AssertUnwindSafe(body)).unwrap_or(failed)
 }
 
-/// Calls a callout's `body`. Kea must go on whatever comes of it, so the result is always 0.
-fn callout(name: &str, body: impl FnOnce() -> Result<(), cxx::Exception>) -> c_int {
+/// Calls a callout's `body`. Kea must go on whatever its result, so the callout's is always 0.
+fn callout(name: &str, body: impl FnOnce() -> Result<(), KeaError>) -> c_int {
     guarded(0, || {
         if let Err(error) = body() {
             tracing::error!(id = "BLQ_CALLOUT_FAILED", "{name}: {error}");
@@ -39,13 +62,13 @@ fn callout(name: &str, body: impl FnOnce() -> Result<(), cxx::Exception>) -> c_i
     })
 }
 
-/// Tells Kea which hooks interface this library speaks.
+/// Returns the version of the hooks interface that this library speaks.
 #[unsafe(no_mangle)]
 pub extern "C" fn version() -> c_int {
     HOOKS_VERSION.cast_signed()
 }
 
-/// Tells Kea that callouts may run on several threads at once.
+/// Returns 1: callouts may run on several threads at once.
 #[unsafe(no_mangle)]
 pub extern "C" fn multi_threading_compatible() -> c_int {
     1
@@ -58,10 +81,12 @@ pub extern "C" fn multi_threading_compatible() -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn load(library: *mut LibraryHandle) -> c_int {
     guarded(1, || {
-        // SAFETY: Kea passes a reference, for us alone until we return; C++ objects stay where
-        // they are, and we only hand the reference back to C++.
+        kea_log::set_up();
+        bridge::register(&HANDLERS);
+        // SAFETY: Kea passes a reference, for this call alone until it returns; C++ objects stay where they
+        // are, and the reference is only handed back to C++.
         let library = unsafe { Pin::new_unchecked(&mut *library) };
-        service::load(library).map_or(1, |()| 0)
+        PLUGIN.load(&mut ThisLibrary(library)).map_or(1, |()| 0)
     })
 }
 
@@ -69,7 +94,7 @@ pub unsafe extern "C" fn load(library: *mut LibraryHandle) -> c_int {
 #[unsafe(no_mangle)]
 pub extern "C" fn unload() -> c_int {
     guarded(1, || {
-        service::unload();
+        PLUGIN.unload();
         0
     })
 }
@@ -83,40 +108,58 @@ pub unsafe extern "C" fn dhcp4_srv_configured(handle: *mut CalloutHandle) -> c_i
     callout("dhcp4_srv_configured", || {
         // SAFETY: as in `load`.
         let handle = unsafe { Pin::new_unchecked(&mut *handle) };
-        service::configured(handle)
+        let configuration = || -> Result<_, KeaError> {
+            Ok(RawConfiguration {
+                text: bridge::configuration(&handle)?,
+                options: configured_options(bridge::configured_options(&handle)?),
+            })
+        };
+        if let Err(error) = PLUGIN.configured(configuration, Instant::now()) {
+            bridge::reject(handle, &error)?;
+        }
+        Ok(())
     })
 }
 
 /// Called by Kea when it is about to lease an address to a client, or to offer it.
 #[unsafe(no_mangle)]
 pub extern "C" fn lease4_select(_handle: *const CalloutHandle) -> c_int {
-    entering("lease4_select")
+    announced("lease4_select")
 }
 
 /// Called by Kea when it is about to renew a lease.
 #[unsafe(no_mangle)]
 pub extern "C" fn lease4_renew(_handle: *const CalloutHandle) -> c_int {
-    entering("lease4_renew")
+    announced("lease4_renew")
 }
 
 /// Called by Kea when a client is about to give a lease back.
 #[unsafe(no_mangle)]
 pub extern "C" fn lease4_release(_handle: *const CalloutHandle) -> c_int {
-    entering("lease4_release")
+    announced("lease4_release")
 }
 
 /// Called by Kea when a client is about to decline an address.
 #[unsafe(no_mangle)]
 pub extern "C" fn lease4_decline(_handle: *const CalloutHandle) -> c_int {
-    entering("lease4_decline")
+    announced("lease4_decline")
 }
 
-/// A client's message is about to change leases.
-fn entering(name: &str) -> c_int {
+/// Handles a callout that announces a client's message.
+fn announced(name: &str) -> c_int {
     callout(name, || {
-        attribution::enter_packet();
+        events().announced();
         Ok(())
     })
+}
+
+/// Returns the leases that C++ lends to `read`.
+fn collect(
+    read: impl FnOnce(&mut LeaseTaker<'_>) -> Result<(), Exception>,
+) -> Result<Vec<Lease>, Exception> {
+    let mut leases = Vec::new();
+    bridge::for_each_lease(read, |lease| leases.push(lease.into()))?;
+    Ok(leases)
 }
 
 /// Called by Kea when a client's message has changed leases, or could have.
@@ -126,8 +169,18 @@ fn entering(name: &str) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn leases4_committed(handle: *const CalloutHandle) -> c_int {
     callout("leases4_committed", || {
-        // SAFETY: Kea passes a reference to a handle that only this thread uses until we return.
-        lease_events::committed(unsafe { &*handle })
+        events().leave_packet();
+        // SAFETY: Kea passes a reference to a handle that only this thread uses until the callout returns.
+        let handle = unsafe { &*handle };
+        let message = bridge::message(handle)?;
+        let deleted = collect(|taker| bridge::deleted_leases(handle, taker))?;
+        let leases = collect(|taker| bridge::leases(handle, taker))?;
+        let answer = match tells_answers(HOOKS_VERSION) {
+            true => Some(bridge::answer(handle)?.into()),
+            false => None,
+        };
+        events().committed(&message.message(), leases, deleted, answer);
+        Ok(())
     })
 }
 
@@ -138,8 +191,14 @@ pub unsafe extern "C" fn leases4_committed(handle: *const CalloutHandle) -> c_in
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pkt4_send(handle: *const CalloutHandle) -> c_int {
     callout("pkt4_send", || {
-        // SAFETY: as in `leases4_committed`.
-        lease_events::answered(unsafe { &*handle })
+        if events().needs_answer() {
+            // SAFETY: as in `leases4_committed`.
+            let handle = unsafe { &*handle };
+            let message = bridge::message(handle)?;
+            let answer = bridge::answer(handle)?.into();
+            events().answered(&message.message(), &answer);
+        }
+        Ok(())
     })
 }
 
@@ -150,9 +209,32 @@ pub unsafe extern "C" fn pkt4_send(handle: *const CalloutHandle) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lease4_offer(handle: *const CalloutHandle) -> c_int {
     callout("lease4_offer", || {
+        events().leave_packet();
         // SAFETY: as in `leases4_committed`.
-        lease_events::offered(unsafe { &*handle })
+        let handle = unsafe { &*handle };
+        // Unless Kea is configured to keep the address for the client, nothing changes.
+        if bridge::offer_lifetime(handle)? != 0 {
+            let message = bridge::message(handle)?;
+            let leases = collect(|taker| bridge::leases(handle, taker))?;
+            events().offered(&message.message(), leases);
+        }
+        Ok(())
     })
+}
+
+/// Calls `each` with the leases of a callout about a lease.
+///
+/// # Safety
+/// As in `leases4_committed`.
+unsafe fn each_lease(
+    handle: *const CalloutHandle,
+    each: impl FnMut(Lease),
+) -> Result<(), KeaError> {
+    // SAFETY: passed on to the caller.
+    let handle = unsafe { &*handle };
+    let leases = collect(|taker| bridge::lease(handle, taker))?;
+    leases.into_iter().for_each(each);
+    Ok(())
 }
 
 /// Called by Kea when it has declined an address itself, from Kea 2.5 on.
@@ -163,7 +245,7 @@ pub unsafe extern "C" fn lease4_offer(handle: *const CalloutHandle) -> c_int {
 pub unsafe extern "C" fn lease4_server_decline(handle: *const CalloutHandle) -> c_int {
     callout("lease4_server_decline", || {
         // SAFETY: as in `leases4_committed`.
-        lease_events::server_declined(unsafe { &*handle })
+        unsafe { each_lease(handle, |lease| events().server_declined(lease)) }
     })
 }
 
@@ -175,7 +257,7 @@ pub unsafe extern "C" fn lease4_server_decline(handle: *const CalloutHandle) -> 
 pub unsafe extern "C" fn lease4_expire(handle: *const CalloutHandle) -> c_int {
     callout("lease4_expire", || {
         // SAFETY: as in `leases4_committed`.
-        lease_events::expired(unsafe { &*handle })
+        unsafe { each_lease(handle, |lease| events().expired(&lease)) }
     })
 }
 
@@ -187,7 +269,7 @@ pub unsafe extern "C" fn lease4_expire(handle: *const CalloutHandle) -> c_int {
 pub unsafe extern "C" fn lease4_recover(handle: *const CalloutHandle) -> c_int {
     callout("lease4_recover", || {
         // SAFETY: as in `leases4_committed`.
-        lease_events::recovered(unsafe { &*handle })
+        unsafe { each_lease(handle, |lease| events().recovered(&lease)) }
     })
 }
 
@@ -195,7 +277,7 @@ pub unsafe extern "C" fn lease4_recover(handle: *const CalloutHandle) -> c_int {
 #[unsafe(no_mangle)]
 pub extern "C" fn cb4_updated(_handle: *const CalloutHandle) -> c_int {
     callout("cb4_updated", || {
-        service::reconfigured();
+        events().request_reconfiguration();
         Ok(())
     })
 }
@@ -208,6 +290,12 @@ pub extern "C" fn cb4_updated(_handle: *const CalloutHandle) -> c_int {
 pub unsafe extern "C" fn command_processed(handle: *const CalloutHandle) -> c_int {
     callout("command_processed", || {
         // SAFETY: as in `leases4_committed`.
-        lease_events::commanded(unsafe { &*handle })
+        let handle = unsafe { &*handle };
+        let name = bridge::command_name(handle)?;
+        let command = || -> Result<_, KeaError> {
+            let command = bridge::command(handle)?;
+            Ok((command.arguments, command.response))
+        };
+        PLUGIN.commanded(&name, command, Instant::now())
     })
 }

@@ -1,117 +1,83 @@
-//! Everything that runs while a configuration is in force: mirror, state file, listener.
+//! An instance: the mirror, workers, jobs and listener that serve one configuration.
 
 use std::io;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use cxx::Exception;
-
-use crate::config::Config;
-use crate::ffi::bridge;
-use crate::ffi::lease_taker;
-use crate::ffi::main_loop::Waker;
-use crate::mirror::event::{Event, Lease, ResyncScope};
 use crate::mirror::worker::ApplyWorker;
 use crate::mirror::{InitialLoad, LoadWorker, Mirror, Prepared, Unready};
 use crate::model::time::Time;
 use crate::persist::flush_worker::FlushWorker;
 use crate::persist::store::{Preload, Store};
+use crate::plugin::hand_over::HandedOver;
 use crate::plugin::jobs::initial_load::{LeaseReader, Part};
-use crate::plugin::jobs::partner::Status;
+use crate::plugin::jobs::kea_database::{KeaDatabase, resync_job};
+use crate::plugin::jobs::partner::PartnerJob;
 use crate::plugin::jobs::reservations::{Reader, Reservations};
-use crate::plugin::jobs::resync::{LeaseDatabase, Page, PageSize, ResyncJob};
-use crate::plugin::service::Settings;
-use crate::plugin::{lease_events, service};
-use crate::query::plan::LeaseEngine;
-use crate::server::{Listeners, Server, StartError};
+use crate::plugin::jobs::resync::ResyncJob;
+use crate::plugin::kea::{Kea, KeaError, Result as KeaResult, is_memfile};
+use crate::plugin::listener::Listener;
+use crate::plugin::settings::Settings;
+use crate::plugin::sink::Sink;
+use crate::plugin::system::{SignalsBlocked, trim_memory};
+use crate::server::Listeners;
 
-/// How many leases are loaded at once from Kea's memfile, which walks over the page once more
-/// for each lease of it. Half and twice as many take a twentieth longer, 100 a fifth.
+/// How many leases are loaded at once from Kea's memfile, which searches the page once more for each lease
+/// of it. Half and twice as many take a twentieth longer, 100 a fifth.
 const MEMFILE_PAGE: usize = 32;
 /// How many leases are loaded at once from a database, where each page is a query.
 const DATABASE_PAGE: usize = 1_000;
 
-/// From one comparison of the mirror with Kea's memfile to the next, unless configured: nobody
-/// else writes it, and Kea tells of nearly everything it does itself.
-const MEMFILE_INTERVAL: Duration = Duration::from_secs(600);
-/// The same for a database, which other servers may write too.
-const DATABASE_INTERVAL: Duration = Duration::from_secs(60);
-
-/// How long a turn is away at most.
+/// The longest time from one tick to the next.
 pub const IDLE: Duration = Duration::from_secs(60);
 
-/// Time from one attempt to start the listener's threads to the next.
-const LISTENER_RETRY: Duration = Duration::from_secs(2);
-
-/// How often a high-availability partner is looked after.
-const PARTNER_INTERVAL: Duration = Duration::from_millis(500);
-
-/// What runs. The order of the fields is that in which it ends: queries end before the mirror does.
+/// An instance. Its fields are dropped in the order that [`Instance::stop`] documents.
 pub struct Instance {
     /// The listener, if there is to be one.
     listener: Option<Listener>,
-    /// Kea's leases, while they are read.
+    /// The reading of Kea's leases, while it lasts.
     reading: Option<Reading>,
-    /// Loads the mirror, which queries wait for.
+    /// Fills the mirror, for which queries wait.
     load_worker: LoadWorker,
     /// Keeps the mirror up to date.
     apply_worker: ApplyWorker,
     /// Writes the state file.
-    writer: FlushWorker,
+    flush_worker: FlushWorker,
     /// The mirror.
     mirror: Arc<Mirror>,
-    /// Compares it with Kea's lease database.
+    /// Compares the mirror with Kea's lease database.
     resync_job: ResyncJob,
     /// Reads the host reservations in databases, if there are to be any.
     reservations: Option<Reader>,
-    /// Set when events were lost.
+    /// Whether events were lost since the last tick.
     lost: Arc<AtomicBool>,
-    /// The high-availability relationship, if there is one.
-    partnership: Option<Partnership>,
-}
-
-/// Listener, started or waiting to be.
-struct Listener {
-    /// Its parameters.
-    config: Config,
-    /// Server; `None` if its threads could not be started.
-    server: Option<Server>,
-    /// Time of the next attempt in that case.
-    next: Instant,
+    /// Follows the high-availability relationships, if there are any.
+    partner_job: Option<PartnerJob>,
 }
 
 /// Kea's leases being read.
 struct Reading {
-    /// How far that has come.
+    /// The reader.
     leases: LeaseReader,
     /// When it began.
     began: Instant,
-    /// What there was of before.
+    /// The bindings known before.
     base: Base,
 }
 
-/// What a mirror that is loaded began with.
+/// The bindings with which a mirror being loaded began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Base {
-    /// A mirror.
+    /// Those of a mirror that was handed over.
     HandedOver,
-    /// The state file, or nothing.
+    /// Those of the state file, or none.
     Saved,
 }
 
-/// What is known of this server's high-availability relationship.
-struct Partnership {
-    /// What it was last.
-    status: Status,
-    /// When to look next.
-    next: Instant,
-}
-
-/// What came of a turn.
+/// The result of a tick.
 pub struct Tick {
-    /// In how long there is more to do.
+    /// The time until there is more to do.
     pub next: Duration,
     /// The host reservations in databases, when they have all been read.
     pub reservations: Option<Reservations>,
@@ -119,103 +85,96 @@ pub struct Tick {
     pub was_lost: bool,
 }
 
-/// A mirror from before a reconfiguration.
-pub struct HandedOver {
-    /// The mirror, which nobody else has.
-    mirror: Mirror,
-    /// The store that holds what is in it, closed.
-    store: Store,
-}
-
-/// What there is of before.
+/// The bindings known before an instance starts.
 pub enum Before {
-    /// A mirror.
+    /// Those of a mirror that was handed over.
     HandedOver(Box<HandedOver>),
-    /// The state file, which may be being read already.
+    /// Those of the state file, which may be being read already.
     Saved(Option<Preload>),
 }
 
-/// Why nothing runs.
+/// Why an instance could not start.
+#[derive(Debug)]
 pub enum InstanceError {
     /// Kea's leases cannot be read now.
-    NoLeases(Exception),
-    /// Something else, which trying again will not mend.
+    NoLeases(KeaError),
+    /// Another reason, which a new attempt will not change. The text is for the administrator.
     Failed(String),
 }
 
 impl Instance {
-    /// Begins to read Kea's leases, which goes on in turns, and serves them as soon as all are in the
-    /// mirror, by `listeners` if there are any; what there is of `before` spares some of it. Events that are
-    /// lost bring a turn about by `waker`. Whether Kea's high-availability library, if it is configured, can
-    /// be asked for what it does is said by `has_partner`.
+    /// Begins to read Kea's leases, which goes on in ticks, and answers the queries that come to `listeners`
+    /// once all leases are in the mirror. `before` spares some of the reading. `has_partner` says whether
+    /// Kea's high-availability library, if it is configured, may be asked for its state.
+    ///
+    /// # Errors
+    /// Kea's leases cannot be read, or a thread cannot be started.
     pub fn start(
+        kea: &impl Kea,
         settings: &Settings,
         listeners: Option<Listeners>,
         before: Before,
-        waker: Waker,
         has_partner: bool,
+        now: Instant,
     ) -> Result<Instance, InstanceError> {
-        // Declared before the loader, these end after it if something fails: a mirror it completes is saved.
-        let (writer, apply_worker);
+        // Declared before the load worker, these end after it if something fails: a mirror that it completes
+        // is saved.
+        let (flush_worker, apply_worker);
         let Beginning {
             store,
             load_worker,
             reading,
-        } = begin(settings, before)?;
+        } = begin(kea, settings, before, now)?;
         let mirror = Arc::clone(load_worker.mirror());
         let _signals = SignalsBlocked::new();
-        writer = FlushWorker::start(Arc::clone(&mirror), store).map_err(no_thread)?;
+        flush_worker = FlushWorker::start(Arc::clone(&mirror), store).map_err(no_thread)?;
         let lost = Arc::new(AtomicBool::new(false));
-        let losing = Arc::clone(&lost);
-        apply_worker = ApplyWorker::start(Arc::clone(&mirror), writer.notifier(), move || {
-            losing.store(true, Ordering::Release);
-            waker.wake();
-        })
-        .map_err(no_thread)?;
+        let (losing, waking) = (Arc::clone(&lost), kea.clone());
+        apply_worker =
+            ApplyWorker::start(Arc::clone(&mirror), flush_worker.notifier(), move || {
+                losing.store(true, Ordering::Release);
+                waking.schedule_tick(Duration::ZERO);
+            })
+            .map_err(no_thread)?;
         let config = &settings.config;
         let listener =
-            listeners.map(|listeners| Listener::start(config.clone(), listeners, &mirror));
-        let now = Instant::now();
-        let mut resync_job = resync_job(config.reconciliation_interval, now);
+            listeners.map(|listeners| Listener::start(config.clone(), listeners, &mirror, now));
+        let mut resync_job = resync_job(kea, config.reconciliation_interval, now);
         let reservations = settings.kea_config.has_host_database();
         let reservations = reservations.then(|| Reader::new(config.reconciliation_interval, now));
         if reading.is_none() {
             resync_job.ask(now);
         }
-        let partnership = (has_partner && settings.kea_config.has_partner()).then(|| {
-            // Its updates may have come while leases were loaded.
+        let partner_job = (has_partner && settings.kea_config.has_partner()).then(|| {
+            // Its updates may have come during the initial load.
             resync_job.ask(now);
-            Partnership {
-                status: Status::default(),
-                next: now,
-            }
+            PartnerJob::new(now)
         });
         Ok(Instance {
             listener,
             reading,
             load_worker,
             apply_worker,
-            writer,
+            flush_worker,
             mirror,
             resync_job,
             reservations,
             lost,
-            partnership,
+            partner_job,
         })
     }
 
-    /// The mirror that is kept up to date.
+    /// Returns the mirror.
     pub fn mirror(&self) -> Arc<Mirror> {
         Arc::clone(&self.mirror)
     }
 
-    /// Does what is to be done on Kea's main thread now.
-    pub fn tick(&mut self) -> Tick {
-        let now = Instant::now();
+    /// Does the work that is due.
+    pub fn tick(&mut self, kea: &impl Kea, sink: &Sink, now: Instant) -> Tick {
         let mut next = now + IDLE;
         let was_lost = self.lost.swap(false, Ordering::AcqRel);
         if let Err(Unready::Failed(_)) = self.mirror.ready() {
-            // Nothing can be repaired by reading.
+            // No reading repairs it.
             return Tick {
                 next: IDLE,
                 reservations: None,
@@ -224,23 +183,23 @@ impl Instance {
         }
         if was_lost {
             self.resync_job.ask(now);
-            if let Some(partnership) = &mut self.partnership {
-                // What was told of it may be lost, too.
-                partnership.status = Status::default();
-            }
         }
-        if let Some(partnership) = &mut self.partnership {
-            if now >= partnership.next {
-                partnership.next = now + PARTNER_INTERVAL;
-                if partnership.look() {
-                    self.resync_job.ask(now);
-                }
+        if let Some(partner_job) = &mut self.partner_job {
+            if was_lost {
+                partner_job.repeat();
             }
-            next = partnership.next;
+            if partner_job.tick(kea, sink, now) {
+                self.resync_job.ask(now);
+            }
+            next = partner_job.next();
         }
         next = next.min(match &self.reading {
-            Some(_) => self.read_leases(now),
-            None => self.resync_job.tick(&KeaDatabase(&self.mirror), now),
+            Some(_) => self.read_leases(kea, now),
+            None => {
+                let mirror = &self.mirror;
+                let database = KeaDatabase { kea, sink, mirror };
+                self.resync_job.tick(&database, now)
+            }
         });
         if let Some(listener) = &mut self.listener
             && let Some(due) = listener.tick(&self.mirror, now)
@@ -249,44 +208,43 @@ impl Instance {
         }
         let mut reservations = None;
         if let Some(reader) = &mut self.reservations {
-            reservations = reader.tick(now);
+            reservations = reader.tick(kea, now);
             next = next.min(reader.next());
         }
         Tick {
-            next: next.saturating_duration_since(Instant::now()),
+            next: next.saturating_duration_since(now + now.elapsed()),
             reservations,
             was_lost,
         }
     }
 
-    /// Reads some of Kea's leases; says when there is more to do.
-    fn read_leases(&mut self, now: Instant) -> Instant {
+    /// Reads some of Kea's leases; returns the time at which there is more to do.
+    fn read_leases(&mut self, kea: &impl Kea, now: Instant) -> Instant {
         let Some(reading) = &mut self.reading else {
             return now;
         };
-        match (
-            reading.leases.go_on(&self.load_worker, now, read_page),
-            reading.base,
-        ) {
+        let read = |after, limit, leases: &mut Vec<_>| kea.lease_page(after, limit, leases);
+        let part = reading.leases.go_on(&self.load_worker, now, read);
+        match (part, reading.base) {
             (Part::More, _) => return reading.leases.next(),
             (Part::Last(count), base) => {
-                let told = tell_loaded(count, reading.began, base);
+                let log = log_loaded(count, reading.began, base);
                 self.load_worker.complete(move || {
-                    told();
+                    log();
                     if base == Base::Saved {
-                        give_memory_back();
+                        trim_memory();
                     }
                 });
             }
             (Part::Failed(error), Base::Saved) => {
-                tell_unreadable(&error);
+                log_unreadable(&error);
                 return reading.leases.next();
             }
             (Part::Failed(error), Base::HandedOver) => {
-                // Better than nothing; what differs is found later.
-                tell_unreadable(&error);
+                // The bindings known before are better than none; the resync finds the differences.
+                log_unreadable(&error);
                 self.load_worker
-                    .leave_incomplete(tell_loaded(0, reading.began, Base::HandedOver));
+                    .leave_incomplete(log_loaded(0, reading.began, Base::HandedOver));
                 self.resync_job.ask(now);
             }
         }
@@ -294,123 +252,82 @@ impl Instance {
         now
     }
 
-    /// Host reservations in databases may have changed.
-    pub fn read_reservations(&mut self) {
+    /// Reads the host reservations in databases again, as they may have changed.
+    pub fn read_reservations(&mut self, now: Instant) {
         if let Some(reader) = &mut self.reservations {
-            reader.ask(Instant::now());
+            reader.ask(now);
         }
     }
 
-    /// Leases may have changed unheard.
-    pub fn reconcile(&mut self) {
-        self.resync_job.ask(Instant::now());
+    /// Starts a resync, as leases may have changed without an event.
+    pub fn resync(&mut self, now: Instant) {
+        self.resync_job.ask(now);
     }
 
-    /// Whether a turn is due that was not when the last one was taken.
+    /// Returns whether a tick has become due since the last one.
     pub fn is_tick_due(&self) -> bool {
         self.lost.load(Ordering::Acquire)
     }
 
-    /// Ends queries with `reason`, saves what is not saved yet, and joins all threads. What it
-    /// leaves may be gone on with.
+    /// Ends queries with `reason`, saves all changes, and joins all threads: queries end before the mirror
+    /// does, and the mirror is complete before it is saved for the last time. Returns the mirror for the next
+    /// instance, if that can use it.
     pub fn stop(self, reason: &str) -> Option<HandedOver> {
         let Instance {
             load_worker,
             listener,
             apply_worker,
-            writer,
+            flush_worker,
             mirror,
             ..
         } = self;
         // First, so that no query is answered from less than the whole mirror.
-        if let Some(server) = listener.and_then(|listener| listener.server) {
-            server.stop(reason);
+        if let Some(listener) = listener {
+            listener.stop(reason);
         }
         // Leases not read yet are given up.
         load_worker.wait();
         drop(apply_worker);
-        // It takes in what waits in the feed before it writes.
-        let store = writer.stop()?;
-        // A thread that did not end in time may have it still.
+        // It applies the events in the queue before it writes.
+        let store = flush_worker.stop()?;
+        // A thread that did not end in time may still share it.
         let mirror = Arc::try_unwrap(mirror).ok()?;
         mirror.is_complete().then_some(HandedOver { mirror, store })
     }
 }
 
-impl Listener {
-    /// Starts serving `listeners`; if that fails, [`Listener::tick`] tries again.
-    fn start(config: Config, listeners: Listeners, mirror: &Arc<Mirror>) -> Listener {
-        let mut listener = Listener {
-            config,
-            server: None,
-            next: Instant::now() + LISTENER_RETRY,
-        };
-        if let Err(error) = listener.serve(listeners, mirror) {
-            tracing::error!(
-                id = "BLQ_LISTEN_FAILED",
-                "{error}; it is tried again every {} s, and DHCP goes on",
-                LISTENER_RETRY.as_secs()
-            );
-        }
-        listener
-    }
-
-    /// Starts the server.
-    fn serve(&mut self, listeners: Listeners, mirror: &Arc<Mirror>) -> Result<(), StartError> {
-        let options = self.config.non_sensitive_options.clone();
-        let engine = Arc::new(LeaseEngine::new(Arc::clone(mirror), options));
-        self.server = Some(Server::start_with(listeners, &self.config, engine)?);
-        Ok(())
-    }
-
-    /// Tries again to start the server if it is time; returns the time of the next attempt, if one is needed.
-    fn tick(&mut self, mirror: &Arc<Mirror>, now: Instant) -> Option<Instant> {
-        if self.server.is_some() {
-            return None;
-        }
-        if now >= self.next {
-            self.next = now + LISTENER_RETRY;
-            let _signals = SignalsBlocked::new();
-            // The failure was logged at the start.
-            let served = Listeners::open(&self.config, &[])
-                .map_err(StartError::Listen)
-                .and_then(|listeners| self.serve(listeners, mirror));
-            if served.is_ok() {
-                return None;
-            }
-        }
-        Some(self.next)
-    }
-}
-
-/// Why nothing runs when a thread could not be started.
+/// Returns the error for a thread that could not be started.
 fn no_thread(error: io::Error) -> InstanceError {
     InstanceError::Failed(format!("a thread cannot be started: {error}"))
 }
 
-/// A mirror that is about to have Kea's leases.
+/// A mirror whose initial load has begun.
 struct Beginning {
-    /// The store to save its states in.
+    /// The store for its bindings.
     store: Store,
-    /// The mirror, and who loads it.
+    /// The load worker, which has the mirror.
     load_worker: LoadWorker,
-    /// Kea's leases; `None` if they cannot be read, but are known as they were.
+    /// The reading of Kea's leases; `None` if they cannot be read, but are known as they were.
     reading: Option<Reading>,
 }
 
-/// Begins to load Kea's leases into a mirror, and finds the store to save its states in.
+/// Begins the initial load of a mirror, and opens the store for its bindings.
 ///
-/// Their first page is read, and with it is known whether they can be.
-fn begin(settings: &Settings, before: Before) -> Result<Beginning, InstanceError> {
-    // Threads of ours help.
+/// Kea's first lease is read, which shows whether they can be.
+fn begin(
+    kea: &impl Kea,
+    settings: &Settings,
+    before: Before,
+    began: Instant,
+) -> Result<Beginning, InstanceError> {
+    // Threads are started.
     let _signals = SignalsBlocked::new();
-    let began = Instant::now();
     let kea_config = Arc::clone(&settings.kea_config);
     let now = Time::now();
     let start = |begin: Box<dyn FnOnce() -> Option<InitialLoad> + Send>| {
         LoadWorker::start(Arc::clone(&settings.kea_config), now, begin).map_err(no_thread)
     };
-    let reading = begin_reading(began);
+    let reading = begin_reading(kea, began);
     match before {
         Before::HandedOver(kept) => {
             let HandedOver { mirror, store } = *kept;
@@ -433,9 +350,9 @@ fn begin(settings: &Settings, before: Before) -> Result<Beginning, InstanceError
                     base,
                 }),
                 Err(error) => {
-                    // Better than nothing; what differs is found later.
-                    tell_unreadable(&error);
-                    load_worker.leave_incomplete(tell_loaded(0, began, base));
+                    // The bindings known before are better than none; the resync finds the differences.
+                    log_unreadable(&error);
+                    load_worker.leave_incomplete(log_loaded(0, began, base));
                     None
                 }
             };
@@ -453,7 +370,7 @@ fn begin(settings: &Settings, before: Before) -> Result<Beginning, InstanceError
                 let (store, saved) = Store::open_or_recover(path);
                 (store, saved.into())
             });
-            if is_memfile().unwrap_or(false) {
+            if is_memfile(kea).unwrap_or(false) {
                 saved = saved.without_other_servers();
             }
             let base = Base::Saved;
@@ -473,25 +390,17 @@ fn begin(settings: &Settings, before: Before) -> Result<Beginning, InstanceError
 }
 
 /// Begins to read Kea's leases, if they can be read.
-fn begin_reading(now: Instant) -> Result<LeaseReader, Exception> {
-    let page_size = match is_memfile()? {
+fn begin_reading(kea: &impl Kea, now: Instant) -> KeaResult<LeaseReader> {
+    let page_size = match is_memfile(kea)? {
         true => MEMFILE_PAGE,
         false => DATABASE_PAGE,
     };
-    lease_taker::collect(|taker| bridge::lease_page(0, 1, taker))?;
+    kea.lease_page(0, 1, &mut Vec::new())?;
     Ok(LeaseReader::new(page_size, now))
 }
 
-/// Reads a page of Kea's leases.
-fn read_page(after: u32, limit: usize, leases: &mut Vec<Lease>) -> Result<(), Exception> {
-    lease_taker::for_each(
-        |taker| bridge::lease_page(after, limit, taker),
-        |lease| leases.push(Lease::from(lease)),
-    )
-}
-
-/// Tells how many leases were loaded, and in what time.
-fn tell_loaded(count: usize, began: Instant, base: Base) -> impl FnOnce() + Send + 'static {
+/// Returns the action that logs how many leases were loaded, and in what time.
+fn log_loaded(count: usize, began: Instant, base: Base) -> impl FnOnce() + Send + 'static {
     let how = match base {
         Base::HandedOver => "compared",
         Base::Saved => "loaded",
@@ -505,151 +414,7 @@ fn tell_loaded(count: usize, began: Instant, base: Base) -> impl FnOnce() + Send
     }
 }
 
-/// Tells that Kea's leases cannot be read.
-fn tell_unreadable(error: &Exception) {
+/// Logs that Kea's leases cannot be read.
+fn log_unreadable(error: &KeaError) {
     tracing::warn!(id = "BLQ_LEASES_UNREADABLE", "{error}; trying again");
-}
-
-/// Gives memory back to the system that was used only while leases were loaded. The C library
-/// would keep it for the thread that freed it, which ends.
-///
-/// Kea's threads that want memory wait meanwhile: 2 ms with a million leases just after the start of
-/// Kea, when its memory has few gaps. Not to be called later.
-#[allow(unsafe_code)] // The C library.
-fn give_memory_back() {
-    // SAFETY: it may be called at any time, on any thread; the number is one of octets to keep.
-    #[cfg(target_env = "gnu")]
-    unsafe {
-        libc::malloc_trim(0);
-    }
-}
-
-/// Whether Kea keeps its leases in memory and in a file, and not in a database.
-fn is_memfile() -> Result<bool, Exception> {
-    Ok(bridge::lease_database_type()? == "memfile")
-}
-
-/// What compares the mirror with Kea's lease database at an interval, in seconds; 0 for never,
-/// `None` for the usual one.
-fn resync_job(interval: Option<u32>, now: Instant) -> ResyncJob {
-    let (usual, page_size) = match is_memfile() {
-        Ok(true) => (MEMFILE_INTERVAL, PageSize::MEMFILE),
-        _ => (DATABASE_INTERVAL, PageSize::DATABASE),
-    };
-    let interval = match interval {
-        None => Some(usual),
-        Some(0) => None,
-        Some(seconds) => Some(Duration::from_secs(seconds.into())),
-    };
-    ResyncJob::new(interval, page_size, now)
-}
-
-/// Kea's lease database, and the mirror it is compared with.
-struct KeaDatabase<'a>(&'a Mirror);
-
-impl LeaseDatabase for KeaDatabase<'_> {
-    type Error = Exception;
-
-    fn page(&self, after: u32, limit: usize) -> Option<Result<Page, Exception>> {
-        let scope = |leases: &[Lease]| {
-            let last = leases.last().filter(|_| leases.len() >= limit);
-            let last = last.map_or(u32::MAX, |last| last.address.to_bits());
-            ResyncScope::Range(after.saturating_add(1)..=last)
-        };
-        let looked = lease_events::try_look(scope, || {
-            lease_taker::collect(|taker| bridge::lease_page(after, limit, taker))
-        })?;
-        Some(looked.map(|scope| match scope {
-            ResyncScope::Range(range) if *range.end() != u32::MAX => Page::Until(*range.end()),
-            _ => Page::Last,
-        }))
-    }
-
-    fn missing(&self, limit: usize) -> Vec<Ipv4Addr> {
-        // A second at least, and that counts as one only if it is over.
-        let since = Time(Time::now().0.saturating_sub(2));
-        self.0.missing(limit, since).unwrap_or_default()
-    }
-
-    fn again(&self, addresses: Vec<Ipv4Addr>) -> Option<Result<(), Exception>> {
-        let asked = addresses.clone();
-        let looked = lease_events::try_look(
-            |_| ResyncScope::Again(addresses),
-            || lease_events::leases_of(&asked),
-        )?;
-        Some(looked.map(drop))
-    }
-
-    fn compared(&self, took: Duration) {
-        // A second more: what it began with counts only from the next second on.
-        let took = u32::try_from(took.as_secs())
-            .unwrap_or(u32::MAX)
-            .saturating_add(2);
-        service::push(Event::ResyncDone {
-            began: Time(Time::now().0.saturating_sub(took)),
-        });
-    }
-
-    fn backlog(&self) -> usize {
-        self.0.queue().len()
-    }
-}
-
-impl Partnership {
-    /// Looks what this server does now, and tells the mirror; says whether leases may have been
-    /// copied from a partner since it last looked.
-    fn look(&mut self) -> bool {
-        let status = match bridge::status_of_hooks() {
-            Ok(response) => Status::read(&response),
-            Err(error) => {
-                tracing::debug!(id = "BLQ_PARTNER_UNKNOWN", "{error}");
-                None
-            }
-        };
-        let Some(status) = status else {
-            return false;
-        };
-        let synchronised = status.follows_synchronisation(&self.status);
-        // Told again after each of those, it changes nothing unless it is another.
-        if status.is_settled() && (synchronised || status.serving != self.status.serving) {
-            service::push(Event::Serving {
-                serving: status.serving.clone(),
-                at: Time::now(),
-            });
-        }
-        self.status = status;
-        synchronised
-    }
-}
-
-/// Blocks all signals in this thread, and so in the threads it starts, until dropped: Kea's
-/// handlers of signals are meant for Kea's threads.
-pub struct SignalsBlocked {
-    /// What was blocked before.
-    before: libc::sigset_t,
-}
-
-impl SignalsBlocked {
-    /// Blocks them.
-    #[allow(unsafe_code)] // The C library.
-    pub fn new() -> Self {
-        // SAFETY: a `sigset_t` is plain bits, and each call is given pointers to whole ones.
-        unsafe {
-            let mut all: libc::sigset_t = std::mem::zeroed();
-            let mut before = all;
-            libc::sigfillset(&mut all);
-            libc::pthread_sigmask(libc::SIG_BLOCK, &all, &mut before);
-            SignalsBlocked { before }
-        }
-    }
-}
-
-impl Drop for SignalsBlocked {
-    #[allow(unsafe_code)] // The C library.
-    fn drop(&mut self) {
-        // SAFETY: as in `new`; null stands for not wanting the set in force until now.
-        unsafe {
-            libc::pthread_sigmask(libc::SIG_SETMASK, &self.before, std::ptr::null_mut());
-        }
-    }
 }

@@ -1,277 +1,299 @@
-//! Changes of leases: from callouts to the mirror.
+//! Lease events from Kea's callouts and lease manager.
 //!
-//! Callouts about packets run on Kea's packet threads. They copy values and push events, and wait
-//! for nobody. Who has processed a command may have to look what it did.
+//! Callouts about packets run on Kea's packet threads, the lease manager's reports under its locks. Both
+//! copy values into events and push them, and wait for no other thread. The thread that has processed a
+//! command may have to look up its effects.
 
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use cxx::Exception;
-use parking_lot::Mutex;
-
-use crate::ffi::bridge::{self, CalloutHandle, KeaAnswer, KeaMessage};
-use crate::ffi::exports::HOOKS_VERSION;
-use crate::ffi::lease_taker;
-use crate::mirror::Identity;
 use crate::mirror::event::{Event, Lease, LeaseState, Origin, Reason, ResyncScope};
+use crate::mirror::{Identity, Mirror};
 use crate::model::binding::SubnetId;
 use crate::model::time::Time;
-use crate::plugin::commands::{Touched, may_change, reconfigures, synchronises, touched};
-use crate::plugin::{attribution, required_callouts, service};
-
-/// The commands that load libraries anew.
-const RELOADING: [&str; 3] = ["config-reload", "config-set", "libreload"];
+use crate::plugin::attribution::Attribution;
+use crate::plugin::commands::{Touched, reconfigures, synchronises, touched};
+use crate::plugin::kea::{Kea, Result};
+use crate::plugin::lookup;
+use crate::plugin::message::{Answer, Message};
+use crate::plugin::requests::Requests;
+use crate::plugin::sink::Sink;
 
 thread_local! {
-    /// Whether the last message on this thread led to no lease, until an answer is sent on it: that
-    /// to this message, unless another hook parks the packet.
+    /// Whether the last message on this thread led to no lease and its answer is not known. The next answer
+    /// sent on this thread is to this message, unless another hook parks the packet.
     static IS_UNANSWERED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Held while Kea's lease database is read and what was found is pushed: one reader at a time, so
-/// that none pushes something older than another one did. Command threads of a high-availability
-/// partner wait for each other, and for a single lease.
-static LOOKING: Mutex<()> = Mutex::new(());
+/// Makes events of Kea's reports.
+#[derive(Debug)]
+pub struct LeaseEvents<K> {
+    /// Kea.
+    kea: K,
+    /// The destination of the events.
+    pub(super) sink: Sink,
+    /// Who made a change.
+    pub(super) attribution: Attribution,
+    /// Work for the next tick.
+    pub(super) requests: Requests,
+    /// Whether the lease manager reports changes.
+    is_tracking: AtomicBool,
+}
 
-/// A client's message has led to changes of leases, or to none.
-pub fn committed(handle: &CalloutHandle) -> Result<(), Exception> {
-    given_up(attribution::claim_deleted());
-    attribution::leave_packet();
-    let message = bridge::message(handle)?;
-    lease_taker::for_each(
-        |taker| bridge::deleted_leases(handle, taker),
-        |lease| service::push(message.ended(lease.into(), Time::now())),
-    )?;
-    let mut led_to_lease = false;
-    lease_taker::for_each(
-        |taker| bridge::leases(handle, taker),
-        |lease| {
+impl<K: Kea> LeaseEvents<K> {
+    /// Creates events without a destination.
+    pub const fn new(kea: K) -> LeaseEvents<K> {
+        LeaseEvents {
+            kea,
+            sink: Sink::new(),
+            attribution: Attribution::new(),
+            requests: Requests::new(),
+            is_tracking: AtomicBool::new(false),
+        }
+    }
+
+    /// Sets whether the lease manager reports changes; returns whether it did before.
+    pub(super) fn set_tracking(&self, is_tracking: bool) -> bool {
+        self.is_tracking.swap(is_tracking, Ordering::AcqRel)
+    }
+
+    /// Returns whether the lease manager reports changes.
+    fn is_tracking(&self) -> bool {
+        self.is_tracking.load(Ordering::Acquire)
+    }
+
+    // --------------------------------------------------------------- Callouts
+
+    /// Handles the announcement that a client's message is about to change leases.
+    pub fn announced(&self) {
+        self.attribution.enter_packet();
+    }
+
+    /// Handles a client's message that has changed leases, or none: `leases` as they are now, `deleted` as
+    /// they were before. `answer` is `None` in versions of Kea that do not give it to `leases4_committed`;
+    /// [`LeaseEvents::answered`] follows then.
+    pub fn committed(
+        &self,
+        message: &Message<'_>,
+        leases: impl IntoIterator<Item = Lease>,
+        deleted: impl IntoIterator<Item = Lease>,
+        answer: Option<Answer>,
+    ) {
+        self.leave_packet();
+        for lease in deleted {
+            self.sink.push(message.ended(lease, Time::now()));
+        }
+        let mut led_to_lease = false;
+        for lease in leases {
             led_to_lease = true;
-            service::push(message.committed(lease));
-        },
-    )?;
-    if !required_callouts::tells_answers(HOOKS_VERSION) {
-        IS_UNANSWERED.set(!led_to_lease);
-    } else if !led_to_lease {
-        push_confirmed(&message, &bridge::answer(handle)?);
+            self.sink.push(message.committed(lease));
+        }
+        match answer {
+            None => IS_UNANSWERED.set(!led_to_lease),
+            Some(answer) if !led_to_lease => self.push_confirmed(message, &answer),
+            Some(_) => {}
+        }
     }
-    Ok(())
-}
 
-/// Kea answers a client's message. Not called where [`committed`] knows the answer.
-///
-/// The event is made of this packet's own message and answer, so that nothing of another packet can
-/// get into it, whichever was the last on this thread.
-pub fn answered(handle: &CalloutHandle) -> Result<(), Exception> {
-    if IS_UNANSWERED.take() {
-        push_confirmed(&bridge::message(handle)?, &bridge::answer(handle)?);
+    /// Returns whether the answer about to be sent on this thread is needed.
+    pub fn needs_answer(&self) -> bool {
+        IS_UNANSWERED.take()
     }
-    Ok(())
-}
 
-/// Pushes the event of a client that has its lease still, if the answer says so: Kea may also have
-/// refused what the message asked for.
-fn push_confirmed(message: &KeaMessage<'_>, answer: &KeaAnswer) {
-    if let Some(confirmed) = message.confirmed(answer, Time::now()) {
-        service::push(confirmed);
+    /// Handles the answer to a message that led to no lease. The event is made of this packet's own message
+    /// and answer: no part of another packet can get into it, whichever came last on this thread.
+    pub fn answered(&self, message: &Message<'_>, answer: &Answer) {
+        self.push_confirmed(message, answer);
     }
-}
 
-/// An address is offered. Unless Kea is configured to keep it for the client, nothing changes.
-pub fn offered(handle: &CalloutHandle) -> Result<(), Exception> {
-    given_up(attribution::claim_deleted());
-    attribution::leave_packet();
-    if bridge::offer_lifetime(handle)? == 0 {
-        return Ok(());
+    /// Pushes the event of a client that still has its lease, if the answer says so.
+    fn push_confirmed(&self, message: &Message<'_>, answer: &Answer) {
+        if let Some(confirmed) = message.confirmed(answer, Time::now()) {
+            self.sink.push(confirmed);
+        }
     }
-    let message = bridge::message(handle)?;
-    lease_taker::for_each(
-        |taker| bridge::leases(handle, taker),
-        |lease| service::push(message.offered(lease)),
-    )
-}
 
-/// A client's message had Kea delete the leases of `addresses`: those it had before, as far as the
-/// lease manager told of it before it was known that it was a client's message.
-fn given_up(addresses: Vec<Ipv4Addr>) {
-    explain(addresses, Reason::GivenUp);
-}
-
-/// Tells why leases are gone of which the lease manager has told.
-fn explain(addresses: Vec<Ipv4Addr>, reason: Reason) {
-    if !addresses.is_empty() {
-        service::push(Event::Explained { addresses, reason });
+    /// Handles an offer that reserves its addresses for the client.
+    pub fn offered(&self, message: &Message<'_>, leases: impl IntoIterator<Item = Lease>) {
+        for lease in leases {
+            self.sink.push(message.offered(lease));
+        }
     }
-}
 
-/// Kea reclaims a lease. Of a declined address it tells a second time when it recovers it.
-pub fn expired(handle: &CalloutHandle) -> Result<(), Exception> {
-    for_lease(handle, |lease| {
+    /// Records that a client's message has been processed on this thread. Leases that the lease manager has
+    /// reported as deleted, before the message was known to be a client's, were given up by the client.
+    pub fn leave_packet(&self) {
+        self.explain(self.attribution.claim_deleted(), Reason::GivenUp);
+        self.attribution.leave_packet();
+    }
+
+    /// Pushes the reason why leases are gone whose deletion the lease manager has reported.
+    fn explain(&self, addresses: Vec<Ipv4Addr>, reason: Reason) {
+        if !addresses.is_empty() {
+            self.sink.push(Event::Explained { addresses, reason });
+        }
+    }
+
+    /// Handles a lease that Kea is about to reclaim. A declined address comes a second time when Kea
+    /// recovers it.
+    pub fn expired(&self, lease: &Lease) {
+        self.attribution.expect(lease.address);
         if lease.state != LeaseState::Declined {
-            reclaimed(lease);
+            self.reclaimed(lease);
         }
-    })
-}
-
-/// Kea recovers a declined address.
-pub fn recovered(handle: &CalloutHandle) -> Result<(), Exception> {
-    for_lease(handle, reclaimed)
-}
-
-/// Kea itself has declined an address that somebody uses, instead of offering it. The lease manager
-/// has reported that before, possibly as another server's doing.
-pub fn server_declined(handle: &CalloutHandle) -> Result<(), Exception> {
-    lease_taker::for_each(
-        |taker| bridge::lease(handle, taker),
-        |lease| {
-            service::push(Event::Updated {
-                lease: lease.into(),
-                at: Time::now(),
-                origin: Origin::Local,
-            });
-        },
-    )
-}
-
-/// Calls `tell` with the lease that Kea is about to reclaim or recover.
-fn for_lease(handle: &CalloutHandle, tell: impl Fn(&Lease)) -> Result<(), Exception> {
-    for lease in lease_taker::collect(|taker| bridge::lease(handle, taker))? {
-        attribution::expect(lease.address);
-        tell(&lease);
     }
-    Ok(())
-}
 
-/// Pushes what [`expired`] and [`recovered`] have in common.
-fn reclaimed(lease: &Lease) {
-    service::push(Event::Reclaimed {
-        address: lease.address,
-        cltt: lease.cltt,
-        was_released: lease.state == LeaseState::Released,
-        at: Time::now(),
-    });
-}
+    /// Handles a declined address that Kea is about to recover.
+    pub fn recovered(&self, lease: &Lease) {
+        self.attribution.expect(lease.address);
+        self.reclaimed(lease);
+    }
 
-/// A command was processed: what it changed is read again.
-pub fn commanded(handle: &CalloutHandle) -> Result<(), Exception> {
-    let name = bridge::command_name(handle)?;
-    // Commands on this thread may have deleted leases up to now, and no other one after this.
-    let deleted = attribution::claim_deleted();
-    let unheard = attribution::leave_packet();
-    if RELOADING.contains(&name.as_str()) {
-        return service::resume();
+    /// Pushes the event of a lease that is reclaimed or recovered.
+    fn reclaimed(&self, lease: &Lease) {
+        self.sink.push(Event::Reclaimed {
+            address: lease.address,
+            cltt: lease.cltt,
+            was_released: lease.state == LeaseState::Released,
+            at: Time::now(),
+        });
     }
-    if !may_change(&name) {
-        return Ok(());
+
+    /// Handles an address that Kea itself has declined, because another host uses it, instead of offering
+    /// it. The lease manager has reported that before, possibly as another server's change.
+    pub fn server_declined(&self, lease: Lease) {
+        self.sink.push(Event::Updated {
+            lease,
+            at: Time::now(),
+            origin: Origin::Local,
+        });
     }
-    let command = bridge::command(handle)?;
-    if reconfigures(&name, &command.response) {
-        service::reconfigured();
+
+    // ------------------------------------------------ Lease manager's reports
+
+    /// Returns whether the report of an added or updated lease in a state (by Kea's number) makes an event.
+    pub fn wants_change(&self, state: u32) -> bool {
+        self.attribution.wants_change(state)
     }
-    if synchronises(&name, &command.response) {
-        service::reconcile();
+
+    /// Handles the report of a lease that was added or updated.
+    pub fn lease_changed(&self, lease: Lease) {
+        self.sink.push(self.attribution.changed(lease));
     }
-    let done = match touched(&name, &command.arguments, &command.response) {
-        None => Ok(()),
-        // The lease manager has told of it.
-        Some(Touched::Changed(_, Origin::Remote)) if service::is_tracking() && !unheard => Ok(()),
-        Some(Touched::Changed(address, origin)) => look_again(vec![address], origin),
-        Some(Touched::ReleasedElsewhere(address)) => released_elsewhere(address),
-        Some(Touched::Deleted(address)) => look_again(vec![address], Origin::Local),
-        Some(_) if service::is_tracking() => {
-            explain(deleted, Reason::Command);
-            Ok(())
+
+    /// Handles the report of a lease that was deleted.
+    pub fn lease_deleted(&self, address: Ipv4Addr) {
+        if let Some(event) = self.attribution.deleted(address) {
+            self.sink.push(event);
         }
-        Some(Touched::Client(client, subnet)) => reread_client(&client, subnet),
-        Some(Touched::Subnet(subnet)) => look_for_removed(&HashSet::from([subnet])),
-        Some(Touched::Everything) => look_for_removed(&service::subnets()),
-    };
-    if let Err(error) = done {
-        tracing::error!(id = "BLQ_COMMAND_FAILED", "{name}: {error}");
     }
-    Ok(())
-}
 
-/// A client has released the lease of `address` to a partner, unless it has come back meanwhile: a
-/// partner's commands come on several threads, and not always in order.
-fn released_elsewhere(address: Ipv4Addr) -> Result<(), Exception> {
-    let _alone = LOOKING.lock();
-    look(|_| ResyncScope::Released(address), || leases_of(&[address])).map(drop)
-}
-
-/// Reads a part of the lease database while nobody else does, and pushes what was found; `None` if
-/// someone does. Nothing is pushed if it cannot be read.
-pub fn try_look(
-    scope: impl FnOnce(&[Lease]) -> ResyncScope,
-    read: impl FnOnce() -> Result<Vec<Lease>, Exception>,
-) -> Option<Result<ResyncScope, Exception>> {
-    let _alone = LOOKING.try_lock()?;
-    Some(look(scope, read))
-}
-
-/// Reads a part of the lease database. [`LOOKING`] must be held.
-fn look(
-    scope: impl FnOnce(&[Lease]) -> ResyncScope,
-    read: impl FnOnce() -> Result<Vec<Lease>, Exception>,
-) -> Result<ResyncScope, Exception> {
-    service::push(Event::ResyncBegun);
-    let leases = read()?;
-    let scope = scope(&leases);
-    service::push(Event::ResyncPage {
-        scope: scope.clone(),
-        leases,
-        at: Time::now(),
-    });
-    Ok(scope)
-}
-
-/// Reads the leases of single addresses.
-pub fn leases_of(addresses: &[Ipv4Addr]) -> Result<Vec<Lease>, Exception> {
-    lease_taker::collect(|taker| {
-        let mut addresses = addresses.iter();
-        addresses.try_for_each(|address| bridge::lease_of(address.to_bits(), taker))
-    })
-}
-
-/// Reads the leases of `addresses` again, which a command changed.
-fn look_again(addresses: Vec<Ipv4Addr>, origin: Origin) -> Result<(), Exception> {
-    let _alone = LOOKING.lock();
-    let asked = addresses.clone();
-    look(
-        |_| ResyncScope::Changed(addresses, origin),
-        || leases_of(&asked),
-    )
-    .map(drop)
-}
-
-/// Reads the leases of a client in `subnet` again. One that is known by neither MAC address nor
-/// client identifier, as of a client without Ethernet, is looked for in all of the subnet.
-fn reread_client(client: &Identity, subnet: SubnetId) -> Result<(), Exception> {
-    let addresses = service::addresses_of(client, subnet);
-    if addresses.is_empty() {
-        return look_for_removed(&HashSet::from([subnet]));
+    /// Records that a report could not be read.
+    pub fn change_missed(&self) {
+        self.sink.lose();
     }
-    look_again(addresses, Origin::Local)
-}
 
-/// Finds leases of `subnets` that are in the mirror and not in the database any more.
-fn look_for_removed(subnets: &HashSet<SubnetId>) -> Result<(), Exception> {
-    let _alone = LOOKING.lock();
-    let known = service::addresses_in(subnets);
-    service::push(Event::ResyncBegun);
-    let mut present = HashSet::new();
-    for subnet in subnets {
-        let addresses = bridge::leased_addresses(subnet.0)?;
-        present.extend(addresses.into_iter().map(Ipv4Addr::from_bits));
+    // --------------------------------------------------------------- Commands
+
+    /// Handles a control command that may have changed leases or Kea's configuration, once it has been
+    /// processed: its effects are looked up. `arguments` and `response` are JSON text. `deleted` are the
+    /// addresses whose deletion the lease manager reported on this thread, and `unannounced` says that this
+    /// thread was taken to process a client's message until now.
+    pub fn commanded(
+        &self,
+        name: &str,
+        arguments: &[u8],
+        response: &[u8],
+        deleted: Vec<Ipv4Addr>,
+        unannounced: bool,
+    ) {
+        if reconfigures(name, response) {
+            self.request_reconfiguration();
+        }
+        if synchronises(name, response) {
+            self.request_resync();
+        }
+        let is_tracking = self.is_tracking();
+        let done = match touched(name, arguments, response) {
+            None => Ok(()),
+            // The lease manager has reported it.
+            Some(Touched::Changed(_, Origin::Remote)) if is_tracking && !unannounced => Ok(()),
+            Some(Touched::Changed(address, origin)) => self.look_again(vec![address], origin),
+            // The client may have come back meanwhile: a partner's commands come on several threads, and not
+            // always in order.
+            Some(Touched::ReleasedElsewhere(address)) => {
+                let scope = ResyncScope::Released(address);
+                lookup::look_up(&self.sink, &self.kea, scope, &[address])
+            }
+            Some(Touched::Deleted(address)) => self.look_again(vec![address], Origin::Local),
+            Some(_) if is_tracking => {
+                self.explain(deleted, Reason::Command);
+                Ok(())
+            }
+            Some(Touched::Client(client, subnet)) => self.look_up_client(&client, subnet),
+            Some(Touched::Subnet(subnet)) => self.look_for_removed(|_| HashSet::from([subnet])),
+            Some(Touched::Everything) => {
+                self.look_for_removed(|mirror| mirror.kea_config().subnet_ids().collect())
+            }
+        };
+        if let Err(error) = done {
+            tracing::error!(id = "BLQ_COMMAND_FAILED", "{name}: {error}");
+        }
     }
-    let gone = known
-        .into_iter()
-        .filter(|address| !present.contains(address));
-    service::push(Event::ResyncPage {
-        scope: ResyncScope::Changed(gone.collect(), Origin::Local),
-        leases: Vec::new(),
-        at: Time::now(),
-    });
-    Ok(())
+
+    /// Looks up the leases of `addresses`, which a command changed.
+    fn look_again(&self, addresses: Vec<Ipv4Addr>, origin: Origin) -> Result<()> {
+        let scope = ResyncScope::Changed(addresses.clone(), origin);
+        lookup::look_up(&self.sink, &self.kea, scope, &addresses)
+    }
+
+    /// Looks up the leases of a client in `subnet`. A client that the mirror knows by neither MAC address
+    /// nor client identifier, as one without Ethernet, is looked for in all of the subnet.
+    fn look_up_client(&self, client: &Identity, subnet: SubnetId) -> Result<()> {
+        let addresses = self.complete_mirror();
+        let addresses = addresses.map(|mirror| mirror.addresses_of(client, subnet));
+        match addresses.unwrap_or_default() {
+            none if none.is_empty() => self.look_for_removed(|_| HashSet::from([subnet])),
+            addresses => self.look_again(addresses, Origin::Local),
+        }
+    }
+
+    /// Looks for leases that are in the mirror and not in the database any more, in some of its subnets.
+    fn look_for_removed(&self, subnets: impl FnOnce(&Mirror) -> HashSet<SubnetId>) -> Result<()> {
+        let Some(mirror) = self.complete_mirror() else {
+            return Ok(());
+        };
+        let subnets = subnets(&mirror);
+        let known = || mirror.addresses_in(&subnets);
+        lookup::look_for_removed(&self.sink, &self.kea, &subnets, known)
+    }
+
+    /// Returns the mirror, if it is complete. A resync after the initial load finds the changes that cannot
+    /// be looked up now.
+    fn complete_mirror(&self) -> Option<Arc<Mirror>> {
+        let mirror = self.sink.mirror()?;
+        if !mirror.is_complete() {
+            self.request_resync();
+            return None;
+        }
+        Some(mirror)
+    }
+
+    // --------------------------------------------------------------- Requests
+
+    /// Requests that Kea's configuration, which may have changed while in force, is read in the next tick.
+    pub fn request_reconfiguration(&self) {
+        self.requests.request_reconfiguration();
+        self.kea.schedule_tick(Duration::ZERO);
+    }
+
+    /// Requests a resync in the next tick, because leases may have changed without an event.
+    fn request_resync(&self) {
+        self.requests.request_resync();
+        self.kea.schedule_tick(Duration::ZERO);
+    }
 }

@@ -1,30 +1,45 @@
 //! The plugin: loading, configuring and unloading, and the work while a configuration is in force.
 //!
-//! - `service`: load, configure and unload.
-//! - `instance`: the parts that run one configuration.
-//! - `hand_over`: a mirror passed across a reload.
-//! - `lease_events`, `attribution`: lease events by callouts and by the lease manager.
-//! - [`required_callouts`]: the callouts that can be forgone.
-//! - [`commands`]: the changes made by a control command.
-//! - [`jobs`]: work in slices on Kea's main loop.
-//! - [`state_file`]: where the state file may be.
-//! - [`stored_relay`]: relay agent information stored by Kea.
+//! Kea is behind a trait, so all of this is built and tested without it. From the bottom up:
+//! - [`kea`]: the DHCP server as the plugin sees it.
+//! - `system`: calls of the C library.
 //! - [`command_line`]: whether Kea only checks its configuration.
+//! - [`stored_lease`]: fields of a lease as Kea stores them.
+//! - [`required_callouts`]: the callouts that this library needs.
+//! - `commands`: the changes that a control command makes.
+//! - [`message`]: a client's message, and the events that it causes.
+//! - `attribution`: who made a change that the lease manager reports.
+//! - `sink`: the destination of lease events.
+//! - `requests`: work requested of the next tick.
+//! - `lookup`: reads of Kea's lease database whose results go to the mirror.
+//! - [`lease_events`]: lease events from Kea's callouts and lease manager.
+//! - `state_file`: where the state file may be.
+//! - `jobs`: work in ticks on Kea's main loop.
+//! - `settings`: the library's parameters and Kea's configuration.
+//! - `hand_over`: a mirror passed across a reload.
+//! - `listener`: the listener, started or waiting to be.
+//! - `instance`: the parts that serve one configuration.
+//! - `life_cycle`: load, configure, unload, and ticks.
 
 pub mod command_line;
-pub mod commands;
-pub mod jobs;
+pub mod kea;
+pub mod lease_events;
+pub mod message;
 pub mod required_callouts;
-pub mod state_file;
-pub mod stored_relay;
+pub mod stored_lease;
 
-#[cfg(all(feature = "hook", not(test)))]
-pub(crate) mod attribution;
-#[cfg(all(feature = "hook", not(test)))]
-pub(crate) mod hand_over;
-#[cfg(all(feature = "hook", not(test)))]
-pub(crate) mod instance;
-#[cfg(all(feature = "hook", not(test)))]
-pub(crate) mod lease_events;
-#[cfg(all(feature = "hook", not(test)))]
-pub(crate) mod service;
+mod attribution;
+mod commands;
+mod hand_over;
+mod instance;
+mod jobs;
+mod life_cycle;
+mod listener;
+mod lookup;
+mod requests;
+mod settings;
+mod sink;
+mod state_file;
+mod system;
+
+pub use life_cycle::{Plugin, Refused};

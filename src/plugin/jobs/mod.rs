@@ -1,8 +1,12 @@
-//! Jobs that run in slices on Kea's main loop.
+//! Jobs that run in ticks on Kea's main loop.
+//!
+//! - [`initial_load`]: reading Kea's leases into a new mirror.
+//! - [`resync`]: comparing the mirror with Kea's lease database; [`kea_database`]: both of them.
+//! - [`reservations`]: reading host reservations from databases.
+//! - [`partner`]: following the state of high-availability relationships.
 
 pub mod initial_load;
+pub mod kea_database;
 pub mod partner;
+pub mod reservations;
 pub mod resync;
-
-#[cfg(all(feature = "hook", not(test)))]
-pub(crate) mod reservations;

@@ -1,8 +1,17 @@
 //! The state of this server in its high-availability relationships, as `status-get` tells it.
 
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 
 use crate::kea_config::Serving;
+use crate::mirror::event::Event;
+use crate::model::time::Time;
+use crate::plugin::kea::Kea;
+use crate::plugin::sink::Sink;
+
+/// Time from one look at the state of the relationships to the next.
+const INTERVAL: Duration = Duration::from_millis(500);
 
 /// States in which it is settled who serves whom (Kea ARM, the states of libdhcp_ha). In others,
 /// which follow each start and each reconfiguration, a server serves nobody for a moment: that
@@ -55,6 +64,64 @@ impl Status {
     /// done on the way into a settled state.
     pub fn follows_synchronisation(&self, before: &Status) -> bool {
         self.is_settled() && self.states != before.states
+    }
+}
+
+/// The job that follows the state of this server in its relationships.
+#[derive(Debug)]
+pub struct PartnerJob {
+    /// The state when last looked at.
+    status: Status,
+    /// When to look next.
+    next: Instant,
+}
+
+impl PartnerJob {
+    /// Creates the job; it looks first at `now`.
+    pub fn new(now: Instant) -> PartnerJob {
+        PartnerJob {
+            status: Status::default(),
+            next: now,
+        }
+    }
+
+    /// Returns the time of the next look.
+    pub fn next(&self) -> Instant {
+        self.next
+    }
+
+    /// Pushes the state again at the next look: events were lost, and it may be among them.
+    pub fn repeat(&mut self) {
+        self.status = Status::default();
+    }
+
+    /// Looks at the state if it is time, and pushes it if it has changed; returns whether leases may have
+    /// been copied from a partner since the last look.
+    pub fn tick(&mut self, kea: &impl Kea, sink: &Sink, now: Instant) -> bool {
+        if now < self.next {
+            return false;
+        }
+        self.next = now + INTERVAL;
+        let status = match kea.status_of_hooks() {
+            Ok(response) => Status::read(&response),
+            Err(error) => {
+                tracing::debug!(id = "BLQ_PARTNER_UNKNOWN", "{error}");
+                None
+            }
+        };
+        let Some(status) = status else {
+            return false;
+        };
+        let synchronised = status.follows_synchronisation(&self.status);
+        // Pushed again after each of those, it changes nothing unless it differs.
+        if status.is_settled() && (synchronised || status.serving != self.status.serving) {
+            sink.push(Event::Serving {
+                serving: status.serving.clone(),
+                at: Time::now(),
+            });
+        }
+        self.status = status;
+        synchronised
     }
 }
 

@@ -1,14 +1,10 @@
 //! Host reservations that are in databases: read again and again, a little at a time. Only where
 //! Kea is configured to have such databases.
 
-use std::fmt;
 use std::time::{Duration, Instant};
 
-use cxx::Exception;
-
-use crate::ffi::bridge::{self, KeaOption, KeaReservation};
 use crate::kea_config::{ConfiguredOption, DatabaseReservation};
-use crate::model::binding::SubnetId;
+use crate::plugin::kea::{HostPosition, Kea, KeaError, Result};
 
 /// From one reading of all reservations to the next.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -19,8 +15,6 @@ const AT_ONCE: usize = 100;
 /// How much longer a pause is than the reading it follows: as for leases, Kea's main thread is
 /// ours for a tenth of its time at most.
 const PAUSES: u32 = 9;
-/// The database to begin with, and the number before all in it.
-const BEGINNING: (usize, u64) = (1, 0);
 /// How long to wait before a database is tried again after an error.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -38,8 +32,8 @@ pub struct Reservations {
 pub struct Reader {
     /// What was read of them so far.
     read: Reservations,
-    /// The database, counted from 1, and the number in it of the last one read.
-    position: (usize, u64),
+    /// The position of the last one read.
+    position: HostPosition,
     /// When to go on.
     next: Instant,
     /// From the end of one reading to the next; `None`: once only.
@@ -50,35 +44,12 @@ pub struct Reader {
     failed: bool,
 }
 
-/// Why reservations cannot be read.
-enum Unreadable {
-    /// Kea cannot read them.
-    Kea(Exception),
-    /// Kea has no connection to their database.
-    NotConnected,
-}
-
-impl From<Exception> for Unreadable {
-    fn from(error: Exception) -> Unreadable {
-        Unreadable::Kea(error)
-    }
-}
-
-impl fmt::Display for Unreadable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Unreadable::Kea(error) => error.fmt(f),
-            Unreadable::NotConnected => f.write_str("Kea has no connection to it"),
-        }
-    }
-}
-
 impl Reader {
     /// Begins at `now`; reads again after `interval`, in seconds: 0 for never, `None` for the usual.
     pub fn new(interval: Option<u32>, now: Instant) -> Reader {
         Reader {
             read: Reservations::default(),
-            position: BEGINNING,
+            position: HostPosition::START,
             next: now,
             interval: match interval {
                 None => Some(INTERVAL),
@@ -100,18 +71,18 @@ impl Reader {
 
     /// Whether a reading has begun and is not over.
     fn is_reading(&self) -> bool {
-        self.position != BEGINNING
+        self.position != HostPosition::START
     }
 
     /// Reads some, if it is time; all of them once there are no more.
-    pub fn tick(&mut self, now: Instant) -> Option<Reservations> {
+    pub fn tick(&mut self, kea: &impl Kea, now: Instant) -> Option<Reservations> {
         if now < self.next {
             return None;
         }
         if !self.is_reading() {
             self.is_asked = false;
         }
-        let all = match self.go_on() {
+        let all = match self.go_on(kea) {
             Ok(all) => {
                 self.failed = false;
                 all
@@ -152,45 +123,23 @@ impl Reader {
     /// Begins anew at `at`.
     fn begin(&mut self, at: Instant) {
         self.read = Reservations::default();
-        self.position = BEGINNING;
+        self.position = HostPosition::START;
         self.next = at;
     }
 
-    /// Reads some; all of them if there are no more.
-    fn go_on(&mut self) -> Result<Option<Reservations>, Unreadable> {
+    /// Reads some; returns all of them if there are no more.
+    fn go_on(&mut self, kea: &impl Kea) -> Result<Option<Reservations>> {
         // While Kea connects to it anew there is none, and no reservation to be found.
-        if !bridge::has_host_database()? {
-            return Err(Unreadable::NotConnected);
+        if !kea.has_host_database()? {
+            return Err(KeaError("Kea has no connection to it".to_owned()));
         }
-        let (source, after) = self.position;
-        let page = bridge::database_reservations(source, after, AT_ONCE)?;
-        if page.reservations.is_empty() {
+        let page = kea.host_reservations(self.position, AT_ONCE)?;
+        let Some(end) = page.end else {
             return Ok(Some(std::mem::take(&mut self.read)));
-        }
-        self.position = (page.source, page.last);
-        let hosts = page.reservations.into_iter();
-        self.read
-            .hosts
-            .extend(hosts.filter_map(KeaReservation::known));
-        let options = page.options.into_iter();
-        self.read
-            .options
-            .extend(options.filter_map(KeaOption::configured));
+        };
+        self.position = end;
+        self.read.hosts.extend(page.hosts);
+        self.read.options.extend(page.options);
         Ok(None)
-    }
-}
-
-impl KeaReservation {
-    /// The reservation as the network keeps it; `None` for one of DHCPv6 alone.
-    fn known(self) -> Option<DatabaseReservation> {
-        /// Kea's number for no subnet.
-        const UNUSED: u32 = u32::MAX;
-        (self.subnet != UNUSED).then(|| DatabaseReservation {
-            subnet: SubnetId(self.subnet),
-            identifier_type: self.identifier_type,
-            identifier: self.identifier,
-            address: (self.address != 0).then(|| self.address.into()),
-            hostname: self.hostname,
-        })
     }
 }

@@ -1,0 +1,621 @@
+//! Load, configure, unload, and ticks.
+//!
+//! Kea unloads and loads its libraries at each reconfiguration, but this one stays in memory (see
+//! `build.rs`), and with it the state below: when a new configuration is refused and Kea goes on, the
+//! previous one is served again.
+
+use std::fs::DirBuilder;
+use std::net::SocketAddrV4;
+use std::os::unix::fs::DirBuilderExt;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::config::Config;
+use crate::mirror::event::Event;
+use crate::model::time::Time;
+use crate::persist::store::Preload;
+use crate::plugin::commands::may_change;
+use crate::plugin::hand_over::HandOver;
+use crate::plugin::instance::{Before, IDLE, Instance, InstanceError};
+use crate::plugin::jobs::reservations::Reservations;
+use crate::plugin::kea::{Kea, KeaError, Library, RawConfiguration, Result as KeaResult};
+use crate::plugin::lease_events::LeaseEvents;
+use crate::plugin::listener::Listener;
+use crate::plugin::required_callouts;
+use crate::plugin::settings::{Settings, staged_state_file};
+use crate::plugin::system::SignalsBlocked;
+
+/// The only daemon that can use this library.
+const DAEMON: &str = "kea-dhcp4";
+
+/// The reason that requesters get when their queries end.
+const UNLOADED: &str = "the DHCP server is being reconfigured or shut down";
+
+/// Time from one attempt to start the instance to the next.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// The least time from one reading of Kea's configuration in force to the next.
+const RECONFIGURATION_PAUSE: Duration = Duration::from_secs(1);
+
+/// The commands that load libraries anew.
+const RELOADING: [&str; 3] = ["config-reload", "config-set", "libreload"];
+
+/// The library must not be loaded; the log says why.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Refused;
+
+/// The plugin.
+pub struct Plugin<K: Kea> {
+    /// Kea.
+    kea: K,
+    /// The events of Kea's leases.
+    events: LeaseEvents<K>,
+    /// The state. Used on Kea's main thread, and by the thread that has just processed a command that loads
+    /// libraries.
+    state: Mutex<State<K>>,
+}
+
+/// The state that lasts from one call of Kea's to the next.
+struct State<K: Kea> {
+    /// The parameters of the library as last loaded, as JSON text.
+    parameters: String,
+    /// The instance that runs.
+    instance: Option<Instance>,
+    /// The settings of the last instance.
+    good: Option<Settings>,
+    /// The condition on which the next instance of the settings `good` waits; `None` if one runs, or need
+    /// not.
+    awaiting: Option<Awaiting>,
+    /// Whether Kea has configured this library, and so the others, since it loaded it.
+    is_configured: bool,
+    /// Whether the lease manager could not be reached to track leases.
+    is_track_lost: bool,
+    /// When Kea's configuration in force was last read.
+    reconfigured: Option<Instant>,
+    /// The mirror of the last instance.
+    hand_over: HandOver,
+    /// The state file being read, while Kea starts.
+    preload: Option<Preload>,
+    /// The ticks on Kea's main loop.
+    ticks: Option<Ticks<K>>,
+}
+
+/// The condition on which an instance waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Awaiting {
+    /// Kea's leases can be read.
+    Leases,
+    /// Any other cause is gone, such as a thread that could not be started.
+    Anything,
+}
+
+impl<K: Kea> Plugin<K> {
+    /// Creates a plugin that is not loaded.
+    pub fn new(kea: K) -> Plugin<K> {
+        Plugin {
+            events: LeaseEvents::new(kea.clone()),
+            kea,
+            state: Mutex::new(State {
+                parameters: String::new(),
+                instance: None,
+                good: None,
+                awaiting: None,
+                is_configured: false,
+                is_track_lost: false,
+                reconfigured: None,
+                hand_over: HandOver::new(),
+                preload: None,
+                ticks: None,
+            }),
+        }
+    }
+
+    /// Returns the lease events.
+    pub fn events(&self) -> &LeaseEvents<K> {
+        &self.events
+    }
+
+    // ------------------------------------------------------------------- Load
+
+    /// Takes over the library's parameters. They are judged when the configuration is complete: a library
+    /// that refuses to load leaves Kea without any DHCP service.
+    ///
+    /// # Errors
+    /// The daemon is not kea-dhcp4, or Kea threw an exception.
+    pub fn load(&self, library: &mut impl Library) -> Result<(), Refused> {
+        self.events.attribution.on_main_thread();
+        let refused = |error: KeaError| {
+            tracing::error!(id = "BLQ_LOAD_FAILED", "{error}");
+            Refused
+        };
+        let daemon = self.kea.process_name().map_err(refused)?;
+        if daemon != DAEMON {
+            tracing::error!(
+                id = "BLQ_WRONG_DAEMON",
+                "this library serves the leases of {DAEMON} and cannot be loaded by {daemon}: \
+                 remove it from the 'hooks-libraries' of {daemon}"
+            );
+            return Err(Refused);
+        }
+        self.forgo_needless(library);
+        let parameters = library.parameters().map_err(refused)?;
+        let mut state = self.state.lock();
+        state.is_configured = false;
+        state.parameters = if parameters.is_empty() {
+            "null".to_owned()
+        } else {
+            String::from_utf8_lossy(&parameters).into_owned()
+        };
+        state.preload = None;
+        // A mirror that is handed over needs no file.
+        if state.hand_over.is_empty() && !self.kea.checks_only() {
+            state.preload = self.begin_preload(&state.parameters);
+        }
+        Ok(())
+    }
+
+    /// Begins to read the state file: Kea goes on to read all of its leases, which takes longer. An unknown
+    /// or wrong configuration is left for when it is complete.
+    fn begin_preload(&self, parameters: &str) -> Option<Preload> {
+        let path = staged_state_file(&self.kea, parameters)?;
+        let _signals = SignalsBlocked::new();
+        Preload::begin(&path)
+    }
+
+    /// Deregisters the callouts that are not required. If that fails, they only cost time.
+    fn forgo_needless(&self, library: &mut impl Library) {
+        let attribution = &self.events.attribution;
+        attribution.set_announced(true);
+        let mut forgo = || -> KeaResult<()> {
+            let configuration = self.kea.staged_configuration()?;
+            let needless = required_callouts::needless(self.kea.version(), &configuration);
+            attribution.set_announced(required_callouts::announces(&needless));
+            needless.iter().try_for_each(|point| library.forgo(point))
+        };
+        if let Err(error) = forgo() {
+            tracing::warn!(id = "BLQ_CALLOUT_FAILED", "load: {error}");
+        }
+    }
+
+    // -------------------------------------------------------------- Configure
+
+    /// Serves a configuration that Kea has loaded, or checks it if the process was started for that.
+    /// `configuration` reads it.
+    ///
+    /// # Errors
+    /// The text with which Kea must refuse the configuration. The previous one is served again, if there was
+    /// one.
+    pub fn configured(
+        &self,
+        configuration: impl FnOnce() -> KeaResult<RawConfiguration>,
+        now: Instant,
+    ) -> Result<(), String> {
+        let mut state = self.state.lock();
+        state.is_configured = true;
+        let settings = self.check_loaded_once().and_then(|()| {
+            let parameters = &state.parameters;
+            Settings::read(&self.kea, parameters, configuration, state.good.as_ref())
+        });
+        let settings = match settings {
+            Ok(settings) => settings,
+            Err(error) => return Err(self.refuse(&mut state, error, now)),
+        };
+        settings.log_notices();
+        if self.kea.checks_only() {
+            tracing::info!(
+                id = "BLQ_CHECKED",
+                "the configuration is good; nothing is started"
+            );
+            return Ok(());
+        }
+        let required = self.required_listeners(&settings.config, state.good.as_ref());
+        self.run(&mut state, settings, &required, now)
+            .map_err(|error| self.refuse(&mut state, error, now))
+    }
+
+    /// Checks that Kea has loaded this library once, under whatever file names. Each time counts as a library
+    /// of its own to Kea, with parameters of its own, of which only one set could hold.
+    fn check_loaded_once(&self) -> Result<(), String> {
+        let libraries = self.kea.libraries().unwrap_or_default();
+        let copies = libraries.iter().filter(|library| library.is_this);
+        let names: Vec<String> = copies.map(|copy| format!("{:?}", copy.file)).collect();
+        if names.len() <= 1 {
+            return Ok(());
+        }
+        Err(format!(
+            "'hooks-libraries' has this library {} times, as {}; it must be there once",
+            names.len(),
+            names.join(" and "),
+        ))
+    }
+
+    /// Returns the addresses and ports without which a configuration is refused: those that an administrator
+    /// adds while Kea runs, who must learn at once if one cannot be listened on.
+    ///
+    /// All others are tried until they work, since DHCP comes first: those that were configured before, for
+    /// whose trouble the reconfiguration is not the cause, and all of them when Kea starts.
+    fn required_listeners(&self, config: &Config, before: Option<&Settings>) -> Vec<SocketAddrV4> {
+        match before {
+            Some(before) => config.new_listeners(&before.config),
+            None if self.kea.has_configuration().unwrap_or(false) => config.listeners().collect(),
+            None => Vec::new(),
+        }
+    }
+
+    /// Serves the previous configuration, if there was one; returns the text with which Kea must refuse the
+    /// new one.
+    fn refuse(&self, state: &mut State<K>, error: String, now: Instant) -> String {
+        tracing::error!(id = "BLQ_CONFIGURATION_REFUSED", "{error}");
+        state.preload = None;
+        self.serve_previous(state, now);
+        // Kea stops its packet threads when it begins to configure, and starts them at the end of a
+        // successful configuration only. Without them it would go on with one thread, and 2.2 with none.
+        if let Err(error) = self.kea.restore_threads() {
+            tracing::error!(id = "BLQ_CALLOUT_FAILED", "packet threads: {error}");
+        }
+        error
+    }
+
+    /// Serves the previous configuration, if there was one. If that fails, ticks try again.
+    fn serve_previous(&self, state: &mut State<K>, now: Instant) {
+        let Some(good) = state.good.clone() else {
+            return;
+        };
+        // Kea configures this library as often as it is listed.
+        if state.instance.is_some() {
+            return;
+        }
+        match self.run(state, good, &[], now) {
+            Ok(()) => log_previous(),
+            Err(error) => {
+                tracing::error!(
+                    id = "BLQ_NOT_SERVING",
+                    "the previous configuration cannot be served again: {error}; it is tried again every {} s",
+                    RETRY.as_secs()
+                );
+                // Without ticks the end of the next command tries again.
+                if let Ok(ticks) = Ticks::start(&self.kea) {
+                    self.kea.schedule_tick(RETRY);
+                    state.ticks = Some(ticks);
+                    state.awaiting = Some(Awaiting::Anything);
+                }
+            }
+        }
+    }
+
+    // ----------------------------------------------------- Start and stop
+
+    /// Runs an instance of `settings`, in place of the one that runs. The settings are kept as good if it
+    /// starts, or will when Kea's leases can be read.
+    ///
+    /// # Errors
+    /// One of the addresses `required` cannot be listened on, or the instance cannot start. The text is for
+    /// the administrator.
+    fn run(
+        &self,
+        state: &mut State<K>,
+        settings: Settings,
+        required: &[SocketAddrV4],
+        now: Instant,
+    ) -> Result<(), String> {
+        // None should run by now. One that does holds the port and the state file.
+        self.stop(state);
+        self.start(state, settings, required, now)
+            .inspect_err(|_| self.stop(state))
+    }
+
+    /// Starts an instance of `settings`, while none runs. Errors are as in [`Plugin::run`].
+    fn start(
+        &self,
+        state: &mut State<K>,
+        settings: Settings,
+        required: &[SocketAddrV4],
+        now: Instant,
+    ) -> Result<(), String> {
+        // Debian leaves this to its service units, and Kea is not always run by those. If it fails, the state
+        // file cannot be created either, which is logged.
+        let _ = DirBuilder::new()
+            .mode(0o750)
+            .create(&settings.data_directory);
+        // Before any other descriptor is taken: Kea can watch only those with low numbers.
+        let ticks = match state.ticks.take() {
+            Some(ticks) => ticks,
+            None => Ticks::start(&self.kea).map_err(|error| error.to_string())?,
+        };
+        state.ticks = Some(ticks);
+        let listeners = Listener::open(&settings.config, required);
+        let listeners = listeners.map_err(|error| error.to_string())?;
+        let before = match state.hand_over.take() {
+            Some(kept) => Before::HandedOver(Box::new(kept)),
+            None => Before::Saved(state.preload.take()),
+        };
+        let has_partner = state.is_configured;
+        match Instance::start(&self.kea, &settings, listeners, before, has_partner, now) {
+            Ok(instance) => {
+                self.events.sink.set(Some(instance.mirror()));
+                state.instance = Some(instance);
+                state.awaiting = None;
+                self.track(state);
+            }
+            Err(InstanceError::NoLeases(error)) => {
+                if state.awaiting != Some(Awaiting::Leases) {
+                    tracing::error!(
+                        id = "BLQ_LEASES_UNREADABLE",
+                        "{error}; queries are answered once they can be read"
+                    );
+                }
+                state.awaiting = Some(Awaiting::Leases);
+            }
+            Err(InstanceError::Failed(error)) => {
+                state.awaiting = None;
+                return Err(error);
+            }
+        }
+        state.good = Some(settings);
+        Ok(())
+    }
+
+    /// Starts to track leases, in versions of Kea that can.
+    fn track(&self, state: &mut State<K>) {
+        let tracking = self.kea.track_leases();
+        if let Err(error) = &tracking
+            && !state.is_track_lost
+        {
+            tracing::warn!(
+                id = "BLQ_LEASES_UNREADABLE",
+                "changes of leases are not reported: {error}"
+            );
+        }
+        state.is_track_lost = tracking.is_err();
+        self.events.set_tracking(tracking.unwrap_or(false));
+    }
+
+    /// Stops the instance that runs.
+    fn stop(&self, state: &mut State<K>) {
+        state.ticks = None;
+        state.is_track_lost = false;
+        state.awaiting = None;
+        if self.events.set_tracking(false)
+            && let Err(error) = self.kea.untrack_leases()
+        {
+            tracing::error!(id = "BLQ_CALLOUT_FAILED", "lease manager: {error}");
+        }
+        if let Some(instance) = state.instance.take() {
+            self.events.sink.set(None);
+            if let Some(kept) = instance.stop(UNLOADED) {
+                state.hand_over.keep(kept);
+            }
+        }
+    }
+
+    /// Stops, because Kea ends or is about to load the library anew.
+    pub fn unload(&self) {
+        let mut state = self.state.lock();
+        state.preload = None;
+        self.stop(&mut state);
+    }
+
+    // --------------------------------------------------------------- Commands
+
+    /// Handles a control command that has been processed. `command` reads its arguments and Kea's response,
+    /// as JSON text.
+    ///
+    /// # Errors
+    /// Kea threw an exception.
+    pub fn commanded(
+        &self,
+        name: &str,
+        command: impl FnOnce() -> KeaResult<(Vec<u8>, Vec<u8>)>,
+        now: Instant,
+    ) -> KeaResult<()> {
+        // This and earlier commands on this thread may have deleted leases up to now, and none will later.
+        let deleted = self.events.attribution.claim_deleted();
+        let unannounced = self.events.attribution.leave_packet();
+        if RELOADING.contains(&name) {
+            return self.resume(now);
+        }
+        if !may_change(name) {
+            return Ok(());
+        }
+        let (arguments, response) = command()?;
+        self.events
+            .commanded(name, &arguments, &response, deleted, unannounced);
+        Ok(())
+    }
+
+    /// Serves the previous configuration if Kea has loaded the library anew and then not configured it:
+    /// `libreload` does only that, and a reconfiguration may fail in between.
+    fn resume(&self, now: Instant) -> KeaResult<()> {
+        let is_to_serve = |state: &State<K>| {
+            state.instance.is_none()
+                && state.good.is_some()
+                && state.awaiting.is_none()
+                && !self.kea.checks_only()
+        };
+        if is_to_serve(&self.state.lock()) {
+            // Packet threads push to the sink. Not while the state is locked: this waits for threads that may
+            // wait for it.
+            let _paused = CriticalSection::enter(&self.kea)?;
+            let mut state = self.state.lock();
+            if is_to_serve(&state) {
+                self.serve_previous(&mut state, now);
+            }
+        }
+        Ok(())
+    }
+
+    // ------------------------------------------------------------------ Ticks
+
+    /// Does the work that is due on Kea's main thread, and schedules the next tick.
+    pub fn tick(&self, now: Instant) {
+        self.events.attribution.leave_packet();
+        // No command has claimed these, and none will.
+        self.events.attribution.claim_deleted();
+        let mut state = self.state.lock();
+        // Whatever becomes of this one, it is not due any more: Kea would do nothing else.
+        self.kea.schedule_tick(IDLE);
+        let next = if state.instance.is_some() {
+            self.tick_instance(&mut state, now)
+        } else if state.awaiting.is_some() {
+            drop(state);
+            self.try_again(now);
+            state = self.state.lock();
+            RETRY
+        } else {
+            IDLE
+        };
+        self.kea.schedule_tick(next);
+        // Requests made before the tick was scheduled are not forgotten.
+        let requests = &self.events.requests;
+        let is_due = |instance: &Instance| instance.is_tick_due() || requests.is_resync_requested();
+        if state.instance.as_ref().is_some_and(is_due) {
+            self.kea.schedule_tick(Duration::ZERO);
+        }
+    }
+
+    /// Does the work of the instance that runs; returns the time until there is more.
+    fn tick_instance(&self, state: &mut State<K>, now: Instant) -> Duration {
+        if state.is_track_lost {
+            self.track(state);
+        }
+        let requests = &self.events.requests;
+        let mut next = IDLE;
+        if requests.is_reconfiguration_requested() {
+            // Commands come one by one, and each might make the whole configuration be read.
+            let last = state.reconfigured;
+            if last.is_some_and(|last| now < last + RECONFIGURATION_PAUSE) {
+                next = RECONFIGURATION_PAUSE;
+            } else {
+                requests.take_reconfiguration();
+                state.reconfigured = Some(now);
+                self.reconfigure(state, None);
+                if let Some(instance) = &mut state.instance {
+                    instance.read_reservations(now);
+                }
+            }
+        }
+        let Some(instance) = &mut state.instance else {
+            return next;
+        };
+        if requests.take_resync() {
+            instance.resync(now);
+        }
+        let tick = instance.tick(&self.kea, &self.events.sink, now);
+        if let Some(good) = &state.good {
+            if tick.was_lost {
+                // It may be among the lost events.
+                self.push_view(good, false);
+            }
+            if let Some(reservations) = tick.reservations
+                && good.have_changed(&reservations)
+            {
+                self.reconfigure(state, Some(reservations));
+            }
+        }
+        next.min(tick.next)
+    }
+
+    /// Reads Kea's configuration in force, with the host reservations in databases, if they were read anew.
+    fn reconfigure(&self, state: &mut State<K>, reservations: Option<Reservations>) {
+        let Some(good) = &mut state.good else {
+            return;
+        };
+        let is_complete = reservations.is_some();
+        match good.refresh(&self.kea, reservations) {
+            Ok(true) => self.push_view(good, is_complete),
+            Ok(false) => {}
+            Err(error) => tracing::error!(id = "BLQ_NETWORK_UNREADABLE", "{error}"),
+        }
+    }
+
+    /// Pushes Kea's configuration, with the host reservations in databases if it `is_complete`.
+    fn push_view(&self, settings: &Settings, is_complete: bool) {
+        self.events.sink.push(Event::SavedView {
+            kea_config: settings.kea_config.clone(),
+            is_complete,
+            at: Time::now(),
+        });
+    }
+
+    /// Starts the instance that could not start before, if Kea's leases can be read now.
+    fn try_again(&self, now: Instant) {
+        if self.kea.lease_page(0, 1, &mut Vec::new()).is_err() {
+            return;
+        }
+        // Not while the state is locked: this waits for threads that may wait for it.
+        let paused = CriticalSection::enter(&self.kea);
+        let mut state = self.state.lock();
+        if let Err(error) = &paused {
+            tracing::error!(id = "BLQ_CALLOUT_FAILED", "critical section: {error}");
+            return;
+        }
+        if state.instance.is_some() {
+            return;
+        }
+        let (Some(awaiting), Some(settings)) = (state.awaiting, state.good.clone()) else {
+            return;
+        };
+        match self.start(&mut state, settings, &[], now) {
+            Ok(()) if awaiting == Awaiting::Anything && state.instance.is_some() => log_previous(),
+            Ok(()) => {}
+            Err(error) => {
+                if awaiting != Awaiting::Anything {
+                    tracing::error!(
+                        id = "BLQ_NOT_SERVING",
+                        "{error}; it is tried again every {} s",
+                        RETRY.as_secs()
+                    );
+                }
+                state.awaiting = Some(Awaiting::Anything);
+            }
+        }
+    }
+}
+
+/// Logs that the previous configuration is served again.
+fn log_previous() {
+    tracing::warn!(
+        id = "BLQ_PREVIOUS_CONFIGURATION",
+        "the previous configuration is served again"
+    );
+}
+
+/// Ticks on Kea's main loop, until dropped.
+struct Ticks<K: Kea>(K);
+
+impl<K: Kea> Ticks<K> {
+    /// Starts ticks; the first one is due at once.
+    fn start(kea: &K) -> KeaResult<Ticks<K>> {
+        kea.start_ticks()?;
+        kea.schedule_tick(Duration::ZERO);
+        Ok(Ticks(kea.clone()))
+    }
+}
+
+impl<K: Kea> Drop for Ticks<K> {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.stop_ticks() {
+            tracing::error!(id = "BLQ_CALLOUT_FAILED", "timer: {error}");
+        }
+    }
+}
+
+/// Stops Kea's packet threads until dropped.
+struct CriticalSection<'a, K: Kea>(&'a K);
+
+impl<K: Kea> CriticalSection<'_, K> {
+    /// Stops them.
+    fn enter(kea: &K) -> KeaResult<CriticalSection<'_, K>> {
+        kea.enter_critical_section()?;
+        Ok(CriticalSection(kea))
+    }
+}
+
+impl<K: Kea> Drop for CriticalSection<'_, K> {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.exit_critical_section() {
+            tracing::error!(id = "BLQ_CALLOUT_FAILED", "critical section: {error}");
+        }
+    }
+}

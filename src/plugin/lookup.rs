@@ -1,0 +1,81 @@
+//! Reads of Kea's lease database whose results go to the mirror as resync pages.
+
+use std::collections::HashSet;
+use std::net::Ipv4Addr;
+
+use crate::mirror::event::{Event, Lease, Origin, ResyncScope};
+use crate::model::binding::SubnetId;
+use crate::model::time::Time;
+use crate::plugin::kea::{Kea, Result};
+use crate::plugin::sink::Sink;
+
+/// Reads a part of the lease database and pushes the leases; `None`, without waiting, if another thread
+/// reads. Nothing is pushed if it cannot be read.
+pub fn try_look_up(
+    sink: &Sink,
+    scope: impl FnOnce(&[Lease]) -> ResyncScope,
+    read: impl FnOnce() -> Result<Vec<Lease>>,
+) -> Option<Result<ResyncScope>> {
+    let _alone = sink.try_lock_lookup()?;
+    Some(push_read(sink, scope, read))
+}
+
+/// Reads the leases of the addresses in `scope`, once no other thread reads, and pushes them.
+pub fn look_up(
+    sink: &Sink,
+    kea: &impl Kea,
+    scope: ResyncScope,
+    addresses: &[Ipv4Addr],
+) -> Result<()> {
+    let _alone = sink.lock_lookup();
+    push_read(sink, |_| scope, || leases_of(kea, addresses)).map(drop)
+}
+
+/// Reads leases and pushes them. The lookup lock must be held.
+fn push_read(
+    sink: &Sink,
+    scope: impl FnOnce(&[Lease]) -> ResyncScope,
+    read: impl FnOnce() -> Result<Vec<Lease>>,
+) -> Result<ResyncScope> {
+    sink.push(Event::ResyncBegun);
+    let leases = read()?;
+    let scope = scope(&leases);
+    sink.push(Event::ResyncPage {
+        scope: scope.clone(),
+        leases,
+        at: Time::now(),
+    });
+    Ok(scope)
+}
+
+/// Reads the leases of single addresses.
+pub fn leases_of(kea: &impl Kea, addresses: &[Ipv4Addr]) -> Result<Vec<Lease>> {
+    let leases = addresses.iter().map(|address| kea.lease(*address));
+    leases.filter_map(Result::transpose).collect()
+}
+
+/// Pushes the removal of leases from `subnets` that are among `known` and not in the database any more.
+/// `known` is called while no other thread reads.
+pub fn look_for_removed(
+    sink: &Sink,
+    kea: &impl Kea,
+    subnets: &HashSet<SubnetId>,
+    known: impl FnOnce() -> Vec<Ipv4Addr>,
+) -> Result<()> {
+    let _alone = sink.lock_lookup();
+    let known = known();
+    sink.push(Event::ResyncBegun);
+    let mut present = HashSet::new();
+    for subnet in subnets {
+        present.extend(kea.leased_addresses(subnet.0)?);
+    }
+    let gone = known
+        .into_iter()
+        .filter(|address| !present.contains(address));
+    sink.push(Event::ResyncPage {
+        scope: ResyncScope::Changed(gone.collect(), Origin::Local),
+        leases: Vec::new(),
+        at: Time::now(),
+    });
+    Ok(())
+}

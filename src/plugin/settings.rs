@@ -1,0 +1,166 @@
+//! The settings of an instance: the library's parameters and Kea's configuration.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::{Config, Level};
+use crate::kea_config::{KeaConfig, KeaConfigError};
+use crate::plugin::jobs::reservations::Reservations;
+use crate::plugin::kea::{Kea, KeaError, RawConfiguration, Result as KeaResult};
+use crate::plugin::state_file;
+
+/// The state file, unless `state-file` names one.
+const STATE_FILE: &str = "kea-blq.state";
+
+/// Kea's lease file, unless its configuration names one.
+const LEASE_FILE: &str = "kea-leases4.csv";
+
+/// The settings of an instance.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The library's parameters.
+    pub config: Config,
+    /// Kea's configuration.
+    pub kea_config: Arc<KeaConfig>,
+    /// The form of it that Kea gives.
+    source: Arc<Source>,
+    /// The directory of the state file, unless that is configured elsewhere.
+    pub data_directory: PathBuf,
+    /// The state file.
+    pub state_file: PathBuf,
+}
+
+/// Kea's configuration, and the part of it that is in databases.
+#[derive(Debug, PartialEq, Eq)]
+struct Source {
+    /// The configuration.
+    configuration: RawConfiguration,
+    /// The host reservations in databases, as last read.
+    reservations: Reservations,
+}
+
+impl Source {
+    /// Returns what it means.
+    fn kea_config(&self) -> Result<KeaConfig, KeaConfigError> {
+        let RawConfiguration { text, options } = &self.configuration;
+        let reservations = &self.reservations;
+        let options = [&options[..], &reservations.options[..]].concat();
+        KeaConfig::new(&String::from_utf8_lossy(text), options, &reservations.hosts)
+    }
+}
+
+impl Settings {
+    /// Reads the library's parameters (JSON text) and Kea's configuration. A configuration equal to that of
+    /// `before` is not built again.
+    ///
+    /// # Errors
+    /// The text for the administrator.
+    pub fn read(
+        kea: &impl Kea,
+        parameters: &str,
+        configuration: impl FnOnce() -> KeaResult<RawConfiguration>,
+        before: Option<&Settings>,
+    ) -> Result<Settings, String> {
+        let config = Config::parse(parameters).map_err(|error| error.to_string())?;
+        let unreadable = |error: KeaError| format!("Kea's configuration cannot be read: {error}");
+        // Host reservations in databases can be read only when Kea has taken over its configuration.
+        let reservations = before.map(|before| before.source.reservations.clone());
+        let source = Source {
+            configuration: configuration().map_err(unreadable)?,
+            reservations: reservations.unwrap_or_default(),
+        };
+        let (source, kea_config) = match before.filter(|before| *before.source == source) {
+            Some(same) => (Arc::clone(&same.source), Arc::clone(&same.kea_config)),
+            None => {
+                let kea_config = source.kea_config().map_err(|error| error.to_string())?;
+                (Arc::new(source), Arc::new(kea_config))
+            }
+        };
+        let data_directory = kea.state_directory().map_err(unreadable)?;
+        let text = &source.configuration.text;
+        Ok(Settings {
+            state_file: find_state_file(kea, &config, &data_directory, text)?,
+            data_directory,
+            kea_config,
+            source,
+            config,
+        })
+    }
+
+    /// Reads Kea's configuration as it is in force now, with `reservations` as the host reservations in
+    /// databases if they were read anew; returns whether it has changed.
+    ///
+    /// # Errors
+    /// The text for the administrator. The settings stay as they are.
+    pub fn refresh(
+        &mut self,
+        kea: &impl Kea,
+        reservations: Option<Reservations>,
+    ) -> Result<bool, String> {
+        let configuration = kea.current_configuration();
+        let source = Source {
+            configuration: configuration.map_err(|error| error.to_string())?,
+            reservations: reservations.unwrap_or_else(|| self.source.reservations.clone()),
+        };
+        if source == *self.source {
+            return Ok(false);
+        }
+        let kea_config = source.kea_config().map_err(|error| error.to_string())?;
+        self.source = Arc::new(source);
+        self.kea_config = Arc::new(kea_config);
+        Ok(true)
+    }
+
+    /// Returns whether the host reservations in databases are others than these settings have.
+    pub fn have_changed(&self, reservations: &Reservations) -> bool {
+        self.source.reservations != *reservations
+    }
+
+    /// Logs the notices about the parameters.
+    pub fn log_notices(&self) {
+        for notice in &self.config.notices {
+            match notice.level {
+                Level::Info => tracing::info!(id = notice.id, "{}", notice.text),
+                Level::Warning => tracing::warn!(id = notice.id, "{}", notice.text),
+            }
+        }
+    }
+}
+
+/// Returns the state file of a configuration that Kea is loading; `None` if it cannot be known yet or the
+/// configuration is wrong.
+pub fn staged_state_file(kea: &impl Kea, parameters: &str) -> Option<PathBuf> {
+    let config = Config::parse(parameters).ok()?;
+    let configuration = kea.staged_configuration().ok()?;
+    let data_directory = kea.state_directory().ok()?;
+    find_state_file(kea, &config, &data_directory, &configuration).ok()
+}
+
+/// Returns the path of the state file. `configuration` is Kea's, as JSON text.
+///
+/// # Errors
+/// The text for the administrator: the file may not be there.
+fn find_state_file(
+    kea: &impl Kea,
+    config: &Config,
+    data_directory: &Path,
+    configuration: &[u8],
+) -> Result<PathBuf, String> {
+    let name = config.state_file.as_deref();
+    let path = data_directory.join(name.unwrap_or(Path::new(STATE_FILE)));
+    let found = match kea.data_file(&path.to_string_lossy()) {
+        Ok(found) => found,
+        Err(error) => return Err(state_file::refused(&path, &error).to_string()),
+    };
+    let lease_file = |name: Option<&str>| lease_file(kea, name);
+    state_file::check(&found, configuration, lease_file).map_err(|error| error.to_string())?;
+    Ok(found)
+}
+
+/// Returns the path of Kea's lease file that is configured as `name`, if it can be determined.
+fn lease_file(kea: &impl Kea, name: Option<&str>) -> Option<PathBuf> {
+    match name {
+        Some(name) => kea.data_file(name).ok(),
+        None => Some(kea.data_directory().ok()?.join(LEASE_FILE)),
+    }
+}
