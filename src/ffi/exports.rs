@@ -10,7 +10,6 @@ use std::net::Ipv4Addr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::LazyLock;
-use std::time::Instant;
 
 use cxx::Exception;
 
@@ -33,7 +32,7 @@ static HANDLERS: Handlers = Handlers {
     lease_changed: |lease| events().lease_changed(lease.into()),
     lease_deleted: |address| events().lease_deleted(Ipv4Addr::from_bits(address)),
     change_missed: || events().change_missed(),
-    tick: || PLUGIN.tick(Instant::now()),
+    tick: || PLUGIN.tick(),
 };
 
 /// Exported so that any build of this library is recognised, whatever its file is called.
@@ -114,7 +113,7 @@ pub unsafe extern "C" fn dhcp4_srv_configured(handle: *mut CalloutHandle) -> c_i
                 options: configured_options(bridge::configured_options(&handle)?),
             })
         };
-        if let Err(error) = PLUGIN.configured(configuration, Instant::now()) {
+        if let Err(error) = PLUGIN.configured(configuration) {
             bridge::reject(handle, &error)?;
         }
         Ok(())
@@ -296,6 +295,6 @@ pub unsafe extern "C" fn command_processed(handle: *const CalloutHandle) -> c_in
             let command = bridge::command(handle)?;
             Ok((command.arguments, command.response))
         };
-        PLUGIN.commanded(&name, command, Instant::now())
+        PLUGIN.commanded(&name, command)
     })
 }

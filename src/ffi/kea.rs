@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cxx::Exception;
 
@@ -113,6 +113,10 @@ impl Kea for ThisKea {
 
     fn exit_critical_section(&self) -> Result<()> {
         Ok(bridge::exit_critical_section()?)
+    }
+
+    fn now(&self) -> Instant {
+        Instant::now()
     }
 
     fn start_ticks(&self) -> Result<()> {

@@ -50,6 +50,9 @@ pub struct Mirror {
     /// Where changes are noted that the state file does not have yet, if it can be used. Locked after
     /// `resync`.
     recent: Mutex<Option<Recent>>,
+    /// Panics for tests.
+    #[cfg(test)]
+    faults: faults::Faults,
 }
 
 impl Mirror {
@@ -72,6 +75,8 @@ impl Mirror {
             queue: EventQueue::default(),
             resync: Mutex::default(),
             recent: Mutex::default(),
+            #[cfg(test)]
+            faults: faults::Faults::default(),
         }
     }
 
@@ -118,6 +123,8 @@ impl Mirror {
 
     /// Replaces the empty tables of the initial load by complete ones.
     pub(super) fn complete(&self, table: Table) {
+        #[cfg(test)]
+        self.faults.reach("blq-loading");
         match self.table.write() {
             Ok(mut current) => {
                 *current = table;
@@ -131,6 +138,18 @@ impl Mirror {
             }
         }
         self.queue.wake_worker();
+    }
+
+    /// Has the next thread of this name panic while it uses the mirror, as a bug would.
+    #[cfg(test)]
+    pub(crate) fn panic_on(&self, thread: &'static str) {
+        self.faults.arm(thread);
+    }
+
+    /// Returns whether the thread named last has panicked.
+    #[cfg(test)]
+    pub(crate) fn has_panicked(&self) -> bool {
+        self.faults.have_struck()
     }
 
     /// Panics in the middle of a change, as a bug would.
@@ -175,6 +194,8 @@ impl Mirror {
                 Err(Unready::InitialLoad) => return,
                 Err(Unready::Failed(_)) => return self.queue.drain().for_each(drop),
             };
+            #[cfg(test)]
+            self.faults.reach("blq-mirror");
             let mut resync = self.resync.lock();
             // Whoever reads the tables from now on is told of these events, and whoever did before
             // was told no later time.
@@ -249,6 +270,8 @@ impl Mirror {
     /// # Errors
     /// The tables are not complete.
     pub fn read<R>(&self, read: impl FnOnce(&Table) -> R) -> Result<R, Unready> {
+        #[cfg(test)]
+        self.faults.reach("blq-server");
         Ok(read(&*self.table()?))
     }
 
@@ -309,6 +332,8 @@ impl Mirror {
     /// Some of what is to be written to the state file: see [`DirtySet::take`](crate::mirror::dirty_set::DirtySet::take). `limit`
     /// should be small: changes and queries wait meanwhile.
     pub fn take_dirty(&self, limit: usize) -> Taken {
+        #[cfg(test)]
+        self.faults.reach("blq-state");
         self.catch_up();
         let table = self.table_mut();
         table.map_or_else(|_| Taken::default(), |mut table| table.take_dirty(limit))
@@ -340,4 +365,38 @@ impl Mirror {
 fn note_all(file: &mut Recent, table: &Table) -> io::Result<()> {
     file.add(table.dirty_changes())?;
     file.set_latest(table.latest())
+}
+
+/// Panics for tests.
+#[cfg(test)]
+mod faults {
+    use std::thread;
+
+    use parking_lot::Mutex;
+
+    /// The name of the thread that is to panic.
+    #[derive(Debug, Default)]
+    pub struct Faults(Mutex<Option<&'static str>>);
+
+    impl Faults {
+        /// Names the thread.
+        pub fn arm(&self, thread: &'static str) {
+            *self.0.lock() = Some(thread);
+        }
+
+        /// Returns whether it has panicked.
+        pub fn have_struck(&self) -> bool {
+            self.0.lock().is_none()
+        }
+
+        /// Panics if this is the thread, and the one that comes here by `thread`.
+        pub fn reach(&self, thread: &str) {
+            let mut armed = self.0.lock();
+            if *armed == Some(thread) && thread::current().name() == Some(thread) {
+                *armed = None;
+                drop(armed);
+                panic!("as a bug would on {thread}");
+            }
+        }
+    }
 }

@@ -115,11 +115,11 @@ impl Instance {
         listeners: Option<Listeners>,
         before: Before,
         has_partner: bool,
-        now: Instant,
     ) -> Result<Instance, InstanceError> {
         // Declared before the load worker, these end after it if something fails: a mirror that it completes
         // is saved.
         let (flush_worker, apply_worker);
+        let now = kea.now();
         let Beginning {
             store,
             load_worker,
@@ -170,7 +170,8 @@ impl Instance {
     }
 
     /// Does the work that is due.
-    pub fn tick(&mut self, kea: &impl Kea, sink: &Sink, now: Instant) -> Tick {
+    pub fn tick(&mut self, kea: &impl Kea, sink: &Sink) -> Tick {
+        let now = kea.now();
         let mut next = now + IDLE;
         let was_lost = self.lost.swap(false, Ordering::AcqRel);
         if let Err(Unready::Failed(_)) = self.mirror.ready() {
@@ -194,7 +195,7 @@ impl Instance {
             next = partner_job.next();
         }
         next = next.min(match &self.reading {
-            Some(_) => self.read_leases(kea, now),
+            Some(_) => self.read_leases(kea),
             None => {
                 let mirror = &self.mirror;
                 let database = KeaDatabase { kea, sink, mirror };
@@ -208,23 +209,24 @@ impl Instance {
         }
         let mut reservations = None;
         if let Some(reader) = &mut self.reservations {
-            reservations = reader.tick(kea, now);
+            reservations = reader.tick(kea);
             next = next.min(reader.next());
         }
         Tick {
-            next: next.saturating_duration_since(now + now.elapsed()),
+            next: next.saturating_duration_since(kea.now()),
             reservations,
             was_lost,
         }
     }
 
     /// Reads some of Kea's leases; returns the time at which there is more to do.
-    fn read_leases(&mut self, kea: &impl Kea, now: Instant) -> Instant {
+    fn read_leases(&mut self, kea: &impl Kea) -> Instant {
+        let now = kea.now();
         let Some(reading) = &mut self.reading else {
             return now;
         };
         let read = |after, limit, leases: &mut Vec<_>| kea.lease_page(after, limit, leases);
-        let part = reading.leases.go_on(&self.load_worker, now, read);
+        let part = reading.leases.go_on(&self.load_worker, || kea.now(), read);
         match (part, reading.base) {
             (Part::More, _) => return reading.leases.next(),
             (Part::Last(count), base) => {

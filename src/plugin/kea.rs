@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::kea_config::{ConfiguredOption, DatabaseReservation};
 use crate::mirror::event::Lease;
@@ -88,6 +88,9 @@ pub trait Kea: Clone + Send + Sync + 'static {
     fn exit_critical_section(&self) -> Result<()>;
 
     // -------------------------------------------------------------- Main loop
+
+    /// Returns the time by which ticks are scheduled. Any thread may ask.
+    fn now(&self) -> Instant;
 
     /// Starts to call [`Plugin::tick`](crate::plugin::Plugin::tick) on the main thread at the times set by
     /// [`Kea::schedule_tick`], until [`Kea::stop_ticks`].

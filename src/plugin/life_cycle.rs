@@ -189,7 +189,6 @@ impl<K: Kea> Plugin<K> {
     pub fn configured(
         &self,
         configuration: impl FnOnce() -> KeaResult<RawConfiguration>,
-        now: Instant,
     ) -> Result<(), String> {
         let mut state = self.state.lock();
         state.is_configured = true;
@@ -199,7 +198,7 @@ impl<K: Kea> Plugin<K> {
         });
         let settings = match settings {
             Ok(settings) => settings,
-            Err(error) => return Err(self.refuse(&mut state, error, now)),
+            Err(error) => return Err(self.refuse(&mut state, error)),
         };
         settings.log_notices();
         if self.kea.checks_only() {
@@ -210,8 +209,8 @@ impl<K: Kea> Plugin<K> {
             return Ok(());
         }
         let required = self.required_listeners(&settings.config, state.good.as_ref());
-        self.run(&mut state, settings, &required, now)
-            .map_err(|error| self.refuse(&mut state, error, now))
+        self.run(&mut state, settings, &required)
+            .map_err(|error| self.refuse(&mut state, error))
     }
 
     /// Checks that Kea has loaded this library once, under whatever file names. Each time counts as a library
@@ -245,10 +244,10 @@ impl<K: Kea> Plugin<K> {
 
     /// Serves the previous configuration, if there was one; returns the text with which Kea must refuse the
     /// new one.
-    fn refuse(&self, state: &mut State<K>, error: String, now: Instant) -> String {
+    fn refuse(&self, state: &mut State<K>, error: String) -> String {
         tracing::error!(id = "BLQ_CONFIGURATION_REFUSED", "{error}");
         state.preload = None;
-        self.serve_previous(state, now);
+        self.serve_previous(state);
         // Kea stops its packet threads when it begins to configure, and starts them at the end of a
         // successful configuration only. Without them it would go on with one thread, and 2.2 with none.
         if let Err(error) = self.kea.restore_threads() {
@@ -258,7 +257,7 @@ impl<K: Kea> Plugin<K> {
     }
 
     /// Serves the previous configuration, if there was one. If that fails, ticks try again.
-    fn serve_previous(&self, state: &mut State<K>, now: Instant) {
+    fn serve_previous(&self, state: &mut State<K>) {
         let Some(good) = state.good.clone() else {
             return;
         };
@@ -266,7 +265,7 @@ impl<K: Kea> Plugin<K> {
         if state.instance.is_some() {
             return;
         }
-        match self.run(state, good, &[], now) {
+        match self.run(state, good, &[]) {
             Ok(()) => log_previous(),
             Err(error) => {
                 tracing::error!(
@@ -297,11 +296,10 @@ impl<K: Kea> Plugin<K> {
         state: &mut State<K>,
         settings: Settings,
         required: &[SocketAddrV4],
-        now: Instant,
     ) -> Result<(), String> {
         // None should run by now. One that does holds the port and the state file.
         self.stop(state);
-        self.start(state, settings, required, now)
+        self.start(state, settings, required)
             .inspect_err(|_| self.stop(state))
     }
 
@@ -311,7 +309,6 @@ impl<K: Kea> Plugin<K> {
         state: &mut State<K>,
         settings: Settings,
         required: &[SocketAddrV4],
-        now: Instant,
     ) -> Result<(), String> {
         // Debian leaves this to its service units, and Kea is not always run by those. If it fails, the state
         // file cannot be created either, which is logged.
@@ -331,7 +328,7 @@ impl<K: Kea> Plugin<K> {
             None => Before::Saved(state.preload.take()),
         };
         let has_partner = state.is_configured;
-        match Instance::start(&self.kea, &settings, listeners, before, has_partner, now) {
+        match Instance::start(&self.kea, &settings, listeners, before, has_partner) {
             Ok(instance) => {
                 self.events.sink.set(Some(instance.mirror()));
                 state.instance = Some(instance);
@@ -407,13 +404,12 @@ impl<K: Kea> Plugin<K> {
         &self,
         name: &str,
         command: impl FnOnce() -> KeaResult<(Vec<u8>, Vec<u8>)>,
-        now: Instant,
     ) -> KeaResult<()> {
         // This and earlier commands on this thread may have deleted leases up to now, and none will later.
         let deleted = self.events.attribution.claim_deleted();
         let unannounced = self.events.attribution.leave_packet();
         if RELOADING.contains(&name) {
-            return self.resume(now);
+            return self.resume();
         }
         if !may_change(name) {
             return Ok(());
@@ -426,7 +422,7 @@ impl<K: Kea> Plugin<K> {
 
     /// Serves the previous configuration if Kea has loaded the library anew and then not configured it:
     /// `libreload` does only that, and a reconfiguration may fail in between.
-    fn resume(&self, now: Instant) -> KeaResult<()> {
+    fn resume(&self) -> KeaResult<()> {
         let is_to_serve = |state: &State<K>| {
             state.instance.is_none()
                 && state.good.is_some()
@@ -439,7 +435,7 @@ impl<K: Kea> Plugin<K> {
             let _paused = CriticalSection::enter(&self.kea)?;
             let mut state = self.state.lock();
             if is_to_serve(&state) {
-                self.serve_previous(&mut state, now);
+                self.serve_previous(&mut state);
             }
         }
         Ok(())
@@ -448,7 +444,7 @@ impl<K: Kea> Plugin<K> {
     // ------------------------------------------------------------------ Ticks
 
     /// Does the work that is due on Kea's main thread, and schedules the next tick.
-    pub fn tick(&self, now: Instant) {
+    pub fn tick(&self) {
         self.events.attribution.leave_packet();
         // No command has claimed these, and none will.
         self.events.attribution.claim_deleted();
@@ -456,10 +452,10 @@ impl<K: Kea> Plugin<K> {
         // Whatever becomes of this one, it is not due any more: Kea would do nothing else.
         self.kea.schedule_tick(IDLE);
         let next = if state.instance.is_some() {
-            self.tick_instance(&mut state, now)
+            self.tick_instance(&mut state)
         } else if state.awaiting.is_some() {
             drop(state);
-            self.try_again(now);
+            self.try_again();
             state = self.state.lock();
             RETRY
         } else {
@@ -475,7 +471,8 @@ impl<K: Kea> Plugin<K> {
     }
 
     /// Does the work of the instance that runs; returns the time until there is more.
-    fn tick_instance(&self, state: &mut State<K>, now: Instant) -> Duration {
+    fn tick_instance(&self, state: &mut State<K>) -> Duration {
+        let now = self.kea.now();
         if state.is_track_lost {
             self.track(state);
         }
@@ -501,7 +498,7 @@ impl<K: Kea> Plugin<K> {
         if requests.take_resync() {
             instance.resync(now);
         }
-        let tick = instance.tick(&self.kea, &self.events.sink, now);
+        let tick = instance.tick(&self.kea, &self.events.sink);
         if let Some(good) = &state.good {
             if tick.was_lost {
                 // It may be among the lost events.
@@ -539,7 +536,7 @@ impl<K: Kea> Plugin<K> {
     }
 
     /// Starts the instance that could not start before, if Kea's leases can be read now.
-    fn try_again(&self, now: Instant) {
+    fn try_again(&self) {
         if self.kea.lease_page(0, 1, &mut Vec::new()).is_err() {
             return;
         }
@@ -556,7 +553,7 @@ impl<K: Kea> Plugin<K> {
         let (Some(awaiting), Some(settings)) = (state.awaiting, state.good.clone()) else {
             return;
         };
-        match self.start(&mut state, settings, &[], now) {
+        match self.start(&mut state, settings, &[]) {
             Ok(()) if awaiting == Awaiting::Anything && state.instance.is_some() => log_previous(),
             Ok(()) => {}
             Err(error) => {

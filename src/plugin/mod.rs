@@ -42,4 +42,9 @@ mod sink;
 mod state_file;
 mod system;
 
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;
+
 pub use life_cycle::{Plugin, Refused};

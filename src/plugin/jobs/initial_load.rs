@@ -72,9 +72,10 @@ impl LeaseReader {
     pub fn go_on<E>(
         &mut self,
         load_worker: &LoadWorker,
-        now: Instant,
+        clock: impl Fn() -> Instant,
         mut read: impl FnMut(u32, usize, &mut Vec<Lease>) -> Result<(), E>,
     ) -> Part<E> {
+        let now = clock();
         if now < self.next {
             return Part::More;
         }
@@ -99,11 +100,11 @@ impl LeaseReader {
                 let next = Vec::with_capacity(BATCH + self.page_size);
                 load_worker.take(std::mem::replace(&mut self.batch, next));
             }
-            if now.elapsed() >= PART {
+            if clock().saturating_duration_since(now) >= PART {
                 break;
             }
         }
-        let took = now.elapsed();
+        let took = clock().saturating_duration_since(now);
         self.next = now + took + SHORTEST_PAUSE.max(took / 2);
         Part::More
     }
@@ -158,10 +159,14 @@ mod tests {
         let mut reading = LeaseReader::new(32, Instant::now());
         let count = loop {
             let now = reading.next();
-            let part = reading.go_on(&load_worker, now, |after, limit, leases| {
-                page(10_000, after, limit, leases);
-                Ok::<_, ()>(())
-            });
+            let part = reading.go_on(
+                &load_worker,
+                || now,
+                |after, limit, leases| {
+                    page(10_000, after, limit, leases);
+                    Ok::<_, ()>(())
+                },
+            );
             match part {
                 Part::More => assert!(reading.next() > now, "a part must not follow at once"),
                 Part::Last(count) => break count,
@@ -185,13 +190,13 @@ mod tests {
         };
         while load_worker.has_room() {
             let now = reading.next();
-            assert_eq!(reading.go_on(&load_worker, now, read), Part::More);
+            assert_eq!(reading.go_on(&load_worker, || now, read), Part::More);
         }
         let never = |_, _, _: &mut Vec<Lease>| -> Result<(), ()> { panic!("it is not to be read") };
         let next = reading.next();
-        assert_eq!(reading.go_on(&load_worker, next, never), Part::More);
+        assert_eq!(reading.go_on(&load_worker, || next, never), Part::More);
         assert!(reading.next() > next);
-        assert_eq!(reading.go_on(&load_worker, next, never), Part::More);
+        assert_eq!(reading.go_on(&load_worker, || next, never), Part::More);
         begin.send(()).unwrap();
     }
 
@@ -208,12 +213,12 @@ mod tests {
             Ok::<_, &str>(())
         };
         let now = reading.next();
-        let part = reading.go_on(&load_worker, now, broken);
+        let part = reading.go_on(&load_worker, || now, broken);
         assert_eq!(part, Part::Failed("it is down"));
         assert!(reading.next() >= now + RETRY);
         let now = reading.next();
-        assert_eq!(reading.go_on(&load_worker, now, broken), Part::More);
+        assert_eq!(reading.go_on(&load_worker, || now, broken), Part::More);
         let now = reading.next();
-        assert_eq!(reading.go_on(&load_worker, now, good), Part::Last(100));
+        assert_eq!(reading.go_on(&load_worker, || now, good), Part::Last(100));
     }
 }

@@ -88,6 +88,10 @@ impl<K: Kea> LeaseDatabase for KeaDatabase<'_, K> {
         });
     }
 
+    fn now(&self) -> Instant {
+        self.kea.now()
+    }
+
     fn backlog(&self) -> usize {
         self.mirror.queue().len()
     }

@@ -75,7 +75,8 @@ impl Reader {
     }
 
     /// Reads some, if it is time; all of them once there are no more.
-    pub fn tick(&mut self, kea: &impl Kea, now: Instant) -> Option<Reservations> {
+    pub fn tick(&mut self, kea: &impl Kea) -> Option<Reservations> {
+        let now = kea.now();
         if now < self.next {
             return None;
         }
@@ -100,7 +101,7 @@ impl Reader {
                 return None;
             }
         };
-        let took = now.elapsed();
+        let took = kea.now().saturating_duration_since(now);
         match &all {
             None => self.next = now + took + took * PAUSES,
             Some(_) => {

@@ -90,6 +90,8 @@ pub trait LeaseDatabase {
     fn compared(&self, took: Duration);
     /// How many events wait to be applied.
     fn backlog(&self) -> usize;
+    /// The time.
+    fn now(&self) -> Instant;
 }
 
 /// How far the comparison has come.
@@ -173,7 +175,7 @@ impl ResyncJob {
         let are_more = missing.len() == MISSING_AT_ONCE;
         let looked = database.again(missing);
         // The pauses after this and after a page come one after the other.
-        let took = now.elapsed();
+        let took = database.now().saturating_duration_since(now);
         let pause = took * PAUSES;
         self.next_page = self.next_page.max(now) + took + pause;
         if are_more {
@@ -191,7 +193,7 @@ impl ResyncJob {
             return;
         }
         let read = database.page(after, self.page_size.size);
-        let took = now.elapsed();
+        let took = database.now().saturating_duration_since(now);
         self.next_page = now + took + (took * PAUSES).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
         match read {
             None => {}
@@ -209,7 +211,7 @@ impl ResyncJob {
                     Page::Last => {
                         tracing::debug!(id = "BLQ_RECONCILED", "all leases were compared");
                         self.pass = None;
-                        database.compared(self.began.elapsed());
+                        database.compared(database.now().saturating_duration_since(self.began));
                         if std::mem::take(&mut self.is_asked) {
                             self.next_pass = Some(self.next_page);
                         } else if let Some(interval) = self.interval {
@@ -305,6 +307,10 @@ mod tests {
 
         fn backlog(&self) -> usize {
             self.backlog
+        }
+
+        fn now(&self) -> Instant {
+            Instant::now()
         }
     }
 
