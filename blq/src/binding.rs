@@ -1,4 +1,4 @@
-//! Replies: bindings, and the end of an answer (RFC 6926 section 7.3).
+//! Replies: bindings, and the end of the replies to a query (RFC 6926 section 7.3).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,7 +13,7 @@ use crate::wire::{
 
 pub use proto::lease_time::INFINITE;
 
-/// A message a server answers a query with.
+/// A server's reply to a query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// DHCPLEASEACTIVE or DHCPLEASEUNASSIGNED.
@@ -22,29 +22,29 @@ pub enum Reply {
     Done(Done),
 }
 
-/// What the server says about one address. `None` and empty: it did not say.
+/// The binding of one address. A value that the server did not send is `None` or empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binding {
-    /// The query answered.
+    /// Transaction id of the query.
     pub xid: u32,
     /// DHCPLEASEACTIVE or DHCPLEASEUNASSIGNED.
     pub message_type: MessageType,
-    /// The address: `ciaddr`.
+    /// The address (ciaddr).
     pub address: Ipv4Addr,
     /// The client's hardware type.
     pub htype: u8,
     /// The client's hardware address, `hlen` octets of it.
     pub chaddr: Vec<u8>,
-    /// dhcp-state; ACTIVE in a DHCPLEASEACTIVE without one (RFC 6926 section 6.2.7).
+    /// dhcp-state; ACTIVE in a DHCPLEASEACTIVE without that option (RFC 6926 section 6.2.7).
     pub state: Option<State>,
-    /// When the message was made: seconds since 1970 by the server's clock. The other times
-    /// are offsets from it (RFC 6926 section 6.2.3).
+    /// base-time: the time of the message, in seconds since 1970 by the server's clock. The other
+    /// times are offsets from it (RFC 6926 section 6.2.3).
     pub base_time: Option<u32>,
-    /// Seconds before base-time at which the address came into its state.
+    /// Seconds before base-time at which the address entered its state.
     pub start_time_of_state: Option<u32>,
-    /// Seconds before base-time at which the client was last heard.
+    /// Seconds before base-time at which the client last communicated with the server.
     pub client_last_transaction_time: Option<u32>,
-    /// Seconds after base-time at which the lease ends; [`INFINITE`] if it does not.
+    /// Seconds after base-time at which the lease ends; [`INFINITE`] if it does not end.
     pub lease_time: Option<u32>,
     /// T1: seconds after base-time.
     pub renewal_time: Option<u32>,
@@ -52,31 +52,31 @@ pub struct Binding {
     pub rebinding_time: Option<u32>,
     /// The client identifier.
     pub client_id: Option<Vec<u8>>,
-    /// What the relay told of the client.
+    /// The option 82 that the relay agent added to the client's message.
     pub relay_agent_information: Option<RelayAgentInformation>,
-    /// The VPN, if it is not the default one (RFC 6926 section 7.2).
+    /// The VPN of the address, if it is not the default one (RFC 6926 section 7.2).
     pub vpn: Option<Vss>,
     /// The flags of the data-source option.
     pub data_source: Option<u8>,
-    /// What the server has to say about this binding (RFC 6926 section 6.2.2).
+    /// The status of this reply (RFC 6926 section 6.2.2).
     pub status: Option<Status>,
-    /// Who answers: of this message, or of the first reply to the query.
+    /// The server identifier of this message, or of the first reply to the query.
     pub server_identifier: Option<Ipv4Addr>,
     /// All other options, by code.
     pub options: BTreeMap<u8, Vec<u8>>,
 }
 
-/// The end of the answer to a query.
+/// The end of the replies to a query: a DHCPLEASEQUERYDONE.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Done {
-    /// The query answered.
+    /// Transaction id of the query.
     pub xid: u32,
-    /// Why, if the server says; success if it does not.
+    /// The status of the query; Success if the server sent none.
     pub status: Option<Status>,
-    /// Who answered: of this message, or of the first reply to the query.
+    /// The server identifier of this message, or of the first reply to the query.
     pub server_identifier: Option<Ipv4Addr>,
-    /// When the message was made, or from some servers when the query began, if the server says:
-    /// seconds since 1970 by its clock.
+    /// base-time: the time of the message or, from some servers, of the query's begin, in seconds
+    /// since 1970 by the server's clock.
     pub base_time: Option<u32>,
     /// All other options, by code.
     pub options: BTreeMap<u8, Vec<u8>>,
@@ -87,12 +87,12 @@ pub struct Done {
 pub struct Status {
     /// The status code.
     pub code: StatusCode,
-    /// The status message, as far as it is UTF-8; may be empty.
+    /// The status message, octets that are not UTF-8 replaced; may be empty.
     pub text: String,
 }
 
 impl Status {
-    /// Reads the value of the option.
+    /// Decodes the value of the option; `None` if it is empty.
     fn decode(value: &[u8]) -> Option<Status> {
         let (code, text) = value.split_first()?;
         Some(Status {
@@ -103,7 +103,7 @@ impl Status {
 }
 
 impl fmt::Display for Status {
-    /// On one line and without control characters, whatever the server wrote.
+    /// Writes the status on one line, without the server's control characters.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.code)?;
         if !self.text.is_empty() {
@@ -115,7 +115,7 @@ impl fmt::Display for Status {
 }
 
 impl Done {
-    /// The status, if the query did not end in success.
+    /// Returns the status if the query did not end in Success.
     pub fn failure(&self) -> Option<&Status> {
         self.status
             .as_ref()
@@ -124,41 +124,42 @@ impl Done {
 }
 
 impl Binding {
-    /// Whether the last change took place on another server: the REMOTE flag. Local if the
-    /// server says nothing; other flags are ignored (RFC 6926 section 6.2.8).
+    /// Whether the last change took place on another server: the REMOTE flag. Without the option the
+    /// change is local; other flags are ignored (RFC 6926 section 6.2.8).
     pub fn is_remote(&self) -> bool {
         self.data_source
             .is_some_and(|flags| flags & data_source::REMOTE != 0)
     }
 
-    /// The Remote ID of the relay agent information.
+    /// Returns the Remote ID of the relay agent information.
     pub fn remote_id(&self) -> Option<&[u8]> {
         self.relay_agent_information.as_ref()?.remote_id()
     }
 
-    /// The Relay-ID of the relay agent information.
+    /// Returns the Relay-ID of the relay agent information.
     pub fn relay_id(&self) -> Option<&[u8]> {
         self.relay_agent_information.as_ref()?.relay_id()
     }
 
-    /// The Circuit ID of the relay agent information.
+    /// Returns the Circuit ID of the relay agent information.
     pub fn circuit_id(&self) -> Option<&[u8]> {
         self.relay_agent_information.as_ref()?.circuit_id()
     }
 
-    /// When the address came into its state: seconds since 1970 by the server's clock.
+    /// Returns the time at which the address entered its state: seconds since 1970 by the server's
+    /// clock.
     pub fn state_started_at(&self) -> Option<u32> {
         self.base_time?.checked_sub(self.start_time_of_state?)
     }
 
-    /// When the client was last heard: seconds since 1970 by the server's clock.
+    /// Returns the time of the client's last transaction: seconds since 1970 by the server's clock.
     pub fn client_last_transaction_at(&self) -> Option<u32> {
         self.base_time?
             .checked_sub(self.client_last_transaction_time?)
     }
 
-    /// When the lease ends: seconds since 1970 by the server's clock. `None` for one that
-    /// does not.
+    /// Returns the time at which the lease ends: seconds since 1970 by the server's clock; `None`
+    /// if it does not end.
     pub fn lease_ends_at(&self) -> Option<u64> {
         let lease_time = self.lease_time.filter(|seconds| *seconds != INFINITE)?;
         Some(u64::from(self.base_time?) + u64::from(lease_time))
@@ -167,18 +168,18 @@ impl Binding {
 
 // ------------ Relay agent information -----------------------------------------------------
 
-/// The relay-agent-information option (RFC 3046), its sub-options split out.
+/// The relay-agent-information option, option 82 (RFC 3046).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RelayAgentInformation {
     /// The whole value.
     pub raw: Vec<u8>,
-    /// The sub-options in their order, as far as the value can be read. A server passes on
-    /// what a relay wrote, so a damaged end is no fault of the reply.
+    /// The sub-options in order, up to the first one that runs past the end. A server passes the
+    /// relay agent's octets on, so a damaged end does not make the reply malformed.
     pub sub_options: Vec<(u8, Vec<u8>)>,
 }
 
 impl RelayAgentInformation {
-    /// Splits the value of the option.
+    /// Splits the value of the option into sub-options.
     pub fn decode(raw: &[u8]) -> RelayAgentInformation {
         let mut sub_options = Vec::new();
         let mut rest = raw;
@@ -195,7 +196,7 @@ impl RelayAgentInformation {
         }
     }
 
-    /// The first sub-option with this code.
+    /// Returns the value of the first sub-option with this code.
     pub fn sub_option(&self, code: u8) -> Option<&[u8]> {
         self.sub_options
             .iter()
@@ -203,17 +204,17 @@ impl RelayAgentInformation {
             .map(|(_, value)| value.as_slice())
     }
 
-    /// The Agent Circuit ID (RFC 3046 section 3.1).
+    /// Returns the Agent Circuit ID (RFC 3046 section 3.1).
     pub fn circuit_id(&self) -> Option<&[u8]> {
         self.sub_option(sub_option::CIRCUIT_ID)
     }
 
-    /// The Agent Remote ID (RFC 3046 section 3.2).
+    /// Returns the Agent Remote ID (RFC 3046 section 3.2).
     pub fn remote_id(&self) -> Option<&[u8]> {
         self.sub_option(sub_option::REMOTE_ID)
     }
 
-    /// The Relay Agent Identifier (RFC 6925).
+    /// Returns the Relay Agent Identifier (RFC 6925).
     pub fn relay_id(&self) -> Option<&[u8]> {
         self.sub_option(sub_option::RELAY_ID)
     }
@@ -221,36 +222,36 @@ impl RelayAgentInformation {
 
 // ------------ Decoding --------------------------------------------------------------------
 
-/// What makes a message no reply to a Bulk Leasequery.
+/// The reason why a message is not a reply to a Bulk Leasequery.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum MalformedReply {
     /// `op` is not BOOTREPLY.
     #[error("op is {0}, not BOOTREPLY (2)")]
     Op(u8),
-    /// No dhcp-message-type, or not one octet of it.
+    /// dhcp-message-type is missing or not one octet long.
     #[error("the dhcp-message-type option is missing or not one octet long")]
     NoMessageType,
-    /// A message type that does not answer a Bulk Leasequery (RFC 6926 section 7.3).
-    #[error("{0} cannot answer a Bulk Leasequery")]
+    /// A message type that is no reply to a Bulk Leasequery (RFC 6926 section 7.3).
+    #[error("{0} is no reply to a Bulk Leasequery")]
     MessageType(MessageType),
-    /// More octets of hardware address than the field has.
+    /// hlen is larger than `chaddr`.
     #[error("hlen is {0}: at most {CHADDR_LENGTH} is allowed")]
     Hlen(u8),
-    /// A value that is not of its option's length.
+    /// The value has a length that its option does not allow.
     #[error("option {code} has {length} octets, must have {}", lengths(*code))]
     Length {
-        /// The option.
+        /// The option's code.
         code: u8,
-        /// Its octets.
+        /// Octets of the value.
         length: usize,
     },
-    /// A VPN-ID that names no VPN.
+    /// The VPN-ID is invalid.
     #[error("option 221: {0}")]
     Vss(#[from] crate::wire::InvalidVss),
 }
 
 impl Reply {
-    /// The query answered.
+    /// Returns the transaction id of the query.
     pub fn xid(&self) -> u32 {
         match self {
             Reply::Binding(binding) => binding.xid,
@@ -258,7 +259,7 @@ impl Reply {
         }
     }
 
-    /// The server identifier of the reply.
+    /// Returns the server identifier of the reply.
     pub fn server_identifier(&self) -> Option<Ipv4Addr> {
         match self {
             Reply::Binding(binding) => binding.server_identifier,
@@ -266,8 +267,8 @@ impl Reply {
         }
     }
 
-    /// Applies the server identifier of the first reply to this one, if it has none itself
-    /// (RFC 6926 section 7.3).
+    /// Sets the server identifier to that of the first reply if this reply has none (RFC 6926
+    /// section 7.3).
     pub(crate) fn apply_server_identifier(&mut self, cached: Option<Ipv4Addr>) {
         let server_identifier = match self {
             Reply::Binding(binding) => &mut binding.server_identifier,
@@ -276,10 +277,10 @@ impl Reply {
         *server_identifier = server_identifier.or(cached);
     }
 
-    /// Reads a message as a reply.
+    /// Decodes a message as a reply.
     ///
     /// # Errors
-    /// What RFC 6926 does not allow in a reply.
+    /// The message has a field or option that RFC 6926 does not allow in a reply.
     pub fn decode(message: &Message) -> Result<Reply, MalformedReply> {
         if message.op != BOOTREPLY {
             return Err(MalformedReply::Op(message.op));
@@ -299,11 +300,11 @@ impl Reply {
     }
 }
 
-/// Options not yet taken from a message.
+/// The options of a message that have not been decoded yet.
 struct Options(BTreeMap<u8, Vec<u8>>);
 
 impl Options {
-    /// Makes a binding of the message.
+    /// Decodes a binding.
     fn binding(
         mut self,
         message: &Message,
@@ -343,7 +344,7 @@ impl Options {
         })
     }
 
-    /// Makes the end of an answer of the message.
+    /// Decodes a DHCPLEASEQUERYDONE.
     fn done(mut self, xid: u32) -> Result<Done, MalformedReply> {
         self.0.remove(&code::MESSAGE_TYPE);
         Ok(Done {
@@ -355,17 +356,17 @@ impl Options {
         })
     }
 
-    /// Takes an option that is a number of four octets.
+    /// Takes an option whose value is a number of four octets.
     fn seconds(&mut self, code: u8) -> Result<Option<u32>, MalformedReply> {
         Ok(self.fixed(code)?.map(u32::from_be_bytes))
     }
 
-    /// Takes an option that is one octet.
+    /// Takes an option whose value is one octet.
     fn octet(&mut self, code: u8) -> Result<Option<u8>, MalformedReply> {
         Ok(self.fixed(code)?.map(|[octet]| octet))
     }
 
-    /// Takes an option whose length is fixed.
+    /// Takes an option whose value has `N` octets.
     fn fixed<const N: usize>(&mut self, code: u8) -> Result<Option<[u8; N]>, MalformedReply> {
         let Some(value) = self.0.remove(&code) else {
             return Ok(None);
@@ -375,7 +376,7 @@ impl Options {
         value.try_into().map(Some).map_err(wrong_length)
     }
 
-    /// Takes the status-code option, which has at least one octet.
+    /// Takes the status-code option, whose value has at least one octet.
     fn status(&mut self) -> Result<Option<Status>, MalformedReply> {
         let Some(value) = self.0.remove(&code::STATUS_CODE) else {
             return Ok(None);
@@ -395,7 +396,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A DHCPLEASEACTIVE without options.
+    /// Returns a DHCPLEASEACTIVE without options.
     fn active() -> Message {
         Message {
             htype: 1,
@@ -406,7 +407,7 @@ mod tests {
         }
     }
 
-    /// The binding in `message`.
+    /// Returns the binding in `message`.
     fn binding(message: &Message) -> Binding {
         match Reply::decode(message) {
             Ok(Reply::Binding(binding)) => *binding,
@@ -414,9 +415,9 @@ mod tests {
         }
     }
 
-    /// RFC 6926 section 6.2: each option read into its field, others kept by code.
+    /// RFC 6926 section 6.2: each option goes into its field, all others stay by code.
     #[test]
-    fn reads_each_option_into_its_field() {
+    fn decodes_each_option_into_its_field() {
         let number = |n: u32| n.to_be_bytes();
         let message = active()
             .with(54, [192, 0, 2, 1])
@@ -468,17 +469,17 @@ mod tests {
         assert_eq!(binding.options, BTreeMap::from([(12, b"host".to_vec())]));
     }
 
-    /// RFC 6926 section 6.2.7: without dhcp-state a DHCPLEASEACTIVE is ACTIVE, and a
-    /// DHCPLEASEUNASSIGNED is in a state not told.
+    /// RFC 6926 section 6.2.7: without dhcp-state, a DHCPLEASEACTIVE is ACTIVE and the state of a
+    /// DHCPLEASEUNASSIGNED is unknown.
     #[test]
-    fn assumes_active_only_for_a_lease_that_is() {
+    fn assumes_active_only_for_an_active_lease() {
         assert_eq!(binding(&active()).state, Some(State::ACTIVE));
         let mut unassigned = active();
         unassigned.options = vec![(53, vec![11])];
         assert_eq!(binding(&unassigned).state, None);
     }
 
-    /// RFC 6926 section 6.2.8: local if not said; unassigned bits ignored.
+    /// RFC 6926 section 6.2.8: local without the option; unassigned bits are ignored.
     #[test]
     fn ignores_unassigned_bits_of_data_source() {
         assert!(!binding(&active()).is_remote());
@@ -487,14 +488,14 @@ mod tests {
 
     /// RFC 2131 section 3.3: an infinite lease has no end.
     #[test]
-    fn knows_no_end_of_an_infinite_lease() {
+    fn returns_no_end_of_an_infinite_lease() {
         let message = active().with(152, [0, 0, 0, 9]).with(51, [0xff; 4]);
         assert_eq!(binding(&message).lease_ends_at(), None);
     }
 
-    /// RFC 6926 section 6.2.2: no status-code, or Success with a text, is success.
+    /// RFC 6926 section 6.2.2: a query without status-code, or with Success and a text, succeeded.
     #[test]
-    fn tells_failure_from_success() {
+    fn distinguishes_failure_from_success() {
         let done = |message: Message| match Reply::decode(&message) {
             Ok(Reply::Done(done)) => done,
             other => panic!("{other:?}"),
@@ -509,9 +510,9 @@ mod tests {
         );
     }
 
-    /// RFC 6926 sections 6.2 and 7.3: what no reply may hold.
+    /// RFC 6926 sections 6.2 and 7.3: fields and options that no reply may have.
     #[test]
-    fn refuses_what_is_no_reply() {
+    fn refuses_messages_that_are_not_replies() {
         let mut request = active();
         request.op = 1;
         let mut untyped = active();
@@ -535,9 +536,9 @@ mod tests {
         }
     }
 
-    /// RFC 3046 section 2.0: what a relay damaged is shown as far as it can be.
+    /// RFC 3046 section 2.0: sub-options before a damaged end are kept.
     #[test]
-    fn keeps_what_is_readable_of_damaged_relay_information() {
+    fn keeps_sub_options_before_a_damaged_end() {
         let damaged = RelayAgentInformation::decode(b"\x02\x02ab\x0c\x09x");
         assert_eq!(damaged.remote_id(), Some(&b"ab"[..]));
         assert_eq!(damaged.relay_id(), None);
@@ -545,7 +546,7 @@ mod tests {
     }
 
     proptest! {
-        /// No reply, however odd its options, makes decoding panic.
+        /// No options of a reply make decoding panic.
         #[test]
         fn survives_any_reply(
             message_type in 10_u8..17,

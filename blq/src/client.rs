@@ -1,4 +1,4 @@
-//! The connection to a server, and how a requestor behaves on it (RFC 6926 section 7).
+//! The connection to a server, and the rules for requesters on it (RFC 6926 section 7).
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -15,16 +15,16 @@ use crate::wire::{DecodeError, MAX_MESSAGE, Message};
 pub use proto::port::SERVER as SERVER_PORT;
 pub use proto::timing::BULK_LQ_DATA_TIMEOUT;
 
-/// How long to wait for a connection if the user does not say.
+/// Default timeout for the connection to be established.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long to wait for the server.
+/// Timeouts of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// For the connection, for each address of the server; > 0.
+    /// For the connection to be established, for each address of the server; > 0.
     pub connect: Duration,
-    /// For the connection to become readable or writable again (RFC 6926 sections 7.2 and
-    /// 7.3); > 0. Less than the default is not recommended.
+    /// For the connection to become readable or writable again (RFC 6926 sections 7.2 and 7.3);
+    /// > 0. Values below the default are not recommended.
     pub data: Duration,
 }
 
@@ -39,43 +39,43 @@ impl Default for Timeouts {
 
 /// A TCP connection to a server, with any number of queries in progress on it.
 ///
-/// Dropping it closes it. After an error it is closed, and whatever was received before
-/// stays valid (RFC 6926 section 7.8).
+/// An error closes the connection, and so does dropping it. Bindings received before an error stay
+/// valid (RFC 6926 section 7.8).
 ///
-/// Sending does not read replies meanwhile: a caller that sends more queries than the socket's
-/// buffers hold (hundreds) has to read replies in between.
+/// Sending does not read replies: a caller that sends more queries than the socket's buffers hold
+/// (hundreds) must read replies in between.
 #[derive(Debug)]
 pub struct Connection {
-    /// The socket, read through a buffer.
+    /// The socket, with a buffer for reading.
     stream: BufReader<TcpStream>,
-    /// The timeout set on the socket, for messages.
+    /// The timeout set on the socket, for error messages.
     data_timeout: Duration,
-    /// Queries in progress by xid, each with what its first reply said.
+    /// Queries in progress by xid.
     outstanding: HashMap<u32, Outstanding>,
 }
 
 /// A query in progress.
 #[derive(Debug, Default)]
 struct Outstanding {
-    /// The server identifier of the first reply, for those after it (RFC 6926 section 7.3).
+    /// The server identifier of the first reply, which later ones inherit (RFC 6926 section 7.3).
     server_identifier: Option<Ipv4Addr>,
 }
 
-/// All that came in answer to a query.
+/// All replies to a query.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// The bindings in the order they came; valid however the answer ended (RFC 6926
-    /// section 7.8).
+    /// The bindings in order of arrival, valid also if the answer is incomplete (RFC 6926 section
+    /// 7.8).
     pub bindings: Vec<Binding>,
-    /// The DHCPLEASEQUERYDONE, or why there is none.
+    /// The DHCPLEASEQUERYDONE, or the error that ended the answer before it.
     pub done: Result<Done, Arc<Error>>,
 }
 
 impl Connection {
-    /// Connects to the first of the server's addresses that answers.
+    /// Connects to the first of the server's addresses that accepts a connection.
     ///
     /// # Errors
-    /// None does, or the server's name is not known.
+    /// No address accepts one, or the server's name is not known.
     pub fn open(server: impl ToSocketAddrs, timeouts: &Timeouts) -> Result<Connection, Error> {
         let mut failure = io::Error::new(io::ErrorKind::NotFound, "no address");
         for address in server.to_socket_addrs().map_err(Error::Resolve)? {
@@ -87,10 +87,10 @@ impl Connection {
         Err(Error::Connect(failure))
     }
 
-    /// Takes over a connected socket.
+    /// Returns a connection over a connected socket.
     ///
     /// # Errors
-    /// The socket's options cannot be set, as with a timeout of zero.
+    /// The socket's options cannot be set, for instance because the timeout is zero.
     pub fn from_stream(stream: TcpStream, data_timeout: Duration) -> Result<Connection, Error> {
         stream
             .set_read_timeout(Some(data_timeout))
@@ -98,7 +98,7 @@ impl Connection {
         stream
             .set_write_timeout(Some(data_timeout))
             .map_err(Error::Connect)?;
-        // A query is one small write: there is nothing to gather.
+        // A query is one small write; delaying it gathers nothing.
         stream.set_nodelay(true).map_err(Error::Connect)?;
         Ok(Connection {
             stream: BufReader::with_capacity(MAX_MESSAGE + 2, stream),
@@ -107,29 +107,29 @@ impl Connection {
         })
     }
 
-    /// The address of the server.
+    /// Returns the server's address.
     ///
     /// # Errors
-    /// The connection is gone.
+    /// The socket is not connected any more.
     pub fn peer_address(&self) -> io::Result<SocketAddr> {
         self.stream.get_ref().peer_addr()
     }
 
-    /// The socket, for what is not done here.
+    /// Returns the socket.
     pub fn socket(&self) -> &TcpStream {
         self.stream.get_ref()
     }
 
-    /// How many queries are in progress.
+    /// Returns the number of queries in progress.
     pub fn outstanding(&self) -> usize {
         self.outstanding.len()
     }
 
-    /// Sends a query. Replies are read by [`Connection::next_reply`].
+    /// Sends a query. [`Connection::next_reply`] reads the replies.
     ///
     /// # Errors
-    /// An `xid` in use on this connection (RFC 6926 section 7.1), a query no message can hold,
-    /// a connection that is broken or stays blocked for the data timeout.
+    /// The `xid` is in use on this connection (RFC 6926 section 7.1), the query cannot be encoded, or
+    /// the connection is broken or stays blocked for the data timeout.
     pub fn send(&mut self, query: &Query) -> Result<(), Error> {
         if self.outstanding.contains_key(&query.xid) {
             return Err(Error::XidInUse(query.xid));
@@ -139,49 +139,49 @@ impl Connection {
         Ok(())
     }
 
-    /// Sends octets as they are, a query or not. [`Connection::expect`] tells whose replies to
-    /// accept.
+    /// Sends octets without any check. Replies to a query among them are accepted after
+    /// [`Connection::expect`].
     ///
     /// # Errors
     /// The connection is broken or stays blocked for the data timeout.
     pub fn send_octets(&mut self, octets: &[u8]) -> Result<(), Error> {
         let sent = self.stream.get_mut().write_all(octets);
-        sent.map_err(|error| self.fail(Doing::Writing, error))
+        sent.map_err(|error| self.fail(Operation::Write, error))
     }
 
-    /// Regards a query with this `xid` as in progress.
+    /// Adds `xid` to the queries in progress.
     pub fn expect(&mut self, xid: u32) {
         self.outstanding.insert(xid, Outstanding::default());
     }
 
-    /// Tells the server that no query will follow; replies can still be read.
+    /// Closes the connection for sending; replies can still be read.
     ///
     /// # Errors
-    /// The connection is gone.
+    /// The socket is not connected any more.
     pub fn finish_sending(&self) -> io::Result<()> {
         self.stream.get_ref().shutdown(Shutdown::Write)
     }
 
-    /// Reads the next message, whatever it is; `None` if the server closed the connection
-    /// between two messages.
+    /// Reads the next message, of any kind; `None` if the server closed the connection between two
+    /// messages.
     ///
     /// # Errors
-    /// The connection is broken, or delivers nothing for the data timeout, or the message
-    /// cannot be read as DHCPv4.
+    /// The connection is broken or stays blocked for the data timeout, or the message is not a DHCPv4
+    /// message.
     pub fn next_message(&mut self) -> Result<Option<Message>, Error> {
         let at_end = self.stream.fill_buf().map(<[u8]>::is_empty);
-        if at_end.map_err(|error| self.fail(Doing::Reading, error))? {
+        if at_end.map_err(|error| self.fail(Operation::Read, error))? {
             return Ok(None);
         }
         let octets = self.read_frame();
-        let octets = octets.map_err(|error| self.fail(Doing::Reading, error))?;
+        let octets = octets.map_err(|error| self.fail(Operation::Read, error))?;
         Message::decode(&octets).map(Some).map_err(|error| {
             self.close();
             Error::Decode(error)
         })
     }
 
-    /// Reads one message behind its message-size.
+    /// Reads a message-size and its message.
     fn read_frame(&mut self) -> io::Result<Vec<u8>> {
         let mut size = [0; 2];
         self.stream.read_exact(&mut size)?;
@@ -190,8 +190,7 @@ impl Connection {
         Ok(octets)
     }
 
-    /// Whether reading the next message may have to wait for the server: it has not been
-    /// received whole yet.
+    /// Whether reading the next message may block: the message has not been received completely.
     pub fn may_wait(&self) -> bool {
         match self.stream.buffer() {
             [high, low, message @ ..] => {
@@ -201,12 +200,11 @@ impl Connection {
         }
     }
 
-    /// Reads the next reply to any of the queries in progress; `None` once none is.
+    /// Reads the next reply to any query in progress; `None` if no query is in progress.
     ///
     /// # Errors
-    /// The connection ends, breaks or stays blocked while a query is in progress, or the
-    /// server sends what it must not. The connection is closed then, and every query on it
-    /// over.
+    /// The connection ends, breaks or stays blocked while a query is in progress, or the server
+    /// violates the protocol. The connection is then closed, and no query is in progress any more.
     pub fn next_reply(&mut self) -> Result<Option<Reply>, Error> {
         if self.outstanding.is_empty() {
             return Ok(None);
@@ -223,7 +221,7 @@ impl Connection {
         reply.map(Some)
     }
 
-    /// Reads a message as a reply to one of the queries in progress.
+    /// Decodes a message as a reply to one of the queries in progress.
     fn accept(&mut self, message: &Message) -> Result<Reply, Error> {
         // RFC 6926 section 7.3: an xid that matches no query closes the connection.
         let Some(query) = self.outstanding.get_mut(&message.xid) else {
@@ -238,8 +236,8 @@ impl Connection {
         Ok(reply)
     }
 
-    /// The replies to all queries in progress, as they come; ends with the last of them or the
-    /// first error.
+    /// Iterates over the replies to all queries in progress as they arrive; ends after the last one
+    /// or the first error.
     pub fn replies(&mut self) -> impl Iterator<Item = Result<Reply, Error>> {
         let mut failed = false;
         std::iter::from_fn(move || {
@@ -253,8 +251,8 @@ impl Connection {
         })
     }
 
-    /// Sends a query and keeps its whole answer in memory. Other queries in progress are
-    /// [`Error::Busy`]; bindings received before an error are kept.
+    /// Sends a query and collects its whole answer. Bindings received before an error are part of it.
+    /// With other queries in progress the answer is [`Error::Busy`].
     pub fn query(&mut self, query: &Query) -> Answer {
         let failed = |error| Answer {
             bindings: Vec::new(),
@@ -270,8 +268,8 @@ impl Connection {
         answer.unwrap_or_else(|| failed(Error::Closed(1)))
     }
 
-    /// Reads replies until no query is in progress, and sorts them by xid into one answer for
-    /// each query that was. An error is in the answers it cut short.
+    /// Reads replies until no query is in progress, and returns the answer to each query by xid. An
+    /// error is part of each answer that it left incomplete.
     pub fn collect_answers(&mut self) -> BTreeMap<u32, Answer> {
         let mut bindings: BTreeMap<u32, Vec<Binding>> = self
             .outstanding
@@ -306,89 +304,89 @@ impl Connection {
     /// Ends the connection and all queries on it.
     fn close(&mut self) {
         self.outstanding.clear();
-        // There is nothing to do about a connection that is gone already.
+        // Fails only if the connection is closed already.
         let _ = self.stream.get_ref().shutdown(Shutdown::Both);
     }
 
-    /// Closes the connection after an error of the socket, and says what it means.
-    fn fail(&mut self, doing: Doing, error: io::Error) -> Error {
+    /// Closes the connection after an error of the socket, and returns its meaning.
+    fn fail(&mut self, operation: Operation, error: io::Error) -> Error {
         let queries = self.outstanding.len();
         self.close();
         match error.kind() {
-            // How a timeout shows depends on the system.
+            // The kind of a timeout depends on the system.
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Error::Blocked {
-                doing,
+                operation,
                 seconds: self.data_timeout.as_secs_f64(),
             },
             io::ErrorKind::UnexpectedEof => Error::ClosedInMessage(queries),
-            _ => Error::Broken { doing, error },
+            _ => Error::Broken { operation, error },
         }
     }
 }
 
-/// What a socket was used for.
+/// An operation on a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Doing {
+pub enum Operation {
     /// Reading replies.
-    Reading,
+    Read,
     /// Sending queries.
-    Writing,
+    Write,
 }
 
-/// Why a query got no answer, or not all of it.
+/// The reason why a query has no answer, or an incomplete one.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// The server's name is not known. Nothing was sent.
+    /// The server's name is not known. No query was sent.
     #[error("cannot find the server: {0}")]
     Resolve(#[source] io::Error),
-    /// No connection. Nothing was sent.
+    /// No connection could be established. No query was sent.
     #[error("cannot connect: {0}")]
     Connect(#[source] io::Error),
-    /// The connection broke; a query may be tried again on a new one (RFC 6926 section 7.1).
-    #[error("the connection failed {}: {error}", match doing {
-        Doing::Reading => "while replies were read",
-        Doing::Writing => "while a query was sent",
+    /// The connection broke; the query may be sent again on a new one (RFC 6926 section 7.1).
+    #[error("the connection failed {}: {error}", match operation {
+        Operation::Read => "while replies were read",
+        Operation::Write => "while a query was sent",
     })]
     Broken {
-        /// What was going on.
-        doing: Doing,
-        /// What the system says.
+        /// The operation that failed.
+        operation: Operation,
+        /// The system's error.
         #[source]
         error: io::Error,
     },
     /// The connection stayed blocked for BULK_LQ_DATA_TIMEOUT (RFC 6926 sections 7.2, 7.3).
-    #[error("the server {} for {seconds} s", match doing {
-        Doing::Reading => "sent nothing",
-        Doing::Writing => "read nothing",
+    #[error("the server {} for {seconds} s", match operation {
+        Operation::Read => "sent nothing",
+        Operation::Write => "read nothing",
     })]
     Blocked {
-        /// What was going on.
-        doing: Doing,
-        /// The timeout.
+        /// The operation that timed out.
+        operation: Operation,
+        /// The timeout in seconds.
         seconds: f64,
     },
-    /// The server closed the connection with so many queries unanswered.
+    /// The server closed the connection with this many queries in progress.
     #[error("the server closed the connection before the end of the answer ({0} in progress)")]
     Closed(usize),
-    /// The server closed the connection in the middle of a message.
+    /// The server closed the connection within a message, with this many queries in progress.
     #[error("the server closed the connection within a message ({0} queries in progress)")]
     ClosedInMessage(usize),
-    /// A message of the server that is no DHCPv4 message.
-    #[error("the server sent what is no DHCPv4 message: {0}")]
+    /// The server sent octets that are not a DHCPv4 message.
+    #[error("the server sent octets that are not a DHCPv4 message: {0}")]
     Decode(#[source] DecodeError),
-    /// A reply RFC 6926 does not allow.
+    /// The server sent a reply that RFC 6926 does not allow.
     #[error("the server sent a malformed reply: {0}")]
     Malformed(#[from] MalformedReply),
-    /// A reply to no query in progress (RFC 6926 section 7.3).
+    /// The server sent a reply that belongs to no query in progress (RFC 6926 section 7.3).
     #[error("the server sent a reply to no query in progress, xid {0:#010x}")]
     UnknownXid(u32),
-    /// The caller gave a query the xid of one in progress (RFC 6926 section 7.1).
+    /// The query has the xid of another one in progress (RFC 6926 section 7.1).
     #[error("xid {0:#010x} is in use on the connection")]
     XidInUse(u32),
-    /// The caller's query cannot be put in a message.
+    /// The query cannot be encoded.
     #[error(transparent)]
     Invalid(#[from] InvalidQuery),
-    /// The caller wants one answer while so many queries are in progress.
+    /// Other queries are in progress, as many as given, so that one answer cannot be collected alone.
     #[error("{0} other queries are in progress on the connection")]
     Busy(usize),
 }

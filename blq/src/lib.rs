@@ -1,12 +1,11 @@
-//! A DHCPv4 Bulk Leasequery (RFC 6926) requestor.
+//! A DHCPv4 Bulk Leasequery (RFC 6926) requester.
 //!
-//! [`Query`] says what to ask, [`Connection`] asks it and hands out each [`Reply`] as it comes:
-//! a [`Binding`] for each address, and a [`Done`] at the end.
+//! A [`Connection`] sends a [`Query`] and returns each [`Reply`] as it arrives: a [`Binding`] for
+//! each address, and a [`Done`] at the end.
 //!
-//! - [`wire`]: messages, options and their framing; the other end of the wire, written
-//!   independently of any server.
+//! - [`wire`]: messages, options and framing, written independently of any server.
 //! - [`query`]: the DHCPBULKLEASEQUERY.
-//! - [`binding`]: what the replies say.
+//! - [`binding`]: the contents of replies.
 //! - [`client`]: the connection and the rules of RFC 6926 section 7.
 //!
 //! ```no_run

@@ -1,4 +1,4 @@
-//! The DHCPBULKLEASEQUERY: what a requestor asks for (RFC 6926 section 7.2).
+//! The DHCPBULKLEASEQUERY (RFC 6926 section 7.2).
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -11,8 +11,8 @@ use crate::wire::{
     BOOTREQUEST, CHADDR_LENGTH, Message, MessageType, TooLong, Vss, code, frame, sub_option,
 };
 
-/// What is worth asking for if the user says nothing: the four options RFC 6926 section 7.2
-/// says a parameter request list should hold, and the others that describe a binding.
+/// The default parameter request list: the four options that RFC 6926 section 7.2 recommends, and
+/// the others that describe a binding.
 pub const DEFAULT_PARAMETERS: [u8; 10] = [
     code::LEASE_TIME,
     code::RENEWAL_TIME,
@@ -29,19 +29,19 @@ pub const DEFAULT_PARAMETERS: [u8; 10] = [
 /// A query: one primary query and its qualifiers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query {
-    /// Transaction id; unique among the queries of a connection (RFC 6926 section 7.1).
+    /// Transaction id, unique among the queries of a connection (RFC 6926 section 7.1).
     pub xid: u32,
-    /// Which bindings.
+    /// The primary query, which selects bindings.
     pub primary: Primary,
-    /// Query Start Time: only bindings changed then or later; seconds since 1970 by the
+    /// query-start-time: selects bindings changed at or after it; seconds since 1970 by the
     /// server's clock.
     pub start: Option<u32>,
-    /// Query End Time: only bindings changed then or earlier; seconds since 1970 by the
+    /// query-end-time: selects bindings changed at or before it; seconds since 1970 by the
     /// server's clock.
     pub end: Option<u32>,
-    /// VPN-ID: where to look; the default VPN without it.
+    /// VPN-ID: selects bindings of a VPN, or of all; the default VPN without it.
     pub vpn: Option<Vss>,
-    /// Codes of the options wanted in replies; without it the server chooses.
+    /// Codes of the options requested in replies; without it the server chooses.
     pub parameter_request_list: Option<Vec<u8>>,
 }
 
@@ -50,42 +50,42 @@ pub struct Query {
 pub enum Primary {
     /// Query by MAC address.
     Mac {
-        /// Hardware type; 1 is Ethernet.
+        /// Hardware type (htype).
         htype: u8,
         /// The address, 1 to 16 octets.
         address: Vec<u8>,
     },
     /// Query by Client-identifier.
     ClientId(Vec<u8>),
-    /// Query by Remote ID; at most 255 octets.
+    /// Query by Remote ID, at most 255 octets.
     RemoteId(Vec<u8>),
-    /// Query by Relay-ID; at most 255 octets.
+    /// Query by Relay-ID, at most 255 octets.
     RelayId(Vec<u8>),
     /// Query for All Configured IP Addresses.
     All,
 }
 
-/// Why a query cannot be put in a message.
+/// The reason why a query cannot be encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum InvalidQuery {
-    /// A MAC address `chaddr` cannot hold.
+    /// The MAC address is empty or does not fit `chaddr`.
     #[error("a MAC address of {0} octets: 1 to {CHADDR_LENGTH} are allowed")]
     MacLength(usize),
-    /// A Remote ID or Relay-ID the one length octet of a sub-option cannot tell.
+    /// The Remote ID or Relay-ID does not fit a sub-option, whose length is one octet.
     #[error("a {name} of {length} octets: at most 255 are allowed")]
     SubOptionLength {
-        /// What it is.
+        /// The name of the identifier.
         name: &'static str,
-        /// Its octets.
+        /// Octets of the identifier.
         length: usize,
     },
-    /// More than fits a message.
+    /// The message is too long to be framed.
     #[error(transparent)]
     TooLong(#[from] TooLong),
 }
 
 impl Query {
-    /// A query without qualifiers, with an `xid` no other query made here has and the
+    /// Returns a query without qualifiers, with an `xid` of its own and the
     /// [`DEFAULT_PARAMETERS`].
     pub fn new(primary: Primary) -> Query {
         Query {
@@ -98,10 +98,10 @@ impl Query {
         }
     }
 
-    /// The query as a message.
+    /// Returns the query as a message.
     ///
     /// # Errors
-    /// An identifier too long for the field it belongs in, or no MAC address.
+    /// An identifier is too long for its field, or the MAC address is empty.
     pub fn to_message(&self) -> Result<Message, InvalidQuery> {
         let mut message = Message::new(BOOTREQUEST, self.xid, MessageType::BULK_LEASE_QUERY);
         if let Some(codes) = &self.parameter_request_list {
@@ -134,16 +134,16 @@ impl Query {
         Ok(message)
     }
 
-    /// The query as it is sent: with its message-size.
+    /// Encodes the query with its message-size.
     ///
     /// # Errors
-    /// As [`Query::to_message`], and a query longer than a message can be.
+    /// Those of [`Query::to_message`]; also, the message is too long to be framed.
     pub fn to_bytes(&self) -> Result<Vec<u8>, InvalidQuery> {
         Ok(frame(&self.to_message()?.encode())?)
     }
 }
 
-/// Fills in htype, hlen and chaddr.
+/// Sets htype, hlen and chaddr.
 fn set_mac(message: &mut Message, htype: u8, address: &[u8]) -> Result<(), InvalidQuery> {
     let wrong_length = InvalidQuery::MacLength(address.len());
     if address.is_empty() {
@@ -159,7 +159,8 @@ fn set_mac(message: &mut Message, htype: u8, address: &[u8]) -> Result<(), Inval
     Ok(())
 }
 
-/// The value of a relay-agent-information option with one sub-option (RFC 3046 section 2.0).
+/// Returns the value of a relay-agent-information option with one sub-option (RFC 3046 section
+/// 2.0).
 fn one_sub_option(name: &'static str, code: u8, value: &[u8]) -> Result<Vec<u8>, InvalidQuery> {
     let length = u8::try_from(value.len()).map_err(|_| InvalidQuery::SubOptionLength {
         name,
@@ -168,8 +169,8 @@ fn one_sub_option(name: &'static str, code: u8, value: &[u8]) -> Result<Vec<u8>,
     Ok([&[code, length], value].concat())
 }
 
-/// An `xid` not used before in this process, starting anywhere so that two processes seldom
-/// use the same ones.
+/// Returns an `xid` not used before in this process. The first one is random, so that two processes
+/// seldom use the same ones.
 fn next_xid() -> u32 {
     static NEXT: LazyLock<AtomicU32> =
         LazyLock::new(|| AtomicU32::new(RandomState::new().hash_one(0_u8) as u32));
@@ -180,7 +181,7 @@ fn next_xid() -> u32 {
 mod tests {
     use super::*;
 
-    /// A query of `primary` with nothing else in it.
+    /// Returns a query of `primary` without other options.
     fn bare(primary: Primary) -> Query {
         Query {
             parameter_request_list: None,
@@ -188,9 +189,9 @@ mod tests {
         }
     }
 
-    /// RFC 6926 section 7.2: where each primary query is put, and nothing besides.
+    /// RFC 6926 section 7.2: the field or option of each primary query, and no other.
     #[test]
-    fn puts_each_primary_query_where_it_belongs() {
+    fn puts_each_primary_query_into_its_field() {
         let mac = bare(Primary::Mac {
             htype: 1,
             address: vec![2, 0, 0, 0, 0, 9],
@@ -219,7 +220,7 @@ mod tests {
         }
     }
 
-    /// RFC 6926 section 7.2: the qualifiers, in any combination; the list it should have.
+    /// RFC 6926 section 7.2: qualifiers in any combination, and the recommended list.
     #[test]
     fn adds_qualifiers_to_the_primary_query() {
         let query = Query {
@@ -238,7 +239,7 @@ mod tests {
         }
     }
 
-    /// RFC 3396: a Remote ID of 255 octets makes an option of 257, split in two.
+    /// RFC 3396: a Remote ID of 255 octets makes an option value of 257, split in two.
     #[test]
     fn splits_the_longest_remote_id() {
         let query = bare(Primary::RemoteId(vec![b'r'; 255]));
@@ -249,7 +250,7 @@ mod tests {
         assert_eq!(message.option(82).unwrap()[..2], [2, 255]);
     }
 
-    /// RFC 2131 section 2 and RFC 3046 section 2.0: what the fields cannot hold.
+    /// RFC 2131 section 2 and RFC 3046 section 2.0: the sizes of the fields.
     #[test]
     fn refuses_identifiers_too_long_for_their_field() {
         let mac = |length| Primary::Mac {
@@ -264,7 +265,7 @@ mod tests {
         assert!(bare(Primary::ClientId(vec![0; 65_536])).to_bytes().is_err());
     }
 
-    /// RFC 6926 section 7.1: an xid unique on the connection.
+    /// RFC 6926 section 7.1: each xid is unique on the connection.
     #[test]
     fn gives_each_query_an_xid_of_its_own() {
         assert_ne!(Query::new(Primary::All).xid, Query::new(Primary::All).xid);

@@ -1,4 +1,4 @@
-//! The `blq` command against a server in the test: what it asks, shows and exits with.
+//! The `blq` command against a server in the test: its queries, output and exit status.
 
 mod common;
 
@@ -10,7 +10,7 @@ use blq::Message;
 use common::{BASE_TIME, Server, active, done, failed, unassigned};
 use serde_json::{Value, json};
 
-/// The command with the server's address and these arguments.
+/// Returns the command with the server's address and these arguments.
 fn command(server: &Server, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_blq"));
     command
@@ -20,24 +20,24 @@ fn command(server: &Server, arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs the command against a server, to the end of both.
+/// Runs the command against a server until both end.
 fn run(server: Server, arguments: &[&str]) -> Output {
     let output = command(&server, arguments).output().unwrap();
     server.join();
     output
 }
 
-/// What was written to standard output.
+/// Returns the standard output.
 fn stdout(output: &Output) -> &str {
     str::from_utf8(&output.stdout).unwrap()
 }
 
-/// What was written to standard error.
+/// Returns the standard error.
 fn stderr(output: &Output) -> &str {
     str::from_utf8(&output.stderr).unwrap()
 }
 
-/// The query the command sends for these arguments.
+/// Returns the query that the command sends for these arguments.
 fn query_of(arguments: &[&str]) -> Message {
     let (sender, receiver) = std::sync::mpsc::channel();
     let server = Server::start(move |mut peer| {
@@ -50,7 +50,7 @@ fn query_of(arguments: &[&str]) -> Message {
     receiver.recv().unwrap()
 }
 
-/// A binding with everything there is to show.
+/// Returns a binding with all options.
 fn full(xid: u32) -> Message {
     active(xid, 7)
         .with(54, [192, 0, 2, 1])
@@ -67,9 +67,9 @@ fn full(xid: u32) -> Message {
         .with(12, *b"host")
 }
 
-/// RFC 6926 section 7.2: what each option of the command puts in the query.
+/// RFC 6926 section 7.2: the part of the query for each option of the command.
 #[test]
-fn sends_the_query_the_options_ask_for() {
+fn sends_the_query_of_the_command_line() {
     let query = query_of(&[]);
     assert_eq!((query.htype, query.hlen, query.chaddr), (0, 0, [0; 16]));
     let codes: Vec<u8> = query.options.iter().map(|(code, _)| *code).collect();
@@ -101,9 +101,9 @@ fn sends_the_query_the_options_ask_for() {
     assert_eq!(query.option(221), Some(vec![1, 0, 0, 0x5e, 0, 0, 0, 7]));
 }
 
-/// RFC 6926 section 7.3: a row for each binding, and the time a later query begins at.
+/// RFC 6926 section 7.3: a row for each binding, and the query-start-time of a later query.
 #[test]
-fn shows_bindings_in_a_table() {
+fn prints_bindings_in_a_table() {
     let server = Server::start(|mut peer| {
         let xid = peer.read().xid;
         peer.send(&[full(xid), unassigned(xid, 8), done(xid)]);
@@ -150,11 +150,11 @@ fn shows_bindings_in_a_table() {
         .trim_end()
         .strip_prefix("blq: 2 bindings; for what changes from now on: --start ")
         .unwrap();
-    // Before the base-time of the first reply, by as long as it took to come.
+    // The base-time of the first reply, less the time until its arrival.
     assert!(start.parse::<u32>().unwrap() < BASE_TIME);
 }
 
-/// RFC 6926 section 6.2.6: an answer up to query-end-time says nothing of later changes.
+/// RFC 6926 section 6.2.6: an answer up to query-end-time lacks later changes.
 #[test]
 fn continues_where_the_query_ended() {
     let server = Server::start(|mut peer| {
@@ -169,9 +169,9 @@ fn continues_where_the_query_ended() {
     );
 }
 
-/// Every field of the reply, by the names of the RFCs.
+/// Each field of the reply has the name that the RFCs give it.
 #[test]
-fn shows_each_binding_as_a_json_object() {
+fn prints_each_binding_as_a_json_object() {
     let server = Server::start(|mut peer| {
         let xid = peer.read().xid;
         peer.send(&[full(xid), unassigned(xid, 8), done(xid)]);
@@ -218,7 +218,7 @@ fn shows_each_binding_as_a_json_object() {
                 "state": "AVAILABLE",
                 "message_type": "DHCPLEASEUNASSIGNED",
                 "base_time": BASE_TIME,
-                // RFC 6926 section 7.3: that of the first reply.
+                // RFC 6926 section 7.3: from the first reply.
                 "server_identifier": "192.0.2.1",
             }),
         ]
@@ -227,11 +227,11 @@ fn shows_each_binding_as_a_json_object() {
 
 /// RFC 6926 section 7.3: an empty answer is no error.
 #[test]
-fn succeeds_when_nothing_is_found() {
+fn succeeds_with_an_empty_answer() {
     let server = Server::start(|mut peer| {
         let xid = peer.read().xid;
         peer.send(&[done(xid)]);
-        // RFC 6926 section 7.8: closed gracefully.
+        // RFC 6926 section 7.8: the requester closes gracefully.
         peer.wait_for_close().unwrap();
     });
     let output = run(server, &["--remote-id", "nobody"]);
@@ -240,7 +240,7 @@ fn succeeds_when_nothing_is_found() {
     assert_eq!(stderr(&output), "blq: 0 bindings\n");
 }
 
-/// What standard error says of the `--start` that a later query has to have; `None` if nothing.
+/// Returns the `--start` of a later query from standard error.
 fn next_start(output: &Output) -> Option<u32> {
     let (_, start) = stderr(output)
         .trim_end()
@@ -248,8 +248,8 @@ fn next_start(output: &Output) -> Option<u32> {
     Some(start.parse().unwrap())
 }
 
-/// RFC 6926 section 8.3 item 2: an empty answer, too, leaves a time to go on from: the base-time
-/// of the DHCPLEASEQUERYDONE, less the time it took to come.
+/// RFC 6926 section 8.3 item 2: after an empty answer, a later query starts at the base-time of the
+/// DHCPLEASEQUERYDONE, less the time until its arrival.
 #[test]
 fn continues_after_an_empty_answer() {
     for arguments in [&["--start", "1600000000"][..], &["--json"]] {
@@ -265,10 +265,10 @@ fn continues_after_an_empty_answer() {
     }
 }
 
-/// A base-time of the DHCPLEASEQUERYDONE that is earlier than that of the first reply is when the
-/// server began; any other is when that was made, and the server began before its first reply.
+/// A base-time of the DHCPLEASEQUERYDONE before that of the first reply is the time at which the server
+/// began. With any other one, the server began before the first reply.
 #[test]
-fn continues_from_when_the_server_began() {
+fn continues_from_the_begin_of_the_answer() {
     let continued = |base_time: Option<u32>| {
         let server = Server::start(move |mut peer| {
             let xid = peer.read().xid;
@@ -287,10 +287,10 @@ fn continues_from_when_the_server_began() {
     }
 }
 
-/// RFC 6926 section 7.1: a query that was ended early is sent again with the start it had; one that
-/// cannot succeed is not.
+/// RFC 6926 section 7.1: a terminated query can be sent again with the same start; a refused one cannot
+/// succeed.
 #[test]
-fn keeps_the_start_of_a_query_that_was_ended_early() {
+fn repeats_the_start_of_a_terminated_query() {
     for (code, bindings, expected) in [
         (
             2,
@@ -331,7 +331,7 @@ fn keeps_the_start_of_a_query_that_was_ended_early() {
     );
 }
 
-/// RFC 6926 section 6.2.2: the status message is there to be shown.
+/// RFC 6926 section 6.2.2: the status message is for the user.
 #[test]
 fn fails_with_the_servers_status_text() {
     for (code, name) in [
@@ -355,9 +355,9 @@ fn fails_with_the_servers_status_text() {
     }
 }
 
-/// RFC 6926 sections 7.1 and 7.8: what came before the end came early is shown.
+/// RFC 6926 sections 7.1 and 7.8: bindings before an early end are valid.
 #[test]
-fn shows_bindings_received_before_a_failure() {
+fn prints_bindings_received_before_a_failure() {
     let server = Server::start(|mut peer| {
         let xid = peer.read().xid;
         peer.send(&[active(xid, 1), active(xid, 2), failed(xid, 2, "reload")]);
@@ -372,7 +372,7 @@ fn shows_bindings_received_before_a_failure() {
     );
 }
 
-/// RFC 6926 section 7.8: the same when the connection breaks within a message.
+/// RFC 6926 section 7.8: bindings before the connection breaks are valid.
 #[test]
 fn fails_when_the_connection_ends_early() {
     for octets in [0, 1, 2, 100] {
@@ -393,7 +393,7 @@ fn fails_when_the_connection_ends_early() {
     }
 }
 
-/// RFC 6926 section 7.3: an xid that matches no query ends it all.
+/// RFC 6926 section 7.3: an xid that matches no query closes the connection.
 #[test]
 fn fails_on_an_unknown_xid() {
     let server = Server::start(|mut peer| {
@@ -406,9 +406,9 @@ fn fails_on_an_unknown_xid() {
     assert!(stderr(&output).contains("no query in progress"));
 }
 
-/// RFC 6926 section 7.3: the timer of BULK_LQ_DATA_TIMEOUT can be set.
+/// RFC 6926 section 7.3: BULK_LQ_DATA_TIMEOUT is configurable.
 #[test]
-fn fails_when_the_server_stays_silent() {
+fn fails_after_the_timeout_of_a_silent_server() {
     let server = Server::start(|mut peer| {
         peer.read();
         peer.wait_for_close().unwrap();
@@ -418,7 +418,7 @@ fn fails_when_the_server_stays_silent() {
     assert!(stderr(&output).contains("the server sent nothing for 1 s"));
 }
 
-/// A wrong command line is told from a wrong answer by its exit status, and sends nothing.
+/// A wrong command line has an exit status of its own, and sends no query.
 #[test]
 fn refuses_wrong_command_lines() {
     for arguments in [
@@ -438,9 +438,8 @@ fn refuses_wrong_command_lines() {
     }
 }
 
-/// No server, no answer: its own exit status.
 #[test]
-fn fails_when_nobody_listens() {
+fn fails_without_a_server() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
     drop(listener);
@@ -452,7 +451,7 @@ fn fails_when_nobody_listens() {
     assert!(stderr(&output).starts_with("blq: 127.0.0.1: cannot connect: "));
 }
 
-/// The command with pipes for what it writes.
+/// Starts the command with pipes for its output.
 fn spawn(server: &Server, arguments: &[&str]) -> Child {
     command(server, arguments)
         .stdout(Stdio::piped())
@@ -461,14 +460,14 @@ fn spawn(server: &Server, arguments: &[&str]) -> Child {
         .unwrap()
 }
 
-/// Rows are shown as they come, not when the answer is over.
+/// Rows are written when they arrive, not at the end of the answer.
 #[test]
-fn shows_a_binding_before_the_next_one_comes() {
+fn prints_a_binding_before_the_next_one_arrives() {
     let (seen, wait_until_seen) = std::sync::mpsc::channel::<()>();
     let server = Server::start(move |mut peer| {
         let xid = peer.read().xid;
         let mut messages = active(xid, 1).to_frame().unwrap();
-        // The next one has begun to come, too.
+        // Part of the next message has arrived, too.
         messages.extend(&done(xid).to_frame().unwrap()[..50]);
         peer.stream.write_all(&messages).unwrap();
         wait_until_seen.recv().unwrap();
@@ -486,13 +485,13 @@ fn shows_a_binding_before_the_next_one_comes() {
     server.join();
 }
 
-/// `blq ... | head -1` ends quietly, however much is still to come.
+/// `blq ... | head -1` ends without an error message, also with more replies to arrive.
 #[test]
-fn ends_quietly_when_its_reader_has_seen_enough() {
+fn ends_quietly_when_its_output_is_closed() {
     let server = Server::start(|mut peer| {
         let xid = peer.read().xid;
         let frame = active(xid, 1).to_frame().unwrap();
-        // Until the requestor is gone.
+        // Until the requester closes the connection.
         while peer.stream.write_all(&frame).is_ok() {}
     });
     let mut child = spawn(&server, &[]);

@@ -1,4 +1,4 @@
-//! The requestor's rules of RFC 6926 section 7, against a server in the test.
+//! The rules for requesters of RFC 6926 section 7, against a server in the test.
 
 mod common;
 
@@ -9,7 +9,7 @@ use std::time::Duration;
 use blq::{Connection, Error, Primary, Query, Reply, StatusCode, Timeouts};
 use common::{Server, active, done, failed, unassigned};
 
-/// A connection to `server` that does not wait for ever.
+/// Returns a connection to `server` with timeouts short enough for a test.
 fn connect(server: &Server) -> Connection {
     let timeouts = Timeouts {
         connect: Duration::from_secs(10),
@@ -18,7 +18,7 @@ fn connect(server: &Server) -> Connection {
     Connection::open(server.address, &timeouts).unwrap()
 }
 
-/// A query for all addresses with this xid.
+/// Returns a query for all addresses with this xid.
 fn query(xid: u32) -> Query {
     Query {
         xid,
@@ -26,7 +26,7 @@ fn query(xid: u32) -> Query {
     }
 }
 
-/// RFC 6926 section 7.7.1: the example, query by query.
+/// RFC 6926 section 7.7.1: the example of interleaved replies.
 #[test]
 fn sorts_interleaved_replies_by_xid() {
     let server = Server::start(|mut peer| {
@@ -50,14 +50,14 @@ fn sorts_interleaved_replies_by_xid() {
         assert_eq!(answer.done.as_ref().unwrap().failure(), None);
     }
     assert!(matches!(connection.next_reply(), Ok(None)));
-    // RFC 6926 section 7.8: closed gracefully, not by an abort; the server looks.
+    // RFC 6926 section 7.8: closed gracefully; `wait_for_close` fails after a reset.
     drop(connection);
     server.join();
 }
 
-/// RFC 6926 section 7.7: a connection serves one query after another, each with its own answer.
+/// RFC 6926 section 7.7: a connection carries one query after another, each with its own answer.
 #[test]
-fn asks_again_on_the_same_connection() {
+fn sends_several_queries_on_a_connection() {
     let server = Server::start(|mut peer| {
         for last in 1..=3 {
             let xid = peer.read().xid;
@@ -74,8 +74,7 @@ fn asks_again_on_the_same_connection() {
     server.join();
 }
 
-/// RFC 6926 section 7.3: the server identifier of the first reply is that of the others too,
-/// query by query.
+/// RFC 6926 section 7.3: later replies to a query have the server identifier of its first one.
 #[test]
 fn applies_the_server_identifier_to_later_replies() {
     let server = Server::start(|mut peer| {
@@ -114,12 +113,12 @@ fn closes_the_connection_on_an_unknown_xid() {
     assert_eq!(answer.bindings.len(), 1);
     assert!(matches!(*answer.done.unwrap_err(), Error::UnknownXid(99)));
     assert_eq!(connection.outstanding(), 0);
-    // The server sees the end although the connection has not been dropped.
+    // The connection is closed although it has not been dropped.
     server.join();
 }
 
-/// RFC 6926 section 7.3: a query is over with its DHCPLEASEQUERYDONE; what comes later with
-/// its xid matches no query.
+/// RFC 6926 section 7.3: a DHCPLEASEQUERYDONE ends its query; later replies with that xid match no
+/// query.
 #[test]
 fn closes_the_connection_on_a_reply_after_the_end() {
     let server = Server::start(|mut peer| {
@@ -152,15 +151,15 @@ fn refuses_to_send_an_xid_in_use() {
     server.join();
 }
 
-/// RFC 6926 sections 7.1 and 7.8: what came before QueryTerminated or a failure is valid.
+/// RFC 6926 sections 7.1 and 7.8: bindings before QueryTerminated or a failure are valid.
 #[test]
-fn keeps_bindings_received_before_the_end_came_early() {
+fn keeps_bindings_received_before_an_early_end() {
     let server = Server::start(|mut peer| {
         let xid = peer.read().xid;
         peer.send(&[active(xid, 1), failed(xid, 2, "shutting down")]);
         let xid = peer.read().xid;
         peer.send(&[active(xid, 2), active(xid, 3)]);
-        // Half of a message-size and message.
+        // A frame cut within its message.
         let frame = active(xid, 4).to_frame().unwrap();
         peer.stream.write_all(&frame[..100]).unwrap();
     });
@@ -181,9 +180,9 @@ fn keeps_bindings_received_before_the_end_came_early() {
     server.join();
 }
 
-/// RFC 6926 section 7.3: only a DHCPLEASEQUERYDONE ends an answer, a closed connection does not.
+/// RFC 6926 section 7.3: a DHCPLEASEQUERYDONE completes an answer, a closed connection does not.
 #[test]
-fn takes_a_closed_connection_for_no_end_of_an_answer() {
+fn reports_a_connection_closed_before_the_end_of_an_answer() {
     let server = Server::start(|mut peer| {
         peer.read();
         peer.send(&[active(1, 1)]);
@@ -195,9 +194,9 @@ fn takes_a_closed_connection_for_no_end_of_an_answer() {
     server.join();
 }
 
-/// RFC 6926 section 7.3: a connection that stays blocked for BULK_LQ_DATA_TIMEOUT is given up.
+/// RFC 6926 section 7.3: a connection blocked for BULK_LQ_DATA_TIMEOUT is closed.
 #[test]
-fn gives_up_a_server_that_stays_silent() {
+fn closes_the_connection_to_a_silent_server() {
     let server = Server::start(|mut peer| {
         peer.read();
         peer.wait_for_close().unwrap();
@@ -212,7 +211,7 @@ fn gives_up_a_server_that_stays_silent() {
     server.join();
 }
 
-/// RFC 6926 sections 6.1, 7.3: messages are found however TCP cuts the stream.
+/// RFC 6926 sections 6.1 and 7.3: TCP segments have no relation to messages.
 #[test]
 fn reads_replies_split_at_every_octet() {
     let server = Server::start(|mut peer| {
@@ -230,9 +229,9 @@ fn reads_replies_split_at_every_octet() {
     server.join();
 }
 
-/// RFC 6926 section 7.3: DHCPLEASEUNKNOWN, a request and what is no DHCP message answer nothing.
+/// RFC 6926 section 7.3: a request, DHCPLEASEUNKNOWN, and octets that are not a DHCP message.
 #[test]
-fn refuses_replies_the_rfc_does_not_allow() {
+fn refuses_messages_that_are_not_replies() {
     let mut request = active(1, 1);
     request.op = 1;
     let mut unknown = active(1, 1);
@@ -256,7 +255,7 @@ fn refuses_replies_the_rfc_does_not_allow() {
     }
 }
 
-/// RFC 6926 section 6.1: the longest message there can be.
+/// RFC 6926 section 6.1: the longest message.
 #[test]
 fn reads_a_message_of_65535_octets() {
     let server = Server::start(|mut peer| {
@@ -277,9 +276,9 @@ fn reads_a_message_of_65535_octets() {
     server.join();
 }
 
-/// Tests of servers send what no query holds, and read what comes back as it is.
+/// Tests of servers send malformed queries, and read replies without their being checked.
 #[test]
-fn sends_and_reads_anything_when_asked_to() {
+fn sends_any_octets_and_reads_any_message() {
     let server = Server::start(|mut peer| {
         assert_eq!(peer.read().options, [(53, vec![14]), (154, vec![1])]);
         peer.send(&[failed(5, 3, "query-start-time: 1 octet"), done(6)]);
@@ -301,9 +300,9 @@ fn sends_and_reads_anything_when_asked_to() {
     server.join();
 }
 
-/// RFC 6926 section 7.1: an attempt that fails says so.
+/// RFC 6926 section 7.1: a failed attempt to connect is an error.
 #[test]
-fn reports_a_port_where_nobody_listens() {
+fn reports_a_port_without_a_server() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);

@@ -1,4 +1,4 @@
-//! blq's codec against `dhcproto`, an independent one: each reads what the other wrote.
+//! The codec against `dhcproto`, an independent one: each decodes the other's messages.
 
 use std::net::Ipv4Addr;
 
@@ -8,20 +8,20 @@ use dhcproto::v4::{self, DhcpOption, OptionCode, UnknownOption};
 use dhcproto::{Decodable, Encodable};
 use proptest::prelude::*;
 
-/// Octets of a message as the oracle reads them.
+/// Decodes a message by the oracle.
 fn read_by_oracle(octets: &[u8]) -> v4::Message {
     v4::Message::from_bytes(octets).unwrap()
 }
 
-/// The value of an option as the oracle would write it, without code and length.
+/// Encodes an option by the oracle and returns its value, without code and length.
 fn value_by_oracle(option: &DhcpOption) -> Vec<u8> {
     let mut octets = option.to_vec().unwrap();
     octets.drain(..2);
     octets
 }
 
-/// Any query RFC 6926 section 7.2 allows, with identifiers that need no splitting: the oracle
-/// does not join options.
+/// Any query that RFC 6926 section 7.2 allows, with identifiers that need no splitting, since the
+/// oracle does not join options.
 fn any_query() -> impl Strategy<Value = Query> {
     let identifier = || prop::collection::vec(any::<u8>(), 1..=200);
     let primary = prop_oneof![
@@ -60,9 +60,9 @@ fn any_query() -> impl Strategy<Value = Query> {
 }
 
 proptest! {
-    /// RFC 6926 section 7.2: the oracle finds in a query what was asked.
+    /// RFC 6926 section 7.2: the oracle finds every part of a query.
     #[test]
-    fn the_oracle_reads_our_queries(query in any_query()) {
+    fn the_oracle_decodes_queries(query in any_query()) {
         let frame = query.to_bytes().unwrap();
         prop_assert_eq!(usize::from(u16::from_be_bytes([frame[0], frame[1]])), frame.len() - 2);
         let message = read_by_oracle(&frame[2..]);
@@ -104,9 +104,9 @@ proptest! {
         prop_assert_eq!(value(55), query.parameter_request_list);
     }
 
-    /// RFC 6926 section 7.3: what the oracle wrote as a reply is read field by field.
+    /// RFC 6926 section 7.3: every field of the oracle's reply.
     #[test]
-    fn we_read_the_oracles_replies(
+    fn decodes_the_oracles_replies(
         (xid, address, base) in any::<(u32, u32, u32)>(),
         chaddr in prop::collection::vec(any::<u8>(), 0..=16),
         times in any::<[u32; 5]>(),
@@ -175,9 +175,9 @@ proptest! {
         );
     }
 
-    /// RFC 6926 section 6.2.2: the end of an answer and its status.
+    /// RFC 6926 section 6.2.2: the end of the replies and its status.
     #[test]
-    fn we_read_the_oracles_status(xid in any::<u32>(), code in any::<u8>(), text in "[^\0]{0,60}") {
+    fn decodes_the_oracles_status(xid in any::<u32>(), code in any::<u8>(), text in "[^\0]{0,60}") {
         let mut message = v4::Message::default();
         message.set_opcode(v4::Opcode::BootReply).set_xid(xid);
         let opts = message.opts_mut();
@@ -192,13 +192,13 @@ proptest! {
         prop_assert_eq!(done.status, Some(Status { code: StatusCode(code), text }));
     }
 
-    /// RFC 2131 section 2: header and options as the oracle reads them, whatever they hold.
+    /// RFC 2131 section 2: fixed fields and options of any value.
     #[test]
-    fn the_oracle_reads_our_headers(
+    fn the_oracle_decodes_fixed_fields(
         (hops, xid, secs, flags, addresses) in any::<(u8, u32, u16, u16, [u32; 4])>(),
         chaddr in any::<[u8; 16]>(),
         hlen in 0..=16_u8,
-        // The oracle writes no option without a value, so it cannot compare one.
+        // The oracle does not write options without a value.
         value in prop::collection::vec(any::<u8>(), 1..=255),
     ) {
         let [ciaddr, yiaddr, siaddr, giaddr] = addresses.map(Ipv4Addr::from);
@@ -207,7 +207,7 @@ proptest! {
             ciaddr, yiaddr, siaddr, giaddr, chaddr,
             ..Message::default()
         }
-        // A code nobody has given a meaning to.
+        // An unassigned code.
         .with(224, value.clone());
         let theirs = read_by_oracle(&ours.encode());
         prop_assert_eq!(

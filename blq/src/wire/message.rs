@@ -1,4 +1,4 @@
-//! The message: BOOTP header, options, and the message-size in front of both.
+//! The codec of messages: fixed fields, options, and the message-size before them.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,42 +11,42 @@ use proto::message::{
 use proto::option::code;
 use thiserror::Error;
 
-/// A DHCPv4 message, valid or not: every field can be given any value.
+/// A DHCPv4 message, valid or malformed: each field can have any value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     /// BOOTREQUEST or BOOTREPLY.
     pub op: u8,
     /// Hardware type.
     pub htype: u8,
-    /// Octets of `chaddr` that count.
+    /// Octets of `chaddr` in use.
     pub hlen: u8,
-    /// Relays passed.
+    /// Relay agents passed.
     pub hops: u8,
-    /// Transaction id: which query this belongs to.
+    /// Transaction id, the same in a query and its replies.
     pub xid: u32,
-    /// Seconds since the client began.
+    /// Seconds since the client began its exchange.
     pub secs: u16,
     /// BROADCAST and reserved flags.
     pub flags: u16,
-    /// In replies, the address the binding is about.
+    /// The client's address; in leasequery replies, the address of the binding.
     pub ciaddr: Ipv4Addr,
-    /// "Your" address.
+    /// "Your" address: the one given to the client.
     pub yiaddr: Ipv4Addr,
-    /// Next server.
+    /// The next server to boot from.
     pub siaddr: Ipv4Addr,
-    /// Relay agent.
+    /// The relay agent's address.
     pub giaddr: Ipv4Addr,
-    /// Client hardware address, padded with zeros.
+    /// Client hardware address, followed by zeros.
     pub chaddr: [u8; CHADDR_LENGTH],
     /// Server host name, or options (RFC 2131 section 4.1).
     pub sname: [u8; SNAME_LENGTH],
     /// Boot file name, or options (RFC 2131 section 4.1).
     pub file: [u8; FILE_LENGTH],
-    /// Each instance of an option, as it stands on the wire and in its order, without pad and
-    /// end. [`Message::option`] joins the instances of a code. A value longer than 255 octets
-    /// is split when encoded.
+    /// Instances of options in the order of the wire, without pad and end.
+    /// [`Message::option`] joins the instances of a code. [`Message::encode`] splits a value
+    /// longer than 255 octets.
     pub options: Vec<(u8, Vec<u8>)>,
-    /// Octets behind the options: end alone, or anything else in a message made to be malformed.
+    /// Octets after the options: end alone, or other octets in a message made to be malformed.
     pub ending: Cow<'static, [u8]>,
 }
 
@@ -74,7 +74,7 @@ impl Default for Message {
 }
 
 impl Message {
-    /// A message with nothing but an `op`, an `xid` and a message type.
+    /// Returns a message with an `op`, an `xid` and a message type; all else is zero.
     pub fn new(op: u8, xid: u32, message_type: MessageType) -> Message {
         Message {
             op,
@@ -84,7 +84,7 @@ impl Message {
         }
     }
 
-    /// This message with one more option at its end.
+    /// Adds an option after all others.
     pub fn with(mut self, code: u8, value: impl Into<Vec<u8>>) -> Message {
         self.options.push((code, value.into()));
         self
@@ -95,7 +95,7 @@ impl Message {
         self.options.retain(|(found, _)| *found != code);
     }
 
-    /// Replaces all instances of option `code` by one, behind all other options.
+    /// Replaces all instances of option `code` by one, after all other options.
     pub fn set(&mut self, code: u8, value: impl Into<Vec<u8>>) {
         self.remove(code);
         self.options.push((code, value.into()));
@@ -106,7 +106,7 @@ impl Message {
         self.chaddr.get(..usize::from(self.hlen))
     }
 
-    /// The value of option `code`, its instances joined in their order (RFC 3396 section 7).
+    /// Returns the value of option `code`, its instances joined in order (RFC 3396 section 7).
     pub fn option(&self, code: u8) -> Option<Vec<u8>> {
         let mut instances = self.options.iter().filter(|(found, _)| *found == code);
         let mut value = instances.next()?.1.clone();
@@ -114,7 +114,7 @@ impl Message {
         Some(value)
     }
 
-    /// The values of all options by code, instances joined (RFC 3396 section 7).
+    /// Returns the values of all options by code, instances joined (RFC 3396 section 7).
     pub fn joined(&self) -> BTreeMap<u8, Vec<u8>> {
         let mut joined = BTreeMap::<u8, Vec<u8>>::new();
         for (code, value) in &self.options {
@@ -123,7 +123,7 @@ impl Message {
         joined
     }
 
-    /// The message type, if there is one and it has the length it must have.
+    /// Returns the message type; `None` if the option is missing or not one octet long.
     pub fn message_type(&self) -> Option<MessageType> {
         match self.option(code::MESSAGE_TYPE)?.as_slice() {
             [value] => Some(MessageType(*value)),
@@ -131,8 +131,8 @@ impl Message {
         }
     }
 
-    /// The message without its message-size. Of any length: [`Message::to_frame`] refuses what
-    /// is too long to be sent.
+    /// Encodes the message without its message-size. The result can have any length;
+    /// [`Message::to_frame`] refuses messages that are too long to be sent.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(HEADER_LENGTH + 64);
         out.extend([self.op, self.htype, self.hlen, self.hops]);
@@ -153,18 +153,18 @@ impl Message {
         out
     }
 
-    /// The message with its message-size: what is sent over TCP.
+    /// Encodes the message with its message-size, as it is sent over TCP.
     ///
     /// # Errors
-    /// The message has more octets than the message-size can say.
+    /// The message is longer than [`MAX_MESSAGE`].
     pub fn to_frame(&self) -> Result<Vec<u8>, TooLong> {
         frame(&self.encode())
     }
 
-    /// Reads a message without its message-size.
+    /// Decodes a message without its message-size.
     ///
     /// # Errors
-    /// What is no DHCPv4 message, or is cut short.
+    /// The octets are not a DHCPv4 message, or the message is cut short.
     pub fn decode(octets: &[u8]) -> Result<Message, DecodeError> {
         let mut reader = Reader { rest: octets };
         let mut message = Message {
@@ -192,8 +192,8 @@ impl Message {
         Ok(message)
     }
 
-    /// Reads the options field, then the fields the option-overload option adds to it: `file`
-    /// before `sname` (RFC 3396 section 5).
+    /// Decodes the options field, then the fields that option-overload adds: `file` before
+    /// `sname` (RFC 3396 section 5).
     fn decode_options(&mut self, reader: Reader<'_>) -> Result<(), DecodeError> {
         reader.options(&mut self.options)?;
         let overload = match self.option(code::OVERLOAD).as_deref() {
@@ -212,7 +212,7 @@ impl Message {
     }
 }
 
-/// Writes an option, in as many instances as its value needs (RFC 3396 section 6).
+/// Encodes an option in as many instances as its value needs (RFC 3396 section 6).
 fn encode_option(code: u8, value: &[u8], out: &mut Vec<u8>) {
     let (first, more) = value.split_at(value.len().min(MAX_OPTION));
     for fragment in std::iter::once(first).chain(more.chunks(MAX_OPTION)) {
@@ -222,10 +222,10 @@ fn encode_option(code: u8, value: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Puts the message-size in front of `message` (RFC 6926 section 6.1).
+/// Puts the message-size before `message` (RFC 6926 section 6.1).
 ///
 /// # Errors
-/// The message has more octets than the message-size can say.
+/// The message is longer than [`MAX_MESSAGE`].
 pub fn frame(message: &[u8]) -> Result<Vec<u8>, TooLong> {
     let size = u16::try_from(message.len()).map_err(|_| TooLong(message.len()))?;
     Ok([&size.to_be_bytes(), message].concat())
@@ -233,14 +233,14 @@ pub fn frame(message: &[u8]) -> Result<Vec<u8>, TooLong> {
 
 // ------------ Reader ----------------------------------------------------------------------
 
-/// What is left to read of a message: every read is checked against it.
+/// Reads octets of a message in order and never past their end.
 struct Reader<'a> {
-    /// Octets not yet read.
+    /// Octets not read yet.
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    /// Takes `length` octets.
+    /// Reads `length` octets.
     fn take(&mut self, length: usize) -> Result<&'a [u8], DecodeError> {
         let (taken, rest) = self
             .rest
@@ -250,17 +250,17 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    /// Takes one octet.
+    /// Reads one octet.
     fn octet(&mut self) -> Result<u8, DecodeError> {
         self.array().map(|[octet]| octet)
     }
 
-    /// Takes as many octets as the array has.
+    /// Reads `N` octets.
     fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         self.take(N)?.try_into().map_err(|_| DecodeError::Short)
     }
 
-    /// Takes options up to the end option, which has to be there (RFC 2131 section 4.1).
+    /// Reads options up to end, which is required (RFC 2131 section 4.1).
     fn options(mut self, out: &mut Vec<(u8, Vec<u8>)>) -> Result<(), DecodeError> {
         while let Some((code, rest)) = self.rest.split_first() {
             self.rest = rest;
@@ -281,27 +281,27 @@ impl<'a> Reader<'a> {
 
 // ------------ Errors ----------------------------------------------------------------------
 
-/// Why octets are no DHCPv4 message.
+/// The reason why octets are not a DHCPv4 message.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum DecodeError {
-    /// Shorter than a header.
+    /// The message ends before its first option.
     #[error("the message is shorter than a DHCPv4 header, {HEADER_LENGTH} octets")]
     Short,
-    /// Other vendor information than DHCP's.
+    /// The magic cookie is not that of DHCP.
     #[error("the magic cookie is {0:?}, not {MAGIC_COOKIE:?}")]
     Cookie([u8; 4]),
-    /// An option whose length goes past the end of its field.
+    /// An option runs past the end of its field.
     #[error("option {0} is cut short")]
     Option(u8),
-    /// No end option.
+    /// The options have no end.
     #[error("the options have no end")]
     NoEnd,
-    /// An option-overload that is not 1, 2 or 3.
+    /// The value of option-overload is not 1, 2 or 3.
     #[error("the option-overload option is not 1, 2 or 3")]
     Overload,
 }
 
-/// A message of so many octets cannot be framed.
+/// A message of this many octets cannot be framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a message of {0} octets: at most {MAX_MESSAGE} can be sent (RFC 6926 section 6.1)")]
 pub struct TooLong(pub usize);
@@ -313,10 +313,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Any message whose options are instances that need no splitting.
+    /// Any message whose options fit one instance each.
     fn any_message() -> impl Strategy<Value = Message> {
         let fields = any::<([u8; 4], u32, u16, u16, [u32; 4], [u8; 16])>();
-        // Not pad, end or option-overload, which have a meaning of their own.
+        // Neither pad nor end nor option-overload, which change how octets are read.
         let codes = any::<u8>().prop_filter("plain option", |code| {
             ![code::PAD, code::OVERLOAD, code::END].contains(code)
         });
@@ -347,28 +347,28 @@ mod tests {
     }
 
     proptest! {
-        /// RFC 2131 section 2: a message is read as it was written.
+        /// RFC 2131 section 2: decoding reverses encoding.
         #[test]
-        fn reads_what_it_wrote(message in any_message()) {
+        fn decodes_what_it_encodes(message in any_message()) {
             prop_assert_eq!(Message::decode(&message.encode()), Ok(message));
         }
 
         /// RFC 3396 sections 6 and 7: a value of any length is split and joined.
         #[test]
-        fn joins_what_it_split(value in prop::collection::vec(any::<u8>(), 0..2000)) {
+        fn joins_what_it_splits(value in prop::collection::vec(any::<u8>(), 0..2000)) {
             let message = Message::default().with(82, value.clone());
             let decoded = Message::decode(&message.encode()).unwrap();
             prop_assert_eq!(decoded.options.len(), value.len().div_ceil(255).max(1));
             prop_assert_eq!(decoded.option(82), Some(value));
         }
 
-        /// A server controls every octet: none of them makes the decoder panic.
+        /// A server controls every octet: no octets make the decoder panic.
         #[test]
         fn survives_any_octets(octets in prop::collection::vec(any::<u8>(), 0..1500)) {
             let _ = Message::decode(&octets);
         }
 
-        /// The same behind a header that is accepted, so that the options are reached.
+        /// No octets make the decoder panic after valid fixed fields either.
         #[test]
         fn survives_any_options(octets in prop::collection::vec(any::<u8>(), 0..600)) {
             let mut message = Message::default().encode();
@@ -379,7 +379,7 @@ mod tests {
             }
         }
 
-        /// A message cut anywhere before its end option is refused, not half read.
+        /// A message cut anywhere before its end is refused, never decoded in part.
         #[test]
         fn refuses_a_message_cut_short(message in any_message(), cut in any::<prop::sample::Index>()) {
             let encoded = message.encode();
@@ -388,9 +388,9 @@ mod tests {
         }
     }
 
-    /// RFC 2131 section 2: the place of each field.
+    /// RFC 2131 section 2: the offset of each field.
     #[test]
-    fn writes_fields_where_they_belong() {
+    fn encodes_each_field_at_its_offset() {
         let message = Message {
             op: 1,
             htype: 6,
@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn sets_an_option_behind_all_others() {
+    fn sets_an_option_after_all_others() {
         let mut message = Message::default().with(82, [1]).with(61, [2]).with(82, [3]);
         message.set(82, [4]);
         assert_eq!(message.options, [(61, vec![2]), (82, vec![4])]);
@@ -433,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn writes_any_ending() {
+    fn encodes_any_ending() {
         let mut message = Message::default().with(12, *b"host");
         message.ending = vec![61, 9, 1].into();
         assert!(message.encode().ends_with(b"\x0c\x04host\x3d\x09\x01"));
@@ -446,7 +446,7 @@ mod tests {
         assert_eq!(frame(&[0; 65_536]), Err(TooLong(65_536)));
     }
 
-    /// RFC 3396 section 5: with overload, `file` comes before `sname`.
+    /// RFC 3396 section 5: with option-overload, `file` is read before `sname`.
     #[test]
     fn joins_options_of_overloaded_fields_in_order() {
         let mut message = Message::default().with(52, [3]).with(82, [1]);
@@ -458,7 +458,7 @@ mod tests {
 
     /// RFC 2131 section 4.1 and RFC 2132 section 9.3.
     #[test]
-    fn refuses_what_is_no_dhcp_message() {
+    fn refuses_octets_that_are_not_a_dhcp_message() {
         let header = &Message::default().encode()[..HEADER_LENGTH];
         let with = |options: &[u8]| Message::decode(&[header, options].concat());
         assert_eq!(Message::decode(&header[..239]), Err(DecodeError::Short));

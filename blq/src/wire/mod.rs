@@ -1,4 +1,4 @@
-//! DHCPv4 messages as they stand on a Bulk Leasequery connection.
+//! DHCPv4 messages and their framing on a Bulk Leasequery connection.
 //!
 //! The numbers are shared with the plugin; the codec is not.
 

@@ -1,6 +1,6 @@
-//! Names of options, as users and standards call them.
+//! Names of options, for the command line.
 
-/// Names of the options one may want to ask a server for; the first of a code is the one shown.
+/// Names of the options that a user may request; the first name of a code is its canonical one.
 const OPTION_NAMES: &[(u8, &str)] = &[
     (1, "subnet-mask"),
     (2, "time-offset"),
@@ -65,7 +65,7 @@ const OPTION_NAMES: &[(u8, &str)] = &[
     (221, "vss"),
 ];
 
-/// The code of the option called `name`, if that is one of the names known here.
+/// Returns the code of the option called `name`; `None` if the name is not known.
 pub fn option_code(name: &str) -> Option<u8> {
     OPTION_NAMES
         .iter()
@@ -73,7 +73,7 @@ pub fn option_code(name: &str) -> Option<u8> {
         .map(|(code, _)| *code)
 }
 
-/// What option `code` is called, if it has a name here.
+/// Returns the canonical name of option `code`; `None` if no name is known.
 pub fn option_name(code: u8) -> Option<&'static str> {
     OPTION_NAMES
         .iter()

@@ -1,6 +1,6 @@
-//! A server of a few lines on a loopback port: each test says what it answers.
+//! A server on a loopback port for one connection, whose replies each test provides.
 
-// Each test binary uses its own part of this.
+// No test binary uses all of this module.
 #![allow(dead_code)]
 
 use std::io::{Read, Write};
@@ -10,19 +10,19 @@ use std::thread::{self, JoinHandle};
 use blq::wire::BOOTREPLY;
 use blq::{Message, MessageType};
 
-/// The base-time of the replies made here.
+/// The base-time of the replies built here.
 pub const BASE_TIME: u32 = 1_700_000_000;
 
-/// A server that takes one connection.
+/// A server of one connection.
 pub struct Server {
-    /// Where it listens.
+    /// The address of its socket.
     pub address: SocketAddr,
-    /// What serves the connection.
+    /// The thread that serves the connection.
     thread: JoinHandle<()>,
 }
 
 impl Server {
-    /// Listens, and serves the one connection that comes.
+    /// Listens, and runs `serve` with the first connection.
     pub fn start(serve: impl FnOnce(Peer) + Send + 'static) -> Server {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
@@ -33,7 +33,7 @@ impl Server {
         Server { address, thread }
     }
 
-    /// Waits for the server to end; what failed in it fails the test.
+    /// Waits for the server to end; a failed assertion in it fails the test.
     pub fn join(self) {
         if let Err(panic) = self.thread.join() {
             std::panic::resume_unwind(panic);
@@ -53,7 +53,7 @@ impl Peer {
         self.read_or_end().expect("a query")
     }
 
-    /// Reads a query, if one comes before the requestor closes the connection.
+    /// Reads a query; `None` if the requester closes the connection before one.
     pub fn read_or_end(&mut self) -> Option<Message> {
         let mut size = [0; 2];
         if self.stream.read(&mut size[..1]).unwrap() == 0 {
@@ -71,16 +71,19 @@ impl Peer {
         self.stream.write_all(&frames.concat()).unwrap();
     }
 
-    /// Reads until the requestor has closed its end; `Err` if it did so by a reset.
+    /// Waits until the requester closes the connection.
+    ///
+    /// # Errors
+    /// The requester reset the connection.
     pub fn wait_for_close(&mut self) -> std::io::Result<()> {
         let mut rest = Vec::new();
         self.stream.read_to_end(&mut rest)?;
-        assert!(rest.is_empty(), "the requestor sent {rest:?}");
+        assert!(rest.is_empty(), "the requester sent {rest:?}");
         Ok(())
     }
 }
 
-/// A DHCPLEASEACTIVE for 192.0.2.`last`.
+/// Returns a DHCPLEASEACTIVE for 192.0.2.`last`.
 pub fn active(xid: u32, last: u8) -> Message {
     let message = Message {
         ciaddr: Ipv4Addr::new(192, 0, 2, last),
@@ -93,7 +96,7 @@ pub fn active(xid: u32, last: u8) -> Message {
     message
 }
 
-/// A DHCPLEASEUNASSIGNED for 192.0.2.`last`.
+/// Returns a DHCPLEASEUNASSIGNED for 192.0.2.`last`.
 pub fn unassigned(xid: u32, last: u8) -> Message {
     Message {
         ciaddr: Ipv4Addr::new(192, 0, 2, last),
@@ -103,12 +106,12 @@ pub fn unassigned(xid: u32, last: u8) -> Message {
     .with(156, [1])
 }
 
-/// A DHCPLEASEQUERYDONE.
+/// Returns a DHCPLEASEQUERYDONE.
 pub fn done(xid: u32) -> Message {
     Message::new(BOOTREPLY, xid, MessageType::LEASE_QUERY_DONE)
 }
 
-/// A DHCPLEASEQUERYDONE with a status.
+/// Returns a DHCPLEASEQUERYDONE with a status.
 pub fn failed(xid: u32, code: u8, text: &str) -> Message {
     done(xid).with(151, [&[code], text.as_bytes()].concat())
 }

@@ -9,29 +9,30 @@ use clap::{ArgGroup, Parser};
 
 use crate::values::{self, Identifier, Mac, Parameters, VpnName};
 
-/// What `--help` says after the options.
+/// The text of `--help` after the options.
 const AFTER_HELP: &str = "\
-Identifiers (--client-id, --remote-id, --relay-id) are text, or hexadecimal if they begin
-with 0x or hex: or are written with colons, as 01:02:ab. text: in front makes anything text.
+Identifiers (--client-id, --remote-id, --relay-id) are text; they are hexadecimal if they
+begin with 0x or hex: or have colons between octets, as in 01:02:ab. The prefix text: makes
+any value text.
 
-Times (--start, --end) are the server's: seconds since 1970, as in `--start 1700000000`;
-RFC 3339, as in 2026-01-31T12:00:00Z; or before now by this machine's clock, as in
-`-1h` or `10m ago`. Both bounds are inclusive. Every complete answer, even an empty one,
-ends with the --start of the query that asks for what changed since, if the server sends its time.
+Times (--start, --end) are by the server's clock: seconds since 1970, as in
+`--start 1700000000`; RFC 3339, as in 2026-01-31T12:00:00Z; or relative to this machine's
+clock, as in `-1h` or `10m ago`. Both bounds are inclusive. Each complete answer, even an empty
+one, ends with the --start of a query for later changes, if the server sends its time.
 
-Options (--options) are codes or names, separated by commas, and replace the usual list:
-51,58,59,61,82,91,152,153,156,157. With a + in front they are added to it, as in
+Options (--options) are codes or names, separated by commas, and replace the default list:
+51,58,59,61,82,91,152,153,156,157. The prefix + adds them to that list, as in
 `--options +12,vendor-class-identifier`; `--options none` leaves the choice to the server.
 
 Exit status:
   0  the answer is complete
   1  the server ended the query with a status other than Success, shown on standard error
   2  the command line is wrong
-  3  no connection, a lost or silent one, or a server that does not keep to the protocol
+  3  no connection, a lost or silent connection, or a server that violates the protocol
   4  the answer could not be written
 Bindings received before a failure are valid and have been written.";
 
-/// Asks a DHCPv4 server for its bindings by Bulk Leasequery (RFC 6926).
+/// Queries the bindings of a DHCPv4 server by Bulk Leasequery (RFC 6926).
 ///
 /// Without one of --mac, --client-id, --remote-id and --relay-id the query is for all
 /// configured addresses.
@@ -47,18 +48,18 @@ pub struct Args {
     #[arg(long, default_value_t = SERVER_PORT, value_parser = clap::value_parser!(u16).range(1..))]
     pub port: u16,
 
-    /// BULK_LQ_DATA_TIMEOUT: how long the connection may stay blocked; less than 300 is not
-    /// recommended
+    /// BULK_LQ_DATA_TIMEOUT: longest time that the connection may stay blocked; less than 300 is
+    /// not recommended
     #[arg(long, value_name = "SECONDS", default_value_t = BULK_LQ_DATA_TIMEOUT.as_secs())]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=u64::from(u32::MAX)))]
     timeout: u64,
 
-    /// How long to wait for the connection
+    /// Longest time to wait for the connection to be established
     #[arg(long, value_name = "SECONDS", default_value_t = CONNECT_TIMEOUT.as_secs())]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=u64::from(u32::MAX)))]
     connect_timeout: u64,
 
-    /// Query by MAC address: 1 to 16 octets, as 02:00:00:00:00:01
+    /// Query by MAC address: 1 to 16 octets, as in 02:00:00:00:00:01
     #[arg(long, group = "primary", help_heading = "Primary query")]
     mac: Option<Mac>,
 
@@ -112,7 +113,7 @@ pub struct Args {
     #[arg(help_heading = "Qualifiers")]
     end: Option<u32>,
 
-    /// Only in the VPN of this name; without a VPN, only in the default one
+    /// Only bindings in the VPN of this name; without a VPN, only those in the default VPN
     #[arg(
         long,
         group = "where",
@@ -121,30 +122,30 @@ pub struct Args {
     )]
     vpn: Option<VpnName>,
 
-    /// Only in the VPN with this RFC 2685 VPN-ID: 7 octets in hexadecimal
+    /// Only bindings in the VPN with this RFC 2685 VPN-ID: 7 octets in hexadecimal
     #[arg(long, group = "where", value_name = "HEX", help_heading = "Qualifiers")]
     #[arg(value_parser = values::vpn_id)]
     vpn_rfc2685: Option<[u8; 7]>,
 
-    /// In all VPNs
+    /// Bindings in all VPNs
     #[arg(long, group = "where", help_heading = "Qualifiers")]
     all_vpns: bool,
 
-    /// Only in the default VPN, saying so to the server
+    /// Only bindings in the default VPN, by an explicit VPN-ID
     #[arg(long, group = "where", help_heading = "Qualifiers")]
     default_vpn: bool,
 
-    /// The options to ask for
+    /// The options to request
     #[arg(long, value_name = "LIST", help_heading = "Answer")]
     options: Option<Parameters>,
 
-    /// One JSON object for each binding, one on a line, instead of a table
+    /// Print one JSON object for each binding, one on a line, instead of a table
     #[arg(long, help_heading = "Answer")]
     pub json: bool,
 }
 
 impl Args {
-    /// The query the options ask for.
+    /// Returns the query that the command line describes.
     pub fn query(&self) -> Query {
         let mut query = Query::new(self.primary());
         query.start = self.start;
@@ -156,7 +157,7 @@ impl Args {
         query
     }
 
-    /// Its primary query; clap has seen to it that there is one at most.
+    /// Returns the primary query. The argument group allows one at most.
     fn primary(&self) -> Primary {
         if let Some(Mac(address)) = &self.mac {
             Primary::Mac {
@@ -174,7 +175,7 @@ impl Args {
         }
     }
 
-    /// Its VPN-ID qualifier; clap has seen to it that there is one at most.
+    /// Returns the VPN-ID qualifier. The argument group allows one at most.
     fn vpn(&self) -> Option<Vss> {
         if let Some(VpnName(name)) = &self.vpn {
             Some(Vss::Name(name.clone()))
@@ -187,7 +188,7 @@ impl Args {
         }
     }
 
-    /// How long to wait for the server.
+    /// Returns the timeouts of the connection.
     pub fn timeouts(&self) -> Timeouts {
         Timeouts {
             connect: Duration::from_secs(self.connect_timeout),
@@ -201,27 +202,25 @@ mod tests {
     use super::*;
     use clap::CommandFactory;
 
-    /// The query of a command line.
+    /// Returns the query of a command line.
     fn query(line: &str) -> Query {
         let line = std::iter::once("blq").chain(line.split(' '));
         Args::try_parse_from(line).unwrap().query()
     }
 
-    /// The options are consistent among themselves.
     #[test]
-    fn accepts_its_own_definition() {
+    fn definition_is_consistent() {
         Args::command().debug_assert();
     }
 
-    /// `--help` names the options asked for if the user names none.
     #[test]
-    fn tells_the_usual_list_of_options() {
+    fn help_lists_the_default_options() {
         let usual = query("s").parameter_request_list.unwrap();
         let codes: Vec<String> = usual.iter().map(u8::to_string).collect();
         assert!(AFTER_HELP.contains(&format!("\n{}.", codes.join(","))));
     }
 
-    /// RFC 6926 section 7.2: every primary query can be asked for.
+    /// RFC 6926 section 7.2: all primary queries.
     #[test]
     fn accepts_every_primary_query() {
         for (line, primary) in [
@@ -242,7 +241,7 @@ mod tests {
         }
     }
 
-    /// RFC 6926 section 7.2: every qualifier can, beside any primary query.
+    /// RFC 6926 section 7.2: all qualifiers, with any primary query.
     #[test]
     fn accepts_every_qualifier() {
         let both = query("s --remote-id x --start 5 --end 2023-11-14T22:13:20Z");
@@ -261,9 +260,9 @@ mod tests {
         }
     }
 
-    /// RFC 6926 section 7.2: one primary query and one of each qualifier, no more.
+    /// RFC 6926 section 7.2: at most one primary query and one of each qualifier.
     #[test]
-    fn refuses_what_cannot_be_one_query() {
+    fn refuses_command_lines_that_are_not_one_query() {
         for line in [
             "",
             "s --mac 02:00:00:00:00:01 --all",

@@ -1,4 +1,4 @@
-//! JSON: one object for each binding, one on a line.
+//! JSON output: one object for each binding, one on a line.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -16,18 +16,18 @@ pub fn write(binding: &Binding, out: &mut impl Write) -> io::Result<()> {
     out.write_all(b"\n")
 }
 
-/// The object: what the server did not say has no key. Octets are in hexadecimal, times in
-/// seconds as on the wire; `_at` are the same as moments by RFC 3339.
+/// The object of a binding. Facts that the server did not send have no key. Octets are hexadecimal,
+/// times are seconds as on the wire; keys with `_at` have the same times in RFC 3339.
 #[derive(Serialize)]
 struct Object {
     /// The address.
     address: Ipv4Addr,
-    /// dhcp-state by name.
+    /// Name of the dhcp-state.
     #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<String>,
     /// DHCPLEASEACTIVE or DHCPLEASEUNASSIGNED.
     message_type: String,
-    /// The hardware type, if there is a hardware address.
+    /// The hardware type, if the binding has a hardware address.
     #[serde(skip_serializing_if = "Option::is_none")]
     htype: Option<u8>,
     /// The hardware address, with colons.
@@ -36,7 +36,7 @@ struct Object {
     /// The client identifier.
     #[serde(skip_serializing_if = "Option::is_none")]
     client_id: Option<String>,
-    /// Seconds left of the lease.
+    /// Remaining seconds of the lease.
     #[serde(skip_serializing_if = "Option::is_none")]
     lease_time: Option<u32>,
     /// Seconds to T1.
@@ -54,13 +54,13 @@ struct Object {
     /// Seconds before base-time.
     #[serde(skip_serializing_if = "Option::is_none")]
     client_last_transaction_time: Option<u32>,
-    /// base-time plus lease_time; no key for an infinite lease.
+    /// base_time plus lease_time; no key for an infinite lease.
     #[serde(skip_serializing_if = "Option::is_none")]
     lease_ends_at: Option<String>,
-    /// base-time less start_time_of_state.
+    /// base_time less start_time_of_state.
     #[serde(skip_serializing_if = "Option::is_none")]
     state_started_at: Option<String>,
-    /// base-time less client_last_transaction_time.
+    /// base_time less client_last_transaction_time.
     #[serde(skip_serializing_if = "Option::is_none")]
     client_last_transaction_at: Option<String>,
     /// Option 82.
@@ -72,7 +72,7 @@ struct Object {
     /// The REMOTE flag of the data-source option: `remote` or `local`.
     #[serde(skip_serializing_if = "Option::is_none")]
     data_source: Option<&'static str>,
-    /// Option 54, of this reply or the first.
+    /// Option 54 of this reply, or else of the first one.
     #[serde(skip_serializing_if = "Option::is_none")]
     server_identifier: Option<Ipv4Addr>,
     /// The status-code option of this reply.
@@ -102,26 +102,26 @@ struct RelayObject {
     hex: String,
 }
 
-/// A VPN.
+/// The value of option 221.
 #[derive(Serialize)]
 #[serde(rename_all = "snake_case")]
 enum VpnValue {
-    /// By name.
+    /// Type 0: a name.
     Name(String),
-    /// By VPN-ID.
+    /// Type 1: an RFC 2685 VPN-ID.
     Rfc2685(String),
-    /// Type 254.
+    /// Type 254: all VPNs.
     All,
-    /// Type 255.
+    /// Type 255: the default VPN.
     Default,
 }
 
 /// A status-code option.
 #[derive(Serialize)]
 struct StatusObject {
-    /// The number.
+    /// The status code.
     code: u8,
-    /// Its name, if it is assigned.
+    /// The name of the status code, if the code is assigned.
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'static str>,
     /// The status message.
@@ -204,7 +204,7 @@ impl From<&Status> for StatusObject {
     }
 }
 
-/// Octets as hexadecimal digits.
+/// Returns octets as hexadecimal digits.
 fn hex(octets: &[u8]) -> String {
     octets
         .iter()

@@ -1,4 +1,4 @@
-//! The DHCPv4 Bulk Leasequery requestor for the command line.
+//! The DHCPv4 Bulk Leasequery requester for the command line.
 
 mod args;
 mod json;
@@ -17,16 +17,16 @@ use clap::{CommandFactory, Parser};
 use args::Args;
 use next_start::NextStart;
 
-/// The server ended the query with a status that is not Success.
+/// Exit status: the server ended the query with a status other than Success.
 const EXIT_SERVER: u8 = 1;
-/// The command line makes no query.
+/// Exit status: the command line is wrong.
 const EXIT_USAGE: u8 = 2;
-/// No connection, a lost one, or a server that does not keep to the protocol.
+/// Exit status: no connection, a lost or silent one, or a server that violates the protocol.
 const EXIT_CONNECTION: u8 = 3;
-/// The answer could not be written.
+/// Exit status: the answer could not be written.
 const EXIT_OUTPUT: u8 = 4;
 
-/// Asks the server and shows what it answers.
+/// Sends one query and prints the answer.
 fn main() -> ExitCode {
     let args = Args::parse();
     let query = args.query();
@@ -34,41 +34,42 @@ fn main() -> ExitCode {
         return usage(error);
     }
     let mut output = Output::new(&args);
-    let result = ask(&args, &query, &mut output).and_then(|()| Ok(output.flush()?));
+    let result = run(&args, &query, &mut output).and_then(|()| Ok(output.flush()?));
     match result {
         Ok(()) => {
-            say(output.summary(&query));
+            report(output.summary(&query));
             ExitCode::SUCCESS
         }
-        // Who reads our output, `head` for one, has seen enough.
+        // A reader such as `head` has closed the pipe: it needs no more output.
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
             ExitCode::SUCCESS
         }
         Err(failure) => {
-            // What was received is valid however the answer ended (RFC 6926 section 7.8).
+            // Bindings received before the failure are valid (RFC 6926 section 7.8).
             let _ = output.flush();
             match &failure {
-                Failure::Server(status) => say(format_args!("server: {status}")),
-                Failure::Connection(error) => say(format_args!("{}: {error}", args.server)),
-                Failure::Output(error) => say(format_args!("cannot write the answer: {error}")),
+                Failure::Server(status) => report(format_args!("server: {status}")),
+                Failure::Connection(error) => report(format_args!("{}: {error}", args.server)),
+                Failure::Output(error) => report(format_args!("cannot write the answer: {error}")),
             }
             if output.bindings > 0 {
-                say(format_args!(
+                report(format_args!(
                     "{} received before that: the answer is not complete",
                     count(output.bindings)
                 ));
             }
-            // Any later start would miss what the answer lacks. It is shown since `-1h` moves.
+            // A later start would miss changes that the answer lacks. The absolute time is printed
+            // since a relative one such as `-1h` moves.
             if let Some(start) = query.start.filter(|_| failure.is_retryable()) {
-                say(format_args!("for the same again: --start {start}"));
+                report(format_args!("for the same again: --start {start}"));
             }
             ExitCode::from(failure.exit_status())
         }
     }
 }
 
-/// Sends the query and writes each binding as it comes.
-fn ask(args: &Args, query: &Query, output: &mut Output) -> Result<(), Failure> {
+/// Sends the query and writes each binding as it arrives.
+fn run(args: &Args, query: &Query, output: &mut Output) -> Result<(), Failure> {
     let server = (args.server.as_str(), args.port);
     let mut connection = Connection::open(server, &args.timeouts())?;
     let sent = Instant::now();
@@ -95,13 +96,13 @@ fn ask(args: &Args, query: &Query, output: &mut Output) -> Result<(), Failure> {
     }
 }
 
-/// Why there is no complete answer.
+/// The reason why the answer is incomplete.
 enum Failure {
-    /// The server said so.
+    /// The server ended the query with a status other than Success.
     Server(Status),
-    /// The connection did not come about or did not last.
+    /// No connection could be established, or it failed.
     Connection(Error),
-    /// Standard output does not take it.
+    /// Writing to standard output failed.
     Output(io::Error),
 }
 
@@ -114,7 +115,7 @@ impl Failure {
         }
     }
 
-    /// What the process ends with.
+    /// Returns the exit status of the process.
     fn exit_status(&self) -> u8 {
         match self {
             Failure::Server(_) => EXIT_SERVER,
@@ -136,20 +137,20 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Standard output, and what is remembered of an answer while it passes.
+/// Standard output, and the summary of the answer written to it.
 struct Output {
-    /// Where rows go.
+    /// Standard output.
     out: BufWriter<StdoutLock<'static>>,
-    /// JSON, not a table.
+    /// Whether the format is JSON rather than a table.
     json: bool,
-    /// Bindings written.
+    /// Number of bindings written.
     bindings: u64,
-    /// Where a later query for what changed has to begin.
+    /// The query-start-time of a later query for changes.
     next_start: NextStart,
 }
 
 impl Output {
-    /// An output for an answer of which nothing has come yet.
+    /// Returns the output of an answer without bindings.
     fn new(args: &Args) -> Output {
         Output {
             out: BufWriter::with_capacity(64 * 1024, io::stdout().lock()),
@@ -173,12 +174,12 @@ impl Output {
         Ok(())
     }
 
-    /// Shows what was written so far.
+    /// Writes buffered rows to standard output.
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
 
-    /// What to say at the end of a complete answer.
+    /// Returns the last line about a complete answer.
     fn summary(&self, query: &Query) -> String {
         let bindings = count(self.bindings);
         match self.next_start.after(query.end) {
@@ -188,7 +189,7 @@ impl Output {
     }
 }
 
-/// A number of bindings, in words.
+/// Returns a number of bindings as text.
 fn count(bindings: u64) -> String {
     match bindings {
         1 => "1 binding".to_string(),
@@ -196,13 +197,13 @@ fn count(bindings: u64) -> String {
     }
 }
 
-/// Says something to the user, beside the answer.
-fn say(what: impl Display) {
-    // There is nobody to tell that standard error is closed.
-    let _ = writeln!(io::stderr(), "blq: {what}");
+/// Prints a message on standard error.
+fn report(message: impl Display) {
+    // If standard error is closed, no other place remains for the message.
+    let _ = writeln!(io::stderr(), "blq: {message}");
 }
 
-/// Refuses a command line clap could not refuse.
+/// Refuses a command line whose values fit no message.
 fn usage(error: impl Display) -> ExitCode {
     let error = Args::command().error(clap::error::ErrorKind::ValueValidation, error);
     let _ = error.print();

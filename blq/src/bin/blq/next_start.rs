@@ -1,23 +1,23 @@
-//! The query-start-time of the query that asks for what changed since an answer.
+//! The query-start-time of a query for the changes since an answer.
 
 use std::time::Duration;
 
-/// A query-start-time no later than the moment at which the server began to answer, from the
-/// base-times of its replies. Changes of addresses that the answer had passed are so in the answer
-/// to the next query.
+/// A query-start-time no later than the time at which the server began to answer, computed from the
+/// base-times of its replies. A change of an address after its reply is thus part of the next answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NextStart {
-    /// The base-time of the first reply that had one.
+    /// The base-time of the first reply that has one.
     first: Option<u32>,
     /// The query-start-time, once known.
     start: Option<u32>,
 }
 
 impl NextStart {
-    /// Notes the base-time of a reply that came `elapsed` after the query was sent.
+    /// Records the base-time of a reply that arrived `elapsed` after the query was sent.
     ///
-    /// A base-time says when the reply was made (RFC 6926 section 6.2.3). The server began at most `elapsed` before;
-    /// its clock shows whole seconds, so those are counted up. The first reply gives the closest bound.
+    /// base-time is the time at which the reply was made (RFC 6926 section 6.2.3). The server began at most
+    /// `elapsed` before it; base-time has whole seconds, so `elapsed` is rounded up. The first reply gives the
+    /// closest bound.
     pub fn note(&mut self, base_time: Option<u32>, elapsed: Duration) {
         if let (None, Some(time)) = (self.first, base_time) {
             let elapsed = u32::try_from(elapsed.as_secs()).unwrap_or(u32::MAX);
@@ -26,10 +26,10 @@ impl NextStart {
         }
     }
 
-    /// Notes the base-time of the DHCPLEASEQUERYDONE.
+    /// Records the base-time of the DHCPLEASEQUERYDONE.
     ///
-    /// If it is before that of the first reply, it is not when the message was made but when the
-    /// server began. Else it may be either.
+    /// A base-time before that of the first reply is the time at which the server began. Any other
+    /// one may be that time, or the time at which the message was made.
     pub fn note_done(&mut self, base_time: Option<u32>, elapsed: Duration) {
         if self.first.is_some() && base_time.is_some() && base_time < self.first {
             self.start = base_time;
@@ -41,7 +41,7 @@ impl NextStart {
     /// Returns the query-start-time after a complete answer to a query with this query-end-time;
     /// `None` if no reply had a base-time.
     pub fn after(self, query_end: Option<u32>) -> Option<u32> {
-        // An answer that stops at a query-end-time knows nothing of what came after.
+        // An answer that ends at a query-end-time lacks later changes.
         let start = self.start?;
         Some(query_end.map_or(start, |end| end.min(start)))
     }
@@ -52,8 +52,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What follows from the base-times of bindings and the DHCPLEASEQUERYDONE, each with the
-    /// milliseconds it took to come.
+    /// Returns the query-start-time after bindings and a DHCPLEASEQUERYDONE, each given by its
+    /// base-time and the milliseconds until its arrival.
     fn next(bindings: &[(Option<u32>, u64)], done: (Option<u32>, u64)) -> Option<u32> {
         let mut next = NextStart::default();
         for (base_time, elapsed) in bindings {
@@ -63,14 +63,14 @@ mod tests {
         next.after(None)
     }
 
-    /// A base-time of the end that is earlier than that of the first reply is the very second.
+    /// A base-time of the DHCPLEASEQUERYDONE before that of the first reply is taken as it is.
     #[test]
-    fn starts_when_the_server_says_it_began() {
+    fn starts_when_the_server_began() {
         assert_eq!(next(&[(Some(100), 9_000)], (Some(97), 9_500)), Some(97));
         assert_eq!(next(&[(None, 1), (Some(100), 9)], (Some(40), 9)), Some(40));
     }
 
-    /// Else it began at most as long ago as the first reply took.
+    /// Otherwise the server began no earlier than the query was sent.
     #[test]
     fn starts_before_the_first_reply_was_made() {
         assert_eq!(next(&[(Some(100), 0)], (None, 5_000)), Some(99));
@@ -81,14 +81,14 @@ mod tests {
         assert_eq!(next(&[(Some(0), 1)], (Some(0), 1)), Some(0));
     }
 
-    /// A local clock is no replacement (RFC 6926 section 7.4).
+    /// The local clock does not replace a base-time (RFC 6926 section 7.4).
     #[test]
-    fn starts_nowhere_without_a_base_time() {
+    fn has_no_start_without_a_base_time() {
         assert_eq!(next(&[(None, 1)], (None, 1)), None);
         assert_eq!(next(&[], (None, 1)), None);
     }
 
-    /// RFC 6926 section 6.2.6: what changed after query-end-time is not in the answer.
+    /// RFC 6926 section 6.2.6: changes after query-end-time are not in the answer.
     #[test]
     fn starts_where_the_query_ended() {
         let mut next = NextStart::default();
@@ -98,12 +98,12 @@ mod tests {
     }
 
     proptest! {
-        /// Whether the base-time of the DHCPLEASEQUERYDONE is when that was made or when the query
-        /// began, the next query starts no later than the query began, and hardly earlier.
+        /// The next query starts no later than the server began, and at most the delay of the first
+        /// reply and two seconds earlier, for both meanings of the base-time in a DHCPLEASEQUERYDONE.
         #[test]
         fn never_starts_after_the_server_began(
             began in 5_000_000..6_000_000_u64,
-            // Milliseconds from each step to the next: the query sent, begun, each reply.
+            // Milliseconds from sending the query to its begin, and between replies.
             to_begin in 0..3_000_u64,
             steps in prop::collection::vec(0..3_000_u64, 1..5),
             is_begin in any::<bool>(),

@@ -1,19 +1,20 @@
-//! The table: columns of a fixed width, so that a row is written as soon as it is known.
+//! Table output: columns of a fixed width, so that each row is written at once.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
 
 use blq::binding::INFINITE;
+use blq::wire::hardware_type;
 use blq::{Binding, MessageType, Vss};
 use jiff::Timestamp;
 
 use crate::values::Identifier;
 
-/// What stands where the server said nothing.
+/// Placeholder of a value that the server did not send.
 const NOTHING: &str = "-";
 
-/// Title and width of each column. A value longer than its column moves the rest of its row:
-/// nothing is cut. The widths are those of the longest usual values.
+/// Title and width of each column. A value longer than its column shifts the rest of its row and is
+/// not cut. The widths are those of the longest usual values.
 const COLUMNS: [(&str, usize); 10] = [
     ("ADDRESS", 15),
     ("STATE", 13),
@@ -27,7 +28,7 @@ const COLUMNS: [(&str, usize); 10] = [
     ("VPN", 0),
 ];
 
-/// Writes the titles.
+/// Writes the row of titles.
 pub fn write_header(out: &mut impl Write) -> io::Result<()> {
     write_row(&COLUMNS.map(|(title, _)| Cow::Borrowed(title)), out)
 }
@@ -40,8 +41,8 @@ pub fn write(binding: &Binding, out: &mut impl Write) -> io::Result<()> {
         state(binding),
         hardware(binding),
         binding.lease_time.map_or(NOTHING.into(), lease_left),
-        moment(base, binding.start_time_of_state),
-        moment(base, binding.client_last_transaction_time),
+        time_before(base, binding.start_time_of_state),
+        time_before(base, binding.client_last_transaction_time),
         identifier(binding.client_id.as_deref()),
         identifier(binding.remote_id()),
         identifier(binding.relay_id()),
@@ -61,7 +62,7 @@ fn write_row(row: &[Cow<'static, str>; COLUMNS.len()], out: &mut impl Write) -> 
     writeln!(out, "{}", line.trim_end())
 }
 
-/// The state; if the server does not tell it, as much as the message type does.
+/// Returns the state; without dhcp-state, the part of it that the message type implies.
 fn state(binding: &Binding) -> Cow<'static, str> {
     match binding.state {
         Some(state) => match state.name() {
@@ -73,17 +74,17 @@ fn state(binding: &Binding) -> Cow<'static, str> {
     }
 }
 
-/// The MAC address; with its type in front, as `6/`, if it is not an Ethernet one.
+/// Returns the MAC address, with its hardware type as in `6/` if that is not Ethernet.
 fn hardware(binding: &Binding) -> Cow<'static, str> {
     let address = colons(&binding.chaddr);
     match (binding.chaddr.is_empty(), binding.htype) {
         (true, _) => NOTHING.into(),
-        (false, 1) => address.into(),
+        (false, hardware_type::ETHERNET) => address.into(),
         (false, htype) => format!("{htype}/{address}").into(),
     }
 }
 
-/// A lease time in two units, the greatest it has.
+/// Returns a lease time in its two largest units.
 fn lease_left(seconds: u32) -> Cow<'static, str> {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     match seconds {
@@ -95,9 +96,9 @@ fn lease_left(seconds: u32) -> Cow<'static, str> {
     }
 }
 
-/// A moment so many seconds before base-time, in UTC; only how long before if the server does
-/// not tell its base-time.
-fn moment(base_time: Option<u32>, before: Option<u32>) -> Cow<'static, str> {
+/// Returns the time `before` seconds before base-time, in UTC; without a base-time, the number of
+/// seconds.
+fn time_before(base_time: Option<u32>, before: Option<u32>) -> Cow<'static, str> {
     let Some(before) = before else {
         return NOTHING.into();
     };
@@ -107,7 +108,7 @@ fn moment(base_time: Option<u32>, before: Option<u32>) -> Cow<'static, str> {
     }
 }
 
-/// A time by RFC 3339, in UTC.
+/// Returns a time in RFC 3339, UTC.
 pub fn utc(seconds: u64) -> String {
     let time = i64::try_from(seconds).map(Timestamp::from_second);
     match time {
@@ -116,8 +117,8 @@ pub fn utc(seconds: u64) -> String {
     }
 }
 
-/// An identifier: as text if it reads as such, else as octets. Either way an option of the
-/// command line takes it as it stands.
+/// Returns an identifier as text if it reads as text, otherwise as octets. Options of the command line
+/// accept both forms.
 fn identifier(value: Option<&[u8]>) -> Cow<'static, str> {
     match value {
         None | Some([]) => NOTHING.into(),
@@ -127,8 +128,8 @@ fn identifier(value: Option<&[u8]>) -> Cow<'static, str> {
     }
 }
 
-/// Whether an identifier can be shown as text: it has no spaces or control characters, and
-/// would not be taken for octets or for nothing.
+/// Whether an identifier can be printed as text: it has no spaces or control characters, and does not
+/// read as octets or as the placeholder.
 fn is_plain_text(value: &[u8]) -> bool {
     let text = String::from_utf8_lossy(value);
     value.iter().all(u8::is_ascii_graphic)
@@ -136,7 +137,7 @@ fn is_plain_text(value: &[u8]) -> bool {
         && text.parse() == Ok(Identifier(value.to_vec()))
 }
 
-/// A VPN: its name, or its VPN-ID as octets.
+/// Returns the name of a VPN, or its VPN-ID as octets.
 fn vpn(vpn: &Vss) -> Cow<'static, str> {
     match vpn {
         Vss::Name(name) => identifier(Some(name.as_bytes())),
@@ -146,7 +147,7 @@ fn vpn(vpn: &Vss) -> Cow<'static, str> {
     }
 }
 
-/// Octets with colons between them.
+/// Returns octets with colons between them.
 pub fn colons(octets: &[u8]) -> String {
     let octets: Vec<String> = octets.iter().map(|octet| format!("{octet:02x}")).collect();
     octets.join(":")
@@ -156,9 +157,8 @@ pub fn colons(octets: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    /// The greatest value still tells days from hours.
     #[test]
-    fn shows_lease_times_in_two_units() {
+    fn prints_lease_times_in_two_units() {
         for (seconds, shown) in [
             (0, "0s"),
             (59, "59s"),
@@ -174,10 +174,10 @@ mod tests {
         }
     }
 
-    /// A relay or client can put anything in an identifier: nothing but plain characters
-    /// reaches the terminal.
+    /// A relay agent or client controls all octets of an identifier; only printable characters reach the
+    /// terminal.
     #[test]
-    fn shows_identifiers_without_control_characters() {
+    fn prints_identifiers_without_control_characters() {
         assert_eq!(identifier(Some(b"line-7")), "line-7");
         assert_eq!(identifier(Some(b"a b")), "61:20:62");
         assert_eq!(identifier(Some(b"\x1b[2J")), "1b:5b:32:4a");
@@ -190,15 +190,15 @@ mod tests {
         assert_eq!(vpn(&Vss::Name("a\nb".into())), "61:0a:62");
     }
 
-    /// RFC 6926 section 6.2.4: the offset is before base-time, in the server's clock.
+    /// RFC 6926 section 6.2.4: the offset counts back from base-time, by the server's clock.
     #[test]
-    fn shows_moments_before_base_time() {
+    fn prints_times_before_base_time() {
         assert_eq!(
-            moment(Some(1_700_000_000), Some(20)),
+            time_before(Some(1_700_000_000), Some(20)),
             "2023-11-14T22:13:00Z"
         );
-        assert_eq!(moment(None, Some(20)), "20s before");
-        assert_eq!(moment(Some(10), Some(20)), "20s before");
-        assert_eq!(moment(Some(10), None), "-");
+        assert_eq!(time_before(None, Some(20)), "20s before");
+        assert_eq!(time_before(Some(10), Some(20)), "20s before");
+        assert_eq!(time_before(Some(10), None), "-");
     }
 }

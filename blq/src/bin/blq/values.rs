@@ -1,4 +1,4 @@
-//! Values of options: identifiers, MAC addresses, times, lists of option codes.
+//! Values on the command line: identifiers, MAC addresses, times, lists of option codes.
 
 use std::str::FromStr;
 
@@ -6,7 +6,7 @@ use blq::query::DEFAULT_PARAMETERS;
 use blq::wire::{Vss, option_code};
 use jiff::{Span, SpanRelativeTo, Timestamp};
 
-/// A client identifier, Remote ID or Relay-ID; at least one octet.
+/// A client identifier, Remote ID or Relay-ID of at least one octet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identifier(pub Vec<u8>);
 
@@ -24,7 +24,7 @@ impl FromStr for Identifier {
             value.as_bytes().to_vec()
         };
         match octets.len() {
-            0 => Err("it is empty: at least one octet is required".into()),
+            0 => Err("at least one octet is required".into()),
             _ => Ok(Identifier(octets)),
         }
     }
@@ -41,7 +41,7 @@ impl FromStr for Mac {
         let octets = hex(strip_hex_prefix(value).unwrap_or(value))?;
         match octets.len() {
             1..=blq::wire::CHADDR_LENGTH => Ok(Mac(octets)),
-            length => Err(format!("it has {length} octets: 1 to 16 are allowed")),
+            length => Err(format!("1 to 16 octets are allowed, found {length}")),
         }
     }
 }
@@ -56,9 +56,9 @@ impl FromStr for VpnName {
     fn from_str(value: &str) -> Result<VpnName, String> {
         if !(1..=Vss::MAX_NAME).contains(&value.len()) {
             return Err(format!(
-                "it has {} octets: 1 to {} are allowed",
-                value.len(),
-                Vss::MAX_NAME
+                "1 to {} octets are allowed, found {}",
+                Vss::MAX_NAME,
+                value.len()
             ));
         }
         if !value.is_ascii() {
@@ -68,7 +68,7 @@ impl FromStr for VpnName {
     }
 }
 
-/// A parameter request list, or `None` for no such option in the query.
+/// A parameter request list; `None` for a query without that option.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameters(pub Option<Vec<u8>>);
 
@@ -97,7 +97,7 @@ impl FromStr for Parameters {
 fn option(item: &str) -> Result<u8, String> {
     let code = item.parse::<u8>().ok().or_else(|| option_code(item));
     code.filter(|code| (1..=254).contains(code)).ok_or_else(|| {
-        format!("`{item}` is no option: codes 1 to 254 and names such as host-name are allowed")
+        format!("`{item}` is not an option: codes 1 to 254 and names such as host-name are allowed")
     })
 }
 
@@ -107,17 +107,17 @@ pub fn vpn_id(value: &str) -> Result<[u8; 7], String> {
     let length = octets.len();
     octets
         .try_into()
-        .map_err(|_| format!("it has {length} octets: 7 are required"))
+        .map_err(|_| format!("7 octets are required, found {length}"))
 }
 
-/// Reads a time: seconds since 1970.
+/// Reads a time and returns seconds since 1970.
 pub fn time(value: &str) -> Result<u32, String> {
     time_at(value, Timestamp::now())
 }
 
-/// Reads a time, which may be told as before `now`.
+/// Reads a time, which may be relative to `now`.
 fn time_at(value: &str, now: Timestamp) -> Result<u32, String> {
-    // Not `5`, which the parser of spans would not take, but `-5` neither: five of what?
+    // A number without a unit is never a span, not even a negative one.
     if let Ok(seconds) = value.parse::<i64>() {
         return absolute(seconds);
     }
@@ -128,13 +128,13 @@ fn time_at(value: &str, now: Timestamp) -> Result<u32, String> {
         return absolute(timestamp.as_second());
     }
     let span: Span = value.parse().map_err(|_| {
-        "allowed are seconds since 1970, an RFC 3339 time, `now`, and times before now such as \
-         `-1h` or `10m ago`"
+        "seconds since 1970, an RFC 3339 time, `now`, and times before now such as `-1h` or \
+         `10m ago` are allowed"
             .to_string()
     })?;
     if span.is_positive() {
         return Err(format!(
-            "it is in the future: for a time before now write `-{value}` or `{value} ago`"
+            "a time in the future: write `-{value}` or `{value} ago` for a time before now"
         ));
     }
     let before = span
@@ -144,24 +144,24 @@ fn time_at(value: &str, now: Timestamp) -> Result<u32, String> {
     absolute(then.as_second())
 }
 
-/// Checks that the query-start-time and query-end-time options can hold a time.
+/// Checks that a time fits the query-start-time and query-end-time options.
 fn absolute(seconds: i64) -> Result<u32, String> {
     u32::try_from(seconds).map_err(|_| {
         format!(
-            "it is {seconds} seconds since 1970: 0 to {} are allowed",
+            "{seconds} seconds since 1970: 0 to {} are allowed",
             u32::MAX
         )
     })
 }
 
-/// The digits behind `0x` or `hex:`.
+/// Returns the digits after `0x` or `hex:`; `None` without such a prefix.
 fn strip_hex_prefix(value: &str) -> Option<&str> {
     ["0x", "0X", "hex:"]
         .into_iter()
         .find_map(|prefix| value.strip_prefix(prefix))
 }
 
-/// Whether `value` is octets of two hexadecimal digits with colons between them.
+/// Whether `value` consists of octets of two hexadecimal digits with colons between them.
 fn has_colon_notation(value: &str) -> bool {
     let is_octet = |part: &str| part.len() == 2 && part.bytes().all(|c| c.is_ascii_hexdigit());
     value.contains(':') && value.split(':').all(is_octet)
@@ -169,7 +169,7 @@ fn has_colon_notation(value: &str) -> bool {
 
 /// Reads octets of two hexadecimal digits, with or without colons or hyphens between them.
 fn hex(digits: &str) -> Result<Vec<u8>, String> {
-    let wrong = || format!("`{digits}` is not made of octets of two hexadecimal digits");
+    let wrong = || format!("`{digits}` does not consist of octets of two hexadecimal digits");
     let plain: Vec<u8> = digits.bytes().filter(|c| !b":-".contains(c)).collect();
     plain
         .chunks(2)
@@ -181,7 +181,7 @@ fn hex(digits: &str) -> Result<Vec<u8>, String> {
         .ok_or_else(wrong)
 }
 
-/// The value of a hexadecimal digit.
+/// Returns the value of a hexadecimal digit.
 fn digit(character: u8) -> Option<u8> {
     let value = char::from(character).to_digit(16)?;
     u8::try_from(value).ok()
@@ -191,7 +191,7 @@ fn digit(character: u8) -> Option<u8> {
 mod tests {
     use super::*;
 
-    /// `--help`: text, unless it is marked or looks like octets.
+    /// Text, except with a prefix for octets or in the form of octets.
     #[test]
     fn accepts_identifiers_as_text_and_as_octets() {
         for (value, octets) in [
@@ -213,7 +213,7 @@ mod tests {
 
     /// RFC 2131 section 2: chaddr has 16 octets.
     #[test]
-    fn accepts_mac_addresses_chaddr_can_hold() {
+    fn accepts_mac_addresses_that_fit_chaddr() {
         for value in ["02:00:00:00:00:0a", "02-00-00-00-00-0A", "02000000000a"] {
             assert_eq!(value.parse(), Ok(Mac(vec![2, 0, 0, 0, 0, 10])), "{value}");
         }
@@ -265,7 +265,7 @@ mod tests {
         }
     }
 
-    /// RFC 2685: 3 octets of OUI, 4 of index.
+    /// RFC 2685: an OUI of 3 octets and an index of 4.
     #[test]
     fn accepts_vpn_ids_of_seven_octets() {
         for value in ["00005e00000007", "0x00005e00000007", "00005e:00000007"] {
