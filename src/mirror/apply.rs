@@ -1,109 +1,95 @@
-//! Applying an event to the tables.
+//! Applies events to the tables.
 
 use crate::mirror::event::Event;
 use crate::mirror::resync::Resync;
 use crate::mirror::rules;
 use crate::mirror::table::Table;
-use crate::model::binding::Binding;
 use crate::model::time::Time;
 
-/// Applies one event at `now`.
+/// Applies one event at `now`: the time at which its changes are learned of.
 pub fn apply(table: &mut Table, resync: &mut Resync, event: Event, now: Time) {
-    let mut is_doubtful = false;
-    let (address, after) = match event {
+    match event {
         Event::Committed { lease, client_info } => {
-            let before = table.binding_to_change(lease.address);
-            let after = rules::committed(before, &lease, &client_info);
-            is_doubtful = before.is_some_and(|before| rules::is_taken(before, after.view()));
-            (lease.address, Some(after))
+            let mut is_taken = false;
+            table.update(lease.address, now, |before| {
+                let after = rules::committed(before, &lease, &client_info);
+                is_taken = before.is_some_and(|before| rules::is_taken(before, after.view()));
+                Some(after)
+            });
+            if is_taken {
+                resync.doubt(table, lease.address);
+            }
         }
         Event::Confirmed {
             address,
             client,
             at,
             client_info,
-        } => {
-            let confirmed = |before: Binding| rules::confirmed(&before, &client, at, &client_info);
-            (address, table.binding(address).map(confirmed))
-        }
-        Event::Offered { lease, client_info } => {
-            let before = table.binding(lease.address);
-            let after = rules::offered(before.as_ref(), &lease, &client_info);
-            (lease.address, Some(after))
-        }
+        } => table.update(address, now, |before| {
+            rules::confirmed(before?, &client, at, &client_info)
+        }),
+        Event::Offered { lease, client_info } => table.update(lease.address, now, |before| {
+            Some(rules::offered(before, &lease, &client_info))
+        }),
         Event::Updated { lease, at, origin } => {
             table.check_subnet(&lease);
-            let before = table.binding(lease.address);
-            let after = rules::updated(before.as_ref(), &lease, at, origin);
-            (lease.address, after)
+            table.update(lease.address, now, |before| {
+                rules::updated(before, &lease, at, origin)
+            });
         }
         Event::Released {
             address,
             client,
             at,
             origin,
-        } => {
-            let released = |before: Binding| rules::released(&before, at, origin);
-            let before = table.held_by(address, client.as_ref());
-            (address, before.map(released))
-        }
+        } => table.update(address, now, |before| {
+            let before = before.filter(|before| rules::belongs_to(*before, client.as_ref()));
+            rules::released(before?, at, origin)
+        }),
         Event::GivenUp {
             address,
             client,
             at,
-        } => {
-            let given_up = |before: Binding| rules::given_up(&before, at);
-            let before = table.held_by(address, client.as_ref());
-            (address, before.map(given_up))
-        }
+        } => table.update(address, now, |before| {
+            let before = before.filter(|before| rules::belongs_to(*before, client.as_ref()));
+            rules::given_up(before?, at)
+        }),
         Event::Reclaimed {
             address,
             cltt,
             was_released,
             at,
         } => {
-            let before = table.binding(address);
-            let before = before.filter(|before| before.lease_start <= cltt);
-            // A client that has released its lease may come back in the same second, while Kea
-            // reclaims what it released: which of both is left, its database says.
-            is_doubtful = was_released && before.as_ref().is_some_and(|b| b.is_active(at));
-            let reclaimed = |before: Binding| rules::reclaimed(&before, at);
-            (address, before.filter(|_| !is_doubtful).map(reclaimed))
+            let mut is_renewed = false;
+            table.update(address, now, |before| {
+                let before = before.filter(|before| before.lease_start <= cltt)?;
+                // A client that has released its lease may come back in the same second, while Kea reclaims
+                // the released one. The lease database shows which of both is left.
+                is_renewed = was_released && before.is_active(at);
+                (!is_renewed).then(|| rules::reclaimed(before, at))?
+            });
+            if is_renewed {
+                resync.doubt(table, address);
+            }
         }
         Event::Removed {
             address,
             at,
             origin,
-        } => {
-            let removed = |before: Binding| rules::removed(&before, at, origin);
-            (address, table.binding(address).map(removed))
-        }
+        } => table.update(address, now, |before| rules::removed(before?, at, origin)),
         Event::Explained { addresses, reason } => {
             for address in addresses {
-                let explained = |before: Binding| rules::explained(&before, reason);
-                if let Some(after) = table.binding(address).and_then(explained) {
-                    table.change(after, now);
-                }
+                table.update(address, now, |before| rules::explained(before?, reason));
             }
-            return;
         }
-        Event::ResyncBegun => return resync.begin(),
-        Event::ResyncPage { scope, leases, at } => {
-            return resync.seen(table, scope, &leases, at, now);
-        }
-        Event::ResyncDone { began } => return table.set_resynced(began),
+        Event::ResyncBegun => resync.begin(table),
+        Event::ResyncPage { scope, leases, at } => resync.compare(table, scope, &leases, at, now),
+        Event::ResyncDone { began } => table.set_resynced(began),
         Event::SavedView {
             kea_config,
             is_complete,
             at,
-        } => return table.configure(kea_config, is_complete, at),
-        Event::Serving { serving, at } => return table.serve(serving, at),
-    };
-    resync.told_of(address);
-    if is_doubtful {
-        resync.doubt(address);
-    }
-    if let Some(after) = after {
-        table.change(after, now);
+        } => table.configure(kea_config, is_complete, at.max(now)),
+        Event::Serving { serving, at } => table.serve(serving, at.max(now)),
     }
 }

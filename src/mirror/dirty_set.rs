@@ -1,7 +1,7 @@
-//! Which bindings are not in the state file as they are in the mirror.
+//! The dirty set: what the state file does not hold as the mirror does.
 //!
-//! Changes go first: when all of a large mirror has to be written, because the file is new, a
-//! change made meanwhile is on disk as soon as any other.
+//! Changes are flushed before the rest. When a large mirror is written to a new file, a change made meanwhile is
+//! on disk as soon as at any other time.
 
 use std::net::Ipv4Addr;
 
@@ -10,86 +10,123 @@ use roaring::RoaringBitmap;
 use crate::mirror::pages::Pages;
 use crate::model::binding::Binding;
 
-/// What is to be written for an address: its binding, or nothing if it is to be removed.
+/// Stands for the configuration among changed addresses. No host has this address (RFC 919 section 7).
+pub const CONFIGURATION: u32 = u32::MAX;
+
+/// An address and the binding to write for it; `None` removes the address from the file.
 pub type Unwritten = (Ipv4Addr, Option<Binding>);
 
-/// The addresses that must be written to the state file.
+/// The addresses that must be written to the state file, and whether the configuration must be.
 #[derive(Debug, Default)]
 pub struct DirtySet {
-    /// Those that changed.
+    /// Addresses that changed.
     changed: RoaringBitmap,
-    /// Those that can wait: what loading found different.
+    /// Addresses that can wait: those that the initial load found to differ.
     deferred: RoaringBitmap,
-    /// Whether those would not be found different once more at a start.
+    /// Whether the next start would not find the deferred ones again.
     are_deferred_lost: bool,
-    /// From which address on every one must be written, last of all.
+    /// The first address from which on every binding must be written, last of all.
     all_from: Option<u32>,
+    /// Whether the configuration must be written.
+    is_view_dirty: bool,
+    /// Whether the configuration has differed from the one in the state file.
+    is_reconfigured: bool,
+    /// The addresses that were added to `changed` since [`DirtySet::take_recent`] was last called.
+    recent: Vec<u32>,
+    /// Whether the initial load is going on, of which `recent` holds nothing.
+    is_loading: bool,
 }
 
-/// A part of what must be written, taken to be written.
+/// A part of the dirty set, taken to be written.
 #[derive(Clone, Debug, Default)]
 pub struct Taken {
     /// Addresses that changed.
     pub changed: Vec<Unwritten>,
-    /// Others, ascending: taken only if no more have changed. An address that changed between two
-    /// takes may be in both lists; it is as the other one says.
+    /// Other addresses, ascending, taken only if no more have changed. Of an address that changed between two
+    /// takes and is in both lists, the binding in `changed` is the later one.
     pub rest: Vec<Unwritten>,
 }
 
 impl DirtySet {
-    /// Adds an address that changed; says whether it was not among those that changed.
-    pub fn add(&mut self, address: u32) -> bool {
-        self.changed.insert(address)
+    /// Adds an address that changed.
+    pub fn add(&mut self, address: u32) {
+        if self.changed.insert(address) && !self.is_loading {
+            self.recent.push(address);
+        }
     }
 
-    /// The addresses that changed and would not be found at a start, if the file stayed as it is.
-    pub fn lost(&self) -> impl Iterator<Item = u32> {
-        let deferred = self.are_deferred_lost.then_some(&self.deferred);
-        self.changed.iter().chain(deferred.into_iter().flatten())
+    /// Adds every address, to be written after those that change.
+    pub fn add_all(&mut self) {
+        self.all_from = Some(0);
+        // Each of these is either among all, or has no binding, and so no place in the new file.
+        self.deferred.clear();
     }
 
-    /// Takes out an address that the file has as it is.
-    pub fn remove(&mut self, address: u32) {
-        self.changed.remove(address);
-        self.deferred.remove(address);
+    /// Adds the configuration.
+    pub fn add_view(&mut self) {
+        self.is_view_dirty = true;
+        if self.is_reconfigured {
+            self.recent.push(CONFIGURATION);
+        }
     }
 
-    /// Has all that has been added wait for what is added from now on. `are_lost` says whether a start
-    /// would not find it.
+    /// Notes that the configuration differs from the one in the state file.
+    pub fn set_reconfigured(&mut self) {
+        self.is_reconfigured = true;
+    }
+
+    /// Begins or ends the initial load: [`DirtySet::take_recent`] leaves out the addresses added meanwhile.
+    pub fn set_loading(&mut self, is_loading: bool) {
+        self.is_loading = is_loading;
+    }
+
+    /// Defers all addresses added so far until those added from now on are written. `are_lost` says whether the
+    /// next start would not find them again.
     pub fn defer(&mut self, are_lost: bool) {
         self.are_deferred_lost = are_lost;
         self.deferred |= std::mem::take(&mut self.changed);
     }
 
-    /// Adds every address there is, to wait for those that change.
-    pub fn add_all(&mut self) {
-        self.all_from = Some(0);
-        // Each is either among all, or gone, and so not in the file that has nothing yet.
-        self.deferred.clear();
+    /// Takes the addresses that were added since the last call, and [`CONFIGURATION`] for the configuration.
+    pub fn take_recent(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.recent)
     }
 
-    /// Takes up to `limit` addresses with what is to be written of them. They count as written
-    /// from then on.
+    /// Iterates over the changes that the next start would not find if the file stayed as it is;
+    /// [`CONFIGURATION`] stands for the configuration.
+    pub fn lost(&self) -> impl Iterator<Item = u32> {
+        let deferred = self.are_deferred_lost.then_some(&self.deferred);
+        let view = self.is_view_dirty && self.is_reconfigured;
+        let addresses = self.changed.iter().chain(deferred.into_iter().flatten());
+        addresses.chain(view.then_some(CONFIGURATION))
+    }
+
+    /// Takes the configuration: whether it must be written. It counts as written from then on.
+    pub fn take_view(&mut self) -> bool {
+        std::mem::take(&mut self.is_view_dirty)
+    }
+
+    /// Takes up to `limit` addresses with their bindings. They count as written from then on.
     pub fn take(&mut self, bindings: &Pages, limit: usize) -> Taken {
         let unwritten = |address: u32| {
             let binding = bindings.get(address).map(|binding| binding.to_owned());
             (Ipv4Addr::from_bits(address), binding)
         };
         let mut taken = Taken::default();
-        while taken.len() < limit
-            && let Some(address) = pop_first(&mut self.changed)
-        {
+        while taken.len() < limit {
+            let Some(address) = pop_first(&mut self.changed) else {
+                break;
+            };
             self.deferred.remove(address);
             taken.changed.push(unwritten(address));
         }
-        while taken.len() < limit
-            && let Some(address) = pop_first(&mut self.deferred)
-        {
+        while taken.len() < limit {
+            let Some(address) = pop_first(&mut self.deferred) else {
+                break;
+            };
             taken.rest.push(unwritten(address));
         }
-        if let Some(first) = self.all_from
-            && taken.len() < limit
-        {
+        if let Some(first) = self.all_from.filter(|_| taken.len() < limit) {
             let mut left = bindings.range(first..=u32::MAX);
             let room = limit - taken.len();
             let unwritten = left.by_ref().take(room);
@@ -100,7 +137,7 @@ impl DirtySet {
         taken
     }
 
-    /// Adds what was taken and could not be written.
+    /// Adds a part that was taken and could not be written.
     pub fn put_back(&mut self, taken: &Taken) {
         let bits = |(address, _): &Unwritten| address.to_bits();
         self.changed.extend(taken.changed.iter().map(bits));
@@ -108,7 +145,7 @@ impl DirtySet {
     }
 }
 
-/// Takes the first address out of a set.
+/// Removes the first address of a set and returns it.
 fn pop_first(set: &mut RoaringBitmap) -> Option<u32> {
     let first = set.min()?;
     set.remove(first);
@@ -125,18 +162,18 @@ impl From<Vec<Unwritten>> for Taken {
 }
 
 impl Taken {
-    /// Adds what was taken later.
+    /// Appends a part that was taken later.
     pub fn append(&mut self, later: &mut Taken) {
         self.changed.append(&mut later.changed);
         self.rest.append(&mut later.rest);
     }
 
-    /// How many addresses these are.
+    /// Returns the number of addresses.
     pub fn len(&self) -> usize {
         self.changed.len() + self.rest.len()
     }
 
-    /// Whether there is nothing to write.
+    /// Whether the part is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -145,40 +182,25 @@ impl Taken {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::binding::SubnetId;
-    use crate::model::state::State;
-    use crate::model::time::{Lifetime, Time};
+    use crate::model::time::Time;
 
     /// Bindings of the addresses numbered 0 to `count`.
     fn bindings(count: u32) -> Pages {
         let mut bindings = Pages::default();
         for number in 0..count {
-            let binding = Binding {
-                address: Ipv4Addr::from_bits(number),
-                state: State::Active,
-                since: Time(1),
-                last_transaction: None,
-                lease_start: Time(1),
-                lifetime: Lifetime(9),
-                subnet: SubnetId(1),
-                client: None,
-                remote: false,
-                learned_at: None,
-                reserved_until: None,
-            };
-            bindings.put(binding.view());
+            bindings.put(Binding::example(Ipv4Addr::from_bits(number), Time(1)));
         }
         bindings
     }
 
-    /// The numbers of addresses.
+    /// The addresses as numbers.
     fn numbers(unwritten: &[Unwritten]) -> Vec<u32> {
         let number = |(address, _): &Unwritten| address.to_bits();
         unwritten.iter().map(number).collect()
     }
 
     #[test]
-    fn what_changes_goes_before_what_waits_since_loading_or_for_a_new_file() {
+    fn changes_are_taken_before_deferred_addresses_and_those_of_a_new_file() {
         let bindings = bindings(100);
         let mut dirty = DirtySet::default();
         for number in [3, 5, 90] {
@@ -202,11 +224,11 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_written_is_taken_again() {
+    fn a_part_that_was_put_back_is_taken_again() {
         let bindings = bindings(10);
         let mut dirty = DirtySet::default();
         dirty.add(7);
-        // It was there once.
+        // Without a binding any more.
         dirty.add(70);
         dirty.add_all();
         let first = dirty.take(&bindings, 5);

@@ -14,7 +14,7 @@ use crate::model::client::ClientRef;
 use crate::model::relay_agent_information;
 use crate::model::state::State;
 
-/// What finds a client's bindings: the identity in a primary query.
+/// The identity in a primary query, by which bindings of a client or a relay agent are found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identity {
     /// htype, hlen and chaddr.
@@ -27,18 +27,17 @@ pub enum Identity {
     RelayId(Vec<u8>),
 }
 
-/// What finds bindings other than by their addresses.
+/// The indexes of all bindings.
 #[derive(Debug, Default)]
 pub struct Indexes {
-    /// Active bindings by client and relay.
+    /// Active bindings by client and relay agent.
     pub identities: Identities,
-    /// All bindings by the times at which they changed, were last used, were noticed, or will end by
-    /// themselves.
+    /// All bindings by their times, past and to come.
     pub times: TimeIndex,
 }
 
 impl Indexes {
-    /// What finds all these.
+    /// Builds the indexes of all `bindings`.
     pub fn of_all(bindings: &Pages) -> Indexes {
         let (identities, times) = both(
             || Identities::of_all(bindings),
@@ -48,7 +47,7 @@ impl Indexes {
     }
 }
 
-/// Does both at once, if there can be another thread.
+/// Runs both closures, on two threads if possible.
 fn both<A, B: Send>(here: impl FnOnce() -> A, there: impl Fn() -> B + Sync) -> (A, B) {
     thread::scope(|scope| {
         let name = "blq-loading".to_owned();
@@ -64,7 +63,7 @@ fn both<A, B: Send>(here: impl FnOnce() -> A, there: impl Fn() -> B + Sync) -> (
     })
 }
 
-/// Addresses of active bindings by what they can be asked for.
+/// The addresses of active bindings by each identity.
 #[derive(Debug, Default)]
 pub struct Identities {
     /// By MAC address.
@@ -78,7 +77,7 @@ pub struct Identities {
 }
 
 impl Identities {
-    /// All these, filed.
+    /// Builds the indexes of all `bindings`.
     fn of_all(bindings: &Pages) -> Identities {
         let index = |key: Key| {
             let key_of = |address| {
@@ -100,37 +99,31 @@ impl Identities {
         }
     }
 
-    /// Files the binding of an address.
-    pub fn insert(&mut self, address: u32, bindings: &Pages) {
-        let Some(client) = client_of(address, bindings) else {
-            return;
-        };
+    /// Updates the indexes after the binding of an address has changed: it was found by the client `before`, and
+    /// is found by `after` from now on.
+    pub fn update(
+        &mut self,
+        address: u32,
+        before: Option<ClientRef<'_>>,
+        after: Option<ClientRef<'_>>,
+        bindings: &Pages,
+    ) {
         for (index, key) in self.indexes() {
-            let identity = key(client);
-            if !identity.is_empty() {
-                index.insert(identity, address, |other| {
-                    client_of(other, bindings).map(key)
-                });
+            let key_of = |other| client_of(other, bindings).map(key);
+            let [old, new] = [before, after].map(|client| client.map(key).unwrap_or_default());
+            if old == new {
+                continue;
+            }
+            if !old.is_empty() {
+                index.remove(old, address, key_of);
+            }
+            if !new.is_empty() {
+                index.insert(new, address, key_of);
             }
         }
     }
 
-    /// Takes out the binding of an address, which is still the one that was filed.
-    pub fn remove(&mut self, address: u32, bindings: &Pages) {
-        let Some(client) = client_of(address, bindings) else {
-            return;
-        };
-        for (index, key) in self.indexes() {
-            let identity = key(client);
-            if !identity.is_empty() {
-                index.remove(identity, address, |other| {
-                    client_of(other, bindings).map(key)
-                });
-            }
-        }
-    }
-
-    /// The addresses filed under an identity.
+    /// Finds the addresses of an identity.
     pub fn find<'a>(&'a self, identity: &Identity, bindings: &Pages) -> Found<'a> {
         let find = |index: &'a IdentityIndex, identity: &[u8], key: Key| {
             index.find(identity, |other| client_of(other, bindings).map(key))
@@ -146,7 +139,7 @@ impl Identities {
         }
     }
 
-    /// Each index with what it files bindings under.
+    /// Returns each index with its key.
     fn indexes(&mut self) -> [(&mut IdentityIndex, Key); 4] {
         [
             (&mut self.by_mac, mac),
@@ -157,39 +150,38 @@ impl Identities {
     }
 }
 
-/// What an index files a client's bindings under; nothing if it is empty.
+/// The key of an index for a client's bindings; a client with an empty key is not in the index.
 type Key = for<'a> fn(ClientRef<'a>) -> &'a [u8];
 
-/// A client's MAC address: htype and chaddr.
+/// The MAC address of a client: htype and chaddr.
 fn mac(client: ClientRef<'_>) -> &[u8] {
     client.mac()
 }
 
-/// A client's identifier.
+/// The client identifier.
 fn client_id(client: ClientRef<'_>) -> &[u8] {
     client.client_id()
 }
 
-/// The remote-id in a client's relay agent information.
+/// The remote-id in the relay agent information of a client.
 fn remote_id(client: ClientRef<'_>) -> &[u8] {
     let information = client.relay_agent_information();
     relay_agent_information::find(information, sub_option::REMOTE_ID).unwrap_or_default()
 }
 
-/// The relay-id in a client's relay agent information.
+/// The relay-id in the relay agent information of a client.
 fn relay_id(client: ClientRef<'_>) -> &[u8] {
     let information = client.relay_agent_information();
     relay_agent_information::find(information, sub_option::RELAY_ID).unwrap_or_default()
 }
 
-/// The client by which the binding of an address is found. One that is not active is found by its
-/// address and times alone, since queries about a client are answered with current bindings only
-/// (RFC 6926 section 8.2).
+/// Returns the client by which the binding of an address is found.
 fn client_of(address: u32, bindings: &Pages) -> Option<ClientRef<'_>> {
-    filed(bindings.get(address)?)
+    indexed_client(bindings.get(address)?)
 }
 
-/// The same of a binding.
-fn filed(binding: BindingRef<'_>) -> Option<ClientRef<'_>> {
+/// Returns the client by which a binding is found. A binding that is not active is found only by its address and
+/// times: queries about a client return current bindings alone (RFC 6926 section 8.2).
+pub fn indexed_client(binding: BindingRef<'_>) -> Option<ClientRef<'_>> {
     binding.client.filter(|_| binding.state == State::Active)
 }

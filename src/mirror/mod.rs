@@ -6,6 +6,7 @@
 //! - `rules`: the pure rules by which an event makes one binding of another.
 //! - `table`: bindings by address, and their `indexes`.
 //! - `pages`: bindings by address: a `radix` table of `page`s, which consist of `slot`s; `bitset` tells which are used.
+//! - `changes`: the log of changed addresses, which the consumers of changes read.
 //! - [`dirty_set`]: the changes not on disk.
 //! - [`view`], [`ranges`], `former_subnets`: the configuration as queries see it, and since when.
 //! - `visible`: the parts of a binding that requesters see, and how they differ between two moments.
@@ -26,6 +27,7 @@ pub mod worker;
 mod apply;
 mod bitset;
 mod bootstrap;
+mod changes;
 mod cursor;
 mod former_subnets;
 mod indexes;

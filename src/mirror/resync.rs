@@ -1,86 +1,96 @@
-//! The comparison of the tables with Kea's lease database: finds what no event told of.
+//! The resync: a comparison of the tables with Kea's lease database, which finds changes that no event reported.
 //!
-//! Kea's main thread reads the database a part at a time, and packet threads change it meanwhile.
-//! So whoever reads pushes [`Event::ResyncBegun`] before and [`Event::ResyncPage`] after: of an address that
-//! other events are about in between, what was read may be older than what they told, and is left
-//! alone. Kea tells of a change only after it made it, so what was read may also be newer than
-//! what has been told. That does no harm where there is a lease, for what is told next says the
-//! same and more. A lease that is missing may have been released just now: it counts as gone
-//! only if it is missing still when it is looked up once more, a moment later.
+//! Kea's main thread reads the database page by page while packet threads change it. The reader pushes
+//! [`Event::ResyncBegun`] before a page and [`Event::ResyncPage`] after it. If the binding of an address changed
+//! in between, the lease in the page may be older than that change, and is ignored. Kea reports a change only
+//! after it was made, so a lease in the page may also be newer than the events so far. That does no harm if the
+//! lease exists, because the next event reports the same. A lease that is missing may have been released at this
+//! moment: it counts as deleted only if it is still missing when it is looked up again, a moment later.
 //!
 //! [`Event::ResyncBegun`]: crate::mirror::event::Event::ResyncBegun
 //! [`Event::ResyncPage`]: crate::mirror::event::Event::ResyncPage
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::net::Ipv4Addr;
 
+use crate::mirror::changes::Position;
 use crate::mirror::event::{Lease, Origin, ResyncScope};
 use crate::mirror::rules;
 use crate::mirror::table::Table;
-use crate::model::binding::Binding;
 use crate::model::time::Time;
 
-/// The most addresses that wait to be looked up once more; others are found at the next pass.
+/// The most addresses that wait for another look-up. The next resync finds the others.
 const MISSING_LIMIT: usize = 100_000;
 
-/// The most addresses remembered while somebody reads: more than there are changes in the moment
-/// that takes. Beyond it nothing that is read counts.
-const TOLD_LIMIT: usize = 65_536;
-
-/// What is known between one part of a comparison and the next.
+/// The state of the resync between two pages.
 #[derive(Debug, Default)]
 pub struct Resync {
-    /// While somebody reads: the addresses that events were about since.
-    told_of: Option<HashSet<Ipv4Addr>>,
+    /// The position in the change log at which the reading of the current page began.
+    begun: Option<Position>,
     /// Addresses whose lease was missing, and when that was found.
     missing: BTreeMap<Ipv4Addr, Time>,
-    /// Addresses of which events told what cannot be, since Kea's threads were at them at once.
-    doubtful: BTreeSet<Ipv4Addr>,
+    /// Addresses whose events contradict each other, because several of Kea's threads reported them at once; and
+    /// the sequence number of the first change after the last of these events.
+    doubtful: BTreeMap<Ipv4Addr, u64>,
+    /// The position in the change log up to which `missing` and `doubtful` take changes into account.
+    position: Position,
 }
 
 impl Resync {
-    /// Somebody is about to read.
-    pub fn begin(&mut self) {
-        self.told_of = Some(HashSet::new());
+    /// Begins to read a page.
+    pub fn begin(&mut self, table: &Table) {
+        self.begun = Some(table.changes().end());
     }
 
-    /// An event was about `address`.
-    pub fn told_of(&mut self, address: Ipv4Addr) {
-        // Mostly there are none, and to look for one takes time.
-        if !self.missing.is_empty() {
-            self.missing.remove(&address);
+    /// Takes note of contradictory events about `address`: they took a lease from one client and gave it to
+    /// another, or ended a lease that had just been renewed. Kea does neither, only its threads report in another
+    /// order. The database shows the outcome.
+    pub fn doubt(&mut self, table: &Table, address: Ipv4Addr) {
+        if self.doubtful.len() < MISSING_LIMIT {
+            self.doubtful
+                .insert(address, table.changes().end().sequence());
         }
-        if !self.doubtful.is_empty() {
-            self.doubtful.remove(&address);
-        }
-        if let Some(told_of) = &mut self.told_of {
-            told_of.insert(address);
-            if told_of.len() > TOLD_LIMIT {
-                self.told_of = None;
+    }
+
+    /// Returns up to `limit` addresses to look up: doubtful ones, and those missing since `since` or longer.
+    pub fn missing(&mut self, table: &Table, limit: usize, since: Time) -> Vec<Ipv4Addr> {
+        self.drop_changed(table);
+        let long = self.missing.iter().filter(|(_, found)| **found <= since);
+        let addresses = self.doubtful.keys().chain(long.map(|(address, _)| address));
+        addresses.copied().take(limit).collect()
+    }
+
+    /// Drops the addresses that changed since they were found missing or doubtful.
+    fn drop_changed(&mut self, table: &Table) {
+        let changes = table.changes();
+        if !self.missing.is_empty() || !self.doubtful.is_empty() {
+            let mut position = self.position;
+            loop {
+                match changes.next_after(position) {
+                    Ok(Some((address, next))) => {
+                        let address = Ipv4Addr::from_bits(address);
+                        self.missing.remove(&address);
+                        let doubted = self.doubtful.get(&address);
+                        if doubted.is_some_and(|doubted| *doubted <= position.sequence()) {
+                            self.doubtful.remove(&address);
+                        }
+                        position = next;
+                    }
+                    Ok(None) => break,
+                    // The next resync finds again those that are still missing. Another look-up of a doubtful
+                    // address does no harm.
+                    Err(_) => {
+                        self.missing.clear();
+                        break;
+                    }
+                }
             }
         }
+        self.position = changes.end();
     }
 
-    /// An event took the lease of `address` from one client and gave it to another, or ended one that
-    /// had just been given anew. Kea does neither, but for its threads: what is left in the end is
-    /// what the database says.
-    pub fn doubt(&mut self, address: Ipv4Addr) {
-        if self.doubtful.len() < MISSING_LIMIT {
-            self.doubtful.insert(address);
-        }
-    }
-
-    /// Up to `limit` addresses that must be looked up: doubtful ones, and those that have been
-    /// missing since `since` or longer.
-    pub fn missing(&self, limit: usize, since: Time) -> Vec<Ipv4Addr> {
-        let long = self.missing.iter().filter(|(_, found)| **found <= since);
-        let long = long.map(|(address, _)| *address);
-        let doubtful = self.doubtful.iter().copied();
-        doubtful.chain(long).take(limit).collect()
-    }
-
-    /// Takes over at `now` what was read at `at`.
-    pub fn seen(
+    /// Compares the tables at `now` with a page that was read at `at`.
+    pub fn compare(
         &mut self,
         table: &mut Table,
         scope: ResyncScope,
@@ -88,9 +98,14 @@ impl Resync {
         at: Time,
         now: Time,
     ) {
-        // Without it the beginning was lost, or too much happened.
-        let Some(told_of) = self.told_of.take() else {
+        self.drop_changed(table);
+        // Without a beginning, or after too many changes, nothing is known of the age of the page.
+        let Some(begun) = self.begun.take() else {
             return;
+        };
+        let changed: HashSet<Ipv4Addr> = match table.changes().after(begun) {
+            Ok(changed) => changed.map(Ipv4Addr::from_bits).collect(),
+            Err(_) => return,
         };
         let origin = match scope {
             ResyncScope::Changed(_, origin) => origin,
@@ -100,67 +115,56 @@ impl Resync {
         };
         let mut present = HashSet::with_capacity(leases.len());
         for lease in leases {
-            present.insert(lease.address);
-            self.missing.remove(&lease.address);
-            // This server made both.
-            let origin = match self.doubtful.remove(&lease.address) {
-                true => Origin::Local,
-                false => origin,
+            let address = lease.address;
+            present.insert(address);
+            self.missing.remove(&address);
+            // This server made both contradictory changes.
+            let origin = match self.doubtful.remove(&address) {
+                Some(_) => Origin::Local,
+                None => origin,
             };
-            if told_of.contains(&lease.address) {
-                continue;
-            }
-            table.check_subnet(lease);
-            let before = table.binding(lease.address);
-            if let Some(after) = rules::updated(before.as_ref(), lease, at, origin) {
-                table.change(after, now);
+            if !changed.contains(&address) {
+                table.check_subnet(lease);
+                table.update(address, now, |before| {
+                    rules::updated(before, lease, at, origin)
+                });
             }
         }
-        let is_gone = |address: &Ipv4Addr| !present.contains(address) && !told_of.contains(address);
+        let is_gone = |address: &Ipv4Addr| !present.contains(address) && !changed.contains(address);
         match scope {
             ResyncScope::Range(range) => {
-                let held = table.bindings(range);
-                let held = held.filter(|binding| binding.state.is_leased());
-                for binding in held {
-                    let address = binding.address;
-                    if is_gone(&address) && self.missing.len() < MISSING_LIMIT {
+                let leased = table.bindings(range);
+                let leased = leased.filter(|binding| binding.state.is_leased());
+                for address in leased.map(|binding| binding.address).filter(is_gone) {
+                    if self.missing.len() < MISSING_LIMIT {
                         self.missing.entry(address).or_insert(at);
                     }
                 }
             }
             ResyncScope::Again(addresses) => {
-                for address in addresses.iter().filter(|address| is_gone(address)) {
-                    if self.doubtful.remove(address) {
-                        self.missing.insert(*address, at);
-                        continue;
-                    }
-                    // Unless an event has told of it since the first look.
-                    if self.missing.remove(address).is_some() {
-                        remove(table, *address, at, origin, now);
+                for address in addresses.into_iter().filter(is_gone) {
+                    if self.doubtful.remove(&address).is_some() {
+                        self.missing.insert(address, at);
+                    } else if self.missing.remove(&address).is_some() {
+                        remove(table, address, at, origin, now);
                     }
                 }
             }
             ResyncScope::Released(address) => {
-                let released = |before: Binding| rules::released(&before, at, origin);
-                if is_gone(&address)
-                    && let Some(after) = table.binding(address).map(released)
-                {
-                    table.change(after, now);
+                if is_gone(&address) {
+                    table.update(address, now, |before| rules::released(before?, at, origin));
                 }
             }
             ResyncScope::Changed(addresses, _) => {
-                for address in addresses.iter().filter(|address| is_gone(address)) {
-                    remove(table, *address, at, origin, now);
+                for address in addresses.into_iter().filter(is_gone) {
+                    remove(table, address, at, origin, now);
                 }
             }
         }
     }
 }
 
-/// The lease of `address` is gone since `at`.
+/// Removes the lease of `address`, which was found missing at `at`.
 fn remove(table: &mut Table, address: Ipv4Addr, at: Time, origin: Origin, now: Time) {
-    if let Some(before) = table.binding(address) {
-        let after = rules::removed(&before, at, origin);
-        table.change(after, now);
-    }
+    table.update(address, now, |before| rules::removed(before?, at, origin));
 }

@@ -292,11 +292,13 @@ impl Mirror {
         self.table_mut().ok()?.take_dirty_view()
     }
 
-    /// Up to `limit` addresses whose leases are missing in Kea's lease database since [`Time`] or
-    /// longer, and must be looked up once more; `None` if events are being applied.
+    /// Returns up to `limit` addresses to look up in Kea's lease database: doubtful ones, and those missing there
+    /// since `since` or longer. `None` if events are being applied.
     pub fn missing(&self, limit: usize, since: Time) -> Option<Vec<Ipv4Addr>> {
-        let resync = self.resync.try_lock()?;
-        Some(resync.missing(limit, since))
+        self.ready().ok()?;
+        let table = self.table.try_read().ok()?;
+        let mut resync = self.resync.try_lock()?;
+        Some(resync.missing(&table, limit, since))
     }
 
     /// Addresses with a binding from one of `subnets`, ascending.

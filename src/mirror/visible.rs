@@ -1,5 +1,5 @@
-//! What requesters see of bindings, and which of them they see otherwise: by an event, or because
-//! Kea's configuration is another one.
+//! The parts of a binding that requesters see, and the differences that they see after an event or under another
+//! Kea configuration.
 
 use std::collections::BTreeSet;
 
@@ -10,29 +10,30 @@ use crate::mirror::pages::Pages;
 use crate::mirror::ranges::{CommonDigests, ConfiguredSubnet, FormerSubnet, SavedView};
 use crate::mirror::view::{FORMER_SUBNETS, View};
 use crate::model::binding::{Binding, BindingRef, SubnetId};
+use crate::model::client::look_alike;
 use crate::model::state::State;
 use crate::model::time::Time;
 
 //--- Bindings
 
-/// Whether replies about an address in this state say anything of a client.
-pub fn shows_client(state: State) -> bool {
+/// Whether replies for an address in this state describe a client.
+fn shows_client(state: State) -> bool {
     !matches!(state, State::Available | State::Remote)
 }
 
-/// Whether a requester gets the same reply at `now` from both, under one configuration.
-pub fn are_alike(before: BindingRef<'_>, after: BindingRef<'_>, now: Time) -> bool {
+/// Whether a requester sees a difference at `now` between two bindings of an address, under one configuration.
+pub fn differ(before: BindingRef<'_>, after: BindingRef<'_>, now: Time) -> bool {
     let (state, since) = after.at(now);
     if before.at(now) != (state, since)
         || before.is_remote(now) != after.is_remote(now)
         || before.subnet != after.subnet
     {
-        return false;
-    }
-    if !shows_client(state) {
         return true;
     }
-    // What time is left, and until T1 and T2.
+    if !shows_client(state) {
+        return false;
+    }
+    // Remaining lifetime, T1 and T2.
     let times = |binding: BindingRef<'_>| {
         let times = (
             binding.lease_start,
@@ -41,23 +42,31 @@ pub fn are_alike(before: BindingRef<'_>, after: BindingRef<'_>, now: Time) -> bo
         );
         state.is_leased().then_some(times)
     };
-    // Clients last: to compare them takes the longest, and most changes are of times.
-    before.last_transaction == after.last_transaction
-        && times(before) == times(after)
-        && match (before.client, after.client) {
-            (Some(before), Some(after)) => before.is_seen_alike(after),
-            (before, after) => before.is_none() && after.is_none(),
-        }
+    // Clients last: their comparison takes the longest, and most changes are of times.
+    before.last_transaction != after.last_transaction
+        || times(before) != times(after)
+        || !look_alike(before.client, after.client)
 }
 
-/// Whether the state file must be written for a change: not for a renewal, which Kea's lease
-/// database has.
-pub fn must_be_saved(before: BindingRef<'_>, after: BindingRef<'_>) -> bool {
-    before != after && !is_renewal(before, after)
+/// Returns [`Binding::learned_at`] of a binding after an update at `now`. If requesters see a difference, that
+/// is the time at which the server learned of it, unless a time in their replies is as late.
+pub fn learned_at(
+    view: &View,
+    before: Option<BindingRef<'_>>,
+    after: BindingRef<'_>,
+    now: Time,
+) -> Option<Time> {
+    if let Some(before) = before.filter(|before| !differ(*before, after, now)) {
+        return before.learned_at;
+    }
+    let (state, since) = view.state(&after, now);
+    let last_transaction = after.last_transaction.filter(|_| shows_client(state));
+    let latest = last_transaction.max(Some(since));
+    (latest < Some(now)).then_some(now)
 }
 
-/// Whether a binding was renewed, and did not change otherwise. A transaction that Kea's lease
-/// database does not have is no renewal in that sense.
+/// Whether a binding was renewed, and did not change otherwise. Kea's lease database has renewals, so the state
+/// file needs none. A transaction that Kea's lease database does not have is no renewal.
 pub fn is_renewal(before: BindingRef<'_>, after: BindingRef<'_>) -> bool {
     let renewed = Binding {
         last_transaction: after.last_transaction,
@@ -66,8 +75,8 @@ pub fn is_renewal(before: BindingRef<'_>, after: BindingRef<'_>) -> bool {
         learned_at: after.learned_at,
         ..before
     };
-    // A message may be processed as the clock enters the next second. What was learned of later than
-    // that must be known after a restart, too.
+    // A message may be processed as the clock enters the next second. A later time at which the renewal was
+    // learned of must be known after a restart, too.
     let in_time = after.last_transaction.map(|last| last.plus(1));
     after.state == State::Active
         && before.last_transaction < after.last_transaction

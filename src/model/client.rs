@@ -250,14 +250,15 @@ impl<'a> ClientRef<'a> {
         (self.0.first()).is_some_and(|first| first & HAS_STORED != 0)
     }
 
-    /// Whether a requester sees no difference between both.
-    pub fn is_seen_alike(self, other: ClientRef<'_>) -> bool {
+    /// Whether requesters see no difference between both clients.
+    pub fn looks_like(self, other: ClientRef<'_>) -> bool {
         self.0 == other.0
-            || (self.has_stored() || other.has_stored()) && self.seen_parts() == other.seen_parts()
+            || (self.has_stored() || other.has_stored())
+                && self.visible_parts() == other.visible_parts()
     }
 
-    /// What a requester can see of it.
-    fn seen_parts(self) -> ClientParts<'a> {
+    /// Returns the parts that requesters can see.
+    fn visible_parts(self) -> ClientParts<'a> {
         ClientParts {
             stored: &[],
             ..self.parts()
@@ -334,6 +335,14 @@ impl<'a> ClientRef<'a> {
             sections.skip(1);
         }
         sections
+    }
+}
+
+/// Whether requesters see no difference between two clients, or the absence of one.
+pub fn look_alike(one: Option<ClientRef<'_>>, other: Option<ClientRef<'_>>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => one.looks_like(other),
+        (one, other) => one.is_none() && other.is_none(),
     }
 }
 
@@ -494,10 +503,10 @@ mod tests {
             let client = Client::from(&parts);
             prop_assert_eq!(client.view().parts(), parts.clone());
             let seen = Client::from(&ClientParts { stored: &[], ..parts.clone() });
-            prop_assert!(client.view().is_seen_alike(seen.view()));
-            prop_assert!(seen.view().is_seen_alike(client.view()));
+            prop_assert!(client.view().looks_like(seen.view()));
+            prop_assert!(seen.view().looks_like(client.view()));
             let other = Client::from(&ClientParts { hostname: b"another name, longer than any", ..parts.clone() });
-            prop_assert!(!client.view().is_seen_alike(other.view()));
+            prop_assert!(!client.view().looks_like(other.view()));
             prop_assert_eq!(ClientRef::from_octets(client.view().octets()), client.view());
             prop_assert_eq!(client.view().vpn(), client.view().named_vpn());
             let mac = match chaddr.is_empty() {

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 
 use crate::kea_config::KeaConfig;
+use crate::mirror::dirty_set::CONFIGURATION;
 use crate::mirror::event::{Lease, Origin};
 use crate::mirror::pages::Pages;
 use crate::mirror::ranges::SavedView;
 use crate::mirror::rules;
 use crate::mirror::shared::Mirror;
-use crate::mirror::table::{CONFIGURATION, Table};
-use crate::mirror::visible::is_renewal;
+use crate::mirror::table::Table;
+use crate::mirror::visible::{is_renewal, learned_at};
 use crate::model::binding::Binding;
 use crate::model::state::State;
 use crate::model::time::Time;
@@ -141,7 +142,7 @@ impl InitialLoad {
         let mut table = Table::new(kea_config, &saved_view, now);
         table.drop_indexes();
         table.set_saved(bindings);
-        table.notice_views_changed_since(&saved_view, now);
+        table.record_changes_since(&saved_view, now);
         if saved_at.is_some() {
             table.note_reconfigured(&saved_view);
         }
@@ -186,34 +187,31 @@ impl InitialLoad {
             self.latest_before = self.latest_before.max(Some(lease.cltt));
         }
         self.table.check_subnet(lease);
-        let before = self.table.binding(lease.address);
+        let (address, now) = (lease.address, self.now);
         match &self.known {
-            Known::Saved(before_start) => {
-                let Before {
-                    saved_at,
-                    resynced_at,
-                    ..
-                } = *before_start;
-                let now = self.now;
-                let after = rules::loaded(before.as_ref(), lease, saved_at, now);
-                // A renewal is not saved, but was seen by whoever asked after it, unless another server
-                // made it after the last comparison. Without a file nobody saw anything before.
-                let is_heard = resynced_at.is_none_or(|resynced_at| lease.cltt < resynced_at);
-                let is_renewed =
-                    |before: &Binding| is_heard && is_renewal(before.view(), after.view());
-                if saved_at.is_none() || before.as_ref().is_some_and(is_renewed) {
-                    self.table.put(&after);
-                } else {
-                    self.table.change(after, now);
-                }
-            }
-            Known::Everything => {
-                let (now, origin) = (self.now, Origin::Remote);
-                let after = rules::updated(before.as_ref(), lease, now, origin);
-                if let Some(after) = after {
-                    self.table.change(after, self.now);
-                }
-            }
+            Known::Saved(Before {
+                saved_at,
+                resynced_at,
+                ..
+            }) => self.table.revise(address, now, |view, before| {
+                let after = rules::loaded(before, lease, *saved_at, now);
+                // Renewals are not saved, but requesters have seen them, unless another server made them after
+                // the last resync. Without a file no requester has seen anything.
+                let is_seen = resynced_at.is_none_or(|resynced_at| lease.cltt < resynced_at);
+                let is_known = saved_at.is_none()
+                    || is_seen && before.is_some_and(|before| is_renewal(before, after.view()));
+                let learned_at = match is_known {
+                    true => after.learned_at,
+                    false => learned_at(view, before, after.view(), now),
+                };
+                Some(Binding {
+                    learned_at,
+                    ..after
+                })
+            }),
+            Known::Everything => self.table.update(address, now, |before| {
+                rules::updated(before, lease, now, Origin::Remote)
+            }),
         }
     }
 
@@ -242,16 +240,13 @@ impl InitialLoad {
     pub(in crate::mirror) fn complete(mut self) -> Table {
         for address in std::mem::take(&mut self.unseen) {
             let address = Ipv4Addr::from_bits(address);
-            let Some(before) = self.table.binding(address) else {
-                continue;
-            };
-            let after = match self.known {
-                Known::Saved(_) => rules::vanished(&before, self.now),
-                Known::Everything => rules::removed(&before, self.now, Origin::Remote),
-            };
-            self.table.change(after, self.now);
+            self.table
+                .update(address, self.now, |before| match self.known {
+                    Known::Saved(_) => rules::vanished(before?, self.now),
+                    Known::Everything => rules::removed(before?, self.now, Origin::Remote),
+                });
             if !self.table.is_configured(address) {
-                self.table.forget(address);
+                self.table.forget(address, self.now);
             }
         }
         self.table.set_resynced(self.now);
@@ -298,12 +293,12 @@ impl InitialLoad {
             let held = held.filter(|binding| was_reconfigured || binding.state == State::Active);
             let held: Vec<u32> = held.map(|binding| binding.address.to_bits()).collect();
             for address in held {
-                self.table.notice(address, self.now);
+                self.table.mark_changed(address, self.now);
             }
         }
         let recent = before.recent.into_iter();
         for address in recent.filter(|address| *address != CONFIGURATION) {
-            self.table.notice_or_free(address, self.now);
+            self.table.mark_changed_or_free(address, self.now);
         }
         self.table.set_latest(self.latest);
     }

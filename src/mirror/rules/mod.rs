@@ -1,8 +1,9 @@
-//! From a binding and what happened to it, the binding after it.
+//! The rules by which a lease event turns one binding into another.
 //!
-//! Pure rules, no tables: `before` is what is known of the address so far, `None` if nothing.
-//! The states and their times are those of the contract: a state begins when its cause did,
-//! and a state that has run out (see [`Binding::at`]) ended then, whenever Kea noticed.
+//! Pure functions, without tables: `before` is the binding of the address so far, and the result the binding
+//! after the event. A rule that returns an `Option` returns `None` where the event changes nothing. A state
+//! begins when its cause happened, and a state that has run out (see [`Binding::at`]) ended at that time,
+//! whenever Kea processes it.
 
 #[cfg(test)]
 mod tests;
@@ -10,11 +11,11 @@ mod tests;
 use crate::mirror::event::{ClientInfo, Lease, LeaseState, Origin, Reason};
 use crate::model::address::HardwareAddress;
 use crate::model::binding::{Binding, BindingRef};
-use crate::model::client::{Client, ClientIds, ClientParts, ClientRef};
+use crate::model::client::{Client, ClientIds, ClientParts, ClientRef, look_alike};
 use crate::model::state::State;
 use crate::model::time::{Lifetime, Time};
 
-/// A client's message led to `lease`: it is new, renewed, or declined.
+/// Kea answered a client's message by `lease`: it is new, renewed, or declined.
 pub fn committed(
     before: Option<BindingRef<'_>>,
     lease: &Lease,
@@ -23,8 +24,8 @@ pub fn committed(
     held(before, lease, Some(client_info), lease.cltt)
 }
 
-/// Whether a lease that one client had is another's `after`, though it was not over. Several threads
-/// of Kea's may lease an address at once, and tell of it in another order than they did it.
+/// Whether `after` gives to another client a lease that had not ended. Several threads of Kea may lease one
+/// address at once, and report it in another order.
 pub fn is_taken(before: BindingRef<'_>, after: BindingRef<'_>) -> bool {
     let both = before.client.zip(after.client);
     before.is_active(after.since)
@@ -32,16 +33,22 @@ pub fn is_taken(before: BindingRef<'_>, after: BindingRef<'_>) -> bool {
         && both.is_some_and(|(before, after)| !before.is_same_client(after))
 }
 
-/// Kea acknowledged at `at` the lease that its client has, and left it as it was: a transaction, and
-/// nothing else. Kea finds a lease by either identifier, so one of both is enough to know that the
-/// address has not gone to somebody else meanwhile.
+/// Whether a binding belongs to `client`. `None` stands for whichever client it belongs to, and a binding
+/// without a client for any client's.
+pub fn belongs_to(binding: BindingRef<'_>, client: Option<&ClientIds>) -> bool {
+    let both = binding.client.zip(client);
+    both.is_none_or(|(known, client)| known.is(client))
+}
+
+/// Kea acknowledged at `at` the lease that its client holds, and left it unchanged: a transaction, and
+/// nothing else. Kea finds a lease by either identifier, so one match shows that the address has not gone to
+/// another client meanwhile.
 pub fn confirmed(
-    before: &Binding,
+    before: BindingRef<'_>,
     sender: &ClientIds,
     at: Time,
     client_info: &ClientInfo,
-) -> Binding {
-    let known = before.client.as_ref().map(Client::view);
+) -> Option<Binding> {
     let is_sender = |known: &ClientRef<'_>| {
         let ClientIds {
             hardware,
@@ -50,211 +57,193 @@ pub fn confirmed(
         known.has_mac(hardware.htype, &hardware.octets)
             || !client_id.is_empty() && known.client_id() == client_id
     };
-    let Some(kept) = known.filter(|known| before.is_active(at) && is_sender(known)) else {
-        return before.clone();
-    };
+    let holder = before.client.filter(|_| before.is_active(at));
+    let holder = holder.filter(is_sender)?;
     let leased = ClientParts {
-        htype: kept.htype(),
-        chaddr: kept.chaddr(),
-        client_id: kept.client_id(),
-        hostname: kept.hostname(),
-        // Kea stored nothing now.
-        relay_agent_information: kept.stored_by_kea(),
+        htype: holder.htype(),
+        chaddr: holder.chaddr(),
+        client_id: holder.client_id(),
+        hostname: holder.hostname(),
+        // Kea stored nothing with this message.
+        relay_agent_information: holder.stored_by_kea(),
         ..ClientParts::default()
     };
-    Binding {
+    let client = merged(leased, Some(holder), Some(client_info));
+    Some(Binding {
         last_transaction: before.last_transaction.max(Some(at)),
-        client: Some(merged(leased, Some(kept), Some(client_info))),
         remote: false,
-        ..before.clone()
-    }
+        ..before.with_client(Some(client))
+    })
 }
 
-/// Kea's database holds `lease` at `at`, changed by something other than a client's message; `None`
-/// if that was known.
+/// Kea's lease database holds `lease` at `at`, by a cause other than a client's message.
 pub fn updated(
-    before: Option<&Binding>,
+    before: Option<BindingRef<'_>>,
     lease: &Lease,
     at: Time,
     origin: Origin,
 ) -> Option<Binding> {
-    let mut after = Binding {
+    let after = Binding {
         remote: origin == Origin::Remote,
-        ..held(before.map(Binding::view), lease, None, at)
+        ..held(before, lease, None, at)
     };
-    if let Some(before) = before {
-        let is_alike = before.at(at) == after.at(at)
-            && are_seen_alike(before, &after)
-            && before.subnet == after.subnet
-            && (before.lease_start, before.lifetime) == (after.lease_start, after.lifetime);
-        if is_alike || is_offer(before, lease) || is_known_to_be_over(before, lease, at) {
-            // Kea's lease manager tells of each change before it is known who made it.
-            let remote = before.remote && origin == Origin::Remote;
-            // Kea may store other relay agent information that was heard before: nobody sees that, but
-            // the next that Kea stores is compared with it.
-            let client = after.client.filter(|_| is_alike);
-            let client = client.or_else(|| before.client.clone());
-            if remote == before.remote && client == before.client {
-                return None;
-            }
-            after = Binding {
-                remote,
-                client,
-                ..before.clone()
-            };
-        }
+    let Some(before) = before else {
+        return Some(after);
+    };
+    let is_same = before.at(at) == after.at(at)
+        && look_alike(before.client, after.client.as_ref().map(Client::view))
+        && before.subnet == after.subnet
+        && (before.lease_start, before.lifetime) == (after.lease_start, after.lifetime);
+    if !is_same && !is_offer(before, lease) && !is_known_to_be_over(before, lease, at) {
+        return Some(after);
     }
-    Some(after)
+    // Kea's lease manager reports each change before the server that made it is known.
+    let remote = before.remote && origin == Origin::Remote;
+    // Kea may store relay agent information that was known from a message. No requester sees that, but the
+    // information that Kea stores next is compared with it.
+    let client = after.client.filter(|_| is_same);
+    let client = client.or_else(|| before.client.map(Client::from));
+    let after = Binding {
+        remote,
+        ..before.with_client(client)
+    };
+    (after.view() != before).then_some(after)
 }
 
-/// Whether a requester sees no difference between the clients of both.
-fn are_seen_alike(before: &Binding, after: &Binding) -> bool {
-    match (&before.client, &after.client) {
-        (Some(before), Some(after)) => before.view().is_seen_alike(after.view()),
-        (before, after) => before.is_none() && after.is_none(),
-    }
-}
-
-/// Whether `lease`, which Kea holds as ended, was known at `at` to be over: by an event, or because
-/// its time was over. Only a release before that is news then.
-fn is_known_to_be_over(known: &Binding, lease: &Lease, at: Time) -> bool {
+/// Whether `lease`, which Kea holds as ended, was known at `at` to be over: by an event, or because its
+/// lifetime had ended. Only a release before that end is new then.
+fn is_known_to_be_over(known: BindingRef<'_>, lease: &Lease, at: Time) -> bool {
     let ended = match lease.state {
         LeaseState::Default | LeaseState::Declined => return false,
         LeaseState::ExpiredReclaimed => known.at(at).0 != State::Active,
         LeaseState::Released => known.state != State::Active,
     };
-    let known = known.view();
-    let client = client(Some(known), lease, None);
+    let client = client_of(Some(known), lease, None);
     ended && is_about(known, lease, client.as_ref())
 }
 
-/// The address was offered and is reserved by `lease`. A client that holds the lease already
-/// and asks again has it to its end, whatever Kea then makes of it.
-pub fn offered(before: Option<&Binding>, lease: &Lease, client_info: &ClientInfo) -> Binding {
-    // The lease manager told of the very same before, not knowing that it is an offer.
-    let told = |before: &Binding| {
+/// The address was offered and is reserved by `lease`. A client that holds the lease already and asks again
+/// keeps it to its end, whatever Kea then makes of it.
+pub fn offered(before: Option<BindingRef<'_>>, lease: &Lease, client_info: &ClientInfo) -> Binding {
+    let client = client_of(before, lease, Some(client_info));
+    // The lease manager may have reported this offer before, as a lease of another server.
+    let is_reported = |before: &BindingRef<'_>| {
         before.remote
             && before.since >= lease.cltt
             && (before.lease_start, before.lifetime) == (lease.cltt, lease.valid_lifetime)
     };
     match before {
-        Some(before) if before.is_active(lease.cltt) && !told(before) => Binding {
+        Some(before) if before.is_active(lease.cltt) && !is_reported(&before) => Binding {
             last_transaction: before.last_transaction.max(Some(lease.cltt)),
-            client: client(Some(before.view()), lease, Some(client_info)),
             reserved_until: lease.valid_lifetime.end(lease.cltt),
             remote: false,
-            ..before.clone()
+            ..before.with_client(client)
         },
         _ => Binding {
             state: State::Transitioning,
-            ..started(
-                lease,
-                client(before.map(Binding::view), lease, Some(client_info)),
-                lease.cltt,
-            )
+            ..started(lease, client, lease.cltt)
         },
     }
 }
 
 /// The client released the lease at `at`, to this server or another one.
-pub fn released(before: &Binding, at: Time, origin: Origin) -> Binding {
+pub fn released(before: BindingRef<'_>, at: Time, origin: Origin) -> Option<Binding> {
     let since = match before.at(at) {
         (State::Active | State::Transitioning | State::Expired, _) => at,
-        // Kea's lease manager has told of it already, not knowing why the lease ended.
+        // Kea's lease manager has reported the end before, without its cause.
         (State::Released | State::Reset, since) if before.remote => since,
-        _ => return before.clone(),
+        _ => return None,
     };
-    Binding {
+    Some(Binding {
         last_transaction: Some(at),
         remote: origin == Origin::Remote,
         ..ended(before, State::Released, since)
-    }
-}
-
-/// Why a lease ended of whose deletion Kea's lease manager has told; `None` if it is not that
-/// any more.
-pub fn explained(before: &Binding, reason: Reason) -> Option<Binding> {
-    let untold = before.state == State::Reset && before.remote;
-    untold.then(|| match reason {
-        Reason::Command => Binding {
-            remote: false,
-            ..before.clone()
-        },
-        Reason::GivenUp => released(before, before.since, Origin::Local),
     })
 }
 
-/// The client took another address at `at`, and so gave this one up if it had it still. What was
-/// only offered is free again.
-pub fn given_up(before: &Binding, at: Time) -> Binding {
+/// Why a lease ended whose deletion Kea's lease manager has reported before.
+pub fn explained(before: BindingRef<'_>, reason: Reason) -> Option<Binding> {
+    if before.state != State::Reset || !before.remote {
+        return None;
+    }
+    match reason {
+        Reason::Command => Some(Binding {
+            remote: false,
+            ..before.to_owned()
+        }),
+        Reason::GivenUp => released(before, before.since, Origin::Local),
+    }
+}
+
+/// The client took another address at `at`, and so gave this one up if it still held it. An address that was
+/// only offered is available again.
+pub fn given_up(before: BindingRef<'_>, at: Time) -> Option<Binding> {
     match before.at(at) {
         (State::Active, _) => released(before, at, Origin::Local),
-        // The lease was over, and only reserved still.
+        // The lease was over, and its address still reserved.
         (State::Transitioning, since) if before.state == State::Active => {
-            ended(before, State::Expired, since)
+            Some(ended(before, State::Expired, since))
         }
-        (State::Transitioning, _) => available(before, at),
-        // Kea forgets the lease, but not when it was over.
-        (State::Expired, since) => ended(before, State::Expired, since),
-        // Kea's lease manager has told of it already, not knowing why the lease ended.
+        (State::Transitioning, _) => Some(available(before, at)),
+        // Kea deletes the lease; when it was over stays known.
+        (State::Expired, since) => Some(ended(before, State::Expired, since)),
+        // Kea's lease manager has reported the end before, without its cause.
         (State::Reset, _) if before.remote => released(before, at, Origin::Local),
-        _ => before.clone(),
+        _ => None,
     }
 }
 
 /// Kea reclaimed the lease, or recovered the declined address, at `at`.
-pub fn reclaimed(before: &Binding, at: Time) -> Binding {
+pub fn reclaimed(before: BindingRef<'_>, at: Time) -> Option<Binding> {
     let (state, since) = before.at(at);
     let over = if state == before.state {
-        // Kea's clock decides that it is over, even if ours has a second left; and if an offer took
-        // the lease's place in its database, the lease was over when the offer was.
+        // Kea's clock decides that it is over, even a second before this one does. If an offer replaced the
+        // lease in Kea's lease database, the lease was over when the offer was.
         before.reserved_until.map_or(at, |until| until.min(at))
     } else {
         since
     };
     match before.state {
-        State::Active => ended(before, State::Expired, over),
-        State::Abandoned | State::Transitioning => available(before, over),
-        _ => before.clone(),
+        State::Active => Some(ended(before, State::Expired, over)),
+        State::Abandoned | State::Transitioning => Some(available(before, over)),
+        _ => None,
     }
 }
 
-/// The lease was removed at `at` by an administrator. An address whose lease had ended keeps
-/// the state it ended in.
-pub fn removed(before: &Binding, at: Time, origin: Origin) -> Binding {
+/// An administrator removed the lease at `at`. An address whose lease had ended keeps the state it ended in.
+pub fn removed(before: BindingRef<'_>, at: Time, origin: Origin) -> Option<Binding> {
     match before.at(at) {
-        (State::Active | State::Transitioning | State::Abandoned, _) => Binding {
+        (State::Active | State::Transitioning | State::Abandoned, _) => Some(Binding {
             remote: origin == Origin::Remote,
             ..ended(before, State::Reset, at)
-        },
-        // The lease manager has told of it before it was known who did it.
-        (State::Reset, _) if origin == Origin::Local => Binding {
+        }),
+        // The lease manager has reported it before, without its origin.
+        (State::Reset, _) if origin == Origin::Local => Some(Binding {
             remote: false,
-            ..before.clone()
-        },
-        (_, _) if before.ends().is_none() => before.clone(),
-        (State::Available, since) => available(before, since),
-        (state, since) => ended(before, state, since),
+            ..before.to_owned()
+        }),
+        (_, _) if before.ends().is_none() => None,
+        (State::Available, since) => Some(available(before, since)),
+        (state, since) => Some(ended(before, state, since)),
     }
 }
 
-/// At start-up Kea's database holds `lease`; `saved` is what was known before, written to disk
-/// no later than `saved_at` (`None` if nothing ever was). What Kea says wins, and a difference
-/// counts as a change: made when the lease says if that is after the last write, else only
-/// `now` found out.
+/// Kea's lease database holds `lease` at a start. `saved` is the binding in the state file, which was last
+/// written at `saved_at` (`None` for a new file). Kea's lease database has precedence, and a difference counts
+/// as a change: made at the time in the lease if that is after the last write, else found `now`.
 pub fn loaded(
-    saved: Option<&Binding>,
+    saved: Option<BindingRef<'_>>,
     lease: &Lease,
     saved_at: Option<Time>,
     now: Time,
 ) -> Binding {
-    let client = client(saved.map(Binding::view), lease, None);
-    // The saved end of a lease that lasts says nothing: renewals are not written.
-    let known = saved.filter(|saved| is_about(saved.view(), lease, client.as_ref()));
-    if let Some(known) = known.filter(|known| is_offer(known, lease)) {
-        return known.clone();
+    let client = client_of(saved, lease, None);
+    // The saved end of a lease that lasts means nothing: renewals are not written.
+    let known = saved.filter(|saved| is_about(*saved, lease, client.as_ref()));
+    if let Some(known) = known.filter(|known| is_offer(*known, lease)) {
+        return known.to_owned();
     }
-    let state = state_of(lease, known.map(Binding::view));
+    let state = state_of(lease, known);
     let unchanged = known.filter(|known| known.state == state);
     let found = match saved_at {
         Some(saved_at) if lease.cltt < saved_at => now,
@@ -263,7 +252,7 @@ pub fn loaded(
     let end = lease.valid_lifetime.end(lease.cltt);
     let since = match (unchanged, state) {
         (Some(saved), _) => saved.since,
-        // The state began with the end of the lifetime, whoever noticed when.
+        // The state began at the end of the lifetime, whenever it was processed.
         (None, State::Expired | State::Available) => end.unwrap_or(found).min(now),
         _ => found,
     };
@@ -274,8 +263,8 @@ pub fn loaded(
     };
     let binding = match state {
         State::Active | State::Abandoned | State::Transitioning => binding,
-        State::Available => return available(&binding, since),
-        _ => ended(&binding, state, since),
+        State::Available => return available(binding.view(), since),
+        _ => ended(binding.view(), state, since),
     };
     Binding {
         last_transaction: known
@@ -287,28 +276,28 @@ pub fn loaded(
     }
 }
 
-/// At start-up Kea's database holds no lease any more for what was saved as held. Who removed
-/// it cannot be known; that it is gone was found `now`.
-pub fn vanished(saved: &Binding, now: Time) -> Binding {
+/// Kea's lease database does not hold, at a start, a lease for an address that was saved as leased. The
+/// cause is unknown, and the end was found `now`.
+pub fn vanished(saved: BindingRef<'_>, now: Time) -> Option<Binding> {
     match (saved.state, saved.at(now).0) {
-        (State::Active, State::Expired) => ended(saved, State::Expired, now),
-        (State::Active, _) => ended(saved, State::Reset, now),
+        (State::Active, State::Expired) => Some(ended(saved, State::Expired, now)),
+        (State::Active, _) => Some(ended(saved, State::Reset, now)),
         (State::Abandoned | State::Transitioning, State::Available) => {
-            available(saved, saved.at(now).1)
+            Some(available(saved, saved.at(now).1))
         }
-        (State::Abandoned | State::Transitioning, _) => ended(saved, State::Reset, now),
-        _ => saved.clone(),
+        (State::Abandoned | State::Transitioning, _) => Some(ended(saved, State::Reset, now)),
+        _ => None,
     }
 }
 
-/// Whether `lease` is the very offer that is `known` of the address: in Kea's database, which keeps
-/// offers too, it looks like a lease, and may even take the place of one.
-fn is_offer(known: &Binding, lease: &Lease) -> bool {
+/// Whether `lease` is the offer that is `known` of the address. In Kea's lease database, which also keeps
+/// offers, it looks like a lease, and may replace one.
+fn is_offer(known: BindingRef<'_>, lease: &Lease) -> bool {
     let end = lease.valid_lifetime.end(lease.cltt);
     lease.state == LeaseState::Default
         && match known.state {
             State::Transitioning => known.lease_start == lease.cltt && known.ends() == end,
-            // A later lease may come to end with the offer.
+            // A later lease may end at the same time as the offer.
             State::Active => {
                 known.reserved_until.is_some()
                     && known.reserved_until == end
@@ -318,25 +307,25 @@ fn is_offer(known: &Binding, lease: &Lease) -> bool {
         }
 }
 
-/// Whether what is `known` of an address is about `lease` of `client`, and not about another
-/// client or, if Kea holds the lease as ended, an earlier one.
+/// Whether the `known` binding of an address is about `lease` of `client`, and not about another client or,
+/// if Kea holds the lease as ended, an earlier lease.
 fn is_about(known: BindingRef<'_>, lease: &Lease, client: Option<&Client>) -> bool {
     let same_client = match (known.client, client) {
         (Some(known), Some(new)) => known.is_same_client(new.view()),
         (known, _) => known.is_none(),
     };
-    let last_heard_of = known.last_transaction.unwrap_or(known.since);
-    same_client && (lease.state == LeaseState::Default || lease.cltt <= last_heard_of)
+    let last_known = known.last_transaction.unwrap_or(known.since);
+    same_client && (lease.state == LeaseState::Default || lease.cltt <= last_known)
 }
 
-/// The binding that `lease` makes, of a change that took place at `at`.
+/// Returns the binding of `lease` after a change that took place at `at`.
 fn held(
     before: Option<BindingRef<'_>>,
     lease: &Lease,
     client_info: Option<&ClientInfo>,
     at: Time,
 ) -> Binding {
-    let client = client(before, lease, client_info);
+    let client = client_of(before, lease, client_info);
     let before = before.filter(|before| match lease.state {
         LeaseState::Default | LeaseState::Declined => true,
         _ => is_about(*before, lease, client.as_ref()),
@@ -355,7 +344,7 @@ fn held(
         State::Active => {
             let kept = before.filter(|before| same_client && before.is_active(at));
             Binding {
-                // Kea's lease manager may have told of it a second after the message came.
+                // Kea's lease manager may report it a second after the message came.
                 since: kept.map_or(at, |before| before.since.min(at)),
                 ..binding
             }
@@ -368,19 +357,19 @@ fn held(
                 ..binding
             }
         }
-        // Kea holds a lease that is over, and that was not known.
+        // Kea holds a lease that is over, and that was not known before.
         _ => {
             let since = match state {
                 State::Expired => lease.valid_lifetime.end(lease.cltt).unwrap_or(at).min(at),
                 _ => at,
             };
-            ended(&binding, state, since)
+            ended(binding.view(), state, since)
         }
     }
 }
 
-/// The state that Kea's own state of a lease comes to. Kea forgets how a reclaimed lease ended;
-/// what is known of it does not.
+/// Returns the state of a binding by Kea's state of its lease. Kea does not keep how a reclaimed lease ended;
+/// the binding `before` does.
 fn state_of(lease: &Lease, before: Option<BindingRef<'_>>) -> State {
     match lease.state {
         LeaseState::Default => State::Active,
@@ -388,7 +377,7 @@ fn state_of(lease: &Lease, before: Option<BindingRef<'_>>) -> State {
         LeaseState::Released => State::Released,
         LeaseState::ExpiredReclaimed => match before.map(|before| before.state) {
             Some(ended @ (State::Released | State::Reset | State::Available)) => ended,
-            // Nobody took what was offered.
+            // The offer was not accepted.
             Some(State::Transitioning) => State::Available,
             // A release leaves a lifetime of 0 behind.
             _ if lease.valid_lifetime == Lifetime(0) => State::Released,
@@ -397,7 +386,7 @@ fn state_of(lease: &Lease, before: Option<BindingRef<'_>>) -> State {
     }
 }
 
-/// An active binding with the times of `lease`, in its state since `since`.
+/// Returns an active binding with the times of `lease`, in its state since `since`.
 fn started(lease: &Lease, client: Option<Client>, since: Time) -> Binding {
     Binding {
         address: lease.address,
@@ -414,30 +403,29 @@ fn started(lease: &Lease, client: Option<Client>, since: Time) -> Binding {
     }
 }
 
-/// `before` in a state without an end, since `since`, by this server's doing.
-fn ended(before: &Binding, state: State, since: Time) -> Binding {
+/// Returns `before` in a state without an end, since `since`, of origin local.
+fn ended(before: BindingRef<'_>, state: State, since: Time) -> Binding {
     Binding {
         state,
         since,
         lifetime: Lifetime(0),
         remote: false,
         reserved_until: None,
-        ..before.clone()
+        ..before.to_owned()
     }
 }
 
-/// `before` free again and without a client to tell of.
-fn available(before: &Binding, since: Time) -> Binding {
+/// Returns `before` available again, without a client.
+fn available(before: BindingRef<'_>, since: Time) -> Binding {
     Binding {
-        client: None,
         last_transaction: None,
-        ..ended(before, State::Available, since)
+        ..ended(before.with_client(None), State::Available, since)
     }
 }
 
-/// The client of `lease`, with what was known of the same client before and what its message
-/// told now. A declined lease names no client: the one that declined it was the last.
-fn client(
+/// Returns the client of `lease`, with the facts known of the same client before and those of its message now.
+/// A declined lease names no client: the last one declined it.
+fn client_of(
     before: Option<BindingRef<'_>>,
     lease: &Lease,
     client_info: Option<&ClientInfo>,
@@ -462,8 +450,8 @@ fn client(
     Some(merged(leased, known, client_info))
 }
 
-/// The client that Kea has `leased` an address to, with what was `known` of the address's client
-/// before, if it is the same, and what its message said now.
+/// Returns the client that Kea has `leased` an address to, with the facts `known` of the client of this address
+/// before, if it is the same, and those of its message now.
 fn merged(
     leased: ClientParts<'_>,
     known: Option<ClientRef<'_>>,
@@ -488,7 +476,7 @@ fn merged(
         parts.classes = client_info.classes.iter().map(String::as_str).collect();
     }
     if let Some(known) = same {
-        // Of each option the value last sent counts (RFC 6926 section 8.3 item 7).
+        // The last value sent of each option counts (RFC 6926 section 8.3 item 7).
         for (code, value) in known.options() {
             if !parts.options.iter().any(|(sent, _)| *sent == code) {
                 parts.options.push((code, value));
@@ -502,12 +490,12 @@ fn merged(
     Client::from(&parts)
 }
 
-/// The latest relay agent information received of a client (RFC 4388 section 6.4.2).
+/// Returns the latest relay agent information received about a client (RFC 4388 section 6.4.2).
 ///
-/// What Kea stores with the lease (`kept_by_kea`, empty if nothing) is the truth when it differs
-/// from what Kea was seen to store before. Else it is as old as then, whatever else of the lease is
-/// newer: Kea leaves it in place when a message comes without a relay agent, when it answers from its
-/// cache, and when it is configured to store no more. A message that has brought another one since counts more.
+/// The information that Kea stores with the lease (`kept_by_kea`, empty if none) counts if it differs from
+/// that of the lease before. Otherwise it is as old as that lease, even if the rest of the lease is newer: Kea
+/// leaves it in place when a message comes without a relay agent, when it answers from its cache, and when it
+/// is configured to store no more. Information from a message since then is later.
 fn relay_agent_information<'a>(
     kept_by_kea: &'a [u8],
     known: Option<ClientRef<'a>>,
@@ -519,14 +507,14 @@ fn relay_agent_information<'a>(
     let relayed =
         client_info.and_then(|client_info| client_info.relay_agent_information.as_deref());
     match relayed.filter(|relayed| !relayed.is_empty()) {
-        // Kea stores just that, or nothing of this message.
+        // Kea stores the same, or nothing of this message.
         Some(relayed) => relayed,
         None if is_new => kept_by_kea,
-        // A message that came without a relay agent, as a unicast renewal does, leaves the latest
-        // information received in place. That none came of this client is known, too.
+        // A message without a relay agent, such as a unicast renewal, leaves the latest information received
+        // in place, also if that is none.
         None => match same {
             Some(same) => same.relay_agent_information(),
-            // An earlier client's, if this one's message was heard and had none.
+            // The stored information is an earlier client's, if the message of this one had none.
             None if client_info.is_some() => &[],
             None => kept_by_kea,
         },

@@ -33,9 +33,54 @@ fn ids(client: u8) -> ClientIds {
     }
 }
 
-/// What a commit makes of what is known.
+// The rules for owned bindings, which return the binding before if they leave it as it is.
+
 fn committed(before: Option<&Binding>, lease: &Lease, client_info: &ClientInfo) -> Binding {
     super::committed(before.map(Binding::view), lease, client_info)
+}
+
+fn confirmed(before: &Binding, sender: &ClientIds, at: Time, client_info: &ClientInfo) -> Binding {
+    or(
+        before,
+        super::confirmed(before.view(), sender, at, client_info),
+    )
+}
+
+fn updated(before: Option<&Binding>, lease: &Lease, at: Time, origin: Origin) -> Option<Binding> {
+    super::updated(before.map(Binding::view), lease, at, origin)
+}
+
+fn offered(before: Option<&Binding>, lease: &Lease, client_info: &ClientInfo) -> Binding {
+    super::offered(before.map(Binding::view), lease, client_info)
+}
+
+fn released(before: &Binding, at: Time, origin: Origin) -> Binding {
+    or(before, super::released(before.view(), at, origin))
+}
+
+fn given_up(before: &Binding, at: Time) -> Binding {
+    or(before, super::given_up(before.view(), at))
+}
+
+fn reclaimed(before: &Binding, at: Time) -> Binding {
+    or(before, super::reclaimed(before.view(), at))
+}
+
+fn removed(before: &Binding, at: Time, origin: Origin) -> Binding {
+    or(before, super::removed(before.view(), at, origin))
+}
+
+fn loaded(saved: Option<&Binding>, lease: &Lease, saved_at: Option<Time>, now: Time) -> Binding {
+    super::loaded(saved.map(Binding::view), lease, saved_at, now)
+}
+
+fn vanished(saved: &Binding, now: Time) -> Binding {
+    or(saved, super::vanished(saved.view(), now))
+}
+
+/// The binding after a rule.
+fn or(before: &Binding, after: Option<Binding>) -> Binding {
+    after.unwrap_or_else(|| before.clone())
 }
 
 fn no_client_info() -> ClientInfo {

@@ -1,0 +1,154 @@
+//! The change log: the one record of changed bindings, which all consumers read.
+//!
+//! [`Table::update`](crate::mirror::table::Table::update) decides whether an update is a change, and records it
+//! here. The consumers:
+//!
+//! - Delta queries find a change by the time index, which holds the time at which it was learned of.
+//! - The state file is written from the [`DirtySet`]: changes since the last flush.
+//! - The resync ignores addresses that changed while it read Kea's lease database. It reads the log itself.
+//!
+//! The log is a ring of addresses with sequence numbers. A consumer keeps a [`Position`] and reads the changes
+//! after it. It never blocks an update: a consumer that falls behind by more than the ring holds has [lagged],
+//! and continues by the time index from the time that [`Lagged`] names.
+//!
+//! [lagged]: ChangeLog::has_lagged
+
+use crate::mirror::dirty_set::DirtySet;
+use crate::model::time::Time;
+
+/// The number of changes in the ring. A page of Kea's lease database is read in a small part of the time in
+/// which Kea makes as many.
+const CAPACITY: usize = 32_768;
+
+/// The position of a consumer: after the changes that it has read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// The sequence number of the next change.
+    next: u64,
+    /// The time of a change before the position, after which the consumer has read all changes up to it.
+    time: Time,
+}
+
+impl Position {
+    /// Returns the sequence number of the first change after the position.
+    pub fn sequence(self) -> u64 {
+        self.next
+    }
+}
+
+/// A consumer has fallen behind: the ring has lost changes after its position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lagged {
+    /// Every change after the position was learned of at this time or later.
+    pub since: Time,
+}
+
+/// The change log of a table.
+#[derive(Debug)]
+pub struct ChangeLog {
+    /// The addresses of the latest changes: the change with sequence number `n` is at `n % CAPACITY`.
+    ring: Box<[u32]>,
+    /// The sequence number of the next change.
+    next: u64,
+    /// The time of the latest change.
+    latest: Time,
+    /// The sequence number of the last change after which the clock was set back, and the earliest time to which
+    /// it was.
+    set_back: Option<(u64, Time)>,
+    /// The changes that are not in the state file.
+    pub dirty: DirtySet,
+}
+
+impl ChangeLog {
+    /// Creates an empty log at `now`.
+    pub fn new(now: Time) -> ChangeLog {
+        ChangeLog::with_capacity(CAPACITY, now)
+    }
+
+    /// Creates an empty log with a ring of `capacity` changes.
+    pub fn with_capacity(capacity: usize, now: Time) -> ChangeLog {
+        ChangeLog {
+            ring: vec![0; capacity].into(),
+            // Above those of any earlier log: a position in one has lagged here.
+            next: u64::from(now.0) << 32,
+            latest: now,
+            set_back: None,
+            dirty: DirtySet::default(),
+        }
+    }
+
+    /// Records a change that was learned of at `time`.
+    pub fn record(&mut self, address: u32, time: Time) {
+        if time < self.latest {
+            let earliest = self
+                .set_back
+                .map_or(time, |(_, earliest)| earliest.min(time));
+            self.set_back = Some((self.next, earliest));
+        }
+        self.latest = time;
+        let index = self.index(self.next);
+        if let Some(place) = self.ring.get_mut(index) {
+            *place = address;
+        }
+        self.next += 1;
+    }
+
+    /// Returns the position after all changes.
+    pub fn end(&self) -> Position {
+        Position {
+            next: self.next,
+            time: self.latest,
+        }
+    }
+
+    /// Whether changes after a position have left the ring.
+    pub fn has_lagged(&self, position: Position) -> bool {
+        position.next + (self.ring.len() as u64) < self.next
+    }
+
+    /// Returns the address of the first change after a position, and the position after it; `None` if there is
+    /// none.
+    ///
+    /// # Errors
+    /// Changes after the position have left the ring.
+    pub fn next_after(&self, position: Position) -> Result<Option<(u32, Position)>, Lagged> {
+        if self.has_lagged(position) {
+            return Err(self.lagged(position));
+        }
+        let next = position.next + 1;
+        let address = self.ring.get(self.index(position.next)).copied();
+        Ok(address.filter(|_| next <= self.next).map(|address| {
+            let time = match next == self.next {
+                true => self.latest,
+                false => position.time,
+            };
+            (address, Position { next, time })
+        }))
+    }
+
+    /// Iterates over the addresses of all changes after a position.
+    ///
+    /// # Errors
+    /// Changes after the position have left the ring.
+    pub fn after(&self, position: Position) -> Result<impl Iterator<Item = u32>, Lagged> {
+        if self.has_lagged(position) {
+            return Err(self.lagged(position));
+        }
+        let numbers = position.next..self.next;
+        Ok(numbers.filter_map(|number| self.ring.get(self.index(number)).copied()))
+    }
+
+    /// Describes the lag of a consumer at a position.
+    fn lagged(&self, position: Position) -> Lagged {
+        let set_back = self.set_back.filter(|(number, _)| *number >= position.next);
+        Lagged {
+            since: set_back.map_or(position.time, |(_, earliest)| earliest.min(position.time)),
+        }
+    }
+
+    /// Returns the place of a sequence number in the ring.
+    fn index(&self, number: u64) -> usize {
+        // Less than the ring's length.
+        (number % self.ring.len().max(1) as u64) as usize
+    }
+}

@@ -1,0 +1,199 @@
+//! The part of the tables that depends on Kea's configuration.
+
+use std::sync::Arc;
+
+use crate::kea_config::{KeaConfig, Serving};
+use crate::mirror::changes::ChangeLog;
+use crate::mirror::event::Lease;
+use crate::mirror::former_subnets::FormerSubnets;
+use crate::mirror::indexes::Indexes;
+use crate::mirror::pages::Pages;
+use crate::mirror::ranges::{
+    self, CommonDigests, ConfiguredSubnet, SavedView, SubnetView, TimedRange,
+};
+use crate::mirror::table::Table;
+use crate::mirror::view::View;
+use crate::mirror::visible;
+use crate::model::time::Time;
+
+/// The part of the configuration before a restart that depends on host reservations in databases. These are
+/// read later than the rest: until then it is not known what has changed.
+#[derive(Clone, Debug)]
+pub struct Incomplete {
+    /// Configured ranges.
+    ranges: Vec<TimedRange>,
+    /// The digest of all reservations, if it is known.
+    hosts: Option<u64>,
+}
+
+impl Table {
+    /// Creates a table without bindings at `now`; `before` is the configuration before the restart.
+    pub fn new(kea_config: Arc<KeaConfig>, before: &SavedView, now: Time) -> Table {
+        let ranges = ranges::timed(&kea_config, &before.ranges, None, now);
+        let known = &before.former_subnets;
+        let former_subnets =
+            visible::former_subnets(known, visible::subnets_before(before), &kea_config);
+        let incomplete = kea_config.has_host_database().then(|| Incomplete {
+            ranges: before.ranges.clone(),
+            hosts: before.digests.map(|digests| digests.hosts),
+        });
+        let mut table = Table {
+            view: Arc::new(View {
+                kea_config,
+                ranges,
+                former_subnets: former_subnets.into(),
+            }),
+            serving: None,
+            incomplete,
+            is_contradiction_logged: false,
+            bindings: Pages::default(),
+            indexes: Some(Indexes::default()),
+            changes: ChangeLog::new(now),
+            latest: None,
+            resynced_at: None,
+        };
+        table.mark_view_dirty();
+        table
+    }
+
+    /// Sets a new configuration, in force since `at`; `is_complete` says whether it includes the host
+    /// reservations in databases. Bindings change at that time if requesters see a difference.
+    pub fn configure(&mut self, kea_config: Arc<KeaConfig>, is_complete: bool, at: Time) {
+        if Arc::ptr_eq(&self.view.kea_config, &kea_config) {
+            return;
+        }
+        let before = Arc::clone(&self.view);
+        let saved_before = self.saved_view();
+        let incomplete = self.incomplete.take();
+        // Reservations that are read for the first time since a restart need not be new.
+        let with_hosts = match &incomplete {
+            Some(incomplete) => is_complete && incomplete.hosts != Some(kea_config.hosts_digest()),
+            None => true,
+        };
+        let ranges = match &incomplete {
+            Some(incomplete) => ranges::and_former(&before.ranges, &incomplete.ranges),
+            None => before.ranges.clone(),
+        };
+        self.incomplete = incomplete.filter(|_| !is_complete);
+        self.is_contradiction_logged = false;
+        let subnets = visible::subnets_of(&before.kea_config);
+        let former_subnets = visible::former_subnets(&before.former_subnets, subnets, &kea_config);
+        self.view = Arc::new(View {
+            kea_config,
+            ranges,
+            former_subnets: former_subnets.into(),
+        });
+        self.renew_ranges(at);
+        self.note_reconfigured(&saved_before);
+        self.mark_view_dirty();
+        self.record_changes_of_view(&before, with_hosts, at);
+    }
+
+    /// Notes whether the configuration differs from `before`.
+    pub fn note_reconfigured(&mut self, before: &SavedView) {
+        if *before != self.saved_view() {
+            self.changes.dirty.set_reconfigured();
+        }
+    }
+
+    /// Records the changes of bindings that requesters see differently than by the configuration `before`, and
+    /// drops former subnets that have no bindings.
+    fn record_changes_of_view(&mut self, before: &View, with_hosts: bool, at: Time) {
+        let changed = visible::changed(&self.bindings, before, &self.view, with_hosts, at);
+        for address in changed.addresses {
+            self.mark_changed(address, at);
+        }
+        let former = &self.view.former_subnets;
+        if changed.former_subnets.len() < former.len() {
+            let needed = changed.former_subnets.iter();
+            let needed = needed.filter_map(|place| former.get(*place).cloned());
+            let needed = FormerSubnets::from(needed.collect::<Vec<_>>());
+            Arc::make_mut(&mut self.view).former_subnets = needed;
+        }
+    }
+
+    /// Records the changes at `now` of bindings that requesters see differently than by the configuration
+    /// `before` a restart.
+    pub fn record_changes_since(&mut self, before: &SavedView, now: Time) {
+        for address in visible::changed_since(&self.bindings, before, &self.view, now) {
+            self.mark_changed(address, now);
+        }
+    }
+
+    /// Logs, once for each configuration, that the subnet id of a lease contradicts its address.
+    pub fn check_subnet(&mut self, lease: &Lease) {
+        if self.is_contradiction_logged {
+            return;
+        }
+        let (address, id) = (lease.address, lease.subnet);
+        let named = self.kea_config().subnet(id);
+        if named.is_some_and(|subnet| subnet.prefix.contains(&address)) {
+            return;
+        }
+        if let Some(subnet) = self.kea_config().subnet_holding(address) {
+            let what = match named {
+                Some(subnet) => format!("which is {}", subnet.prefix),
+                None => "which is not configured".to_owned(),
+            };
+            tracing::warn!(
+                id = "BLQ_SUBNET_CONTRADICTED",
+                "the lease of {address} has subnet id {}, {what}: subnet {} ({}) decides on it, and on \
+                 others likewise",
+                id.0,
+                subnet.id.0,
+                subnet.prefix,
+            );
+            self.is_contradiction_logged = true;
+        }
+    }
+
+    /// Sets the high-availability scopes that this server serves since `at`.
+    pub fn serve(&mut self, serving: Serving, at: Time) {
+        self.serving = Some(serving);
+        self.renew_ranges(at);
+    }
+
+    /// Updates the configured ranges.
+    fn renew_ranges(&mut self, at: Time) {
+        let View {
+            kea_config, ranges, ..
+        } = &*self.view;
+        let renewed = ranges::timed(kea_config, ranges, self.serving.as_ref(), at);
+        if renewed != *ranges {
+            Arc::make_mut(&mut self.view).ranges = renewed;
+            self.mark_view_dirty();
+        }
+    }
+
+    /// Returns the configuration as the state file stores it.
+    pub fn saved_view(&self) -> SavedView {
+        let kea_config = self.kea_config();
+        let subnets = kea_config.subnets().map(|subnet| ConfiguredSubnet {
+            id: subnet.id,
+            first: subnet.prefix.network(),
+            last: subnet.prefix.broadcast(),
+            view: Some(SubnetView {
+                vpn: subnet.vpn.clone(),
+                digest: subnet.digest,
+            }),
+        });
+        let ranges = &self.view.ranges;
+        let mut saved_view = SavedView {
+            ranges: match &self.incomplete {
+                Some(incomplete) => ranges::and_former(ranges, &incomplete.ranges),
+                None => ranges.clone(),
+            },
+            subnets: subnets.collect(),
+            former_subnets: self.view.former_subnets.to_vec(),
+            digests: Some(CommonDigests {
+                common: kea_config.common_digest(),
+                hosts: match &self.incomplete {
+                    Some(incomplete) => incomplete.hosts.unwrap_or_default(),
+                    None => kea_config.hosts_digest(),
+                },
+            }),
+        };
+        saved_view.subnets.sort_unstable_by_key(|subnet| subnet.id);
+        saved_view
+    }
+}

@@ -1,0 +1,353 @@
+//! The tables: all bindings by address, their indexes, and the log of their changes.
+
+mod configuration;
+
+use std::collections::HashSet;
+use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use crate::kea_config::{KeaConfig, Serving};
+use crate::mirror::changes::ChangeLog;
+use crate::mirror::dirty_set::Taken;
+use crate::mirror::index::identity::Found;
+use crate::mirror::index::time::Reached;
+use crate::mirror::indexes::{Identity, Indexes, indexed_client};
+use crate::mirror::page::Page;
+use crate::mirror::pages::Pages;
+use crate::mirror::ranges::SavedView;
+use crate::mirror::table::configuration::Incomplete;
+use crate::mirror::view::View;
+use crate::mirror::visible;
+use crate::model::binding::{Binding, BindingRef, SubnetId};
+use crate::model::client::Client;
+use crate::model::state::State;
+use crate::model::time::Time;
+
+/// All bindings, and the configuration as queries see it.
+#[derive(Debug)]
+pub struct Table {
+    /// The configuration as queries see it.
+    view: Arc<View>,
+    /// The high-availability scopes that this server serves, once they are known.
+    serving: Option<Serving>,
+    /// The part of the configuration before a restart that is compared later, and saved until then.
+    incomplete: Option<Incomplete>,
+    /// Whether the log names a lease whose subnet id contradicts its address.
+    is_contradiction_logged: bool,
+    /// Bindings by address.
+    bindings: Pages,
+    /// Their indexes; `None` during the initial load.
+    indexes: Option<Indexes>,
+    /// The changes of bindings.
+    changes: ChangeLog,
+    /// The latest transaction of a lease in Kea's lease database.
+    latest: Option<Time>,
+    /// When the last resync began that was completed.
+    resynced_at: Option<Time>,
+}
+
+//--- Updates
+
+impl Table {
+    /// Updates the binding of an address at `now` by a rule, which gets the binding so far and returns the one
+    /// after it; `None` leaves it as it is.
+    ///
+    /// Any difference that a requester sees is a change: it is learned of `now`.
+    pub fn update(
+        &mut self,
+        address: Ipv4Addr,
+        now: Time,
+        rule: impl FnOnce(Option<BindingRef<'_>>) -> Option<Binding>,
+    ) {
+        self.revise(address, now, |view, before| {
+            let mut after = rule(before)?;
+            after.learned_at = visible::learned_at(view, before, after.view(), now);
+            Some(after)
+        });
+    }
+
+    /// Updates the binding of an address as [`Table::update`] does, with the [`Binding::learned_at`] that the
+    /// rule decides on.
+    pub(super) fn revise(
+        &mut self,
+        address: Ipv4Addr,
+        now: Time,
+        rule: impl FnOnce(&View, Option<BindingRef<'_>>) -> Option<Binding>,
+    ) {
+        let bits = address.to_bits();
+        let entry = self.bindings.entry(bits);
+        let before = entry.binding();
+        let after = rule(&self.view, before).filter(|after| before != Some(after.view()));
+        let Some(after) = &after else {
+            if entry.is_page_empty() {
+                self.bindings.prune(bits);
+            }
+            return;
+        };
+        let after = after.view();
+        let is_renewal = before.is_some_and(|before| visible::is_renewal(before, after));
+        self.changes.record(bits, now);
+        if !is_renewal {
+            self.changes.dirty.add(bits);
+        }
+        if after.state == State::Active {
+            self.latest = self.latest.max(Some(after.lease_start));
+        }
+        let Some(indexes) = &mut self.indexes else {
+            return entry.put(after);
+        };
+        indexes.times.change(before, Some(after));
+        if is_renewal {
+            return entry.put(after);
+        }
+        let client = indexed_client(after);
+        let client_before = before.and_then(indexed_client);
+        if client_before == client {
+            return entry.put(after);
+        }
+        // The new binding takes the place of the old client.
+        let client_before = client_before.map(Client::from);
+        entry.put(after);
+        let client_before = client_before.as_ref().map(Client::view);
+        indexes
+            .identities
+            .update(bits, client_before, client, &self.bindings);
+    }
+
+    /// Records a change of an address at `at` by its configuration: requesters see its binding differently.
+    pub(super) fn mark_changed(&mut self, address: u32, at: Time) {
+        self.revise(Ipv4Addr::from_bits(address), at, |_, before| {
+            Some(Binding {
+                learned_at: Some(at),
+                ..before?.to_owned()
+            })
+        });
+    }
+
+    /// Records a change of an address at `at` as [`Table::mark_changed`] does. An address of a configured subnet
+    /// without a binding has become available at that time.
+    pub(super) fn mark_changed_or_free(&mut self, address: u32, at: Time) {
+        let address = Ipv4Addr::from_bits(address);
+        self.revise(address, at, |view, before| match before {
+            Some(before) => Some(Binding {
+                learned_at: Some(at),
+                ..before.to_owned()
+            }),
+            None => {
+                let subnet = view.kea_config.subnet_holding(address)?;
+                Some(Binding::free(address, subnet.id, at))
+            }
+        });
+    }
+
+    /// Removes the binding of an address at `now`.
+    pub fn forget(&mut self, address: Ipv4Addr, now: Time) {
+        let address = address.to_bits();
+        let Some(before) = self.bindings.get(address) else {
+            return;
+        };
+        if let Some(indexes) = &mut self.indexes {
+            indexes.times.change(Some(before), None);
+            let client = indexed_client(before).map(Client::from);
+            self.bindings.remove(address);
+            let client = client.as_ref().map(Client::view);
+            indexes
+                .identities
+                .update(address, client, None, &self.bindings);
+        }
+        self.bindings.remove(address);
+        self.changes.record(address, now);
+        self.changes.dirty.add(address);
+    }
+}
+
+//--- Reads
+
+impl Table {
+    /// Returns the configuration as queries see it.
+    pub fn view(&self) -> &Arc<View> {
+        &self.view
+    }
+
+    /// Returns the Kea configuration in force.
+    pub fn kea_config(&self) -> &KeaConfig {
+        &self.view.kea_config
+    }
+
+    /// Returns the number of bindings.
+    pub fn count(&self) -> usize {
+        self.bindings.count()
+    }
+
+    /// Returns the binding of an address.
+    pub fn binding(&self, address: Ipv4Addr) -> Option<Binding> {
+        let binding = self.bindings.get(address.to_bits())?;
+        Some(binding.to_owned())
+    }
+
+    /// Iterates over the bindings in a range of addresses, ascending.
+    pub fn bindings(&self, addresses: RangeInclusive<u32>) -> impl Iterator<Item = BindingRef<'_>> {
+        self.bindings.range(addresses)
+    }
+
+    /// Returns the addresses with a binding from one of `subnets`, ascending.
+    pub fn addresses_in(&self, subnets: &HashSet<SubnetId>) -> Vec<Ipv4Addr> {
+        self.bindings
+            .iter()
+            .filter(|binding| subnets.contains(&binding.subnet))
+            .map(|binding| binding.address)
+            .collect()
+    }
+
+    /// Whether an address with a binding belongs to the configured addresses.
+    pub fn is_configured(&self, address: Ipv4Addr) -> bool {
+        let binding = self.bindings.get(address.to_bits());
+        binding.is_some_and(|binding| self.view.has(binding))
+    }
+
+    /// Returns the addresses of the active bindings of an identity.
+    pub fn find(&self, identity: &Identity) -> Option<Found<'_>> {
+        let indexes = self.indexes.as_ref()?;
+        Some(indexes.identities.find(identity, &self.bindings))
+    }
+
+    /// Iterates over the bindings with a time in a window: see [`TimeIndex::touched`].
+    ///
+    /// [`TimeIndex::touched`]: crate::mirror::index::time::TimeIndex::touched
+    pub(super) fn touched(
+        &self,
+        reached: Reached,
+        window: (Time, Time),
+        until: Time,
+    ) -> impl Iterator<Item = Reached> {
+        let indexes = self.indexes.iter();
+        indexes.flat_map(move |indexes| indexes.times.touched(reached, window, until))
+    }
+
+    /// Returns a page of bindings.
+    pub(super) fn page(&self, number: u32) -> Option<&Page> {
+        self.bindings.page(number)
+    }
+
+    /// Iterates over the pages of bindings from one on, ascending.
+    pub(super) fn pages_from(&self, number: u32) -> impl Iterator<Item = (u32, &Page)> {
+        self.bindings.pages_from(number)
+    }
+
+    /// Returns the change log.
+    pub fn changes(&self) -> &ChangeLog {
+        &self.changes
+    }
+}
+
+//--- The initial load
+
+impl Table {
+    /// Sets the bindings to those of the state file. The table has none so far, and no indexes.
+    pub(super) fn set_saved(&mut self, bindings: Pages) {
+        self.bindings = bindings;
+    }
+
+    /// Drops the indexes until [`Table::build_indexes`]: to build them at once takes less time than to update
+    /// them with each binding.
+    pub fn drop_indexes(&mut self) {
+        self.indexes = None;
+        self.changes.dirty.set_loading(true);
+    }
+
+    /// Builds the indexes if there are none.
+    pub fn build_indexes(&mut self) {
+        let bindings = &self.bindings;
+        self.indexes
+            .get_or_insert_with(|| Indexes::of_all(bindings));
+        self.changes.dirty.set_loading(false);
+    }
+
+    /// Sets the latest transaction of a lease in Kea's lease database.
+    pub fn set_latest(&mut self, latest: Option<Time>) {
+        self.latest = latest;
+    }
+
+    /// Returns the latest transaction of a lease in Kea's lease database, as far as it is known.
+    pub fn latest(&self) -> Option<Time> {
+        self.latest
+    }
+
+    /// Sets when a resync began that is complete.
+    pub fn set_resynced(&mut self, began: Time) {
+        self.resynced_at = self.resynced_at.max(Some(began));
+    }
+
+    /// Returns when the last resync began that was completed; `None` without one.
+    pub fn resynced_at(&self) -> Option<Time> {
+        self.resynced_at
+    }
+}
+
+//--- The state file
+
+impl Table {
+    /// Takes the addresses that have become dirty since the last call: see [`DirtySet::take_recent`].
+    ///
+    /// [`DirtySet::take_recent`]: crate::mirror::dirty_set::DirtySet::take_recent
+    pub fn take_recent(&mut self) -> Vec<u32> {
+        self.changes.dirty.take_recent()
+    }
+
+    /// Iterates over the dirty addresses that the next start would not find: see [`DirtySet::lost`].
+    ///
+    /// [`DirtySet::lost`]: crate::mirror::dirty_set::DirtySet::lost
+    pub fn dirty_changes(&self) -> impl Iterator<Item = u32> {
+        self.changes.dirty.lost()
+    }
+
+    /// Defers the flush of all dirty addresses until there are no later changes: see [`DirtySet::defer`].
+    ///
+    /// [`DirtySet::defer`]: crate::mirror::dirty_set::DirtySet::defer
+    pub fn defer_dirty(&mut self, are_lost: bool) {
+        self.changes.dirty.defer(are_lost);
+    }
+
+    /// Takes the configuration for the state file, if it is dirty.
+    pub fn take_dirty_view(&mut self) -> Option<SavedView> {
+        self.changes.dirty.take_view().then(|| self.saved_view())
+    }
+
+    /// Takes a part of the dirty set: see [`DirtySet::take`].
+    ///
+    /// [`DirtySet::take`]: crate::mirror::dirty_set::DirtySet::take
+    pub fn take_dirty(&mut self, limit: usize) -> Taken {
+        self.changes.dirty.take(&self.bindings, limit)
+    }
+
+    /// Makes addresses dirty that were taken and could not be written.
+    pub fn mark_dirty(&mut self, taken: &Taken) {
+        self.changes.dirty.put_back(taken);
+    }
+
+    /// Makes the configuration dirty.
+    pub fn mark_view_dirty(&mut self) {
+        self.changes.dirty.add_view();
+    }
+
+    /// Makes everything dirty.
+    pub fn mark_all_dirty(&mut self) {
+        self.changes.dirty.add_all();
+        self.mark_view_dirty();
+    }
+}
+
+#[cfg(test)]
+impl Table {
+    /// Stores a binding.
+    pub(super) fn put(&mut self, binding: &Binding) {
+        let time = binding.since;
+        self.revise(binding.address, time, |_, _| Some(binding.clone()));
+    }
+
+    /// Sets the configured ranges.
+    pub(super) fn set_ranges(&mut self, ranges: Vec<crate::mirror::ranges::TimedRange>) {
+        Arc::make_mut(&mut self.view).ranges = ranges;
+    }
+}
