@@ -25,7 +25,7 @@ const CAPACITY: usize = 32_768;
 pub struct Position {
     /// The sequence number of the next change.
     next: u64,
-    /// The time of a change before the position, after which the consumer has read all changes up to it.
+    /// A time that is not later than any change after the position, unless the clock is set back.
     time: Time,
 }
 
@@ -52,9 +52,11 @@ pub struct ChangeLog {
     next: u64,
     /// The time of the latest change.
     latest: Time,
-    /// The sequence number of the last change after which the clock was set back, and the earliest time to which
-    /// it was.
+    /// The sequence number of the first change after the clock was last set back, and the earliest time to which it
+    /// ever was.
     set_back: Option<(u64, Time)>,
+    /// Whether the initial load is going on: no consumer reads the log yet.
+    is_loading: bool,
     /// The changes that are not in the state file.
     pub dirty: DirtySet,
 }
@@ -73,12 +75,25 @@ impl ChangeLog {
             next: u64::from(now.0) << 32,
             latest: now,
             set_back: None,
+            is_loading: false,
             dirty: DirtySet::default(),
         }
     }
 
-    /// Records a change that was learned of at `time`.
-    pub fn record(&mut self, address: u32, time: Time) {
+    /// Begins or ends the initial load, whose changes are dirty, but not in the ring.
+    pub fn set_loading(&mut self, is_loading: bool) {
+        self.is_loading = is_loading;
+    }
+
+    /// Records a change that was learned of at `time`. `is_saved` says whether a start finds it in Kea's lease
+    /// database, so that it need not be written to the state file.
+    pub fn record(&mut self, address: u32, time: Time, is_saved: bool) {
+        if !is_saved {
+            self.dirty.add(address, !self.is_loading);
+        }
+        if self.is_loading {
+            return;
+        }
         if time < self.latest {
             let earliest = self
                 .set_back
@@ -120,7 +135,7 @@ impl ChangeLog {
         Ok(address.filter(|_| next <= self.next).map(|address| {
             let time = match next == self.next {
                 true => self.latest,
-                false => position.time,
+                false => self.earliest_after(position),
             };
             (address, Position { next, time })
         }))
@@ -140,10 +155,15 @@ impl ChangeLog {
 
     /// Describes the lag of a consumer at a position.
     fn lagged(&self, position: Position) -> Lagged {
-        let set_back = self.set_back.filter(|(number, _)| *number >= position.next);
         Lagged {
-            since: set_back.map_or(position.time, |(_, earliest)| earliest.min(position.time)),
+            since: self.earliest_after(position),
         }
+    }
+
+    /// Returns a time that is not later than any change after a position.
+    fn earliest_after(&self, position: Position) -> Time {
+        let set_back = self.set_back.filter(|(number, _)| *number >= position.next);
+        set_back.map_or(position.time, |(_, earliest)| earliest.min(position.time))
     }
 
     /// Returns the place of a sequence number in the ring.

@@ -31,10 +31,8 @@ pub struct DirtySet {
     is_view_dirty: bool,
     /// Whether the configuration has differed from the one in the state file.
     is_reconfigured: bool,
-    /// The addresses that were added to `changed` since [`DirtySet::take_recent`] was last called.
+    /// The recent changes that were added to `changed` since [`DirtySet::take_recent`] was last called.
     recent: Vec<u32>,
-    /// Whether the initial load is going on, of which `recent` holds nothing.
-    is_loading: bool,
 }
 
 /// A part of the dirty set, taken to be written.
@@ -48,9 +46,9 @@ pub struct Taken {
 }
 
 impl DirtySet {
-    /// Adds an address that changed.
-    pub fn add(&mut self, address: u32) {
-        if self.changed.insert(address) && !self.is_loading {
+    /// Adds an address that changed. A change that the initial load found is not a recent one.
+    pub fn add(&mut self, address: u32, is_recent: bool) {
+        if self.changed.insert(address) && is_recent {
             self.recent.push(address);
         }
     }
@@ -75,11 +73,6 @@ impl DirtySet {
         self.is_reconfigured = true;
     }
 
-    /// Begins or ends the initial load: [`DirtySet::take_recent`] leaves out the addresses added meanwhile.
-    pub fn set_loading(&mut self, is_loading: bool) {
-        self.is_loading = is_loading;
-    }
-
     /// Defers all addresses added so far until those added from now on are written. `are_lost` says whether the
     /// next start would not find them again.
     pub fn defer(&mut self, are_lost: bool) {
@@ -87,7 +80,7 @@ impl DirtySet {
         self.deferred |= std::mem::take(&mut self.changed);
     }
 
-    /// Takes the addresses that were added since the last call, and [`CONFIGURATION`] for the configuration.
+    /// Takes the recent changes that were added since the last call, and [`CONFIGURATION`] for the configuration.
     pub fn take_recent(&mut self) -> Vec<u32> {
         std::mem::take(&mut self.recent)
     }
@@ -204,19 +197,19 @@ mod tests {
         let bindings = bindings(100);
         let mut dirty = DirtySet::default();
         for number in [3, 5, 90] {
-            dirty.add(number);
+            dirty.add(number, true);
         }
         dirty.defer(false);
-        dirty.add(90);
+        dirty.add(90, true);
         let taken = dirty.take(&bindings, 2);
         assert_eq!(numbers(&taken.changed), [90]);
         assert_eq!(numbers(&taken.rest), [3]);
         dirty.add_all();
-        dirty.add(99);
+        dirty.add(99, true);
         let taken = dirty.take(&bindings, 4);
         assert_eq!(numbers(&taken.changed), [99]);
         assert_eq!(numbers(&taken.rest), [0, 1, 2]);
-        dirty.add(50);
+        dirty.add(50, true);
         let taken = dirty.take(&bindings, 1_000);
         assert_eq!(numbers(&taken.changed), [50]);
         assert_eq!(numbers(&taken.rest), (3..100).collect::<Vec<_>>());
@@ -227,9 +220,9 @@ mod tests {
     fn a_part_that_was_put_back_is_taken_again() {
         let bindings = bindings(10);
         let mut dirty = DirtySet::default();
-        dirty.add(7);
+        dirty.add(7, true);
         // Without a binding any more.
-        dirty.add(70);
+        dirty.add(70, true);
         dirty.add_all();
         let first = dirty.take(&bindings, 5);
         assert_eq!(first.changed[1], (Ipv4Addr::from_bits(70), None));

@@ -87,10 +87,7 @@ impl Table {
         };
         let after = after.view();
         let is_renewal = before.is_some_and(|before| visible::is_renewal(before, after));
-        self.changes.record(bits, now);
-        if !is_renewal {
-            self.changes.dirty.add(bits);
-        }
+        self.changes.record(bits, now, is_renewal);
         if after.state == State::Active {
             self.latest = self.latest.max(Some(after.lease_start));
         }
@@ -98,15 +95,13 @@ impl Table {
             return entry.put(after);
         };
         indexes.times.change(before, Some(after));
-        if is_renewal {
-            return entry.put(after);
-        }
         let client = indexed_client(after);
         let client_before = before.and_then(indexed_client);
-        if client_before == client {
+        // Most updates are renewals, whose clients have been compared.
+        if is_renewal || client_before == client {
             return entry.put(after);
         }
-        // The new binding takes the place of the old client.
+        // The new binding overwrites the client before.
         let client_before = client_before.map(Client::from);
         entry.put(after);
         let client_before = client_before.as_ref().map(Client::view);
@@ -117,6 +112,11 @@ impl Table {
 
     /// Records a change of an address at `at` by its configuration: requesters see its binding differently.
     pub(super) fn mark_changed(&mut self, address: u32, at: Time) {
+        let before = self.bindings.get(address);
+        if before.is_some_and(|before| before.learned_at == Some(at)) {
+            // The second change of a second leaves the binding as it is.
+            return self.changes.record(address, at, true);
+        }
         self.revise(Ipv4Addr::from_bits(address), at, |_, before| {
             Some(Binding {
                 learned_at: Some(at),
@@ -157,8 +157,7 @@ impl Table {
                 .update(address, client, None, &self.bindings);
         }
         self.bindings.remove(address);
-        self.changes.record(address, now);
-        self.changes.dirty.add(address);
+        self.changes.record(address, now, false);
     }
 }
 
@@ -253,7 +252,7 @@ impl Table {
     /// them with each binding.
     pub fn drop_indexes(&mut self) {
         self.indexes = None;
-        self.changes.dirty.set_loading(true);
+        self.changes.set_loading(true);
     }
 
     /// Builds the indexes if there are none.
@@ -261,7 +260,7 @@ impl Table {
         let bindings = &self.bindings;
         self.indexes
             .get_or_insert_with(|| Indexes::of_all(bindings));
-        self.changes.dirty.set_loading(false);
+        self.changes.set_loading(false);
     }
 
     /// Sets the latest transaction of a lease in Kea's lease database.
@@ -337,6 +336,9 @@ impl Table {
         self.mark_view_dirty();
     }
 }
+
+#[cfg(test)]
+mod tests;
 
 #[cfg(test)]
 impl Table {
