@@ -6,20 +6,49 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use serde_json::Value;
 
+use crate::kea_config::config::{KeaConfig, Pool, Subnet};
+use crate::kea_config::configured::{ConfiguredOption, DatabaseReservation, Scope};
+use crate::kea_config::error::KeaConfigError;
 use crate::kea_config::high_availability::{Givers, HighAvailability};
 use crate::kea_config::hosts::{self, Hosts};
 use crate::kea_config::layout::{self, Inherited};
 use crate::kea_config::options::OptionSet;
+use crate::kea_config::ranges::{self, Claim};
 use crate::kea_config::times::Timers;
-use crate::kea_config::{
-    Claim, ConfiguredOption, DatabaseReservation, KeaConfig, KeaConfigError, Pool, Scope, Subnet,
-    ranges, vpn,
-};
+use crate::kea_config::{json, vpn};
 use crate::model::binding::SubnetId;
 use crate::model::vpn::Vpn;
 
+impl KeaConfig {
+    /// Reads the configuration `config`, in the layout of `config-get`, with its options.
+    ///
+    /// # Errors
+    /// See [`KeaConfig::new`].
+    pub fn from_json(
+        config: &str,
+        options: Vec<ConfiguredOption>,
+    ) -> Result<KeaConfig, KeaConfigError> {
+        KeaConfig::new(config, options, &[])
+    }
+
+    /// Reads the configuration `config`, in the layout of `config-get`, with its options and the
+    /// reservations in databases.
+    ///
+    /// # Errors
+    /// If the declaration of a VPN is invalid, or if the layout is not that of `config-get`.
+    pub fn new(
+        config: &str,
+        options: Vec<ConfiguredOption>,
+        reservations: &[DatabaseReservation],
+    ) -> Result<KeaConfig, KeaConfigError> {
+        let root: layout::Root = serde_json::from_str(&json::mended(config))
+            .map_err(|error| KeaConfigError::Layout(error.to_string()))?;
+        build(root.dhcp4, options, reservations)
+    }
+}
+
 /// Builds the configuration from `config`, its options and the reservations in databases.
-pub fn kea_config(
+fn build(
     config: layout::Dhcp4,
     options: Vec<ConfiguredOption>,
     reservations: &[DatabaseReservation],

@@ -9,16 +9,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use proto::option::code;
 
-use crate::kea_config::{KeaConfig, Scopes, Subnet};
+use crate::kea_config::config::{KeaConfig, Scopes, Subnet};
+use crate::kea_config::digest::digest;
 use crate::model::binding::BindingRef;
 use crate::model::time::Lifetime;
-
-/// Returns a digest of a value, equal in every process of one build.
-pub fn digest(value: &impl Hash) -> u64 {
-    let mut digest = DefaultHasher::new();
-    value.hash(&mut digest);
-    digest.finish()
-}
 
 /// The difference of two configurations, as far as replies about leases depend on them.
 #[derive(Clone, Copy, Debug)]

@@ -6,7 +6,7 @@ use hashbrown::HashMap;
 use proto::sub_option::CIRCUIT_ID;
 
 use crate::kea_config::configured::DatabaseReservation;
-use crate::kea_config::difference::digest;
+use crate::kea_config::digest::digest;
 use crate::kea_config::layout;
 use crate::kea_config::options::OptionSet;
 use crate::model::binding::{BindingRef, SubnetId};

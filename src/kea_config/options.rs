@@ -1,6 +1,6 @@
 //! The configured options that Kea sends.
 
-use crate::kea_config::ConfiguredOption;
+use crate::kea_config::configured::ConfiguredOption;
 
 /// The options of one scope.
 #[derive(Debug, Default, Hash)]

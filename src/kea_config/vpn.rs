@@ -3,7 +3,7 @@
 use proto::Vss;
 use serde_json::{Map, Value};
 
-use crate::kea_config::KeaConfigError;
+use crate::kea_config::error::KeaConfigError;
 use crate::model::vpn::Vpn;
 
 /// Allowed declarations of a VPN, for error messages.

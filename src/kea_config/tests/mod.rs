@@ -1,16 +1,17 @@
 //! Reading the configuration of each Kea release.
 //!
-//! `config-get-*.json` is what Kea 2.2.0, 2.6.3 and 3.0.3 answer to `config-get` for one and
+//! `config-get-*.json` is the answer of Kea 2.2.0, 2.6.3 and 3.0.3 to `config-get` for one and
 //! the same configuration file.
 
+use std::borrow::Cow;
 use std::net::Ipv4Addr;
 
 use super::*;
-use crate::kea_config::Givers;
-use crate::model::binding::Binding;
+use crate::model::binding::{Binding, SubnetId};
 use crate::model::client::{Client, ClientParts};
 use crate::model::state::State;
-use crate::model::time::Time;
+use crate::model::time::{Lifetime, Time};
+use crate::model::vpn::Vpn;
 
 /// The answers of each release.
 const RELEASES: [&str; 3] = [

@@ -1,0 +1,270 @@
+//! Kea's configuration and its lookups.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use hashbrown::HashMap;
+use ipnet::Ipv4Net;
+use proto::option::code;
+
+use crate::kea_config::high_availability::{Givers, HighAvailability, Serving};
+use crate::kea_config::hosts::{self, Host, Hosts};
+use crate::kea_config::options::{self, OptionSet};
+use crate::kea_config::ranges::ConfiguredRange;
+use crate::kea_config::times::{TeeTimes, Timers};
+use crate::model::binding::{BindingRef, SubnetId};
+use crate::model::client::ClientRef;
+use crate::model::time::Lifetime;
+use crate::model::vpn::Vpn;
+
+/// A subnet.
+#[derive(Debug)]
+pub struct Subnet {
+    /// Kea's subnet id.
+    pub id: SubnetId,
+    /// The prefix.
+    pub prefix: Ipv4Net,
+    /// The VPN declared for it, or for its shared network.
+    pub vpn: Vpn,
+    /// Index of its shared network.
+    pub(super) shared_network: Option<usize>,
+    /// The high-availability servers that can lease its free addresses outside of pools.
+    pub(super) givers: Givers,
+    /// The pools, ascending; Kea allows no overlap.
+    pub(super) pools: Vec<Pool>,
+    /// The options configured for it.
+    pub(super) options: OptionSet,
+    /// The parameters of T1 and T2.
+    pub(super) timers: Timers,
+    /// Whether Kea looks for global reservations.
+    pub(super) reservations_global: bool,
+    /// Whether Kea looks for the subnet's reservations.
+    pub(super) reservations_in_subnet: bool,
+    /// A digest of the values that replies use from the subnet and its shared network:
+    /// see [`Difference`].
+    pub digest: u64,
+}
+
+impl Subnet {
+    /// Returns T1 and T2 of a lease of this lifetime, as Kea sends them.
+    pub fn tee_times(&self, lifetime: Lifetime) -> TeeTimes {
+        self.timers.tee_times(lifetime)
+    }
+
+    /// Returns the pool that contains `address`.
+    pub(super) fn pool(&self, address: Ipv4Addr) -> Option<&Pool> {
+        let after = self.pools.partition_point(|pool| pool.first <= address);
+        let pool = self.pools.get(after.checked_sub(1)?)?;
+        (address <= pool.last).then_some(pool)
+    }
+}
+
+/// A pool.
+#[derive(Debug)]
+pub struct Pool {
+    /// The first address.
+    pub(super) first: Ipv4Addr,
+    /// The last address, `first <= last`.
+    pub(super) last: Ipv4Addr,
+    /// The high-availability servers that can lease its free addresses.
+    pub(super) givers: Givers,
+    /// The options configured for it.
+    pub(super) options: OptionSet,
+}
+
+/// Kea's configuration as far as leases depend on it.
+#[derive(Debug, Default)]
+pub struct KeaConfig {
+    /// Subnets, those in shared networks after those outside.
+    pub(super) subnets: Vec<Subnet>,
+    /// Indexes in `subnets` by subnet id.
+    pub(super) by_id: HashMap<SubnetId, usize>,
+    /// Indexes in `subnets` by prefix.
+    pub(super) by_prefix: HashMap<Ipv4Net, usize>,
+    /// The distinct prefix lengths, the longest first.
+    pub(super) prefix_lengths: Vec<u8>,
+    /// Options of shared networks.
+    pub(super) shared_networks: Vec<OptionSet>,
+    /// Options of client classes, by the class's name.
+    pub(super) classes: HashMap<String, OptionSet>,
+    /// Global options.
+    pub(super) global: OptionSet,
+    /// Reservations.
+    pub(super) hosts: Hosts,
+    /// All configured addresses.
+    pub(super) ranges: Vec<ConfiguredRange>,
+    /// The VPNs declared.
+    pub(super) vpns: BTreeSet<Vpn>,
+    /// The partners of this server.
+    pub(super) high_availability: HighAvailability,
+    /// Whether Kea keeps host reservations in databases too.
+    pub(super) has_host_database: bool,
+    /// A digest of the values that replies use from the global scope and from client classes.
+    pub(super) common_digest: u64,
+    /// A digest of the values that replies use from reservations.
+    pub(super) hosts_digest: u64,
+}
+
+impl KeaConfig {
+    /// Returns the subnet with this id.
+    pub fn subnet(&self, id: SubnetId) -> Option<&Subnet> {
+        self.subnets.get(*self.by_id.get(&id)?)
+    }
+
+    /// Whether Kea keeps host reservations also in databases, which its configuration does not
+    /// show.
+    pub fn has_host_database(&self) -> bool {
+        self.has_host_database
+    }
+
+    /// Whether this server is configured to have a high-availability partner.
+    pub fn has_partner(&self) -> bool {
+        self.high_availability.is_configured()
+    }
+
+    /// Returns the high-availability scopes that this server serves in normal operation.
+    pub fn usually_serving(&self) -> Serving {
+        self.high_availability.usually_serving()
+    }
+
+    /// Returns the ids of all subnets.
+    pub fn subnet_ids(&self) -> impl Iterator<Item = SubnetId> {
+        self.by_id.keys().copied()
+    }
+
+    /// Returns all subnets.
+    pub fn subnets(&self) -> impl Iterator<Item = &Subnet> {
+        self.subnets.iter()
+    }
+
+    /// Returns the subnet with the most specific prefix that contains `address`; the first configured
+    /// if Kea has several of the same prefix.
+    pub fn subnet_holding(&self, address: Ipv4Addr) -> Option<&Subnet> {
+        let place = self.prefix_lengths.iter().find_map(|length| {
+            let prefix = Ipv4Net::new(address, *length).ok()?.trunc();
+            self.by_prefix.get(&prefix)
+        })?;
+        self.subnets.get(*place)
+    }
+
+    /// Returns the subnet of an `address` that was leased from the subnet with this `id`. Ids outlive their
+    /// subnets: if the subnet with the id does not contain the
+    /// address, the one that contains it decides. `None` if none does.
+    pub fn subnet_of(&self, address: Ipv4Addr, id: SubnetId) -> Option<&Subnet> {
+        self.subnet(id)
+            .filter(|subnet| subnet.prefix.contains(&address))
+            .or_else(|| self.subnet_holding(address))
+    }
+
+    /// Returns the VPNs declared for subnets and shared networks, in order.
+    pub fn vpns(&self) -> impl Iterator<Item = &Vpn> {
+        self.vpns.iter()
+    }
+
+    /// Whether the VPN is configured. The default VPN always is.
+    pub fn has_vpn(&self, vpn: &Vpn) -> bool {
+        *vpn == Vpn::Default || self.vpns.contains(vpn)
+    }
+
+    /// Returns all configured addresses: every pool and every reserved address, ascending, none of
+    /// them in two ranges. An address in several subnets belongs to the one with the longest
+    /// prefix, and among equals to the first configured.
+    pub fn ranges(&self) -> &[ConfiguredRange] {
+        &self.ranges
+    }
+
+    /// Returns the server identifier configured for all clients.
+    pub fn server_identifier(&self) -> Option<Ipv4Addr> {
+        let value = options::sent(&[&self.global], code::SERVER_IDENTIFIER, &[])?;
+        Some(Ipv4Addr::from(<[u8; 4]>::try_from(value).ok()?))
+    }
+
+    /// Returns the value of option `code` that Kea sends with the lease of `binding`: see
+    /// [`KeaConfig::scopes`], which costs less for several options of one binding.
+    pub fn option<'a>(&'a self, code: u8, binding: BindingRef<'a>) -> Option<Cow<'a, [u8]>> {
+        self.scopes(binding).option(code)
+    }
+
+    /// Returns the scopes that hold for the lease of `binding`: see
+    /// [`KeaConfig::subnet_of`].
+    pub fn scopes<'a>(&'a self, binding: BindingRef<'a>) -> Scopes<'a> {
+        let client = binding.client;
+        let classes: Vec<&str> = client.into_iter().flat_map(ClientRef::classes).collect();
+        let lease_hostname = client.map_or(&[][..], ClientRef::hostname);
+        let subnet = self.subnet_of(binding.address, binding.subnet);
+        let host = subnet.and_then(|subnet| self.host(subnet, binding));
+        let mut sets = Vec::new();
+        // Without a subnet Kea sends no configured option.
+        if let Some(subnet) = subnet {
+            sets.extend(host.map(|host| &host.options));
+            sets.extend(subnet.pool(binding.address).map(|pool| &pool.options));
+            sets.push(&subnet.options);
+            let shared_network = subnet.shared_network;
+            sets.extend(shared_network.and_then(|place| self.shared_networks.get(place)));
+            sets.extend(classes.iter().filter_map(|class| self.classes.get(*class)));
+            sets.push(&self.global);
+        }
+        Scopes {
+            sets,
+            classes,
+            lease_hostname,
+            host,
+            subnet,
+        }
+    }
+
+    /// Returns the reservation that holds for a lease in `subnet`: the subnet's precedes a global one.
+    fn host(&self, subnet: &Subnet, binding: BindingRef<'_>) -> Option<&Host> {
+        let in_subnet = subnet
+            .reservations_in_subnet
+            .then(|| self.hosts.find(subnet.id, binding))
+            .flatten();
+        in_subnet.or_else(|| {
+            subnet
+                .reservations_global
+                .then(|| self.hosts.find(hosts::GLOBAL, binding))
+                .flatten()
+        })
+    }
+}
+
+/// The parts of the configuration that hold for one lease.
+#[derive(Debug)]
+pub struct Scopes<'a> {
+    /// Options, in Kea's order: the reservation, the pool, the subnet, the shared network,
+    /// the client's classes in the client's order, and the global ones.
+    pub(super) sets: Vec<&'a OptionSet>,
+    /// The client's classes.
+    pub(super) classes: Vec<&'a str>,
+    /// The host name that Kea keeps with the lease; empty if none.
+    pub(super) lease_hostname: &'a [u8],
+    /// The client's reservation.
+    pub(super) host: Option<&'a Host>,
+    /// The lease's subnet.
+    pub(super) subnet: Option<&'a Subnet>,
+}
+
+impl<'a> Scopes<'a> {
+    /// Returns the value of option `code` that Kea sends with the lease.
+    pub fn option(&self, code: u8) -> Option<Cow<'a, [u8]>> {
+        match code {
+            // Kea sets the subnet mask from the prefix before it reads configured options.
+            code::SUBNET_MASK => self
+                .subnet
+                .map(|subnet| Cow::Owned(subnet.prefix.netmask().octets().to_vec())),
+            code::HOST_NAME => self.hostname().map(Cow::Borrowed),
+            _ => options::sent(&self.sets, code, &self.classes).map(Cow::Borrowed),
+        }
+    }
+
+    /// Returns the client's host name: the one that Kea keeps with the lease, else the reserved one, else
+    /// the configured one.
+    fn hostname(&self) -> Option<&'a [u8]> {
+        let reserved = self.host.map_or(&[][..], |host| host.hostname.as_bytes());
+        [self.lease_hostname, reserved]
+            .into_iter()
+            .find(|name| !name.is_empty())
+            .or_else(|| options::sent(&self.sets, code::HOST_NAME, &self.classes))
+    }
+}
