@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 use blq::{Message, Primary, Query};
 use dhcp_blq::mirror::Mirror;
 use dhcp_blq::model::time::Time;
-use dhcp_blq::query::plan::LeaseEngine;
+use dhcp_blq::query::lease_engine::LeaseEngine;
 use dhcp_blq::query::{Engine, Progress, QueryTypes, Requester};
 use divan::Bencher;
 use divan::counter::ItemsCount;

@@ -13,7 +13,7 @@ use dhcp_blq::mirror::Saved;
 use dhcp_blq::mirror::event::{Event, Lease, LeaseState, Origin};
 use dhcp_blq::model::address::HardwareAddress;
 use dhcp_blq::model::time::{Lifetime, Time};
-use dhcp_blq::query::plan::{Answer, LeaseEngine};
+use dhcp_blq::query::lease_engine::{Answer, LeaseEngine};
 use dhcp_blq::query::{Engine, Progress, QueryType, QueryTypes};
 use proptest::prelude::*;
 

@@ -14,7 +14,7 @@ use dhcp_blq::mirror::{InitialLoad, Mirror, Saved};
 use dhcp_blq::model::address::HardwareAddress;
 use dhcp_blq::model::binding::SubnetId;
 use dhcp_blq::model::time::{Lifetime, Time};
-use dhcp_blq::query::plan::LeaseEngine;
+use dhcp_blq::query::lease_engine::LeaseEngine;
 use dhcp_blq::server::Server;
 
 /// Many addresses, hardly any of them bound.

@@ -16,7 +16,7 @@ use dhcp_blq::kea_config::KeaConfig;
 use dhcp_blq::mirror::event::{ClientInfo, Event, Origin};
 use dhcp_blq::mirror::{InitialLoad, LoadWorker, Mirror, Saved, Unready};
 use dhcp_blq::model::time::Time;
-use dhcp_blq::query::plan::LeaseEngine;
+use dhcp_blq::query::lease_engine::LeaseEngine;
 use dhcp_blq::query::{Engine, Progress, QueryTypes, Requester};
 use dhcp_blq::server::Server;
 use proptest::prelude::*;

@@ -16,7 +16,7 @@ use dhcp_blq::kea_config::KeaConfig;
 use dhcp_blq::log::subscriber::{self, Sink};
 use dhcp_blq::mirror::{InitialLoad, Saved};
 use dhcp_blq::model::time::Time;
-use dhcp_blq::query::plan::LeaseEngine;
+use dhcp_blq::query::lease_engine::LeaseEngine;
 use dhcp_blq::server::{Counts, Server};
 use socket2::{Domain, Socket, Type};
 use tracing::Level;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::config::Config;
 use crate::mirror::Mirror;
 use crate::plugin::system::SignalsBlocked;
-use crate::query::plan::LeaseEngine;
+use crate::query::lease_engine::LeaseEngine;
 use crate::server::{ListenError, Listeners, Server, StartError};
 
 /// Time from one attempt to start the listener's threads to the next.

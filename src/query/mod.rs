@@ -2,9 +2,9 @@
 //!
 //! - [`request`]: reading and checking a query (RFC 6926 sections 7.2 and 8.2).
 //! - [`reply`]: the replies about single addresses (RFC 6926 section 8.3).
-//! - [`plan`]: from a query to its replies, by the mirror.
+//! - [`lease_engine`]: from a query to its replies, by the mirror.
 
-pub mod plan;
+pub mod lease_engine;
 pub mod reply;
 pub mod request;
 

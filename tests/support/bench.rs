@@ -16,7 +16,7 @@ use dhcp_blq::model::address::HardwareAddress;
 use dhcp_blq::model::binding::SubnetId;
 use dhcp_blq::model::option::RawOption;
 use dhcp_blq::model::time::{Lifetime, Time};
-use dhcp_blq::query::plan::{Answer, LeaseEngine};
+use dhcp_blq::query::lease_engine::{Answer, LeaseEngine};
 use dhcp_blq::query::{Engine, Progress, QueryTypes, Requester};
 
 /// Subnet 1 with a pool of ten and a reservation outside it, subnet 2 in the VPN "blue".

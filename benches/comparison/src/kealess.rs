@@ -14,7 +14,7 @@ use dhcp_blq::kea_config::KeaConfig;
 use dhcp_blq::mirror::event::{ClientInfo, Event};
 use dhcp_blq::mirror::{InitialLoad, Mirror, Saved};
 use dhcp_blq::model::time::Time;
-use dhcp_blq::query::plan::LeaseEngine;
+use dhcp_blq::query::lease_engine::LeaseEngine;
 use dhcp_blq::server::Server;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
