@@ -40,6 +40,29 @@ impl Time {
     }
 }
 
+/// The times from a start to an end, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// The first time.
+    pub start: Time,
+    /// The last time.
+    pub end: Time,
+}
+
+impl Window {
+    /// All times.
+    pub const ANY: Window = Window {
+        start: Time::MIN,
+        end: Time::MAX,
+    };
+
+    /// Whether `time` is one of these times.
+    #[inline]
+    pub fn contains(self, time: Time) -> bool {
+        self.start <= time && time <= self.end
+    }
+}
+
 /// How long a lease, or the probation of a declined address, lasts from its last transaction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Lifetime(pub u32);

@@ -8,12 +8,10 @@ use std::sync::Arc;
 use proto::StatusCode;
 
 use crate::kea_config::TeeTimes;
-use crate::mirror::view::{Terms, View};
-use crate::mirror::{Cursor, Entry, Mirror, Run, Unready};
-use crate::model::binding::BindingRef;
-use crate::model::state::State;
+use crate::mirror::view::Terms;
+use crate::mirror::{Cursor, Entry, Mirror, Unready};
 use crate::model::time::Time;
-use crate::model::vpn::{Vpn, VpnSelector};
+use crate::query::filter::Filter;
 use crate::query::reply::{self, About, Alike, Replies, WantedOptions};
 use crate::query::request::{self, Query, Refusal, Request, Unanswerable};
 use crate::query::{Engine, Progress, Requester};
@@ -79,65 +77,13 @@ struct Search {
     wanted: WantedOptions,
 }
 
-/// Which bindings a query wants of those its walk comes by.
-#[derive(Debug)]
-struct Filter {
-    /// First and last time at which the bindings wanted changed; `None` for any time.
-    window: Option<(Time, Time)>,
-    /// The VPNs wanted.
-    vpn: VpnSelector,
-    /// Whether only active bindings are wanted: of a client or relay (RFC 6926 section 8.2).
-    active_only: bool,
-}
-
-impl Filter {
-    /// Whether a binding in `vpn` is among those asked for that is in `state` since `since`.
-    fn wants(
-        &self,
-        view: &View,
-        binding: &BindingRef<'_>,
-        vpn: &Vpn,
-        (state, since): (State, Time),
-    ) -> bool {
-        if !self.vpn.selects(vpn) || (self.active_only && state != State::Active) {
-            return false;
-        }
-        let is_free = matches!(state, State::Available | State::Remote);
-        // An address outside of pools and reservations is a configured one while it is leased. That it
-        // is not any more is a change, of which whoever asks for changes learns.
-        let is_gone = !state.is_leased() && self.window.is_none();
-        if is_gone && view.range_of(binding.address.to_bits()).is_none() {
-            return false;
-        }
-        // Changed in the window if either time lies in it (RFC 6926 section 8.2), or the time at which
-        // this server learned of a difference. A free address has no client, and so no transaction.
-        let inside = |time| self.is_inside(time);
-        inside(since)
-            || !is_free && binding.last_transaction.is_some_and(inside)
-            || binding.learned_at.is_some_and(inside)
-    }
-
-    /// Whether free addresses are among those asked for.
-    fn wants_free(&self, run: Run<'_>) -> bool {
-        self.vpn.selects(&run.range.vpn) && !self.active_only && self.is_inside(run.range.since)
-    }
-
-    /// Whether something at this time is in the window.
-    fn is_inside(&self, time: Time) -> bool {
-        self.window
-            .is_none_or(|(start, end)| start <= time && time <= end)
-    }
-}
-
 impl LeaseEngine {
     /// Begins to look for what a query asks for, if the mirror is complete.
     fn search(&self, query: &Query, requested: Option<&[u8]>) -> Result<Search, Unready> {
-        let unbounded = query.start == Time::MIN && query.end == Time::MAX;
         // The search includes every change Kea made before it begins. A mirror that is complete here does
         // not set events aside any more, so that catching up applies all of them.
         self.mirror.ready()?;
         self.mirror.catch_up();
-        let active_only = query.identity.is_some();
         let cursor = match &query.identity {
             Some(identity) => Cursor::identity(identity.clone()),
             None => self
@@ -151,11 +97,7 @@ impl LeaseEngine {
         };
         Ok(Search {
             cursor,
-            filter: Filter {
-                window: (!unbounded).then_some((query.start, query.end)),
-                vpn: query.vpn.clone(),
-                active_only,
-            },
+            filter: Filter::new(query),
             wanted: WantedOptions::new(requested, may_tell),
         })
     }
@@ -219,7 +161,7 @@ impl LeaseEngine {
                         known_terms = Some(terms);
                         // What is in no VPN that is known is nobody's to see.
                         if let Some(vpn) = terms.vpn(binding, state.0)
-                            && filter.wants(view, binding, &vpn, state)
+                            && filter.selects(view, binding, &vpn, state)
                         {
                             let about = About {
                                 address: binding.address,
@@ -234,11 +176,11 @@ impl LeaseEngine {
                             let is_copy = replies.write(out, identifier, &about, kea_config);
                             // Those that must have changed at some time are looked at one by one.
                             alike = Some(found)
-                                .filter(|_| is_copy && filter.window.is_none())
+                                .filter(|_| is_copy && filter.is_timeless())
                                 .and_then(|found| Alike::of(found, binding, &terms));
                         }
                     }
-                    Entry::Free(run) if filter.wants_free(run) => {
+                    Entry::Free(run) if filter.selects_free(run) => {
                         let about = About {
                             address: run.first,
                             binding: None,

@@ -9,7 +9,7 @@ use proto::{InvalidVss, Lengths, MessageType, StatusCode, sub_option};
 
 use crate::mirror::Identity;
 use crate::model::address::HardwareAddress;
-use crate::model::time::Time;
+use crate::model::time::{Time, Window};
 use crate::model::vpn::{Vpn, VpnSelector};
 use crate::query::{QueryType, QueryTypes};
 use crate::wire::message::{Message, MessageError};
@@ -40,6 +40,16 @@ pub struct Query {
     pub end: Time,
     /// Whose bindings are wanted: the VPN-ID.
     pub vpn: VpnSelector,
+}
+
+impl Query {
+    /// The times of change that are asked for.
+    pub fn window(&self) -> Window {
+        Window {
+            start: self.start,
+            end: self.end,
+        }
+    }
 }
 
 /// Why a message gets no answer, and the connection is closed.
