@@ -18,7 +18,7 @@ use crate::mirror::page::{Bindings, Found, Page, first_of, page_of, place_of};
 use crate::mirror::ranges::TimedRange;
 use crate::mirror::table::Table;
 use crate::mirror::view::View;
-use crate::model::time::Time;
+use crate::model::time::{Time, Window};
 
 /// The most pages in a part.
 const PAGES_PER_PART: usize = 16;
@@ -59,32 +59,42 @@ pub struct Run<'a> {
     pub range: &'a TimedRange,
 }
 
-/// What a walk is to find: chosen once, so that a part of it costs what it returns.
+/// The index that drives a scan.
 #[derive(Clone, Debug)]
-enum Selection {
-    /// The active bindings of one client or relay.
+enum Driver {
+    /// The addresses of all bindings, and the configured ranges.
+    Address,
+    /// The active bindings of one client or relay agent.
     Identity(Identity),
-    /// All configured addresses.
-    All,
-    /// The bindings at these addresses, as far as they are configured: those that may have
-    /// changed in the times asked for.
-    Touched(RoaringBitmap),
-    /// The same, but that they are still being collected: from here on.
-    Collecting(RoaringBitmap, Reached),
+    /// The bindings that changed in the window.
+    Time(Changes),
 }
 
-/// A walk in progress.
+/// The bindings that changed in a window.
+#[derive(Clone, Debug)]
+struct Changes {
+    /// The client or relay agent whose active bindings they are; `None` for bindings of any, at
+    /// configured addresses.
+    identity: Option<Identity>,
+    /// Their addresses, as far as they are collected.
+    addresses: RoaringBitmap,
+    /// Where the collection goes on; `None` once it is complete.
+    next: Option<Reached>,
+}
+
+/// A scan in progress.
 #[derive(Clone, Debug)]
 pub struct Cursor {
-    /// What it is to find.
-    selection: Selection,
-    /// First and last time asked for.
-    window: (Time, Time),
-    /// Until when bindings that end by themselves are looked for: [`AHEAD`] of when it began.
+    /// The index that drives it.
+    driver: Driver,
+    /// The times of change that are asked for.
+    window: Window,
+    /// The time until which bindings are looked for that end by themselves: [`AHEAD`] of the scan's
+    /// beginning.
     until: Time,
     /// The address to go on from: one past the last one visited, so possibly 2^32.
     position: u64,
-    /// How many addresses the next part is looked for in, if it is some of a set.
+    /// The span of addresses that the next part is looked for in, if it is some of a set.
     span: Span,
 }
 
@@ -144,94 +154,94 @@ enum Kind {
 }
 
 impl Cursor {
-    /// A walk through what is selected.
-    fn new(selection: Selection, window: (Time, Time), until: Time) -> Cursor {
+    /// A scan that begins at the first address.
+    fn new(driver: Driver, window: Window, now: Time) -> Cursor {
         Cursor {
-            selection,
+            driver,
             window,
-            until,
+            until: now.plus(AHEAD),
             position: 0,
             span: Span(1),
         }
     }
 
-    /// A walk through the active bindings of an identity.
-    pub fn identity(identity: Identity) -> Cursor {
-        Cursor::new(
-            Selection::Identity(identity),
-            (Time::MIN, Time::MAX),
-            Time::MIN,
-        )
+    /// A scan of all configured addresses, without the free ones that did not change in `window`.
+    pub fn by_address(window: Window, now: Time) -> Cursor {
+        Cursor::new(Driver::Address, window, now)
     }
 
-    /// A walk through all configured addresses, of which those that did not change from `start`
-    /// to `end` may be left out, and those that end by themselves when it has been going on since
-    /// `now` for longer than [`AHEAD`].
-    pub fn all(table: &Table, start: Time, end: Time, now: Time) -> Cursor {
-        let changed_then = |range: &TimedRange| (start..=end).contains(&range.since);
-        let any_time = start == Time::MIN && end == Time::MAX;
-        let selection = if any_time || table.view().ranges.iter().any(changed_then) {
-            Selection::All
-        } else {
-            Selection::Collecting(RoaringBitmap::new(), Reached::default())
+    /// A scan of the active bindings of `identity`.
+    pub fn by_identity(identity: Identity, now: Time) -> Cursor {
+        Cursor::new(Driver::Identity(identity), Window::ANY, now)
+    }
+
+    /// A scan of no less than the bindings that changed in `window`: the active ones of an identity,
+    /// or all at configured addresses. Of the latter, those that end by themselves when the scan has
+    /// been going on for longer than [`AHEAD`] may be left out.
+    pub fn by_time(window: Window, identity: Option<Identity>, now: Time) -> Cursor {
+        let changes = Changes {
+            identity,
+            addresses: RoaringBitmap::new(),
+            next: Some(Reached::default()),
         };
-        Cursor::new(selection, (start, end), now.plus(AHEAD))
+        Cursor::new(Driver::Time(changes), window, now)
+    }
+
+    /// Counts the bindings that [`Cursor::by_time`] would visit or look at, or more than `limit`.
+    pub fn count_by_time(
+        table: &Table,
+        window: Window,
+        identity: Option<&Identity>,
+        now: Time,
+        limit: usize,
+    ) -> usize {
+        table.count_changes(window, ends_until(identity, now.plus(AHEAD)), limit)
     }
 
     /// Takes the next part from the tables; `None` if there is nothing left. It may be empty.
     pub fn part(&mut self, table: &Table) -> Option<Part> {
         let start = u32::try_from(self.position).ok()?;
-        let view = table.view();
-        let collected = self.collect(table);
-        let (picks, kind, end) = match &self.selection {
-            Selection::Identity(identity) => {
+        let mut collected = 0;
+        let (picks, kind, end) = match &mut self.driver {
+            Driver::Address => {
+                let (picks, end) = pick_all(table, start);
+                (picks, Kind::All, end)
+            }
+            Driver::Identity(identity) => {
                 let found = table.find(identity)?;
                 let (picks, end) = self.span.pick(table, start, |range| found.within(range))?;
                 (picks, Kind::Picked, end)
             }
-            Selection::Touched(touched) => {
-                let (picks, end) = self.span.pick(table, start, |range| touched.range(range))?;
-                (picks, Kind::PickedIfConfigured, end)
+            Driver::Time(changes) if changes.next.is_some() => {
+                collected = changes.collect(table, self.window, self.until);
+                (Vec::new(), Kind::Picked, self.position)
             }
-            Selection::All => {
-                let (picks, end) = pick_all(table, start);
-                (picks, Kind::All, end)
+            Driver::Time(changes) => {
+                let addresses = &changes.addresses;
+                let within = |range| addresses.range(range);
+                match &changes.identity {
+                    None => {
+                        let (picks, end) = self.span.pick(table, start, within)?;
+                        (picks, Kind::PickedIfConfigured, end)
+                    }
+                    Some(identity) => {
+                        // It may have lost some since they were collected.
+                        let found = table.find(identity)?;
+                        let of_identity = |address: &u32| found.contains(*address);
+                        let within = |range| within(range).filter(of_identity);
+                        let (picks, end) = self.span.pick(table, start, within)?;
+                        (picks, Kind::Picked, end)
+                    }
+                }
             }
-            Selection::Collecting(..) => (Vec::new(), Kind::Picked, self.position),
         };
         Some(Part {
-            view: Arc::clone(view),
+            view: Arc::clone(table.view()),
             picks,
             kind,
             end,
             collected,
         })
-    }
-
-    /// Collects some of what was touched in the times asked for, if that is to be done: no less
-    /// than the bindings that changed then. If they are very many, it is better to look at every one.
-    /// Tells how many were looked at.
-    ///
-    /// What changes between two times that this is called is filed under a later time: it comes up
-    /// then, or has not changed last in the times asked for.
-    fn collect(&mut self, table: &Table) -> usize {
-        let Selection::Collecting(touched, reached) = &mut self.selection else {
-            return 0;
-        };
-        let mut count = 0;
-        let mut left = table.touched(*reached, self.window, self.until);
-        for found in left.by_ref().take(COLLECTED_AT_ONCE) {
-            touched.insert(found.address);
-            count += 1;
-        }
-        let next = left.next();
-        let many = table.count() as u64 / 4 + 1_000;
-        self.selection = match next {
-            _ if touched.len() > many => Selection::All,
-            Some(next) => Selection::Collecting(std::mem::take(touched), next),
-            None => Selection::Touched(std::mem::take(touched)),
-        };
-        count
     }
 
     /// What there is in a part that [`Cursor::part`] has given last. The walk goes on after what has
@@ -255,13 +265,50 @@ impl Cursor {
     }
 }
 
+impl Changes {
+    /// Collects some addresses, and returns how many entries of the index that took.
+    ///
+    /// What changes between two calls is filed under a later time: it comes up then, or has not
+    /// changed last in the window.
+    fn collect(&mut self, table: &Table, window: Window, until: Time) -> usize {
+        let Some(reached) = self.next.take() else {
+            return 0;
+        };
+        let until = ends_until(self.identity.as_ref(), until);
+        let mut left = table.touched(reached, window, until);
+        let found = self.identity.as_ref().map(|identity| table.find(identity));
+        let mut count = 0;
+        for reached in left.by_ref().take(COLLECTED_AT_ONCE) {
+            count += 1;
+            let is_wanted = match found {
+                None => true,
+                Some(found) => found.is_some_and(|found| found.contains(reached.address)),
+            };
+            if is_wanted {
+                self.addresses.insert(reached.address);
+            }
+        }
+        self.next = left.next();
+        count
+    }
+}
+
+/// The time until which bindings are looked for that end by themselves. A binding that has ended is
+/// not active, and no identity's any more.
+fn ends_until(identity: Option<&Identity>, until: Time) -> Option<Time> {
+    match identity {
+        Some(_) => None,
+        None => Some(until),
+    }
+}
+
 /// What there is in a part.
 #[derive(Debug)]
 pub struct Entries<'a> {
     /// The part.
     part: &'a Part,
-    /// First and last time asked for.
-    window: (Time, Time),
+    /// The times of change that are asked for.
+    window: Window,
     /// The walk's position.
     position: &'a mut u64,
     /// The pages not come to.
@@ -305,7 +352,6 @@ impl<'a> Entries<'a> {
     #[inline]
     fn next_of_all(&mut self) -> Option<Entry<'a>> {
         let ranges = &self.part.view.ranges;
-        let (start, end) = self.window;
         loop {
             let position = *self.position;
             while let Some(range) = ranges.get(self.range)
@@ -322,7 +368,7 @@ impl<'a> Entries<'a> {
                 Some((first, range)) if first < bound => {
                     let last = u64::from(range.last.to_bits()).min(bound - 1);
                     *self.position = last + 1;
-                    if (start..=end).contains(&range.since) {
+                    if self.window.contains(range.since) {
                         return Some(Entry::Free(Run {
                             // Both are within the range, so they fit 32 bits.
                             first: Ipv4Addr::from_bits(first as u32),
@@ -516,8 +562,12 @@ mod tests {
                     expected.push(address);
                 }
             }
-            let touched = Selection::Touched(expected.iter().copied().collect());
-            let mut cursor = Cursor::new(touched, (Time::MIN, Time::MAX), Time::MAX);
+            let changes = Changes {
+                identity: None,
+                addresses: expected.iter().copied().collect(),
+                next: None,
+            };
+            let mut cursor = Cursor::new(Driver::Time(changes), Window::ANY, Time(1));
             let mut found = Vec::new();
             while let Some(part) = cursor.part(&table) {
                 prop_assert!(part.picks.len() <= PAGES_PER_PART);
@@ -558,7 +608,8 @@ mod tests {
                 }
             }
 
-            let mut cursor = Cursor::all(&table, Time(*window.start()), Time(*window.end()), Time(9));
+            let asked = Window { start: Time(*window.start()), end: Time(*window.end()) };
+            let mut cursor = Cursor::by_address(asked, Time(9));
             let mut found = BTreeMap::new();
             let mut visited = BTreeSet::new();
             let mut visit = |address: Ipv4Addr, bound, since: Time| {

@@ -12,6 +12,7 @@ use crate::mirror::view::Terms;
 use crate::mirror::{Cursor, Entry, Mirror, Unready};
 use crate::model::time::Time;
 use crate::query::filter::Filter;
+use crate::query::plan::Plan;
 use crate::query::reply::{self, About, Alike, Replies, WantedOptions};
 use crate::query::request::{self, Query, Refusal, Request, Unanswerable};
 use crate::query::{Engine, Progress, Requester};
@@ -84,19 +85,15 @@ impl LeaseEngine {
         // not set events aside any more, so that catching up applies all of them.
         self.mirror.ready()?;
         self.mirror.catch_up();
-        let cursor = match &query.identity {
-            Some(identity) => Cursor::identity(identity.clone()),
-            None => self
-                .mirror
-                .read(|table| Cursor::all(table, query.start, query.end, Time::now()))?,
-        };
+        let now = Time::now();
+        let plan = self.mirror.read(|table| Plan::choose(table, query, now))?;
         let may_tell = |option: u8| {
             self.non_sensitive
                 .as_ref()
                 .is_none_or(|options| options.contains(&option))
         };
         Ok(Search {
-            cursor,
+            cursor: plan.cursor(query, now),
             filter: Filter::new(query),
             wanted: WantedOptions::new(requested, may_tell),
         })

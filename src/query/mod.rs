@@ -1,6 +1,7 @@
 //! The query engine: from a DHCPBULKLEASEQUERY to the messages that answer it.
 //!
 //! - [`request`]: reading and checking a query (RFC 6926 sections 7.2 and 8.2).
+//! - `plan`: the index that drives a query.
 //! - `filter`: the qualifiers of a query.
 //! - [`reply`]: the replies about single addresses (RFC 6926 section 8.3).
 //! - [`lease_engine`]: from a query to its replies, by the mirror.
@@ -10,6 +11,7 @@ pub mod reply;
 pub mod request;
 
 mod filter;
+mod plan;
 
 use std::net::Ipv4Addr;
 

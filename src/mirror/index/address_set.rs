@@ -29,6 +29,15 @@ impl AddressSet {
         }
     }
 
+    /// Whether an address is among these.
+    pub fn contains(&self, address: u32) -> bool {
+        match self {
+            AddressSet::One(one) => *one == address,
+            AddressSet::Few(few) => few.binary_search(&address).is_ok(),
+            AddressSet::Many(many) => many.contains(address),
+        }
+    }
+
     /// Adds an address.
     pub fn insert(&mut self, address: u32) {
         match self {

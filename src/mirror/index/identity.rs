@@ -317,8 +317,21 @@ impl Shard {
 
 impl<'a> Found<'a> {
     /// Whether there is no address.
-    pub fn is_empty(&self) -> bool {
+    pub fn is_empty(self) -> bool {
         self.count == 0 && self.many.is_none()
+    }
+
+    /// How many addresses there are.
+    pub fn len(self) -> u64 {
+        self.many.map_or(self.count as u64, AddressSet::len)
+    }
+
+    /// Whether an address is among these.
+    pub fn contains(self, address: u32) -> bool {
+        match self.many {
+            Some(many) => many.contains(address),
+            None => self.few.iter().take(self.count).any(|few| *few == address),
+        }
     }
 
     /// All addresses, ascending.

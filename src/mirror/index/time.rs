@@ -10,11 +10,14 @@ use std::iter;
 use crate::mirror::index::time_set::TimeSet;
 use crate::mirror::pages::Pages;
 use crate::model::binding::BindingRef;
-use crate::model::time::{Lifetime, Time};
+use crate::model::time::{Lifetime, Time, Window};
 
 /// How many lifetimes are looked for. There is mostly one of leases, one of offers and one of
 /// probation; where clients choose theirs, bindings with others are filed under their ends.
 const LIFETIMES: usize = 8;
+
+/// The last step of a search: the times that bindings are filed under.
+const FILED: usize = LIFETIMES;
 
 /// How many entries that are of no use any more are taken out of the index together.
 ///
@@ -44,8 +47,8 @@ pub struct TimeIndex {
 /// How far a search for what happened in a window has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reached {
-    /// Which lifetime's ends are looked for; [`LIFETIMES`] for all other times, which come last: what
-    /// changes meanwhile is filed under a later time there.
+    /// Which lifetime's ends are looked for; [`FILED`] for the times that bindings are filed under,
+    /// which come last: what changes meanwhile is filed under a later time there.
     step: usize,
     /// The time and the address to go on from.
     from: (Time, u32),
@@ -135,23 +138,35 @@ impl TimeIndex {
         })
     }
 
-    /// The addresses of no less than the bindings that something happened to in a window, or that
-    /// end in it and not later than `until`; one may come several times. Goes on from where a search
-    /// has come to.
+    /// Counts no less than the bindings that changed in a window, or more than `limit`. Those that
+    /// end in it by themselves count if they do until then.
+    pub fn count(&self, window: Window, until: Option<Time>, limit: usize) -> usize {
+        let mut count = self.fresh.len();
+        for (_, filed) in self.lifetimes.steps(0, window, until) {
+            if count > limit {
+                break;
+            }
+            count += self.index.count(filed, limit);
+        }
+        count
+    }
+
+    /// The addresses of no less than the bindings that changed in a window; one may come several
+    /// times. Those that end in it by themselves are among these if they do until then. Goes on from
+    /// where a search has come to.
     pub fn touched(
         &self,
         reached: Reached,
-        window: (Time, Time),
-        until: Time,
+        window: Window,
+        until: Option<Time>,
     ) -> impl Iterator<Item = Reached> {
-        let steps = reached.step..self.lifetimes.0.len();
-        steps.chain([LIFETIMES]).flat_map(move |step| {
-            let (first, last) = self.lifetimes.beginnings(step, window, until);
+        let steps = self.lifetimes.steps(reached.step, window, until);
+        steps.flat_map(move |(step, filed)| {
             let from = match step == reached.step {
-                true => reached.from.max((first, 0)),
-                false => (first, 0),
+                true => reached.from.max((filed.start, 0)),
+                false => (filed.start, 0),
             };
-            let found = self.range(from, last);
+            let found = self.range(from, filed.end);
             found.map(move |from| Reached {
                 step,
                 from,
@@ -204,21 +219,26 @@ impl Lifetimes {
         times
     }
 
-    /// The first and the last time under which is filed what a step of a search looks for.
-    fn beginnings(&self, step: usize, (start, end): (Time, Time), until: Time) -> (Time, Time) {
-        let Some(lifetime) = self.0.get(step) else {
-            return (start, end);
-        };
-        // Every lease there is will end.
-        let end = end.min(until);
-        let first = Time(start.0.saturating_sub(lifetime.0));
-        match end.0.checked_sub(lifetime.0) {
-            // A lifetime ends there, too, that would last longer than can be said.
-            _ if end == Time::MAX => (first, end),
-            Some(last) => (first, Time(last)),
-            // An empty range.
-            None => (Time::MAX, Time::MIN),
-        }
+    /// The steps of a search from one on, each with the times under which is filed what it looks for.
+    fn steps(
+        &self,
+        first: usize,
+        window: Window,
+        until: Option<Time>,
+    ) -> impl Iterator<Item = (usize, Window)> {
+        let lifetimes = self.0.iter().enumerate().skip(first);
+        let ends = lifetimes.filter_map(move |(step, lifetime)| {
+            // Every lease there is will end.
+            let end = window.end.min(until?);
+            let last = match end {
+                // A lifetime ends there, too, that would last longer than can be said.
+                Time::MAX => Time::MAX,
+                end => Time(end.0.checked_sub(lifetime.0)?),
+            };
+            let start = Time(window.start.0.saturating_sub(lifetime.0));
+            Some((step, Window { start, end: last }))
+        });
+        ends.chain([(FILED, window)])
     }
 }
 
@@ -267,23 +287,25 @@ mod tests {
     }
 
     /// Whether something happened to a binding in a window, or it ends there, but not later.
-    fn is_touched(binding: BindingRef<'_>, (start, end): (Time, Time), until: Time) -> bool {
+    fn is_touched(binding: BindingRef<'_>, window: Window, until: Option<Time>) -> bool {
         let times = [
             Some(binding.since),
             binding.last_transaction,
             binding.learned_at,
             binding.reserved_until,
-            binding.ends().filter(|end| *end <= until),
+            binding
+                .ends()
+                .filter(|end| until.is_some_and(|until| *end <= until)),
         ];
         let mut times = times.into_iter().flatten();
-        times.any(|time| (start..=end).contains(&time))
+        times.any(|time| window.contains(time))
     }
 
     /// All that is found in a window, so many at a time.
     fn found(
         times: &TimeIndex,
-        window: (Time, Time),
-        until: Time,
+        window: Window,
+        until: Option<Time>,
         at_once: usize,
     ) -> BTreeSet<u32> {
         let mut found = BTreeSet::new();
@@ -300,10 +322,11 @@ mod tests {
         #[test]
         fn finds_all_that_happened_in_a_window(
             bindings in vec(binding(), 0..60),
-            (start, end, until) in (time(), time(), time()),
+            (start, end) in (time(), time()),
+            until in proptest::option::of(time()),
             at_once in 1..9usize,
         ) {
-            let window = (start.min(end), start.max(end));
+            let window = Window { start: start.min(end), end: start.max(end) };
             let mut pages = Pages::default();
             let mut times = TimeIndex::default();
             for binding in &bindings {
@@ -312,6 +335,7 @@ mod tests {
             }
             for times in [&times, &TimeIndex::of_all(&pages)] {
                 let found = found(times, window, until, at_once);
+                prop_assert!(times.count(window, until, usize::MAX) >= found.len());
                 for binding in pages.iter().filter(|binding| is_touched(*binding, window, until)) {
                     prop_assert!(found.contains(&binding.address.to_bits()), "{binding:?}");
                 }
@@ -348,7 +372,13 @@ mod tests {
         }
         times.put_in_fresh();
         assert_eq!(times.index.len(), 100);
-        let found = |start, end, until| found(&times, (Time(start), Time(end)), Time(until), 3);
+        let found = |start, end, until| {
+            let window = Window {
+                start: Time(start),
+                end: Time(end),
+            };
+            found(&times, window, Some(Time(until)), 3)
+        };
         assert_eq!(found(1_010, 1_014, 2_000), BTreeSet::from_iter(10..15));
         assert_eq!(found(1_610, 1_614, 2_000), BTreeSet::from_iter(10..15));
         assert!(found(1_200, 1_599, 2_000).is_empty());

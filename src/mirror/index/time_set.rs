@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::time::Time;
+use crate::model::time::{Time, Window};
 
 /// Most entries of a chunk, which takes 1.5 KiB then. A power of two: chunks take memory by doubling,
 /// so that what one gives back is what another needs.
@@ -126,6 +126,35 @@ impl TimeSet {
                     (Time((entry >> 32) as u32), entry as u32)
                 })
             })
+    }
+
+    /// Counts the entries of a window, or some more than `limit` of them.
+    ///
+    /// Reads the sizes of chunks, and entries of the first and the last one only.
+    pub fn count(&self, window: Window, limit: usize) -> usize {
+        let (first, last) = (entry(window.start, 0), entry(window.end, u32::MAX));
+        if first > last {
+            return 0;
+        }
+        let entries_before = |key, chunk: &[Stored], entry| {
+            chunk.partition_point(|stored| whole(key, stored) < entry)
+        };
+        let chunk_before = self.chunks.range(..first).next_back();
+        let mut count = chunk_before.map_or(0, |(key, chunk)| {
+            let after = last.checked_add(1);
+            let end = after.map_or(chunk.len(), |after| entries_before(*key, chunk, after));
+            end - entries_before(*key, chunk, first)
+        });
+        let mut chunks = self.chunks.range(first..=last).peekable();
+        while let Some((key, chunk)) = chunks.next() {
+            let is_last = chunks.peek().is_none();
+            let after = last.checked_add(1).filter(|_| is_last);
+            count += after.map_or(chunk.len(), |after| entries_before(*key, chunk, after));
+            if count > limit {
+                break;
+            }
+        }
+        count
     }
 
     /// Puts a chunk together with the one before or after it, if they are small.
@@ -275,6 +304,7 @@ mod tests {
             steps in proptest::collection::vec(
                 (0..5u8, times(), addresses(), 1..700u32), 0..60),
             (start, end) in (times(), times()),
+            limit in 0..2_000usize,
         ) {
             let mut index = TimeSet::new();
             let mut expected = BTreeSet::new();
@@ -298,6 +328,10 @@ mod tests {
             let found = addresses_in(&index, Time(start), Time(end));
             let in_time = |(time, _): &&(u32, u32)| (start..=end).contains(time);
             let wanted: Vec<u32> = expected.iter().filter(in_time).map(|entry| entry.1).collect();
+            let window = Window { start: Time(start), end: Time(end) };
+            prop_assert_eq!(index.count(window, usize::MAX), wanted.len());
+            let counted = index.count(window, limit);
+            prop_assert!(counted == wanted.len() || counted > limit && wanted.len() > limit);
             prop_assert_eq!(found, wanted);
 
             let entries = expected.iter().rev().chain(&expected);

@@ -22,7 +22,7 @@ use crate::mirror::visible;
 use crate::model::binding::{Binding, BindingRef, SubnetId};
 use crate::model::client::Client;
 use crate::model::state::State;
-use crate::model::time::Time;
+use crate::model::time::{Time, Window};
 
 /// All bindings, and the configuration as queries see it.
 #[derive(Debug)]
@@ -211,14 +211,22 @@ impl Table {
         Some(indexes.identities.find(identity, &self.bindings))
     }
 
+    /// Counts changes in a window: see [`TimeIndex::count`].
+    ///
+    /// [`TimeIndex::count`]: crate::mirror::index::time::TimeIndex::count
+    pub fn count_changes(&self, window: Window, until: Option<Time>, limit: usize) -> usize {
+        let indexes = self.indexes.as_ref();
+        indexes.map_or(0, |indexes| indexes.times.count(window, until, limit))
+    }
+
     /// Iterates over the bindings with a time in a window: see [`TimeIndex::touched`].
     ///
     /// [`TimeIndex::touched`]: crate::mirror::index::time::TimeIndex::touched
     pub(super) fn touched(
         &self,
         reached: Reached,
-        window: (Time, Time),
-        until: Time,
+        window: Window,
+        until: Option<Time>,
     ) -> impl Iterator<Item = Reached> {
         let indexes = self.indexes.iter();
         indexes.flat_map(move |indexes| indexes.times.touched(reached, window, until))
@@ -343,7 +351,7 @@ mod tests;
 #[cfg(test)]
 impl Table {
     /// Stores a binding.
-    pub(super) fn put(&mut self, binding: &Binding) {
+    pub(crate) fn put(&mut self, binding: &Binding) {
         let time = binding.since;
         self.revise(binding.address, time, |_, _| Some(binding.clone()));
     }

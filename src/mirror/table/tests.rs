@@ -155,8 +155,11 @@ impl World {
             Err(Lagged { since }) => {
                 self.lags += 1;
                 self.position = self.table.changes().end();
-                let window = (since, Time::MAX);
-                for found in self.table.touched(Reached::default(), window, Time::MIN) {
+                let window = Window {
+                    start: since,
+                    end: Time::MAX,
+                };
+                for found in self.table.touched(Reached::default(), window, None) {
                     self.unread.remove(&found.address);
                 }
                 true
