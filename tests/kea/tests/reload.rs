@@ -1,4 +1,4 @@
-//! A hundred reloads in a row, under load.
+//! A hundred consecutive reloads under load.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,50 +8,50 @@ use std::thread;
 
 use blq::{Primary, Query, StatusCode, Vss};
 use kea_tests::ask::{addresses, failure};
-use kea_tests::storm::look::{Row, rows};
+use kea_tests::storm::observation::{KeaLease, kea_leases};
 use kea_tests::storm::plan::Plan;
+use kea_tests::storm::topology::{Topology, Variant};
 use kea_tests::storm::traffic::Traffic;
-use kea_tests::storm::world::{Variant, World};
 use kea_tests::{Kea, Setup, eventually, eventually_some};
 use serde_json::{Value, json};
 
-/// How many reloads there are between two comparisons.
+/// Number of reloads between two comparisons.
 const RELOADS: [usize; 3] = [30, 30, 40];
 
-/// How much more memory Kea may have in use after the last reload than after the first
-/// comparison, in KiB: a hundred and more for each reload meanwhile would be a leak.
+/// The highest growth of Kea's resident memory from the first comparison to the last, in KiB. A
+/// leak of a hundred KiB for each reload would exceed it.
 const MEMORY_LEFT: u64 = 8 * 1024;
 
-/// How many more files may be open then: the state file may be or not, and a connection not quite
-/// closed; one for each reload would be a leak.
+/// The highest growth of the number of open files. The state file may or may not be open, and a
+/// connection may be closing; a leak of one file for each reload would exceed it.
 const FILES_LEFT: usize = 8;
 
-/// How many clients there are.
+/// Number of clients.
 const CLIENTS: usize = 200;
 
-/// What a process holds.
+/// Resources of a process.
 #[derive(Debug, Clone, Copy)]
-struct Held {
+struct Resources {
     /// Resident memory, in KiB.
     memory: u64,
     /// Open files.
     files: usize,
 }
 
-/// What the server holds.
-fn held(kea: &Kea) -> Held {
+/// Returns the resources of the server.
+fn resources(kea: &Kea) -> Resources {
     let process = format!("/proc/{}", kea.pid());
     let status = fs::read_to_string(format!("{process}/status")).expect("its status");
     let line = status.lines().find(|line| line.starts_with("VmRSS:"));
     let memory = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
     let files = fs::read_dir(format!("{process}/fd")).expect("its files");
-    Held {
+    Resources {
         memory: memory.expect("VmRSS"),
         files: files.count(),
     }
 }
 
-/// A reload while one connection has a query in progress and another none.
+/// Reloads while one connection has a query in progress and another has none.
 fn reload(kea: &Kea) {
     let mut idle = kea.connect();
     let mut connection = kea.connect();
@@ -72,20 +72,20 @@ fn reload(kea: &Kea) {
     }
 }
 
-/// Kea's leases of a client, by its MAC address.
-fn by_mac(rows: &BTreeMap<Ipv4Addr, Row>) -> BTreeMap<&[u8], BTreeSet<Ipv4Addr>> {
+/// Returns the addresses of each client's leases in Kea, by MAC address.
+fn by_mac(leases: &BTreeMap<Ipv4Addr, KeaLease>) -> BTreeMap<&[u8], BTreeSet<Ipv4Addr>> {
     let mut all: BTreeMap<&[u8], BTreeSet<_>> = BTreeMap::new();
-    for (address, row) in rows.iter().filter(|(_, row)| row.state == 0) {
-        all.entry(&row.identity.mac).or_default().insert(*address);
+    for (address, lease) in leases.iter().filter(|(_, lease)| lease.state == 0) {
+        all.entry(&lease.identity.mac).or_default().insert(*address);
     }
     all
 }
 
-/// Each client's active bindings are the leases Kea holds for it, `known` of the clients ever seen
-/// being told of.
+/// Checks that each client's active bindings are the leases that Kea holds for it. `known` are the
+/// clients seen so far. Returns the number of active bindings.
 fn compare(kea: &Kea, known: &mut BTreeSet<Vec<u8>>) -> usize {
-    let before = rows(kea);
-    known.extend(before.values().map(|row| row.identity.mac.clone()));
+    let before = kea_leases(kea);
+    known.extend(before.values().map(|lease| lease.identity.mac.clone()));
     known.remove(&[][..]);
     let mut connection = eventually_some("the listener", || kea.try_connect().ok());
     let mut found = BTreeMap::new();
@@ -99,41 +99,47 @@ fn compare(kea: &Kea, known: &mut BTreeSet<Vec<u8>>) -> usize {
         assert_eq!(answer.done.expect("DHCPLEASEQUERYDONE").failure(), None);
         found.insert(mac, answer.bindings);
     }
-    // Leases that end meanwhile may be there or not.
-    let after = rows(kea);
+    // Leases that end during the comparison may be found or not.
+    let after = kea_leases(kea);
     let may = by_mac(&before);
     let must: BTreeMap<_, _> = after
         .iter()
-        .filter(|(address, row)| before.get(address) == Some(row))
-        .map(|(address, row)| (*address, row.clone()))
+        .filter(|(address, lease)| before.get(address) == Some(lease))
+        .map(|(address, lease)| (*address, lease.clone()))
         .collect();
     let must = by_mac(&must);
     let mut count = 0;
     for (mac, bindings) in &found {
-        let told: BTreeSet<_> = addresses(bindings).into_iter().collect();
-        count += told.len();
+        let found_addresses: BTreeSet<_> = addresses(bindings).into_iter().collect();
+        count += found_addresses.len();
         let none = BTreeSet::new();
         let may = may.get(&mac[..]).unwrap_or(&none);
-        assert!(told.is_subset(may), "{mac:x?}: {told:?} of {may:?}");
+        assert!(
+            found_addresses.is_subset(may),
+            "{mac:x?}: {found_addresses:?} of {may:?}"
+        );
         let now = bindings.iter().filter_map(|binding| binding.base_time);
         let now = u64::from(now.max().unwrap_or(u32::MAX));
         for address in must.get(&mac[..]).unwrap_or(&none) {
             let is_held = after[address].ends().is_none_or(|ends| ends > now);
-            assert!(told.contains(address) || !is_held, "{mac:x?}: {address}");
+            assert!(
+                found_addresses.contains(address) || !is_held,
+                "{mac:x?}: {address}"
+            );
         }
     }
     count
 }
 
 /// The contract: at each reload queries end with QueryTerminated and connections are closed, not
-/// reset; the listener is back, no binding is lost, and nothing is left behind.
+/// reset. The listener returns, no binding is lost and no resource leaks.
 #[test]
 fn loses_and_leaks_nothing_over_a_hundred_reloads() {
     let setup = Setup::with_hook(json!({})).kea_library("libdhcp_lease_cmds.so", json!({}));
     let place = setup.place;
-    let world = World::new(place, &[]);
-    // Addresses enough for a query never to be done before the reload.
-    let kea = world
+    let topology = Topology::new(place, &[]);
+    // Enough addresses that a query is not complete before the reload.
+    let kea = topology
         .configure(setup, Variant::FIRST)
         .subnet(
             json!({ "id": 9, "subnet": "10.128.0.0/12", "valid-lifetime": 3600,
@@ -141,7 +147,7 @@ fn loses_and_leaks_nothing_over_a_hundred_reloads() {
             "relay": { "ip-addresses": [place.relay(40)] } }),
         )
         .start();
-    let mut traffic = Traffic::new(&world, place, CLIENTS);
+    let mut traffic = Traffic::new(&topology, place, CLIENTS);
     let mut plan = Plan::new(7, CLIENTS);
     let mut known = BTreeSet::new();
     let mut measured = Vec::new();
@@ -150,7 +156,7 @@ fn loses_and_leaks_nothing_over_a_hundred_reloads() {
         thread::scope(|scope| {
             let clients = scope.spawn(|| {
                 while is_disturbed.load(Ordering::Relaxed) {
-                    traffic.run(&plan.round().acts, 32, &is_disturbed);
+                    traffic.run(&plan.round().actions, 32, &is_disturbed);
                 }
             });
             for _ in 0..reloads {
@@ -161,8 +167,8 @@ fn loses_and_leaks_nothing_over_a_hundred_reloads() {
         });
         traffic.settle();
         let count = compare(&kea, &mut known);
-        assert!(count > CLIENTS / 4, "{count} leases are too few to tell");
-        measured.push(held(&kea));
+        assert!(count > CLIENTS / 4, "{count} leases are too few");
+        measured.push(resources(&kea));
     }
     println!(
         "{measured:?}, {} messages, {} answered",
@@ -172,8 +178,8 @@ fn loses_and_leaks_nothing_over_a_hundred_reloads() {
         unreachable!("three measurements were made")
     };
     assert!(last.memory <= first.memory + MEMORY_LEFT, "{measured:?}");
-    // The last connection may not be closed on Kea's side yet.
+    // Kea may not have closed the last connection yet.
     eventually("no more open files", || {
-        held(&kea).files <= first.files + FILES_LEFT
+        resources(&kea).files <= first.files + FILES_LEFT
     });
 }

@@ -1,15 +1,15 @@
-//! Short storms: whatever happens, the hook says what Kea holds.
+//! Short storms: under random actions, the hook's answers agree with Kea's leases.
 //!
-//! The steps are the same every time, so that a run says something of the code and not of the draw.
-//! `scripts/storm` lets longer ones blow, of any seed.
+//! The seeds are fixed, so that a failure is due to a change of the code rather than to another
+//! sequence of actions. `scripts/storm` runs longer storms, of any seed.
 
 use std::time::Duration;
 
 use kea_tests::storm::{Options, storm};
 
-/// Lets a storm blow for a while; panics with what the hook said wrong.
+/// Runs a short storm; panics on a fault.
 #[track_caller]
-fn survive(seed: u64, multi_threading: bool) {
+fn run_storm(seed: u64, multi_threading: bool) {
     println!("storm of seed {seed}, multi-threading: {multi_threading}");
     let options = Options {
         multi_threading,
@@ -21,15 +21,15 @@ fn survive(seed: u64, multi_threading: bool) {
     }
 }
 
-/// Whatever happens, each lease of Kea's is told of as it is, by each query that is for it, and
-/// what changed since an earlier answer is what is told of it.
+/// Each query returns the bindings it matches with the values of Kea's leases, and each delta query
+/// returns the changes since an earlier answer.
 #[test]
-fn is_right_in_a_storm() {
-    survive(20, false);
+fn agrees_with_kea_in_a_storm() {
+    run_storm(20, false);
 }
 
-/// So it is with several threads.
+/// Kea with several threads answers likewise.
 #[test]
-fn is_right_in_a_storm_of_several_threads() {
-    survive(21, true);
+fn agrees_with_kea_in_a_storm_with_several_threads() {
+    run_storm(21, true);
 }

@@ -1,5 +1,5 @@
-//! A DHCPv4 relay agent (RFC 3046) for one interface that, unlike those Debian packages, sets the
-//! remote-id and the relay-id; the demonstration's access node.
+//! A DHCPv4 relay agent (RFC 3046) for one interface, the access node of the demonstration. Unlike
+//! Debian's relay agents it sets remote-id and relay-id.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
@@ -13,25 +13,25 @@ use socket2::{Domain, Protocol, Socket, Type};
 /// Relays DHCPv4 between the clients on an interface and a server.
 #[derive(Parser)]
 struct Arguments {
-    /// The interface with the clients
+    /// Interface of the clients
     #[arg(long)]
     interface: String,
-    /// The interface's address, the giaddr
+    /// Address of the interface, the giaddr
     #[arg(long)]
     address: Ipv4Addr,
-    /// The DHCPv4 server
+    /// Address of the DHCPv4 server
     #[arg(long)]
     server: Ipv4Addr,
-    /// Sub-option 2 of what it adds to clients' messages
+    /// Remote-id (sub-option 2) added to clients' messages
     #[arg(long)]
     remote_id: String,
-    /// Sub-option 12 of what it adds to clients' messages
+    /// Relay-id (sub-option 12) added to clients' messages
     #[arg(long)]
     relay_id: String,
 }
 
 impl Arguments {
-    /// The value of the option 82 to add.
+    /// Returns the value of the option 82 to add.
     fn option_82(&self) -> Vec<u8> {
         packet::sub_options(&[
             (sub_option::CIRCUIT_ID, self.interface.clone().into_bytes()),
@@ -46,12 +46,16 @@ fn main() -> io::Result<()> {
     let clients = socket(Ipv4Addr::UNSPECIFIED, Some(&arguments.interface))?;
     let server = socket(arguments.address, None)?;
     let (to_clients, from_server) = (clients.try_clone()?, server.try_clone()?);
-    thread::spawn(move || pass_answers(&from_server, &to_clients));
-    pass_requests(&clients, &server, &arguments)
+    thread::spawn(move || forward_answers(&from_server, &to_clients));
+    forward_requests(&clients, &server, &arguments)
 }
 
-/// Passes what clients broadcast on to the server.
-fn pass_requests(clients: &UdpSocket, server: &UdpSocket, arguments: &Arguments) -> io::Result<()> {
+/// Forwards clients' broadcasts to the server.
+fn forward_requests(
+    clients: &UdpSocket,
+    server: &UdpSocket,
+    arguments: &Arguments,
+) -> io::Result<()> {
     let to = SocketAddrV4::new(arguments.server, port::SERVER);
     loop {
         let Some(mut message) = receive(clients)?.filter(|message| message.op == BOOTREQUEST)
@@ -64,8 +68,8 @@ fn pass_requests(clients: &UdpSocket, server: &UdpSocket, arguments: &Arguments)
     }
 }
 
-/// Passes the server's answers on to the clients, without option 82 (RFC 3046, section 2.1).
-fn pass_answers(server: &UdpSocket, clients: &UdpSocket) -> io::Result<()> {
+/// Forwards the server's answers to the clients, without option 82 (RFC 3046, section 2.1).
+fn forward_answers(server: &UdpSocket, clients: &UdpSocket) -> io::Result<()> {
     loop {
         let Some(mut message) = receive(server)?.filter(|message| message.op == BOOTREPLY) else {
             continue;
@@ -75,14 +79,14 @@ fn pass_answers(server: &UdpSocket, clients: &UdpSocket) -> io::Result<()> {
     }
 }
 
-/// The next datagram's message, if it is one.
+/// Returns the message of the next datagram; `None` if it is malformed.
 fn receive(socket: &UdpSocket) -> io::Result<Option<Message>> {
     let mut octets = [0; 65_536];
     let length = socket.recv(&mut octets)?;
     Ok(octets.get(..length).and_then(packet::decode))
 }
 
-/// A socket on the relay's port, for broadcasts too, of one interface only if it is given.
+/// Returns a socket on the relay's port that may broadcast, bound to the interface if there is one.
 fn socket(address: Ipv4Addr, interface: Option<&str>) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_reuse_address(true)?;

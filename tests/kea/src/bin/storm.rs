@@ -1,5 +1,5 @@
-//! A randomised storm on a real Kea with the hook: whatever happens, is what the hook says what
-//! Kea holds? The seed is printed; the same seed does the same steps.
+//! Runs a storm on a real Kea with the hook: do the hook's answers agree with Kea's leases under
+//! random actions? The seed is printed; the same seed repeats the actions.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -9,31 +9,31 @@ use std::time::Duration;
 use clap::Parser;
 use kea_tests::storm::{Options, storm};
 
-/// Lets a storm blow over a Kea of its own
+/// Runs a storm on a Kea of its own
 #[derive(Parser)]
 struct Arguments {
-    /// What everything is drawn from; any by default
+    /// Seed of the random actions; random by default
     #[arg(long)]
     seed: Option<u64>,
-    /// How long, e.g. 60s, 30m
+    /// Duration, e.g. 60s, 30m
     #[arg(long, default_value = "60s", value_parser = duration)]
     duration: Duration,
-    /// How many clients
+    /// Number of clients
     #[arg(long, default_value_t = 300)]
     clients: usize,
-    /// How many messages are in flight at a time
+    /// Highest number of messages in flight
     #[arg(long, default_value_t = 16)]
     width: usize,
-    /// Kea with several threads
+    /// Runs Kea with several threads
     #[arg(long)]
     multi_threading: bool,
-    /// Goes on after faults
+    /// Continues after faults
     #[arg(long = "continue")]
-    goes_on: bool,
-    /// Tells what was right only at another look
+    continues: bool,
+    /// Reports faults that a repeated comparison did not confirm
     #[arg(long)]
-    tell_late: bool,
-    /// Deeds to leave out, by parts of their names, e.g. Kill,Subnet
+    report_late: bool,
+    /// Server actions to leave out, by parts of their names, e.g. Kill,Subnet
     #[arg(long, value_delimiter = ',')]
     without: Vec<String>,
 }
@@ -69,8 +69,8 @@ fn main() -> ExitCode {
         clients: arguments.clients,
         width: arguments.width,
         multi_threading: arguments.multi_threading,
-        goes_on: arguments.goes_on,
-        tells_late: arguments.tell_late,
+        continues: arguments.continues,
+        reports_late: arguments.report_late,
         without: arguments.without,
         ..Options::new(seed, arguments.duration)
     };

@@ -1,4 +1,4 @@
-//! Whether all the hook says is what Kea holds: address by address, query by query.
+//! The comparison of the hook's answers with Kea's leases, address by address and query by query.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -6,61 +6,63 @@ use std::net::Ipv4Addr;
 
 use blq::{Primary, RelayAgentInformation, State};
 
-use super::case::{Case, is_held};
+use super::address_check::{AddressCheck, is_held};
 use super::history::Touch;
-use super::look::{Answer, Delta, Found, Look, Row, SavedView, Seen};
-use super::world::OFFER_LIFETIME;
+use super::observation::{
+    Answer, ConfiguredAddresses, Delta, Found, HookBinding, KeaLease, Observation,
+};
+use super::topology::OFFER_LIFETIME;
 
-/// Something the hook says that is not so.
+/// A difference between the hook's answers and Kea's leases.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// The address it says it of.
+    /// The address, if the fault is of one address.
     pub address: Option<Ipv4Addr>,
-    /// What is wrong.
+    /// A description of the fault.
     pub claim: String,
 }
 
-/// What was known at the quiet moment before.
+/// The previous observation.
 #[derive(Debug)]
 pub struct Before {
-    /// What the hook said.
+    /// The hook's answer.
     pub answer: Answer,
     /// Kea's leases.
-    pub rows: BTreeMap<Ipv4Addr, Row>,
-    /// What was configured.
-    pub configured: SavedView,
+    pub leases: BTreeMap<Ipv4Addr, KeaLease>,
+    /// The configured addresses.
+    pub configured: ConfiguredAddresses,
 }
 
-/// What happened since then, and before.
+/// The activity since the previous observation, and before.
 #[derive(Debug, Default)]
-pub struct Happened {
-    /// What was done to addresses since.
+pub struct Activity {
+    /// The actions on each address since the previous observation.
     pub touches: HashMap<Ipv4Addr, Vec<Touch>>,
-    /// Addresses that something was done to at any time.
+    /// Addresses with actions at any time.
     pub ever_touched: BTreeSet<Ipv4Addr>,
-    /// Addresses touched shortly before the server was killed, and when it was.
-    pub shaken: HashMap<Ipv4Addr, f64>,
-    /// The option 82 last relayed for an address, where that is certain.
+    /// Addresses with actions shortly before the server was killed, with the time of the restart.
+    pub maybe_unsaved: HashMap<Ipv4Addr, f64>,
+    /// The option 82 last relayed for an address, where it is certain.
     pub relayed: HashMap<Ipv4Addr, Vec<u8>>,
-    /// How often Kea was reconfigured or started since.
+    /// Number of reconfigurations and starts since the previous observation.
     pub reconfigurations: usize,
-    /// When an address was seen to have come into a pool or a VPN, or to have left one.
+    /// The time at which an address was found to have entered or left a pool, a subnet or a VPN.
     pub moved: HashMap<Ipv4Addr, u32>,
-    /// Whether any configuration so far had Kea leave fresh leases as they are.
+    /// Whether any configuration so far enabled lease caching.
     pub ever_cached: bool,
-    /// Whether Kea may have reserved what it offered.
+    /// Whether Kea may have reserved offered addresses.
     pub may_offer: bool,
 }
 
-/// Addresses that came into a pool, a subnet or a VPN between two looks, or left one.
-pub fn moved(before: &Before, look: &Look) -> Vec<Ipv4Addr> {
-    let now = &look.answers[1].seen;
+/// Returns the addresses that entered or left a pool, a subnet or a VPN between two observations.
+pub fn moved(before: &Before, observation: &Observation) -> Vec<Ipv4Addr> {
+    let now = &observation.answers[1].bindings;
     let vpn_differs = |address: &Ipv4Addr| {
-        let vpn = |seen: Option<&Seen>| seen.map(|seen| seen.vpn.clone());
-        vpn(now.get(address)) != vpn(before.answer.seen.get(address))
+        let vpn = |binding: Option<&HookBinding>| binding.map(|binding| binding.vpn.clone());
+        vpn(now.get(address)) != vpn(before.answer.bindings.get(address))
     };
     let differs = |address: &Ipv4Addr| {
-        let [old, new] = [&before.configured, &look.configured];
+        let [old, new] = [&before.configured, &observation.configured];
         old.addresses.contains(address) != new.addresses.contains(address)
             || old.is_in_subnet(*address) != new.is_in_subnet(*address)
             || old.context(*address) != new.context(*address)
@@ -69,47 +71,53 @@ pub fn moved(before: &Before, look: &Look) -> Vec<Ipv4Addr> {
     now.keys().copied().filter(differs).collect()
 }
 
-/// Compares one of a look's pairs of Kea's leases and the hook's answer, and all the rest.
-pub fn compare(before: &Before, look: &Look, which: usize, happened: &Happened) -> Vec<Fault> {
-    let rows = &look.rows[which];
-    let answer = &look.answers[which];
+/// Compares one of the observation's pairs of Kea's leases and the hook's answer, and all other
+/// queries.
+pub fn compare(
+    before: &Before,
+    observation: &Observation,
+    which: usize,
+    activity: &Activity,
+) -> Vec<Fault> {
+    let leases = &observation.leases[which];
+    let answer = &observation.answers[which];
     let mut faults = Vec::new();
     check_order("the answer", answer, &mut faults);
-    let mut all: BTreeSet<Ipv4Addr> = look.configured.addresses.clone();
-    all.extend(rows.keys());
-    all.extend(answer.seen.keys());
-    all.extend(before.answer.seen.keys());
+    let mut all: BTreeSet<Ipv4Addr> = observation.configured.addresses.clone();
+    all.extend(leases.keys());
+    all.extend(answer.bindings.keys());
+    all.extend(before.answer.bindings.keys());
     for address in all {
-        let case = Case {
+        let address_check = AddressCheck {
             address,
-            row: rows.get(&address),
-            row_before: before.rows.get(&address),
-            seen: answer.seen.get(&address),
-            seen_before: before.answer.seen.get(&address),
-            configured: &look.configured,
+            lease: leases.get(&address),
+            lease_before: before.leases.get(&address),
+            binding: answer.bindings.get(&address),
+            binding_before: before.answer.bindings.get(&address),
+            configured: &observation.configured,
             configured_before: &before.configured,
             base_before: before.answer.base,
-            touches: happened.touches.get(&address).map_or(&[], Vec::as_slice),
-            happened,
+            touches: activity.touches.get(&address).map_or(&[], Vec::as_slice),
+            activity,
         };
-        let result = case.check();
+        let result = address_check.check();
         faults.extend(result.err().map(|claim| fault(address, &claim)));
     }
-    let stable = stable(look);
-    check_unqualified(look, &stable, &mut faults);
-    for delta in &look.deltas {
-        check_delta(delta, &stable, happened, &mut faults);
+    let stable = stable(observation);
+    check_unqualified(observation, &stable, &mut faults);
+    for delta in &observation.deltas {
+        check_delta(delta, &stable, activity, &mut faults);
     }
-    let (start, end, answer) = &look.window;
+    let (start, end, answer) = &observation.window;
     let bounds = (*start, *end);
-    check_window(answer, bounds, &stable, happened, &mut faults);
-    for found in &look.found {
-        check_found(found, look, &stable, &mut faults);
+    check_window(answer, bounds, &stable, activity, &mut faults);
+    for found in &observation.found {
+        check_found(found, observation, &stable, &mut faults);
     }
     faults
 }
 
-/// A fault of an address.
+/// Returns a fault of an address.
 fn fault(address: Ipv4Addr, claim: &str) -> Fault {
     Fault {
         address: Some(address),
@@ -117,68 +125,71 @@ fn fault(address: Ipv4Addr, claim: &str) -> Fault {
     }
 }
 
-/// What was the same at the beginning and at the end of a look.
-type Stable<'a> = HashMap<Ipv4Addr, &'a Seen>;
+/// Bindings that are equal at the beginning and at the end of an observation.
+type Stable<'a> = HashMap<Ipv4Addr, &'a HookBinding>;
 
-/// What was the same at the beginning and at the end of a look.
-fn stable(look: &Look) -> Stable<'_> {
-    let [first, last] = &look.answers;
-    let same = first.seen.iter().filter(|(address, seen)| {
-        let then = last.seen.get(address);
-        then.is_some_and(|then| then.change() == seen.change())
+/// Bindings that are equal at the beginning and at the end of an observation.
+fn stable(observation: &Observation) -> Stable<'_> {
+    let [first, last] = &observation.answers;
+    let same = first.bindings.iter().filter(|(address, binding)| {
+        let last = last.bindings.get(address);
+        last.is_some_and(|last| last.change() == binding.change())
     });
-    same.map(|(address, seen)| (*address, seen)).collect()
+    same.map(|(address, binding)| (*address, binding)).collect()
 }
 
-/// RFC 6926, section 8.2: an answer to a query without qualifiers is of the default VPN.
-fn check_unqualified(look: &Look, stable: &Stable<'_>, faults: &mut Vec<Fault>) {
-    for (address, seen) in stable {
-        let told = look.unqualified.seen.get(address);
-        if told.is_some() != seen.vpn.is_none() {
+/// Checks the answer to a query without qualifiers: it covers the default VPN (RFC 6926, section
+/// 8.2).
+fn check_unqualified(observation: &Observation, stable: &Stable<'_>, faults: &mut Vec<Fault>) {
+    for (address, binding) in stable {
+        let reported = observation.unqualified.bindings.get(address);
+        if reported.is_some() != binding.vpn.is_none() {
             faults.push(fault(
                 *address,
-                "in the default VPN, or told so, but not both",
+                "in the default VPN or in its answer, but not in both",
             ));
         }
     }
-    for address in look.unqualified.seen.keys() {
-        if !look
+    for address in observation.unqualified.bindings.keys() {
+        if !observation
             .answers
             .iter()
-            .any(|answer| answer.seen.contains_key(address))
+            .any(|answer| answer.bindings.contains_key(address))
         {
             faults.push(fault(*address, "in the default VPN, but not in all VPNs"));
         }
     }
 }
 
-/// RFC 6926, section 8.2: what changed since an earlier answer, each address once, and nothing
-/// else. A change may be dated a second before it was made: it is one if the earlier answer did
-/// not tell of it.
-fn check_delta(delta: &Delta, stable: &Stable<'_>, happened: &Happened, faults: &mut Vec<Fault>) {
+/// Checks a delta query: it returns each address that changed since the earlier answer once, and no
+/// other address (RFC 6926, section 8.2). A change may carry a time up to two seconds before it was
+/// made; it counts as a change if the earlier answer does not contain it.
+fn check_delta(delta: &Delta, stable: &Stable<'_>, activity: &Activity, faults: &mut Vec<Fault>) {
     let Delta {
         label,
-        then,
+        earlier,
         answer,
     } = delta;
-    let since = then.base;
+    let since = earlier.base;
     check_order(label, answer, faults);
     for (address, now) in stable {
-        let then = then.seen.get(address);
-        let is_another = then.is_none_or(|then| then.change() != now.change());
+        let earlier = earlier.bindings.get(address);
+        let is_another = earlier.is_none_or(|earlier| earlier.change() != now.change());
         let is_in = now.is_in(since, u32::MAX);
-        // What was told in the very second it was made may be told again.
+        // A delta query may repeat an answer given within the second of the change.
         let may = now.is_in(since - DELAY, u32::MAX);
-        let was = || then.map_or("not configured".to_owned(), ToString::to_string);
-        let claim = match answer.seen.get(address) {
+        let was = || earlier.map_or("not configured".to_owned(), ToString::to_string);
+        let claim = match answer.bindings.get(address) {
             None if is_in => "changed, but missing".to_owned(),
             None if is_another => {
                 format!("missing, though it was {}", was())
             }
-            Some(_) if !is_another && !may && !happened.may_count_as_changed(*address, since) => {
-                "did not change, but told".to_owned()
+            Some(_) if !is_another && !may && !activity.may_count_as_changed(*address, since) => {
+                "did not change, but returned".to_owned()
             }
-            Some(told) if told.change() != now.change() => format!("told otherwise, {told},"),
+            Some(reported) if reported.change() != now.change() => {
+                format!("returned as {reported},")
+            }
             _ => continue,
         };
         faults.push(fault(
@@ -188,99 +199,109 @@ fn check_delta(delta: &Delta, stable: &Stable<'_>, happened: &Happened, faults: 
     }
 }
 
-impl Happened {
-    /// Whether an address may count as changed though it is as it was: what changed just before a crash
-    /// does, and what came into a pool, a subnet or a VPN, or left one.
+impl Activity {
+    /// Whether an address may count as changed though its binding is equal: addresses changed just
+    /// before a crash do, and those that entered or left a pool, a subnet or a VPN.
     fn may_count_as_changed(&self, address: Ipv4Addr, since: u32) -> bool {
-        let is_shaken = |at: &f64| *at >= f64::from(since) - f64::from(DELAY);
-        self.has_moved(address, since) || self.shaken.get(&address).is_some_and(is_shaken)
+        let may_be_unsaved = |at: &f64| *at >= f64::from(since) - f64::from(DELAY);
+        self.has_moved(address, since)
+            || self.maybe_unsaved.get(&address).is_some_and(may_be_unsaved)
     }
 
-    /// Whether an address may have been configured anew.
+    /// Whether an address may have entered or left a pool, a subnet or a VPN.
     fn has_moved(&self, address: Ipv4Addr, since: u32) -> bool {
         self.moved.get(&address).is_some_and(|at| *at >= since)
     }
 }
 
-/// How much later than it is dated a change may be made, in seconds.
+/// The longest time between the recorded time of a change and the change, in seconds.
 const DELAY: u32 = 2;
 
-/// An answer with a start and an end has what changed between them.
+/// Checks a query with start and end: it returns the changes between them.
 fn check_window(
     answer: &Answer,
     (start, end): (u32, u32),
     stable: &Stable<'_>,
-    happened: &Happened,
+    activity: &Activity,
     faults: &mut Vec<Fault>,
 ) {
     let label = format!("query for {start}..{end}");
     check_order(&label, answer, faults);
-    for (address, seen) in stable {
-        let may = seen.is_in(start - DELAY, end) || happened.may_count_as_changed(*address, start);
-        let must = seen.is_in(start, end - DELAY);
-        let claim = match answer.seen.get(address) {
+    for (address, binding) in stable {
+        let may =
+            binding.is_in(start - DELAY, end) || activity.may_count_as_changed(*address, start);
+        let must = binding.is_in(start, end - DELAY);
+        let claim = match answer.bindings.get(address) {
             None if must => "changed, but missing".to_owned(),
-            Some(_) if !may => "did not change, but told".to_owned(),
-            Some(told) if told.change() != seen.change() => format!("told otherwise, {told},"),
+            Some(_) if !may => "did not change, but returned".to_owned(),
+            Some(reported) if reported.change() != binding.change() => {
+                format!("returned as {reported},")
+            }
             _ => continue,
         };
         faults.push(fault(*address, &format!("{claim} in {label}")));
     }
 }
 
-/// Each address comes once, and in ascending order (the contract).
+/// Checks the contract's order: each address occurs once, in ascending order.
 fn check_order(label: &str, answer: &Answer, faults: &mut Vec<Fault>) {
-    for address in &answer.disorder {
-        let claim = format!("told twice or out of order in {label}");
+    for address in &answer.out_of_order {
+        let claim = format!("returned twice or out of order in {label}");
         faults.push(fault(*address, &claim));
     }
 }
 
-/// RFC 6926, section 8.2: a client's or relay's active bindings, all of them and no others.
-fn check_found(found: &Found, look: &Look, stable: &Stable<'_>, faults: &mut Vec<Fault>) {
+/// Checks the query for a client's or relay agent's bindings: it returns all active ones and no
+/// others (RFC 6926, section 8.2).
+fn check_found(
+    found: &Found,
+    observation: &Observation,
+    stable: &Stable<'_>,
+    faults: &mut Vec<Fault>,
+) {
     let Found { primary, addresses } = found;
     for pair in addresses.windows(2) {
         if pair[0] >= pair[1] {
             faults.push(fault(
                 pair[1],
-                &format!("told twice or out of order by {primary:?}"),
+                &format!("returned twice or out of order by {primary:?}"),
             ));
         }
     }
-    for (address, seen) in stable {
-        let is_filed = seen.state == State::ACTIVE && is_of(primary, seen);
-        if addresses.contains(address) != is_filed {
-            let found = if is_filed { "not found" } else { "found" };
+    for (address, binding) in stable {
+        let is_expected = binding.state == State::ACTIVE && is_of(primary, binding);
+        if addresses.contains(address) != is_expected {
+            let found = if is_expected { "not found" } else { "found" };
             faults.push(fault(*address, &format!("{found} by {primary:?}")));
         }
     }
-    // Leases that are not among the configured addresses too.
-    let [first, last] = &look.rows;
-    for (address, row) in first {
-        let end = look.answers[1].base + 1;
-        let is_certain = last.get(address) == Some(row)
-            && !look.answers[0].seen.contains_key(address)
-            && (!is_held(row, look.answers[0].base) || is_held(row, end))
-            && row.valid != OFFER_LIFETIME;
-        let is_filed = row.state == 0 && is_held(row, end);
+    // Leases outside the configured addresses count too.
+    let [first, last] = &observation.leases;
+    for (address, lease) in first {
+        let end = observation.answers[1].base + 1;
+        let is_certain = last.get(address) == Some(lease)
+            && !observation.answers[0].bindings.contains_key(address)
+            && (!is_held(lease, observation.answers[0].base) || is_held(lease, end))
+            && lease.valid != OFFER_LIFETIME;
+        let is_expected = lease.state == 0 && is_held(lease, end);
         let is_of_row = match primary {
-            Primary::Mac { address, .. } => *address == row.identity.mac,
-            Primary::ClientId(id) => *id == row.identity.client_id,
+            Primary::Mac { address, .. } => *address == lease.identity.mac,
+            Primary::ClientId(id) => *id == lease.identity.client_id,
             _ => continue,
         };
-        if is_certain && addresses.contains(address) != (is_filed && is_of_row) {
+        if is_certain && addresses.contains(address) != (is_expected && is_of_row) {
             let claim = format!("of a removed subnet: found or not by {primary:?}");
             faults.push(fault(*address, &claim));
         }
     }
 }
 
-/// Whether a binding is one of those a primary query is for.
-fn is_of(primary: &Primary, seen: &Seen) -> bool {
-    let relay = || RelayAgentInformation::decode(&seen.option_82);
+/// Whether a query matches a binding.
+fn is_of(primary: &Primary, binding: &HookBinding) -> bool {
+    let relay = || RelayAgentInformation::decode(&binding.option_82);
     match primary {
-        Primary::Mac { address, .. } => *address == seen.identity.mac,
-        Primary::ClientId(id) => *id == seen.identity.client_id,
+        Primary::Mac { address, .. } => *address == binding.identity.mac,
+        Primary::ClientId(id) => *id == binding.identity.client_id,
         Primary::RemoteId(id) => relay().remote_id() == Some(id),
         Primary::RelayId(id) => relay().relay_id() == Some(id),
         Primary::All => true,

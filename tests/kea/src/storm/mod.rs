@@ -1,54 +1,54 @@
-//! A storm: hundreds of clients, an administrator and fate at work on one Kea, and after each
-//! round a comparison of all the hook says with all Kea holds, address by address.
+//! A storm: random actions of hundreds of clients, an administrator and faults on one Kea. After
+//! each round the hook's answers are compared with Kea's leases, address by address.
 //!
-//! - [`plan`]: what is done, drawn from a seed.
-//! - [`world`]: subnets, relays and lines, and how their configuration varies.
-//! - [`traffic`], [`deeds`]: doing it.
-//! - [`history`]: what was done to each address.
-//! - [`look`]: what Kea and the hook say.
-//! - [`case`]: whether that fits, of one address.
-//! - [`compare`]: whether it fits, of all addresses and all queries.
-//! - [`run`]: one round after the other.
+//! - [`plan`]: the actions, drawn from a seed.
+//! - [`topology`]: subnets, relays and lines, and the variants of their configuration.
+//! - [`traffic`], [`server_actions`]: performing the actions.
+//! - [`history`]: the record of actions on each address.
+//! - [`observation`]: Kea's leases and the hook's answers at one moment.
+//! - [`address_check`]: the comparison of one address.
+//! - [`compare`]: the comparison of all addresses and all queries.
+//! - [`run`]: the sequence of rounds.
 
-mod case;
+mod address_check;
 mod compare;
-mod deeds;
 mod history;
-pub mod look;
+pub mod observation;
 pub mod plan;
 mod random;
 mod run;
+mod server_actions;
+pub mod topology;
 pub mod traffic;
-pub mod world;
 
 use std::fmt;
 use std::time::Duration;
 
-use plan::Deed;
+use plan::ServerAction;
 
-/// What storm it is to be.
+/// The parameters of a storm.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// What everything is drawn from.
+    /// The seed of the random sequence.
     pub seed: u64,
-    /// How long it lasts; the last round is finished.
+    /// Minimum duration; the last round is completed.
     pub duration: Duration,
-    /// How many clients there are, at most 65,000.
+    /// Number of clients, at most 65,000.
     pub clients: usize,
-    /// Whether Kea has several threads.
+    /// Whether Kea uses several threads.
     pub multi_threading: bool,
-    /// How many messages are in flight at a time.
+    /// The highest number of messages in flight.
     pub width: usize,
-    /// Whether to go on after a fault.
-    pub goes_on: bool,
-    /// Whether to tell of faults that were gone at another look.
-    pub tells_late: bool,
-    /// Deeds left out, by parts of their names.
+    /// Whether the storm continues after a fault.
+    pub continues: bool,
+    /// Whether faults that a later observation did not confirm are reported.
+    pub reports_late: bool,
+    /// Server actions to leave out, by parts of their names.
     pub without: Vec<String>,
 }
 
 impl Options {
-    /// A storm of a seed, for so long.
+    /// Returns the default parameters with a seed and a duration.
     pub fn new(seed: u64, duration: Duration) -> Self {
         Options {
             seed,
@@ -56,31 +56,31 @@ impl Options {
             clients: 300,
             multi_threading: false,
             width: 16,
-            goes_on: false,
-            tells_late: false,
+            continues: false,
+            reports_late: false,
             without: Vec::new(),
         }
     }
 
-    /// Whether a deed is left out.
-    fn skips(&self, deed: Deed) -> bool {
-        let name = format!("{deed:?}");
+    /// Whether a server action is left out.
+    fn skips(&self, action: ServerAction) -> bool {
+        let name = format!("{action:?}");
         self.without.iter().any(|part| name.contains(part))
     }
 }
 
-/// What a storm has done.
+/// The figures of a storm.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Summary {
-    /// Rounds.
+    /// Number of rounds.
     pub rounds: u64,
-    /// Comparisons.
-    pub looks: u64,
-    /// How often something was right only at another look.
+    /// Number of comparisons.
+    pub observations: u64,
+    /// Number of comparisons that succeeded only on repetition.
     pub late: u64,
-    /// Queries for everything beside the clients.
+    /// Number of queries for all addresses while clients were active.
     pub queries: u64,
-    /// Rounds with faults.
+    /// Number of rounds with faults.
     pub failures: u64,
 }
 
@@ -88,20 +88,21 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Summary {
             rounds,
-            looks,
+            observations,
             late,
             queries,
             ..
         } = self;
         write!(
             f,
-            "{rounds} rounds, {looks} looks at everything, {late} of them more than once, \
-             {queries} queries meanwhile"
+            "{rounds} rounds, {observations} comparisons, {late} of them repeated, \
+             {queries} queries during rounds"
         )
     }
 }
 
-/// Lets a storm blow; what it has done, or what was not right. `progress` is told of it.
+/// Runs a storm. Returns its figures, or a description of the first fault; `progress` receives a
+/// line of text every few seconds.
 pub fn storm(options: Options, progress: &mut dyn FnMut(&str)) -> Result<Summary, String> {
     run::Storm::begin(options)?.run(progress)
 }

@@ -1,50 +1,50 @@
-//! What a storm does: rounds of steps, drawn from a seed alone.
+//! The plan of a storm: rounds of actions, drawn from a seed alone.
 //!
-//! A step says what is to be done, never to which lease: that is found when it is done, by a salt
-//! from what there is then. So the sequence of steps is the same for the same seed, whatever Kea
-//! makes of it and however fast it is.
+//! An action does not name a lease. It has a salt, which selects a lease from those that exist when
+//! the action is performed. Therefore the sequence of actions depends on the seed alone, not on
+//! Kea's answers and speed.
 
 use super::random::Random;
-use super::world::{LINES, Variant};
+use super::topology::{LINES, Variant};
 
-/// What one client does.
+/// An action of one client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Act {
+pub enum ClientAction {
     /// DISCOVER and no more.
     Discover,
     /// DISCOVER and REQUEST.
     Lease,
-    /// REQUEST for the lease it has, by way of its relay.
+    /// REQUEST for the present lease, through the relay.
     Renew,
-    /// The same, straight to the server.
+    /// REQUEST for the present lease, sent to the server directly.
     RenewUnicast,
-    /// REQUEST for the address it had last, as after a reboot (RFC 2131, section 3.2).
+    /// REQUEST for the last address, as after a reboot (RFC 2131, section 3.2).
     Reboot,
-    /// REQUEST for an address that is not its own.
+    /// REQUEST for an address that the client does not have.
     RequestWrong(u32),
-    /// DISCOVER and REQUEST, asking for a certain address.
+    /// DISCOVER and REQUEST with a requested address.
     Take(u32),
-    /// RELEASE of the lease it has.
+    /// RELEASE of the present lease.
     Release,
-    /// RELEASE of the address it had last, its own still or not.
+    /// RELEASE of the last address, whether or not the client still has it.
     ReleaseOld,
     /// RELEASE of another client's address.
-    ReleaseAnothers(u32),
-    /// DECLINE of the lease it has.
+    ReleaseOther(u32),
+    /// DECLINE of the present lease.
     Decline,
-    /// INFORM with the address it has.
+    /// INFORM with the present address.
     Inform,
-    /// Another client identifier from now on, or none.
+    /// Changes the client identifier, or drops it.
     NewClientId(u32),
-    /// Another MAC address from now on.
+    /// Changes the MAC address.
     NewMac,
-    /// Another relay and line from now on.
+    /// Moves to another line, and thereby possibly to another relay.
     Move(usize),
 }
 
-/// What an administrator or fate does.
+/// An action of an administrator, or a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Deed {
+pub enum ServerAction {
     /// `lease4-add`.
     LeaseAdd(u32),
     /// `lease4-update`.
@@ -57,19 +57,19 @@ pub enum Deed {
     LeaseDeleteByClientId(u32),
     /// `lease4-wipe`.
     Wipe(u32),
-    /// A new configuration file and `config-reload`.
+    /// A changed configuration file and `config-reload`.
     Reload(Variant),
-    /// `config-reload` of the file as it is.
+    /// `config-reload` of the unchanged file.
     ReloadSame,
-    /// `config-set`; the file stays as it is.
+    /// `config-set`; the file stays unchanged.
     ConfigSet(Variant),
-    /// A new configuration file and SIGHUP.
+    /// A changed configuration file and SIGHUP.
     HangUp(Variant),
     /// A configuration that the hook or Kea refuses.
     Refused(u32),
-    /// SIGTERM and a new start.
+    /// SIGTERM, then a start.
     Restart,
-    /// SIGKILL and a new start.
+    /// SIGKILL, then a start.
     Kill,
     /// `subnet4-del` of a subnet.
     SubnetDelete,
@@ -81,55 +81,55 @@ pub enum Deed {
     ReservationAdd(u32),
     /// `reservation-del` from the configuration in memory.
     ReservationDelete(u32),
-    /// Nothing, for so many seconds: lifetimes end.
+    /// Waits this number of seconds: lifetimes end.
     Wait(usize),
 }
 
-/// Steps done at the same time, and steps done one by one afterwards.
+/// Concurrent actions, and subsequent actions one by one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Round {
-    /// Its number, from 1.
+    /// The round's number, from 1.
     pub number: u32,
-    /// Who does what; what one client does it does in this order.
-    pub acts: Vec<(usize, Act)>,
-    /// What is done meanwhile, in this order.
-    pub during: Vec<Deed>,
-    /// What is done in the quiet moment after it, with a look at everything after each.
-    pub after: Vec<Deed>,
+    /// Actions of clients. Those of one client are performed in this order.
+    pub actions: Vec<(usize, ClientAction)>,
+    /// Server actions concurrent with the clients, in this order.
+    pub during: Vec<ServerAction>,
+    /// Server actions after the clients have finished, with an observation after each.
+    pub after: Vec<ServerAction>,
 }
 
 /// Draws rounds from a seed.
 #[derive(Debug)]
 pub struct Plan {
-    /// The source of everything.
+    /// The random sequence.
     random: Random,
-    /// How many clients there are.
+    /// Number of clients.
     clients: usize,
     /// The number of the last round.
     round: u32,
 }
 
-/// How often clients do what, of all they do.
-const ACTS: [(usize, Act); 15] = [
-    (30, Act::Lease),
-    (14, Act::Renew),
-    (8, Act::RenewUnicast),
-    (4, Act::Reboot),
-    (8, Act::Discover),
-    (5, Act::RequestWrong(0)),
-    (6, Act::Take(0)),
-    (10, Act::Release),
-    (3, Act::ReleaseOld),
-    (2, Act::ReleaseAnothers(0)),
-    (2, Act::Decline),
-    (3, Act::Inform),
-    (2, Act::NewClientId(0)),
-    (1, Act::NewMac),
-    (3, Act::Move(0)),
+/// The actions of clients, with their relative frequencies.
+const ACTS: [(usize, ClientAction); 15] = [
+    (30, ClientAction::Lease),
+    (14, ClientAction::Renew),
+    (8, ClientAction::RenewUnicast),
+    (4, ClientAction::Reboot),
+    (8, ClientAction::Discover),
+    (5, ClientAction::RequestWrong(0)),
+    (6, ClientAction::Take(0)),
+    (10, ClientAction::Release),
+    (3, ClientAction::ReleaseOld),
+    (2, ClientAction::ReleaseOther(0)),
+    (2, ClientAction::Decline),
+    (3, ClientAction::Inform),
+    (2, ClientAction::NewClientId(0)),
+    (1, ClientAction::NewMac),
+    (3, ClientAction::Move(0)),
 ];
 
 impl Plan {
-    /// The plan for a seed and a number of clients.
+    /// Returns the plan for a seed and a number of clients.
     pub fn new(seed: u64, clients: usize) -> Self {
         Plan {
             random: Random::new(seed),
@@ -138,16 +138,16 @@ impl Plan {
         }
     }
 
-    /// The next round.
+    /// Draws the next round.
     pub fn round(&mut self) -> Round {
         self.round += 1;
-        let acts = if self.round == 1 {
+        let actions = if self.round == 1 {
             (0..self.clients)
-                .map(|client| (client, Act::Lease))
+                .map(|client| (client, ClientAction::Lease))
                 .collect()
         } else {
             let count = 10 + self.random.below(self.clients / 2 + 1);
-            (0..count).map(|_| self.act()).collect()
+            (0..count).map(|_| self.action()).collect()
         };
         let mut during = Vec::new();
         if self.random.chance(60) {
@@ -167,75 +167,76 @@ impl Plan {
         let after = match self.random.below(100) {
             0..6 => vec![self.reconfiguration()],
             6..11 => vec![self.end()],
-            11..19 => vec![Deed::Wait(1 + self.random.below(6))],
+            11..19 => vec![ServerAction::Wait(1 + self.random.below(6))],
             19..22 => vec![self.network_command(), self.reconfiguration()],
-            22..24 => vec![Deed::Wait(2), self.end(), Deed::Wait(3)],
+            22..24 => vec![ServerAction::Wait(2), self.end(), ServerAction::Wait(3)],
             _ => Vec::new(),
         };
         Round {
             number: self.round,
-            acts,
+            actions,
             during,
             after,
         }
     }
 
-    /// A client and what it does.
-    fn act(&mut self) -> (usize, Act) {
+    /// Draws a client and its action.
+    fn action(&mut self) -> (usize, ClientAction) {
         let client = self.random.below(self.clients);
         let salt = self.random.salt();
-        let act = match self.random.weighted(&ACTS) {
-            Act::RequestWrong(_) => Act::RequestWrong(salt),
-            Act::Take(_) => Act::Take(salt),
-            Act::ReleaseAnothers(_) => Act::ReleaseAnothers(salt),
-            Act::NewClientId(_) => Act::NewClientId(salt),
-            Act::Move(_) => Act::Move(salt as usize % LINES),
+        let action = match self.random.weighted(&ACTS) {
+            ClientAction::RequestWrong(_) => ClientAction::RequestWrong(salt),
+            ClientAction::Take(_) => ClientAction::Take(salt),
+            ClientAction::ReleaseOther(_) => ClientAction::ReleaseOther(salt),
+            ClientAction::NewClientId(_) => ClientAction::NewClientId(salt),
+            ClientAction::Move(_) => ClientAction::Move(salt as usize % LINES),
             other => other,
         };
-        (client, act)
+        (client, action)
     }
 
-    /// A lease changed by command.
-    fn lease_command(&mut self) -> Deed {
+    /// Draws a lease command.
+    fn lease_command(&mut self) -> ServerAction {
         let salt = self.random.salt();
         self.random.weighted(&[
-            (8, Deed::LeaseAdd(salt)),
-            (6, Deed::LeaseUpdate(salt)),
-            (6, Deed::LeaseDelete(salt)),
-            (3, Deed::LeaseDeleteByMac(salt)),
-            (3, Deed::LeaseDeleteByClientId(salt)),
-            (1, Deed::Wipe(salt)),
+            (8, ServerAction::LeaseAdd(salt)),
+            (6, ServerAction::LeaseUpdate(salt)),
+            (6, ServerAction::LeaseDelete(salt)),
+            (3, ServerAction::LeaseDeleteByMac(salt)),
+            (3, ServerAction::LeaseDeleteByClientId(salt)),
+            (1, ServerAction::Wipe(salt)),
         ])
     }
 
-    /// Subnets and reservations changed by command.
-    fn network_command(&mut self) -> Deed {
+    /// Draws a command that changes subnets or reservations.
+    fn network_command(&mut self) -> ServerAction {
         let salt = self.random.salt();
         self.random.weighted(&[
-            (2, Deed::SubnetDelete),
-            (3, Deed::SubnetAdd),
-            (3, Deed::SubnetUpdate(salt)),
-            (3, Deed::ReservationAdd(salt)),
-            (2, Deed::ReservationDelete(salt)),
+            (2, ServerAction::SubnetDelete),
+            (3, ServerAction::SubnetAdd),
+            (3, ServerAction::SubnetUpdate(salt)),
+            (3, ServerAction::ReservationAdd(salt)),
+            (2, ServerAction::ReservationDelete(salt)),
         ])
     }
 
-    /// A new configuration, or the old one anew.
-    fn reconfiguration(&mut self) -> Deed {
+    /// Draws a reconfiguration, with another or the same configuration.
+    fn reconfiguration(&mut self) -> ServerAction {
         let salt = self.random.salt();
         let variant = Variant(salt);
         self.random.weighted(&[
-            (3, Deed::Reload(variant)),
-            (3, Deed::ReloadSame),
-            (3, Deed::ConfigSet(variant)),
-            (3, Deed::HangUp(variant)),
-            (2, Deed::Refused(salt)),
+            (3, ServerAction::Reload(variant)),
+            (3, ServerAction::ReloadSame),
+            (3, ServerAction::ConfigSet(variant)),
+            (3, ServerAction::HangUp(variant)),
+            (2, ServerAction::Refused(salt)),
         ])
     }
 
-    /// The end of the server.
-    fn end(&mut self) -> Deed {
-        self.random.weighted(&[(2, Deed::Restart), (3, Deed::Kill)])
+    /// Draws an end of the server.
+    fn end(&mut self) -> ServerAction {
+        self.random
+            .weighted(&[(2, ServerAction::Restart), (3, ServerAction::Kill)])
     }
 }
 
@@ -243,7 +244,7 @@ impl Plan {
 mod tests {
     use super::*;
 
-    /// A storm can be had again: what is done depends on the seed and nothing else.
+    /// A storm is repeatable: its actions depend on the seed alone.
     #[test]
     fn draws_the_same_rounds_from_the_same_seed() {
         let rounds = |seed| {

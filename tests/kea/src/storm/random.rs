@@ -1,16 +1,16 @@
-//! Numbers that look random and are the same for the same seed, on every machine and for ever.
+//! A pseudo-random sequence that depends on its seed alone, on every machine.
 
-/// A generator: SplitMix64, whose whole state is one number.
+/// A SplitMix64 generator; its whole state is one number.
 #[derive(Debug, Clone)]
 pub struct Random(u64);
 
 impl Random {
-    /// The generator for a seed.
+    /// Returns the generator for a seed.
     pub fn new(seed: u64) -> Self {
         Random(seed)
     }
 
-    /// The next number.
+    /// Returns the next number.
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -18,22 +18,23 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// The next number as the salt of a step: what it picks from is known only when it is done.
+    /// Returns the next number as the salt of an action, which selects its object when it is
+    /// performed.
     pub fn salt(&mut self) -> u32 {
         (self.next() >> 32) as u32
     }
 
-    /// A number below `limit`, which is not 0.
+    /// Returns a number below `limit`, which is not 0.
     pub fn below(&mut self, limit: usize) -> usize {
         pick(self.salt(), limit)
     }
 
-    /// True so many times in a hundred.
+    /// Returns `true` with a probability in percent.
     pub fn chance(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
 
-    /// One of `choices`, each as often as its weight says.
+    /// Returns one of `choices`, with a probability proportional to its weight.
     pub fn weighted<T: Clone>(&mut self, choices: &[(usize, T)]) -> T {
         let sum = choices.iter().map(|(weight, _)| weight).sum();
         let mut left = self.below(sum);
@@ -47,7 +48,7 @@ impl Random {
     }
 }
 
-/// The number below `limit`, which is not 0, that a salt stands for.
+/// Returns the number below `limit` that a salt selects; `limit` is not 0.
 pub fn pick(salt: u32, limit: usize) -> usize {
     ((u64::from(salt) * limit as u64) >> 32) as usize
 }
@@ -56,7 +57,7 @@ pub fn pick(salt: u32, limit: usize) -> usize {
 mod tests {
     use super::*;
 
-    /// A storm can be had again: by its seed alone.
+    /// A storm is repeatable by its seed alone.
     #[test]
     fn gives_the_same_numbers_for_the_same_seed() {
         let numbers = |seed| {

@@ -1,4 +1,4 @@
-//! The storm itself: rounds, and a look at everything after each.
+//! The course of a storm: rounds, with an observation after each.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -9,151 +9,150 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::compare::{Before, Fault, Happened, compare, moved};
-use super::deeds::{Doer, Effects};
-use super::history::{History, Touch, What, now};
-use super::look::{Answer, Ended, Look, glance};
-use super::plan::{Deed, Plan, Round};
+use super::compare::{Activity, Before, Fault, compare, moved};
+use super::history::{History, Touch, TouchKind, now};
+use super::observation::{Answer, KeaLease, Observation, QueryFailure, query_all};
+use super::plan::{Plan, Round, ServerAction};
 use super::random::Random;
+use super::server_actions::{Administrator, Effects};
+use super::topology::{Topology, Variant};
 use super::traffic::Traffic;
-use super::world::{Variant, World};
 use super::{Options, Summary};
 use crate::{Kea, Setup, eventually_some};
 
-/// How often everything is looked at before a fault counts: with several threads the server may
-/// not have worked off everything when it has answered the last message. That it was needed is
-/// counted.
-const LOOKS: usize = 8;
+/// Number of observations before a fault counts. With several threads the server may still process
+/// messages after its last answer. Repetitions are counted.
+const MAX_OBSERVATIONS: usize = 8;
 
-/// How long between two of these looks.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
+/// The interval between these observations.
+const OBSERVATION_INTERVAL: Duration = Duration::from_millis(250);
 
-/// A change is on disk within half a second (the contract); this is more.
-const SAVED_AFTER: Duration = Duration::from_millis(700);
+/// Longer than the half second within which a change is in the state file (the contract).
+const SAVE_TIME: Duration = Duration::from_millis(700);
 
-/// How many earlier answers are kept to ask what changed since.
-const KEPT_ANSWERS: usize = 40;
+/// Number of earlier answers kept for delta queries.
+const MAX_EARLIER_ANSWERS: usize = 40;
 
-/// How many faults of a kind are told of.
-const FAULTS_TOLD: usize = 2;
+/// Number of faults reported of each kind.
+const REPORTED_FAULTS: usize = 2;
 
-/// A storm going on.
+/// A running storm.
 pub struct Storm {
-    /// What was asked for.
+    /// The parameters.
     options: Options,
     /// The server.
     kea: Kea,
-    /// The network.
-    world: World,
+    /// The subnets and relays.
+    topology: Topology,
     /// The clients.
     traffic: Traffic,
-    /// The quiet moment before.
+    /// The previous observation.
     before: Before,
-    /// What happened since, and before.
-    happened: Happened,
-    /// What was done to addresses, for people.
+    /// The activity since then, and before.
+    activity: Activity,
+    /// The actions on addresses, for reports.
     history: History,
-    /// Earlier answers, and what they are called.
-    kept: VecDeque<(String, Answer)>,
-    /// Which earlier answers to ask about, and the like: nothing that changes what is done.
+    /// Earlier answers with their descriptions.
+    earlier: VecDeque<(String, Answer)>,
+    /// The random sequence of the queries: it does not influence the actions.
     random: Random,
-    /// What was done so far.
+    /// The figures so far.
     summary: Summary,
 }
 
 impl Storm {
-    /// Starts the server and looks at it for the first time.
+    /// Starts the server and makes the first observation.
     pub fn begin(options: Options) -> Result<Storm, String> {
         let setup = Setup::with_hook(json!({}))
             .kea_library("libdhcp_lease_cmds.so", json!({}))
             .multi_threading(options.multi_threading)
             .set("loggers", loggers());
         let place = setup.place;
-        let world = World::new(place, &options.without);
-        let mut setup = world.configure(setup, Variant::FIRST);
-        if world.has_network_commands {
+        let topology = Topology::new(place, &options.without);
+        let mut setup = topology.configure(setup, Variant::FIRST);
+        if topology.has_network_commands {
             setup = setup
                 .kea_library("libdhcp_subnet_cmds.so", json!({}))
                 .kea_library("libdhcp_host_cmds.so", json!({}));
         }
         let kea = setup.start();
-        let look = Look::take(&kea, Vec::new())?;
+        let observation = Observation::take(&kea, Vec::new())?;
         Ok(Storm {
-            traffic: Traffic::new(&world, place, options.clients),
+            traffic: Traffic::new(&topology, place, options.clients),
             random: Random::new(options.seed ^ 0xa5a5),
             options,
             kea,
-            world,
-            before: Before::of(look),
-            happened: Happened::default(),
+            topology,
+            before: Before::of(observation),
+            activity: Activity::default(),
             history: History::default(),
-            kept: VecDeque::new(),
+            earlier: VecDeque::new(),
             summary: Summary::default(),
         })
     }
 
-    /// Goes on until the time is over, or until the first fault.
+    /// Runs rounds until the time is over, or until the first fault.
     pub fn run(mut self, progress: &mut dyn FnMut(&str)) -> Result<Summary, String> {
         let started = Instant::now();
         let mut plan = Plan::new(self.options.seed, self.options.clients);
-        let mut told = Instant::now();
+        let mut reported = Instant::now();
         while started.elapsed() < self.options.duration {
             let mut round = plan.round();
-            let skipped = |deed: &Deed| self.options.skips(*deed);
-            round.during.retain(|deed| !skipped(deed));
-            round.after.retain(|deed| !skipped(deed));
+            let skipped = |action: &ServerAction| self.options.skips(*action);
+            round.during.retain(|action| !skipped(action));
+            round.after.retain(|action| !skipped(action));
             let result = self.round(&round);
             if let Err(failure) = result {
-                if !self.options.goes_on {
-                    return Err(format!("{failure}{}", self.trouble()));
+                if !self.options.continues {
+                    return Err(format!("{failure}{}", self.log_excerpt()));
                 }
                 self.summary.failures += 1;
                 progress(&failure);
             }
             self.summary.rounds += 1;
-            if told.elapsed() > Duration::from_secs(5) {
-                told = Instant::now();
+            if reported.elapsed() > Duration::from_secs(5) {
+                reported = Instant::now();
                 progress(&self.progress(started.elapsed()));
             }
         }
         progress(&self.progress(started.elapsed()));
         match self.summary.failures {
             0 => Ok(self.summary),
-            failures => Err(format!("{failures} looks found faults")),
+            failures => Err(format!("{failures} comparisons found faults")),
         }
     }
 
-    /// How far it is.
+    /// Returns a line of text on the progress.
     fn progress(&self, elapsed: Duration) -> String {
         let Summary {
             rounds,
-            looks,
+            observations,
             late,
             ..
         } = self.summary;
-        let (answer, rows) = (&self.before.answer, &self.before.rows);
+        let (answer, leases) = (&self.before.answer, &self.before.leases);
         let mut states: BTreeMap<String, usize> = BTreeMap::new();
-        for seen in answer.seen.values() {
-            *states.entry(seen.state.to_string()).or_default() += 1;
+        for binding in answer.bindings.values() {
+            *states.entry(binding.state.to_string()).or_default() += 1;
         }
         let states: Vec<_> = states
             .iter()
             .map(|(state, n)| format!("{n} {state}"))
             .collect();
         format!(
-            "{:>4} s: {rounds} rounds, {} messages, {} answered, {looks} looks ({late} again); \
+            "{:>4} s: {rounds} rounds, {} messages, {} answered, {observations} comparisons ({late} repeated); \
              {} leases in Kea; {} addresses: {}",
             elapsed.as_secs(),
             self.traffic.sent,
             self.traffic.answered,
-            rows.len(),
-            answer.seen.len(),
+            leases.len(),
+            answer.bindings.len(),
             states.join(", "),
         )
     }
 
-    /// Warnings and errors in the server's log.
-    fn trouble(&self) -> String {
+    /// Returns the latest warnings and errors of the server's log.
+    fn log_excerpt(&self) -> String {
         let log = self.kea.log();
         let lines = log
             .lines()
@@ -166,11 +165,11 @@ impl Storm {
         )
     }
 
-    /// One round.
+    /// Runs one round.
     fn round(&mut self, round: &Round) -> Result<(), String> {
-        let is_rough = round.during.iter().any(|deed| deed.is_rough());
-        let (mut effects, glances) = self.blow(round, is_rough)?;
-        self.kept.extend(glances);
+        let is_disruptive = round.during.iter().any(|action| action.is_disruptive());
+        let (mut effects, answers) = self.run_concurrently(round, is_disruptive)?;
+        self.earlier.extend(answers);
         if !self.kea.is_running() {
             return Err(format!(
                 "round {}: kea-dhcp4 has ended:\n{}",
@@ -180,172 +179,176 @@ impl Storm {
         }
         await_listener(&self.kea);
         effects.touches.extend(self.traffic.settle());
-        self.take_over(round.number, &mut effects);
-        let title = format!("round {}, meanwhile {:?}", round.number, round.during);
-        let mut result = self.look(&title);
-        for deed in &round.after {
-            if result.is_err() && !self.options.goes_on {
+        self.record_effects(round.number, &mut effects);
+        let title = format!("round {}, during {:?}", round.number, round.during);
+        let mut result = self.observe(&title);
+        for action in &round.after {
+            if result.is_err() && !self.options.continues {
                 break;
             }
-            thread::sleep(SAVED_AFTER);
+            thread::sleep(SAVE_TIME);
             let mut effects = Effects::default();
-            let doer = Doer {
-                world: &self.world,
-                rows: &self.before.rows,
+            let administrator = Administrator {
+                topology: &self.topology,
+                leases: &self.before.leases,
                 clients: self.options.clients,
             };
-            doer.act(&mut self.kea, *deed, &mut effects);
+            administrator.perform(&mut self.kea, *action, &mut effects);
             await_listener(&self.kea);
-            // The state file was written in good time.
+            // The state file was written before.
             effects.killed = None;
-            self.take_over(round.number, &mut effects);
-            let title = format!("round {}, then {deed:?}", round.number);
-            let looked = self.look(&title);
+            self.record_effects(round.number, &mut effects);
+            let title = format!("round {}, after {action:?}", round.number);
+            let looked = self.observe(&title);
             result = result.and(looked);
         }
         result
     }
 
-    /// Clients, administrator and requestors, all at the same time. Gives the effects, and answers
-    /// taken meanwhile.
-    fn blow(
+    /// Runs clients, administrator and requester concurrently. Returns the effects, and an answer
+    /// received meanwhile.
+    fn run_concurrently(
         &mut self,
         round: &Round,
-        is_rough: bool,
+        is_disruptive: bool,
     ) -> Result<(Effects, Vec<(String, Answer)>), String> {
-        let doer = Doer {
-            world: &self.world,
-            rows: &self.before.rows,
+        let administrator = Administrator {
+            topology: &self.topology,
+            leases: &self.before.leases,
             clients: self.options.clients,
         };
         let server = self.kea.place().lease_query();
         let kea = &mut self.kea;
         let width = self.options.width;
-        let is_disturbed = AtomicBool::new(is_rough);
+        let is_disturbed = AtomicBool::new(is_disruptive);
         let traffic = &mut self.traffic;
         let is_over = AtomicBool::new(false);
         let pause = Duration::from_millis(20 + 37 * u64::from(round.number % 7));
         let (touches, effects, queried) = thread::scope(|scope| {
-            let administrator = scope.spawn(|| {
-                let _calm = Calm(&is_disturbed);
+            let performed = scope.spawn(|| {
+                let _end = EndDisturbance(&is_disturbed);
                 let mut effects = Effects::default();
-                for deed in &round.during {
+                for action in &round.during {
                     thread::sleep(pause);
-                    doer.act(kea, *deed, &mut effects);
+                    administrator.perform(kea, *action, &mut effects);
                 }
                 effects
             });
-            let requestor = scope.spawn(|| query_until(&is_over, server, is_rough));
-            let touches = traffic.run(&round.acts, width, &is_disturbed);
-            let effects = administrator.join();
+            let requester = scope.spawn(|| query_repeatedly(&is_over, server, is_disruptive));
+            let touches = traffic.run(&round.actions, width, &is_disturbed);
+            let effects = performed.join();
             is_over.store(true, Ordering::Relaxed);
-            (touches, effects, requestor.join())
+            (touches, effects, requester.join())
         });
         let mut effects = effects.unwrap_or_else(|error| panic::resume_unwind(error));
         let queried = queried.unwrap_or_else(|error| panic::resume_unwind(error));
         effects.touches.extend(touches);
-        let (count, glance) = queried.map_err(|fault| {
+        let (count, query_all) = queried.map_err(|fault| {
             format!(
-                "round {}, meanwhile {:?}: {fault}\n",
+                "round {}, during {:?}: {fault}\n",
                 round.number, round.during
             )
         })?;
         self.summary.queries += count;
         let label = format!(
-            "query for changes since a busy moment in round {}",
+            "query for changes since a query during round {}",
             round.number
         );
         Ok((
             effects,
-            glance.map(|answer| (label, answer)).into_iter().collect(),
+            query_all
+                .map(|answer| (label, answer))
+                .into_iter()
+                .collect(),
         ))
     }
 
-    /// Works out what was done to each address.
-    fn take_over(&mut self, round: u32, effects: &mut Effects) {
+    /// Derives the actions on each address and records them.
+    fn record_effects(&mut self, round: u32, effects: &mut Effects) {
         let mut touches = std::mem::take(&mut effects.touches);
         touches.extend(self.consequences(&touches, effects));
         if let Some(killed) = effects.killed {
-            let mut shaken: Vec<_> = touches.iter().map(|touch| touch.address).collect();
-            shaken.sort();
-            shaken.dedup();
-            touches.extend(shaken.iter().map(|address| Touch {
+            let mut maybe_unsaved: Vec<_> = touches.iter().map(|touch| touch.address).collect();
+            maybe_unsaved.sort();
+            maybe_unsaved.dedup();
+            touches.extend(maybe_unsaved.iter().map(|address| Touch {
                 address: *address,
                 at: killed,
-                what: What::Shaken,
+                kind: TouchKind::MaybeUnsaved,
                 step: "kill -9".to_owned(),
             }));
             let until = now();
-            self.happened
-                .shaken
-                .extend(shaken.into_iter().map(|address| (address, until)));
+            self.activity
+                .maybe_unsaved
+                .extend(maybe_unsaved.into_iter().map(|address| (address, until)));
         }
         self.history.remember(round, &touches);
-        let happened = &mut self.happened;
-        happened.reconfigurations = effects.reconfigurations;
-        happened.ever_cached |= effects.variants.iter().any(|variant| variant.caches());
-        happened.may_offer = self.world.reserves_offers;
-        happened.touches = HashMap::new();
+        let activity = &mut self.activity;
+        activity.reconfigurations = effects.reconfigurations;
+        activity.ever_cached |= effects.variants.iter().any(|variant| variant.caches());
+        activity.may_offer = self.topology.reserves_offers;
+        activity.touches = HashMap::new();
         for touch in touches {
-            // An offer that reserves nothing changes nothing.
-            if matches!(touch.what, What::Offered(_)) && !happened.may_offer {
+            // An offer that reserves nothing has no effect.
+            if matches!(touch.kind, TouchKind::Offered(_)) && !activity.may_offer {
                 continue;
             }
-            happened.ever_touched.insert(touch.address);
-            happened
+            activity.ever_touched.insert(touch.address);
+            activity
                 .touches
                 .entry(touch.address)
                 .or_default()
                 .push(touch);
         }
-        for (address, touches) in &happened.touches {
+        for (address, touches) in &activity.touches {
             match relayed(touches) {
                 Some(Some(value)) => {
-                    happened.relayed.insert(*address, value);
+                    activity.relayed.insert(*address, value);
                 }
                 Some(None) => {}
                 None => {
-                    happened.relayed.remove(address);
+                    activity.relayed.remove(address);
                 }
             }
         }
     }
 
-    /// What was done to addresses by what was done to others, or to clients and subnets.
+    /// Returns the indirect effects on addresses: of actions on other addresses, on clients and on
+    /// subnets.
     fn consequences(&self, touches: &[Touch], effects: &Effects) -> Vec<Touch> {
         let mut all = Vec::new();
-        let mut add = |address: Ipv4Addr, at, what, step: &str| {
+        let mut add = |address: Ipv4Addr, at, kind, step: &str| {
             let step = step.to_owned();
             all.push(Touch {
                 address,
                 at,
-                what,
+                kind,
                 step,
             });
         };
-        // Whoever has a lease, or got one meanwhile, and where.
+        // The clients with a lease before or during the round, by address.
         let mut holders: Vec<_> = self
             .before
-            .rows
+            .leases
             .iter()
-            .map(|(address, row)| (*address, row.identity.clone()))
+            .map(|(address, lease)| (*address, lease.identity.clone()))
             .collect();
         for touch in touches {
-            match &touch.what {
-                What::Acknowledged(who, _)
-                | What::Requested(who, _)
-                | What::Offered(who)
-                | What::Put(who) => {
+            match &touch.kind {
+                TouchKind::Acknowledged(who, _)
+                | TouchKind::Requested(who, _)
+                | TouchKind::Offered(who)
+                | TouchKind::Put(who) => {
                     holders.push((touch.address, who.clone()));
                 }
                 _ => {}
             }
         }
         for touch in touches {
-            let who = match &touch.what {
-                What::Acknowledged(who, _) | What::Requested(who, _) => who,
-                // Where Kea reserves what it offers, the client gives up what it had.
-                What::Offered(who) if self.world.reserves_offers => who,
+            let who = match &touch.kind {
+                TouchKind::Acknowledged(who, _) | TouchKind::Requested(who, _) => who,
+                // If Kea reserves offers, an offer replaces the client's lease.
+                TouchKind::Offered(who) if self.topology.reserves_offers => who,
                 _ => continue,
             };
             for (address, holder) in &holders {
@@ -353,7 +356,7 @@ impl Storm {
                     add(
                         *address,
                         touch.at,
-                        What::GivenUp(holder.clone()),
+                        TouchKind::GivenUp(holder.clone()),
                         &touch.step,
                     );
                 }
@@ -362,211 +365,214 @@ impl Storm {
         for removal in &effects.removals {
             let range = self.before.configured.subnets.get(&removal.subnet);
             for (address, holder) in &holders {
-                let is_there = self.before.rows.get(address).map_or_else(
+                let is_there = self.before.leases.get(address).map_or_else(
                     || range.is_none_or(|(first, last)| (*first..=*last).contains(address)),
-                    |row| row.subnet == removal.subnet,
+                    |lease| lease.subnet == removal.subnet,
                 );
                 let is_meant = removal
                     .identity
                     .as_ref()
                     .is_none_or(|who| holder.may_be(who));
                 if is_there && is_meant {
-                    let what = What::Deleted(removal.command);
-                    add(*address, removal.at, what, removal.command);
+                    let kind = TouchKind::Deleted(removal.command);
+                    add(*address, removal.at, kind, removal.command);
                 }
             }
         }
         all
     }
 
-    /// Looks at everything, and again while something is not as it should be.
-    fn look(&mut self, title: &str) -> Result<(), String> {
+    /// Observes and compares, again while there are faults.
+    fn observe(&mut self, title: &str) -> Result<(), String> {
         let since = self.earlier_answers();
         let mut faults = Vec::new();
-        let mut looks = 0;
+        let mut observations = 0;
         let most = if self.options.multi_threading {
-            LOOKS
+            MAX_OBSERVATIONS
         } else {
             1
         };
-        let (look, persistent) = loop {
-            looks += 1;
-            let look = Look::take(&self.kea, since.clone())
+        let (observation, persistent) = loop {
+            observations += 1;
+            let observation = Observation::take(&self.kea, since.clone())
                 .map_err(|error| format!("{title}: {error}"))?;
-            self.summary.looks += 1;
-            self.note_moved(&look);
-            // One pair is of before Kea reclaimed something, or of after it.
-            let found = [0, 1].map(|which| compare(&self.before, &look, which, &self.happened));
+            self.summary.observations += 1;
+            self.record_moved(&observation);
+            // Kea may reclaim leases during an observation: one of the two pairs is consistent.
+            let found =
+                [0, 1].map(|which| compare(&self.before, &observation, which, &self.activity));
             let is_right = found.iter().any(Vec::is_empty);
             let [_, found] = found;
-            if looks == 1 || looks == most {
+            if observations == 1 || observations == most {
                 faults = found;
             }
-            if is_right || looks == most {
-                break (look, !is_right);
+            if is_right || observations == most {
+                break (observation, !is_right);
             }
-            thread::sleep(BETWEEN_LOOKS);
+            thread::sleep(OBSERVATION_INTERVAL);
         };
         let mut result = Ok(());
         if persistent {
-            result = Err(self.report(title, &faults, &look));
-        } else if looks > 1 {
+            result = Err(self.report(title, &faults, &observation));
+        } else if observations > 1 {
             self.summary.late += 1;
-            if self.options.tells_late {
-                eprintln!("late, {}", self.report(title, &faults, &look));
+            if self.options.reports_late {
+                eprintln!(
+                    "not confirmed, {}",
+                    self.report(title, &faults, &observation)
+                );
             }
         }
-        self.kept.push_back((
+        self.earlier.push_back((
             format!("query for changes since {title}"),
-            look.answers[0].clone(),
+            observation.answers[0].clone(),
         ));
-        while self.kept.len() > KEPT_ANSWERS {
-            let oldest = self.random.below(self.kept.len() / 2);
-            self.kept.remove(oldest);
+        while self.earlier.len() > MAX_EARLIER_ANSWERS {
+            let oldest = self.random.below(self.earlier.len() / 2);
+            self.earlier.remove(oldest);
         }
-        self.before = Before::of(look);
-        self.happened.touches.clear();
+        self.before = Before::of(observation);
+        self.activity.touches.clear();
         result
     }
 
-    /// Notes which addresses a reconfiguration has moved: all, where one came after another.
-    fn note_moved(&mut self, look: &Look) {
-        let moved = match self.happened.reconfigurations {
+    /// Records the addresses that a reconfiguration moved; after several reconfigurations, all
+    /// addresses.
+    fn record_moved(&mut self, observation: &Observation) {
+        let moved = match self.activity.reconfigurations {
             0 => return,
-            1 => moved(&self.before, look),
-            _ => look.answers[1].seen.keys().copied().collect(),
+            1 => moved(&self.before, observation),
+            _ => observation.answers[1].bindings.keys().copied().collect(),
         };
-        let at = look.answers[1].base;
+        let at = observation.answers[1].base;
         let moved = moved.into_iter().map(|address| (address, at));
-        self.happened.moved.extend(moved);
+        self.activity.moved.extend(moved);
     }
 
-    /// The latest answers, and one of the older ones.
+    /// Returns the latest answers, and one of the older ones.
     fn earlier_answers(&mut self) -> Vec<(String, Answer)> {
-        let mut since: Vec<_> = self.kept.iter().rev().take(2).cloned().collect();
-        if !self.kept.is_empty() {
-            let old = self.random.below(self.kept.len());
-            since.push(self.kept[old].clone());
+        let mut since: Vec<_> = self.earlier.iter().rev().take(2).cloned().collect();
+        if !self.earlier.is_empty() {
+            let old = self.random.below(self.earlier.len());
+            since.push(self.earlier[old].clone());
         }
         since
     }
 
-    /// Faults for people: what Kea says, what the hook says, and what happened.
-    fn report(&self, title: &str, faults: &[Fault], look: &Look) -> String {
+    /// Returns a report of faults: Kea's values, the hook's values, and the actions.
+    fn report(&self, title: &str, faults: &[Fault], observation: &Observation) -> String {
         let mut text = format!("{title}: {} faults\n", faults.len());
         let show = |thing: Option<String>| thing.unwrap_or_else(|| "nothing".to_owned());
         let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
         for fault in faults {
-            // What comes after is of this address or that query.
+            // The rest of the claim is specific to the address or the query.
             let kind: String = fault.claim.chars().take(32).collect();
             let kind = kind.replace(|c: char| c.is_ascii_digit(), "");
-            let told = kinds.entry(kind).or_default();
-            *told += 1;
-            if *told > FAULTS_TOLD {
+            let reported = kinds.entry(kind).or_default();
+            *reported += 1;
+            if *reported > REPORTED_FAULTS {
                 continue;
             }
             text += &format!("  {fault}\n");
             let Some(address) = &fault.address else {
                 continue;
             };
-            let row = |rows: &BTreeMap<Ipv4Addr, _>| show(rows.get(address).map(row_text));
-            let seen = |answer: &Answer| show(answer.seen.get(address).map(ToString::to_string));
-            text += &format!("    Kea before:  {}\n", row(&self.before.rows));
-            text += &format!("    Kea now:     {}\n", row(&look.rows[1]));
-            text += &format!("    hook before: {}\n", seen(&self.before.answer));
-            text += &format!("    hook now:    {}\n", seen(&look.answers[1]));
+            let lease =
+                |leases: &BTreeMap<Ipv4Addr, _>| show(leases.get(address).map(KeaLease::to_string));
+            let binding =
+                |answer: &Answer| show(answer.bindings.get(address).map(ToString::to_string));
+            text += &format!("    Kea before:  {}\n", lease(&self.before.leases));
+            text += &format!("    Kea now:     {}\n", lease(&observation.leases[1]));
+            text += &format!("    hook before: {}\n", binding(&self.before.answer));
+            text += &format!("    hook now:    {}\n", binding(&observation.answers[1]));
             text += &self.history.of(*address);
         }
-        for (kind, count) in kinds.iter().filter(|(_, count)| **count > FAULTS_TOLD) {
+        for (kind, count) in kinds.iter().filter(|(_, count)| **count > REPORTED_FAULTS) {
             text += &format!("  {count} like this: {kind} ...\n");
         }
         text
     }
 }
 
-/// A lease for people.
-fn row_text(row: &super::look::Row) -> String {
-    row.to_string()
-}
-
 impl Before {
-    /// What a look leaves to compare the next one with.
-    fn of(look: Look) -> Self {
-        let [_, answer] = look.answers;
-        let [_, rows] = look.rows;
+    /// Keeps the part of an observation that the next comparison needs.
+    fn of(observation: Observation) -> Self {
+        let [_, answer] = observation.answers;
+        let [_, leases] = observation.leases;
         Before {
             answer,
-            rows,
-            configured: look.configured,
+            leases,
+            configured: observation.configured,
         }
     }
 }
 
-/// Ends a disturbance when dropped, by a panic too: clients wait for its end.
-struct Calm<'a>(&'a AtomicBool);
+/// Ends a disturbance when dropped, also by a panic, since clients wait for its end.
+struct EndDisturbance<'a>(&'a AtomicBool);
 
-impl Drop for Calm<'_> {
+impl Drop for EndDisturbance<'_> {
     fn drop(&mut self) {
         self.0.store(false, Ordering::Relaxed);
     }
 }
 
-impl Deed {
-    /// Whether queries and messages may get lost meanwhile.
-    fn is_rough(self) -> bool {
+impl ServerAction {
+    /// Whether the action may interrupt queries and lose messages.
+    fn is_disruptive(self) -> bool {
         matches!(
             self,
-            Deed::Reload(_)
-                | Deed::ReloadSame
-                | Deed::ConfigSet(_)
-                | Deed::HangUp(_)
-                | Deed::Refused(_)
-                | Deed::Restart
-                | Deed::Kill
+            ServerAction::Reload(_)
+                | ServerAction::ReloadSame
+                | ServerAction::ConfigSet(_)
+                | ServerAction::HangUp(_)
+                | ServerAction::Refused(_)
+                | ServerAction::Restart
+                | ServerAction::Kill
         )
     }
 }
 
-/// Asks for everything again and again; how often, and the last answer.
-fn query_until(
+/// Queries all addresses repeatedly until `is_over`. Returns the number of queries and the last
+/// answer.
+fn query_repeatedly(
     is_over: &AtomicBool,
     server: SocketAddrV4,
-    is_rough: bool,
+    is_disruptive: bool,
 ) -> Result<(u64, Option<Answer>), String> {
     let (mut count, mut last) = (0, None);
     while !is_over.load(Ordering::Relaxed) {
-        match glance(server) {
+        match query_all(server) {
             Ok(answer) => {
-                if let Some(address) = answer.disorder.first() {
-                    return Err(format!("{address} is told twice or out of order"));
+                if let Some(address) = answer.out_of_order.first() {
+                    return Err(format!("{address} is reported twice or out of order"));
                 }
                 count += 1;
                 last = Some(answer);
             }
-            Err(_) if is_rough => {}
-            Err(Ended::Terminated) => return Err("a query was terminated".to_owned()),
-            Err(Ended::Error(error)) => return Err(format!("a query failed: {error}")),
+            Err(_) if is_disruptive => {}
+            Err(QueryFailure::Terminated) => return Err("a query was terminated".to_owned()),
+            Err(QueryFailure::Error(error)) => return Err(format!("a query failed: {error}")),
         }
         thread::sleep(Duration::from_millis(30));
     }
     Ok((count, last))
 }
 
-/// Waits until the hook answers.
+/// Waits until the hook answers queries.
 fn await_listener(kea: &Kea) {
     eventually_some("the hook's listener", || {
-        glance(kea.place().lease_query()).ok()
+        query_all(kea.place().lease_query()).ok()
     });
 }
 
-/// The option 82 last relayed for an address, or none if it stays as it was: `None` if that is not
-/// certain.
+/// Returns the option 82 last relayed for an address; the inner `None` if it did not change, the
+/// outer `None` if that is not certain.
 fn relayed(touches: &[Touch]) -> Option<Option<Vec<u8>>> {
     let mut value: Option<&Vec<u8>> = None;
     let mut client = None;
     for touch in touches {
-        match &touch.what {
-            What::Acknowledged(who, relayed) => {
+        match &touch.kind {
+            TouchKind::Acknowledged(who, relayed) => {
                 if client.is_some_and(|client| client != who) {
                     return None;
                 }
@@ -577,14 +583,14 @@ fn relayed(touches: &[Touch]) -> Option<Option<Vec<u8>>> {
                 }
                 value = Some(relayed);
             }
-            What::Offered(_) => {}
+            TouchKind::Offered(_) => {}
             _ => return None,
         }
     }
     Some(value.cloned())
 }
 
-/// Logs what is needed here, and little else: storms are long.
+/// Returns loggers with little output, since storms are long.
 fn loggers() -> serde_json::Value {
     let to = json!([{ "output": "stdout" }]);
     json!([

@@ -1,4 +1,4 @@
-//! Clients and their relays, many messages in flight at a time.
+//! Clients and their relays, with many messages in flight.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
@@ -7,38 +7,38 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::history::{Identity, Touch, What, now};
-use super::plan::Act;
+use super::history::{Identity, Touch, TouchKind, now};
+use super::plan::ClientAction;
 use super::random::pick;
-use super::world::World;
+use super::topology::Topology;
 use crate::packet::{self, Message, MessageType, code};
 use crate::{PATIENCE, Place, eventually_some};
 
-/// How long to wait for an answer before a message is sent again.
+/// The time after which an unanswered message is sent again.
 const RETRY: Duration = Duration::from_millis(120);
 
-/// How often a message is sent again.
+/// Number of retransmissions of a message.
 const TRIES: u32 = 2;
 
-/// A client and what it believes.
+/// A client and its view of its lease.
 #[derive(Debug, Clone)]
 struct Host {
-    /// Its MAC address.
+    /// The MAC address.
     mac: [u8; 6],
-    /// Its client identifier; empty if it sends none.
+    /// The client identifier; empty if the client sends none.
     client_id: Vec<u8>,
-    /// Whether it is of the class that gets short lifetimes.
+    /// Whether the client is in the class with short lifetimes.
     is_brief: bool,
-    /// Where it is.
+    /// The number of its line.
     line: usize,
-    /// The address it has a lease of, as far as it knows.
+    /// The leased address, as far as the client knows.
     address: Option<Ipv4Addr>,
-    /// The address it had last.
+    /// The last leased address.
     last_address: Option<Ipv4Addr>,
 }
 
 impl Host {
-    /// The client number `n`.
+    /// Returns client number `n`.
     fn new(n: usize) -> Self {
         let [high, low] = (n as u16).to_be_bytes();
         let client_id = match n % 3 {
@@ -55,7 +55,7 @@ impl Host {
         }
     }
 
-    /// What Kea knows it by.
+    /// Returns the identity by which Kea knows the client.
     fn identity(&self) -> Identity {
         Identity {
             mac: self.mac.to_vec(),
@@ -67,38 +67,38 @@ impl Host {
 /// A message in flight.
 #[derive(Debug)]
 struct Flight {
-    /// Who sent it.
+    /// The number of the client.
     host: usize,
-    /// What it is part of.
-    act: Act,
+    /// The action it belongs to.
+    action: ClientAction,
     /// The message.
     message: Message,
-    /// The option 82 it was relayed with; `None` if it went straight to the server.
+    /// The option 82 of the relay; `None` if the client sent the message to the server directly.
     relayed: Option<Vec<u8>>,
-    /// The socket it was sent from.
+    /// The address of the socket it was sent from.
     socket: Ipv4Addr,
-    /// When it is sent again.
+    /// The time of the next retransmission.
     again: Instant,
-    /// How often it may still be sent.
+    /// Number of retransmissions left.
     tries: u32,
 }
 
 impl Flight {
-    /// What an answer to the message did to its address.
+    /// Returns the effect of the answer on its address.
     fn touch(&self, answer: &Message) -> Option<Touch> {
         let identity = identity_in(&self.message);
-        let what = match (self.message.message_type(), answer.message_type()) {
-            (Some(MessageType::DISCOVER), Some(MessageType::OFFER)) => What::Offered(identity),
+        let kind = match (self.message.message_type(), answer.message_type()) {
+            (Some(MessageType::DISCOVER), Some(MessageType::OFFER)) => TouchKind::Offered(identity),
             (Some(MessageType::REQUEST), Some(MessageType::ACK)) => {
-                What::Acknowledged(identity, self.relayed.clone())
+                TouchKind::Acknowledged(identity, self.relayed.clone())
             }
             _ => return None,
         };
         Some(Touch {
             address: answer.yiaddr,
             at: now(),
-            what,
-            step: format!("client {} {:?}", self.host, self.act),
+            kind,
+            step: format!("client {} {:?}", self.host, self.action),
         })
     }
 }
@@ -106,67 +106,68 @@ impl Flight {
 /// All clients and relays.
 #[derive(Debug)]
 pub struct Traffic {
-    /// The network.
-    world: World,
-    /// Where kea-dhcp4 listens.
+    /// The subnets and relays.
+    topology: Topology,
+    /// The address and port of kea-dhcp4.
     server: SocketAddrV4,
-    /// Where relays and clients listen.
+    /// The port of relays and clients.
     port: u16,
     /// The clients.
     hosts: Vec<Host>,
-    /// A socket for each relay, and for clients that speak to the server themselves.
+    /// A socket for each relay, and for each client that contacts the server directly.
     sockets: HashMap<Ipv4Addr, UdpSocket>,
-    /// What was answered in the last round, or given up: there may be answers yet.
-    past: HashMap<u32, Flight>,
+    /// Messages of the last round that were answered or given up: late answers may follow.
+    finished: HashMap<u32, Flight>,
     /// The next transaction id.
     xid: u32,
-    /// How many messages were sent.
+    /// Number of messages sent.
     pub sent: u64,
-    /// How many answers came.
+    /// Number of answers received.
     pub answered: u64,
 }
 
-/// What is going on in a round.
+/// The state of a round.
 struct Round<'a> {
-    /// What each client has still to do.
-    waiting: HashMap<usize, VecDeque<Act>>,
-    /// Clients with something to do and nothing in flight.
+    /// The remaining actions of each client.
+    waiting: HashMap<usize, VecDeque<ClientAction>>,
+    /// Clients with remaining actions and no message in flight.
     ready: VecDeque<usize>,
-    /// What is in flight by transaction id.
+    /// Messages in flight, by transaction id.
     flights: HashMap<u32, Flight>,
     /// Whether messages may get lost.
     is_disturbed: &'a AtomicBool,
-    /// What was done to addresses.
+    /// The effects on addresses.
     touches: &'a mut Vec<Touch>,
 }
 
 impl Traffic {
-    /// The clients of a world, all without a lease.
-    pub fn new(world: &World, place: Place, clients: usize) -> Self {
+    /// Returns the clients of a topology, all without a lease.
+    pub fn new(topology: &Topology, place: Place, clients: usize) -> Self {
         let port = place.client_port();
         let bind = |address| (address, bind(address, port).expect("a relay's address"));
         Traffic {
-            world: world.clone(),
+            topology: topology.clone(),
             server: place.server(),
             port,
             hosts: (0..clients).map(Host::new).collect(),
-            sockets: world.relays().into_iter().map(bind).collect(),
-            past: HashMap::new(),
+            sockets: topology.relays().into_iter().map(bind).collect(),
+            finished: HashMap::new(),
             xid: 1,
             sent: 0,
             answered: 0,
         }
     }
 
-    /// Does what clients do, at most `width` messages in flight at a time, each sent up to twice
-    /// more than is lost while the server `is_disturbed`; returns what that did to addresses.
+    /// Performs the actions of clients, with at most `width` messages in flight. Each message is
+    /// sent up to three times, not counting those that the server loses while it `is_disturbed`.
+    /// Returns the effects on addresses.
     pub fn run(
         &mut self,
-        acts: &[(usize, Act)],
+        actions: &[(usize, ClientAction)],
         width: usize,
         is_disturbed: &AtomicBool,
     ) -> Vec<Touch> {
-        self.past.clear();
+        self.finished.clear();
         let mut touches = Vec::new();
         let mut round = Round {
             waiting: HashMap::new(),
@@ -175,20 +176,20 @@ impl Traffic {
             is_disturbed,
             touches: &mut touches,
         };
-        for (host, act) in acts {
+        for (host, action) in actions {
             let waiting = round.waiting.entry(*host).or_default();
             if waiting.is_empty() {
                 round.ready.push_back(*host);
             }
-            waiting.push_back(*act);
+            waiting.push_back(*action);
         }
         while !round.ready.is_empty() || !round.flights.is_empty() {
             while round.flights.len() < width
                 && let Some(host) = round.ready.pop_front()
             {
-                let act = round.waiting.get_mut(&host).and_then(VecDeque::pop_front);
-                if !act.is_some_and(|act| self.begin(host, act, &mut round)) {
-                    self.done(host, &mut round);
+                let action = round.waiting.get_mut(&host).and_then(VecDeque::pop_front);
+                if !action.is_some_and(|action| self.begin_action(host, action, &mut round)) {
+                    self.queue_next(host, &mut round);
                 }
             }
             self.receive(&mut round);
@@ -197,12 +198,11 @@ impl Traffic {
         touches
     }
 
-    /// Waits until the server has worked off all it was sent: it answers messages that touch no
-    /// lease, one after the other, more of them than it has threads. Returns what late answers
-    /// tell of addresses.
+    /// Waits until the server has processed all messages: it answers several messages that affect
+    /// no lease, more of them than it has threads. Returns the effects that late answers reveal.
     pub fn settle(&mut self) -> Vec<Touch> {
-        let address = self.world.bystander();
-        let socket = bind(address, self.port).expect("an address nobody leases");
+        let address = self.topology.bystander();
+        let socket = bind(address, self.port).expect("an address outside all pools");
         for _ in 0..6 {
             let message = self.message(MessageType::INFORM, &[2, 0xff, 0, 0, 0, 1]);
             let message = Message {
@@ -218,32 +218,32 @@ impl Traffic {
         }
         let mut touches = Vec::new();
         for answer in self.incoming(Duration::ZERO) {
-            touches.extend(self.answered_again(&answer));
+            touches.extend(self.late_touch(&answer));
         }
-        // Addresses of clients' own may belong to somebody else soon.
-        let relays = self.world.relays();
+        // Other clients may lease these addresses later.
+        let relays = self.topology.relays();
         self.sockets.retain(|address, _| relays.contains(address));
         touches
     }
 
-    /// Goes on with what a client has to do next, if anything.
-    fn done(&self, host: usize, round: &mut Round) {
+    /// Queues a client that has remaining actions.
+    fn queue_next(&self, host: usize, round: &mut Round) {
         if round
             .waiting
             .get(&host)
-            .is_some_and(|acts| !acts.is_empty())
+            .is_some_and(|actions| !actions.is_empty())
         {
             round.ready.push_back(host);
         }
     }
 
-    /// A message with a transaction id of its own.
+    /// Returns a message with a new transaction id.
     fn message(&mut self, message_type: MessageType, mac: &[u8]) -> Message {
         self.xid += 1;
         packet::request(message_type, self.xid, mac)
     }
 
-    /// A client's message.
+    /// Returns a message of a client.
     fn message_of(&mut self, host: usize, message_type: MessageType) -> Message {
         let Host {
             mac,
@@ -261,96 +261,102 @@ impl Traffic {
         message
     }
 
-    /// An address that some other client has, or that may be in a pool.
-    fn anothers(&self, salt: u32) -> Ipv4Addr {
+    /// Returns the address of another client, or one that may be in a pool.
+    fn other_address(&self, salt: u32) -> Ipv4Addr {
         let other = &self.hosts[pick(salt, self.hosts.len())];
         let address = other.address.or(other.last_address);
-        address.unwrap_or_else(|| self.world.some_address(salt).0)
+        address.unwrap_or_else(|| self.topology.some_address(salt).0)
     }
 
-    /// Begins what a client does; whether something is in flight now.
-    fn begin(&mut self, host: usize, act: Act, round: &mut Round) -> bool {
+    /// Begins an action of a client. Returns whether a message is in flight.
+    fn begin_action(&mut self, host: usize, action: ClientAction, round: &mut Round) -> bool {
         let Host {
             address,
             last_address,
             ..
         } = self.hosts[host];
-        match (act, address) {
-            (Act::Discover | Act::Lease, _) => {
+        match (action, address) {
+            (ClientAction::Discover | ClientAction::Lease, _) => {
                 let message = self.message_of(host, MessageType::DISCOVER);
-                self.relay(host, act, message, round)
+                self.relay(host, action, message, round)
             }
-            (Act::Take(salt), _) => {
+            (ClientAction::Take(salt), _) => {
                 let mut message = self.message_of(host, MessageType::DISCOVER);
-                ask_for(&mut message, self.anothers(salt));
-                self.relay(host, act, message, round)
+                ask_for(&mut message, self.other_address(salt));
+                self.relay(host, action, message, round)
             }
-            (Act::Renew, Some(address)) => {
+            (ClientAction::Renew, Some(address)) => {
                 let mut message = self.message_of(host, MessageType::REQUEST);
                 message.ciaddr = address;
-                self.relay(host, act, message, round)
+                self.relay(host, action, message, round)
             }
-            (Act::RenewUnicast, Some(address)) if self.open(address) => {
+            (ClientAction::RenewUnicast, Some(address)) if self.open_socket(address) => {
                 let mut message = self.message_of(host, MessageType::REQUEST);
                 message.ciaddr = address;
-                self.launch(host, act, message, None, address, round)
+                self.send_request(host, action, message, None, address, round)
             }
-            (Act::Renew | Act::Reboot | Act::RenewUnicast, _) => {
+            (ClientAction::Renew | ClientAction::Reboot | ClientAction::RenewUnicast, _) => {
                 let Some(address) = address.or(last_address) else {
-                    return self.begin(host, Act::Lease, round);
+                    return self.begin_action(host, ClientAction::Lease, round);
                 };
                 let mut message = self.message_of(host, MessageType::REQUEST);
                 ask_for(&mut message, address);
-                self.relay(host, act, message, round)
+                self.relay(host, action, message, round)
             }
-            (Act::RequestWrong(salt), _) => {
+            (ClientAction::RequestWrong(salt), _) => {
                 let mut message = self.message_of(host, MessageType::REQUEST);
-                ask_for(&mut message, self.anothers(salt));
-                self.relay(host, act, message, round)
+                ask_for(&mut message, self.other_address(salt));
+                self.relay(host, action, message, round)
             }
-            (Act::Release, Some(address)) => self.release(host, act, address, round),
-            (Act::ReleaseOld, _) if last_address.is_some() => {
+            (ClientAction::Release, Some(address)) => self.release(host, action, address, round),
+            (ClientAction::ReleaseOld, _) if last_address.is_some() => {
                 let address = last_address.unwrap_or(Ipv4Addr::UNSPECIFIED);
-                self.release(host, act, address, round)
+                self.release(host, action, address, round)
             }
-            (Act::ReleaseAnothers(salt), _) => {
-                let address = self.anothers(salt);
-                self.release(host, act, address, round)
+            (ClientAction::ReleaseOther(salt), _) => {
+                let address = self.other_address(salt);
+                self.release(host, action, address, round)
             }
-            (Act::Decline, Some(address)) => {
+            (ClientAction::Decline, Some(address)) => {
                 let mut message = self.message_of(host, MessageType::DECLINE);
                 ask_for(&mut message, address);
-                let what = What::Decline(self.hosts[host].identity());
-                self.end(host, act, message, address, what, round)
+                let kind = TouchKind::Decline(self.hosts[host].identity());
+                self.send_unanswered(host, action, message, address, kind, round)
             }
-            (Act::Inform, Some(address)) if self.open(address) => {
+            (ClientAction::Inform, Some(address)) if self.open_socket(address) => {
                 let mut message = self.message_of(host, MessageType::INFORM);
                 message.ciaddr = address;
-                self.launch(host, act, message, None, address, round)
+                self.send_request(host, action, message, None, address, round)
             }
-            (Act::NewClientId(salt), _) => {
+            (ClientAction::NewClientId(salt), _) => {
                 self.hosts[host].client_id = match salt % 4 {
                     0 => Vec::new(),
                     _ => [&[0xfe], &salt.to_be_bytes()[..]].concat(),
                 };
                 false
             }
-            (Act::NewMac, _) => {
+            (ClientAction::NewMac, _) => {
                 let generation = &mut self.hosts[host].mac[1];
                 *generation = generation.wrapping_add(1) & 0x7f;
                 false
             }
-            (Act::Move(line), _) => {
+            (ClientAction::Move(line), _) => {
                 self.hosts[host].line = line;
                 false
             }
-            (Act::Release | Act::ReleaseOld | Act::Decline | Act::Inform, _) => false,
+            (
+                ClientAction::Release
+                | ClientAction::ReleaseOld
+                | ClientAction::Decline
+                | ClientAction::Inform,
+                _,
+            ) => false,
         }
     }
 
-    /// Opens a socket at a client's own address, where the server can reach it without leaving
-    /// this machine; whether that could be done.
-    fn open(&mut self, address: Ipv4Addr) -> bool {
+    /// Opens a socket at a client's own address, if that is a loopback address. Returns whether
+    /// there is such a socket.
+    fn open_socket(&mut self, address: Ipv4Addr) -> bool {
         if !self.sockets.contains_key(&address) && address.is_loopback() {
             let socket = bind(address, self.port);
             self.sockets.extend(socket.map(|socket| (address, socket)));
@@ -359,21 +365,27 @@ impl Traffic {
     }
 
     /// Sends a RELEASE.
-    fn release(&mut self, host: usize, act: Act, address: Ipv4Addr, round: &mut Round) -> bool {
-        let mut message = self.message_of(host, MessageType::RELEASE);
-        message.ciaddr = address;
-        let what = What::Release(self.hosts[host].identity());
-        self.end(host, act, message, address, what, round)
-    }
-
-    /// Sends what has no answer; nothing is in flight then.
-    fn end(
+    fn release(
         &mut self,
         host: usize,
-        act: Act,
+        action: ClientAction,
+        address: Ipv4Addr,
+        round: &mut Round,
+    ) -> bool {
+        let mut message = self.message_of(host, MessageType::RELEASE);
+        message.ciaddr = address;
+        let kind = TouchKind::Release(self.hosts[host].identity());
+        self.send_unanswered(host, action, message, address, kind, round)
+    }
+
+    /// Sends a message that has no answer, so that none is in flight afterwards.
+    fn send_unanswered(
+        &mut self,
+        host: usize,
+        action: ClientAction,
         mut message: Message,
         address: Ipv4Addr,
-        what: What,
+        kind: TouchKind,
         round: &mut Round,
     ) -> bool {
         if self.hosts[host].address == Some(address) {
@@ -381,31 +393,37 @@ impl Traffic {
         }
         let server = self.server.ip().octets().to_vec();
         message.set(code::SERVER_IDENTIFIER, server);
-        let line = self.world.line(self.hosts[host].line);
+        let line = self.topology.line(self.hosts[host].line);
         add_relay(&mut message, line.relay, line.option_82.as_deref());
         self.send(line.relay, &message);
         round.touches.push(Touch {
             address,
             at: now(),
-            what,
-            step: format!("client {host} {act:?}"),
+            kind,
+            step: format!("client {host} {action:?}"),
         });
         false
     }
 
-    /// Sends a client's message by way of its relay.
-    fn relay(&mut self, host: usize, act: Act, mut message: Message, round: &mut Round) -> bool {
-        let line = self.world.line(self.hosts[host].line);
-        add_relay(&mut message, line.relay, line.option_82.as_deref());
-        let relayed = Some(line.option_82.unwrap_or_default());
-        self.launch(host, act, message, relayed, line.relay, round)
-    }
-
-    /// Sends a message that is to be answered.
-    fn launch(
+    /// Sends a client's message through its relay.
+    fn relay(
         &mut self,
         host: usize,
-        act: Act,
+        action: ClientAction,
+        mut message: Message,
+        round: &mut Round,
+    ) -> bool {
+        let line = self.topology.line(self.hosts[host].line);
+        add_relay(&mut message, line.relay, line.option_82.as_deref());
+        let relayed = Some(line.option_82.unwrap_or_default());
+        self.send_request(host, action, message, relayed, line.relay, round)
+    }
+
+    /// Sends a message and awaits its answer.
+    fn send_request(
+        &mut self,
+        host: usize,
+        action: ClientAction,
         message: Message,
         relayed: Option<Vec<u8>>,
         socket: Ipv4Addr,
@@ -414,7 +432,7 @@ impl Traffic {
         self.send(socket, &message);
         let flight = Flight {
             host,
-            act,
+            action,
             message,
             relayed,
             socket,
@@ -429,30 +447,30 @@ impl Traffic {
     fn send(&mut self, socket: Ipv4Addr, message: &Message) {
         self.sent += 1;
         if let Some(socket) = self.sockets.get(&socket) {
-            // While the server is down the system may say so.
+            // Sending may fail while the server is down.
             let _ = socket.send_to(&message.encode(), self.server);
         }
     }
 
-    /// Receives what has come, waiting a little if nothing has.
+    /// Receives the answers that have arrived, after a short wait if there are none.
     fn receive(&mut self, round: &mut Round) {
         for answer in self.incoming(Duration::from_millis(5)) {
             if let Some(flight) = round.flights.remove(&answer.xid) {
                 self.answered += 1;
-                self.answer(flight, &answer, round);
+                self.process_answer(flight, &answer, round);
             } else {
-                round.touches.extend(self.answered_again(&answer));
+                round.touches.extend(self.late_touch(&answer));
             }
         }
     }
 
-    /// What a further answer to a message tells of its address.
-    fn answered_again(&self, answer: &Message) -> Option<Touch> {
-        let flight = self.past.get(&answer.xid)?;
+    /// Returns the effect of a further answer to a message.
+    fn late_touch(&self, answer: &Message) -> Option<Touch> {
+        let flight = self.finished.get(&answer.xid)?;
         flight.touch(answer)
     }
 
-    /// Answers that have come, or come while waiting.
+    /// Returns the answers that have arrived or arrive within `wait`.
     fn incoming(&self, wait: Duration) -> Vec<Message> {
         let sockets: Vec<&UdpSocket> = self.sockets.values().collect();
         let mut all: Vec<_> = sockets
@@ -477,19 +495,21 @@ impl Traffic {
         answers
     }
 
-    /// Takes an answer.
-    fn answer(&mut self, flight: Flight, answer: &Message, round: &mut Round) {
-        let Flight { host, act, .. } = flight;
+    /// Processes an answer.
+    fn process_answer(&mut self, flight: Flight, answer: &Message, round: &mut Round) {
+        let Flight { host, action, .. } = flight;
         let sent = flight.message.message_type();
         round.touches.extend(flight.touch(answer));
-        self.past.insert(answer.xid, flight);
+        self.finished.insert(answer.xid, flight);
         match (sent, answer.message_type()) {
-            (Some(MessageType::DISCOVER), Some(MessageType::OFFER)) if act != Act::Discover => {
+            (Some(MessageType::DISCOVER), Some(MessageType::OFFER))
+                if action != ClientAction::Discover =>
+            {
                 let mut request = self.message_of(host, MessageType::REQUEST);
                 ask_for(&mut request, answer.yiaddr);
                 let server = packet::value(answer, code::SERVER_IDENTIFIER);
                 request.set(code::SERVER_IDENTIFIER, server);
-                self.relay(host, act, request, round);
+                self.relay(host, action, request, round);
                 return;
             }
             (Some(MessageType::REQUEST), Some(MessageType::ACK)) => {
@@ -499,10 +519,10 @@ impl Traffic {
             (Some(MessageType::REQUEST), Some(MessageType::NAK)) => self.hosts[host].address = None,
             _ => {}
         }
-        self.done(host, round);
+        self.queue_next(host, round);
     }
 
-    /// Sends again what was not answered in time, or gives up.
+    /// Sends overdue messages again, or gives them up.
     fn retry(&mut self, round: &mut Round) {
         let late = Instant::now();
         let overdue: Vec<u32> = round
@@ -532,17 +552,17 @@ impl Traffic {
                 round.touches.push(Touch {
                     address,
                     at: now(),
-                    what: What::Requested(identity, flight.relayed.clone()),
-                    step: format!("client {} {:?}", flight.host, flight.act),
+                    kind: TouchKind::Requested(identity, flight.relayed.clone()),
+                    step: format!("client {} {:?}", flight.host, flight.action),
                 });
             }
-            self.done(flight.host, round);
-            self.past.insert(xid, flight);
+            self.queue_next(flight.host, round);
+            self.finished.insert(xid, flight);
         }
     }
 }
 
-/// Who sent a message; a client may have changed since.
+/// Returns the identity in a message; that of the client may have changed since.
 fn identity_in(message: &Message) -> Identity {
     Identity {
         mac: message.hardware_address().unwrap_or_default().to_vec(),
@@ -550,13 +570,13 @@ fn identity_in(message: &Message) -> Identity {
     }
 }
 
-/// Has a message ask for an address.
+/// Adds the requested address to a message.
 fn ask_for(message: &mut Message, address: Ipv4Addr) {
     let octets = address.octets().to_vec();
     message.set(code::REQUESTED_ADDRESS, octets);
 }
 
-/// Makes a message one that a relay passed on.
+/// Adds giaddr and option 82 to a message.
 fn add_relay(message: &mut Message, relay: Ipv4Addr, option_82: Option<&[u8]>) {
     message.giaddr = relay;
     if let Some(value) = option_82 {
@@ -565,14 +585,14 @@ fn add_relay(message: &mut Message, relay: Ipv4Addr, option_82: Option<&[u8]>) {
     }
 }
 
-/// A socket that does not block, if the address can be had.
+/// Returns a non-blocking socket, if binding it succeeds.
 fn bind(address: Ipv4Addr, port: u16) -> Option<UdpSocket> {
     let socket = UdpSocket::bind((address, port)).ok()?;
     socket.set_nonblocking(true).ok()?;
     Some(socket)
 }
 
-/// The answer with a transaction id, if it comes in time.
+/// Returns the answer with a transaction id, if it arrives in time.
 fn receive_from(socket: &UdpSocket, xid: u32, patience: Duration) -> Option<Message> {
     let deadline = Instant::now() + patience.min(PATIENCE);
     let mut octets = [0; 4096];

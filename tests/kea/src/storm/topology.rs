@@ -1,4 +1,4 @@
-//! The network of a storm: subnets, relays, lines, and how configurations of it vary.
+//! The topology of a storm: subnets, relays and lines, and the variants of their configuration.
 
 use std::net::Ipv4Addr;
 
@@ -7,17 +7,17 @@ use serde_json::{Value, json};
 use crate::packet::{self, sub_option};
 use crate::{Place, Setup, kea_version};
 
-/// Subscriber lines: each is at a relay and has a remote-id of its own.
+/// Number of subscriber lines. Each belongs to one relay and has its own remote-id.
 pub const LINES: usize = 90;
 
-/// How long an offer is reserved, in seconds, where that is turned on: like no lifetime of a
-/// lease here, so that offers can be told from leases in Kea's database.
+/// The lifetime of a reserved offer, in seconds, if Kea reserves offers. No lease has this
+/// lifetime, so offers are distinguishable from leases in Kea's database.
 pub const OFFER_LIFETIME: u32 = 7;
 
 /// The subnet that commands remove and add again.
 pub const COMMANDED_SUBNET: u32 = 6;
 
-/// Choices that can be left out, by name: the bits of a [`Variant`].
+/// The choices that `--without` can exclude, by name: bits of a [`Variant`].
 const OPTIONAL: [(&str, u32); 4] = [
     ("Cache", 1 << 5),
     ("StoredRelay", 1 << 6),
@@ -25,12 +25,12 @@ const OPTIONAL: [(&str, u32); 4] = [
     ("Vpn", 1 << 4),
 ];
 
-/// A variant of the configuration, each bit of it a choice.
+/// A variant of the configuration. Each bit is one choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Variant(pub u32);
 
 impl Variant {
-    /// The variant a storm begins with: everything there, nothing special.
+    /// The initial variant: all subnets, no optional features.
     pub const FIRST: Variant = Variant(0);
 
     /// Whether a choice is made.
@@ -38,26 +38,26 @@ impl Variant {
         self.0 >> bit & 1 == 1
     }
 
-    /// Whether renewals of fresh leases leave them as they are.
+    /// Whether Kea leaves recent leases unchanged on renewal (lease caching).
     pub fn caches(self) -> bool {
         self.has(5) && self.has(11)
     }
 }
 
-/// The places and relays of a storm.
+/// The subnets and relays of a storm.
 #[derive(Debug, Clone)]
-pub struct World {
+pub struct Topology {
     /// A loopback /24 for each of the first four subnets.
     places: [Place; 4],
-    /// The bits a variant may have.
+    /// The bits allowed in a variant.
     choices: u32,
     /// Whether Kea can reserve offered addresses: 2.6 and later.
     pub reserves_offers: bool,
-    /// Whether Kea has its hooks for subnets and reservations: 3.0 and later.
+    /// Whether Kea has commands for subnets and reservations: 3.0 and later.
     pub has_network_commands: bool,
 }
 
-/// A line of a subscriber: the relay it is at, and the option 82 that relay adds.
+/// A subscriber line: its relay, and the option 82 which that relay adds.
 #[derive(Debug, Clone)]
 pub struct Line {
     /// The relay's address.
@@ -66,8 +66,8 @@ pub struct Line {
     pub option_82: Option<Vec<u8>>,
 }
 
-impl World {
-    /// A world for a server at `place`, `without` some choices of its configuration.
+impl Topology {
+    /// Returns the topology for a server at `place`, `without` some choices of the configuration.
     pub fn new(place: Place, without: &[String]) -> Self {
         let version = kea_version();
         let mut choices = u32::MAX;
@@ -76,7 +76,7 @@ impl World {
                 choices &= !bit;
             }
         }
-        World {
+        Topology {
             choices,
             places: [place, Place::take(), Place::take(), Place::take()],
             reserves_offers: !version.starts_with("2.2."),
@@ -84,7 +84,8 @@ impl World {
         }
     }
 
-    /// The relays' addresses: two for each loopback subnet, one for the one elsewhere.
+    /// Returns the relays' addresses: two in each loopback subnet, and one for the remaining
+    /// subnet.
     pub fn relays(&self) -> Vec<Ipv4Addr> {
         let own = self.places.iter();
         own.flat_map(|place| [place.relay(0), place.relay(1)])
@@ -92,7 +93,7 @@ impl World {
             .collect()
     }
 
-    /// The line number `n`: some relays add no option 82, some lines are in a VPN.
+    /// Returns line number `n`. Some relays add no option 82, some lines are in a VPN.
     pub fn line(&self, n: usize) -> Line {
         let relays = self.relays();
         let relay = n % relays.len();
@@ -110,12 +111,12 @@ impl World {
         }
     }
 
-    /// An address that is in no pool, for messages that must not touch a lease.
+    /// Returns an address outside all pools, for messages that must not affect a lease.
     pub fn bystander(&self) -> Ipv4Addr {
         self.places[0].address(253)
     }
 
-    /// An address that some configuration has in a subnet.
+    /// Returns an address, and the subnet which some variant configures for it.
     pub fn some_address(&self, salt: u32) -> (Ipv4Addr, u32) {
         let place = salt as usize % 5;
         let host = 40 + (salt >> 8) % 200;
@@ -128,7 +129,7 @@ impl World {
         }
     }
 
-    /// Lays a variant of the configuration on `setup`.
+    /// Applies a variant of the configuration to `setup`.
     pub fn configure(&self, setup: Setup, variant: Variant) -> Setup {
         let variant = Variant(variant.0 & self.choices);
         let mut setup = setup
@@ -153,7 +154,8 @@ impl World {
                 }]),
             )
             .subnets(self.subnets(variant));
-        // Its default depends on the version, and 0 is not allowed: less than a second will do.
+        // The default depends on the version of Kea, and 0 is refused: less than a second serves
+        // instead.
         let threshold = if variant.caches() { 0.6 } else { 0.0001 };
         setup = setup.set("cache-threshold", json!(threshold));
         if self.reserves_offers {
@@ -163,7 +165,7 @@ impl World {
         setup
     }
 
-    /// The subnets outside of the shared network.
+    /// Returns the subnets outside shared networks.
     fn subnets(&self, variant: Variant) -> Value {
         let [first, second, third, _] = self.places;
         let pools = match variant.0 & 3 {
@@ -200,14 +202,16 @@ impl World {
         subnets.into()
     }
 
-    /// The subnet that commands remove and add, with a tiny pool that clients fight for.
+    /// Returns the subnet that commands remove and add. Its pool is small, so that clients compete
+    /// for addresses.
     pub fn commanded_subnet(&self, last: u8) -> Value {
         json!({ "id": COMMANDED_SUBNET, "subnet": "10.77.0.0/24", "valid-lifetime": 3,
             "pools": [{ "pool": format!("10.77.0.10 - 10.77.0.{}", 10 + last) }],
             "relay": { "ip-addresses": [self.places[0].relay(20).to_string()] } })
     }
 
-    /// Half of the fourth place as a subnet of the shared network; one relay serves both.
+    /// Returns half of the fourth /24 as a subnet of the shared network; one relay serves both
+    /// halves.
     fn half(&self, id: u32, first: u8, (from, to): (u8, u8)) -> Value {
         let place = self.places[3];
         json!({ "id": id, "subnet": format!("{}/25", place.address(first)),
@@ -215,11 +219,12 @@ impl World {
     }
 }
 
-/// How Kea treats expired leases: it reclaims soon, and forgets them soon or late.
-fn processing(forgets_soon: bool) -> Value {
+/// Returns the settings for expired leases: Kea reclaims them after a second, and removes them
+/// after two seconds or an hour.
+fn processing(removes_soon: bool) -> Value {
     json!({
         "reclaim-timer-wait-time": 1,
         "flush-reclaimed-timer-wait-time": 2,
-        "hold-reclaimed-time": if forgets_soon { 2 } else { 3600 },
+        "hold-reclaimed-time": if removes_soon { 2 } else { 3600 },
     })
 }

@@ -1,4 +1,4 @@
-//! What the administrator and fate do to the server.
+//! Actions of an administrator and faults, performed on the server.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -7,86 +7,86 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::history::{Identity, Touch, What, now};
-use super::look::Row;
-use super::plan::Deed;
+use super::history::{Identity, Touch, TouchKind, now};
+use super::observation::KeaLease;
+use super::plan::ServerAction;
 use super::random::pick;
-use super::world::{COMMANDED_SUBNET, Variant, World};
+use super::topology::{COMMANDED_SUBNET, Topology, Variant};
 use crate::{Kea, eventually};
 
-/// What Kea logs when it has taken over a configuration.
+/// The message Kea logs when a configuration is in effect.
 const CONFIGURED: &str = "DHCP4_CONFIG_COMPLETE";
 
-/// What deeds did.
+/// The effects of actions.
 #[derive(Debug, Default)]
 pub struct Effects {
-    /// To addresses.
+    /// Effects on single addresses.
     pub touches: Vec<Touch>,
-    /// By commands, to all that fits: leases of a client or of a subnet removed.
+    /// Removals by client or by subnet.
     pub removals: Vec<Removal>,
-    /// How often Kea was reconfigured or started.
+    /// Number of reconfigurations and starts.
     pub reconfigurations: usize,
-    /// When it was killed.
+    /// When Kea was killed.
     pub killed: Option<f64>,
-    /// The configuration it may have used last.
+    /// The configuration variants that may have been in effect.
     pub variants: Vec<Variant>,
-    /// What was done, for people.
+    /// The actions, for reports.
     pub log: Vec<String>,
 }
 
-/// Leases removed that a command did not name by their address.
+/// A removal of leases by a command that does not name their addresses.
 #[derive(Debug)]
 pub struct Removal {
     /// The command.
     pub command: &'static str,
-    /// From which subnet.
+    /// The subnet.
     pub subnet: u32,
-    /// Of which client; all of them if none.
+    /// The client; `None` for all clients.
     pub identity: Option<Identity>,
-    /// When.
+    /// The time of the command, in seconds since 1970.
     pub at: f64,
 }
 
-/// Does deeds.
+/// Performs actions on the server.
 #[derive(Debug)]
-pub struct Doer<'a> {
-    /// The network.
-    pub world: &'a World,
-    /// Kea's leases as they were last looked at.
-    pub rows: &'a BTreeMap<Ipv4Addr, Row>,
-    /// How many clients there are.
+pub struct Administrator<'a> {
+    /// The subnets and relays.
+    pub topology: &'a Topology,
+    /// Kea's leases at the last observation.
+    pub leases: &'a BTreeMap<Ipv4Addr, KeaLease>,
+    /// Number of clients.
     pub clients: usize,
 }
 
-impl Doer<'_> {
-    /// Does one deed.
-    pub fn act(&self, kea: &mut Kea, deed: Deed, effects: &mut Effects) {
-        effects.log.push(format!("{deed:?}"));
-        match deed {
-            Deed::LeaseAdd(salt) => self.put_lease(kea, "lease4-add", salt, effects),
-            Deed::LeaseUpdate(salt) => self.put_lease(kea, "lease4-update", salt, effects),
-            Deed::LeaseDelete(salt) => self.delete_lease(kea, salt, effects),
-            Deed::LeaseDeleteByMac(salt) | Deed::LeaseDeleteByClientId(salt) => {
-                let by_mac = matches!(deed, Deed::LeaseDeleteByMac(_));
+impl Administrator<'_> {
+    /// Performs one action.
+    pub fn perform(&self, kea: &mut Kea, action: ServerAction, effects: &mut Effects) {
+        effects.log.push(format!("{action:?}"));
+        match action {
+            ServerAction::LeaseAdd(salt) => self.put_lease(kea, "lease4-add", salt, effects),
+            ServerAction::LeaseUpdate(salt) => self.put_lease(kea, "lease4-update", salt, effects),
+            ServerAction::LeaseDelete(salt) => self.delete_lease(kea, salt, effects),
+            ServerAction::LeaseDeleteByMac(salt) | ServerAction::LeaseDeleteByClientId(salt) => {
+                let by_mac = matches!(action, ServerAction::LeaseDeleteByMac(_));
                 self.delete_leases_of(kea, salt, by_mac, effects);
             }
-            Deed::Wipe(salt) => {
+            ServerAction::Wipe(salt) => {
                 let subnet = 1 + salt % 6;
                 let answer = kea.command("lease4-wipe", json!({ "subnet-id": subnet }));
                 effects.removed("lease4-wipe", subnet, None, &answer);
             }
-            Deed::Reload(variant) => {
-                kea.rewrite(|setup| self.world.configure(setup, variant));
+            ServerAction::Reload(variant) => {
+                kea.rewrite(|setup| self.topology.configure(setup, variant));
                 reload(kea, effects, Some(variant));
             }
-            Deed::ReloadSame => reload(kea, effects, None),
-            Deed::ConfigSet(variant) => {
-                let answer = kea.config_set(|setup| self.world.configure(setup, variant));
+            ServerAction::ReloadSame => reload(kea, effects, None),
+            ServerAction::ConfigSet(variant) => {
+                let answer = kea.config_set(|setup| self.topology.configure(setup, variant));
                 assert_eq!(answer["result"], 0, "config-set: {answer}");
                 effects.reconfigured(Some(variant));
             }
-            Deed::HangUp(variant) => {
-                kea.rewrite(|setup| self.world.configure(setup, variant));
+            ServerAction::HangUp(variant) => {
+                kea.rewrite(|setup| self.topology.configure(setup, variant));
                 let before = kea.log().matches(CONFIGURED).count();
                 kea.hang_up();
                 eventually("the end of a reconfiguration", || {
@@ -94,48 +94,48 @@ impl Doer<'_> {
                 });
                 effects.reconfigured(Some(variant));
             }
-            Deed::Refused(salt) => refuse(kea, salt, effects),
-            Deed::Restart => {
+            ServerAction::Refused(salt) => refuse(kea, salt, effects),
+            ServerAction::Restart => {
                 kea.restart();
                 effects.reconfigured(None);
             }
-            Deed::Kill => {
+            ServerAction::Kill => {
                 effects.killed = Some(now());
                 kea.kill();
                 kea.start_again();
                 effects.reconfigured(None);
             }
-            Deed::Wait(seconds) => sleep(Duration::from_secs(seconds as u64)),
-            _ if self.world.has_network_commands => self.change_network(kea, deed, effects),
+            ServerAction::Wait(seconds) => sleep(Duration::from_secs(seconds as u64)),
+            _ if self.topology.has_network_commands => self.change_network(kea, action, effects),
             _ => {}
         }
     }
 
-    /// Changes subnets or reservations by command; some of that fails, for there is none to
-    /// remove, or one already.
-    fn change_network(&self, kea: &Kea, deed: Deed, effects: &mut Effects) {
+    /// Changes subnets or reservations by command. Some commands fail because the object does not
+    /// exist, or exists already.
+    fn change_network(&self, kea: &Kea, action: ServerAction, effects: &mut Effects) {
         let id = COMMANDED_SUBNET;
         let mac = |salt| format!("02:00:00:00:00:{:02x}", pick(salt, self.clients.min(250)));
         let reservation = |salt: u32| {
-            let (address, subnet) = self.world.some_address(salt & 0xff00);
+            let (address, subnet) = self.topology.some_address(salt & 0xff00);
             json!({ "subnet-id": subnet, "hw-address": mac(salt), "ip-address": address.to_string() })
         };
-        let (command, arguments) = match deed {
-            Deed::SubnetDelete => ("subnet4-del", json!({ "id": id })),
-            Deed::SubnetAdd => {
-                let subnet = self.world.commanded_subnet(9);
+        let (command, arguments) = match action {
+            ServerAction::SubnetDelete => ("subnet4-del", json!({ "id": id })),
+            ServerAction::SubnetAdd => {
+                let subnet = self.topology.commanded_subnet(9);
                 ("subnet4-add", json!({ "subnet4": [subnet] }))
             }
-            Deed::SubnetUpdate(salt) => {
-                let subnet = self.world.commanded_subnet(4 + (salt % 12) as u8);
+            ServerAction::SubnetUpdate(salt) => {
+                let subnet = self.topology.commanded_subnet(4 + (salt % 12) as u8);
                 ("subnet4-update", json!({ "subnet4": [subnet] }))
             }
-            Deed::ReservationAdd(salt) => {
+            ServerAction::ReservationAdd(salt) => {
                 let arguments = json!({ "reservation": reservation(salt),
                     "operation-target": "memory" });
                 ("reservation-add", arguments)
             }
-            Deed::ReservationDelete(salt) => {
+            ServerAction::ReservationDelete(salt) => {
                 let mut arguments = reservation(salt);
                 arguments["operation-target"] = json!("memory");
                 let object = arguments.as_object_mut().expect("a map");
@@ -149,15 +149,15 @@ impl Doer<'_> {
         effects.reconfigurations += 1;
     }
 
-    /// Puts a lease into Kea's database.
+    /// Writes a lease into Kea's database.
     fn put_lease(&self, kea: &Kea, command: &'static str, salt: u32, effects: &mut Effects) {
-        let held: Vec<_> = self.rows.iter().collect();
+        let held: Vec<_> = self.leases.iter().collect();
         let (address, subnet) = match command {
             "lease4-update" if !held.is_empty() && salt & 3 != 0 => {
-                let (address, row) = held[pick(salt, held.len())];
-                (*address, row.subnet)
+                let (address, lease) = held[pick(salt, held.len())];
+                (*address, lease.subnet)
             }
-            _ => self.world.some_address(salt),
+            _ => self.topology.some_address(salt),
         };
         let [_, a, b, c] = salt.to_be_bytes();
         let mut identity = Identity {
@@ -182,69 +182,74 @@ impl Doer<'_> {
         }
         let answer = kea.command(command, lease);
         if answer["result"] == 0 {
-            effects.touch(address, What::Put(identity), command);
+            effects.touch(address, TouchKind::Put(identity), command);
         }
     }
 
     /// Removes the lease of an address.
     fn delete_lease(&self, kea: &Kea, salt: u32, effects: &mut Effects) {
-        let all: Vec<_> = self.rows.keys().collect();
+        let all: Vec<_> = self.leases.keys().collect();
         if all.is_empty() {
             return;
         }
         let address = *all[pick(salt, all.len())];
         let answer = kea.command("lease4-del", json!({ "ip-address": address.to_string() }));
         if answer["result"] == 0 {
-            effects.touch(address, What::Deleted("lease4-del"), "lease4-del");
+            effects.touch(address, TouchKind::Deleted("lease4-del"), "lease4-del");
         }
     }
 
-    /// Removes a client's leases.
+    /// Removes the leases of a client.
     fn delete_leases_of(&self, kea: &Kea, salt: u32, by_mac: bool, effects: &mut Effects) {
-        let has = |row: &Row| match by_mac {
-            true => !row.identity.mac.is_empty(),
-            false => !row.identity.client_id.is_empty(),
+        let has = |lease: &KeaLease| match by_mac {
+            true => !lease.identity.mac.is_empty(),
+            false => !lease.identity.client_id.is_empty(),
         };
-        let all: Vec<_> = self.rows.values().filter(|row| has(row)).collect();
+        let all: Vec<_> = self.leases.values().filter(|lease| has(lease)).collect();
         if all.is_empty() {
             return;
         }
-        let row = all[pick(salt, all.len())];
+        let lease = all[pick(salt, all.len())];
         let none = Vec::new();
         let (kind, value, identity) = match by_mac {
             true => (
                 "hw-address",
-                &row.identity.mac,
-                (row.identity.mac.clone(), none),
+                &lease.identity.mac,
+                (lease.identity.mac.clone(), none),
             ),
             false => (
                 "client-id",
-                &row.identity.client_id,
-                (none, row.identity.client_id.clone()),
+                &lease.identity.client_id,
+                (none, lease.identity.client_id.clone()),
             ),
         };
         let (mac, client_id) = identity;
         let answer = kea.command(
             "lease4-del",
-            json!({ "identifier-type": kind, "identifier": colons(value), "subnet-id": row.subnet }),
+            json!({ "identifier-type": kind, "identifier": colons(value), "subnet-id": lease.subnet }),
         );
         let identity = Identity { mac, client_id };
-        effects.removed("lease4-del by client", row.subnet, Some(identity), &answer);
+        effects.removed(
+            "lease4-del by client",
+            lease.subnet,
+            Some(identity),
+            &answer,
+        );
     }
 }
 
 impl Effects {
-    /// Notes what was done to an address.
-    fn touch(&mut self, address: Ipv4Addr, what: What, step: &str) {
+    /// Records an effect on an address.
+    fn touch(&mut self, address: Ipv4Addr, kind: TouchKind, step: &str) {
         self.touches.push(Touch {
             address,
             at: now(),
-            what,
+            kind,
             step: step.to_owned(),
         });
     }
 
-    /// Notes leases that a command has removed.
+    /// Records a removal by command.
     fn removed(
         &mut self,
         command: &'static str,
@@ -262,21 +267,22 @@ impl Effects {
         }
     }
 
-    /// Notes that Kea was reconfigured, or started.
+    /// Records a reconfiguration or a start.
     fn reconfigured(&mut self, variant: Option<Variant>) {
         self.reconfigurations += 1;
         self.variants.extend(variant);
     }
 }
 
-/// Has Kea load the configuration file.
+/// Makes Kea load its configuration file.
 fn reload(kea: &Kea, effects: &mut Effects, variant: Option<Variant>) {
     let answer = kea.command("config-reload", Value::Null);
     assert_eq!(answer["result"], 0, "config-reload: {answer}");
     effects.reconfigured(variant);
 }
 
-/// Has the hook or Kea refuse a configuration. Kea may be deaf then, until the next good one.
+/// Sends a configuration that the hook or Kea refuses. Kea may ignore DHCP messages from then on,
+/// until it gets a valid configuration.
 fn refuse(kea: &Kea, salt: u32, effects: &mut Effects) {
     let answer = match salt % 3 {
         0 => kea.config_set(|setup| setup.hook_parameters(json!({ "requesters": "all" }))),
@@ -287,7 +293,7 @@ fn refuse(kea: &Kea, salt: u32, effects: &mut Effects) {
     reload(kea, effects, None);
 }
 
-/// Octets in hexadecimal with colons.
+/// Returns octets in hexadecimal with colons.
 fn colons(octets: &[u8]) -> String {
     let octets: Vec<_> = octets.iter().map(|octet| format!("{octet:02x}")).collect();
     octets.join(":")

@@ -1,4 +1,4 @@
-//! What Kea and what the hook say at one moment.
+//! Kea's leases and the hook's answers at one moment.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,40 +10,40 @@ use serde_json::Value;
 use super::history::{Identity, hex};
 use crate::{Kea, ask};
 
-/// How many queries are sent before their answers are read.
+/// Number of queries sent before their answers are read.
 const QUERIES_AT_ONCE: usize = 100;
 
-/// A lease as Kea's database holds it.
+/// A lease in Kea's database.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
-    /// Kea's state: 0 is assigned.
+pub struct KeaLease {
+    /// Kea's number of the state: 0 is assigned.
     pub state: u64,
-    /// Client last transaction time.
+    /// Client last transaction time, in seconds since 1970.
     pub cltt: u32,
-    /// Valid lifetime from `cltt`.
+    /// Valid lifetime from `cltt`, in seconds.
     pub valid: u32,
-    /// Whose it is.
+    /// The client.
     pub identity: Identity,
-    /// Its subnet's number.
+    /// The subnet's number.
     pub subnet: u32,
 }
 
-impl Row {
-    /// When it ends; `None` if it does not.
+impl KeaLease {
+    /// Returns the end of the lease; `None` if it does not end.
     pub fn ends(&self) -> Option<u64> {
         let ends = u64::from(self.cltt) + u64::from(self.valid);
         (self.valid != u32::MAX).then_some(ends)
     }
 
-    /// Whether its time is over.
+    /// Whether the lifetime is over.
     pub fn is_over(&self, now: u32) -> bool {
         self.ends().is_some_and(|ends| ends <= u64::from(now))
     }
 }
 
-impl fmt::Display for Row {
+impl fmt::Display for KeaLease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Row {
+        let KeaLease {
             state,
             cltt,
             valid,
@@ -55,9 +55,9 @@ impl fmt::Display for Row {
     }
 }
 
-/// What the hook says of an address, its times absolute.
+/// A binding in the hook's answer, with absolute times.
 #[derive(Debug, Clone)]
-pub struct Seen {
+pub struct HookBinding {
     /// dhcp-state.
     pub state: State,
     /// start-time-of-state.
@@ -66,27 +66,27 @@ pub struct Seen {
     pub last: Option<u32>,
     /// The client.
     pub identity: Identity,
-    /// The end of the lease time told; `None` if none is told, or an infinite one.
+    /// The end of the lease time; `None` if there is no lease time, or an infinite one.
     pub ends: Option<u64>,
-    /// Whether a lease time is told.
+    /// Whether there is a lease time.
     pub has_lease_time: bool,
-    /// The VPN, if not the default one.
+    /// The VPN; `None` for the default one.
     pub vpn: Option<Vss>,
     /// The value of option 82.
     pub option_82: Vec<u8>,
     /// base-time.
     pub base: u32,
-    /// data-source's REMOTE flag.
+    /// The REMOTE flag of data-source.
     pub is_remote: bool,
-    /// Whether it came as DHCPLEASEACTIVE.
+    /// Whether the message is DHCPLEASEACTIVE.
     pub is_active_message: bool,
 }
 
-impl Seen {
-    /// Reads a binding.
+impl HookBinding {
+    /// Converts a binding.
     fn of(binding: &Binding) -> Self {
         let all = binding.relay_agent_information.as_ref();
-        Seen {
+        HookBinding {
             state: binding.state.unwrap_or(State(0)),
             since: binding.state_started_at(),
             last: binding.client_last_transaction_at(),
@@ -104,21 +104,23 @@ impl Seen {
         }
     }
 
-    /// What makes a binding another one: state, its start, client, last transaction.
+    /// Returns the values whose difference is a change of the binding: state, its start, client,
+    /// last transaction.
     pub fn change(&self) -> (u8, Option<u32>, &Identity, Option<u32>) {
         (self.state.0, self.since, &self.identity, self.last)
     }
 
-    /// Whether a time of it is in the window, both bounds included (RFC 6926, section 8.2).
+    /// Whether the start of the state or the last transaction is in the window, both bounds
+    /// included (RFC 6926, section 8.2).
     pub fn is_in(&self, start: u32, end: u32) -> bool {
         let within = |time: Option<u32>| time.is_some_and(|time| (start..=end).contains(&time));
         within(self.since) || within(self.last)
     }
 }
 
-impl fmt::Display for Seen {
+impl fmt::Display for HookBinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Seen {
+        let HookBinding {
             state,
             since,
             last,
@@ -144,83 +146,85 @@ impl fmt::Display for Seen {
         if self.is_remote {
             f.write_str(", REMOTE")?;
         }
-        write!(f, ", 82 {}, told at {base}", hex(&self.option_82))
+        write!(f, ", 82 {}, base-time {base}", hex(&self.option_82))
     }
 }
 
 /// The answer to a query for all configured addresses.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    /// What is said of each address.
-    pub seen: BTreeMap<Ipv4Addr, Seen>,
-    /// The earliest base-time in it: where a query for what changed since begins.
+    /// The bindings by address.
+    pub bindings: BTreeMap<Ipv4Addr, HookBinding>,
+    /// The earliest base-time of the bindings, the start time of a delta query.
     pub base: u32,
-    /// Addresses told twice, or not in ascending order.
-    pub disorder: Vec<Ipv4Addr>,
+    /// Addresses that occur twice, or out of order.
+    pub out_of_order: Vec<Ipv4Addr>,
 }
 
 impl Answer {
-    /// Asks for all configured addresses that changed from `start` to `end`; whatever way the
-    /// query ends but by its end, its reason.
+    /// Queries all configured addresses that changed from `start` to `end`.
     pub fn ask(
         connection: &mut Connection,
         vpn: Option<Vss>,
         start: Option<u32>,
         end: Option<u32>,
-    ) -> Result<Answer, Ended> {
+    ) -> Result<Answer, QueryFailure> {
         let mut query = Query::new(Primary::All);
         (query.vpn, query.start, query.end) = (vpn, start, end);
         let answer = connection.query(&query);
         let done = answer
             .done
-            .map_err(|error| Ended::Error(error.to_string()))?;
+            .map_err(|error| QueryFailure::Error(error.to_string()))?;
         if let Some(failure) = done.failure() {
             return Err(match failure.code {
-                StatusCode::QUERY_TERMINATED => Ended::Terminated,
-                _ => Ended::Error(failure.to_string()),
+                StatusCode::QUERY_TERMINATED => QueryFailure::Terminated,
+                _ => QueryFailure::Error(failure.to_string()),
             });
         }
-        let mut disorder = Vec::new();
+        let mut out_of_order = Vec::new();
         for pair in answer.bindings.windows(2) {
             if pair[0].address >= pair[1].address {
-                disorder.push(pair[1].address);
+                out_of_order.push(pair[1].address);
             }
         }
         let bindings = answer.bindings.iter();
-        let seen: BTreeMap<_, _> = bindings.map(|one| (one.address, Seen::of(one))).collect();
-        let base = seen.values().map(|seen| seen.base).min().unwrap_or(0);
+        let bindings: BTreeMap<_, _> = bindings
+            .map(|binding| (binding.address, HookBinding::of(binding)))
+            .collect();
+        let base = bindings.values().map(|binding| binding.base);
+        let base = base.min().unwrap_or(0);
         Ok(Answer {
-            seen,
+            bindings,
             base,
-            disorder,
+            out_of_order,
         })
     }
 }
 
-/// How a query ended before its end.
+/// The reason why a query failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ended {
+pub enum QueryFailure {
     /// DONE with QueryTerminated.
     Terminated,
-    /// In another way.
+    /// Another error.
     Error(String),
 }
 
-/// Which addresses are configured, by Kea's own word.
+/// The configured addresses, according to Kea.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SavedView {
-    /// Pools and reservations.
+pub struct ConfiguredAddresses {
+    /// Addresses of pools and reservations.
     pub addresses: BTreeSet<Ipv4Addr>,
-    /// Subnets: first and last address by their number.
+    /// The first and last address of each subnet, by subnet number.
     pub subnets: BTreeMap<u32, (Ipv4Addr, Ipv4Addr)>,
-    /// The user contexts of subnets, which name VPNs, by their number.
+    /// The user contexts of subnets, which name VPNs, by subnet number.
     pub contexts: BTreeMap<u32, String>,
 }
 
-impl SavedView {
+impl ConfiguredAddresses {
     /// Reads the answer to `config-get`.
     fn read(configuration: &Value) -> Self {
-        let mut configured = SavedView::default();
+        let mut configured = ConfiguredAddresses::default();
         let dhcp4 = &configuration["Dhcp4"];
         let networks = dhcp4["shared-networks"].as_array().into_iter().flatten();
         let shared = networks.flat_map(|network| network["subnet4"].as_array());
@@ -262,13 +266,13 @@ impl SavedView {
         }
     }
 
-    /// Whether a lease from a subnet makes an address a configured one.
+    /// Whether the address belongs to the subnet, so that a lease makes it a configured address.
     pub fn has_lease(&self, address: Ipv4Addr, subnet: u32) -> bool {
         let range = self.subnets.get(&subnet);
         range.is_some_and(|(first, last)| (*first..=*last).contains(&address))
     }
 
-    /// The user context of the subnet an address is in.
+    /// Returns the user context of the subnet that contains an address.
     pub fn context(&self, address: Ipv4Addr) -> Option<&String> {
         let mut subnets = self.subnets.iter();
         let (id, _) = subnets.find(|(_, (first, last))| (*first..=*last).contains(&address))?;
@@ -282,63 +286,64 @@ impl SavedView {
     }
 }
 
-/// An answer to what changed since an earlier answer, and that answer.
+/// An answer to a delta query, with the earlier answer it refers to.
 #[derive(Debug)]
 pub struct Delta {
-    /// Which earlier answer, for people.
+    /// A description of the earlier answer, for reports.
     pub label: String,
     /// The earlier answer.
-    pub then: Answer,
-    /// What changed since its base-time.
+    pub earlier: Answer,
+    /// The changes since its base-time.
     pub answer: Answer,
 }
 
-/// The addresses found by an identity.
+/// The addresses found by a client's or relay agent's identity.
 #[derive(Debug)]
 pub struct Found {
     /// The query.
     pub primary: Primary,
-    /// The addresses in the order they came.
+    /// The addresses in the order of the answer.
     pub addresses: Vec<Ipv4Addr>,
 }
 
-/// All that Kea and the hook say at a quiet moment.
+/// Kea's leases and the hook's answers while no client is active.
 #[derive(Debug)]
-pub struct Look {
-    /// Kea's leases before the hook was asked, and after.
-    pub rows: [BTreeMap<Ipv4Addr, Row>; 2],
+pub struct Observation {
+    /// Kea's leases before and after the queries.
+    pub leases: [BTreeMap<Ipv4Addr, KeaLease>; 2],
     /// All configured addresses in all VPNs, at the beginning and at the end.
     pub answers: [Answer; 2],
-    /// The same in the default VPN, without any qualifier.
+    /// All configured addresses of the default VPN, queried without qualifiers.
     pub unqualified: Answer,
-    /// What is configured.
-    pub configured: SavedView,
-    /// What changed since earlier answers.
+    /// The configured addresses.
+    pub configured: ConfiguredAddresses,
+    /// The changes since earlier answers.
     pub deltas: Vec<Delta>,
-    /// What changed in some window: its bounds and the answer.
+    /// The changes in one time window: its bounds and the answer.
     pub window: (u32, u32, Answer),
-    /// What was found by client and relay.
+    /// The results by client and relay agent.
     pub found: Vec<Found>,
 }
 
-impl Look {
-    /// Looks at everything; `since` are the earlier answers to ask about changes since.
-    pub fn take(kea: &Kea, since: Vec<(String, Answer)>) -> Result<Look, String> {
+impl Observation {
+    /// Queries everything; `since` are the earlier answers for delta queries.
+    pub fn take(kea: &Kea, since: Vec<(String, Answer)>) -> Result<Observation, String> {
         let mut connection = kea.try_connect().map_err(|error| error.to_string())?;
         let mut all = |vpn, start, end| {
-            Answer::ask(&mut connection, vpn, start, end)
-                .map_err(|ended| format!("a query in a quiet moment ended: {ended:?}"))
+            Answer::ask(&mut connection, vpn, start, end).map_err(|failure| {
+                format!("a query while no client was active failed: {failure:?}")
+            })
         };
         let every = Some(Vss::All);
-        let before = rows(kea);
+        let before = kea_leases(kea);
         let configuration = kea.command_ok("config-get", Value::Null);
         let first = all(every.clone(), None, None)?;
         let mut deltas = Vec::new();
-        for (label, then) in since {
-            let answer = all(every.clone(), Some(then.base), None)?;
+        for (label, earlier) in since {
+            let answer = all(every.clone(), Some(earlier.base), None)?;
             deltas.push(Delta {
                 label,
-                then,
+                earlier,
                 answer,
             });
         }
@@ -347,15 +352,16 @@ impl Look {
         let unqualified = all(None, None, None)?;
         let found = find(&mut connection, &before, &first)?;
         let mut all = |vpn| {
-            Answer::ask(&mut connection, vpn, None, None)
-                .map_err(|ended| format!("a query in a quiet moment ended: {ended:?}"))
+            Answer::ask(&mut connection, vpn, None, None).map_err(|failure| {
+                format!("a query while no client was active failed: {failure:?}")
+            })
         };
         let last = all(every)?;
-        Ok(Look {
-            rows: [before, rows(kea)],
+        Ok(Observation {
+            leases: [before, kea_leases(kea)],
             answers: [first, last],
             unqualified,
-            configured: SavedView::read(&configuration),
+            configured: ConfiguredAddresses::read(&configuration),
             deltas,
             window,
             found,
@@ -363,15 +369,15 @@ impl Look {
     }
 }
 
-/// Kea's leases.
-pub fn rows(kea: &Kea) -> BTreeMap<Ipv4Addr, Row> {
+/// Returns Kea's leases.
+pub fn kea_leases(kea: &Kea) -> BTreeMap<Ipv4Addr, KeaLease> {
     let answer = kea.command("lease4-get-all", Value::Null);
     let leases = answer["arguments"]["leases"].as_array();
     let leases = leases.into_iter().flatten();
     leases
         .filter_map(|lease| {
             let number = |name: &str| lease[name].as_u64().unwrap_or(0);
-            let row = Row {
+            let kea_lease = KeaLease {
                 state: number("state"),
                 cltt: number("cltt") as u32,
                 valid: number("valid-lft") as u32,
@@ -381,35 +387,36 @@ pub fn rows(kea: &Kea) -> BTreeMap<Ipv4Addr, Row> {
                 },
                 subnet: number("subnet-id") as u32,
             };
-            Some((lease["ip-address"].as_str()?.parse().ok()?, row))
+            Some((lease["ip-address"].as_str()?.parse().ok()?, kea_lease))
         })
         .collect()
 }
 
-/// Octets written in hexadecimal with colons.
+/// Reads octets written in hexadecimal with colons.
 fn octets(text: &Value) -> Vec<u8> {
     let text = text.as_str().unwrap_or_default().split(':');
     text.filter_map(|octet| u8::from_str_radix(octet, 16).ok())
         .collect()
 }
 
-/// Finds the bindings of every client and relay there is a trace of, in all VPNs.
+/// Queries the bindings of each client and relay agent that occurs in the leases or in the answer,
+/// in all VPNs.
 fn find(
     connection: &mut Connection,
-    rows: &BTreeMap<Ipv4Addr, Row>,
+    leases: &BTreeMap<Ipv4Addr, KeaLease>,
     answer: &Answer,
 ) -> Result<Vec<Found>, String> {
     let mut macs = BTreeSet::new();
     let mut client_ids = BTreeSet::new();
     let mut remote_ids = BTreeSet::new();
     let mut relay_ids = BTreeSet::new();
-    let seen = answer.seen.values().map(|seen| &seen.identity);
-    for identity in rows.values().map(|row| &row.identity).chain(seen) {
+    let answered = answer.bindings.values().map(|binding| &binding.identity);
+    for identity in leases.values().map(|lease| &lease.identity).chain(answered) {
         macs.insert(identity.mac.clone());
         client_ids.insert(identity.client_id.clone());
     }
-    for seen in answer.seen.values() {
-        let all = blq::RelayAgentInformation::decode(&seen.option_82);
+    for binding in answer.bindings.values() {
+        let all = blq::RelayAgentInformation::decode(&binding.option_82);
         remote_ids.extend(all.remote_id().map(<[u8]>::to_vec));
         relay_ids.extend(all.relay_id().map(<[u8]>::to_vec));
     }
@@ -447,9 +454,9 @@ fn find(
     Ok(found)
 }
 
-/// Asks for all configured addresses on a connection of its own, whatever the server is up to.
-pub fn glance(server: SocketAddrV4) -> Result<Answer, Ended> {
-    let mut connection =
-        ask::connect_to(server).map_err(|error| Ended::Error(format!("no connection: {error}")))?;
+/// Queries all configured addresses on a new connection, whether or not the server is busy.
+pub fn query_all(server: SocketAddrV4) -> Result<Answer, QueryFailure> {
+    let mut connection = ask::connect_to(server)
+        .map_err(|error| QueryFailure::Error(format!("no connection: {error}")))?;
     Answer::ask(&mut connection, Some(Vss::All), None, None)
 }
