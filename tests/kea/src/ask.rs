@@ -1,4 +1,4 @@
-//! Asking the hook: short forms for what nearly every test does.
+//! Queries to the hook, in short forms for the tests.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
@@ -7,14 +7,14 @@ use blq::{Answer, Binding, Connection, Done, Primary, Query, State, StatusCode, 
 
 use crate::{Client, Kea, eventually_some};
 
-/// How long the hook may leave a test without an octet.
+/// The longest waits for the hook.
 const TIMEOUTS: Timeouts = Timeouts {
     connect: Duration::from_secs(30),
     data: Duration::from_secs(30),
 };
 
 impl Kea {
-    /// A connection to the hook.
+    /// Connects to the hook.
     #[track_caller]
     pub fn connect(&self) -> Connection {
         match self.try_connect() {
@@ -23,18 +23,18 @@ impl Kea {
         }
     }
 
-    /// A connection to the hook, if it takes one.
+    /// Connects to the hook, if it accepts the connection.
     pub fn try_connect(&self) -> Result<Connection, blq::Error> {
         connect_to(self.place().lease_query())
     }
 
-    /// The answer to a query on a connection of its own.
+    /// Queries on a new connection. Returns the answer.
     #[track_caller]
     pub fn query(&self, query: &Query) -> Answer {
         self.connect().query(query)
     }
 
-    /// The bindings of a query that must succeed.
+    /// Returns the bindings of a query that must succeed.
     #[track_caller]
     pub fn bindings(&self, query: &Query) -> Vec<Binding> {
         let answer = self.query(query);
@@ -43,13 +43,13 @@ impl Kea {
         answer.bindings
     }
 
-    /// The bindings a primary query without qualifiers finds.
+    /// Returns the bindings of a query without qualifiers.
     #[track_caller]
     pub fn find(&self, primary: Primary) -> Vec<Binding> {
         self.bindings(&Query::new(primary))
     }
 
-    /// What all configured addresses say of one address, in whichever VPN.
+    /// Returns the binding of an address in any VPN, from a query for all configured addresses.
     #[track_caller]
     pub fn binding(&self, address: Ipv4Addr) -> Option<Binding> {
         let mut query = Query::new(Primary::All);
@@ -58,7 +58,7 @@ impl Kea {
         found.into_iter().find(|binding| binding.address == address)
     }
 
-    /// Waits until an address is in a state; its binding then.
+    /// Waits until an address is in a state. Returns its binding.
     #[track_caller]
     pub fn await_state(&self, address: Ipv4Addr, state: State) -> Binding {
         eventually_some(&format!("{address} {state}"), || {
@@ -67,7 +67,7 @@ impl Kea {
         })
     }
 
-    /// Waits until a client's lease is known; its binding then.
+    /// Waits until a client's lease is in the mirror. Returns its binding.
     #[track_caller]
     pub fn await_active(&self, client: &Client) -> Binding {
         let address = client.address.expect("the client has a lease");
@@ -79,24 +79,24 @@ impl Kea {
     }
 }
 
-/// A connection to a hook that listens elsewhere than by default.
+/// Connects to a hook with a listener other than the default one.
 pub fn connect_to(server: SocketAddrV4) -> Result<Connection, blq::Error> {
     Connection::open(server, &TIMEOUTS)
 }
 
-/// The status code and text of a query that must fail.
+/// Returns the status code and text of a query that must fail.
 #[track_caller]
 pub fn failure(done: &Done) -> (StatusCode, &str) {
     let status = done.failure().expect("a status other than success");
     (status.code, &status.text)
 }
 
-/// The addresses of bindings.
+/// Returns the addresses of bindings.
 pub fn addresses(bindings: &[Binding]) -> Vec<Ipv4Addr> {
     bindings.iter().map(|binding| binding.address).collect()
 }
 
-/// A query by a client's MAC address.
+/// Returns a query by a client's MAC address.
 pub fn by_mac(client: &Client) -> Primary {
     Primary::Mac {
         htype: client.htype,

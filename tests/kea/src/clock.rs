@@ -4,14 +4,14 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::eventually;
 
-/// Seconds since 1970, as Kea reads them: by a coarse clock, which tells of a new second some
-/// milliseconds after it has begun.
+/// Returns the time in seconds since 1970, as Kea reads it: from a coarse clock, which shows a new
+/// second some milliseconds late.
 pub fn now() -> u64 {
     let now = clock_gettime(ClockId::RealtimeCoarse).tv_sec;
     u64::try_from(now).expect("a clock after 1970")
 }
 
-/// Waits until another second has begun, so that what follows is later than what was; that second.
+/// Waits for the next second, so that later changes have a later time. Returns it.
 #[track_caller]
 pub fn later() -> u64 {
     let before = now();
@@ -19,8 +19,8 @@ pub fn later() -> u64 {
     now()
 }
 
-/// Waits until what has happened up to now is on disk: half a second, by the contract, and more on
-/// busy machines. What comes after is later by the clock, too.
+/// Waits until all changes so far are flushed: half a second, by the contract, and more on busy
+/// machines. Later changes have a later time, too.
 #[track_caller]
 pub fn settle() {
     let start = now();

@@ -1,4 +1,4 @@
-//! Kea's control socket: a JSON command in, a JSON answer out.
+//! Kea's control socket: each command and each answer is JSON.
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// Kea gives up on a command after 10 s; this leaves it time to say so.
+/// Longer than the 10 s after which Kea itself ends a command with an error.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Sends a command and returns the answer.

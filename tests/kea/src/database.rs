@@ -1,8 +1,8 @@
 //! Database servers for Kea's leases, reservations and configurations.
 //!
-//! Each test has a server of its own, which it may stop and start again. All that is done with
-//! them is in `database.sh`. It runs on this machine, as the servers do, or, where
-//! `BLQ_DATABASE_IMAGE` names an image, in containers that share this machine's loopback.
+//! Each test has a server of its own, which it can stop and start again. The script `database.sh`
+//! performs all operations. It and the servers run on this machine or, if `BLQ_DATABASE_IMAGE`
+//! names an image, in containers that share this machine's loopback interface.
 
 use std::env;
 use std::fs::{self, File};
@@ -22,16 +22,17 @@ use tempfile::TempDir;
 use crate::wait::wait_for;
 use crate::{PATIENCE, Place};
 
-/// What prepares and runs servers.
+/// The script that prepares and runs servers.
 const SCRIPT: &str = include_str!("database.sh");
 
-/// What the script says when a server serves.
+/// The script's output when a server is ready.
 const READY: &str = "ready\n";
 
 /// The port of all servers, as in the script.
 const PORT: u16 = 6769;
 
-/// Who runs servers when root runs the tests, since PostgreSQL refuses root: `nobody`.
+/// The user id of servers when root runs the tests: `nobody`, since PostgreSQL refuses to run as
+/// root.
 const UNPRIVILEGED: u32 = 65_534;
 
 /// A kind of database server.
@@ -39,15 +40,15 @@ const UNPRIVILEGED: u32 = 65_534;
 pub enum Kind {
     /// PostgreSQL.
     PostgreSql,
-    /// MariaDB, which stands for MySQL too.
+    /// MariaDB, which represents MySQL too.
     MariaDb,
 }
 
 impl Kind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Kind; 2] = [Kind::PostgreSql, Kind::MariaDb];
 
-    /// Its name in the script.
+    /// Returns the kind's name in the script.
     fn name(self) -> &'static str {
         match self {
             Kind::PostgreSql => "postgresql",
@@ -55,7 +56,7 @@ impl Kind {
         }
     }
 
-    /// Its name in Kea's configuration.
+    /// Returns the kind's name in Kea's configuration.
     pub fn backend(self) -> &'static str {
         match self {
             Kind::PostgreSql => "postgresql",
@@ -63,8 +64,8 @@ impl Kind {
         }
     }
 
-    /// The libraries of Kea's that may be needed to use it: one for all purposes in Kea 3.0, in
-    /// earlier versions one for configurations.
+    /// Returns Kea's libraries for this kind: Kea 3.0 has one for all purposes, earlier versions
+    /// one for configurations.
     pub(crate) fn libraries(self) -> [&'static str; 2] {
         match self {
             Kind::PostgreSql => ["libdhcp_pgsql.so", "libdhcp_pgsql_cb.so"],
@@ -73,7 +74,7 @@ impl Kind {
     }
 }
 
-/// Makes a test of each function named, for each kind of database: `postgresql::name` and
+/// Defines a test for each function named and each kind of database: `postgresql::name` and
 /// `mariadb::name`.
 #[macro_export]
 macro_rules! for_each_kind {
@@ -94,19 +95,20 @@ macro_rules! for_each_kind {
     };
 }
 
-/// A database server with the tables of Kea's databases; stopped, and its files removed, on drop.
+/// A database server with the tables of Kea's databases. It is stopped, and its files are removed,
+/// on drop.
 #[derive(Debug)]
 pub struct Database {
-    /// What it is.
+    /// The kind of the server.
     kind: Kind,
-    /// Where it listens.
+    /// The address on which it listens.
     address: Ipv4Addr,
-    /// The process, which stops the server when its standard input ends, so that none outlives
-    /// the tests whatever ends them. `None` while stopped.
+    /// The script's process, which stops the server when its standard input ends, so that no server
+    /// outlives the tests. `None` while stopped.
     process: Option<Child>,
-    /// Everything the server writes.
+    /// The directory of the server's files.
     home: TempDir,
-    /// Kept for the next test that needs a database.
+    /// The template, kept for other tests that need a database.
     _template: Arc<Template>,
 }
 
@@ -136,7 +138,7 @@ impl Database {
         database
     }
 
-    /// Starts the server on the files it left.
+    /// Starts the server on its former files.
     #[track_caller]
     pub fn start_again(&mut self) {
         assert!(self.process.is_none(), "the database server is running");
@@ -169,25 +171,29 @@ impl Database {
         let mut process = self.process.take().expect("the database server is running");
         drop(process.stdin.take());
         let ended = wait_for(PATIENCE, || process.try_wait().expect("its status"));
-        assert!(ended.is_some(), "a database lives on:\n{}", self.log());
+        assert!(
+            ended.is_some(),
+            "a database server did not end:\n{}",
+            self.log()
+        );
     }
 
-    /// The server's log.
+    /// Returns the server's log.
     pub fn log(&self) -> String {
         read(&self.log_file())
     }
 
-    /// The file of the server's log.
+    /// Returns the path of the server's log.
     fn log_file(&self) -> PathBuf {
         self.home.path().join("log")
     }
 
-    /// Where the server runs.
+    /// Returns how to run the script for this server.
     fn programs(&self) -> Programs<'_> {
         Programs::with_files_in(self.home.path())
     }
 
-    /// The name of the server's container, if it runs in one.
+    /// Returns the name of the server's container, if it runs in one.
     fn container(&self) -> String {
         let name = self.home.path().file_name().expect("a directory's name");
         name.to_string_lossy().into_owned()
@@ -201,21 +207,22 @@ impl Drop for Database {
         }
         if let Some(mut process) = self.process.take() {
             drop(process.stdin.take());
-            // Its files may go when it has ended; there is no more to be done if it does not.
+            // The files can be removed once the server has ended. If it does not end, nothing more
+            // can be done.
             let _ = wait_for(PATIENCE, || process.try_wait().ok().flatten());
         }
     }
 }
 
-// ----- Using it -------------------------------------------------------------------------------
+// ----- Use ------------------------------------------------------------------------------------
 
 impl Database {
-    /// What it is.
+    /// The kind of the server.
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// The access parameters, as in Kea's `lease-database`.
+    /// Returns the access parameters, as in Kea's `lease-database`.
     pub fn access(&self) -> Value {
         json!({
             "type": self.kind.backend(),
@@ -227,7 +234,7 @@ impl Database {
         })
     }
 
-    /// Has the server carry out statements; the rows of their results, all values as text.
+    /// Executes SQL statements. Returns the rows of their results, all values as text.
     #[track_caller]
     pub fn sql(&self, statements: &str) -> Vec<Vec<String>> {
         let arguments = ["sql", self.kind.name(), &self.address.to_string()];
@@ -238,7 +245,7 @@ impl Database {
             .stderr(Stdio::piped());
         let mut process = command.spawn().expect("running sh");
         let mut input = process.stdin.take().expect("a pipe");
-        // Results are small: the program never waits for its output to be read.
+        // Results are small, so the program never waits for its output to be read.
         let written = input.write_all(statements.as_bytes());
         drop(input);
         let output = process.wait_with_output().expect("the output of sh");
@@ -255,19 +262,20 @@ impl Database {
 
 // ----- Where servers run ----------------------------------------------------------------------
 
-/// Files of a server that has never served, to be copied for each test.
+/// Files of a new server, copied for each test.
 #[derive(Debug)]
 struct Template {
-    /// The directory with the directory `data`.
+    /// The directory that contains the directory `data`.
     home: TempDir,
 }
 
 impl Template {
-    /// The template for a kind of server: one for all tests that run, made for the first.
+    /// Returns the template of a kind: the first of the running tests makes it, the others share
+    /// it.
     #[track_caller]
     fn of(kind: Kind) -> Arc<Template> {
         static ALL: [Mutex<Weak<Template>>; 2] = [const { Mutex::new(Weak::new()) }; 2];
-        // One test that fails to make it must not keep the others from trying.
+        // A test that fails to make the template does not keep the others from trying.
         let slot = &ALL[kind as usize];
         let mut known = slot.lock().unwrap_or_else(PoisonError::into_inner);
         known.upgrade().unwrap_or_else(|| {
@@ -291,7 +299,7 @@ impl Template {
             .expect("running sh");
         assert!(
             output.status.success(),
-            "{} cannot be set up; scripts/setup and scripts/images install what it takes.\n{}{}",
+            "{} cannot be set up; scripts/setup and scripts/images install the prerequisites.\n{}{}",
             kind.name(),
             String::from_utf8_lossy(&output.stdout),
             String::from_utf8_lossy(&output.stderr),
@@ -300,18 +308,18 @@ impl Template {
     }
 }
 
-/// The ways to run the script.
+/// The environment of the script.
 struct Programs<'a> {
-    /// The directory a server has its files in.
+    /// The directory of a server's files.
     home: &'a Path,
-    /// The image of the containers servers run in, if they do.
+    /// The image of the servers' containers, if they run in containers.
     image: Option<String>,
-    /// The user and the group servers run as.
+    /// The user and the group of the servers.
     user: (u32, u32),
 }
 
 impl<'a> Programs<'a> {
-    /// With the server's files in `home`.
+    /// Returns the environment for a server with its files in `home`.
     fn with_files_in(home: &'a Path) -> Self {
         Programs {
             home,
@@ -322,7 +330,8 @@ impl<'a> Programs<'a> {
         }
     }
 
-    /// The script, in a container of a name or of none, or without a container.
+    /// Returns the script's command, in a container with a name or without one, or outside
+    /// containers.
     fn command(&self, container: Option<&str>, arguments: &[&str]) -> Command {
         let Some(image) = &self.image else {
             return self.locally(arguments);
@@ -339,11 +348,11 @@ impl<'a> Programs<'a> {
         if let Some(name) = container {
             command.args(["--name", name]);
         }
-        // Programs look up the name of their user, whom the image may not know.
+        // Programs look up the name of their user, which the image may not have.
         if getuid().as_raw() != 0 {
             command.args(["--volume", "/etc/passwd:/etc/passwd:ro"]);
         }
-        // MariaDB keeps local times.
+        // MariaDB stores local times.
         if Path::new("/etc/localtime").exists() {
             command.args(["--volume", "/etc/localtime:/etc/localtime:ro"]);
         }
@@ -356,7 +365,7 @@ impl<'a> Programs<'a> {
         command
     }
 
-    /// The script, in a running container or without one.
+    /// Returns the script's command in a running container, or outside containers.
     fn command_in(&self, container: &str, arguments: &[&str]) -> Command {
         if self.image.is_none() {
             return self.locally(arguments);
@@ -369,7 +378,7 @@ impl<'a> Programs<'a> {
         command
     }
 
-    /// The script, without a container.
+    /// Returns the script's command outside containers.
     fn locally(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("sh");
         command.args(["-c", SCRIPT, "database"]).args(arguments);
@@ -381,7 +390,7 @@ impl<'a> Programs<'a> {
     }
 }
 
-/// Who runs servers: the user and group of the tests, unless that is root.
+/// Returns the user and group of the servers: those of the tests, unless that is root.
 fn unprivileged() -> (u32, u32) {
     match getuid().as_raw() {
         0 => (UNPRIVILEGED, UNPRIVILEGED),
@@ -389,18 +398,18 @@ fn unprivileged() -> (u32, u32) {
     }
 }
 
-/// A directory for a server's files, which is the server's.
+/// Creates a directory for a server's files, owned by the server's user.
 fn new_home() -> TempDir {
     let home = tempfile::Builder::new()
         .prefix("kea-blq-database-")
         .tempdir()
         .expect("a temporary directory");
     let (user, group) = unprivileged();
-    chown(home.path(), Some(user), Some(group)).expect("giving a directory away");
+    chown(home.path(), Some(user), Some(group)).expect("changing the owner of a directory");
     home
 }
 
-/// The text of a log, as far as it is there.
+/// Returns the text of a log as far as it is written.
 fn read(file: &Path) -> String {
     String::from_utf8_lossy(&fs::read(file).unwrap_or_default()).into_owned()
 }

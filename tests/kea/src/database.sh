@@ -1,27 +1,27 @@
 #!/bin/sh
-# Runs a database server of one test's own; the module `database` calls this, here or in a container.
+# Runs the database server of one test; called by the module `database`, on this machine or in a container.
 #
-# database.sh prepare KIND ADDRESS DIRECTORY  makes a server's files, with the schema of Kea's databases
+# database.sh prepare KIND ADDRESS DIRECTORY  creates a server's files, with the schema of Kea's databases
 # database.sh serve KIND ADDRESS DIRECTORY    runs the server on them until standard input ends
-# database.sh sql KIND ADDRESS                gives the server the statements on standard input
+# database.sh sql KIND ADDRESS                executes the statements on standard input
 #
-# KIND is postgresql or mariadb, ADDRESS where the server listens.
+# KIND is postgresql or mariadb, ADDRESS the server's address.
 set -eu
 
-# One port for all: their addresses tell servers apart.
+# One port for all servers: their addresses differ.
 port=6769
 
 # The schemas, from Kea's package kea-admin.
 schemas=/usr/share/kea/scripts
 
-# What is written need not survive the machine: no waiting for the disk.
+# Data need not survive a crash of the machine: no synchronous writes.
 run_postgresql() {
     exec "$(postgresql_programs)/postgres" -D "$directory/data" -h "$address" -p "$port" -k "" \
         -c fsync=off -c full_page_writes=off -c synchronous_commit=off \
         -c wal_level=minimal -c max_wal_senders=0 -c shared_buffers=16MB -c jit=off
 }
 
-# Debian keeps them out of the search path, one directory for each release.
+# Debian installs the programs outside the search path, in one directory for each release.
 postgresql_programs() {
     found=
     for directory_of_release in /usr/lib/postgresql/*/bin; do found=$directory_of_release; done
@@ -49,8 +49,8 @@ stop_postgresql() {
     kill -INT "$1"
 }
 
-# Options of both mariadbd and mariadb-install-db. A server that starts removes what it takes for
-# temporary tables of one that crashed: in a directory of several servers they would be another's.
+# Options of both mariadbd and mariadb-install-db. A starting server removes files that look like
+# temporary tables of a crashed one: in a shared directory they could be another server's.
 mariadb_options() {
     echo --no-defaults "--datadir=$directory/data" "--tmpdir=$directory" --innodb-log-file-size=4M \
         --innodb-undo-tablespaces=0 --innodb-flush-method=nosync --skip-innodb-doublewrite \
@@ -58,7 +58,7 @@ mariadb_options() {
 }
 
 run_mariadb() {
-    # shellcheck disable=SC2046 # None has blanks in it.
+    # shellcheck disable=SC2046 # No option has blanks.
     exec mariadbd $(mariadb_options) --bind-address="$address" --port="$port" \
         --socket="$directory/socket" --pid-file="$directory/pid" --skip-log-bin \
         --skip-name-resolve --innodb-buffer-pool-size=32M --innodb-fast-shutdown=2 \
@@ -89,7 +89,7 @@ stop_mariadb() {
     kill -TERM "$1"
 }
 
-# Starts the server in the background, its process id in $server, and awaits that it serves.
+# Starts the server in the background, with its process id in $server, and waits until it is ready.
 start() {
     "run_$kind" &
     server=$!
@@ -100,7 +100,7 @@ start() {
     done
 }
 
-# Whether the server takes statements from those who may give them.
+# Whether the server accepts statements.
 accepts() {
     case $kind in
     postgresql) echo "SELECT 1" | sql_postgresql root postgres ;;

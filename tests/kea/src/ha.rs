@@ -7,23 +7,24 @@ use serde_json::{Value, json};
 use crate::link::End;
 use crate::{Client, Kea, Link, Place, Relay, Setup, eventually, eventually_some, kea_version};
 
-/// Where the partners talk to each other; the addresses tell them and the lines apart.
+/// The port on which the partners connect to each other. The addresses distinguish partners and
+/// links.
 const PARTNER_PORT: u16 = 6769;
 
-/// The servers' names, as high availability knows them.
+/// The servers' names in the high-availability configuration.
 const NAMES: [&str; 2] = ["server1", "server2"];
 
-/// How a pair shares the work.
+/// The high-availability mode of a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// The first serves, the second stands by.
+    /// The first server serves, the second stands by.
     HotStandby,
-    /// Each serves some of the clients, from a pool of its own.
+    /// Each server serves a part of the clients, from a pool of its own.
     LoadBalancing,
 }
 
 impl Mode {
-    /// The mode's name, also that of the state in which both partners work.
+    /// Returns the mode's name, which is also the state in which both partners work.
     pub fn name(self) -> &'static str {
         match self {
             Mode::HotStandby => "hot-standby",
@@ -31,7 +32,7 @@ impl Mode {
         }
     }
 
-    /// The role of the second server.
+    /// Returns the role of the second server.
     fn second_role(self) -> &'static str {
         match self {
             Mode::HotStandby => "standby",
@@ -42,24 +43,24 @@ impl Mode {
 
 /// Two servers with the same subnet and pools, each the other's partner.
 ///
-/// They notice within about a second that the partner does not answer. In load balancing the
-/// pool 100 to 149 is the first's, 150 to 200 the second's.
+/// A server notices within about a second that its partner does not answer. In load balancing the
+/// pool 100 to 149 belongs to the first server, 150 to 200 to the second.
 #[derive(Debug)]
 pub struct Pair {
     /// The primary.
     pub first: Kea,
     /// The standby or secondary.
     pub second: Kea,
-    /// How they share the work.
+    /// The mode.
     mode: Mode,
-    /// The lines by which the first and the second are reached by their partner.
+    /// The links by which the partner reaches the first and the second server.
     links: [Link; 2],
 }
 
 // ----- Starting -------------------------------------------------------------------------------
 
 impl Pair {
-    /// Starts two servers with the hook, and waits until they work together; `change` is made to
+    /// Starts two servers with the hook, and waits until they work together; `change` applies to
     /// the setup of both.
     #[track_caller]
     pub fn start(mode: Mode, multi_threading: bool, change: impl Fn(Setup) -> Setup) -> Self {
@@ -83,7 +84,7 @@ impl Pair {
             links,
         };
         for (n, (kea, link)) in pair.servers().into_iter().zip(&pair.links).enumerate() {
-            link.lead_to(if multi_threading {
+            link.connect_to(if multi_threading {
                 End::Listener(listener(place, n))
             } else {
                 End::ControlSocket(kea.control_socket())
@@ -94,22 +95,22 @@ impl Pair {
     }
 }
 
-/// An address of the net, with the port for partners.
+/// Returns an address of the net, with the port of partners.
 fn partner_address(place: Place, host: u8) -> SocketAddrV4 {
     SocketAddrV4::new(place.address(host), PARTNER_PORT)
 }
 
-/// Where the server number `n`, from 0, listens for its partner.
+/// Returns the address on which server number `n`, from 0, listens for its partner.
 fn listener(place: Place, n: usize) -> SocketAddrV4 {
     partner_address(place, [3, 4][n])
 }
 
-/// Where the partner of the server number `n`, from 0, sends what is for it.
-fn line_to(place: Place, n: usize) -> SocketAddrV4 {
+/// Returns the address to which the partner of server number `n`, from 0, connects.
+fn link_address(place: Place, n: usize) -> SocketAddrV4 {
     partner_address(place, [5, 6][n])
 }
 
-/// The parameters of libdhcp_ha at the server number `n`, from 0.
+/// Returns the parameters of libdhcp_ha for server number `n`, from 0.
 fn parameters(place: Place, mode: Mode, n: usize, multi_threading: bool) -> Value {
     let roles = ["primary", mode.second_role()];
     let peers: Vec<Value> = (0..2)
@@ -117,7 +118,7 @@ fn parameters(place: Place, mode: Mode, n: usize, multi_threading: bool) -> Valu
             let url = if peer == n {
                 listener(place, peer)
             } else {
-                line_to(place, peer)
+                link_address(place, peer)
             };
             json!({ "name": NAMES[peer], "role": roles[peer], "url": format!("http://{url}/") })
         })
@@ -137,7 +138,7 @@ fn parameters(place: Place, mode: Mode, n: usize, multi_threading: bool) -> Valu
     }] })
 }
 
-/// The pools of both servers.
+/// Returns the pools of both servers.
 fn pools(place: Place, mode: Mode) -> Value {
     match mode {
         Mode::HotStandby => json!([{ "pool": place.pool(100, 200) }]),
@@ -155,25 +156,25 @@ fn pools(place: Place, mode: Mode) -> Value {
     }
 }
 
-// ----- What happens to a pair -----------------------------------------------------------------
+// ----- Control of a pair -----------------------------------------------------------------------
 
 impl Pair {
-    /// Both servers, the primary first.
+    /// Returns both servers, the primary first.
     pub fn servers(&self) -> [&Kea; 2] {
         [&self.first, &self.second]
     }
 
-    /// The line by which the second server reaches the first.
+    /// Returns the link by which the second server reaches the first.
     pub fn link_to_first(&self) -> &Link {
         &self.links[0]
     }
 
-    /// The line by which the first server reaches the second.
+    /// Returns the link by which the first server reaches the second.
     pub fn link_to_second(&self) -> &Link {
         &self.links[1]
     }
 
-    /// Waits until both work together.
+    /// Waits until both servers work together.
     #[track_caller]
     pub fn await_normal(&self) {
         for kea in self.servers() {
@@ -181,7 +182,7 @@ impl Pair {
         }
     }
 
-    /// Keeps the partners from reaching each other, and waits until each works alone.
+    /// Cuts the links, and waits until each server works alone.
     #[track_caller]
     pub fn partition(&self) {
         for link in &self.links {
@@ -192,7 +193,7 @@ impl Pair {
         }
     }
 
-    /// Lets the partners reach each other again, and waits until they work together.
+    /// Restores the links, and waits until the servers work together.
     #[track_caller]
     pub fn mend(&self) {
         for link in &self.links {
@@ -201,15 +202,15 @@ impl Pair {
         self.await_normal();
     }
 
-    /// The relay number `n`, from 0, forwarding to both servers.
+    /// Returns relay number `n`, from 0, which forwards to both servers.
     pub fn relay(&self, n: u8) -> Relay {
         let place = self.first.place();
         let servers = self.servers().map(|kea| kea.place().server());
         Relay::new(place.relay(n), place.client_port(), servers.to_vec())
     }
 
-    /// Leases to the first client, from a number on, that the server number `n`, from 0, serves
-    /// while both work in load balancing.
+    /// Leases an address to the first client, from number `from` on, that server number `n`, from
+    /// 0, serves in load balancing.
     #[track_caller]
     pub fn lease_from(&self, n: usize, relay: &Relay, from: u16) -> (Client, Ipv4Addr) {
         let own = |address: Ipv4Addr| usize::from(address.octets()[3] >= 150) == n;
@@ -225,13 +226,13 @@ impl Pair {
 }
 
 impl Kea {
-    /// What status-get says of high availability.
+    /// Returns the high-availability part of `status-get`.
     #[track_caller]
     fn ha_status(&self) -> Value {
         self.command_ok("status-get", Value::Null)["high-availability"][0]["ha-servers"].take()
     }
 
-    /// Waits until this server is in a state of high availability.
+    /// Waits until this server is in a high-availability state.
     #[track_caller]
     pub fn await_ha_state(&self, state: &str) {
         eventually(&format!("{state} at {}", self.place().server()), || {
@@ -239,7 +240,7 @@ impl Kea {
         });
     }
 
-    /// The names of the servers whose clients this one serves.
+    /// Returns the names of the servers whose clients this one serves.
     #[track_caller]
     pub fn ha_scopes(&self) -> Vec<String> {
         let status = self.ha_status();
@@ -248,7 +249,7 @@ impl Kea {
         names.map(str::to_owned).collect()
     }
 
-    /// Kea's lease for an address, if its database has one.
+    /// Returns Kea's lease of an address, if its database has one.
     #[track_caller]
     pub fn lease(&self, address: Ipv4Addr) -> Option<Value> {
         let arguments = json!({ "ip-address": address.to_string() });
@@ -256,7 +257,7 @@ impl Kea {
         (answer["result"] == 0).then(|| answer["arguments"].take())
     }
 
-    /// All leases in Kea's database, in the order of their addresses.
+    /// Returns all leases in Kea's database, ordered by address.
     #[track_caller]
     pub fn leases(&self) -> Vec<Value> {
         let mut answer = self.command("lease4-get-all", Value::Null);
@@ -267,7 +268,7 @@ impl Kea {
         }
     }
 
-    /// Waits until Kea's database has a lease for an address that `is` as wanted; the lease.
+    /// Waits until Kea's database has a lease of an address that satisfies `is`. Returns it.
     #[track_caller]
     pub fn await_lease(&self, address: Ipv4Addr, is: impl Fn(&Value) -> bool) -> Value {
         eventually_some(&format!("the lease of {address}"), || {

@@ -1,4 +1,4 @@
-//! Keeping Kea's main thread from doing anything, while its other threads go on.
+//! Blocks Kea's main thread, while its other threads continue.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,21 +9,21 @@ use serde_json::{Value, json};
 
 use crate::{Kea, control, eventually};
 
-/// A server whose main thread waits until this is dropped: for a reader of the pipe into which it was
-/// commanded to write its configuration.
+/// A server whose main thread is blocked until this is dropped: a command makes it write its
+/// configuration to a pipe without a reader.
 #[derive(Debug)]
 pub struct Held {
     /// The pipe.
     pipe: PathBuf,
-    /// Awaits the answer to the command.
+    /// The thread that awaits the answer to the command.
     command: Option<JoinHandle<()>>,
 }
 
 impl Kea {
-    /// Holds the server's main thread.
+    /// Blocks the server's main thread.
     #[track_caller]
     pub fn hold(&self) -> Held {
-        // Beside its own configuration file: later versions of Kea write nowhere else.
+        // Beside Kea's configuration file: later versions of Kea write nowhere else.
         let pipe = self.home().join("held.json");
         let _ = fs::remove_file(&pipe);
         let mode = Mode::RUSR | Mode::WUSR;
@@ -35,10 +35,10 @@ impl Kea {
             "arguments": { "filename": pipe.display().to_string() },
         });
         let command = thread::spawn(move || {
-            // Without an answer if the server ends meanwhile.
+            // There is no answer if the server ends meanwhile.
             let _: Result<Value, _> = control::send(&socket, &command);
         });
-        // It does nothing else before it has carried out the command.
+        // The main thread does nothing else until it has performed the command.
         eventually("the command", || self.commands_received() > before);
         Held {
             pipe,
@@ -46,7 +46,7 @@ impl Kea {
         }
     }
 
-    /// How often it was commanded to write its configuration.
+    /// Returns how many commands to write its configuration the server has received.
     fn commands_received(&self) -> usize {
         let log = self.log();
         let lines = log.lines().filter(|line| line.contains("COMMAND_RECEIVED"));
@@ -56,8 +56,8 @@ impl Kea {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        // What it writes fits into the pipe, which must be open for reading until it has. Without waiting
-        // for it: the server may be gone.
+        // The configuration fits into the pipe, which stays open for reading until it is written.
+        // Opening does not wait for a writer: the server may have ended.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK;
         let _reader = rustix::fs::open(&self.pipe, flags, Mode::empty());
         if let Some(command) = self.command.take() {

@@ -17,28 +17,28 @@ use crate::setup::{HOME, LEASE_FILE_IN_USE};
 use crate::wait::{eventually, wait_for};
 use crate::{PATIENCE, Place, Relay, Setup, control};
 
-/// What kea-dhcp4 logs when it is ready to serve.
+/// The message kea-dhcp4 logs when it is ready to serve.
 const STARTED: &str = "DHCP4_STARTED";
 
-/// A kea-dhcp4 of the test's own; ended, and its files removed, on drop.
+/// A kea-dhcp4 for one test. It is ended, and its files are removed, on drop.
 #[derive(Debug)]
 pub struct Kea {
     /// The configuration it was started with.
     setup: Setup,
-    /// Everything it writes.
+    /// The directory of all its files.
     home: TempDir,
-    /// The process, unless it was ended.
+    /// The process; `None` once it has ended.
     process: Option<Child>,
-    /// How often it was started; each run has a log of its own.
+    /// Number of starts; each run has a log of its own.
     runs: usize,
-    /// How long the last start took.
+    /// The duration of the last start.
     start_time: Duration,
 }
 
 // ----- Starting and ending --------------------------------------------------------------------
 
 impl Kea {
-    /// Starts a server; its log if it ends instead.
+    /// Starts a server; the error is its log if it ends instead.
     pub(crate) fn start(setup: Setup) -> Result<Self, String> {
         let home = new_home();
         write_configuration(&setup.configuration(home.path()), home.path());
@@ -54,12 +54,12 @@ impl Kea {
         Ok(kea)
     }
 
-    /// Runs the server on what is in its home until it is ready.
+    /// Runs the server on the files of its home and waits until it is ready.
     fn run(&mut self) -> Result<(), String> {
-        // Kea brings a lease file with fewer columns than its own up to date in another process, and
-        // does not start before that is done.
+        // Kea converts a lease file with fewer columns in another process, and does not start
+        // before that is done.
         let converting = self.home.path().join(LEASE_FILE_IN_USE);
-        eventually("a lease file nobody writes", || !converting.exists());
+        eventually("the conversion of the lease file", || !converting.exists());
         self.runs += 1;
         let log_file = self.log_file();
         let log = File::create(&log_file).expect("making a log file");
@@ -89,7 +89,7 @@ impl Kea {
         Err(self.log())
     }
 
-    /// Starts a server that was stopped or killed, on the files it left.
+    /// Starts a stopped or killed server on its former files.
     #[track_caller]
     pub fn start_again(&mut self) {
         assert!(self.process.is_none(), "kea-dhcp4 is running");
@@ -98,7 +98,7 @@ impl Kea {
         }
     }
 
-    /// Starts a server that was stopped or killed, expecting that it ends of itself; returns its log.
+    /// Starts a stopped or killed server, which must end by itself. Returns its log.
     #[track_caller]
     pub fn fail_to_start_again(&mut self) -> String {
         assert!(self.process.is_none(), "kea-dhcp4 is running");
@@ -108,14 +108,14 @@ impl Kea {
         }
     }
 
-    /// Stops the server as an administrator would and starts it on the files it left.
+    /// Stops the server as an administrator would and starts it on its former files.
     #[track_caller]
     pub fn restart(&mut self) {
         self.stop();
         self.start_again();
     }
 
-    /// Ends the server by SIGTERM; it must end of itself.
+    /// Ends the server by SIGTERM; it must end by itself.
     #[track_caller]
     pub fn stop(&mut self) {
         let status = self.end(Signal::TERM);
@@ -126,7 +126,7 @@ impl Kea {
         );
     }
 
-    /// Asks the server to end, by SIGTERM; [`Kea::await_end`] waits for it.
+    /// Sends SIGTERM; [`Kea::await_end`] waits for the end.
     pub fn begin_to_stop(&self) {
         self.signal(Signal::TERM);
     }
@@ -156,7 +156,7 @@ impl Kea {
                 self.process = None;
                 status
             }
-            None => panic!("kea-dhcp4 lives on:\n{}", self.log()),
+            None => panic!("kea-dhcp4 did not end:\n{}", self.log()),
         }
     }
 
@@ -171,7 +171,7 @@ impl Kea {
         kill_process(Pid::from_child(process), signal).expect("signalling a child");
     }
 
-    /// Whether the server is running still.
+    /// Whether the server is still running.
     pub fn is_running(&mut self) -> bool {
         matches!(self.process.as_mut().map(Child::try_wait), Some(Ok(None)))
     }
@@ -183,52 +183,53 @@ impl Drop for Kea {
             eprintln!("----- log of kea-dhcp4 -----\n{}", self.log());
         }
         if let Some(mut process) = self.process.take() {
-            // It may have ended already; either way it is gone afterwards.
+            // The server may have ended already.
             let _ = process.kill();
             let _ = process.wait();
         }
     }
 }
 
-// ----- Talking to it --------------------------------------------------------------------------
+// ----- Logs, commands and configurations ------------------------------------------------------
 
 impl Kea {
-    /// The addresses and ports of this test.
+    /// Returns the addresses and ports of this test.
     pub fn place(&self) -> Place {
         self.setup.place
     }
 
-    /// The configuration it was started with, or that was written last.
+    /// Returns the configuration it was started with, or the last one written.
     pub(crate) fn setup(&self) -> &Setup {
         &self.setup
     }
 
-    /// The directory with everything the server writes.
+    /// Returns the directory of all the server's files.
     pub fn home(&self) -> &Path {
         self.home.path()
     }
 
-    /// The directory for leases and the hook's state.
+    /// Returns the directory of leases and the hook's state file.
     pub fn data(&self) -> PathBuf {
         self.home.path().join("data")
     }
 
-    /// The server's process id.
+    /// Returns the server's process id.
     pub fn pid(&self) -> u32 {
         self.process.as_ref().expect("kea-dhcp4 is running").id()
     }
 
-    /// How long the last start took, from running the program until it was ready to serve.
+    /// Returns the duration of the last start, from running the program until it was ready to
+    /// serve.
     pub fn start_time(&self) -> Duration {
         self.start_time
     }
 
-    /// The relay number `n`, from 0, whose address is in the default subnet.
+    /// Returns relay number `n`, from 0, whose address is in the default subnet.
     pub fn relay(&self, n: u8) -> Relay {
         self.relay_at(self.place().relay(n))
     }
 
-    /// A relay with an address of the test's choice.
+    /// Returns a relay with a given address.
     pub fn relay_at(&self, address: std::net::Ipv4Addr) -> Relay {
         Relay::new(
             address,
@@ -237,7 +238,7 @@ impl Kea {
         )
     }
 
-    /// The log of the current run, or the last one.
+    /// Returns the log of the current or last run.
     pub fn log(&self) -> String {
         read_log(&self.log_file())
     }
@@ -250,12 +251,12 @@ impl Kea {
         });
     }
 
-    /// The log file of the current run.
+    /// Returns the path of that log.
     fn log_file(&self) -> PathBuf {
         self.home.path().join(format!("log.{}", self.runs))
     }
 
-    /// Where it takes commands.
+    /// Returns the path of the control socket.
     pub(crate) fn control_socket(&self) -> PathBuf {
         self.home.path().join("control/socket")
     }
@@ -289,27 +290,27 @@ impl Kea {
         answer["text"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// Changes the configuration file, without telling the server.
+    /// Changes the configuration file, without a reload.
     pub fn rewrite(&mut self, change: impl FnOnce(Setup) -> Setup) {
         self.setup = change(self.setup.clone());
         write_configuration(&self.setup.configuration(self.home()), self.home());
     }
 
-    /// Changes the configuration file and has the server load it; the answer of `config-reload`.
+    /// Changes the configuration file and reloads it. Returns the answer to `config-reload`.
     #[track_caller]
     pub fn reconfigure(&mut self, change: impl FnOnce(Setup) -> Setup) -> Value {
         self.rewrite(change);
         self.command("config-reload", Value::Null)
     }
 
-    /// Sends another configuration by `config-set`; the answer.
+    /// Sends another configuration by `config-set`. Returns the answer.
     #[track_caller]
     pub fn config_set(&self, change: impl FnOnce(Setup) -> Setup) -> Value {
         let changed = change(self.setup.clone()).configuration(self.home());
         self.command("config-set", changed)
     }
 
-    /// Runs the same Kea with the same configuration beside the server, e.g. with `-t`.
+    /// Runs Kea with this configuration beside the server, e.g. with `-t`.
     pub fn check(&self, option: &str) -> Output {
         let file = configuration_file(self.home());
         let mut command = daemon_without_file("kea-dhcp4", self.home());
@@ -319,23 +320,23 @@ impl Kea {
 
 // ----- Programs -------------------------------------------------------------------------------
 
-/// What a program that ended has left.
+/// The result of a program that ended.
 #[derive(Debug)]
 pub struct Output {
     /// Whether it ended with status 0.
     pub success: bool,
-    /// Everything it wrote, both streams.
+    /// The text of both output streams.
     pub text: String,
 }
 
-/// The version of the kea-dhcp4 under test, e.g. `2.2.0`.
+/// Returns the version of the kea-dhcp4 under test, e.g. `2.2.0`.
 pub fn kea_version() -> String {
     let mut command = Command::new(program("kea-dhcp4"));
     output(command.arg("-v")).text.trim().to_owned()
 }
 
-/// Runs another of Kea's daemons, e.g. `kea-dhcp6`, until it ends of itself; [`HOME`] in the
-/// configuration stands for a directory with `hooks`, `data` and `control`.
+/// Runs another of Kea's daemons, e.g. `kea-dhcp6`, until it ends. [`HOME`] in the configuration
+/// stands for a directory with `hooks`, `data` and `control`.
 pub fn run_daemon(name: &str, configuration: &Value, hook: &Path) -> Output {
     let home = new_home();
     let path = home.path().display().to_string();
@@ -345,12 +346,12 @@ pub fn run_daemon(name: &str, configuration: &Value, hook: &Path) -> Output {
         .join(hook.file_name().expect("a file"));
     std::os::unix::fs::symlink(hook, linked).expect("linking the hook");
     let text = configuration.to_string().replace(HOME, &path);
-    let configuration = serde_json::from_str(&text).expect("what was JSON stays JSON");
+    let configuration = serde_json::from_str(&text).expect("the JSON with its paths replaced");
     write_configuration(&configuration, home.path());
     output(&mut daemon(name, home.path()))
 }
 
-/// Runs a program to its end, or ends it when it lives too long.
+/// Runs a program until it ends, or kills it after [`PATIENCE`].
 fn output(command: &mut Command) -> Output {
     let log = NamedTempFile::new().expect("a temporary file");
     let handle = log.reopen().expect("a handle for the program");
@@ -371,16 +372,16 @@ fn output(command: &mut Command) -> Output {
     }
 }
 
-/// A command running one of Kea's daemons on the configuration in `home`.
+/// Returns the command of one of Kea's daemons with the configuration in `home`.
 fn daemon(name: &str, home: &Path) -> Command {
     let mut command = daemon_without_file(name, home);
     command.arg("-c").arg(configuration_file(home));
     command
 }
 
-/// The same command, run with so many descriptors at most.
+/// Returns the command with a limit of open descriptors.
 fn limited(command: &Command, limit: u32) -> Command {
-    // The shell becomes the program: the process is the one that was started.
+    // The shell executes the program, so that the process id stays the same.
     let mut limited = Command::new("sh");
     limited
         .args(["-c", r#"ulimit -S -n "$0" && exec "$@""#])
@@ -398,7 +399,7 @@ fn limited(command: &Command, limit: u32) -> Command {
     limited
 }
 
-/// A command running one of Kea's daemons with its files in `home`.
+/// Returns the command of one of Kea's daemons with its files in `home`.
 fn daemon_without_file(name: &str, home: &Path) -> Command {
     let mut command = Command::new(unconfined(program(name), home));
     command
@@ -412,7 +413,8 @@ fn daemon_without_file(name: &str, home: &Path) -> Command {
     command
 }
 
-/// The executable of one of Kea's daemons: in the search path, else where packages put it.
+/// Returns the executable of one of Kea's daemons: from the search path, otherwise from the
+/// packages' directories.
 fn program(name: &str) -> PathBuf {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
@@ -422,10 +424,10 @@ fn program(name: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("{name} is not installed"))
 }
 
-/// A program that may write where a test has its files.
+/// Returns a program that may write to a test's directory.
 ///
-/// Debian's packages confine Kea's daemons to their system directories by AppArmor profiles,
-/// which go by the path of the executable: where they are in force, a copy is run.
+/// Debian's packages confine Kea's daemons to their system directories by AppArmor profiles, which
+/// depend on the path of the executable: where they are enforced, a copy is run.
 fn unconfined(program: PathBuf, home: &Path) -> PathBuf {
     let enforced = fs::read_to_string("/sys/module/apparmor/parameters/enabled");
     if !enforced.is_ok_and(|answer| answer.starts_with('Y')) {
@@ -433,15 +435,15 @@ fn unconfined(program: PathBuf, home: &Path) -> PathBuf {
     }
     let copy = home.join(program.file_name().expect("a program's file name"));
     if !copy.exists() {
-        // By a process of its own: were the copy open for writing here while another thread
-        // starts a program, it could not be run.
+        // A separate process makes the copy: a copy open for writing here while another thread
+        // starts a program could not be executed.
         let status = Command::new("cp").arg(&program).arg(&copy).status();
         assert!(status.is_ok_and(|status| status.success()), "copying Kea");
     }
     copy
 }
 
-/// A directory for a server's files.
+/// Creates a directory for a server's files.
 fn new_home() -> TempDir {
     let home = tempfile::Builder::new()
         .prefix("kea-blq-")
@@ -450,13 +452,13 @@ fn new_home() -> TempDir {
     for name in ["data", "hooks", "control"] {
         let directory = home.path().join(name);
         fs::create_dir(&directory).expect("making a directory");
-        // Kea 3.0 refuses a control socket where others could reach it.
+        // Kea 3.0 refuses a control socket that others could reach.
         fs::set_permissions(&directory, Permissions::from_mode(0o750)).expect("its mode");
     }
     home
 }
 
-/// The configuration file in a server's home.
+/// Returns the path of the configuration file in a server's home.
 fn configuration_file(home: &Path) -> PathBuf {
     home.join("kea.json")
 }
@@ -466,7 +468,7 @@ fn write_configuration(configuration: &Value, home: &Path) {
     fs::write(configuration_file(home), format!("{configuration:#}")).expect("writing a file");
 }
 
-/// The text of a log, as far as it is there.
+/// Returns the text of a log as far as it is written.
 fn read_log(file: &Path) -> String {
     String::from_utf8_lossy(&fs::read(file).unwrap_or_default()).into_owned()
 }

@@ -1,20 +1,20 @@
-//! Drives a real kea-dhcp4, with or without the hook, for the tests in `tests/`.
+//! Runs a real kea-dhcp4, with or without the hook, for the tests in `tests/`.
 //!
-//! Kea serves on the loopback interface, on ports of its own, so that neither privileges nor
-//! network namespaces are needed and tests run beside each other.
+//! Each test's Kea serves on the loopback interface, with ports of its own. Tests need neither
+//! privileges nor network namespaces, and run in parallel.
 //! - [`Setup`]: a configuration to start a Kea with.
 //! - [`Kea`]: a running server: its log, its commands, its restarts.
-//! - [`Held`]: keeps Kea's main thread from doing anything.
+//! - [`Held`]: a server whose main thread is blocked.
 //! - [`Relay`] and [`Client`]: a fake relay agent and the clients behind it.
 //! - [`ask`]: queries to the hook.
 //! - [`Database`]: a database server for Kea's leases, reservations and configurations.
-//! - [`StoredLease`]: a lease that is put into a database by SQL.
+//! - [`StoredLease`]: a lease written to a database by SQL.
 //! - [`Pair`]: two servers that are each other's high-availability partners.
-//! - [`Link`]: what the partners send each other, to be listened to and cut.
+//! - [`Link`]: the connection between partners, which can be recorded and cut.
 //! - [`clock`]: the clock that Kea reads.
-//! - [`packet`]: DHCPv4 messages, encoded apart from the code under test.
-//! - [`Place`]: the addresses and ports one test has to itself.
-//! - [`storm`]: a randomised storm, and whether the hook is right all the time.
+//! - [`packet`]: DHCPv4 messages, encoded independently of the code under test.
+//! - [`Place`]: the addresses and ports of one test.
+//! - [`storm`]: random actions on Kea, and comparisons of the hook's answers with Kea's leases.
 //! - [`eventually`]: waits for a condition.
 
 pub mod ask;

@@ -1,4 +1,4 @@
-//! The line by which one high-availability partner reaches the other: HTTP, passed on.
+//! The link by which one high-availability partner reaches the other: an HTTP proxy.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddrV4, TcpListener, TcpStream};
@@ -10,52 +10,53 @@ use serde_json::Value;
 
 use crate::control;
 
-/// Ends the head of a message (RFC 9112, section 2.1).
+/// The end of a message's head (RFC 9112, section 2.1).
 const END_OF_HEAD: &[u8] = b"\r\n\r\n";
 
-/// The longest message passed on, beyond every one of these tests.
+/// The longest message forwarded, in octets; all messages of the tests are shorter.
 const LONGEST: u64 = 64 << 20;
 
-/// A line to one server's control interface that can be cut and mended, and that keeps the
-/// commands it passed on; gone on drop.
+/// A link to one server's control interface that can be cut and restored, and that records the
+/// commands it forwards; closed on drop.
 #[derive(Debug)]
 pub struct Link {
-    /// Where the partner connects to.
+    /// The address to which the partner connects.
     address: SocketAddrV4,
-    /// What its threads share.
+    /// The state shared by its threads.
     shared: Arc<Shared>,
 }
 
-/// Where a line leads to.
+/// The far end of a link.
 #[derive(Debug, Clone)]
 pub enum End {
     /// The HTTP listener of the server itself (libdhcp_ha, multi-threaded).
     Listener(SocketAddrV4),
-    /// The server's control socket: the line does what kea-ctrl-agent does.
+    /// The server's control socket: the link acts as kea-ctrl-agent.
     ControlSocket(PathBuf),
 }
 
-/// What the threads of a line share.
+/// The state shared by a link's threads.
 #[derive(Debug, Default)]
 struct Shared(Mutex<Inner>);
 
-/// The state of a line.
+/// The state of a link.
 #[derive(Debug, Default)]
 struct Inner {
-    /// Where it leads to, once that is there.
+    /// The far end, once it is known.
     end: Option<End>,
-    /// Whether nothing gets through.
+    /// Whether the link is cut.
     cut: bool,
-    /// Whether the line is being taken away.
+    /// Whether the link is being closed.
     closed: bool,
-    /// Connections made since the line was last cut, both sides of each.
+    /// Connections made since the link was last cut, both sides of each.
     connections: Vec<TcpStream>,
-    /// Commands passed on, with their arguments.
+    /// Commands forwarded, with their arguments.
     commands: Vec<Value>,
 }
 
 impl Link {
-    /// A line that takes connections at an address, and passes them on once it leads somewhere.
+    /// Opens a link that accepts connections at an address, and forwards them once its far end is
+    /// known.
     #[track_caller]
     pub fn at(address: SocketAddrV4) -> Self {
         let listener = TcpListener::bind(address)
@@ -66,24 +67,24 @@ impl Link {
         Link { address, shared }
     }
 
-    /// Connects its far end.
-    pub fn lead_to(&self, end: End) {
+    /// Sets the far end.
+    pub fn connect_to(&self, end: End) {
         self.shared.lock().end = Some(end);
     }
 
-    /// Breaks connections, and refuses others until the line is mended.
+    /// Breaks connections, and refuses further ones until the link is restored.
     pub fn cut(&self) {
         let mut inner = self.shared.lock();
         inner.cut = true;
         inner.hang_up();
     }
 
-    /// Lets connections through again.
+    /// Restores the link.
     pub fn mend(&self) {
         self.shared.lock().cut = false;
     }
 
-    /// The commands of a name that were passed on, oldest first.
+    /// Returns the forwarded commands with a name, oldest first.
     pub fn commands(&self, name: &str) -> Vec<Value> {
         let inner = self.shared.lock();
         let named = |command: &&Value| command["command"] == name;
@@ -97,19 +98,19 @@ impl Drop for Link {
         inner.closed = true;
         inner.hang_up();
         drop(inner);
-        // So that the thread that accepts connections sees that it is over.
+        // This connection wakes the accepting thread, which then ends.
         drop(TcpStream::connect(self.address));
     }
 }
 
 impl Shared {
-    /// The state, whatever became of a thread that held it.
+    /// Locks the state, even if a thread panicked while it held the lock.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a connection into the line, and says where it leads; none if it leads nowhere.
-    fn admit(&self, connection: &TcpStream) -> Option<End> {
+    /// Registers a connection. Returns the far end, or `None` if there is none.
+    fn register(&self, connection: &TcpStream) -> Option<End> {
         let mut inner = self.lock();
         if inner.cut {
             return None;
@@ -129,7 +130,7 @@ impl Inner {
     }
 }
 
-/// Takes connections until the line is taken away.
+/// Accepts connections until the link is closed.
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     for connection in listener.incoming().flatten() {
         if shared.lock().closed {
@@ -137,24 +138,24 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         }
         let shared = Arc::clone(shared);
         thread::spawn(move || {
-            if let Some(end) = shared.admit(&connection) {
-                // An error is what a broken connection looks like from here.
-                let _ = pass_on(&connection, &end, &shared);
+            if let Some(end) = shared.register(&connection) {
+                // A broken connection is an error here.
+                let _ = forward(&connection, &end, &shared);
                 hang_up(&connection);
             }
         });
     }
 }
 
-/// Passes messages on to the far end until either side closes.
-fn pass_on(near: &TcpStream, end: &End, shared: &Shared) -> io::Result<()> {
+/// Forwards messages to the far end until either side closes.
+fn forward(near: &TcpStream, end: &End, shared: &Shared) -> io::Result<()> {
     match end {
         End::Listener(address) => {
             let far = TcpStream::connect(address)?;
             far.set_nodelay(true)?;
             shared.lock().connections.push(far.try_clone()?);
             let mut responses = BufReader::new(&far);
-            let result = converse(near, shared, |request, _| {
+            let result = serve_requests(near, shared, |request, _| {
                 request.write(&mut &far)?;
                 let response = Message::read(&mut responses)?;
                 response.ok_or_else(|| ErrorKind::UnexpectedEof.into())
@@ -162,15 +163,15 @@ fn pass_on(near: &TcpStream, end: &End, shared: &Shared) -> io::Result<()> {
             hang_up(&far);
             result
         }
-        End::ControlSocket(path) => converse(near, shared, |_, command| {
+        End::ControlSocket(path) => serve_requests(near, shared, |_, command| {
             let answer = control::send(path, command)?;
             Ok(Message::answer(&Value::Array(vec![answer])))
         }),
     }
 }
 
-/// Reads requests, one at a time, and answers each with what `respond` gets for it.
-fn converse(
+/// Reads requests one at a time, and answers each with the result of `respond`.
+fn serve_requests(
     near: &TcpStream,
     shared: &Shared,
     mut respond: impl FnMut(&Message, &Value) -> io::Result<Message>,
@@ -186,22 +187,22 @@ fn converse(
     Ok(())
 }
 
-/// Closes a connection though the line has a copy of it.
+/// Closes a connection of which the link holds a copy.
 fn hang_up(connection: &TcpStream) {
-    // It may have been closed already.
+    // The connection may have been closed already.
     let _ = connection.shutdown(Shutdown::Both);
 }
 
-/// An HTTP message (RFC 9112), its body of a length that the head tells.
+/// An HTTP message (RFC 9112) whose head has the length of its body.
 struct Message {
-    /// Start line and fields, with the empty line after them.
+    /// Start line and fields, including the empty line after them.
     head: Vec<u8>,
     /// The body.
     body: Vec<u8>,
 }
 
 impl Message {
-    /// Reads a message; none when there are no more.
+    /// Reads a message; `None` at the end of the stream.
     fn read(from: &mut impl BufRead) -> io::Result<Option<Self>> {
         let mut head = Vec::new();
         while !head.ends_with(END_OF_HEAD) {
@@ -214,7 +215,7 @@ impl Message {
         Ok(Some(Message { head, body }))
     }
 
-    /// The response to a command.
+    /// Returns the response to a command.
     fn answer(answer: &Value) -> Self {
         let body = answer.to_string().into_bytes();
         let head = format!(
@@ -227,13 +228,13 @@ impl Message {
         }
     }
 
-    /// Writes it, at once.
+    /// Writes the message in one call.
     fn write(&self, to: &mut impl Write) -> io::Result<()> {
         to.write_all(&[&self.head[..], &self.body].concat())
     }
 }
 
-/// The length of the body; 0 if the head does not tell.
+/// Returns the length of the body; 0 if the head does not have it.
 fn content_length(head: &[u8]) -> u64 {
     let head = String::from_utf8_lossy(head);
     let mut fields = head.lines().filter_map(|line| line.split_once(':'));
@@ -248,7 +249,7 @@ fn content_length(head: &[u8]) -> u64 {
 mod tests {
     use super::*;
 
-    /// RFC 9112, section 6.3: a message ends where its length says, and the next one begins.
+    /// RFC 9112, section 6.3: a message ends according to its length, and the next one follows.
     #[test]
     fn reads_one_message_after_another() {
         let sent = b"POST / HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}GET / HTTP/1.1\r\n\r\n";

@@ -1,6 +1,6 @@
-//! Messages of DHCPv4 clients and relay agents, made of `blq`'s [`Message`].
+//! Messages of DHCPv4 clients and relay agents, based on `blq`'s [`Message`].
 //!
-//! `blq` shares no codec with the plugin, so both are not wrong in the same way.
+//! `blq` shares no codec with the plugin, so that both do not have the same faults.
 
 use blq::wire::{BOOTREQUEST, CHADDR_LENGTH, hardware_type};
 pub use blq::wire::{code, sub_option};

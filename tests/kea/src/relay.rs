@@ -1,4 +1,4 @@
-//! A fake relay agent (RFC 3046) and the clients behind it.
+//! A simulated relay agent (RFC 3046) and the clients behind it.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
@@ -8,32 +8,32 @@ use std::time::{Duration, Instant};
 use crate::packet::{self, Message, MessageType, code, sub_option};
 use crate::{PATIENCE, Place};
 
-/// How long to wait for an answer before the message is sent again.
+/// The time after which an unanswered message is sent again.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// A client: what it says of itself, and its lease.
+/// A client: the contents of its messages, and its lease.
 #[derive(Debug, Clone)]
 pub struct Client {
     /// Hardware type.
     pub htype: u8,
     /// Hardware address, at most 16 octets.
     pub chaddr: Vec<u8>,
-    /// Options sent in DISCOVER and REQUEST, by code.
+    /// Options of DISCOVER and REQUEST, by code.
     pub options: BTreeMap<u8, Vec<u8>>,
-    /// What is in the field sname of these.
+    /// The field sname of DISCOVER and REQUEST.
     pub sname: Vec<u8>,
-    /// What is in the field file of these.
+    /// The field file of DISCOVER and REQUEST.
     pub file: Vec<u8>,
-    /// What follows the options of these, a relay agent's included.
+    /// The octets after the options of DISCOVER and REQUEST, those of a relay agent included.
     pub ending: Vec<u8>,
-    /// The address leased.
+    /// The leased address.
     pub address: Option<Ipv4Addr>,
-    /// The server that leased it.
+    /// The server that granted the lease.
     pub server: Option<Ipv4Addr>,
 }
 
 impl Client {
-    /// A client with an Ethernet address ending in `n`.
+    /// Returns a client with an Ethernet address ending in `n`.
     pub fn new(n: u16) -> Self {
         let [high, low] = n.to_be_bytes();
         Client {
@@ -48,7 +48,7 @@ impl Client {
         }
     }
 
-    /// Adds an option it sends.
+    /// Adds an option to its messages.
     pub fn option(mut self, code: u8, value: impl Into<Vec<u8>>) -> Self {
         self.options.insert(code, value.into());
         self
@@ -59,23 +59,23 @@ impl Client {
         self.option(code::CLIENT_IDENTIFIER, value)
     }
 
-    /// Has other octets follow its options than the end option alone.
+    /// Sets the octets after the options, by default the end option alone.
     pub fn ending(mut self, octets: impl Into<Vec<u8>>) -> Self {
         self.ending = octets.into();
         self
     }
 
-    /// Asks for options by a parameter request list.
+    /// Adds a parameter request list.
     pub fn asking_for(self, codes: &[u8]) -> Self {
         self.option(code::PARAMETER_REQUEST_LIST, codes)
     }
 
-    /// A message of this client's.
+    /// Returns a message of this client.
     pub fn message(&self, message_type: MessageType) -> Message {
         let mut message = packet::request(message_type, new_xid(), &self.chaddr);
         message.htype = self.htype;
         match message_type {
-            // RFC 2131, table 5: these carry nothing but who and which.
+            // RFC 2131, table 5: these have the client's identity and the address only.
             MessageType::RELEASE | MessageType::DECLINE => {
                 if let Some(id) = self.options.get(&code::CLIENT_IDENTIFIER) {
                     message.set(code::CLIENT_IDENTIFIER, id.clone());
@@ -91,7 +91,7 @@ impl Client {
         message
     }
 
-    /// The address leased; panics when there is none.
+    /// Returns the leased address; panics if there is none.
     #[track_caller]
     fn leased(&self) -> Ipv4Addr {
         self.address.expect("the client has a lease")
@@ -101,11 +101,11 @@ impl Client {
 /// A relay agent with an address of its own, and the option 82 it adds.
 #[derive(Debug)]
 pub struct Relay {
-    /// Its giaddr.
+    /// The giaddr.
     address: Ipv4Addr,
-    /// Bound to the giaddr.
+    /// A socket bound to the giaddr.
     socket: UdpSocket,
-    /// Where each kea-dhcp4 it forwards to listens (RFC 1542, section 4.1.1).
+    /// The address and port of each kea-dhcp4 it forwards to (RFC 1542, section 4.1.1).
     servers: Vec<SocketAddrV4>,
     /// Sub-options of option 82, in order.
     sub_options: Vec<(u8, Vec<u8>)>,
@@ -114,7 +114,7 @@ pub struct Relay {
 // ----- The relay ------------------------------------------------------------------------------
 
 impl Relay {
-    /// A relay without option 82.
+    /// Returns a relay agent that adds no option 82.
     pub(crate) fn new(address: Ipv4Addr, port: u16, servers: Vec<SocketAddrV4>) -> Self {
         Relay {
             address,
@@ -124,7 +124,7 @@ impl Relay {
         }
     }
 
-    /// The relay of a server running at `place` that was not started by these tests.
+    /// Returns a relay agent for a server at `place` that was not started by these tests.
     pub fn of(place: Place, n: u8) -> Self {
         Relay::new(place.relay(n), place.client_port(), vec![place.server()])
     }
@@ -150,22 +150,22 @@ impl Relay {
         self.sub_option(sub_option::RELAY_ID, value)
     }
 
-    /// Changes the option 82 it adds from now on.
+    /// Changes the option 82 of later messages.
     pub fn set_sub_options(&mut self, all: &[(u8, Vec<u8>)]) {
         self.sub_options = all.to_vec();
     }
 
-    /// The value of the option 82 it adds.
+    /// Returns the value of its option 82.
     pub fn option_82(&self) -> Vec<u8> {
         packet::sub_options(&self.sub_options)
     }
 
-    /// Its giaddr.
+    /// The giaddr.
     pub fn address(&self) -> Ipv4Addr {
         self.address
     }
 
-    /// Sends a client's message on to the servers.
+    /// Forwards a client's message to the servers.
     pub fn forward(&self, message: &Message) {
         let mut message = message.clone();
         message.giaddr = self.address;
@@ -183,17 +183,17 @@ impl Relay {
         }
     }
 
-    /// Sends a client's message on, again and again, until a server answers.
+    /// Forwards a client's message repeatedly until a server answers.
     #[track_caller]
     pub fn exchange(&self, message: &Message) -> Message {
         exchange(&self.socket, message.xid, || self.forward(message))
     }
 }
 
-// ----- What clients do ------------------------------------------------------------------------
+// ----- Client exchanges -----------------------------------------------------------------------
 
 impl Relay {
-    /// DISCOVER: the server's offer.
+    /// Sends DISCOVER and returns the server's offer.
     #[track_caller]
     pub fn discover(&self, client: &Client) -> Message {
         let offer = self.exchange(&client.message(MessageType::DISCOVER));
@@ -201,14 +201,15 @@ impl Relay {
         offer
     }
 
-    /// The four messages of a new lease (RFC 2131, section 3.1); the ACK.
+    /// Performs the four-message exchange of a new lease (RFC 2131, section 3.1). Returns the ACK.
     #[track_caller]
     pub fn lease(&self, client: &mut Client) -> Message {
         let ack = self.try_lease(client);
         ack.unwrap_or_else(|| panic!("DHCPNAK to {:?}", client.chaddr))
     }
 
-    /// The same; none if the server gave the address to another client in between (DHCPNAK).
+    /// Performs the exchange of a new lease; `None` if the server leased the address to another
+    /// client after the offer (DHCPNAK).
     #[track_caller]
     pub fn try_lease(&self, client: &mut Client) -> Option<Message> {
         let offer = self.discover(client);
@@ -226,7 +227,8 @@ impl Relay {
         Some(ack)
     }
 
-    /// A renewal by way of the relay, as when rebinding (RFC 2131, section 4.3.2); the ACK.
+    /// Renews the lease through the relay, as when rebinding (RFC 2131, section 4.3.2). Returns the
+    /// ACK.
     #[track_caller]
     pub fn renew(&self, client: &Client) -> Message {
         let mut request = client.message(MessageType::REQUEST);
@@ -236,9 +238,10 @@ impl Relay {
         ack
     }
 
-    /// A renewal sent straight to the server, without option 82 (RFC 3046, section 2.1); the ACK.
+    /// Renews the lease at the server directly, without option 82 (RFC 3046, section 2.1). Returns
+    /// the ACK.
     ///
-    /// The answer goes to the leased address: it must be a loopback one.
+    /// The answer goes to the leased address, which must be a loopback address.
     #[track_caller]
     pub fn renew_unicast(&self, client: &Client) -> Message {
         let mut request = client.message(MessageType::REQUEST);
@@ -250,7 +253,7 @@ impl Relay {
         ack
     }
 
-    /// Gives the lease back; there is no answer to a RELEASE.
+    /// Sends a RELEASE, which has no answer.
     #[track_caller]
     pub fn release(&self, client: &mut Client) {
         let mut release = client.message(MessageType::RELEASE);
@@ -258,7 +261,7 @@ impl Relay {
         self.end(client, release);
     }
 
-    /// Says that the address is in use by somebody else; there is no answer to a DECLINE.
+    /// Sends a DECLINE, which has no answer.
     #[track_caller]
     pub fn decline(&self, client: &mut Client) {
         let mut decline = client.message(MessageType::DECLINE);
@@ -267,7 +270,7 @@ impl Relay {
         self.end(client, decline);
     }
 
-    /// Sends what ends a lease.
+    /// Sends a message that ends a lease.
     fn end(&self, client: &mut Client, mut message: Message) {
         let server = client.server.expect("the client has a lease");
         message.set(code::SERVER_IDENTIFIER, server.octets());
@@ -278,7 +281,7 @@ impl Relay {
 
 // ----- Messages over UDP ----------------------------------------------------------------------
 
-/// Sends until an answer with the transaction id arrives.
+/// Sends repeatedly until an answer with the transaction id arrives.
 #[track_caller]
 fn exchange(socket: &UdpSocket, xid: u32, send: impl Fn()) -> Message {
     let deadline = Instant::now() + PATIENCE;
@@ -291,7 +294,7 @@ fn exchange(socket: &UdpSocket, xid: u32, send: impl Fn()) -> Message {
     panic!("kea-dhcp4 does not answer");
 }
 
-/// The answer with the transaction id, if it arrives before it is time to ask again.
+/// Returns the answer with the transaction id, if it arrives before the next retransmission.
 fn receive(socket: &UdpSocket, xid: u32) -> Option<Message> {
     let deadline = Instant::now() + RETRY;
     let mut octets = [0; 65_536];
@@ -313,21 +316,21 @@ fn send(socket: &UdpSocket, message: &Message, server: SocketAddrV4) {
     socket.send_to(&octets, server).expect("sending a message");
 }
 
-/// A socket of the test's own.
+/// Binds a socket.
 #[track_caller]
 fn bind(address: Ipv4Addr, port: u16) -> UdpSocket {
     UdpSocket::bind((address, port))
         .unwrap_or_else(|error| panic!("binding to {address}:{port}: {error}"))
 }
 
-/// The server identifier of an answer.
+/// Returns the server identifier of an answer.
 #[track_caller]
 fn server_of(answer: &Message) -> Ipv4Addr {
     let value: Result<[u8; 4], _> = packet::value(answer, code::SERVER_IDENTIFIER).try_into();
     value.expect("a server identifier").into()
 }
 
-/// A transaction id not used yet.
+/// Returns an unused transaction id.
 fn new_xid() -> u32 {
     static NEXT: AtomicU32 = AtomicU32::new(0x1000);
     NEXT.fetch_add(1, Ordering::Relaxed)

@@ -11,40 +11,41 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::{Database, Kea, PATIENCE, Place, kea_version};
 
-/// Where Debian's packages keep Kea's own hooks, by architecture.
+/// The directory of Kea's own hook libraries in Debian's packages, below a directory for each
+/// architecture.
 const KEA_HOOKS: &str = "kea/hooks";
 
 /// Kea's library that pings addresses, from 3.0 on.
 const PING_CHECK: &str = "libdhcp_ping_check.so";
 
-/// Kea's lease file, in its home.
+/// The path of Kea's lease file in its home.
 const LEASE_FILE: &str = "data/leases.csv";
 
-/// Where Kea's lease file cleanup, while it runs, has its process number, likewise.
+/// The path of the file with the process id of Kea's lease file cleanup, in Kea's home.
 pub const LEASE_FILE_IN_USE: &str = "data/leases.csv.pid";
 
-/// Stands for the server's home in parameters of hooks, before there is one.
+/// A placeholder for the server's home in parameters of hooks.
 pub const HOME: &str = "{home}";
 
-/// A configuration of kea-dhcp4 in the making; [`Setup::start`] runs it.
+/// A configuration of kea-dhcp4 under construction; [`Setup::start`] runs it.
 ///
-/// It begins with one subnet, the [`Place`]'s own net with a pool of 100 to 200, so that relays
-/// are in the subnet by their address and clients can be reached at what they lease.
+/// By default it has one subnet, the net of its [`Place`], with a pool from 100 to 200: relays are
+/// in the subnet by their addresses, and clients are reachable at their leased addresses.
 #[derive(Debug, Clone)]
 pub struct Setup {
-    /// What the test has to itself.
+    /// The addresses and ports of the test.
     pub place: Place,
     /// The value of `Dhcp4`.
     dhcp4: Map<String, Value>,
-    /// Hooks to load: the library file, its parameters.
+    /// Hooks to load: library file and parameters.
     hooks: Vec<(PathBuf, Value)>,
-    /// Rows of the lease file that Kea finds at its first start.
+    /// Rows of the lease file for the first start.
     lease_file: Vec<String>,
-    /// The lease file of which Kea finds a copy at its first start instead.
+    /// A lease file to copy for the first start instead.
     leases_from: Option<PathBuf>,
-    /// How long Kea may take to start, and to end.
+    /// The longest time Kea may take to start, and to end.
     pub(crate) patience: Duration,
-    /// How many descriptors Kea may have open, unless as many as this process.
+    /// The limit of Kea's open descriptors; `None` for that of this process.
     pub(crate) descriptors: Option<u32>,
 }
 
@@ -53,20 +54,21 @@ const LEASE_COLUMNS: &str = "address,hwaddr,client_id,valid_lifetime,expire,subn
     fqdn_rev,hostname,state,user_context";
 
 impl Setup {
-    /// Kea as it is, without the hook.
+    /// Returns a setup of Kea without the hook.
     pub fn plain() -> Self {
         Setup::plain_at(Place::take())
     }
 
-    /// Kea with the hook, its parameters the defaults of these tests with `parameters` over them.
+    /// Returns a setup of Kea with the hook; `parameters` are merged into the defaults of these
+    /// tests.
     ///
-    /// The defaults: every loopback address may query, the listener is at the test's own place,
-    /// the state file in the server's home, which [`HOME`] stands for.
+    /// The defaults: every loopback address may query, the listener is at the test's own place, the
+    /// state file is in the server's home, represented by [`HOME`].
     pub fn with_hook(parameters: Value) -> Self {
         Setup::with_hook_at(Place::take(), parameters)
     }
 
-    /// Kea with the hook, at a given place.
+    /// Returns a setup of Kea with the hook, at a given place.
     pub(crate) fn with_hook_at(place: Place, parameters: Value) -> Self {
         let setup = Setup::plain_at(place);
         let listener = setup.place.lease_query();
@@ -83,8 +85,8 @@ impl Setup {
         setup.library(hook_library(), merged)
     }
 
-    /// A complete configuration file that loads the hook, moved to this machine: its interfaces,
-    /// ports and paths are the test's, which may query too; all else is the file's.
+    /// Returns a setup of a complete configuration file that loads the hook. Interfaces, ports and
+    /// paths are replaced by the test's, and the test's addresses may query too.
     pub fn example(configuration: &Value) -> Self {
         let mut setup = Setup::with_hook(json!({}));
         let place = setup.place;
@@ -123,8 +125,8 @@ impl Setup {
         setup.library(hook_library(), parameters)
     }
 
-    /// The configuration of a server beside another: in the same net with all the same, such as
-    /// its subnets and its database, but with a port of its own and a hook that listens elsewhere.
+    /// Returns a setup of a second server in the net of another, with the same configuration, such
+    /// as subnets and database, but with a port and a listener of its own.
     pub fn beside(other: &Kea) -> Self {
         let mut setup = other.setup().clone();
         setup.place = setup.place.of_partner();
@@ -132,7 +134,7 @@ impl Setup {
         setup.hook_parameters(json!({ "advanced": { "lease-query-ip": listener } }))
     }
 
-    /// Kea as it is, at a given place.
+    /// Returns a setup of Kea without the hook, at a given place.
     fn plain_at(place: Place) -> Self {
         let dhcp4 = json!({
             "interfaces-config": {
@@ -188,7 +190,7 @@ impl Setup {
         self
     }
 
-    /// Merges values into the subnet that [`Setup`] begins with.
+    /// Merges values into the default subnet.
     pub fn in_subnet(mut self, values: Value) -> Self {
         if let Some(subnet) = self.dhcp4.get_mut("subnet4").and_then(|all| all.get_mut(0)) {
             merge(subnet, values);
@@ -196,7 +198,7 @@ impl Setup {
         self
     }
 
-    /// Turns multi-threading on or off; Kea's own default depends on its version.
+    /// Enables or disables multi-threading; Kea's default depends on its version.
     pub fn multi_threading(self, on: bool) -> Self {
         self.set(
             "multi-threading",
@@ -216,14 +218,15 @@ impl Setup {
         self.library(file, parameters)
     }
 
-    /// Loads one of Kea's own hook libraries before those that are loaded already.
+    /// Loads one of Kea's own hook libraries before the others.
     pub fn kea_library_first(mut self, name: &str, parameters: Value) -> Self {
         let file = kea_hooks().join(name);
         self.hooks.insert(0, (file, parameters));
         self
     }
 
-    /// Has Kea ping an address before it offers it: one of the loopback interface always answers.
+    /// Makes Kea ping an address before it offers it: an address of the loopback interface always
+    /// answers.
     pub fn pinging(self) -> Self {
         let parameters = json!({ "min-ping-requests": 1, "reply-timeout": 1000 });
         self.kea_library(PING_CHECK, parameters)
@@ -237,22 +240,22 @@ impl Setup {
         self
     }
 
-    /// Keeps leases in a database. When it cannot be reached Kea tries again and again, and serves
-    /// on meanwhile.
+    /// Keeps leases in a database. While it is unreachable, Kea tries again repeatedly and
+    /// continues to serve.
     pub fn lease_database(self, database: &Database) -> Self {
         let access = persistent(database.access());
         self.database_libraries(database)
             .set("lease-database", access)
     }
 
-    /// Looks for host reservations in a database, too.
+    /// Also looks for host reservations in a database.
     pub fn hosts_database(self, database: &Database) -> Self {
         let access = persistent(database.access());
         self.database_libraries(database)
             .set("hosts-database", access)
     }
 
-    /// Takes what it finds in a database as part of the configuration, looking every second.
+    /// Reads a part of the configuration from a database, every second.
     pub fn config_database(self, database: &Database) -> Self {
         let access = persistent(database.access());
         self.database_libraries(database)
@@ -263,7 +266,7 @@ impl Setup {
             )
     }
 
-    /// Loads those of Kea's libraries that it may take to use a database, and that there are.
+    /// Loads Kea's libraries for a database, as far as this version has them.
     fn database_libraries(mut self, database: &Database) -> Self {
         for name in database.kind().libraries() {
             let file = kea_hooks().join(name);
@@ -274,7 +277,7 @@ impl Setup {
         self
     }
 
-    /// Logs as Kea's developers do, for looking into a failing test.
+    /// Sets the highest debug level, for the analysis of a failing test.
     pub fn verbose(mut self) -> Self {
         if let Some(logger) = self.dhcp4.get_mut("loggers").and_then(|all| all.get_mut(0)) {
             merge(logger, json!({ "severity": "DEBUG", "debuglevel": 99 }));
@@ -282,7 +285,7 @@ impl Setup {
         self
     }
 
-    /// Adds a lease of subnet 1 to the lease file that Kea finds at its first start.
+    /// Adds a lease of subnet 1 to the lease file of the first start.
     ///
     /// `expire` is in seconds since 1970; `user_context` is JSON or empty.
     pub fn stored_lease(
@@ -293,7 +296,7 @@ impl Setup {
         expire: u64,
         user_context: &str,
     ) -> Self {
-        // Kea's way to have commas in a field.
+        // Kea's notation of commas in a field.
         let context = user_context.replace(',', "&#x2c");
         self.lease_file.push(format!(
             "{address},{mac},,{valid_lifetime},{expire},1,0,0,,0,{context}"
@@ -301,25 +304,25 @@ impl Setup {
         self
     }
 
-    /// Has Kea find a copy of this lease file at its first start.
+    /// Copies a lease file for the first start.
     pub fn leases_from(mut self, file: impl Into<PathBuf>) -> Self {
         self.leases_from = Some(file.into());
         self
     }
 
-    /// Lets Kea take longer to start and to end than it takes with the few leases of a test.
+    /// Sets a longer time for start and end than a test with few leases needs.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
-    /// Limits the descriptors Kea may have open (RLIMIT_NOFILE, the soft value).
+    /// Limits Kea's open descriptors (RLIMIT_NOFILE, the soft value).
     pub fn descriptors(mut self, limit: u32) -> Self {
         self.descriptors = Some(limit);
         self
     }
 
-    /// Writes the lease file that Kea finds at its first start.
+    /// Writes the lease file of the first start.
     pub(crate) fn write_lease_file(&self, home: &Path) {
         if let Some(file) = &self.leases_from {
             fs::copy(file, home.join(LEASE_FILE)).expect("copying a lease file");
@@ -331,7 +334,7 @@ impl Setup {
         }
     }
 
-    /// Starts Kea; panics, showing its log, when it does not.
+    /// Starts Kea; panics with its log on failure.
     #[track_caller]
     pub fn start(self) -> Kea {
         match Kea::start(self) {
@@ -340,7 +343,7 @@ impl Setup {
         }
     }
 
-    /// Starts Kea, expecting that it ends of itself; returns its log.
+    /// Starts Kea, which must end by itself. Returns its log.
     #[track_caller]
     pub fn fail_to_start(self) -> String {
         match Kea::start(self) {
@@ -349,7 +352,7 @@ impl Setup {
         }
     }
 
-    /// The configuration for a server whose files are in `home`, linking the hooks there.
+    /// Returns the configuration of a server with its files in `home`, and links the hooks there.
     pub(crate) fn configuration(&self, home: &Path) -> Value {
         let mut dhcp4 = self.dhcp4.clone();
         if let Some(leases) = dhcp4.get_mut("lease-database")
@@ -371,7 +374,8 @@ impl Setup {
             let linked = link(file, &home.join("hooks"));
             let text = parameters.to_string();
             let text = text.replace(HOME, &home.display().to_string());
-            let parameters: Value = serde_json::from_str(&text).expect("JSON, as before");
+            let parameters: Value =
+                serde_json::from_str(&text).expect("the JSON with its home replaced");
             json!({ "library": linked.display().to_string(), "parameters": parameters })
         });
         dhcp4.insert("hooks-libraries".to_owned(), libraries.collect());
@@ -379,7 +383,7 @@ impl Setup {
     }
 }
 
-/// Access to a database that Kea is to get back to, by itself and soon.
+/// Returns access parameters for a database to which Kea reconnects by itself and soon.
 fn persistent(mut access: Value) -> Value {
     merge(
         &mut access,
@@ -395,7 +399,8 @@ fn persistent(mut access: Value) -> Value {
     access
 }
 
-/// The hook library under test: `BLQ_HOOK`, else what the last build left beside this test.
+/// Returns the hook library under test: `BLQ_HOOK`, otherwise the last build's library beside this
+/// test.
 pub fn hook_library() -> PathBuf {
     let file = env::var_os("BLQ_HOOK").map_or_else(built_library, PathBuf::from);
     assert!(
@@ -406,31 +411,33 @@ pub fn hook_library() -> PathBuf {
     file
 }
 
-/// `libdhcp_blq.so` in the profile's directory, of which a test's executable is in `deps`.
+/// Returns `libdhcp_blq.so` in the profile's directory; a test's executable is in its directory
+/// `deps`.
 fn built_library() -> PathBuf {
     let test = env::current_exe().expect("the path of this test");
     let profile = test.parent().and_then(Path::parent).expect("a directory");
     profile.join("libdhcp_blq.so")
 }
 
-/// Whether this version of Kea has a hook library of its own by this name.
+/// Whether this version of Kea has a hook library of its own with this name.
 pub fn has_kea_library(name: &str) -> bool {
     kea_hooks().join(name).is_file()
 }
 
-/// Whether this Kea can ping an address before it offers it, with the rights of this user.
+/// Whether this Kea can ping an address before it offers it, with the privileges of this user.
 pub fn may_ping() -> bool {
     if !has_kea_library(PING_CHECK) {
         return false;
     }
     let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4));
     if let Err(error) = &socket {
-        eprintln!("not tested, as Kea could not ping: {error}");
+        eprintln!("skipped, since Kea cannot ping: {error}");
     }
     socket.is_ok()
 }
 
-/// The directory of Kea's own hook libraries: `BLQ_KEA_HOOKS`, else where packages put it.
+/// Returns the directory of Kea's own hook libraries: `BLQ_KEA_HOOKS`, otherwise that of the
+/// packages.
 fn kea_hooks() -> PathBuf {
     if let Some(directory) = env::var_os("BLQ_KEA_HOOKS") {
         return directory.into();
@@ -442,11 +449,11 @@ fn kea_hooks() -> PathBuf {
     ];
     let found = candidates.iter().find(|path| Path::new(path).is_dir());
     found
-        .unwrap_or_else(|| panic!("no hooks of Kea's own in any of {candidates:?}"))
+        .unwrap_or_else(|| panic!("no hook libraries of Kea in any of {candidates:?}"))
         .into()
 }
 
-/// Links a library into Kea's hooks directory for the test, outside which Kea loads none.
+/// Links a library into Kea's hooks directory of the test; Kea loads no others.
 fn link(file: &Path, hooks: &Path) -> PathBuf {
     let linked = hooks.join(file.file_name().expect("a library's file name"));
     if !linked.exists() {
@@ -457,7 +464,7 @@ fn link(file: &Path, hooks: &Path) -> PathBuf {
     linked
 }
 
-/// Lays the values of `over` on `base`, map by map; null removes a value.
+/// Merges the values of `over` into `base`, map by map; null removes a value.
 pub(crate) fn merge(base: &mut Value, over: Value) {
     match (base, over) {
         (Value::Object(base), Value::Object(over)) => {

@@ -1,32 +1,32 @@
-//! What tests put into Kea's databases by SQL, as other servers and administrators do.
+//! Contents of Kea's databases that tests write by SQL, as other servers and administrators do.
 
 use std::net::Ipv4Addr;
 
 use crate::{Database, Kind};
 
-/// A lease of Kea's database.
+/// A lease in Kea's database.
 #[derive(Debug, Clone)]
 pub struct StoredLease {
-    /// Its address.
+    /// The address.
     pub address: Ipv4Addr,
-    /// The client's hardware address; none if empty.
+    /// The client's hardware address; empty if it has none.
     pub hardware: Vec<u8>,
-    /// The client identifier; none if empty.
+    /// The client identifier; empty if the client has none.
     pub client_id: Vec<u8>,
     /// Valid lifetime, in seconds.
     pub valid_lifetime: u32,
-    /// When that ends, in seconds since 1970.
+    /// The end of the lifetime, in seconds since 1970.
     pub expire: u64,
     /// The number of the subnet.
     pub subnet: u32,
-    /// Kea's number of its state.
+    /// Kea's number of the state.
     pub state: u8,
-    /// JSON; none if empty.
+    /// The user context in JSON; empty for none.
     pub user_context: String,
 }
 
 impl StoredLease {
-    /// A client's lease of subnet 1, for an hour whose half is over at `now`.
+    /// Returns a lease of subnet 1 for an hour, half of which is over at `now`.
     pub fn new(address: Ipv4Addr, hardware: impl Into<Vec<u8>>, now: u64) -> Self {
         StoredLease {
             address,
@@ -42,7 +42,7 @@ impl StoredLease {
 }
 
 impl Database {
-    /// Adds leases, all at once.
+    /// Adds leases in one statement.
     #[track_caller]
     pub fn insert_leases(&self, leases: &[StoredLease]) {
         let rows: Vec<String> = leases.iter().map(|lease| self.row(lease)).collect();
@@ -53,7 +53,7 @@ impl Database {
         ));
     }
 
-    /// A lease as a row.
+    /// Returns a lease as a row in SQL.
     fn row(&self, lease: &StoredLease) -> String {
         format!(
             "({}, {}, {}, {}, {}, {}, false, false, '', {}, {})",
@@ -72,7 +72,7 @@ impl Database {
         )
     }
 
-    /// Gives a lease to another hardware address, and it another user-context.
+    /// Changes the hardware address and the user context of a lease.
     #[track_caller]
     pub fn change_lease(&self, address: Ipv4Addr, hardware: &[u8], user_context: &str) {
         self.sql(&format!(
@@ -82,8 +82,8 @@ impl Database {
         ));
     }
 
-    /// The addresses, hardware addresses and Kea's numbers of the states of all leases that are not
-    /// over, in the order of their addresses.
+    /// Returns the addresses, hardware addresses and Kea's numbers of the states of all leases that
+    /// have not ended, ordered by address.
     #[track_caller]
     pub fn leases(&self) -> Vec<(Ipv4Addr, Vec<u8>, u8)> {
         let hexadecimal = match self.kind() {
@@ -120,7 +120,7 @@ impl Database {
         self.sql(&format!("DELETE FROM lease4 WHERE address = {address};"));
     }
 
-    /// Reserves addresses of a subnet for hardware addresses, all at once.
+    /// Reserves addresses of a subnet for hardware addresses in one statement.
     #[track_caller]
     pub fn reserve(&self, subnet: u32, reservations: &[(&[u8], Ipv4Addr)]) {
         let rows: Vec<String> = reservations
@@ -137,10 +137,11 @@ impl Database {
         ));
     }
 
-    /// Adds an option to what is reserved with an address; `value` as in Kea's configuration.
+    /// Adds an option to the reservation of an address; `value` is in the notation of Kea's
+    /// configuration.
     #[track_caller]
     pub fn reserve_option(&self, address: Ipv4Addr, code: u8, value: &str) {
-        /// Kea's number for options of reservations.
+        /// Kea's number of the scope of reservations.
         const OF_RESERVATIONS: u8 = 3;
         self.sql(&format!(
             "INSERT INTO dhcp4_options (code, formatted_value, space, persistent, host_id, scope_id)
@@ -150,7 +151,7 @@ impl Database {
         ));
     }
 
-    /// Removes the reservation of an address, without options.
+    /// Removes the reservation of an address, which must have no options.
     #[track_caller]
     pub fn remove_reservation(&self, address: Ipv4Addr) {
         let address = address.to_bits();
@@ -195,7 +196,7 @@ impl Database {
         ));
     }
 
-    /// Octets in SQL, no octets as no value.
+    /// Returns octets in SQL; NULL for none.
     fn octets(&self, octets: &[u8]) -> String {
         let digits: String = octets.iter().map(|octet| format!("{octet:02x}")).collect();
         match self.kind() {
@@ -205,7 +206,7 @@ impl Database {
         }
     }
 
-    /// A time in SQL.
+    /// Returns a time in SQL.
     fn time(&self, seconds: u64) -> String {
         match self.kind() {
             Kind::PostgreSql => format!("to_timestamp({seconds})"),

@@ -1,30 +1,30 @@
-//! Waiting for conditions, never for an amount of time.
+//! Waiting for conditions, never for a fixed time.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How long a condition may take to come true, generous for busy machines.
+/// The longest wait for a condition, generous for busy machines.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// How often a condition is looked at.
+/// The interval at which a condition is checked.
 const INTERVAL: Duration = Duration::from_millis(20);
 
-/// Waits until `condition` holds; panics, saying `what`, when it does not in good time.
+/// Waits until `condition` holds; panics with `what` after [`PATIENCE`].
 #[track_caller]
 pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     eventually_some(what, || condition().then_some(()));
 }
 
-/// Waits until `get` gives a value and returns it; panics, saying `what`, when it never does.
+/// Waits until `get` returns a value and returns it; panics with `what` after [`PATIENCE`].
 #[track_caller]
 pub fn eventually_some<T>(what: &str, mut get: impl FnMut() -> Option<T>) -> T {
     match wait_for(PATIENCE, &mut get) {
         Some(value) => value,
-        None => panic!("waited {} s in vain: {what}", PATIENCE.as_secs()),
+        None => panic!("not within {} s: {what}", PATIENCE.as_secs()),
     }
 }
 
-/// Waits up to `patience` until `get` gives a value.
+/// Waits up to `patience` until `get` returns a value.
 pub(crate) fn wait_for<T>(patience: Duration, mut get: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + patience;
     loop {
