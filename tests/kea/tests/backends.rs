@@ -15,53 +15,53 @@ use serde_json::{Value, json};
 
 for_each_kind! {
     follows_the_life_of_a_lease,
-    tells_of_an_expiry_at_the_end_of_the_lifetime,
+    expires_a_lease_at_the_end_of_its_lifetime,
     finds_relays_after_restarts_and_crashes,
-    finds_leases_older_than_itself,
+    finds_leases_older_than_the_hook,
     follows_commands,
     finds_each_of_thousands_of_leases,
-    answers_nothing_from_a_part_of_the_database,
-    serves_when_a_database_comes_late,
-    answers_while_the_database_is_down_and_catches_up,
+    does_not_answer_from_a_part_of_the_database,
+    serves_once_a_late_database_is_available,
+    answers_while_the_database_is_down_and_finds_changes_afterwards,
     follows_changes_when_the_database_is_back,
-    outlives_a_reload_without_the_database,
-    ends_with_kea_that_ends_without_its_database,
-    finds_at_a_reload_what_changed_in_the_database,
-    tells_of_leases_without_end,
+    continues_after_a_reload_without_the_database,
+    does_not_keep_kea_from_ending_without_its_database,
+    finds_changes_in_the_database_at_a_reload,
+    reports_infinite_leases,
     finds_addresses_reserved_in_a_database,
     follows_reservations_in_a_database,
-    tells_of_options_reserved_in_a_database,
+    returns_options_reserved_in_a_database,
     finds_subnets_configured_in_a_database,
 }
 
-/// A lifetime to wait for the end of, in seconds.
+/// A lifetime whose end the tests await, in seconds.
 const SHORT: u32 = 5;
 
-/// The moment a binding came into its state.
+/// Returns the start of a binding's state.
 fn since(binding: &Binding) -> u64 {
     let since = binding.state_started_at().expect("start-time-of-state");
     since.into()
 }
 
-/// The hook comparing what it knows with the database each second.
-fn comparing() -> Setup {
+/// Returns a setup with the hook and a resync every second.
+fn with_frequent_resync() -> Setup {
     Setup::with_hook(json!({ "advanced": { "reconciliation-interval": 1 } }))
 }
 
-/// Kea with the hook and its leases in a database.
+/// Starts Kea with the hook and its leases in a database.
 fn kea(database: &Database) -> Kea {
-    comparing()
+    with_frequent_resync()
         .lease_database(database)
         .kea_library("libdhcp_lease_cmds.so", json!({}))
         .start()
 }
 
-/// Parts of the issue: leases in a database are followed like those in Kea's memfile, in
-/// single-threaded and in multi-threaded Kea.
+/// Leases in a database are followed like those in Kea's memfile, with a single thread and with
+/// several.
 fn follows_the_life_of_a_lease(kind: Kind) {
     for multi_threading in [false, true] {
         let database = Database::start(kind);
-        let kea = comparing()
+        let kea = with_frequent_resync()
             .multi_threading(multi_threading)
             .lease_database(&database)
             .start();
@@ -88,10 +88,10 @@ fn follows_the_life_of_a_lease(kind: Kind) {
     }
 }
 
-/// The contract's states: an expiry happens when the lifetime ends.
-fn tells_of_an_expiry_at_the_end_of_the_lifetime(kind: Kind) {
+/// The contract's states: a lease expires when its lifetime ends.
+fn expires_a_lease_at_the_end_of_its_lifetime(kind: Kind) {
     let database = Database::start(kind);
-    let kea = comparing()
+    let kea = with_frequent_resync()
         .set("valid-lifetime", json!(SHORT))
         .lease_database(&database)
         .start();
@@ -103,15 +103,15 @@ fn tells_of_an_expiry_at_the_end_of_the_lifetime(kind: Kind) {
     eventually("Kea to reclaim the lease", || {
         database.sql("SELECT state FROM lease4;") == [["2"]]
     });
-    // What is found in the database later says the same.
+    // A later resync finds the same.
     let looked = now();
-    eventually("two comparisons", || now() >= looked + 3);
+    eventually("two resyncs", || now() >= looked + 3);
     let expired = kea.await_state(address, State::EXPIRED);
     assert_eq!(since(&expired), end);
     assert_eq!(expired.data_source.unwrap_or(0), 0);
 }
 
-/// Parts of the issue and RFC 6926, section 8.2: relay-id and remote-id are found after a restart.
+/// RFC 6926, section 8.2: bindings are found by relay-id and remote-id after restarts and crashes.
 fn finds_relays_after_restarts_and_crashes(kind: Kind) {
     let database = Database::start(kind);
     let mut kea = kea(&database);
@@ -120,7 +120,7 @@ fn finds_relays_after_restarts_and_crashes(kind: Kind) {
     let address = relay.lease(&mut client).yiaddr;
     let before = kea.await_active(&client);
     for crash in [false, true] {
-        // Until what has happened is on disk: half a second, by the contract.
+        // Until the flush: half a second, by the contract.
         let start = now();
         eventually("two seconds", || now() >= start + 2);
         if crash {
@@ -139,15 +139,14 @@ fn finds_relays_after_restarts_and_crashes(kind: Kind) {
     }
 }
 
-/// Parts of the issue: leases that were there before the hook are found, in the states and with
-/// the option 82 that Kea has stored.
-fn finds_leases_older_than_itself(kind: Kind) {
+/// Leases older than the hook are found, in the states and with the option 82 that Kea has stored.
+fn finds_leases_older_than_the_hook(kind: Kind) {
     let database = Database::start(kind);
-    let setup = comparing().lease_database(&database);
+    let setup = with_frequent_resync().lease_database(&database);
     let place = setup.place;
     let at = now();
     let lease = |host: u8| StoredLease::new(place.address(host), [2, 0, 0, 0, 0, host], at);
-    // Remote-id "line", relay-id "r": whole in hexadecimal (Kea 2.2), and as a map (later).
+    // Remote-id "line", relay-id "r": as a whole in hexadecimal (Kea 2.2), and as a map (later).
     let whole = r#"{ "ISC": { "relay-agent-info": "0x02046C696E650C0172" } }"#;
     let map = r#"{ "ISC": { "relay-agent-info": { "sub-options": "0x02046C696E650C0172",
         "remote-id": "6C696E65", "relay-id": "72" } } }"#;
@@ -197,7 +196,7 @@ fn finds_leases_older_than_itself(kind: Kind) {
     }
 }
 
-/// Leases made, changed and deleted by command (libdhcp_lease_cmds).
+/// Leases added, changed and deleted by command (libdhcp_lease_cmds).
 fn follows_commands(kind: Kind) {
     let database = Database::start(kind);
     let kea = kea(&database);
@@ -217,16 +216,16 @@ fn follows_commands(kind: Kind) {
     assert!(found(1).is_empty());
     kea.command_ok("lease4-del", json!({ "ip-address": first.to_string() }));
     kea.await_state(first, State::RESET);
-    // Kea cannot do that with databases; then nothing changes.
+    // Kea cannot wipe leases in databases; then nothing changes.
     let answer = kea.command("lease4-wipe", json!({ "subnet-id": 1 }));
     let wiped = answer["result"] == 0;
     let state = if wiped { State::RESET } else { State::ACTIVE };
     kea.await_state(second, state);
 }
 
-/// Leases beyond one page of what is read at once, inserted before and after the start.
+/// More leases than one page of the database holds, inserted before and after the start.
 fn finds_each_of_thousands_of_leases(kind: Kind) {
-    /// How many each time.
+    /// Number of leases each time.
     const COUNT: u32 = 5_000;
     let database = Database::start(kind);
     let at = now();
@@ -239,7 +238,7 @@ fn finds_each_of_thousands_of_leases(kind: Kind) {
             .collect()
     };
     database.insert_leases(&leases(0));
-    let kea = comparing()
+    let kea = with_frequent_resync()
         .lease_database(&database)
         .subnets(json!([{ "id": 1, "subnet": "10.0.0.0/16" }]))
         .start();
@@ -251,15 +250,15 @@ fn finds_each_of_thousands_of_leases(kind: Kind) {
         let expected = (0..count).map(|n| Ipv4Addr::from_bits(0x0a00_0000 | n));
         active.map(|binding| binding.address).eq(expected)
     };
-    assert!(found(COUNT), "the leases that were there");
+    assert!(found(COUNT), "the former leases");
     database.insert_leases(&leases(COUNT));
-    eventually("the leases that came", || found(2 * COUNT));
+    eventually("the new leases", || found(2 * COUNT));
 }
 
-/// The database goes when a part of its leases has been read: a query waits no longer than its
+/// The database stops when a part of its leases has been read: a query waits at most for its
 /// connection's idle time, and is answered completely once the database is back.
-fn answers_nothing_from_a_part_of_the_database(kind: Kind) {
-    /// So many that Kea's main thread can be held before they are all read.
+fn does_not_answer_from_a_part_of_the_database(kind: Kind) {
+    /// Enough leases that Kea's main thread can be held before all are read.
     const COUNT: u32 = 20_000;
     let mut database = Database::start(kind);
     let at = now();
@@ -270,7 +269,7 @@ fn answers_nothing_from_a_part_of_the_database(kind: Kind) {
         })
         .collect();
     database.insert_leases(&leases);
-    let kea = comparing()
+    let kea = with_frequent_resync()
         .hook_parameters(json!({ "advanced": { "max-requester-idle-time": 1 } }))
         .lease_database(&database)
         .subnets(json!([{ "id": 1, "subnet": "10.0.0.0/16" }]))
@@ -295,11 +294,11 @@ fn answers_nothing_from_a_part_of_the_database(kind: Kind) {
     assert_eq!(addresses(&ask().bindings), [Ipv4Addr::new(10, 0, 0, 7)]);
 }
 
-/// Kea that begins without its database, as later versions do when told to, serves its leases when
-/// the database is there, and so does the hook.
-fn serves_when_a_database_comes_late(kind: Kind) {
+/// Kea that starts without its database, as later versions do if configured so, serves leases once
+/// the database is available, and so does the hook.
+fn serves_once_a_late_database_is_available(kind: Kind) {
     let mut database = Database::start(kind);
-    let setup = comparing().lease_database(&database);
+    let setup = with_frequent_resync().lease_database(&database);
     let address = setup.place.address(110);
     database.insert_leases(&[StoredLease::new(address, [2, 0, 0, 0, 0, 1], now())]);
     database.stop();
@@ -323,12 +322,12 @@ fn serves_when_a_database_comes_late(kind: Kind) {
     });
 }
 
-/// The database stops and starts again while Kea runs: the hook answers from what it knows, and
-/// finds out what changed meanwhile. A reconfiguration that fails meanwhile changes nothing.
-fn answers_while_the_database_is_down_and_catches_up(kind: Kind) {
+/// While the database is down, the hook answers from the mirror; afterwards it finds the changes
+/// made meanwhile. A reconfiguration that fails meanwhile changes nothing.
+fn answers_while_the_database_is_down_and_finds_changes_afterwards(kind: Kind) {
     for multi_threading in [false, true] {
         let mut database = Database::start(kind);
-        let kea = comparing()
+        let kea = with_frequent_resync()
             .multi_threading(multi_threading)
             .lease_database(&database)
             .start();
@@ -337,7 +336,8 @@ fn answers_while_the_database_is_down_and_catches_up(kind: Kind) {
         let address = relay.lease(&mut client).yiaddr;
         let before = kea.await_active(&client);
         database.stop();
-        // Kea notices when it next uses the database, to look for expired leases at the latest.
+        // Kea notices at its next use of the database, at the latest when it looks for expired
+        // leases.
         kea.await_log("DB_RECONNECT_LOST_CONNECTION");
         let remote_id = || Primary::RemoteId(b"line 1".to_vec());
         assert_eq!(addresses(&kea.find(remote_id())), [address]);
@@ -353,7 +353,7 @@ fn answers_while_the_database_is_down_and_catches_up(kind: Kind) {
     }
 }
 
-/// What Kea does with leases is followed when it has found its database again, without comparing.
+/// Lease events are applied once Kea has its database again, without a resync.
 fn follows_changes_when_the_database_is_back(kind: Kind) {
     let mut database = Database::start(kind);
     let kea = Setup::with_hook(json!({ "advanced": { "reconciliation-interval": 0 } }))
@@ -379,11 +379,11 @@ fn follows_changes_when_the_database_is_back(kind: Kind) {
     kea.await_state(address, State::RESET);
 }
 
-/// The contract: a running server keeps its old configuration when a new one fails, also for its
-/// database; and the hook goes on answering.
-fn outlives_a_reload_without_the_database(kind: Kind) {
+/// The contract: a running server keeps its configuration, database included, when a new one fails,
+/// and the hook continues to answer.
+fn continues_after_a_reload_without_the_database(kind: Kind) {
     let mut database = Database::start(kind);
-    let kea = comparing().lease_database(&database).start();
+    let kea = with_frequent_resync().lease_database(&database).start();
     let relay = kea.relay(0);
     let mut client = Client::new(1);
     let address = relay.lease(&mut client).yiaddr;
@@ -399,7 +399,7 @@ fn outlives_a_reload_without_the_database(kind: Kind) {
     };
     eventually("an answer without the database", found);
     database.start_again();
-    eventually("a good reload", || {
+    eventually("a successful reload", || {
         kea.command("config-reload", Value::Null)["result"] == 0
     });
     eventually("an answer with the database", found);
@@ -409,12 +409,12 @@ fn outlives_a_reload_without_the_database(kind: Kind) {
     kea.await_state(added, State::ACTIVE);
 }
 
-/// Kea ends when its database goes, unless told otherwise: it does so with the hook, too, whose
-/// reading may be what notices, and knows its leases when it is started again.
-fn ends_with_kea_that_ends_without_its_database(kind: Kind) {
+/// Kea ends when its database stops, unless configured otherwise, with the hook as well, whose
+/// reading may be the first to notice. The next start loads its leases.
+fn does_not_keep_kea_from_ending_without_its_database(kind: Kind) {
     for multi_threading in [false, true] {
         let mut database = Database::start(kind);
-        let mut kea = comparing()
+        let mut kea = with_frequent_resync()
             .multi_threading(multi_threading)
             .lease_database(&database)
             .set("lease-database", database.access())
@@ -433,8 +433,8 @@ fn ends_with_kea_that_ends_without_its_database(kind: Kind) {
     }
 }
 
-/// Parts of the issue: a reload compares with the database, whatever the interval.
-fn finds_at_a_reload_what_changed_in_the_database(kind: Kind) {
+/// A reload starts a resync, whatever the interval.
+fn finds_changes_in_the_database_at_a_reload(kind: Kind) {
     let database = Database::start(kind);
     let kea = Setup::with_hook(json!({ "advanced": { "reconciliation-interval": 0 } }))
         .lease_database(&database)
@@ -453,10 +453,10 @@ fn finds_at_a_reload_what_changed_in_the_database(kind: Kind) {
     }
 }
 
-/// RFC 2131, section 3.3: a lease may have no end; databases keep it in a way of their own.
-fn tells_of_leases_without_end(kind: Kind) {
+/// RFC 2131, section 3.3: a lease may be infinite; databases represent it in their own way.
+fn reports_infinite_leases(kind: Kind) {
     let database = Database::start(kind);
-    let mut kea = comparing()
+    let mut kea = with_frequent_resync()
         .set("valid-lifetime", json!(u32::MAX))
         .lease_database(&database)
         .start();
@@ -471,10 +471,10 @@ fn tells_of_leases_without_end(kind: Kind) {
     assert!(heard.is_some_and(|heard| (start..=now()).contains(&heard)));
 }
 
-/// The contract: configured addresses are those reserved, too, wherever the reservations are.
+/// The contract: configured addresses include reserved ones, wherever the reservations are.
 fn finds_addresses_reserved_in_a_database(kind: Kind) {
     let database = Database::start(kind);
-    let setup = comparing().hosts_database(&database);
+    let setup = with_frequent_resync().hosts_database(&database);
     let reserved = setup.place.address(50);
     database.reserve(1, &[(&[2, 0, 0, 0, 0, 1], reserved)]);
     let kea = setup.start();
@@ -484,12 +484,13 @@ fn finds_addresses_reserved_in_a_database(kind: Kind) {
     kea.await_active(&client);
 }
 
-/// The contract: configured addresses are those reserved at the time, and changed when they came.
+/// The contract: configured addresses follow the reservations, with the time at which these were
+/// found.
 fn follows_reservations_in_a_database(kind: Kind) {
-    /// More than are read at once.
+    /// More than one page holds.
     const COUNT: u32 = 550;
     let database = Database::start(kind);
-    let kea = comparing()
+    let kea = with_frequent_resync()
         .hosts_database(&database)
         .subnets(json!([{ "id": 1, "subnet": "10.0.0.0/16" }]))
         .start();
@@ -507,7 +508,7 @@ fn follows_reservations_in_a_database(kind: Kind) {
         .zip(hosts.iter().copied())
         .collect();
     database.reserve(1, &reservations);
-    eventually("all that are reserved", || {
+    eventually("all reserved addresses", || {
         addresses(&kea.find(Primary::All)) == hosts
     });
     for binding in kea.find(Primary::All) {
@@ -515,19 +516,19 @@ fn follows_reservations_in_a_database(kind: Kind) {
         assert!((start..=now()).contains(&since(&binding)), "{binding:?}");
     }
     database.remove_reservation(hosts[1]);
-    eventually("one less", || {
+    eventually("one address less", || {
         addresses(&kea.find(Primary::All)).len() == hosts.len() - 1
     });
     assert_eq!(kea.binding(hosts[1]), None);
 }
 
-/// The contract: an option only the server sends is told as Kea would send it, here from what is
-/// reserved for the client.
-fn tells_of_options_reserved_in_a_database(kind: Kind) {
+/// The contract: an option that only the server sends has the value that Kea would send, here from
+/// a reservation.
+fn returns_options_reserved_in_a_database(kind: Kind) {
     /// Domain Name (RFC 2132, section 3.17).
     const DOMAIN_NAME: u8 = 15;
     let database = Database::start(kind);
-    let setup = comparing().hosts_database(&database);
+    let setup = with_frequent_resync().hosts_database(&database);
     let reserved = setup.place.address(150);
     database.reserve(1, &[(&[2, 0, 0, 0, 0, 1], reserved)]);
     database.reserve_option(reserved, DOMAIN_NAME, "reserved.example");
@@ -548,11 +549,11 @@ fn tells_of_options_reserved_in_a_database(kind: Kind) {
     });
 }
 
-/// Parts of the issue: a subnet from a configuration backend is served without reconfiguration, and
-/// is not a new one after a reload or a restart.
+/// A subnet from a configuration backend is served without a reconfiguration, and does not count as
+/// new after a reload or a restart.
 fn finds_subnets_configured_in_a_database(kind: Kind) {
     let database = Database::start(kind);
-    let mut kea = comparing().config_database(&database).start();
+    let mut kea = with_frequent_resync().config_database(&database).start();
     let pool = [1, 2].map(|host| Ipv4Addr::new(10, 77, 0, host));
     let before = now();
     assert_eq!(kea.binding(pool[0]), None);
@@ -563,7 +564,7 @@ fn finds_subnets_configured_in_a_database(kind: Kind) {
         binding
     });
     assert_eq!(kea.binding(Ipv4Addr::new(10, 77, 0, 3)), None);
-    // Until what has happened is on disk: half a second, by the contract.
+    // Until the flush: half a second, by the contract.
     let start = now();
     eventually("two seconds", || now() >= start + 2);
     for how in 0..3 {

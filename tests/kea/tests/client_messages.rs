@@ -1,5 +1,5 @@
-//! A client's message counts as Kea takes it: whatever else it carries, however it is broken, and
-//! whatever identity Kea goes by.
+//! Clients' messages count as Kea interprets them, whatever else they carry, however they are
+//! malformed, and whatever identity Kea uses.
 
 use std::net::Ipv4Addr;
 
@@ -17,13 +17,13 @@ use kea_tests::{
 };
 use serde_json::json;
 
-/// Kea's library that gives clients other client identifiers than they send, from 3.0 on.
+/// Kea's library that replaces clients' identifiers, from 3.0 on.
 const FLEX_ID: &str = "libdhcp_flex_id.so";
 
-/// The number of the client that is given one.
+/// The number of the client whose identifier is replaced.
 const FLEXIBLE: u16 = 6;
 
-/// An option 82 that a client writes where only a relay agent may: line VICTIM, VPN blue.
+/// Returns an option 82 that a client writes where only a relay agent may: line VICTIM, VPN blue.
 fn forged() -> Vec<u8> {
     let sub_options = [
         (RELAY_ID, b"VICTIM".to_vec()),
@@ -36,19 +36,19 @@ fn forged() -> Vec<u8> {
     octets
 }
 
-/// The addresses that a primary query finds in a VPN.
+/// Returns the addresses that a query finds in a VPN.
 fn found_in(kea: &Kea, vpn: Vss, primary: Primary) -> Vec<Ipv4Addr> {
     let mut query = Query::new(primary);
     query.vpn = Some(vpn);
     addresses(&kea.bindings(&query))
 }
 
-/// A query by remote-id.
+/// Returns a query by remote-id.
 fn by_remote_id(line: &str) -> Primary {
     Primary::RemoteId(line.into())
 }
 
-/// The option 82 of a binding.
+/// Returns the option 82 of a binding.
 fn option_82(binding: &Binding) -> &[u8] {
     let information = binding.relay_agent_information.as_ref();
     information.map_or(&[], |information| &information.raw)
@@ -65,7 +65,7 @@ fn await_option_82(kea: &Kea, answer: &Message) -> Binding {
     })
 }
 
-/// Waits until the hook knows of a client's transaction after that of a binding; its binding then.
+/// Waits until a binding has a later client transaction. Returns it.
 #[track_caller]
 fn await_transaction(kea: &Kea, known: &Binding) -> Binding {
     eventually_some("a later transaction", || {
@@ -75,7 +75,7 @@ fn await_transaction(kea: &Kea, known: &Binding) -> Binding {
     })
 }
 
-/// Waits until an address is found by one remote-id, and no more by another.
+/// Waits until an address is found by another remote-id, and no longer by the former.
 #[track_caller]
 fn await_move(kea: &Kea, address: Ipv4Addr, from: &str, to: &str) {
     eventually(&format!("{address} on {to}"), || {
@@ -84,7 +84,7 @@ fn await_move(kea: &Kea, address: Ipv4Addr, from: &str, to: &str) {
     assert_eq!(kea.find(by_remote_id(from)), [], "{from}");
 }
 
-/// Kea with two subnets: in the second one it stores relay agent information with leases.
+/// Starts Kea with two subnets. In the second it stores relay agent information with leases.
 fn kea_with_two_subnets() -> Kea {
     let setup = Setup::with_hook(json!({}));
     let place = setup.place;
@@ -100,12 +100,12 @@ fn kea_with_two_subnets() -> Kea {
         .start()
 }
 
-/// A relay agent in the second of two subnets.
+/// Returns a relay agent in the second subnet.
 fn storing_relay(kea: &Kea) -> Relay {
     kea.relay_at(kea.place().address(129))
 }
 
-/// The option 82 that Kea holds with a lease, if any.
+/// Returns the option 82 that Kea stores with a lease, if any.
 fn stored(kea: &Kea, address: Ipv4Addr) -> Option<Vec<u8>> {
     let lease = kea.command_ok("lease4-get", json!({ "ip-address": address.to_string() }));
     let info = &lease["user-context"]["ISC"]["relay-agent-info"];
@@ -116,13 +116,13 @@ fn stored(kea: &Kea, address: Ipv4Addr) -> Option<Vec<u8>> {
 }
 
 /// RFC 3046, section 2.1: the relay agent adds option 82 to the options field. Octets that a client
-/// writes into sname and file are none, whatever option 52 says; and the option that Kea has taken
+/// writes into sname and file do not count, whatever option 52 says. The option as Kea parses it
 /// counts, whatever follows it.
 #[test]
 fn takes_option_82_as_kea_does() {
     let mut kea = kea_with_two_subnets();
     forged_in_other_fields(&kea);
-    broken_tails(&kea);
+    malformed_tails(&kea);
     odd_option_82(&kea);
     without_a_relay_agent(&kea);
     after_kea_has_stopped_storing(&mut kea);
@@ -163,9 +163,9 @@ fn forged_in_other_fields(kea: &Kea) {
     }
 }
 
-/// The options field ends within an option, or option 52 declares junk to be options: in messages of
-/// a new client, and of one that has moved. The client's own options before that are kept.
-fn broken_tails(kea: &Kea) {
+/// The options field ends within an option, or option 52 declares octets that are no options, in
+/// messages of new and of moved clients. The client's options before that point are kept.
+fn malformed_tails(kea: &Kea) {
     let cut = [HOST_NAME, 0x20, b'a', b'b', b'c'];
     let junk = [HOST_NAME, 0xff, 1, 2, 3, 0, 0xfe];
     for (n, ending, file) in [
@@ -199,11 +199,13 @@ fn broken_tails(kea: &Kea) {
     }
 }
 
-/// The sub-options of a relay agent's option 82, and the value of a second one; empty if none.
+/// The sub-options of a relay agent's option 82, and the value of a second option 82; empty if
+/// none.
 type Odd = (&'static [(u8, &'static str)], &'static [u8]);
 
-/// Sub-options repeated, empty and in any order, and a second option 82, of which each version of Kea
-/// makes something else: returned as Kea echoes and stores it, and found by the identifiers in it.
+/// Sub-options repeated, empty and in any order, and a second option 82, which each version of Kea
+/// parses differently. Option 82 is returned as Kea echoes and stores it, and the binding is found
+/// by the identifiers in it.
 fn odd_option_82(kea: &Kea) {
     const SECOND: [u8; 9] = [CIRCUIT_ID, 1, b'2', REMOTE_ID, 4, b' ', b'8', b'2', b'!'];
     let odd: [Odd; 5] = [
@@ -258,8 +260,8 @@ fn odd_option_82(kea: &Kea) {
     assert_eq!(joined.len(), 2, "{joined:?}");
 }
 
-/// RFC 4388, section 6.4.2: an option 82 in a message that came without a relay agent is the client's
-/// own, unless Kea stores it with the lease.
+/// RFC 4388, section 6.4.2: an option 82 in a message without a relay agent is the client's own and
+/// is ignored, unless Kea stores it with the lease.
 fn without_a_relay_agent(kea: &Kea) {
     let own = packet::sub_options(&[(REMOTE_ID, b"my own".to_vec())]);
     let plain = kea.relay(0).remote_id("line of the relay agent");
@@ -282,8 +284,8 @@ fn without_a_relay_agent(kea: &Kea) {
     }
 }
 
-/// Kea may hold option 82 of an earlier message with a lease: it stays there when
-/// `store-extended-info` is turned off.
+/// Kea keeps the option 82 of an earlier message with a lease when `store-extended-info` is
+/// disabled.
 fn after_kea_has_stopped_storing(kea: &mut Kea) {
     let old = storing_relay(kea).remote_id("where it was");
     let mut client = Client::new(51);
@@ -306,15 +308,15 @@ fn after_kea_has_stopped_storing(kea: &mut Kea) {
     assert_eq!(option_82(&renewed), new.option_82());
 }
 
-/// The client's last transaction by the lease that Kea holds, in seconds since 1970.
+/// Returns the time of the client's last transaction in Kea's lease, in seconds since 1970.
 fn held_since(kea: &Kea, address: Ipv4Addr) -> u64 {
     let lease = kea.command_ok("lease4-get", json!({ "ip-address": address.to_string() }));
     lease["cltt"].as_u64().expect("cltt")
 }
 
-/// Kea that leaves leases as they are while they are fresh, with its libraries for BOOTP clients and,
-/// where there is that one, for other client identifiers than those of messages.
-fn kea_with_fresh_leases() -> Kea {
+/// Starts Kea with lease caching, its library for BOOTP clients and, where available, the one that
+/// replaces client identifiers.
+fn kea_with_lease_cache() -> Kea {
     let setup = Setup::with_hook(json!({}));
     let place = setup.place;
     let half = |first| format!("{}/25", place.address(first));
@@ -325,7 +327,7 @@ fn kea_with_fresh_leases() -> Kea {
               "match-client-id": false },
         ]))
         .kea_library("libdhcp_lease_cmds.so", json!({}))
-        // Before the hook, which then sees answers without a type.
+        // Loaded before the hook, which then gets answers without a message type.
         .kea_library_first("libdhcp_bootp.so", json!({}));
     if has_kea_library(FLEX_ID) {
         setup = setup.kea_library(
@@ -339,79 +341,79 @@ fn kea_with_fresh_leases() -> Kea {
     setup.start()
 }
 
-/// How a client with a lease fills in its next DHCPREQUEST.
+/// Fills in a client's next DHCPREQUEST.
 type Change = fn(&Client, &mut Message);
 
-/// The address a client has leased, as the value of an option.
+/// Returns the client's leased address as the value of an option.
 fn leased(client: &Client) -> Vec<u8> {
     client.address.expect("a lease").octets().to_vec()
 }
 
-/// As when renewing or rebinding (RFC 2131, section 4.3.2).
+/// Fills in a request for renewing or rebinding (RFC 2131, section 4.3.2).
 fn renewing(client: &Client, request: &mut Message) {
     request.ciaddr = client.address.expect("a lease");
 }
 
-/// As after a reboot.
+/// Fills in a request after a reboot.
 fn rebooting(client: &Client, request: &mut Message) {
     let address = leased(client);
     request.set(REQUESTED_ADDRESS, address);
 }
 
-/// As after an offer.
+/// Fills in a request after an offer.
 fn selecting(client: &Client, request: &mut Message) {
     rebooting(client, request);
     let server = client.server.expect("a lease").octets().to_vec();
     request.set(SERVER_IDENTIFIER, server);
 }
 
-/// With an address in ciaddr that is not the client's; Kea goes by the option.
+/// Fills in a request whose ciaddr is not the client's address; Kea uses the option.
 fn with_another_ciaddr(client: &Client, request: &mut Message) {
     rebooting(client, request);
     request.ciaddr = Ipv4Addr::new(192, 0, 2, 1);
 }
 
-/// With another client identifier than before, where Kea does not go by that.
+/// Fills in a request with another client identifier, where Kea does not use it.
 fn with_another_id(client: &Client, request: &mut Message) {
     renewing(client, request);
     request.set(CLIENT_IDENTIFIER, vec![0xff, 0]);
 }
 
-/// A client that comes again by way of another line, while its lease is fresh.
+/// A client that returns through another line while its lease is recent.
 struct Returning {
-    /// The number, which is in the names of the client's lines.
+    /// The number in the names of the client's lines.
     n: u16,
-    /// The binding before.
+    /// The former binding.
     before: Binding,
-    /// The last transaction by the lease that Kea holds.
+    /// The time of the last transaction in Kea's lease.
     held_since: u64,
-    /// The relay agent that forwards the client's next message.
+    /// The relay agent that forwards the next message.
     by: usize,
     /// The message.
     request: Message,
 }
 
-/// The lines of a client: before, and when it comes again.
+/// Returns the former and the new line of a client.
 fn lines(n: u16) -> [String; 2] {
     ["A", "B"].map(|line| format!("{line} {n}"))
 }
 
-/// Has a relay agent forward messages of a line.
+/// Sets the line for the messages of a relay agent.
 fn set_line(relay: &mut Relay, line: &str) {
     relay.set_sub_options(&[(REMOTE_ID, line.into())]);
 }
 
-/// RFC 6926, section 8.3: a transaction that Kea answers from its cache is one of the lease's client,
-/// whatever identity and address Kea goes by, and its relay agent is the client's latest. An answer
-/// that gives no address is no transaction of the lease.
+/// RFC 6926, section 8.3: a transaction that Kea answers from its lease cache counts for the
+/// lease's client, whatever identity and address Kea uses, and its relay agent is the client's
+/// latest. An answer without an address is not a transaction of the lease.
 #[test]
-fn follows_clients_whose_leases_kea_leaves_as_they_are() {
-    let kea = kea_with_fresh_leases();
-    // Two in each subnet.
+fn follows_clients_whose_leases_kea_caches() {
+    let kea = kea_with_lease_cache();
+    // Two relay agents in each subnet.
     let mut relays = [10, 11, 138, 139].map(|host| kea.relay_at(kea.place().address(host)));
     let mut returning = clients_with_leases(&kea, &mut relays);
     returning.push(bootp_client_with_lease(&kea, &mut relays[0]));
-    let silent = changing_nothing(&kea, &mut relays);
+    let silent = send_other_messages(&kea, &mut relays);
     later();
     for Returning {
         n,
@@ -439,7 +441,7 @@ fn follows_clients_whose_leases_kea_leaves_as_they_are() {
     }
 }
 
-/// Clients of all kinds, with leases and the messages by which each will come again.
+/// Returns clients of all kinds with leases, and the messages of their return.
 fn clients_with_leases(kea: &Kea, relays: &mut [Relay; 4]) -> Vec<Returning> {
     let id = |n: u16| Client::new(n).client_id([0xff, 1, 2, n.to_be_bytes()[1]]);
     let flexible: Change = match has_kea_library(FLEX_ID) {
@@ -476,7 +478,7 @@ fn clients_with_leases(kea: &Kea, relays: &mut [Relay; 4]) -> Vec<Returning> {
     returning.into()
 }
 
-/// A BOOTP client with an address, and the same message once more.
+/// Returns a BOOTP client with an address, and the repetition of its message.
 fn bootp_client_with_lease(kea: &Kea, relay: &mut Relay) -> Returning {
     let n = 8;
     let mut request = Client::new(n).message(MessageType::REQUEST);
@@ -493,9 +495,9 @@ fn bootp_client_with_lease(kea: &Kea, relay: &mut Relay) -> Returning {
     }
 }
 
-/// Has clients with leases get answers that are no transactions of these leases; returns their
-/// bindings before.
-fn changing_nothing(kea: &Kea, relays: &mut [Relay; 4]) -> Vec<Binding> {
+/// Sends messages of clients with leases whose answers are not transactions of these leases.
+/// Returns the former bindings.
+fn send_other_messages(kea: &Kea, relays: &mut [Relay; 4]) -> Vec<Binding> {
     let [one, other, ..] = relays;
     set_line(one, "A");
     set_line(other, "B");

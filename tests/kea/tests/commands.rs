@@ -1,4 +1,4 @@
-//! Leases changed by an administrator's commands.
+//! Changes of leases, subnets and reservations by an administrator's commands.
 
 use blq::{Binding, Primary, Query, State, Vss};
 use kea_tests::ask::{addresses, by_mac};
@@ -6,16 +6,16 @@ use kea_tests::clock::now;
 use kea_tests::{Client, Kea, Setup, eventually, eventually_some, has_kea_library};
 use serde_json::{Value, json};
 
-/// Kea with the hook and the lease commands.
+/// Starts Kea with the hook and the lease commands.
 fn kea() -> Kea {
     Setup::with_hook(json!({}))
         .kea_library("libdhcp_lease_cmds.so", json!({}))
         .start()
 }
 
-/// RFC 6926, section 6.2.7: what an administrator takes away is RESET.
+/// RFC 6926, section 6.2.7: an address whose lease an administrator deletes is RESET.
 #[test]
-fn tells_of_a_lease_deleted_by_command() {
+fn resets_an_address_whose_lease_is_deleted_by_command() {
     let kea = kea();
     let mut client = Client::new(1);
     let address = kea.relay(0).lease(&mut client).yiaddr;
@@ -25,9 +25,9 @@ fn tells_of_a_lease_deleted_by_command() {
     assert_eq!(reset.chaddr, client.chaddr);
 }
 
-/// The same when the lease is named by its client.
+/// RFC 6926, section 6.2.7: deletion by the client's identifier has the same effect.
 #[test]
-fn tells_of_a_lease_deleted_by_its_client() {
+fn resets_an_address_whose_lease_is_deleted_by_client_identifier() {
     let kea = kea();
     let relay = kea.relay(0);
     let mut by_mac = Client::new(1);
@@ -56,10 +56,10 @@ fn tells_of_a_lease_deleted_by_its_client() {
     kea.await_active(&stays);
 }
 
-/// The same when the client took the lease again that was over and not reclaimed yet: in a single
-/// thread, where the end of the old lease, the new one and the command come one after the other.
+/// A lease deleted after it had ended and was renewed before Kea reclaimed it is RESET: with a
+/// single thread, where the expiry, the new lease and the command follow one another.
 #[test]
-fn tells_of_a_lease_deleted_that_was_over_before() {
+fn resets_an_address_whose_lease_had_ended_before() {
     let kea = Setup::with_hook(json!({}))
         .kea_library("libdhcp_lease_cmds.so", json!({}))
         .multi_threading(false)
@@ -73,7 +73,7 @@ fn tells_of_a_lease_deleted_that_was_over_before() {
     let address = kea.relay(0).lease(&mut client).yiaddr;
     let expired = kea.await_state(address, State::EXPIRED);
     let end = expired.state_started_at().map(u64::from);
-    // For Kea it is over when the second after that begins.
+    // Kea takes the lease as ended from the second after its end.
     eventually("a later second", || Some(now()) > end.map(|end| end + 1));
     assert_eq!(kea.relay(0).lease(&mut client).yiaddr, address);
     kea.command_ok(
@@ -82,16 +82,16 @@ fn tells_of_a_lease_deleted_that_was_over_before() {
             "subnet-id": 1 }),
     );
     let gone = |state| matches!(state, State::RESET | State::EXPIRED);
-    let binding = eventually_some("the lease to be over", || {
+    let binding = eventually_some("the end of the lease", || {
         let binding = kea.binding(address)?;
         binding.state.is_some_and(gone).then_some(binding)
     });
     assert_eq!(binding.state, Some(State::RESET));
 }
 
-/// RFC 6926, section 6.2.7: so are all leases of a subnet wiped at once.
+/// RFC 6926, section 6.2.7: all addresses of a wiped subnet are RESET.
 #[test]
-fn tells_of_a_subnet_wiped_by_command() {
+fn resets_the_addresses_of_a_wiped_subnet() {
     let kea = kea();
     let relay = kea.relay(0);
     let mut clients = [1, 2].map(Client::new);
@@ -105,9 +105,9 @@ fn tells_of_a_subnet_wiped_by_command() {
     }
 }
 
-/// RFC 6926, section 8.2: a lease made by command is found like any other.
+/// RFC 6926, section 8.2: a lease added by command is found like any other.
 #[test]
-fn tells_of_leases_added_and_changed_by_command() {
+fn finds_leases_added_and_changed_by_command() {
     let kea = kea();
     let address = kea.place().address(150);
     let lease = |mac: &str| {
@@ -125,7 +125,7 @@ fn tells_of_leases_added_and_changed_by_command() {
     assert!(found(1).is_empty());
 }
 
-/// RFC 6926, section 8.2: option 82 is found in a lease that was stored by any version of Kea.
+/// RFC 6926, section 8.2: option 82 is found in leases stored by any version of Kea.
 #[test]
 fn finds_stored_option_82_in_each_layout() {
     let later = json!({ "remote-id": "010203", "sub-options": "0x0203010203" });
@@ -137,9 +137,9 @@ fn finds_stored_option_82_in_each_layout() {
     }
 }
 
-/// What an administrator wrote in its place is none, and does no harm.
+/// Other values that an administrator writes in its place are ignored.
 #[test]
-fn takes_what_is_no_option_82_as_none() {
+fn ignores_malformed_stored_option_82() {
     let kea = kea();
     for (number, context) in (1..).zip([
         json!({}),
@@ -154,7 +154,7 @@ fn takes_what_is_no_option_82_as_none() {
     }
 }
 
-/// The option 82 that is found for a lease with this user-context, by `number` one of several.
+/// Adds lease number `number` with a user-context and returns the option 82 of its binding.
 fn stored_option_82(kea: &Kea, number: u8, user_context: &Value) -> Option<Vec<u8>> {
     let address = kea.place().address(150 + number);
     kea.command_ok(
@@ -171,9 +171,9 @@ fn stored_option_82(kea: &Kea, number: u8, user_context: &Value) -> Option<Vec<u
     Some(option_82.raw)
 }
 
-/// Kea's failures change nothing.
+/// A failed command changes nothing.
 #[test]
-fn keeps_what_a_failed_command_did_not_change() {
+fn keeps_leases_when_a_command_fails() {
     let kea = kea();
     let mut client = Client::new(1);
     let address = kea.relay(0).lease(&mut client).yiaddr;
@@ -184,8 +184,8 @@ fn keeps_what_a_failed_command_did_not_change() {
     assert_eq!(addresses(&kea.find(by_mac(&client))), [address]);
 }
 
-/// Kea with the hook and one of Kea's libraries that change its configuration; none where this
-/// version of Kea does not have it.
+/// Starts Kea with the hook and one of Kea's libraries that change the configuration; `None` if
+/// this version of Kea does not have it.
 fn kea_with(library: &str) -> Option<Kea> {
     if !has_kea_library(library) {
         return None;
@@ -194,8 +194,8 @@ fn kea_with(library: &str) -> Option<Kea> {
     Some(setup.kea_library(library, json!({})).start())
 }
 
-/// The contract: configured addresses follow subnets that are added, changed and deleted while Kea
-/// runs, with their VPNs; they are AVAILABLE since then.
+/// The contract: the configured addresses follow subnets that are added, changed and deleted by
+/// command, with their VPNs. New ones are AVAILABLE from then on.
 #[test]
 fn follows_subnets_changed_by_command() {
     let Some(kea) = kea_with("libdhcp_subnet_cmds.so") else {
@@ -219,20 +219,21 @@ fn follows_subnets_changed_by_command() {
             "user-context": { "vpn": { "name": "blue" } } }] })
     };
     kea.command_ok("subnet4-add", subnet("10.7.1.1 - 10.7.1.2"));
-    eventually("its addresses", || in_subnet(1).len() == 2);
+    eventually("the subnet's addresses", || in_subnet(1).len() == 2);
     let added = &in_subnet(1)[0];
     assert_eq!(added.state, Some(State::AVAILABLE));
     assert!(added.state_started_at() > Some(before));
     assert_eq!(added.vpn, Some(Vss::Name("blue".into())));
     kea.command_ok("subnet4-update", subnet("10.7.1.1 - 10.7.1.5"));
-    eventually("more of them", || in_subnet(1).len() == 5);
+    eventually("more addresses", || in_subnet(1).len() == 5);
     kea.command_ok("subnet4-del", json!({ "id": 7 }));
-    eventually("none of them", || in_subnet(1).is_empty());
+    eventually("no addresses", || in_subnet(1).is_empty());
 }
 
-/// The contract's states: offers reserve addresses from when a command says so, and it is heard of.
+/// The contract's states: once a command enables `offer-lifetime`, offers reserve addresses, and
+/// the hook reports them.
 #[test]
-fn tells_of_offers_that_reserve_since_a_command() {
+fn reports_offers_that_reserve_addresses_since_a_command() {
     let Some(kea) = kea_with("libdhcp_subnet_cmds.so") else {
         return;
     };
@@ -249,7 +250,8 @@ fn tells_of_offers_that_reserve_since_a_command() {
     kea.await_state(reserved, State::TRANSITIONING);
 }
 
-/// The contract: and reservations that are added and deleted while Kea runs.
+/// The contract: the configured addresses follow reservations that are added and deleted by
+/// command.
 #[test]
 fn follows_reservations_changed_by_command() {
     let Some(kea) = kea_with("libdhcp_host_cmds.so") else {
@@ -267,12 +269,12 @@ fn follows_reservations_changed_by_command() {
         json!({ "operation-target": "memory", "subnet-id": 1,
             "ip-address": reserved.to_string() }),
     );
-    eventually("no such address", || kea.binding(reserved).is_none());
+    eventually("no address", || kea.binding(reserved).is_none());
 }
 
-/// RFC 6926, section 6.2.8: what an administrator changes here was changed here.
+/// RFC 6926, section 6.2.8: changes by an administrator's commands have the origin local.
 #[test]
-fn tells_that_an_administrators_changes_were_made_here() {
+fn attributes_an_administrators_changes_to_this_server() {
     let kea = kea();
     let relay = kea.relay(0);
     let mut clients = [1, 2, 3].map(Client::new);
@@ -301,6 +303,6 @@ fn tells_that_an_administrators_changes_were_made_here() {
         binding.expect("a configured address").is_remote()
     };
     for address in leased {
-        eventually("known to be made here", || !is_remote(address));
+        eventually("origin local", || !is_remote(address));
     }
 }

@@ -1,4 +1,4 @@
-//! What Kea holds wins over what was remembered, and a delta returns every difference.
+//! Kea's values take precedence over remembered ones, and a delta query returns each difference.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -9,10 +9,10 @@ use kea_tests::clock::{later, now, settle};
 use kea_tests::{Client, Kea, Setup, eventually, eventually_some};
 use serde_json::{Value, json};
 
-/// The flag in data-source of what another server did (RFC 6926, section 6.2.8).
+/// The REMOTE flag of data-source: another server made the change (RFC 6926, section 6.2.8).
 const REMOTE: u8 = 1;
 
-/// All addresses in all VPNs that changed at `start` or later.
+/// Returns the bindings in all VPNs that changed at `start` or later.
 fn delta(kea: &Kea, start: u64) -> Vec<Binding> {
     let mut query = Query::new(Primary::All);
     query.start = Some(start.try_into().expect("a time before 2106"));
@@ -20,7 +20,7 @@ fn delta(kea: &Kea, start: u64) -> Vec<Binding> {
     kea.bindings(&query)
 }
 
-/// Waits until the delta from `start` on has an address; its binding then.
+/// Waits until the delta query from `start` returns an address. Returns its binding.
 #[track_caller]
 fn await_in_delta(kea: &Kea, start: u64, address: Ipv4Addr) -> Binding {
     eventually_some(&format!("{address} in the delta from {start}"), || {
@@ -29,12 +29,12 @@ fn await_in_delta(kea: &Kea, start: u64, address: Ipv4Addr) -> Binding {
     })
 }
 
-/// The addresses found by a remote-id.
+/// Returns the addresses found by a remote-id.
 fn by_remote_id(kea: &Kea, remote_id: &str) -> Vec<Ipv4Addr> {
     addresses(&kea.find(Primary::RemoteId(remote_id.as_bytes().to_vec())))
 }
 
-/// The flags of data-source of a client's only binding.
+/// Returns the flags of data-source of a client's only binding.
 fn data_source(kea: &Kea, client: &Client) -> Option<u8> {
     let mut query = Query::new(by_mac(client));
     query.parameter_request_list = Some(vec![157]);
@@ -43,12 +43,12 @@ fn data_source(kea: &Kea, client: &Client) -> Option<u8> {
     bindings[0].data_source
 }
 
-/// A lease as Kea gives it, to be given back with changes by `lease4-update`.
+/// Returns a lease from Kea, for use with `lease4-update`.
 fn lease_of(kea: &Kea, address: Ipv4Addr) -> Value {
     kea.command_ok("lease4-get", json!({ "ip-address": address.to_string() }))
 }
 
-/// Changes a lease as an administrator would: `change` gets what Kea gave.
+/// Applies `change` to a lease by command, as an administrator would.
 fn update(kea: &Kea, address: Ipv4Addr, change: impl FnOnce(&mut Value)) {
     let found = lease_of(kea, address);
     let end =
@@ -71,16 +71,16 @@ fn update(kea: &Kea, address: Ipv4Addr, change: impl FnOnce(&mut Value)) {
     kea.command_ok("lease4-update", lease);
 }
 
-/// Digits for octets, as Kea writes them.
+/// Returns octets in hexadecimal, as Kea writes them.
 fn digits(octets: &[u8]) -> String {
     let digits = octets.iter().map(|octet| format!("{octet:02X}"));
     digits.collect()
 }
 
-/// Commands that change a lease without its client's doing and leave its cltt as it is are in the
-/// delta: relay agent information, lifetime, probation; and a lease added that is over.
+/// A delta query returns changes by commands that keep the cltt: of relay agent information,
+/// lifetime, probation, and the addition of an ended lease.
 #[test]
-fn a_delta_has_what_an_administrator_changes_with_the_same_cltt() {
+fn a_delta_has_an_administrators_changes_with_the_same_cltt() {
     let kea = Setup::with_hook(json!({}))
         .kea_library("libdhcp_lease_cmds.so", json!({}))
         .set("store-extended-info", json!(true))
@@ -94,7 +94,7 @@ fn a_delta_has_what_an_administrator_changes_with_the_same_cltt() {
     relay.decline(&mut declined);
     let long = kea.await_active(&prolonged);
     kea.await_state(of_declined, State::ABANDONED);
-    // A lifetime whose end 32 bits cannot express.
+    // A lifetime whose end does not fit into 32 bits.
     let passed = long.client_last_transaction_time.expect("option 91");
     assert_eq!(
         long.lease_time.map(|left| left + passed),
@@ -139,13 +139,13 @@ fn a_delta_has_what_an_administrator_changes_with_the_same_cltt() {
     assert!(!found.contains(&of_corrected), "{found:?}");
 }
 
-/// What changed within the half second before Kea was killed, whether it was told before or not, and
-/// a client that came by way of another relay meanwhile.
+/// A delta query returns the changes of the half second before Kea was killed, whether or not an
+/// answer contained them before, and a client that moved to another relay.
 #[test]
-fn a_delta_has_what_changed_just_before_kea_was_killed() {
+fn a_delta_has_the_changes_just_before_kea_was_killed() {
     let mut kea = Setup::with_hook(json!({}))
         .set("store-extended-info", json!(true))
-        // Later versions would leave early renewals out of the database.
+        // Later versions would not write early renewals to the database.
         .set("cache-threshold", json!(0.0001))
         .kea_library("libdhcp_lease_cmds.so", json!({}))
         .start();
@@ -180,10 +180,10 @@ fn a_delta_has_what_changed_just_before_kea_was_killed() {
     assert!(!addresses(&delta(&kea, start)).contains(&stayed));
 }
 
-/// What Kea forgets or loses over restarts: hardware types, transactions answered from its cache, and
-/// renewals when an older lease file is put back.
+/// Data that Kea drops over restarts stays in the bindings: hardware types, and transactions
+/// answered from its cache. Renewals lost with an older lease file are in a delta.
 #[test]
-fn what_kea_forgets_over_a_restart_stays_and_what_it_loses_is_in_a_delta() {
+fn data_kea_drops_over_a_restart_stays_and_lost_renewals_are_in_a_delta() {
     let mut kea = Setup::with_hook(json!({}))
         .set("cache-threshold", json!(0.5))
         .set("valid-lifetime", json!(4_000))
@@ -234,7 +234,7 @@ fn what_kea_forgets_over_a_restart_stays_and_what_it_loses_is_in_a_delta() {
         assert_eq!(look(&kea), before);
         assert_eq!(addresses(&delta(&kea, start)), [Ipv4Addr::LOCALHOST; 0]);
     }
-    // A lease that is new, which a requestor has seen, is lost with the file.
+    // A new lease, already returned to a requester, is lost with the file.
     let mut lost = Client::new(4);
     let of_lost = relay.lease(&mut lost).yiaddr;
     kea.await_active(&lost);
@@ -245,13 +245,13 @@ fn what_kea_forgets_over_a_restart_stays_and_what_it_loses_is_in_a_delta() {
     let gone = await_in_delta(&kea, start, of_lost);
     assert_ne!(gone.state, Some(State::ACTIVE));
     assert_eq!(look(&kea), before);
-    // Kea itself takes a client for another one that it knows by a MAC address of another type.
+    // Kea takes a client for another one with the same MAC address of another type.
     relay.renew(&with_id);
     let [.., (since, _, information)] = look(&kea);
     assert_eq!((since, information), (before[2].0, before[2].2.clone()));
 }
 
-/// A subnet of the test's place and one in VPN blue, whose clients come by way of relay 1.
+/// Returns a subnet of the test's place, and one in VPN blue, whose clients are behind relay 1.
 fn two_subnets(setup: &Setup, ids: [u32; 2], vpn: &str) -> Value {
     let relay = setup.place.relay(1).to_string();
     json!([
@@ -263,10 +263,10 @@ fn two_subnets(setup: &Setup, ids: [u32; 2], vpn: &str) -> Value {
     ])
 }
 
-/// Subnets that go, change their VPN or are renumbered while they have leases: a binding keeps its VPN,
-/// and what changes is in a delta, over a restart, too.
+/// Bindings of subnets that are removed, renumbered or moved to another VPN while they have leases
+/// keep their VPN, and a delta query returns those that change, over a restart too.
 #[test]
-fn bindings_keep_or_change_their_vpn_as_their_subnets_do() {
+fn bindings_keep_or_change_their_vpn_with_their_subnets() {
     let setup = Setup::with_hook(json!({})).kea_library("libdhcp_lease_cmds.so", json!({}));
     let subnets = two_subnets(&setup, [1, 2], "blue");
     let mut kea = setup
@@ -300,7 +300,7 @@ fn bindings_keep_or_change_their_vpn_as_their_subnets_do() {
     };
     is_seen_in(&kea, "blue");
 
-    // An address outside of pools, released.
+    // A released address outside of pools.
     let all = |kea: &Kea| addresses(&kea.find(Primary::All));
     assert!(all(&kea).contains(&outside));
     kea.command_ok("lease4-del", json!({ "ip-address": outside.to_string() }));
@@ -318,13 +318,13 @@ fn bindings_keep_or_change_their_vpn_as_their_subnets_do() {
         assert_eq!(answer["result"], 0, "{answer}");
         start
     };
-    // Another VPN: changed, for those who see it.
+    // Another VPN: a change for requesters that see it.
     let start = set(&kea, Some([1, 2]), "red");
     await_in_delta(&kea, start, inside_address);
     is_seen_in(&kea, "red");
     assert!(!addresses(&delta(&kea, start)).contains(&plain_address));
 
-    // Without its subnet it keeps that.
+    // Without its subnet the binding keeps its VPN.
     set(&kea, None, "");
     is_seen_in(&kea, "red");
     settle();
@@ -336,7 +336,7 @@ fn bindings_keep_or_change_their_vpn_as_their_subnets_do() {
     kea.restart();
     is_seen_in(&kea, "red");
 
-    // Back with other numbers: the subnet that contains an address decides.
+    // The subnets return with other numbers: the subnet that contains an address decides.
     set(&kea, Some([2, 1]), "red");
     is_seen_in(&kea, "red");
     let times = |client: &Client, vpn| {
@@ -348,7 +348,7 @@ fn bindings_keep_or_change_their_vpn_as_their_subnets_do() {
     assert_eq!(times(&inside, Some("red")), Some(200));
     assert_eq!(kea.log().matches("BLQ_SUBNET_CONTRADICTED").count(), 1);
 
-    // Over a restart with another VPN.
+    // A restart with another VPN.
     settle();
     let start = later();
     kea.rewrite(|setup| {

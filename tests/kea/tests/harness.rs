@@ -1,16 +1,16 @@
-//! The harness itself: Kea as it is does what the other tests build on.
+//! The test library itself: the properties of Kea that the other tests rely on.
 
 use kea_tests::packet::{code, value};
 use kea_tests::{Client, Kea, Mode, Pair, Setup, eventually, kea_version};
 use serde_json::{Value, json};
 
-/// Kea's lease for an address, asked by lease4-get.
+/// Returns Kea's lease of a client, by `lease4-get`.
 fn lease(kea: &Kea, client: &Client) -> Value {
     let address = client.address.expect("a lease").to_string();
     kea.command_ok("lease4-get", json!({ "ip-address": address }))
 }
 
-/// Kea without the hook, with its lease commands.
+/// Starts Kea without the hook, with its lease commands.
 fn kea() -> Kea {
     Setup::plain()
         .set("store-extended-info", json!(true))
@@ -37,7 +37,7 @@ fn leases_to_a_client_behind_a_relay() {
     );
 }
 
-/// RFC 2131, section 4.4.5: a renewal is answered to the client itself, or by way of the relay.
+/// RFC 2131, section 4.4.5: a renewal is answered to the client directly, or through the relay.
 #[test]
 fn answers_renewals_with_and_without_the_relay() {
     let kea = kea();
@@ -50,7 +50,7 @@ fn answers_renewals_with_and_without_the_relay() {
 
 /// RFC 2131, sections 4.3.3 and 4.3.4: leases end by RELEASE and by DECLINE.
 #[test]
-fn sees_releases_and_declines() {
+fn ends_leases_by_release_and_decline() {
     let kea = kea();
     let relay = kea.relay(0);
     let (mut first, mut second) = (Client::new(3), Client::new(4));
@@ -65,7 +65,7 @@ fn sees_releases_and_declines() {
     kea.await_log("DHCP4_RELEASE");
 }
 
-/// Leases outlive a restart and a crash of Kea.
+/// Leases survive a restart and a crash of Kea.
 #[test]
 fn keeps_leases_across_restart_and_crash() {
     let mut kea = kea();
@@ -92,7 +92,7 @@ fn reconfigures() {
     assert!(kea.check("-t").success);
 }
 
-/// A configuration Kea refuses at start is a failure with its log.
+/// A configuration that Kea refuses at start is a failure with Kea's log.
 #[test]
 fn reports_why_kea_does_not_start() {
     let log = Setup::plain()
@@ -101,8 +101,8 @@ fn reports_why_kea_does_not_start() {
     assert!(log.contains("no-such-thing"), "{log}");
 }
 
-/// Partners tell each other of their leases, whether they talk directly or by control agents, and
-/// what they say is listened to.
+/// Partners send each other their leases, directly or through control agents, and the link records
+/// the commands.
 #[test]
 fn pairs_servers() {
     for multi_threading in [false, true] {
@@ -123,9 +123,9 @@ fn pairs_servers() {
     }
 }
 
-/// Partners are parted and brought together again; in load balancing each leases from its own pool.
+/// Partners are separated and reconnected; in load balancing each leases from its own pool.
 #[test]
-fn parts_and_mends_a_pair() {
+fn separates_and_reconnects_a_pair() {
     let mut pair = Pair::start(Mode::LoadBalancing, true, |setup| setup);
     let relay = pair.relay(0);
     for n in [0, 1] {
@@ -150,7 +150,7 @@ fn parts_and_mends_a_pair() {
     pair.await_normal();
 }
 
-/// The version under test is one of those supported.
+/// The version under test is a supported one.
 #[test]
 fn knows_the_version_of_kea() {
     let version = kea_version();

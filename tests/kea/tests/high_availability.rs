@@ -1,5 +1,5 @@
-//! Of two high-availability partners, each one's hook says what its own Kea holds, and what comes
-//! from the other or is the other's to give.
+//! Two high-availability partners: each server's hook agrees with its own Kea, marks the changes
+//! that came from the partner, and reports the partner's free addresses as REMOTE.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -14,26 +14,26 @@ use kea_tests::{
 };
 use serde_json::{Value, json};
 
-/// A lifetime to wait for the end of, in seconds; long enough to see what is before it.
+/// A lifetime whose end the tests await, in seconds; long enough to observe the lease before it.
 const SHORT: u32 = 5;
 
-/// Seconds since 1970.
+/// Returns the time in seconds since 1970.
 fn now() -> u32 {
     u32::try_from(clock::now()).expect("a clock before 2106")
 }
 
-/// Waits until another second has begun, so that what follows is later than what was; that second.
+/// Waits for the next second of the clock, so that later changes have a later time. Returns it.
 fn later() -> u32 {
     u32::try_from(clock::later()).expect("a clock before 2106")
 }
 
-/// The moment a binding came into its state, in seconds since 1970.
+/// Returns the start of a binding's state, in seconds since 1970.
 #[track_caller]
 fn since(binding: &Binding) -> u32 {
     binding.state_started_at().expect("start-time-of-state")
 }
 
-/// What the hook says of every configured address.
+/// Returns the bindings of all configured addresses.
 fn answers(kea: &Kea) -> BTreeMap<Ipv4Addr, Binding> {
     let mut query = Query::new(Primary::All);
     query.vpn = Some(Vss::All);
@@ -41,17 +41,17 @@ fn answers(kea: &Kea) -> BTreeMap<Ipv4Addr, Binding> {
     all.into_iter().map(|one| (one.address, one)).collect()
 }
 
-/// The address of a lease as Kea tells it.
+/// Returns the address of a lease in Kea's notation.
 fn address_of(lease: &Value) -> Ipv4Addr {
     let text = lease["ip-address"].as_str().expect("an address");
     text.parse().expect("an IPv4 address")
 }
 
-/// The states an address may be told to be in when Kea holds this lease for it.
+/// Returns the possible states of an address with this lease in Kea.
 fn states(lease: &Value) -> &'static [State] {
     let number = |name: &str| lease[name].as_u64().expect("a number");
     let over = number("cltt") + number("valid-lft") <= u64::from(now());
-    // Kea 2.6 keeps a released lease as one of no lifetime.
+    // Kea 2.6 keeps a released lease as one without lifetime.
     match (number("state"), number("valid-lft"), over) {
         (3, ..) | (0 | 2, 0, _) => &[State::RELEASED],
         (0, _, false) => &[State::ACTIVE],
@@ -61,13 +61,13 @@ fn states(lease: &Value) -> &'static [State] {
     }
 }
 
-/// Where the hook's answers and Kea's leases differ.
+/// Returns the differences between the hook's answers and Kea's leases.
 fn differences(kea: &Kea) -> Vec<String> {
-    let mut told = answers(kea);
+    let mut bindings = answers(kea);
     let mut differences = Vec::new();
     for lease in kea.leases() {
-        let Some(binding) = told.remove(&address_of(&lease)) else {
-            differences.push(format!("nothing told of {lease}"));
+        let Some(binding) = bindings.remove(&address_of(&lease)) else {
+            differences.push(format!("no binding for {lease}"));
             continue;
         };
         let chaddr: Vec<_> = binding.chaddr.iter().map(|o| format!("{o:02x}")).collect();
@@ -75,19 +75,19 @@ fn differences(kea: &Kea) -> Vec<String> {
         let same_client = lease["hw-address"] == chaddr.join(":");
         let allowed = |state| states(&lease).contains(&state);
         if !binding.state.is_some_and(allowed) || active && !same_client {
-            differences.push(format!("{binding:?} told of {lease}"));
+            differences.push(format!("{binding:?} for {lease}"));
         }
     }
     let leased = [State::ACTIVE, State::ABANDONED, State::TRANSITIONING];
-    for binding in told.values() {
+    for binding in bindings.values() {
         if binding.state.is_some_and(|state| leased.contains(&state)) {
-            differences.push(format!("{binding:?} told without a lease"));
+            differences.push(format!("{binding:?} without a lease"));
         }
     }
     differences
 }
 
-/// Waits until the hook says of each configured address what this Kea's own leases say.
+/// Waits until the hook's answers agree with the leases of its own Kea.
 #[track_caller]
 fn await_agreement(kea: &Kea) {
     let mut last = Vec::new();
@@ -101,7 +101,7 @@ fn await_agreement(kea: &Kea) {
     });
 }
 
-/// Waits until the hooks of both agree with their own Kea.
+/// Waits until both hooks agree with their own Kea.
 #[track_caller]
 fn await_agreement_of(pair: &Pair) {
     for kea in pair.servers() {
@@ -109,7 +109,7 @@ fn await_agreement_of(pair: &Pair) {
     }
 }
 
-/// Waits until the clients' leases are known at both.
+/// Waits until both servers' hooks have the clients' leases.
 #[track_caller]
 fn await_active_at_both(pair: &Pair, clients: &[Client]) {
     for kea in pair.servers() {
@@ -119,8 +119,8 @@ fn await_active_at_both(pair: &Pair, clients: &[Client]) {
     }
 }
 
-/// Waits until each address that was never leased is in a state; how many that are, and the
-/// earliest and the latest start of that state among them.
+/// Waits until each never leased address is in a state. Returns the number of these addresses, and
+/// the earliest and the latest start of the state.
 #[track_caller]
 fn await_free(kea: &Kea, hosts: impl Fn(u8) -> bool, state: State) -> (usize, u32, u32) {
     let what = format!("free addresses {state} at {}", kea.place().server());
@@ -143,8 +143,8 @@ fn await_free(kea: &Kea, hosts: impl Fn(u8) -> bool, state: State) -> (usize, u3
     )
 }
 
-/// Waits until an address is in a state into which this server, or else another one, brought it;
-/// its binding then. Who did it is known a moment after what was done.
+/// Waits until an address is in a state with the expected origin, which the hook may learn a moment
+/// after the change. Returns the binding.
 #[track_caller]
 fn await_source(kea: &Kea, address: Ipv4Addr, state: State, remote: bool) -> Binding {
     eventually_some(&format!("{address} {state}, remote: {remote}"), || {
@@ -153,23 +153,23 @@ fn await_source(kea: &Kea, address: Ipv4Addr, state: State, remote: bool) -> Bin
     })
 }
 
-/// The addresses whose bindings changed in or after a second.
+/// Returns the addresses whose bindings changed at `start` or later.
 fn changed_since(kea: &Kea, start: u32) -> Vec<Ipv4Addr> {
     let mut query = Query::new(Primary::All);
     query.start = Some(start);
     addresses(&kea.bindings(&query))
 }
 
-/// As it comes.
+/// Returns the setup unchanged.
 fn plain(setup: Setup) -> Setup {
     setup
 }
 
-/// RFC 6926, sections 6.2.8 and 8.3: a lease is told of by both partners alike, with what its relay
-/// said; the one that did not make it says that it comes from another server. In both modes,
-/// multi-threaded (partners talk to each other directly) and single-threaded (by control agents).
+/// RFC 6926, sections 6.2.8 and 8.3: both partners report a lease alike, with the relay's option
+/// 82; the partner that did not grant it marks it REMOTE. In both modes, multi-threaded (partners
+/// connect to each other directly) and single-threaded (through control agents).
 #[test]
-fn tells_at_both_partners_of_a_lease_that_one_makes() {
+fn reports_a_lease_at_both_partners() {
     for (mode, multi_threading) in [
         (Mode::HotStandby, true),
         (Mode::HotStandby, false),
@@ -205,10 +205,10 @@ fn tells_at_both_partners_of_a_lease_that_one_makes() {
     }
 }
 
-/// RFC 3046: what the relay said reaches the partner only with the lease, where Kea stores it
+/// RFC 3046: option 82 reaches the partner only with the lease, if Kea stores it
 /// (`store-extended-info`).
 #[test]
-fn knows_no_relay_of_a_partners_lease_where_kea_does_not_store_it() {
+fn has_no_option_82_of_a_partners_lease_unless_kea_stores_it() {
     let pair = Pair::start(Mode::HotStandby, true, |setup| {
         setup.set("store-extended-info", json!(false))
     });
@@ -223,10 +223,10 @@ fn knows_no_relay_of_a_partners_lease_where_kea_does_not_store_it() {
     assert!(found(&pair.second).is_empty());
 }
 
-/// RFC 6926, section 6.2.7: leases that a client gives back or declines are RELEASED and ABANDONED
-/// at the partner too, never RESET, from then on; and that is learnt from another server.
+/// RFC 6926, section 6.2.7: leases that a client releases or declines are RELEASED and ABANDONED at
+/// the partner too, never RESET, from then on, and marked REMOTE there.
 #[test]
-fn tells_at_both_partners_of_a_release_and_a_decline() {
+fn reports_a_release_and_a_decline_at_both_partners() {
     for multi_threading in [true, false] {
         let pair = Pair::start(Mode::HotStandby, multi_threading, plain);
         await_free(&pair.first, |_| true, State::AVAILABLE);
@@ -250,9 +250,9 @@ fn tells_at_both_partners_of_a_release_and_a_decline() {
     }
 }
 
-/// The contract's states: an expiry happens at both partners when the lifetime ends.
+/// The contract's states: a lease expires at both partners when its lifetime ends.
 #[test]
-fn tells_at_both_partners_of_an_expiry() {
+fn reports_an_expiry_at_both_partners() {
     let pair = Pair::start(Mode::HotStandby, true, |setup| {
         setup.set("valid-lifetime", json!(SHORT))
     });
@@ -272,14 +272,14 @@ fn tells_at_both_partners_of_an_expiry() {
         let reclaimed = kea.await_state(address, State::EXPIRED);
         assert_eq!(since(&reclaimed), end);
     }
-    // Each reclaims on its own: nobody told the first anything.
+    // Each server reclaims on its own: the first receives no update.
     await_source(&pair.first, address, State::EXPIRED, false);
 }
 
-/// RFC 6926, section 6.2.7: what an administrator takes away at one server is RESET there. Kea
-/// does not tell the partner, whose lease stays.
+/// RFC 6926, section 6.2.7: an address whose lease an administrator deletes at one server is RESET
+/// there. Kea does not inform the partner, whose lease stays.
 #[test]
-fn tells_of_an_administrators_deletion_where_it_was_made() {
+fn reports_an_administrators_deletion_only_where_it_was_made() {
     for deleting in [0, 1] {
         let pair = Pair::start(Mode::HotStandby, true, plain);
         let mut client = Client::new(1);
@@ -299,10 +299,10 @@ fn tells_of_an_administrators_deletion_where_it_was_made() {
     }
 }
 
-/// RFC 6926, section 6.2.7: in hot standby free addresses are the primary's to give: AVAILABLE
-/// there, REMOTE at the standby; as long as the primary is gone they are the standby's.
+/// RFC 6926, section 6.2.7: in hot standby the free addresses belong to the primary: AVAILABLE
+/// there, REMOTE at the standby. While the primary is down they belong to the standby.
 #[test]
-fn tells_whose_free_addresses_are_in_hot_standby() {
+fn reports_the_owner_of_free_addresses_in_hot_standby() {
     let mut pair = Pair::start(Mode::HotStandby, true, plain);
     let all = |_| true;
     let (count, ..) = await_free(&pair.first, all, State::AVAILABLE);
@@ -328,15 +328,15 @@ fn tells_whose_free_addresses_are_in_hot_standby() {
     assert!(earliest >= step, "{earliest} {step}");
     await_source(&pair.first, address, State::ACTIVE, true);
     await_source(&pair.second, address, State::ACTIVE, false);
-    // What the primary gives it gives as ever.
+    // The primary's free addresses are unchanged.
     assert_eq!(changed_since(&pair.first, step), [address]);
     await_agreement_of(&pair);
 }
 
-/// RFC 6926, section 6.2.7: in load balancing the free addresses of a pool are AVAILABLE at the
-/// server it is for, REMOTE at the other; as long as one is gone all are the other's.
+/// RFC 6926, section 6.2.7: in load balancing the free addresses of a server's pool are AVAILABLE
+/// there, REMOTE at the other. While one server is down they all belong to the other.
 #[test]
-fn tells_whose_free_addresses_are_in_load_balancing() {
+fn reports_the_owner_of_free_addresses_in_load_balancing() {
     let mut pair = Pair::start(Mode::LoadBalancing, true, plain);
     let pools: [fn(u8) -> bool; 2] = [|host| host < 150, |host| host >= 150];
     let mut before = 0;
@@ -352,7 +352,7 @@ fn tells_whose_free_addresses_are_in_load_balancing() {
     pair.first.await_ha_state("partner-down");
     let (_, earliest, _) = await_free(&pair.first, pools[1], State::AVAILABLE);
     assert!(earliest >= step, "{earliest} {step}");
-    // These were its own all the time.
+    // These addresses belonged to the first server all the time.
     let (_, _, latest) = await_free(&pair.first, pools[0], State::AVAILABLE);
     assert!(latest <= before, "{latest} {before}");
 
@@ -368,10 +368,10 @@ fn tells_whose_free_addresses_are_in_load_balancing() {
     await_agreement_of(&pair);
 }
 
-/// RFC 6926, section 6.2.7: in load balancing a pool that is for no server's clients alone is
-/// AVAILABLE at both.
+/// RFC 6926, section 6.2.7: in load balancing a pool that is not reserved for one server's clients
+/// is AVAILABLE at both.
 #[test]
-fn tells_that_both_give_the_addresses_of_a_common_pool() {
+fn reports_addresses_of_a_common_pool_as_available_at_both() {
     let pair = Pair::start(Mode::LoadBalancing, true, |setup| {
         let pool = setup.place.pool(100, 200);
         setup.in_subnet(json!({ "pools": [{ "pool": pool }] }))
@@ -391,12 +391,12 @@ fn tells_that_both_give_the_addresses_of_a_common_pool() {
     }
 }
 
-/// RFC 6926, section 6.2.7: a hub with several partners gives the free addresses of a subnet if the
-/// relationship the subnet belongs to (`ha-server-name`) has it serve the scope of who else would.
+/// RFC 6926, section 6.2.7: a hub with several partners owns the free addresses of a subnet if it
+/// serves the scope of the relationship that the subnet belongs to (`ha-server-name`).
 #[test]
-fn tells_whose_free_addresses_are_by_relationship() {
+fn reports_the_owner_of_free_addresses_by_relationship() {
     if kea_version().starts_with("2.") {
-        // A server has one partner at most.
+        // A server has at most one partner in this version.
         return;
     }
     let setup = Setup::with_hook(json!({}));
@@ -412,7 +412,7 @@ fn tells_whose_free_addresses_are_by_relationship() {
             "heartbeat-delay": 300,
             "max-response-delay": 1000,
             "max-unacked-clients": 0,
-            // Nobody is there.
+            // No server listens there.
             "peers": [peer("spoke", "primary", 4 + n), peer("hub", "standby", 2 + n)],
         })
     };
@@ -448,10 +448,10 @@ fn tells_whose_free_addresses_are_by_relationship() {
     }
 }
 
-/// RFC 6926, section 8.2: reloading a configuration that is the same changes no free address, though
-/// high availability begins anew with it.
+/// RFC 6926, section 8.2: a reload of the unchanged configuration changes no free address, though
+/// it restarts high availability.
 #[test]
-fn keeps_whose_free_addresses_are_over_a_reload() {
+fn keeps_the_owner_of_free_addresses_over_a_reload() {
     let pair = Pair::start(Mode::HotStandby, true, plain);
     let all = |_| true;
     let states = [State::AVAILABLE, State::REMOTE];
@@ -461,7 +461,7 @@ fn keeps_whose_free_addresses_are_over_a_reload() {
     for kea in pair.servers() {
         kea.command_ok("config-reload", Value::Null);
         pair.await_normal();
-        // By now the hook has seen both, that high availability began anew and that it is back.
+        // The hook has seen by now that high availability restarted and that it works again.
         later();
         later();
     }
@@ -471,10 +471,9 @@ fn keeps_whose_free_addresses_are_over_a_reload() {
     }
 }
 
-/// RFC 6926, section 8.2: nor does a restart of the standby, by which no free address becomes
-/// anybody else's.
+/// RFC 6926, section 8.2: a restart of the standby changes no free address.
 #[test]
-fn keeps_whose_free_addresses_are_over_a_restart() {
+fn keeps_the_owner_of_free_addresses_over_a_restart() {
     let mut pair = Pair::start(Mode::HotStandby, true, plain);
     let states = [State::AVAILABLE, State::REMOTE];
     let each = |pair: &Pair| {
@@ -498,10 +497,10 @@ fn keeps_whose_free_addresses_are_over_a_restart() {
     }
 }
 
-/// RFC 6926, sections 6.2.8 and 8.2: what happened while a partner was dead it tells of once it is
-/// back, as learnt from the other, since it was learnt; what it did not learn it does not tell.
+/// RFC 6926, sections 6.2.8 and 8.2: a restarted server reports the changes made by its partner
+/// meanwhile as REMOTE, with the time at which it learned of them, and no others.
 #[test]
-fn tells_after_a_crash_what_the_partner_did_meanwhile() {
+fn reports_the_partners_changes_after_a_crash() {
     for mode in [Mode::HotStandby, Mode::LoadBalancing] {
         let mut pair = Pair::start(mode, true, plain);
         let relay = pair.relay(0).remote_id("line 1");
@@ -540,10 +539,10 @@ fn tells_after_a_crash_what_the_partner_did_meanwhile() {
     }
 }
 
-/// RFC 6926, section 8.2: partners that cannot reach each other each tell of their own leases, also
-/// of those that contradict the other's; and of what they hold when they have found together again.
+/// RFC 6926, section 8.2: separated partners each report their own leases, also those that conflict
+/// with the partner's, and the leases they hold once reconnected.
 #[test]
-fn tells_of_its_own_leases_during_and_after_a_partition() {
+fn reports_its_own_leases_during_and_after_a_partition() {
     for (mode, multi_threading) in [
         (Mode::HotStandby, true),
         (Mode::LoadBalancing, true),
@@ -572,7 +571,7 @@ fn tells_of_its_own_leases_during_and_after_a_partition() {
         pair.second.await_active(&later_one);
         await_agreement_of(&pair);
         for kea in pair.servers() {
-            // None of the leases made now is from the other.
+            // No new lease is from the partner.
             let started = |one: &Binding| since(one) >= step && one.state == Some(State::ACTIVE);
             let all = answers(kea).into_values();
             let new: Vec<_> = all.filter(started).collect();
@@ -584,7 +583,7 @@ fn tells_of_its_own_leases_during_and_after_a_partition() {
         let step = later();
         pair.mend();
         await_agreement_of(&pair);
-        // Kea does not always have both partners synchronise.
+        // Kea does not always synchronise both partners.
         let address = later_one.address.expect("a lease");
         let held = pair.first.lease(address);
         if held.is_some_and(|lease| lease["hw-address"] == "02:00:00:00:00:06") {
@@ -603,7 +602,7 @@ fn tells_of_its_own_leases_during_and_after_a_partition() {
                 await_free(&pair.first, |host| host >= 150, State::REMOTE);
             }
         }
-        // What one of them leases now both know.
+        // New leases of one server are at both.
         let mut after = Client::new(7);
         both.lease(&mut after);
         for kea in pair.servers() {
@@ -613,10 +612,10 @@ fn tells_of_its_own_leases_during_and_after_a_partition() {
     }
 }
 
-/// RFC 6926, section 8.2: also when the partner's updates come on several threads at once, and one
-/// overtakes the other.
+/// RFC 6926, section 8.2: the hooks agree with their own Kea when the partner's updates arrive on
+/// several threads at once, and out of order.
 #[test]
-fn tells_what_is_left_of_many_updates_at_once() {
+fn agrees_with_kea_after_many_concurrent_updates() {
     for mode in [Mode::HotStandby, Mode::LoadBalancing] {
         let pair = Pair::start(mode, true, plain);
         let relays = [0, 1, 2, 3].map(|n| pair.relay(n).remote_id([b'0' + n]));
@@ -629,7 +628,8 @@ fn tells_what_is_left_of_many_updates_at_once() {
                         for client in &mut clients {
                             relay.lease(client);
                         }
-                        // Others each time stay, and some come back before their release is known.
+                        // The clients that keep their leases differ each time, and some return
+                        // before their release is applied.
                         for client in clients.iter_mut().skip(round) {
                             relay.release(client);
                         }
@@ -647,13 +647,13 @@ fn tells_what_is_left_of_many_updates_at_once() {
     }
 }
 
-/// RFC 6926, section 8.2: also when an administrator has one server synchronise with the other, of
-/// what no update told it.
+/// RFC 6926, section 8.2: leases that an administrator's synchronisation brings are reported,
+/// though no update had them.
 #[test]
-fn tells_what_an_administrator_has_synchronised() {
+fn reports_leases_synchronised_by_an_administrator() {
     let pair = Pair::start(Mode::HotStandby, true, plain);
     let address = pair.first.place().address(150);
-    // Kea does not send an administrator's leases to the partner.
+    // Kea does not send leases added by command to the partner.
     pair.first.command_ok(
         "lease4-add",
         json!({ "ip-address": address.to_string(), "hw-address": "02:00:00:00:00:01" }),
@@ -671,8 +671,8 @@ fn tells_what_an_administrator_has_synchronised() {
     await_agreement_of(&pair);
 }
 
-/// RFC 6926, section 6.2.8: an address that one partner's Kea declines itself, since it answers a ping,
-/// is declined here at that partner, and elsewhere at the other one.
+/// RFC 6926, section 6.2.8: an address that one partner's Kea declines itself, since it answers a
+/// ping, has the origin local at that partner, and remote at the other one.
 #[test]
 fn attributes_an_address_that_kea_declines_itself_to_the_partner_that_did() {
     if !may_ping() {
@@ -688,10 +688,10 @@ fn attributes_an_address_that_kea_declines_itself_to_the_partner_that_did() {
     };
     let [first, second] = pair.servers();
     let declined = eventually_some("a declined address", || abandoned(first));
-    let told = eventually_some("the same at the other one", || abandoned(second));
-    assert_eq!(told.address, declined.address);
-    assert!(told.is_remote());
-    eventually("known to be done here", || {
+    let at_partner = eventually_some("the declined address at the partner", || abandoned(second));
+    assert_eq!(at_partner.address, declined.address);
+    assert!(at_partner.is_remote());
+    eventually("origin local", || {
         !answers(first)[&declined.address].is_remote()
     });
     assert!(answers(second)[&declined.address].is_remote());

@@ -1,4 +1,4 @@
-//! What happens to leases in Kea is what the hook says of them.
+//! The life of leases in Kea, as the hook reports it.
 
 use blq::{Binding, MessageType, Primary, Query, State};
 use kea_tests::ask::{addresses, by_mac};
@@ -7,18 +7,18 @@ use kea_tests::packet::{sub_option, value};
 use kea_tests::{Client, Setup, eventually, eventually_some, kea_version};
 use serde_json::json;
 
-/// A lifetime to wait for the end of, in seconds; long enough to see what is before it.
+/// A lifetime whose end the tests await, in seconds; long enough to observe the lease before it.
 const SHORT: u32 = 5;
 
-/// The moment a binding came into its state, in seconds since 1970.
+/// Returns the start of a binding's state, in seconds since 1970.
 fn since(binding: &Binding) -> u32 {
     binding.state_started_at().expect("start-time-of-state")
 }
 
-/// RFC 6926, section 8.3: a new lease is DHCPLEASEACTIVE in state ACTIVE, with who holds it, for
-/// how long, and since when; in single-threaded and in multi-threaded Kea.
+/// RFC 6926, section 8.3: a new lease is a DHCPLEASEACTIVE in state ACTIVE, with client, lease time
+/// and start, from single-threaded and multi-threaded Kea.
 #[test]
-fn tells_of_a_new_lease() {
+fn reports_a_new_lease() {
     for multi_threading in [false, true] {
         let kea = Setup::with_hook(json!({}))
             .multi_threading(multi_threading)
@@ -34,8 +34,8 @@ fn tells_of_a_new_lease() {
         assert_eq!(binding.client_id.as_deref(), Some(&[0xff, 1, 2, 3][..]));
         let option_82 = binding.relay_agent_information.as_ref();
         assert_eq!(option_82.map(|all| &all.raw), Some(&relay.option_82()));
-        let told = binding.client_last_transaction_time.expect("option 91");
-        assert_eq!(binding.lease_time.map(|left| left + told), Some(1000));
+        let passed = binding.client_last_transaction_time.expect("option 91");
+        assert_eq!(binding.lease_time.map(|left| left + passed), Some(1000));
         let since = u64::from(since(&binding));
         assert!((before..=now()).contains(&since), "{before} {since}");
     }
@@ -58,10 +58,10 @@ fn keeps_the_start_of_the_state_over_a_renewal() {
     assert_eq!(since(&renewed), since(&leased));
 }
 
-/// RFC 6926, section 8.3: a released address is DHCPLEASEUNASSIGNED in state RELEASED, since the
+/// RFC 6926, section 8.3: a released address is a DHCPLEASEUNASSIGNED in state RELEASED, since the
 /// release.
 #[test]
-fn tells_of_a_release() {
+fn reports_a_release() {
     let kea = Setup::with_hook(json!({})).start();
     let relay = kea.relay(0).remote_id("line 1");
     let mut client = Client::new(1);
@@ -75,10 +75,10 @@ fn tells_of_a_release() {
     assert_eq!(released.lease_time, None);
 }
 
-/// RFC 6926, section 6.2.7: a declined address is ABANDONED, its lease time the probation left,
-/// and AVAILABLE when Kea has recovered it.
+/// RFC 6926, section 6.2.7: a declined address is ABANDONED, with the rest of the probation as
+/// lease time, and AVAILABLE once Kea has recovered it.
 #[test]
-fn tells_of_a_decline_and_the_recovery() {
+fn reports_a_decline_and_the_recovery() {
     let kea = Setup::with_hook(json!({}))
         .set("decline-probation-period", json!(SHORT))
         .start();
@@ -94,9 +94,9 @@ fn tells_of_a_decline_and_the_recovery() {
     assert!(since(&recovered) >= since(&abandoned) + SHORT);
 }
 
-/// The contract's states: an expiry happens when the lifetime ends, not when Kea reclaims.
+/// The contract's states: a lease expires when its lifetime ends, not when Kea reclaims it.
 #[test]
-fn tells_of_an_expiry_at_the_end_of_the_lifetime() {
+fn expires_a_lease_at_the_end_of_its_lifetime() {
     let reclaiming_late = json!({ "reclaim-timer-wait-time": 3600 });
     let reclaiming_soon = json!({ "reclaim-timer-wait-time": 1, "hold-reclaimed-time": 3600 });
     for processing in [reclaiming_late, reclaiming_soon] {
@@ -114,9 +114,10 @@ fn tells_of_an_expiry_at_the_end_of_the_lifetime() {
     }
 }
 
-/// The contract's states: what Kea deletes after an expiry stays EXPIRED, since then.
+/// The contract's states: an address whose expired lease Kea deletes stays EXPIRED, since the same
+/// time.
 #[test]
-fn remembers_an_expiry_after_kea_has_forgotten_the_lease() {
+fn keeps_an_expiry_after_kea_has_removed_the_lease() {
     let kea = Setup::with_hook(json!({}))
         .set(
             "expired-leases-processing",
@@ -133,7 +134,7 @@ fn remembers_an_expiry_after_kea_has_forgotten_the_lease() {
     let mut client = Client::new(1);
     let address = relay.lease(&mut client).yiaddr;
     let leased = kea.await_active(&client);
-    eventually("Kea to forget the lease", || {
+    eventually("Kea to remove the lease", || {
         let answer = kea.command("lease4-get", json!({ "ip-address": address.to_string() }));
         answer["result"] == 3
     });
@@ -142,9 +143,9 @@ fn remembers_an_expiry_after_kea_has_forgotten_the_lease() {
     assert_eq!(expired.chaddr, client.chaddr);
 }
 
-/// RFC 6926, section 8.2: an address belongs to the client that holds it, not to those before.
+/// RFC 6926, section 8.2: an address belongs to the client with the lease, not to former ones.
 #[test]
-fn tells_of_a_client_that_replaces_another() {
+fn reports_a_client_that_replaces_another() {
     let setup = Setup::with_hook(json!({})).set("valid-lifetime", json!(SHORT));
     let pool = setup.place.pool(100, 100);
     let kea = setup
@@ -161,8 +162,8 @@ fn tells_of_a_client_that_replaces_another() {
     assert_eq!(kea.find(by_mac(&first)), []);
 }
 
-/// RFC 6926, section 7.2: a query from a start time finds what has changed since: leases,
-/// releases and expiries too.
+/// RFC 6926, section 7.2: a query with a start time returns the changes since then: leases,
+/// releases and expiries.
 #[test]
 fn finds_changes_by_start_time() {
     let kea = Setup::with_hook(json!({})).start();
@@ -183,7 +184,7 @@ fn finds_changes_by_start_time() {
     assert!(before.contains(&stays.address.expect("a lease")));
 }
 
-/// RFC 6926, section 8.3, item 7: options both sides can send are those the client sent last.
+/// RFC 6926, section 8.3, item 7: options that both sides can send have the client's latest values.
 #[test]
 fn returns_the_options_clients_sent() {
     let sent: [(u8, &[u8]); 8] = [
@@ -220,8 +221,8 @@ fn returns_the_options_clients_sent() {
     assert_eq!(binding.options.get(&81).map(Vec::as_slice), Some(&name[..]));
 }
 
-/// RFC 6926, section 8.3, and RFC 4388, section 6.4.2: options only the server sends are those of
-/// the client's ACK; the times are what is left of the ACK's.
+/// RFC 6926, section 8.3, and RFC 4388, section 6.4.2: options that only the server sends have the
+/// values of the client's ACK; times are the rest of those in the ACK.
 #[test]
 fn returns_the_options_of_the_ack() {
     let setup = Setup::with_hook(json!({}));
@@ -270,7 +271,7 @@ fn returns_the_options_of_the_ack() {
     }
 }
 
-/// The contract: options only the server sends come from where Kea takes them for that lease:
+/// The contract: options that only the server sends come from where Kea takes them for that lease:
 /// reservation, class, pool, subnet, shared network, global.
 #[test]
 fn returns_the_options_of_the_ack_wherever_they_are_configured() {
@@ -329,9 +330,9 @@ fn returns_the_options_of_the_ack_wherever_they_are_configured() {
     }
 }
 
-/// RFC 2131, section 3.3: a lease of infinite lifetime stays infinite.
+/// RFC 2131, section 3.3: an infinite lease stays infinite.
 #[test]
-fn tells_of_an_infinite_lease() {
+fn reports_an_infinite_lease() {
     let kea = Setup::with_hook(json!({}))
         .set("valid-lifetime", json!(u32::MAX))
         .start();
@@ -341,9 +342,9 @@ fn tells_of_an_infinite_lease() {
 }
 
 /// The contract's states: an offer changes nothing, unless Kea reserves the address for it: then
-/// it is TRANSITIONING.
+/// the address is TRANSITIONING.
 #[test]
-fn tells_of_an_address_reserved_by_an_offer() {
+fn reports_an_address_reserved_by_an_offer() {
     let kea = Setup::with_hook(json!({})).start();
     let mut client = Client::new(1);
     let address = kea.relay(0).discover(&client).yiaddr;
@@ -367,10 +368,10 @@ fn tells_of_an_address_reserved_by_an_offer() {
     kea.await_active(&client);
 }
 
-/// RFC 6926, section 6.2.7: an address that was never leased is AVAILABLE; each configured
-/// address is told of once, in ascending order.
+/// RFC 6926, section 6.2.7: an address that was never leased is AVAILABLE. The answer has each
+/// configured address once, in ascending order.
 #[test]
-fn tells_of_every_configured_address() {
+fn reports_every_configured_address() {
     let kea = Setup::with_hook(json!({})).start();
     let found = kea.find(Primary::All);
     let pool: Vec<_> = (100..=200).map(|host| kea.place().address(host)).collect();
@@ -381,8 +382,8 @@ fn tells_of_every_configured_address() {
     }
 }
 
-/// RFC 3046, section 2.1: a renewal sent straight to the server carries no option 82; that of the
-/// lease stays, and so does what is found by it.
+/// RFC 3046, section 2.1: a renewal sent to the server directly has no option 82. The lease keeps
+/// its option 82, and is found by it.
 #[test]
 fn keeps_option_82_over_a_unicast_renewal() {
     let kea = Setup::with_hook(json!({})).start();
@@ -402,7 +403,7 @@ fn keeps_option_82_over_a_unicast_renewal() {
     assert_eq!(addresses(&found), [address]);
 }
 
-/// RFC 3046: the option 82 of the last message that had one is the binding's.
+/// RFC 3046: a binding has the option 82 of the latest message with that option.
 #[test]
 fn follows_a_client_to_another_line() {
     let kea = Setup::with_hook(json!({})).start();

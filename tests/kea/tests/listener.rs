@@ -1,5 +1,5 @@
-//! The listener and Kea in one process: descriptors that both need, addresses that are not there yet, and
-//! peers that make much noise.
+//! The listener in Kea's process: shared descriptors, addresses that are not available yet, and
+//! peers that cause much load.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
@@ -16,10 +16,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 
-/// How long the hook may leave a test without an octet.
+/// The longest wait for an octet from the hook.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Lets this process have as many descriptors as it may: it holds the other ends of the connections.
+/// Raises this process's limit of descriptors: it holds the other ends of the connections.
 fn allow_many_descriptors() {
     let own = getrlimit(Resource::Nofile);
     let all = Rlimit {
@@ -29,21 +29,21 @@ fn allow_many_descriptors() {
     setrlimit(Resource::Nofile, all).expect("raising the soft limit");
 }
 
-/// A server that may have so many descriptors, and so many connections.
+/// Returns a server limited to a number of descriptors and of connections.
 fn limited(descriptors: u32, connections: u32) -> Setup {
     allow_many_descriptors();
     let advanced = json!({ "max-requester-connections": connections });
     Setup::with_hook(json!({ "advanced": advanced })).descriptors(descriptors)
 }
 
-/// A connection that is not in use.
+/// Opens an idle connection.
 fn hold(kea: &Kea) -> TcpStream {
     let stream = TcpStream::connect(kea.place().lease_query()).expect("a connection");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     stream
 }
 
-/// A client leases an address, and the hook knows it.
+/// Leases an address to a client and waits until the hook has it.
 fn lease(kea: &Kea, number: u16) -> Client {
     let mut client = Client::new(number);
     kea.relay(0).lease(&mut client);
@@ -51,25 +51,25 @@ fn lease(kea: &Kea, number: u16) -> Client {
     client
 }
 
-/// A query with ciaddr set, which RFC 6926 section 7.2 forbids, framed.
+/// Returns the frame of a query with ciaddr set, which RFC 6926, section 7.2, forbids.
 fn malformed() -> Vec<u8> {
     let mut octets = Query::new(Primary::All).to_bytes().expect("a query");
-    // Behind the message-size and twelve octets.
+    // After message-size and twelve octets.
     octets[14] = 192;
     octets
 }
 
 // ----- Descriptors ----------------------------------------------------------------------------
 
-/// Kea's main loop is `select()`, which ends the process where a descriptor above 1,023 is to be watched.
-/// More connections than that are open, and Kea serves on: clients, commands whose connections last
-/// longer than one pass of the loop, reloads.
+/// Kea's main loop is `select()`, which ends the process when a descriptor above 1,023 is watched.
+/// With more connections than that, Kea continues to serve clients, commands whose connections
+/// outlast one pass of the loop, and reloads.
 #[test]
-fn more_connections_than_select_can_watch_leave_kea_alive() {
+fn more_connections_than_select_can_watch_keep_kea_running() {
     let mut kea = limited(4_096, 1_200).start();
     kea.await_log("BLQ_LISTENING");
     let held: Vec<TcpStream> = (0..1_100).map(|_| hold(&kea)).collect();
-    // The last is served, and so are all.
+    // The last connection is served, and so are all.
     let mut last = held.last().expect("a connection");
     last.write_all(&malformed()).expect("sent");
     last.read_exact(&mut [0; 240]).expect("a reply");
@@ -88,11 +88,11 @@ fn more_connections_than_select_can_watch_leave_kea_alive() {
     kea.stop();
 }
 
-/// A peer that opens connections as fast as it can, asks what is malformed, and closes them, or does not, leaves
-/// Kea the descriptors it needs, and its log readable.
-fn serves_clients_beside_a_peer_that_churns(descriptors: u32) {
-    /// Connections opened meanwhile, at least.
-    const CHURN: usize = 2_000;
+/// A peer opens connections at the highest rate, sends malformed queries, and closes some of the
+/// connections. Kea keeps the descriptors it needs, and its log stays readable.
+fn serves_clients_beside_a_peer_with_many_short_connections(descriptors: u32) {
+    /// The lowest number of connections opened during the test.
+    const SHORT_CONNECTIONS: usize = 2_000;
     let mut kea = limited(descriptors, 600).start();
     kea.await_log("BLQ_LISTENING");
     let (server, malformed) = (kea.place().lease_query(), &malformed());
@@ -103,21 +103,22 @@ fn serves_clients_beside_a_peer_that_churns(descriptors: u32) {
                 let mut left_open = Vec::new();
                 while !ended.load(Ordering::Relaxed) {
                     let address = SocketAddr::from(server);
-                    // It fails when more are waiting than the system keeps.
+                    // Connecting fails when the system's backlog is full.
                     let timeout = Duration::from_millis(20);
                     let Ok(mut stream) = TcpStream::connect_timeout(&address, timeout) else {
                         continue;
                     };
                     let number = opened.fetch_add(1, Ordering::Relaxed);
-                    // They may be closed already.
+                    // The connections may be closed already.
                     let _ = stream.write_all(malformed);
                     match number % 4 {
-                        // It waits for the answer.
+                        // The peer waits for the answer.
                         0 => {
                             let _ = stream.set_read_timeout(Some(timeout));
                             let _ = stream.read(&mut [0; 512]);
                         }
-                        // It has the server close it, and does not close it itself for long.
+                        // Octets of a malformed frame: the server closes the connection, the peer
+                        // keeps its end open.
                         1 => {
                             let _ = stream.write_all(&[0, 1, 0]);
                             left_open.push(stream);
@@ -132,7 +133,7 @@ fn serves_clients_beside_a_peer_that_churns(descriptors: u32) {
         }
         let relay = kea.relay(0);
         let mut number = 0;
-        while number < 40 || opened.load(Ordering::Relaxed) < CHURN {
+        while number < 40 || opened.load(Ordering::Relaxed) < SHORT_CONNECTIONS {
             number += 1;
             relay.lease(&mut Client::new(number % 50));
             let _held = UnixStream::connect(kea.home().join("control/socket")).expect("a socket");
@@ -150,7 +151,7 @@ fn serves_clients_beside_a_peer_that_churns(descriptors: u32) {
     ] {
         assert!(!log.contains(trouble), "'{trouble}' in the log");
     }
-    // All come from one address, and of each kind there is one a minute.
+    // All connections are from one address: there is one message of each kind per minute.
     let lines: Vec<&str> = log.lines().filter(|line| line.contains("BLQ_")).collect();
     assert!(lines.len() < 20, "{lines:#?}");
     for id in ["BLQ_QUERY_MALFORMED", "BLQ_QUERY_UNANSWERABLE"] {
@@ -161,31 +162,31 @@ fn serves_clients_beside_a_peer_that_churns(descriptors: u32) {
         descriptors < 1_024,
         "{lines:#?}"
     );
-    // What it left open is closed after a while.
+    // Connections left open are closed after the idle time.
     lease(&kea, 200);
     kea.stop();
 }
 
-/// RFC 6926, section 9, at the limit that most systems have.
+/// RFC 6926, section 9, at the limit of most systems.
 #[test]
-fn serves_clients_beside_a_peer_that_churns_at_1024_descriptors() {
-    serves_clients_beside_a_peer_that_churns(1_024);
+fn serves_clients_beside_a_peer_with_many_short_connections_at_1024_descriptors() {
+    serves_clients_beside_a_peer_with_many_short_connections(1_024);
 }
 
-/// The same with fewer descriptors than connections are configured.
+/// RFC 6926, section 9, with fewer descriptors than configured connections.
 #[test]
-fn serves_clients_beside_a_peer_that_churns_at_256_descriptors() {
-    serves_clients_beside_a_peer_that_churns(256);
+fn serves_clients_beside_a_peer_with_many_short_connections_at_256_descriptors() {
+    serves_clients_beside_a_peer_with_many_short_connections(256);
 }
 
-/// The same with hardly more descriptors than Kea needs itself.
+/// RFC 6926, section 9, with hardly more descriptors than Kea itself needs.
 #[test]
-fn serves_clients_beside_a_peer_that_churns_at_64_descriptors() {
-    serves_clients_beside_a_peer_that_churns(64);
+fn serves_clients_beside_a_peer_with_many_short_connections_at_64_descriptors() {
+    serves_clients_beside_a_peer_with_many_short_connections(64);
 }
 
-/// The contract: `max-requester-connections` works as far as there are descriptors, and a warning names the
-/// parameter, its value and what is left of it.
+/// The contract: `max-requester-connections` holds as far as descriptors suffice. A warning names
+/// the parameter, its value and the number of connections that remain.
 #[test]
 fn serves_as_many_connections_as_there_are_descriptors_for_and_says_so() {
     let kea = limited(256, 65_535).start();
@@ -220,7 +221,7 @@ fn serves_as_many_connections_as_there_are_descriptors_for_and_says_so() {
 
 // ----- Addresses and ports --------------------------------------------------------------------
 
-/// Awaits the error about a listener, which names all that an administrator needs to know.
+/// Waits for the error about a listener, which contains all that an administrator needs.
 fn await_error(kea: &Kea, parts: &[&str]) {
     kea.await_log("BLQ_LISTEN_FAILED");
     let log = kea.log();
@@ -232,7 +233,7 @@ fn await_error(kea: &Kea, parts: &[&str]) {
     }
 }
 
-/// Waits until the hook answers at an address; what it finds of a client.
+/// Waits until the hook answers at an address. Returns the addresses of a client's bindings.
 fn await_answer(server: SocketAddrV4, client: &Client) -> Vec<Ipv4Addr> {
     let mut found = None;
     eventually("an answer", || {
@@ -243,8 +244,9 @@ fn await_answer(server: SocketAddrV4, client: &Client) -> Vec<Ipv4Addr> {
     addresses(&found.expect("an answer").bindings)
 }
 
-/// The contract: an address or port that cannot be bound never keeps Kea from starting. DHCP goes on, an ERROR
-/// says so, and it is tried again until it works; a reload that changes nothing of it is not refused.
+/// The contract: an address or port that cannot be bound does not prevent Kea's start. DHCP
+/// continues, an ERROR is logged, and binding is tried again until it succeeds. A reload that keeps
+/// the listener is not refused.
 #[test]
 fn starts_while_its_port_is_taken_and_listens_once_it_is_free() {
     let setup = Setup::with_hook(json!({}));
@@ -262,17 +264,17 @@ fn starts_while_its_port_is_taken_and_listens_once_it_is_free() {
     assert!(!kea.log().contains("BLQ_LISTENING"));
     drop(taken);
     kea.await_log("BLQ_LISTENING listening on TCP 127.");
-    // Leases from before are known as those from after it are.
+    // Both earlier and later leases are found.
     let server = kea.place().lease_query();
     assert_eq!(await_answer(server, first), leased);
     assert_eq!(await_answer(server, second), Vec::from_iter(second.address));
-    // One error for each configuration, however often it was tried.
+    // One error for each configuration, regardless of the number of attempts.
     let errors = kea.log().matches("BLQ_LISTEN_FAILED").count();
     assert_eq!(errors, 3);
     kea.stop();
 }
 
-/// The contract: a hook that an administrator adds while Kea runs is refused if its port is taken.
+/// The contract: adding the hook to a running Kea is refused while its port is taken.
 #[test]
 fn refuses_to_be_added_to_a_running_kea_while_its_port_is_taken() {
     let kea = Setup::plain().start();
@@ -297,7 +299,7 @@ fn refuses_to_be_added_to_a_running_kea_while_its_port_is_taken() {
     assert_eq!(await_answer(server, client), Vec::from_iter(client.address));
 }
 
-/// The same for one of several addresses: the others are served meanwhile.
+/// The contract: if one of several addresses cannot be bound, the others are served.
 #[test]
 fn listens_at_the_other_addresses_meanwhile() {
     let setup = Setup::with_hook(json!({}));
@@ -316,10 +318,11 @@ fn listens_at_the_other_addresses_meanwhile() {
     assert_eq!(await_answer(third, client), leased);
 }
 
-/// The same for an address that comes after Kea: of an interface that is late, or a virtual one.
+/// The contract: an address that is configured after Kea's start, of a late or virtual interface,
+/// is served from then on.
 #[test]
 fn listens_at_an_address_once_it_is_there() {
-    /// For documentation (RFC 5737): no host has it.
+    /// An address for documentation (RFC 5737), which no host has.
     const ADDRESS: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 67);
     let parameters = json!({ "advanced": { "lease-query-ip": ADDRESS.to_string() } });
     let kea = Setup::with_hook(parameters).start();
@@ -332,11 +335,11 @@ fn listens_at_an_address_once_it_is_there() {
         output.is_ok_and(|output| output.status.success())
     };
     if !change("add") {
-        // It takes privileges.
+        // Adding an address requires privileges.
         return;
     }
     kea.await_log(&format!("listening on TCP {ADDRESS} port"));
-    // A requester by its address, not by that of the interface.
+    // The requester connects from its own address, not from that of the interface.
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     let own = SocketAddr::from((kea.place().address(9), 0));
     socket.bind(&own.into()).expect("an address");
@@ -349,8 +352,9 @@ fn listens_at_an_address_once_it_is_there() {
     assert_eq!(addresses(&answer.expect("an answer").bindings), leased);
 }
 
-/// The contract: only what an administrator asks for is refused, and what is served again then is tried until it
-/// works: here another process takes the port in the moment in which nobody has it.
+/// The contract: only an explicitly requested listener is refused. The former listener is restored
+/// afterwards, and binding it is tried again until it succeeds: here another process takes the port
+/// while it is free.
 #[test]
 fn listens_again_after_a_refused_configuration_however_late() {
     let kea = Setup::with_hook(json!({})).start();
@@ -386,7 +390,7 @@ fn listens_again_after_a_refused_configuration_however_late() {
     kea.await_log("BLQ_PREVIOUS_CONFIGURATION");
     await_error(&kea, &[&server.to_string(), "in use"]);
     kea.relay(0).lease(&mut Client::new(2));
-    // It is served by the configuration before: nothing of it is refused.
+    // The former configuration serves, and refuses nothing.
     kea.command_ok("config-reload", Value::Null);
     drop(taken);
     assert_eq!(await_answer(server, client), Vec::from_iter(client.address));

@@ -1,4 +1,4 @@
-//! Loading the hook: what it accepts, what it refuses, and in which words.
+//! Loading the hook: accepted and refused parameters, and the messages about them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,8 +11,8 @@ use kea_tests::clock::{now, settle};
 use kea_tests::{Client, HOME, Kea, Setup, eventually, hook_library, kea_version, run_daemon};
 use serde_json::{Value, json};
 
-/// The contract's parameters: a wrong one keeps Kea from starting, and the message names it, its
-/// value and what is allowed.
+/// The contract's parameters: a wrong parameter prevents Kea's start. The message has its name, its
+/// value and the allowed values.
 #[test]
 fn refuses_wrong_parameters_at_start() {
     let cases = [
@@ -65,7 +65,7 @@ fn refuses_wrong_parameters_at_start() {
     }
 }
 
-/// Parts of the issue: any daemon but kea-dhcp4 is refused, clearly.
+/// Any daemon other than kea-dhcp4 is refused, with a message that names it.
 #[test]
 fn refuses_kea_dhcp6() {
     let configuration = json!({ "Dhcp6": {
@@ -105,8 +105,9 @@ fn accepts_the_parameters_of_keas_own_hook() {
     assert_eq!(kea.find(Primary::All).len(), 101);
 }
 
-/// The contract: TLS parameters are accepted while TLS is not served, and a warning says that nothing is
-/// encrypted; at a reconfiguration cert-required is refused as at the start, and Kea goes on.
+/// The contract: TLS parameters are accepted though TLS is not served, with a warning that nothing
+/// is encrypted. At a reconfiguration `cert-required` is refused as at the start, and Kea
+/// continues.
 #[test]
 fn warns_that_tls_parameters_encrypt_nothing() {
     let parameters = json!({ "advanced": {
@@ -129,7 +130,7 @@ fn warns_that_tls_parameters_encrypt_nothing() {
     assert_eq!(kea.find(Primary::All).len(), 101);
 }
 
-/// The contract: with bulk-query-enabled false nothing listens, and Kea serves.
+/// The contract: with `bulk-query-enabled` false the hook does not listen, and Kea serves.
 #[test]
 fn listens_only_when_enabled() {
     let disabled = json!({ "advanced": { "bulk-query-enabled": false } });
@@ -138,16 +139,16 @@ fn listens_only_when_enabled() {
     assert!(kea.try_connect().is_err());
 }
 
-/// The contract: the state file is where it is asked for.
+/// The contract: the state file has the configured path.
 #[test]
-fn writes_the_state_file_where_it_is_asked_to() {
+fn writes_the_state_file_to_the_configured_path() {
     let elsewhere = json!({ "state-file": format!("{HOME}/data/elsewhere") });
     let kea = Setup::with_hook(elsewhere).start();
     eventually("the state file", || kea.data().join("elsewhere").exists());
     assert!(!kea.data().join("kea-blq.state").exists());
 }
 
-/// The contract: else it is in Kea's data directory.
+/// The contract: by default the state file is in Kea's data directory.
 #[test]
 fn writes_the_state_file_to_the_data_directory_by_default() {
     let kea = Setup::with_hook(json!({ "state-file": null })).start();
@@ -155,13 +156,13 @@ fn writes_the_state_file_to_the_data_directory_by_default() {
     eventually("the state file", || file.exists());
 }
 
-/// The hook with its state file at `path`, in the server's home.
+/// Returns parameters with the state file at `path` in the server's home.
 fn at(path: &str) -> Value {
     json!({ "state-file": format!("{HOME}/{path}") })
 }
 
-/// All files below a directory but Kea's log and lock files and the hook's own, with their contents; of
-/// links, where they lead to.
+/// Returns all files below a directory with their contents, without Kea's log and lock files and
+/// the hook's own; for links, their targets.
 fn files(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(directory).expect("a directory") {
@@ -194,7 +195,7 @@ fn assert_refuses_state_file(text: &str, path: &str) {
     }
 }
 
-/// Paths in the server's home of what is not the hook's: made, or there anyway.
+/// Creates files that are not the hook's in the server's home, and returns paths of such files.
 fn foreign(kea: &Kea) -> Vec<&'static str> {
     let data = kea.data();
     fs::write(data.join("notes"), "text\n").expect("writing a file");
@@ -218,13 +219,14 @@ fn foreign(kea: &Kea) -> Vec<&'static str> {
         "data/to-leases",
         "data/to-null",
         "data/hard",
-        // Outside of the data directory, as Kea says from 2.6.3 on.
+        // Outside the data directory, as Kea understands it from 2.6.3 on.
         "kea.json",
     ]
 }
 
-/// The contract: a state file that names something else is refused, by a running server, which goes on
-/// with its old configuration, and by one that starts; and by a check. What it names stays as it is.
+/// The contract: a state file that names another file is refused, by a running server, which
+/// continues with its former configuration, by a starting one, and by a check. The other file stays
+/// unchanged.
 #[test]
 fn refuses_a_state_file_that_is_not_its_own() {
     let mut kea = Setup::with_hook(json!({})).start();
@@ -250,7 +252,7 @@ fn refuses_a_state_file_that_is_not_its_own() {
     for path in &paths {
         kea.rewrite(|setup| setup.hook_parameters(at(path)));
         if !kea_version().starts_with("2.2.") {
-            // Kea 2.2 has no -T.
+            // Kea 2.2 has no `-T`.
             let output = kea.check("-T");
             assert!(!output.success, "{path}: {}", output.text);
             assert_refuses_state_file(&output.text, path);
@@ -271,9 +273,10 @@ fn refuses_a_state_file_that_is_not_its_own() {
     assert_eq!(kea.await_active(&client).address, address);
 }
 
-/// The lease file, and what is beside it at times, are Kea's before there are any.
+/// The paths of the lease file and of its temporary companions belong to Kea before the files
+/// exist.
 #[test]
-fn refuses_keas_lease_file_before_there_is_one() {
+fn refuses_keas_lease_file_before_it_exists() {
     for path in [
         "data/leases.csv",
         "data/leases.csv.1",
@@ -285,10 +288,10 @@ fn refuses_keas_lease_file_before_there_is_one() {
     }
 }
 
-/// The contract: from 2.6.3 on Kea keeps no data outside of its data directory, and neither does the hook;
-/// before, any path will do.
+/// The contract: from 2.6.3 on Kea keeps no data outside its data directory, nor does the hook;
+/// earlier versions allow any path.
 #[test]
-fn keeps_to_the_directory_kea_keeps_to() {
+fn refuses_state_files_outside_the_data_directory_as_kea_does() {
     let elsewhere = Setup::with_hook(at("elsewhere.state"));
     if kea_version().starts_with("2.2.") {
         let kea = elsewhere.start();
@@ -304,13 +307,13 @@ fn keeps_to_the_directory_kea_keeps_to() {
     eventually("the state file", || file.exists());
 }
 
-/// A library of the hook's under another name: linked to it in one way or another, or a copy.
+/// Returns the hook's library under another name, as a link or a copy.
 fn under_another_name(directory: &Path, how: &str) -> PathBuf {
     let file = directory.join("libdhcp_blq_again.so");
     match how {
         "symbolic link" => symlink(hook_library(), &file),
         "hard link" => fs::hard_link(hook_library(), &file)
-            // From another file system it cannot be had.
+            // Hard links are impossible across file systems.
             .or_else(|_| symlink(hook_library(), &file)),
         _ => fs::copy(hook_library(), &file).map(drop),
     }
@@ -318,8 +321,8 @@ fn under_another_name(directory: &Path, how: &str) -> PathBuf {
     file
 }
 
-/// The hook listed twice would have two sets of parameters: refused, by a server that starts, and by a
-/// running one, which goes on with its old configuration.
+/// The hook listed twice would have two sets of parameters. It is refused, by a starting server and
+/// by a running one, which continues with its former configuration.
 #[test]
 fn refuses_to_be_loaded_twice() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -371,8 +374,8 @@ fn refuses_to_be_loaded_twice() {
     }
 }
 
-/// What becomes of a lease is in the log at debug level, on one line, with the client labelled as Kea's own
-/// lines label it, whatever octets it sends.
+/// Changes of leases are logged at debug level, on one line each, with the client labelled as in
+/// Kea's own messages, whatever octets the client sends.
 #[test]
 fn logs_changes_of_leases_in_keas_notation() {
     let kea = Setup::with_hook(json!({})).verbose().start();
@@ -405,10 +408,10 @@ fn logs_changes_of_leases_in_keas_notation() {
     assert!(own.iter().any(is_released), "{own:?}");
 }
 
-/// How many leases Kea has in tests of what happens while they are loaded.
+/// Number of Kea's leases in tests of the initial load.
 const LEASES: u16 = 20_000;
 
-/// A server with that many leases of as many clients, and room for more.
+/// Returns a setup with that many leases of as many clients, and free addresses.
 fn with_leases() -> Setup {
     let setup = Setup::with_hook(json!({}));
     let subnets = json!([{
@@ -425,7 +428,7 @@ fn with_leases() -> Setup {
     })
 }
 
-/// How many addresses have an active binding.
+/// Returns the number of addresses with an active binding.
 fn active(kea: &Kea) -> usize {
     let bindings = kea.find(Primary::All);
     let active = bindings
@@ -434,10 +437,10 @@ fn active(kea: &Kea) -> usize {
     active.count()
 }
 
-/// Kea need not wait until its leases are in the mirror. Whoever asks before is told of all of them,
-/// at the first start and with a state file, and Kea can be stopped.
+/// Kea does not wait for the initial load. An earlier query returns all leases, at the first start
+/// and with a state file, and Kea can be stopped.
 #[test]
-fn answers_completely_however_soon_after_the_start() {
+fn answers_completely_right_after_the_start() {
     let mut kea = with_leases().start();
     assert_eq!(active(&kea), usize::from(LEASES));
     for _ in 0..3 {
@@ -449,8 +452,8 @@ fn answers_completely_however_soon_after_the_start() {
     }
 }
 
-/// Kea's leases are read after it has started, while it serves clients: what they are given and
-/// release meanwhile is told of as ever.
+/// The initial load runs after Kea's start, while it serves clients: their new leases and releases
+/// are reported as usual.
 fn serves_clients_while_leases_are_loaded(multi_threading: bool) {
     let setup = with_leases().multi_threading(multi_threading);
     let mut kea = setup.start();
@@ -467,18 +470,18 @@ fn serves_clients_while_leases_are_loaded(multi_threading: bool) {
                 relay.release(&mut client);
                 state = State::RELEASED;
             }
-            // An address that was released may have been given to another client.
+            // A released address may have been leased to another client.
             clients.insert(address, state);
         }
         let log = kea.log();
         let position = |text| log.find(text).expect(text);
         assert!(position("DHCP4_STARTED") < position("BLQ_LOADED"), "{log}");
-        eventually("what clients were given and released", || {
+        eventually("the clients' leases and releases", || {
             let bindings = kea.find(Primary::All).into_iter();
             let bindings: BTreeMap<_, _> = bindings.map(|one| (one.address, one)).collect();
             clients.iter().all(|(address, state)| {
                 let found = &bindings[address];
-                // Whatever it is, it is this server's doing.
+                // Each change has the origin local.
                 assert_eq!(found.data_source, None, "{address}");
                 found.state == Some(*state)
             })
@@ -487,21 +490,21 @@ fn serves_clients_while_leases_are_loaded(multi_threading: bool) {
     }
 }
 
-/// The same, where packets are processed on the thread that reads.
+/// Kea processes packets on the thread that runs the initial load.
 #[test]
 fn serves_clients_while_leases_are_loaded_on_one_thread() {
     serves_clients_while_leases_are_loaded(false);
 }
 
-/// The same, where packets are processed on other threads.
+/// Kea processes packets on other threads than the initial load.
 #[test]
 fn serves_clients_while_leases_are_loaded_on_several_threads() {
     serves_clients_while_leases_are_loaded(true);
 }
 
-/// Kea may be reconfigured before all of its leases are in the mirror: nothing that was known is lost.
+/// A reconfiguration during the initial load loses nothing that is in the mirror.
 #[test]
-fn loads_again_when_it_is_reconfigured_while_leases_are_loaded() {
+fn loads_again_after_a_reconfiguration_while_leases_are_loaded() {
     let mut kea = with_leases().start();
     let relay = kea.relay(0);
     let mut client = Client::new(LEASES);
@@ -522,10 +525,10 @@ fn loads_again_when_it_is_reconfigured_while_leases_are_loaded() {
     }
 }
 
-/// The contract: a wrong parameter is refused as at the first start, with a state file that has been read by
-/// then, and the file is as it was.
+/// The contract: a wrong parameter is refused as at the first start, also if the preload has read
+/// the state file by then, and the file stays unchanged.
 #[test]
-fn keeps_what_it_read_ahead_if_the_configuration_is_refused() {
+fn keeps_the_preloaded_state_file_if_the_configuration_is_refused() {
     let mut kea = Setup::with_hook(json!({})).start();
     let relay = kea.relay(0);
     let mut client = Client::new(1);
@@ -534,7 +537,7 @@ fn keeps_what_it_read_ahead_if_the_configuration_is_refused() {
     let before = kea.await_state(address, State::RELEASED);
     settle();
     kea.stop();
-    // The parameters are good; what they are read with is not.
+    // The hook's parameters are valid; the subnet's VPN is not.
     let vpn = |value: Value| move |setup: Setup| setup.in_subnet(json!({ "user-context": value }));
     kea.rewrite(vpn(json!({ "vpn": 7 })));
     let log = kea.fail_to_start_again();
@@ -545,8 +548,8 @@ fn keeps_what_it_read_ahead_if_the_configuration_is_refused() {
     assert_eq!(before.state_started_at(), after.state_started_at());
 }
 
-/// Parts of the issue: each configuration example loads in a real Kea, whose interface, ports and
-/// paths alone are others.
+/// Each configuration example loads in a real Kea, with only its interface, ports and paths
+/// changed.
 #[test]
 fn loads_every_configuration_example() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../kea-config-examples");
@@ -563,7 +566,7 @@ fn loads_every_configuration_example() {
     }
 }
 
-/// The examples' files.
+/// Returns the files of the examples.
 fn examples(directory: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).expect("a directory of examples");
     let files = entries.map(|entry| entry.expect("an entry").path());
@@ -572,7 +575,7 @@ fn examples(directory: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// JSON without the comment lines that Kea allows.
+/// Reads JSON without the comment lines that Kea allows.
 fn without_comments(text: &str) -> Value {
     let lines = text.lines();
     let json: String = lines

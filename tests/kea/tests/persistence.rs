@@ -1,4 +1,4 @@
-//! What is known outlives restarts and crashes.
+//! The mirror's contents survive restarts and crashes.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,12 +9,12 @@ use kea_tests::clock::{now, settle};
 use kea_tests::{Client, Kea, Setup, eventually};
 use serde_json::json;
 
-/// The moment a binding came into its state.
+/// Returns the start of a binding's state.
 fn since(binding: &Binding) -> u32 {
     binding.state_started_at().expect("start-time-of-state")
 }
 
-/// A restart one way or the other.
+/// Restarts Kea, by SIGTERM or by a crash.
 fn restart(kea: &mut Kea, crash: bool) {
     if crash {
         kea.kill();
@@ -24,7 +24,7 @@ fn restart(kea: &mut Kea, crash: bool) {
     kea.start_again();
 }
 
-/// The contract's state file: states, their times and last clients survive a restart and kill -9.
+/// The contract's state file: states, their times and last clients survive a restart and `kill -9`.
 #[test]
 fn keeps_states_times_and_last_clients() {
     for crash in [false, true] {
@@ -57,8 +57,8 @@ fn keeps_states_times_and_last_clients() {
     }
 }
 
-/// Parts of the issue and RFC 6926, section 8.2: relay-id and remote-id are found after a restart,
-/// though Kea does not store option 82.
+/// RFC 6926, section 8.2: bindings are found by relay-id and remote-id after a restart, though Kea
+/// does not store option 82.
 #[test]
 fn keeps_option_82_without_kea_storing_it() {
     for crash in [false, true] {
@@ -82,7 +82,7 @@ fn keeps_option_82_without_kea_storing_it() {
     }
 }
 
-/// The state files set aside in Kea's data directory.
+/// Returns the state files set aside in Kea's data directory.
 fn set_aside(kea: &Kea) -> Vec<PathBuf> {
     let entries = fs::read_dir(kea.data()).expect("a directory");
     let paths = entries.map(|entry| entry.expect("an entry").path());
@@ -90,7 +90,7 @@ fn set_aside(kea: &Kea) -> Vec<PathBuf> {
     paths.filter(is_aside).collect()
 }
 
-/// The contract: a damaged state file keeps Kea from nothing. It is there still, under another name.
+/// The contract: a damaged state file does not prevent Kea's start. It is kept under another name.
 #[test]
 fn sets_a_damaged_state_file_aside() {
     let mut kea = Setup::with_hook(json!({})).start();
@@ -118,10 +118,10 @@ fn sets_a_damaged_state_file_aside() {
     kea.await_state(address, State::RELEASED);
 }
 
-/// Another program's file that takes the state file's name while Kea runs stays as it is; Kea serves on,
-/// and all is saved when it is gone.
+/// A file of another program that takes the state file's name while Kea runs stays unchanged. Kea
+/// continues, and flushes the dirty set once that file is gone.
 #[test]
-fn leaves_a_foreign_file_alone_that_takes_the_state_files_name() {
+fn leaves_another_programs_file_with_the_state_files_name_unchanged() {
     let mut kea = Setup::with_hook(json!({})).start();
     let relay = kea.relay(0);
     let mut client = Client::new(1);
@@ -143,7 +143,7 @@ fn leaves_a_foreign_file_alone_that_takes_the_state_files_name() {
     kea.await_state(address, State::RELEASED);
 }
 
-/// RFC 6926, section 8.3, item 7: the options a client sent are known after a restart.
+/// RFC 6926, section 8.3, item 7: the client's options survive a restart.
 #[test]
 fn keeps_the_options_clients_sent() {
     let mut kea = Setup::with_hook(json!({})).start();
@@ -161,9 +161,9 @@ fn keeps_the_options_clients_sent() {
     assert_eq!(binding.options[&12], b"host");
 }
 
-/// The contract: what expired while Kea was down is EXPIRED since the end of its lifetime.
+/// The contract: a lease that expired while Kea was down is EXPIRED since the end of its lifetime.
 #[test]
-fn sees_what_expired_while_kea_was_down() {
+fn expires_leases_that_ended_while_kea_was_down() {
     let mut kea = Setup::with_hook(json!({}))
         .set("valid-lifetime", json!(6))
         .start();
@@ -180,14 +180,13 @@ fn sees_what_expired_while_kea_was_down() {
     assert_eq!(since(&expired), since(&leased) + 6);
 }
 
-/// Parts of the issue: leases that were there before the hook are found, their option 82 in
-/// either way Kea has stored it.
+/// Leases older than the hook are found, with option 82 in both layouts in which Kea stores it.
 #[test]
-fn finds_leases_older_than_itself() {
+fn finds_leases_older_than_the_hook() {
     let setup = Setup::with_hook(json!({}));
     let place = setup.place;
     let expire = now() + 1000;
-    // Remote-id "line", relay-id "r": whole in hexadecimal (Kea 2.2), and as a map (later).
+    // Remote-id "line", relay-id "r": as a whole in hexadecimal (Kea 2.2), and as a map (later).
     let whole = r#"{ "ISC": { "relay-agent-info": "0x02046C696E650C0172" } }"#;
     let map = r#"{ "ISC": { "relay-agent-info":
         { "sub-options": "0x02046C696E650C0172", "remote-id": "6C696E65", "relay-id": "72" } } }"#

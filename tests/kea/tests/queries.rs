@@ -1,4 +1,4 @@
-//! Each query type and qualifier, answered from leases of a real Kea.
+//! Each query type and qualifier, on leases of a real Kea.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -10,7 +10,7 @@ use kea_tests::packet::{code, sub_option};
 use kea_tests::{Client, Kea, Setup, eventually};
 use serde_json::json;
 
-/// The addresses of bindings, in any order.
+/// Returns the addresses of bindings as a set.
 fn set(bindings: &[Binding]) -> BTreeSet<Ipv4Addr> {
     addresses(bindings).into_iter().collect()
 }
@@ -25,9 +25,9 @@ fn lease(kea: &Kea, relay: &kea_tests::Relay, from: u16, count: u16) -> BTreeSet
     leases.collect()
 }
 
-/// RFC 6926, section 8.2: remote-id and relay-id are those of the lease's option 82.
+/// RFC 6926, section 8.2: queries by remote-id and relay-id match the lease's option 82.
 #[test]
-fn finds_what_is_behind_a_relay_or_a_line() {
+fn finds_bindings_by_relay_id_and_remote_id() {
     let kea = Setup::with_hook(json!({})).start();
     let [one, two] = [(0, "line 1"), (1, "line 2")].map(|(n, line)| {
         kea.relay(n)
@@ -44,8 +44,8 @@ fn finds_what_is_behind_a_relay_or_a_line() {
     assert_eq!(find(Primary::RemoteId(b"line".to_vec())), BTreeSet::new());
 }
 
-/// RFC 6926, section 6.2.1 and RFC 3046: identifiers of 255 octets, as long as a sub-option can
-/// be, are found whole.
+/// RFC 6926, section 6.2.1 and RFC 3046: identifiers of 255 octets, the longest possible
+/// sub-option, are matched whole.
 #[test]
 fn finds_identifiers_of_255_octets() {
     let kea = Setup::with_hook(json!({})).start();
@@ -60,10 +60,10 @@ fn finds_identifiers_of_255_octets() {
     assert_eq!(set(&kea.find(Primary::RelayId(longer))), behind_other);
 }
 
-/// RFC 6926, section 8.2: a MAC query is for htype, hlen and chaddr together; a client-identifier
-/// for exactly those octets.
+/// RFC 6926, section 8.2: a query by MAC address matches htype, hlen and chaddr together; a query
+/// by client identifier matches exactly its octets.
 #[test]
-fn finds_clients_by_what_they_say_of_themselves() {
+fn finds_clients_by_mac_address_and_client_identifier() {
     let kea = Setup::with_hook(json!({})).start();
     let relay = kea.relay(0);
     let mut ethernet = Client::new(1).client_id([0xff, 1, 2]);
@@ -82,8 +82,9 @@ fn finds_clients_by_what_they_say_of_themselves() {
     assert_eq!(kea.find(Primary::ClientId(vec![0xff, 1])), []);
 }
 
-/// RFC 6926, section 7.2: without a VPN-ID a query is for the default VPN, with one for that VPN,
-/// with type 254 for all; a reply names its VPN unless it is the default one (section 6.2.9).
+/// RFC 6926, section 7.2: a query without VPN-ID covers the default VPN, one with a VPN-ID covers
+/// that VPN, with type 254 all VPNs. A reply names its VPN unless it is the default one (section
+/// 6.2.9).
 #[test]
 fn keeps_vpns_apart() {
     let setup = Setup::with_hook(json!({}));
@@ -117,7 +118,7 @@ fn keeps_vpns_apart() {
             }]),
         )
         .start();
-    // RFC 6607, section 3.1: the relay's own sub-option, here a name.
+    // RFC 6607, section 3.1: the relay's own sub-option, here with a name.
     let by_relay = kea.relay(3).sub_option(sub_option::VSS, *b"\0green");
     let leases = [
         (None, kea.relay(0)),
@@ -149,10 +150,10 @@ fn keeps_vpns_apart() {
     assert!(found.is_superset(&all), "{all:?} in {found:?}");
 }
 
-/// RFC 6926, section 8.2: htype, hlen and a chaddr of zeros are a query by MAC address, which is some
-/// client's or nobody's; beside another identity they are ignored.
+/// RFC 6926, section 8.2: htype and hlen with a chaddr of zeros are a query by MAC address, which
+/// matches a client with that address or none. Beside another identity they are ignored.
 #[test]
-fn finds_a_client_by_an_address_of_zeros_and_no_other() {
+fn finds_only_a_client_whose_mac_address_is_zeros() {
     let kea = Setup::with_hook(json!({})).start();
     let relay = kea.relay(0).remote_id("line 1");
     let mut zeros = Client::new(1).client_id([0xff, 1, 2]);
@@ -174,10 +175,10 @@ fn finds_a_client_by_an_address_of_zeros_and_no_other() {
     assert_eq!(found, &others | &[address].into());
 }
 
-/// RFC 6926, section 8.3 items 2 and 7: an empty delta, too, has a base-time, from which the next one goes
-/// on and misses nothing.
+/// RFC 6926, section 8.3, items 2 and 7: an empty delta has a base-time too, and the next delta
+/// query from it misses no change.
 #[test]
-fn a_chain_of_deltas_goes_on_from_the_base_time_of_each_done() {
+fn consecutive_deltas_start_at_the_previous_base_time() {
     let kea = Setup::with_hook(json!({})).start();
     let since = |start| {
         let mut query = Query::new(Primary::All);
@@ -205,10 +206,10 @@ fn a_chain_of_deltas_goes_on_from_the_base_time_of_each_done() {
     }
 }
 
-/// RFC 6926, section 8.2: a query in which something behind its type is broken ends with a
-/// DHCPLEASEQUERYDONE; then the connection is closed.
+/// RFC 6926, section 8.2: a query that is malformed after its type ends with a DHCPLEASEQUERYDONE;
+/// then the connection is closed.
 #[test]
-fn answers_a_broken_query_and_closes_the_connection() {
+fn answers_a_malformed_query_and_closes_the_connection() {
     let kea = Setup::with_hook(json!({})).start();
     let query = Query::new(Primary::All);
     let mut message = query.to_message().expect("a query").encode();
@@ -228,9 +229,9 @@ fn answers_a_broken_query_and_closes_the_connection() {
     assert_eq!(kea.find(Primary::All).len(), 101);
 }
 
-/// RFC 6926, section 8.1: what a requestor may not ask is NotAllowed.
+/// RFC 6926, section 8.1: a query type that the requester may not use is NotAllowed.
 #[test]
-fn refuses_query_types_not_allowed_to_the_requestor() {
+fn refuses_query_types_not_allowed_to_the_requester() {
     let only_by_mac = json!([{ "address": "127.0.0.0/8", "query-types": ["mac"] }]);
     let kea = Setup::with_hook(json!({ "requesters": only_by_mac })).start();
     let answer = kea.query(&Query::new(Primary::All));
@@ -239,9 +240,9 @@ fn refuses_query_types_not_allowed_to_the_requestor() {
     assert_eq!(kea.find(by_mac(&Client::new(1))), []);
 }
 
-/// RFC 6926, section 8.1: who may not query at all gets no connection that lasts.
+/// RFC 6926, section 8.1: the connection of an unknown requester is closed.
 #[test]
-fn refuses_strangers() {
+fn refuses_unknown_requesters() {
     let kea = Setup::with_hook(json!({ "requesters": ["192.0.2.1"] })).start();
     let answered = kea.try_connect().is_ok_and(|mut connection| {
         let answer = connection.query(&Query::new(Primary::All));
@@ -250,7 +251,7 @@ fn refuses_strangers() {
     assert!(!answered);
 }
 
-/// RFC 6926, section 7.1: several queries at a time on a connection each get their own answer.
+/// RFC 6926, section 7.1: each of several concurrent queries on a connection gets its own answer.
 #[test]
 fn answers_several_queries_on_a_connection() {
     let kea = Setup::with_hook(json!({})).start();
@@ -259,7 +260,7 @@ fn answers_several_queries_on_a_connection() {
     let mut connection = kea.connect();
     let all = Query::new(Primary::All);
     let one = Query::new(Primary::RemoteId(b"line 1".to_vec()));
-    // In one segment, which must not lose the second.
+    // Both queries in one segment: the second must not be lost.
     let mut octets = all.to_bytes().expect("a query");
     octets.extend(one.to_bytes().expect("a query"));
     connection.expect(all.xid);

@@ -1,4 +1,4 @@
-//! Queries that come while Kea's leases are loaded, or that cannot be begun yet, and what may happen to them.
+//! Queries that arrive during the initial load or cannot begin yet, and the ways in which they end.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -12,24 +12,24 @@ use kea_tests::{Kea, Setup, eventually};
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 
-/// How many leases Kea has: so many that its main thread can be held before they are all loaded.
+/// Number of Kea's leases: enough that its main thread can be held before all are loaded.
 const LEASES: u32 = 100_000;
 
-/// How many requesters ask for one binding each.
+/// Number of requesters with a query for one binding each.
 const REQUESTERS: u32 = 20;
 
-/// The address of a lease.
+/// Returns the address of a lease.
 fn address(number: u32) -> Ipv4Addr {
     Ipv4Addr::from_bits(u32::from(Ipv4Addr::new(10, 64, 0, 0)) + number)
 }
 
-/// The MAC address of its client.
+/// Returns the MAC address of a lease's client.
 fn mac(number: u32) -> [u8; 6] {
     let [a, b, c, d] = number.to_be_bytes();
     [2, 0, a, b, c, d]
 }
 
-/// A server with that many leases of as many clients.
+/// Returns a setup with that many leases of as many clients.
 fn with_leases(parameters: Value) -> Setup {
     let setup = Setup::with_hook(parameters).subnets(json!([{
         "id": 1, "subnet": "10.64.0.0/15",
@@ -42,7 +42,7 @@ fn with_leases(parameters: Value) -> Setup {
     })
 }
 
-/// A query for one of the leases, from all over the table.
+/// Returns a query for one of the leases, spread over the table.
 fn by_mac(requester: u32) -> (Ipv4Addr, Query) {
     let number = requester * (LEASES / REQUESTERS);
     let query = Query::new(Primary::Mac {
@@ -52,52 +52,53 @@ fn by_mac(requester: u32) -> (Ipv4Addr, Query) {
     (address(number), query)
 }
 
-/// Whether an answer is whole, with so many active bindings; else it must have ended with QueryTerminated
-/// and without any.
+/// Whether an answer is complete, with the expected number of active bindings. Any other answer
+/// must have ended with QueryTerminated and without bindings.
 #[track_caller]
-fn is_whole(answer: &Answer, expected: usize) -> bool {
+fn is_complete(answer: &Answer, expected: usize) -> bool {
     let done = answer.done.as_ref().expect("DHCPLEASEQUERYDONE");
     let active = answer.bindings.iter();
     let active = active.filter(|binding| binding.state == Some(State::ACTIVE));
     let active = active.count();
     match done.failure() {
         None => {
-            assert_eq!(active, expected, "a whole answer lacks bindings");
+            assert_eq!(active, expected, "a complete answer lacks bindings");
             true
         }
         Some(status) => {
             assert_eq!(status.code, StatusCode::QUERY_TERMINATED);
             assert!(!status.text.is_empty());
-            // No binding was sent before all could be.
+            // No binding is sent before the initial load is complete.
             assert_eq!(answer.bindings.len(), 0, "{status:?}");
             false
         }
     }
 }
 
-/// Queries of several requesters, each on a connection of its own, being answered.
-struct Asked(Vec<JoinHandle<bool>>);
+/// Pending queries of several requesters, each on its own connection.
+struct PendingQueries(Vec<JoinHandle<bool>>);
 
-impl Asked {
-    /// Sends them.
-    fn send(kea: &Kea) -> Asked {
+impl PendingQueries {
+    /// Sends the queries.
+    fn send(kea: &Kea) -> PendingQueries {
         let one = (0..REQUESTERS).map(|requester| {
             let (address, query) = by_mac(requester);
-            let ask = Asked::ask(kea.connect(), query);
+            let ask = PendingQueries::ask(kea.connect(), query);
             thread::spawn(move || {
                 let answer = ask();
-                let is_whole = is_whole(&answer, 1);
+                let is_complete = is_complete(&answer, 1);
                 let is_it = |binding: &blq::Binding| binding.address == address;
                 assert!(answer.bindings.iter().all(is_it));
-                is_whole
+                is_complete
             })
         });
-        let all = Asked::ask(kea.connect(), Query::new(Primary::All));
-        let all = thread::spawn(move || is_whole(&all(), LEASES as usize));
-        Asked(one.chain([all]).collect())
+        let all = PendingQueries::ask(kea.connect(), Query::new(Primary::All));
+        let all = thread::spawn(move || is_complete(&all(), LEASES as usize));
+        PendingQueries(one.chain([all]).collect())
     }
 
-    /// Sends one, and waits until the server has read it; the answer when it comes.
+    /// Sends a query and waits until the server has read it. Returns a function that awaits the
+    /// answer.
     fn ask(mut connection: Connection, query: Query) -> impl FnOnce() -> Answer {
         connection.send(&query).expect("sent");
         eventually("a query that was read", || unread(connection.socket()) == 0);
@@ -107,51 +108,51 @@ impl Asked {
         }
     }
 
-    /// How many were answered, and not ended.
-    fn whole(self) -> usize {
+    /// Returns the number of complete answers.
+    fn complete(self) -> usize {
         let answers = self.0.into_iter().map(|one| one.join());
         answers
-            .filter(|is_whole| *is_whole.as_ref().expect("no false answer"))
+            .filter(|is_complete| *is_complete.as_ref().expect("no false answer"))
             .count()
     }
 }
 
-/// Places for all those requesters.
+/// Returns parameters that admit all those requesters.
 fn parameters() -> Value {
     json!({ "advanced": { "max-requester-connections": 100 } })
 }
 
-/// A query that comes before all leases are loaded is answered from all of them, or ends with
-/// QueryTerminated: when Kea is stopped, when it is reconfigured, and when it goes on.
+/// A query during the initial load gets a complete answer, or ends with QueryTerminated: when Kea
+/// is stopped, when it is reconfigured, and when loading continues.
 #[test]
 fn never_answers_from_a_part_of_the_leases() {
     let mut kea = with_leases(parameters())
         .patience(Duration::from_secs(120))
         .start();
     let held = kea.hold();
-    let asked = Asked::send(&kea);
+    let asked = PendingQueries::send(&kea);
     assert!(!kea.log().contains("BLQ_LOADED"));
     kea.begin_to_stop();
     drop(held);
-    assert_eq!(asked.whole(), 0);
+    assert_eq!(asked.complete(), 0);
     assert!(kea.await_end().success(), "{}", kea.log());
 
     kea.start_again();
     let held = kea.hold();
-    let asked = Asked::send(&kea);
+    let asked = PendingQueries::send(&kea);
     assert!(!kea.log().contains("BLQ_LOADED"));
     thread::scope(|scope| {
         let reload = scope.spawn(|| kea.command_ok("config-reload", Value::Null));
         drop(held);
-        assert_eq!(asked.whole(), 0);
+        assert_eq!(asked.complete(), 0);
         reload.join().expect("no panic");
     });
-    // Not held this time, while leases are loaded again.
-    let asked = Asked::send(&kea);
-    assert_eq!(asked.whole(), REQUESTERS as usize + 1);
+    // The main thread is not held during this second load.
+    let asked = PendingQueries::send(&kea);
+    assert_eq!(asked.complete(), REQUESTERS as usize + 1);
 }
 
-/// A connection from an address.
+/// Opens a connection from an address.
 fn connect_from(kea: &Kea, source: [u8; 4]) -> Connection {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     let source = SocketAddr::from((source, 0));
@@ -164,7 +165,8 @@ fn connect_from(kea: &Kea, source: [u8; 4]) -> Connection {
     Connection::from_stream(TcpStream::from(socket), patience).expect("a connection")
 }
 
-/// How many octets sent on a connection the server has not read, as the system says.
+/// Returns the number of octets that the server has not read from a connection, according to the
+/// system.
 fn unread(stream: &TcpStream) -> usize {
     let end = |address: SocketAddr| match address {
         SocketAddr::V4(address) => {
@@ -183,11 +185,11 @@ fn unread(stream: &TcpStream) -> usize {
     usize::from_str_radix(received, 16).expect("a number")
 }
 
-/// A query that waits costs its own connection alone: with one thread for all, malformed queries are
-/// refused, strangers and idle requesters are disconnected, and the query itself ends with its connection's
-/// idle time.
+/// A waiting query occupies its own connection only: with a single query thread, malformed queries
+/// are refused, unknown and idle requesters are disconnected, and the query itself ends with its
+/// connection's idle time.
 #[test]
-fn a_query_that_waits_holds_up_nobody() {
+fn a_waiting_query_does_not_delay_others() {
     let parameters = json!({
         "requesters": ["127.0.0.1"],
         "advanced": { "max-bulk-query-threads": 1, "max-requester-idle-time": 2 },
@@ -215,7 +217,7 @@ fn a_query_that_waits_holds_up_nobody() {
     assert!(stranger.next_message().expect("a close").is_none());
 
     let answer = waiting.collect_answers().remove(&query.xid);
-    assert!(!is_whole(&answer.expect("an answer"), 1));
+    assert!(!is_complete(&answer.expect("an answer"), 1));
     for connection in [&mut waiting, &mut idle, &mut connection] {
         assert!(connection.next_message().expect("a close").is_none());
     }
@@ -226,13 +228,13 @@ fn a_query_that_waits_holds_up_nobody() {
     assert_eq!(kea.bindings(&query)[0].address, address);
 }
 
-/// RFC 6926 section 8.4: a query is read only when it can be begun. Each that was ends with a
-/// DHCPLEASEQUERYDONE, and nothing of any other has left the socket.
+/// RFC 6926, section 8.4: a query is read only when it can begin. Each query that was read ends
+/// with a DHCPLEASEQUERYDONE; no octet of another query has left the socket.
 #[test]
 fn reads_no_query_that_it_cannot_begin() {
     for limit in [1, 2] {
         let parameters = json!({ "advanced": { "max-concurrent-queries": limit } });
-        // The whole net is a pool: a query for it is not done before the server is stopped.
+        // The pool is so large that a query for it is not complete before the server is stopped.
         let kea = Setup::with_hook(parameters)
             .subnet(json!({ "id": 2, "subnet": "10.0.0.0/9",
                 "pools": [{ "pool": "10.0.0.0/9" }] }))

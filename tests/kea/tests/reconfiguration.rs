@@ -1,4 +1,4 @@
-//! Reconfigurations, restarts and ends of Kea as requestors see them.
+//! Reconfigurations, restarts and ends of Kea, as requesters see them.
 
 use std::fs;
 use std::net::TcpListener;
@@ -19,7 +19,8 @@ fn await_answer(kea: &Kea) {
     });
 }
 
-/// Kea with a million configured addresses, more than sockets and buffers hold the answer for.
+/// Starts Kea with a million configured addresses: the answer does not fit into sockets and
+/// buffers.
 fn large() -> Kea {
     let setup = Setup::with_hook(json!({}));
     let relay = setup.place.relay(0).to_string();
@@ -34,7 +35,7 @@ fn large() -> Kea {
 }
 
 /// RFC 6926, section 8.4, and the contract: at a reload each query in progress ends with
-/// QueryTerminated, and the listener is there again afterwards.
+/// QueryTerminated, and the listener returns afterwards.
 #[test]
 fn ends_queries_at_a_reload_and_listens_again() {
     for by_signal in [false, true] {
@@ -59,8 +60,8 @@ fn ends_queries_at_a_reload_and_listens_again() {
     }
 }
 
-/// RFC 6926, section 8.4: so it is when Kea ends; and Kea's end does not wait for a requestor that
-/// does not read.
+/// RFC 6926, section 8.4: queries end with QueryTerminated when Kea ends, and Kea's end does not
+/// wait for a requester that does not read.
 #[test]
 fn ends_queries_when_kea_ends() {
     let mut kea = large();
@@ -74,7 +75,7 @@ fn ends_queries_when_kea_ends() {
     kea.stop();
     let answers = reader.join().expect("no panic");
     if let Ok(done) = &answers[&query.xid].done {
-        // It may have been complete before Kea ended.
+        // The answer may have been complete before Kea ended.
         let code = done.failure().map(|status| status.code);
         assert!(code.is_none_or(|code| code == StatusCode::QUERY_TERMINATED));
     } else {
@@ -82,15 +83,14 @@ fn ends_queries_when_kea_ends() {
     }
 }
 
-/// `libreload` (Kea 2.2) loads libraries anew without configuring them: what was served before is
-/// served again.
+/// `libreload` (Kea 2.2) loads libraries again without configuring them: the hook serves as before.
 #[test]
 fn serves_again_after_libraries_are_reloaded() {
     let kea = Setup::with_hook(json!({})).start();
     let commands = kea.command("list-commands", Value::Null);
     let known = commands["arguments"].as_array().expect("commands");
     if !known.contains(&json!("libreload")) {
-        // Later versions of Kea do without.
+        // Later versions of Kea do not have the command.
         return;
     }
     let relay = kea.relay(0);
@@ -104,9 +104,9 @@ fn serves_again_after_libraries_are_reloaded() {
     kea.await_state(address, State::RELEASED);
 }
 
-/// Leases and their states are as they were after a reload.
+/// A reload keeps leases and their states.
 #[test]
-fn knows_after_a_reload_what_it_knew_before() {
+fn keeps_leases_over_a_reload() {
     let mut kea = Setup::with_hook(json!({})).start();
     let relay = kea.relay(0).remote_id("line 1");
     let (mut stays, mut goes) = (Client::new(1), Client::new(2));
@@ -137,7 +137,7 @@ fn knows_after_a_reload_what_it_knew_before() {
     kea.await_active(&third);
 }
 
-/// A lease whose subnet was removed is found by its client, and harms nothing.
+/// A lease whose subnet was removed is found by its client's identity.
 #[test]
 fn finds_a_lease_whose_subnet_was_removed() {
     let setup = Setup::with_hook(json!({}));
@@ -166,7 +166,7 @@ fn finds_a_lease_whose_subnet_was_removed() {
     assert_eq!(kea.find(Primary::All).len(), 101);
 }
 
-/// The contract: configured addresses follow the configuration, and reservations are among them.
+/// The contract: the configured addresses, among them reservations, follow the configuration.
 #[test]
 fn follows_the_configured_addresses() {
     let mut kea = Setup::with_hook(json!({})).start();
@@ -189,10 +189,10 @@ fn follows_the_configured_addresses() {
     assert_eq!(addresses(&kea.find(Primary::All)), configured);
 }
 
-/// The contract: a configuration that is refused names the fault, and a running server goes on
-/// with the old one.
+/// The contract: the refusal of a configuration names the fault, and a running server continues
+/// with the former configuration.
 #[test]
-fn goes_on_after_a_configuration_it_refused() {
+fn continues_after_a_refused_configuration() {
     let kea = Setup::with_hook(json!({})).start();
     let relay = kea.relay(0);
     let wrong = json!({ "advanced": { "max-requester-connections": "many" } });
@@ -208,10 +208,10 @@ fn goes_on_after_a_configuration_it_refused() {
     kea.await_active(&client);
 }
 
-/// The contract: a port that an administrator asks for, and that is taken, is named, and the old listener goes
-/// on, by whichever way it is asked for.
+/// The contract: the refusal of a listener names its port when that is taken, and the former
+/// listener continues, whichever command was used.
 #[test]
-fn goes_on_when_the_new_port_is_taken() {
+fn continues_when_the_new_port_is_taken() {
     let mut kea = Setup::with_hook(json!({})).start();
     let taken = TcpListener::bind((kea.place().address(2), 0)).expect("a port");
     let address = taken.local_addr().expect("its address");
@@ -235,7 +235,7 @@ fn goes_on_when_the_new_port_is_taken() {
     assert!(!kea.log().contains("BLQ_LISTEN_FAILED"));
 }
 
-/// A configuration with another listener moves there.
+/// A configuration with another listener moves the service there.
 #[test]
 fn moves_to_another_listener() {
     let kea = Setup::with_hook(json!({})).start();
@@ -256,7 +256,7 @@ fn moves_to_another_listener() {
     assert!(kea.try_connect().is_err());
 }
 
-/// The contract: -t and -T beside a running server take neither its port nor its state.
+/// The contract: `-t` and `-T` beside a running server affect neither its port nor its state file.
 #[test]
 fn checks_configurations_beside_a_running_server() {
     let kea = Setup::with_hook(json!({})).start();
@@ -265,7 +265,7 @@ fn checks_configurations_beside_a_running_server() {
     kea.await_active(&client);
     let mut options = vec!["-t"];
     if !kea_tests::kea_version().starts_with("2.2.") {
-        // Kea 2.4 and later: a check that loads the hooks too.
+        // Kea 2.4 and later: a check that also loads hooks.
         options.push("-T");
     }
     for option in options {
@@ -280,11 +280,11 @@ fn checks_configurations_beside_a_running_server() {
     assert!(state.is_ok_and(|state| state.len() > 0));
 }
 
-/// The contract: -T finds wrong parameters and does not start.
+/// The contract: `-T` reports wrong parameters.
 #[test]
 fn finds_wrong_parameters_when_checking() {
     if kea_tests::kea_version().starts_with("2.2.") {
-        // Kea 2.2 has no -T, and its -t does not load hooks.
+        // Kea 2.2 has no `-T`, and its `-t` does not load hooks.
         return;
     }
     let mut kea = Setup::with_hook(json!({})).start();

@@ -1,4 +1,4 @@
-//! Two servers that keep their leases in one database: each one's hook answers for both.
+//! Two servers with their leases in one database: each server's hook answers for both.
 
 use blq::{Binding, MessageType, Primary, Query, State};
 use kea_tests::ask::{addresses, by_mac};
@@ -9,41 +9,42 @@ use kea_tests::{
 use serde_json::json;
 
 for_each_kind! {
-    answers_for_what_the_other_server_leases,
-    tells_of_what_ends_leases_at_the_other_server,
-    tells_of_expiries_of_the_other_servers_leases,
-    tells_when_changes_in_the_database_were_found,
-    finds_what_the_other_server_did_while_it_was_down,
-    finds_at_a_start_what_it_had_not_found_before,
-    finds_the_relay_a_client_came_by_last_at_the_other_server,
+    reports_leases_of_the_other_server,
+    reports_ends_of_leases_at_the_other_server,
+    reports_expiries_of_the_other_servers_leases,
+    dates_changes_in_the_database_when_they_are_found,
+    finds_changes_by_the_other_server_made_while_it_was_down,
+    finds_at_a_start_changes_made_before_the_end,
+    finds_the_latest_relay_of_a_client_at_the_other_server,
     follows_an_address_to_the_other_servers_client,
     agrees_with_the_database_after_a_storm_at_both,
 }
 
-/// A lifetime to wait for the end of, in seconds; long enough for the other server to see it.
+/// A lifetime whose end the tests await, in seconds; long enough for the other server to find the
+/// lease before.
 const SHORT: u32 = 8;
 
-/// The flag in data-source of what another server did (RFC 6926, section 6.2.8).
+/// The REMOTE flag of data-source: another server made the change (RFC 6926, section 6.2.8).
 const REMOTE: u8 = 1;
 
-/// The moment a binding came into its state.
+/// Returns the start of a binding's state.
 fn since(binding: &Binding) -> u64 {
     let since = binding.state_started_at().expect("start-time-of-state");
     since.into()
 }
 
-/// Two servers and the database that has the leases of both.
+/// Two servers, and the database with the leases of both.
 struct Servers {
-    /// The first, with the relay number 0.
+    /// The first server, with relay number 0.
     first: Kea,
-    /// The second, with the relay number 1.
+    /// The second server, with relay number 1.
     second: Kea,
-    /// Their database, which ends after them.
+    /// The database, which ends after the servers.
     database: Database,
 }
 
 impl Servers {
-    /// Starts them; `change` is made to the configuration of both.
+    /// Starts the servers; `change` applies to the configuration of both.
     fn start(kind: Kind, change: impl FnOnce(Setup) -> Setup) -> Self {
         let database = Database::start(kind);
         let setup = Setup::with_hook(json!({ "advanced": { "reconciliation-interval": 1 } }))
@@ -58,35 +59,35 @@ impl Servers {
         }
     }
 
-    /// The relays of each.
+    /// Returns the relay of each server.
     fn relays(&self) -> [Relay; 2] {
         [self.first.relay(0), self.second.relay(1)].map(|relay| relay.remote_id("line 1"))
     }
 }
 
-/// Bindings that changed at `start` or later.
+/// Returns the bindings that changed at `start` or later.
 fn changes(kea: &Kea, start: u64) -> Vec<Binding> {
     let mut query = Query::new(Primary::All);
     query.start = Some(start.try_into().expect("a time before 2106"));
     kea.bindings(&query)
 }
 
-/// Waits until the clock shows a later second; what comes after is not at the time before.
+/// Waits for the next second of the clock, so that later changes have a later time.
 fn next_second() -> u64 {
     let start = now();
     eventually("the next second", || now() > start);
     start + 1
 }
 
-/// Parts of the issue: new leases and renewals of either server are found at both, with what the
-/// relay told; those of the other are marked REMOTE.
-fn answers_for_what_the_other_server_leases(kind: Kind) {
+/// New leases and renewals at either server are found at both, with the relay's option 82; those of
+/// the other server are marked REMOTE.
+fn reports_leases_of_the_other_server(kind: Kind) {
     for multi_threading in [false, true] {
         let servers = Servers::start(kind, |setup| {
             setup
                 .multi_threading(multi_threading)
                 .set("store-extended-info", json!(true))
-                // Later versions would leave early renewals out of the database.
+                // Later versions would not write early renewals to the database.
                 .set("cache-threshold", json!(0.0001))
         });
         let Servers { first, second, .. } = &servers;
@@ -112,7 +113,7 @@ fn answers_for_what_the_other_server_leases(kind: Kind) {
         assert_eq!(source(first, 1) & REMOTE, REMOTE);
         assert_eq!(source(second, 0) & REMOTE, REMOTE);
         assert_eq!(source(second, 1) & REMOTE, 0);
-        // A renewal at the other is a transaction, not a change of state.
+        // A renewal at the other server is a transaction, not a change of state.
         let before = first.await_active(&clients[1]);
         next_second();
         relays[1].renew(&clients[1]);
@@ -124,9 +125,9 @@ fn answers_for_what_the_other_server_leases(kind: Kind) {
     }
 }
 
-/// Parts of the issue: a release, a decline and a deletion at the other server are found, and
-/// queries for changes show them.
-fn tells_of_what_ends_leases_at_the_other_server(kind: Kind) {
+/// A release, a decline and a deletion at the other server are found, and delta queries return
+/// them.
+fn reports_ends_of_leases_at_the_other_server(kind: Kind) {
     let servers = Servers::start(kind, |setup| setup);
     let Servers { first, second, .. } = &servers;
     let relay = &servers.relays()[1];
@@ -151,7 +152,7 @@ fn tells_of_what_ends_leases_at_the_other_server(kind: Kind) {
             })
         });
     };
-    // What a released lease leaves in the database depends on the version, and how long it does.
+    // The remains of a released lease in the database depend on the version of Kea and on time.
     let release = match kea_version() {
         version if version.starts_with("2.2.") => [State::RESET].as_slice(),
         _ => &[State::RELEASED],
@@ -175,9 +176,9 @@ fn tells_of_what_ends_leases_at_the_other_server(kind: Kind) {
     );
 }
 
-/// The contract's states: an expiry happens when the lifetime ends, whoever gave the lease and
-/// whoever reclaims it.
-fn tells_of_expiries_of_the_other_servers_leases(kind: Kind) {
+/// The contract's states: a lease expires when its lifetime ends, whichever server granted it and
+/// whichever reclaims it.
+fn reports_expiries_of_the_other_servers_leases(kind: Kind) {
     let servers = Servers::start(kind, |setup| setup.set("valid-lifetime", json!(SHORT)));
     let Servers { first, second, .. } = &servers;
     let mut client = Client::new(1);
@@ -191,7 +192,7 @@ fn tells_of_expiries_of_the_other_servers_leases(kind: Kind) {
         servers.database.sql("SELECT state FROM lease4;") == [["2"]]
     });
     let looked = now();
-    eventually("two comparisons", || now() >= looked + 3);
+    eventually("two resyncs", || now() >= looked + 3);
     for kea in [first, second] {
         let expired = kea.await_state(address, State::EXPIRED);
         assert_eq!(since(&expired), end);
@@ -199,9 +200,9 @@ fn tells_of_expiries_of_the_other_servers_leases(kind: Kind) {
     }
 }
 
-/// RFC 6926, section 8.2: what changed since a query shows in the next one, though the change was
-/// made before: it counts from when it was found.
-fn tells_when_changes_in_the_database_were_found(kind: Kind) {
+/// RFC 6926, section 8.2: a change made before a query and found after it is in the next delta,
+/// with the time at which it was found.
+fn dates_changes_in_the_database_when_they_are_found(kind: Kind) {
     let servers = Servers::start(kind, |setup| setup);
     let Servers {
         first,
@@ -216,7 +217,7 @@ fn tells_when_changes_in_the_database_were_found(kind: Kind) {
         kea.await_state(old, State::ACTIVE);
     }
     let start = next_second();
-    // Whose client was last heard half an hour ago.
+    // The client's last transaction was half an hour ago.
     database.insert_leases(&[lease(added, 1)]);
     for kea in [first, second] {
         let found = kea.await_state(added, State::ACTIVE);
@@ -244,9 +245,8 @@ fn tells_when_changes_in_the_database_were_found(kind: Kind) {
     }
 }
 
-/// Parts of the issue: what the other server did while this one was down counts from when it was
-/// found.
-fn finds_what_the_other_server_did_while_it_was_down(kind: Kind) {
+/// Changes made by the other server while this one was down have the time at which they were found.
+fn finds_changes_by_the_other_server_made_while_it_was_down(kind: Kind) {
     for crash in [false, true] {
         let mut servers = Servers::start(kind, |setup| setup);
         let relays = servers.relays();
@@ -257,7 +257,7 @@ fn finds_what_the_other_server_did_while_it_was_down(kind: Kind) {
             first.await_active(client);
         }
         next_second();
-        // Until what has happened is on disk: half a second, by the contract.
+        // Until the flush: half a second, by the contract.
         let start = next_second();
         if crash {
             first.kill();
@@ -282,9 +282,9 @@ fn finds_what_the_other_server_did_while_it_was_down(kind: Kind) {
     }
 }
 
-/// RFC 6926, section 8.2: a change that was made before a query, and found after it by a server
-/// that was started anew in between, shows in the next query.
-fn finds_at_a_start_what_it_had_not_found_before(kind: Kind) {
+/// RFC 6926, section 8.2: a change made before a query and found after it is in the next delta,
+/// also if the server was restarted in between.
+fn finds_at_a_start_changes_made_before_the_end(kind: Kind) {
     let database = Database::start(kind);
     let mut kea = Setup::with_hook(json!({ "advanced": { "reconciliation-interval": 0 } }))
         .lease_database(&database)
@@ -317,9 +317,9 @@ fn finds_at_a_start_what_it_had_not_found_before(kind: Kind) {
     }
 }
 
-/// RFC 4388, section 6.4.2: the latest relay agent information received, which the database has, while
-/// one server runs, is down, or had not seen it before.
-fn finds_the_relay_a_client_came_by_last_at_the_other_server(kind: Kind) {
+/// RFC 4388, section 6.4.2: the latest relay agent information, from the database, is found while a
+/// server runs, is down, or first reads the lease.
+fn finds_the_latest_relay_of_a_client_at_the_other_server(kind: Kind) {
     let mut servers = Servers::start(kind, |setup| {
         setup
             .set("store-extended-info", json!(true))
@@ -356,7 +356,7 @@ fn finds_the_relay_a_client_came_by_last_at_the_other_server(kind: Kind) {
     }
 }
 
-/// Parts of the issue: an address that another server's client has now is that client's.
+/// An address that the other server leases to another client is that client's.
 fn follows_an_address_to_the_other_servers_client(kind: Kind) {
     let servers = Servers::start(kind, |setup| {
         let pool = setup.place.pool(100, 100);
@@ -378,8 +378,8 @@ fn follows_an_address_to_the_other_servers_client(kind: Kind) {
     }
 }
 
-/// Parts of the issue: when two servers have been busy, both hooks say what the database holds, and
-/// queries for changes miss none.
+/// After much activity at two servers, both hooks agree with the database, and delta queries miss
+/// no change.
 fn agrees_with_the_database_after_a_storm_at_both(kind: Kind) {
     let servers = Servers::start(kind, |setup| setup.multi_threading(true));
     let Servers {
@@ -392,7 +392,7 @@ fn agrees_with_the_database_after_a_storm_at_both(kind: Kind) {
     let mut start = next_second();
     for round in 0..3 {
         let storm = |server: u8, relay: &Relay| {
-            // As random as it takes, and the same each time.
+            // A fixed pseudo-random sequence.
             let mut random = u32::from(server) + 2 * round + 1;
             let mut next = || {
                 random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -427,7 +427,7 @@ fn agrees_with_the_database_after_a_storm_at_both(kind: Kind) {
             bindings
                 .filter_map(|binding| {
                     let state = state(&binding)?;
-                    // Kea forgets who held what was declined; the hook does not.
+                    // Kea drops the client of a declined lease; the hook keeps it.
                     let hardware = if state == 0 {
                         binding.chaddr
                     } else {
@@ -438,7 +438,9 @@ fn agrees_with_the_database_after_a_storm_at_both(kind: Kind) {
                 .collect()
         };
         for (kea, before) in [first, second].into_iter().zip(&mut before) {
-            eventually("what the database holds", || held(kea) == database.leases());
+            eventually("agreement with the database", || {
+                held(kea) == database.leases()
+            });
             let after = kea.find(Primary::All);
             let changed = addresses(&changes(kea, start));
             for (before, after) in before.iter().zip(&after) {

@@ -1,8 +1,8 @@
-//! Whose doing a change of a lease is: a client's, an administrator's, or somebody else's; by what
-//! callouts announce, or by the thread of Kea that makes it.
+//! The attribution of changes to a client, an administrator or another server, by the callouts that
+//! announce them or by the thread of Kea that makes them.
 //!
-//! Kea's lease manager tells of changes before it is known who makes them. What the hook then takes
-//! for somebody else's doing is in its log, even if it is put right a moment later.
+//! Kea's lease manager reports changes before their origin is known. Changes that the hook first
+//! attributes to another server are in its log, even if it corrects the attribution a moment later.
 
 use std::net::Ipv4Addr;
 
@@ -12,13 +12,13 @@ use kea_tests::packet::MessageType;
 use kea_tests::{Client, Kea, Relay, Setup, eventually, eventually_some, kea_version, may_ping};
 use serde_json::json;
 
-/// Kea with its command library, which logs each change that it tells of. It changes nothing of itself
+/// Starts Kea with its command library and a log of each change. Kea does not reclaim leases
 /// meanwhile.
 fn kea(multi_threading: bool) -> Kea {
     setup(multi_threading).start()
 }
 
-/// Prepares the server without starting it.
+/// Returns the setup of that server.
 fn setup(multi_threading: bool) -> Setup {
     Setup::with_hook(json!({}))
         .multi_threading(multi_threading)
@@ -30,24 +30,24 @@ fn setup(multi_threading: bool) -> Setup {
         .verbose()
 }
 
-/// The changes told of that nobody is known to have made, and what has been told of in all. That an
-/// address is declined is told by the lease manager, too: Kea may decline one itself.
-fn untold(kea: &Kea) -> (Vec<String>, usize) {
+/// Returns the changes that the hook logged without attribution, and the number of all changes.
+/// Declined leases do not count, since Kea may decline an address itself.
+fn unattributed(kea: &Kea) -> (Vec<String>, usize) {
     let log = kea.log();
-    let told = log
+    let changes = log
         .lines()
         .filter(|line| line.contains("BLQ_LEASE_CHANGED"));
-    let is_untold = |line: &&str| {
+    let is_unattributed = |line: &&str| {
         let updated = line.contains(" updated: ") && !line.contains("state declined");
         updated || line.contains(" removed: ")
     };
-    let count = told.clone().count();
-    let untold = told.filter(is_untold).map(str::to_owned);
-    (untold.collect(), count)
+    let count = changes.clone().count();
+    let unattributed = changes.filter(is_unattributed).map(str::to_owned);
+    (unattributed.collect(), count)
 }
 
-/// Clients lease addresses, renew, release and decline, on as many threads as there are.
-fn what_clients_do(kea: &Kea, relay: &Relay, first: u16) {
+/// Clients lease addresses, renew, release and decline, on all threads.
+fn change_leases_as_clients(kea: &Kea, relay: &Relay, first: u16) {
     let mut clients: Vec<_> = (first..first + 6).map(Client::new).collect();
     for client in &mut clients {
         relay.lease(client);
@@ -70,7 +70,7 @@ fn what_clients_do(kea: &Kea, relay: &Relay, first: u16) {
     kea.await_active(released);
 }
 
-/// Whether the last change of an address was made elsewhere.
+/// Whether the last change of an address has the origin remote.
 fn is_remote(kea: &Kea, address: Ipv4Addr) -> bool {
     let mut query = Query::new(Primary::All);
     query.parameter_request_list = Some(vec![156, 157]);
@@ -79,8 +79,8 @@ fn is_remote(kea: &Kea, address: Ipv4Addr) -> bool {
     binding.expect("a configured address").is_remote()
 }
 
-/// What an administrator does by command was done here, and what a client does next is its own.
-fn what_an_administrator_does(kea: &Kea, relay: &Relay, first: u16) {
+/// Changes by command have the origin local, and so have the client's later ones.
+fn change_leases_by_command(kea: &Kea, relay: &Relay, first: u16) {
     let mut clients = [first, first + 1].map(Client::new);
     let [deleted, updated] = clients.each_mut().map(|client| relay.lease(client).yiaddr);
     for client in &clients {
@@ -94,22 +94,22 @@ fn what_an_administrator_does(kea: &Kea, relay: &Relay, first: u16) {
     );
     kea.await_state(deleted, State::RESET);
     for address in [deleted, updated] {
-        eventually("known to be made here", || !is_remote(kea, address));
+        eventually("origin local", || !is_remote(kea, address));
     }
     kea.command_ok("lease4-wipe", json!({ "subnet-id": 1 }));
     kea.await_state(updated, State::RESET);
-    eventually("known to be made here", || !is_remote(kea, updated));
+    eventually("origin local", || !is_remote(kea, updated));
 }
 
-/// RFC 6926, section 6.2.8: what clients of this server do is nobody else's doing, not for a moment,
-/// whatever thread comes to it first; also when a client moves to another address, and after a
-/// reconfiguration, which makes all threads anew.
+/// RFC 6926, section 6.2.8: changes by this server's clients are never attributed to another
+/// server, whichever thread reports them first; also when a client moves to another address, and
+/// after a reconfiguration, which creates all threads anew.
 #[test]
-fn takes_what_clients_do_for_nobody_elses_doing() {
+fn never_attributes_changes_by_clients_to_another_server() {
     for multi_threading in [false, true] {
         let mut kea = kea(multi_threading);
         let relay = kea.relay(0).remote_id("line 1");
-        what_clients_do(&kea, &relay, 1);
+        change_leases_as_clients(&kea, &relay, 1);
         let mut moves = Client::new(1000);
         let before = relay.lease(&mut moves).yiaddr;
         kea.await_active(&moves);
@@ -122,41 +122,41 @@ fn takes_what_clients_do_for_nobody_elses_doing() {
         assert_eq!(relay.lease(&mut moves).yiaddr, reserved);
         eventually("an answer", || kea.binding(reserved).is_some());
         kea.await_state(before, State::RELEASED);
-        what_clients_do(&kea, &relay, 11);
-        let (untold, count) = untold(&kea);
-        assert_eq!(untold, [""; 0], "{multi_threading}");
+        change_leases_as_clients(&kea, &relay, 11);
+        let (unattributed, count) = unattributed(&kea);
+        assert_eq!(unattributed, [""; 0], "{multi_threading}");
         assert!(count > 30, "{count} changes in the log");
-        what_an_administrator_does(&kea, &relay, 21);
+        change_leases_by_command(&kea, &relay, 21);
     }
 }
 
-/// The same after a configuration that Kea has refused: it may go on without threads for packets, and
-/// what clients do is known to be theirs a moment later.
+/// After a refused configuration Kea may continue without packet threads: changes by clients are
+/// attributed correctly a moment later.
 #[test]
-fn knows_what_clients_do_after_a_refused_configuration() {
+fn attributes_changes_by_clients_after_a_refused_configuration() {
     if kea_version().starts_with("3.") {
-        // It goes on without leases.
+        // This version continues without leases.
         return;
     }
     let kea = kea(true);
     let relay = kea.relay(0);
-    what_clients_do(&kea, &relay, 1);
+    change_leases_as_clients(&kea, &relay, 1);
     let answer = kea.config_set(|setup| setup.in_subnet(json!({ "pools": [{ "pool": "no" }] })));
     assert_eq!(answer["result"], 1, "{answer}");
     if kea_version().starts_with("2.2.") {
-        // It answers nobody.
+        // This version no longer answers clients.
         return;
     }
-    what_clients_do(&kea, &relay, 11);
+    change_leases_as_clients(&kea, &relay, 11);
     let mut client = Client::new(31);
     let address = relay.lease(&mut client).yiaddr;
     kea.await_active(&client);
-    eventually("known to be made here", || !is_remote(&kea, address));
-    what_an_administrator_does(&kea, &relay, 21);
+    eventually("origin local", || !is_remote(&kea, address));
+    change_leases_by_command(&kea, &relay, 21);
 }
 
-/// RFC 6926, section 6.2.8: an address that Kea itself declines, since it answers a ping, is not for a
-/// moment declined by another server; one that a partner declines is.
+/// RFC 6926, section 6.2.8: an address that Kea itself declines, since it answers a ping, is never
+/// attributed to another server; one that a partner declines is.
 #[test]
 fn attributes_an_address_that_kea_declines_itself_to_this_server() {
     if !may_ping() {
