@@ -1,4 +1,4 @@
-//! What the engine answers to which query, clause by clause, without sockets and without Kea.
+//! The engine's answers to queries, clause by clause, without sockets and without Kea.
 
 #[path = "support/bench.rs"]
 mod bench;
@@ -17,7 +17,7 @@ use dhcp_blq::query::lease_engine::{Answer, LeaseEngine};
 use dhcp_blq::query::{Engine, Progress, QueryType, QueryTypes};
 use proptest::prelude::*;
 
-// A message for all addresses with one more option.
+// Returns a query for all addresses with one more option.
 fn all_with(code: u8, value: &[u8]) -> Message {
     all().to_message().unwrap().with(code, value)
 }
@@ -27,10 +27,10 @@ const UNASSIGNED: u8 = 11;
 
 // RFC 6926 section 8.2, Query for All Configured IP Addresses.
 #[test]
-fn all_configured_addresses_come_once_each_bound_or_not() {
+fn all_configured_addresses_occur_once_whether_or_not_bound() {
     let bench = Bench::new();
     bench.lease([10, 0, 1, 12], 1, 10, &[]);
-    bench.lease([10, 0, 1, 50], 2, 10, &[]); // outside of pools, in a configured subnet
+    bench.lease([10, 0, 1, 50], 2, 10, &[]); // outside pools, in a configured subnet
     let bindings = bench.ask(&all());
     let expected: Vec<Ipv4Addr> = (10..=19)
         .chain([50, 200])
@@ -49,7 +49,7 @@ fn all_configured_addresses_come_once_each_bound_or_not() {
 // RFC 6926 section 8.2: "MUST NOT send more than one message for each applicable IP address,
 // even if the state of some of those IP addresses changes during the processing".
 #[test]
-fn an_address_comes_at_most_once_whatever_changes_meanwhile() {
+fn an_address_occurs_at_most_once_despite_changes_during_the_query() {
     let bench = Bench::new();
     let message = all().to_message().unwrap();
     let mut answer = bench
@@ -77,7 +77,7 @@ fn an_address_comes_at_most_once_whatever_changes_meanwhile() {
     assert_eq!(addresses.len(), 11);
 }
 
-// RFC 6926 section 8.2: each query by identity returns current bindings alone.
+// RFC 6926 section 8.2: each query by identity returns current bindings only.
 #[test]
 fn queries_by_identity_return_exactly_the_active_bindings_that_match() {
     let bench = Bench::new();
@@ -86,7 +86,7 @@ fn queries_by_identity_return_exactly_the_active_bindings_that_match() {
     bench.lease([10, 0, 1, 10], 1, 10, &here);
     bench.lease([10, 0, 1, 11], 2, 10, &there);
     bench.lease([10, 0, 1, 12], 1, 10, &there);
-    bench.lease([10, 0, 1, 13], 1, 4000, &here); // over by now
+    bench.lease([10, 0, 1, 13], 1, 4000, &here); // ended
     let addresses = |primary| bench.addresses(&Query::new(primary));
     let [first, second, third] = [10, 11, 12].map(|last| Ipv4Addr::new(10, 0, 1, last));
     assert_eq!(bench.addresses(&by_mac(1)), [first, third]);
@@ -113,7 +113,7 @@ fn queries_by_identity_return_exactly_the_active_bindings_that_match() {
     );
 }
 
-// RFC 6925 section 5 and RFC 3396: the longest identifiers there are.
+// RFC 6925 section 5 and RFC 3396: the longest possible identifiers.
 #[test]
 fn finds_identifiers_of_255_octets_and_returns_their_option_82_whole() {
     let bench = Bench::new();
@@ -130,8 +130,8 @@ fn finds_identifiers_of_255_octets_and_returns_their_option_82_whole() {
     }
 }
 
-// The contract: a lease of a subnet that is not configured, and of which no VPN is known from before,
-// is never returned as one of the default VPN.
+// The contract: a lease of a subnet that is not configured, and whose VPN is unknown, is never
+// returned as one of the default VPN.
 #[test]
 fn a_lease_of_a_subnet_that_was_never_configured_is_in_no_vpn() {
     let bench = Bench::new();
@@ -181,11 +181,11 @@ fn without_a_parameter_request_list_the_options_of_the_contract_are_sent() {
 
 // RFC 6926 section 8.3 item 7, RFC 4388 section 6.4.2.
 #[test]
-fn with_a_parameter_request_list_exactly_what_is_asked_for_is_sent() {
+fn with_a_parameter_request_list_exactly_the_requested_options_are_sent() {
     let bench = Bench::new();
     bench.lease([10, 0, 1, 12], 1, 100, &[]);
     let query = Query {
-        // 1 the server sends, 60 the client sent, 82 and 157 there are not, 221 is no request.
+        // The server sends 1, the client sent 60, 82 and 157 are absent, 221 cannot be requested.
         parameter_request_list: Some(vec![60, 1, 82, 157, 152, 60, 54, 221, 0, 255]),
         ..by_mac(1)
     };
@@ -197,7 +197,7 @@ fn with_a_parameter_request_list_exactly_what_is_asked_for_is_sent() {
 
 // RFC 4388 section 6.4.2, non-sensitive options.
 #[test]
-fn an_option_that_is_not_declared_non_sensitive_is_not_told() {
+fn an_option_that_is_not_declared_non_sensitive_is_not_returned() {
     let mut bench = Bench::new();
     bench.engine = LeaseEngine::new(Arc::clone(&bench.mirror), Some([1, 60].into()));
     bench.lease([10, 0, 1, 12], 1, 100, &[]);
@@ -210,10 +210,10 @@ fn an_option_that_is_not_declared_non_sensitive_is_not_told() {
     assert_eq!(bench.option_codes(&query), [51, 53, 54, 152]);
 }
 
-// RFC 4388 section 6.4.2 and RFC 6926 section 8.3 items 1 to 6: what MUST be returned where it is asked for
-// is, whatever is declared non-sensitive.
+// RFC 4388 section 6.4.2 and RFC 6926 section 8.3 items 1 to 6: options that MUST be returned on
+// request are returned, whatever is declared non-sensitive.
 #[test]
-fn what_must_be_returned_is_not_withheld_as_sensitive() {
+fn options_that_must_be_returned_are_not_withheld_as_sensitive() {
     let mut bench = Bench::new();
     let information = [&relay_information(b"line", b"relay")[..], b"\x97\x05\0blue"].concat();
     let updated = Event::Updated {
@@ -234,19 +234,19 @@ fn what_must_be_returned_is_not_withheld_as_sensitive() {
         };
         let owed = [51, 58, 59, 82, 91, 152, 153, 156, 157];
         let everything = asked(Some(owed.to_vec()));
-        // With what the protocol adds of itself: 53, 54, 221.
+        // Plus the options that the protocol adds itself: 53, 54, 221.
         assert_eq!(
             bench.option_codes(&everything),
             [51, 53, 54, 58, 59, 82, 91, 152, 153, 156, 157, 221]
         );
-        // Asked for alone, each comes alone.
+        // Each alone.
         for code in owed {
             let codes = bench.option_codes(&asked(Some(vec![code])));
             let mut expected = vec![code, 53, 54, 221];
             expected.sort_unstable();
             assert_eq!(codes, expected);
         }
-        // Without a list, the same of the default one.
+        // Without a list, those of the default list.
         let by_default = bench.option_codes(&asked(None));
         assert_eq!(by_default.contains(&61), !is_limited);
         assert!(
@@ -261,9 +261,9 @@ fn what_must_be_returned_is_not_withheld_as_sensitive() {
     }
 }
 
-// RFC 4388 section 6.4.2: times that are past are not returned.
+// RFC 4388 section 6.4.2: times in the past are not returned.
 #[test]
-fn renewal_times_that_are_past_are_left_out() {
+fn renewal_times_in_the_past_are_omitted() {
     let bench = Bench::new();
     bench.lease([10, 0, 1, 12], 1, 1000, &[]);
     let binding = &bench.ask(&by_mac(1))[0];
@@ -271,9 +271,9 @@ fn renewal_times_that_are_past_are_left_out() {
     assert!(binding.rebinding_time.is_some_and(|left| left <= 800));
 }
 
-// RFC 6926 sections 6.2.7 and 8.3: the state an address ended in, with its last client.
+// RFC 6926 sections 6.2.7 and 8.3: the state of an address after its lease, with the last client.
 #[test]
-fn an_address_no_longer_leased_tells_its_state_and_last_client() {
+fn an_address_no_longer_leased_has_its_state_and_last_client() {
     let bench = Bench::new();
     bench.lease([10, 0, 1, 10], 1, 100, &[]);
     bench.mirror.queue().push(Event::Released {
@@ -307,11 +307,12 @@ fn an_address_no_longer_leased_tells_its_state_and_last_client() {
     assert_eq!(declined.lease_ends_at(), Some(u64::from(bench.now) + 3590));
 }
 
-// RFC 6926 sections 6.2.5, 6.2.6 and 8.2: equal bounds are included; either time counts.
+// RFC 6926 sections 6.2.5, 6.2.6 and 8.2: both bounds are included; either time counts.
 #[test]
-fn time_qualifiers_select_what_changed_in_the_window() {
+fn time_qualifiers_select_the_changes_in_the_window() {
     let bench = Bench::with_saved(Saved::default());
-    // Since an hour ago by the state file, last heard of 100 seconds ago.
+    // In this state for an hour according to the state file, with the last transaction 100 seconds
+    // ago.
     bench.lease([10, 0, 1, 10], 1, 1000, &[]);
     bench.lease([10, 0, 1, 10], 1, 100, &[]);
     bench.lease([10, 0, 1, 11], 2, 500, &[]);
@@ -332,7 +333,7 @@ fn time_qualifiers_select_what_changed_in_the_window() {
             .flat_map(|client| bench.addresses(&query(by_mac(client).primary)))
             .map(|address| address.octets()[3])
             .collect();
-        assert_eq!(found, by_client, "the same for every primary query");
+        assert_eq!(found, by_client, "equal for every primary query");
         found.dedup();
         found
     };
@@ -345,7 +346,8 @@ fn time_qualifiers_select_what_changed_in_the_window() {
     assert_eq!(within(Some(999), Some(501)), [0u8; 0]);
 }
 
-// RFC 6926 section 6.2.4: an address that was never leased changed when it was configured.
+// RFC 6926 section 6.2.4: an address that was never leased counts as changed when it was
+// configured.
 #[test]
 fn never_leased_addresses_count_as_changed_when_configured() {
     let bench = Bench::with_saved(Saved::default());
@@ -365,7 +367,7 @@ fn the_vpn_id_selects_and_is_returned_for_other_than_the_default_vpn() {
     let bench = Bench::new();
     bench.lease([10, 0, 1, 10], 1, 10, &[]);
     bench.lease([10, 0, 2, 1], 1, 10, &[]);
-    // The relay's VSS sub-option decides before the subnet's VPN.
+    // The relay's VSS sub-option takes precedence over the subnet's VPN.
     bench.lease(
         [10, 0, 1, 11],
         1,
@@ -402,7 +404,8 @@ fn the_vpn_id_selects_and_is_returned_for_other_than_the_default_vpn() {
     assert!(free.iter().all(|binding| binding.vpn.is_some()));
 }
 
-// RFC 6926 section 8.3: server-identifier in the first message only; 7.1: the xid in all.
+// RFC 6926 section 8.3: server-identifier in the first message only; section 7.1: the xid in all
+// messages.
 #[test]
 fn the_first_message_alone_carries_the_server_identifier() {
     let bench = Bench::new();
@@ -418,16 +421,16 @@ fn the_first_message_alone_carries_the_server_identifier() {
     assert!(bindings.iter().all(|binding| binding.xid == query.xid));
     assert_eq!(done.xid, query.xid);
 
-    // RFC 6926 section 7.3: nothing found is a success, told by the first and only message.
+    // RFC 6926 section 7.3: a query that finds nothing succeeds, with its only message.
     let (bindings, done) = bench.answer(&by_mac(77).to_message().unwrap());
     assert!(bindings.is_empty());
     assert_eq!((done.status, done.server_identifier), (None, Some(LOCAL)));
 }
 
-// RFC 6926 section 8.3 items 2 and 7, and the contract: the parameter request list holds for the
+// RFC 6926 section 8.3 items 2 and 7, and the contract: the parameter request list applies to the
 // DHCPLEASEQUERYDONE too, however the query ended.
 #[test]
-fn each_done_carries_base_time_where_it_is_asked_for() {
+fn each_done_has_a_base_time_if_requested() {
     let mut bench = Bench::new();
     bench.requester.allowed = QueryTypes::ALL;
     bench.lease([10, 0, 1, 12], 1, 10, &[]);
@@ -456,7 +459,7 @@ fn each_done_carries_base_time_where_it_is_asked_for() {
             assert_eq!(done.base_time.is_some(), is_carried, "{list:?}");
             let began = done.base_time.map_or(before, Time);
             assert!((before..=Time::now()).contains(&began));
-            // 51 and others are about bindings.
+            // Option 51 and others apply to bindings only.
             assert!(done.options.is_empty());
         };
         for (message, status) in [
@@ -475,7 +478,7 @@ fn each_done_carries_base_time_where_it_is_asked_for() {
         let answer = bench.open(&with_list(&found)).unwrap();
         bench.engine.terminate(answer, "reload", &mut out);
         is_right(&decode(&out).1, Some(2));
-        // An option that runs past the end, and with it the message.
+        // An option that exceeds the message.
         let mut broken = with_list(&found);
         broken.pop();
         broken.extend([61, 9, 1]);
@@ -484,9 +487,9 @@ fn each_done_carries_base_time_where_it_is_asked_for() {
     }
 }
 
-// The contract: a list that cannot be read is none.
+// The contract: an unreadable parameter request list counts as absent.
 #[test]
-fn base_time_is_in_the_done_of_a_query_whose_parameter_request_list_is_broken() {
+fn base_time_is_in_the_done_of_a_query_whose_parameter_request_list_is_malformed() {
     let bench = Bench::new();
     for (options, is_carried) in [
         (&[53, 1, 14, 61, 9, 55, 1, 51][..], true),
@@ -499,10 +502,10 @@ fn base_time_is_in_the_done_of_a_query_whose_parameter_request_list_is_broken() 
     }
 }
 
-// The contract: the DHCPLEASEQUERYDONE's base-time is when the query began, so that a requestor which
-// goes on from it misses nothing of what changed where the answer had gone by.
+// The contract: the DHCPLEASEQUERYDONE's base-time is the beginning of the query, so that a
+// requester's next query from it misses no change behind the cursor.
 #[test]
-fn a_query_from_the_base_time_of_the_done_returns_what_changed_since_the_query_began() {
+fn a_query_from_the_base_time_of_the_done_returns_the_changes_since_the_query_began() {
     let bench = Bench::new();
     bench.lease([10, 0, 1, 10], 1, 100, &[]);
     let before = Time::now();
@@ -523,7 +526,11 @@ fn a_query_from_the_base_time_of_the_done_returns_what_changed_since_the_query_b
     }
     while bench.engine.write(&mut answer, &mut out, 1) == Progress::More {}
     let (bindings, done) = decode(&out);
-    assert_eq!(bindings[0].state.unwrap().0, 2, "the answer had gone by");
+    assert_eq!(
+        bindings[0].state.unwrap().0,
+        2,
+        "the cursor was beyond the address"
+    );
     let began = done.base_time.unwrap();
     assert!((before..=after).contains(&Time(began)));
     assert!(bindings.last().unwrap().base_time > Some(began));
@@ -536,7 +543,7 @@ fn a_query_from_the_base_time_of_the_done_returns_what_changed_since_the_query_b
 
 // The contract's table: MalformedQuery (3), with a text that names the field.
 #[test]
-fn malformed_queries_are_refused_by_name() {
+fn refusals_of_malformed_queries_name_the_field() {
     let bench = Bench::new();
     let plain = || all().to_message().unwrap();
     let address = Ipv4Addr::new(10, 0, 1, 10);
@@ -631,7 +638,7 @@ fn two_primary_queries_are_not_allowed() {
     }
 }
 
-// RFC 6926 sections 8.1 and 9: some requestors may be restricted to certain query types.
+// RFC 6926 sections 8.1 and 9: a requester may be restricted to certain query types.
 #[test]
 fn a_query_type_that_is_not_permitted_is_not_allowed() {
     let mut bench = Bench::new();
@@ -642,7 +649,7 @@ fn a_query_type_that_is_not_permitted_is_not_allowed() {
     assert!(text.contains("all"), "{text}");
 }
 
-/// A message with these fields of a MAC address.
+/// Returns the message with other fields of a MAC address.
 fn with_hardware(message: &Message, htype: u8, hlen: u8, chaddr: [u8; 16]) -> Message {
     Message {
         htype,
@@ -652,7 +659,7 @@ fn with_hardware(message: &Message, htype: u8, hlen: u8, chaddr: [u8; 16]) -> Me
     }
 }
 
-/// A lease of a client with this hardware address, of zeros.
+/// Commits a lease of a client whose hardware address consists of zeros.
 fn lease_of_zeros(bench: &Bench, last: u8, htype: u8, length: usize) -> Ipv4Addr {
     let lease = lease([10, 0, 1, last], last, bench.now - 10);
     let address = lease.address;
@@ -664,14 +671,14 @@ fn lease_of_zeros(bench: &Bench, last: u8, htype: u8, length: usize) -> Ipv4Addr
     address
 }
 
-// RFC 6926 section 8.2: with a value in hlen it is a query by MAC address, for htype, hlen and chaddr, and
-// never one for all configured addresses.
+// RFC 6926 section 8.2: a message with a value in hlen is a query by MAC address, for htype, hlen
+// and chaddr, and never one for all configured addresses.
 #[test]
 fn an_address_of_zeros_alone_is_a_query_by_mac_address() {
     let mut bench = Bench::new();
     let [ethernet, token_ring, longer, untyped] = [(10, 1, 6), (11, 6, 6), (12, 1, 16), (13, 0, 6)]
         .map(|(last, htype, length)| lease_of_zeros(&bench, last, htype, length));
-    // Neither a client without a MAC address nor one with another is asked for.
+    // No match: a client without a MAC address, and one with another address.
     lease_of_zeros(&bench, 14, 1, 0);
     bench.lease([10, 0, 1, 15], 1, 10, &[]);
     let plain = all().to_message().unwrap();
@@ -687,12 +694,12 @@ fn an_address_of_zeros_alone_is_a_query_by_mac_address() {
     assert_eq!(found(&bench, 0, 6), [untyped]);
     assert!(found(&bench, 1, 1).is_empty());
     assert!(found(&bench, 7, 6).is_empty());
-    // Octets behind those that hlen counts are none of the address.
+    // Octets beyond hlen are not part of the address.
     let mut chaddr = [0; 16];
     chaddr[6] = 9;
     let (bindings, _) = bench.answer(&with_hardware(&plain, 1, 6, chaddr));
     assert_eq!(bindings.len(), 1);
-    // It needs the permission of that query type.
+    // The query needs the permission of its type.
     bench.requester.allowed = QueryTypes::NONE.with(QueryType::Mac);
     assert_eq!(found(&bench, 1, 6), [ethernet]);
     bench.requester.allowed = QueryTypes::NONE.with(QueryType::All);
@@ -701,7 +708,7 @@ fn an_address_of_zeros_alone_is_a_query_by_mac_address() {
     assert!(text.contains("mac"), "{text}");
 }
 
-// The contract: requestors in the field fill in htype always; without hlen it is no MAC address.
+// The contract: deployed requesters always fill in htype; without hlen there is no MAC address.
 #[test]
 fn htype_alone_is_no_query_by_mac_address() {
     let mut bench = Bench::new();
@@ -713,7 +720,7 @@ fn htype_alone_is_no_query_by_mac_address() {
     }
 }
 
-// The contract: requestors in the field fill in htype 1 and hlen 6 whatever they ask for.
+// The contract: deployed requesters fill in htype 1 and hlen 6 in every query.
 #[test]
 fn an_address_of_zeros_beside_another_identity_is_ignored() {
     let mut bench = Bench::new();
@@ -735,8 +742,8 @@ fn an_address_of_zeros_beside_another_identity_is_ignored() {
     }
 }
 
-// The contract, a wrong length: an address that chaddr cannot hold, or of which hlen says that there is
-// none, is refused rather than guessed at.
+// The contract: a length that exceeds chaddr, or a length of 0 with an address in chaddr, is
+// refused.
 #[test]
 fn a_hardware_length_that_does_not_fit_its_address_is_malformed() {
     let bench = Bench::new();
@@ -761,7 +768,7 @@ fn a_hardware_length_that_does_not_fit_its_address_is_malformed() {
 
 // RFC 7724 section 8.1.1 and the contract: such a connection is closed.
 #[test]
-fn what_is_no_bulk_leasequery_is_unanswerable() {
+fn messages_other_than_bulk_leasequeries_are_unanswerable() {
     let bench = Bench::new();
     let plain = all().to_message().unwrap();
     let with_type = |message_type: &[u8]| Message {
@@ -780,7 +787,7 @@ fn what_is_no_bulk_leasequery_is_unanswerable() {
     }
     assert!(unanswerable(&with_type(&[]).encode()));
     assert!(unanswerable(&with_type(&[14, 14]).encode()));
-    // Twice, joined or not.
+    // Two message types, of one octet each or joined.
     for options in [
         vec![(53, vec![14]), (53, vec![14])],
         vec![(53, vec![14]), (53, vec![])],
@@ -812,8 +819,8 @@ fn what_is_no_bulk_leasequery_is_unanswerable() {
         assert!(unanswerable(&encoded[..length]), "{length} octets");
     }
     assert!(!unanswerable(&encoded));
-    // What is broken in front of the type keeps it from being read; what is broken behind another
-    // type, or in a reply, makes no query of it.
+    // An error before the message type makes the type unreadable. An error after another type, or
+    // in a reply, does not make it a query.
     for options in [
         &[61, 9, 53, 1, 14][..],
         &[53, 9, 14],
@@ -823,7 +830,8 @@ fn what_is_no_bulk_leasequery_is_unanswerable() {
         &[52, 1, 1, 61, 9],
     ] {
         let mut octets = raw(options);
-        // The file field has the type: not where option 52 cannot be believed.
+        // The file field has the message type, but the options do not declare validly that it holds
+        // options.
         octets[108..111].copy_from_slice(&[53, 1, 14]);
         assert!(unanswerable(&octets), "{options:?}");
     }
@@ -832,7 +840,7 @@ fn what_is_no_bulk_leasequery_is_unanswerable() {
     assert!(unanswerable(&reply));
 }
 
-/// A query's fixed fields with these octets as its options.
+/// Returns a query's fixed fields with these octets as its options.
 fn raw(options: &[u8]) -> Vec<u8> {
     let mut octets = all().to_message().unwrap().encode();
     octets.truncate(HEADER_LENGTH);
@@ -841,16 +849,17 @@ fn raw(options: &[u8]) -> Vec<u8> {
 }
 
 // RFC 6926 section 8.2: "Every Bulk Leasequery request MUST be terminated by sending a final
-// DHCPLEASEQUERYDONE message"; by the contract, MalformedQuery where something is broken behind its type.
+// DHCPLEASEQUERYDONE message"; by the contract with MalformedQuery if there is an error after its
+// type.
 #[test]
-fn a_query_broken_behind_its_type_is_malformed_and_the_last_of_its_connection() {
+fn a_query_malformed_after_its_type_is_the_last_of_its_connection() {
     let bench = Bench::new();
     for (options, expected) in [
         (&[53, 1, 14, 61][..], "option 61 runs past"),
         (&[53, 1, 14, 61, 2, 1], "option 61 runs past"),
         (&[53, 1, 14, 55, 200, 51], "option 55 runs past"),
         (&[53, 1, 14, 53, 2, 14], "option 53 runs past"),
-        // What is good in front of it, or else wrong, does not matter.
+        // Valid options before it, and other errors, do not matter.
         (&[53, 1, 14, 61, 2, 1, 9, 154, 4, 1], "option 154 runs past"),
         (
             &[53, 1, 14, 82, 3, 2, 1, 7, 61, 2, 1, 9, 12],
@@ -880,7 +889,8 @@ fn a_query_broken_behind_its_type_is_malformed_and_the_last_of_its_connection() 
         assert!(status.text.contains(expected), "{}", status.text);
         assert_eq!(done.server_identifier, Some(LOCAL));
     }
-    // RFC 3396 section 5: also in the fields that option 52 says hold options, and not in others.
+    // RFC 3396 section 5: also in the fields that option 52 declares to hold options, and only in
+    // those.
     for (overload, at, field, other) in [
         (1, 108, "file", 2),
         (2, 44, "sname", 1),
@@ -896,15 +906,15 @@ fn a_query_broken_behind_its_type_is_malformed_and_the_last_of_its_connection() 
         let answer = bench.open(&octets).unwrap();
         assert!(!bench.engine.ends_connection(&answer));
     }
-    // A query that is refused for what it asks leaves the connection as it is.
+    // A query refused for its contents leaves the connection open.
     let malformed = bench.open(&all_with(154, &[1]).encode()).unwrap();
     assert!(!bench.engine.ends_connection(&malformed));
     let good = bench.open(&all().to_message().unwrap().encode()).unwrap();
     assert!(!bench.engine.ends_connection(&good));
 }
 
-/// The options in a field, as RFC 2132 section 2 lays them out; `None` if one runs past the end.
-fn cursor(mut field: &[u8]) -> Option<Vec<(u8, Vec<u8>)>> {
+/// Splits a field into options (RFC 2132 section 2); `None` if an option exceeds it.
+fn split_options(mut field: &[u8]) -> Option<Vec<(u8, Vec<u8>)>> {
     let mut options = Vec::new();
     loop {
         match field {
@@ -934,7 +944,7 @@ fn has_whole_sub_options<'a>(options: impl Iterator<Item = &'a (u8, Vec<u8>)>) -
     rest.is_empty()
 }
 
-/// Octets of options: mostly as they should be, of those that matter to a query.
+/// Generates octets of options, mostly valid, of codes that matter to a query.
 fn options() -> impl Strategy<Value = Vec<u8>> {
     let code = prop_oneof![
         4 => proptest::sample::select(vec![52_u8, 55, 61, 82, 154, 155, 221]),
@@ -957,7 +967,7 @@ fn options() -> impl Strategy<Value = Vec<u8>> {
 
 // RFC 6926 section 8.5.
 #[test]
-fn an_answer_ended_early_says_query_terminated_and_why() {
+fn an_answer_ended_early_has_query_terminated_with_the_reason() {
     let bench = Bench::new();
     let message = all().to_message().unwrap();
     let open = || -> Answer {
@@ -985,10 +995,10 @@ fn an_answer_ended_early_says_query_terminated_and_why() {
     assert_eq!(decode(&out).1.server_identifier, Some(LOCAL));
 }
 
-// RFC 6926 section 8.2: a query that is refused says so, even if the connection ends before it is its turn;
-// it is not worth asking again.
+// RFC 6926 section 8.2: a refused query ends with its own status even if the connection ends before
+// its turn, so that the requester does not repeat it.
 #[test]
-fn a_refused_query_whose_connection_ends_early_is_refused_all_the_same() {
+fn a_refused_query_whose_connection_ends_early_keeps_its_status() {
     let bench = Bench::new();
     for (message, expected) in [
         (all_with(154, &[1]).encode(), 3),
@@ -1005,7 +1015,7 @@ fn a_refused_query_whose_connection_ends_early_is_refused_all_the_same() {
     }
 }
 
-// RFC 6926 section 5: neither associated-ip (92) nor DHCPLEASEUNKNOWN (12), ever.
+// RFC 6926 section 5: associated-ip (92) and DHCPLEASEUNKNOWN (12) never occur.
 #[test]
 fn associated_ip_and_leaseunknown_never_appear() {
     let saved_view = ConfiguredOption {
@@ -1029,12 +1039,12 @@ fn associated_ip_and_leaseunknown_never_appear() {
     }
 }
 
-/// What becomes of an address: how long ago its lease began, for how long it is, which client's it is of a
-/// few, what its relay agent said, and what happens next.
-type Story = (u32, u32, u8, u8, u8);
+/// The history of an address: age of its lease, lifetime, client, number of its relay agent
+/// information, and number of the next event.
+type History = (u32, u32, u8, u8, u8);
 
-/// Stories of which most are alike, with leases as long as most are and what relay agents mostly say.
-fn story((usual, relay): (u32, u8)) -> impl Strategy<Value = Story> {
+/// Generates histories, mostly alike, with the usual lifetime and relay agent information.
+fn history((usual, relay): (u32, u8)) -> impl Strategy<Value = History> {
     (
         prop_oneof![8 => 0..20u32, 1 => 890..910u32, 1 => 1_790..1_810u32, 1 => 3_590..3_610u32],
         prop_oneof![8 => Just(usual), 1 => Just(1_000), 1 => Just(u32::MAX)],
@@ -1044,12 +1054,12 @@ fn story((usual, relay): (u32, u8)) -> impl Strategy<Value = Story> {
     )
 }
 
-/// Has it happen to an address.
-fn happen(bench: &Bench, address: [u8; 4], (ago, lifetime, client, relay, next): Story) {
+/// Applies a history to an address.
+fn apply(bench: &Bench, address: [u8; 4], (ago, lifetime, client, relay, next): History) {
     let mut lease = lease(address, client, bench.now - ago);
     lease.valid_lifetime = Lifetime(lifetime);
     if client % 8 != 0 {
-        // As from most clients: made of the MAC address.
+        // Most clients make it of the MAC address.
         lease.client_id = [&[1], &lease.hardware.octets[..]].concat();
     }
     let mut information = relay_information(b"line", b"relay");
@@ -1057,7 +1067,7 @@ fn happen(bench: &Bench, address: [u8; 4], (ago, lifetime, client, relay, next):
         1 => information.extend([151, 8, 1, 0, 0, 0x5e, 0, 0, 0, 7]),
         2 => information = relay_information(b"a longer line", b"relay"),
         3 => information = relay_information(b"line", b"other"),
-        // As long as a VPN's, but none: there is no such type.
+        // As long as a VPN-ID, but of an undefined type.
         4 => information.extend([151, 8, 9, 0, 0, 0x5e, 0, 0, 0, 7]),
         _ => {}
     }
@@ -1091,26 +1101,26 @@ fn happen(bench: &Bench, address: [u8; 4], (ago, lifetime, client, relay, next):
 }
 
 proptest! {
-    // RFC 6926 section 8.2: whatever follows the message type, the query is answered or the connection
-    // closed, and what is broken is never a success.
+    // RFC 6926 section 8.2: whatever follows the message type, the query is answered or the
+    // connection is closed, and a malformed query never succeeds.
     #[test]
-    fn whatever_follows_the_type_is_answered_and_never_a_success_if_it_is_broken(
-        in_front in prop_oneof![3 => Just(Vec::new()), 1 => options()],
-        behind in options(),
+    fn any_octets_after_the_type_are_answered_and_succeed_only_if_well_formed(
+        before_type in prop_oneof![3 => Just(Vec::new()), 1 => options()],
+        after in options(),
         sname in options(),
         file in options(),
     ) {
         static BENCH: LazyLock<Bench> = LazyLock::new(Bench::new);
         let bench = &*BENCH;
-        let mut octets = raw(&[&in_front[..], &[53, 1, 14], &behind].concat());
+        let mut octets = raw(&[&before_type[..], &[53, 1, 14], &after].concat());
         let mut fill = |field: std::ops::Range<usize>, options: &[u8]| {
             let length = options.len().min(field.len());
             octets[field][..length].copy_from_slice(&options[..length]);
         };
         fill(44..108, &sname);
         fill(108..236, &file);
-        // What can be read of it, in the order of RFC 3396 section 5.
-        let mut read = cursor(&octets[HEADER_LENGTH..]);
+        // The readable options, in the order of RFC 3396 section 5.
+        let mut read = split_options(&octets[HEADER_LENGTH..]);
         let overload = |options: &[(u8, Vec<u8>)]| -> Option<u8> {
             let mut found = options.iter().filter(|(code, _)| *code == 52);
             match (found.next(), found.next()) {
@@ -1122,7 +1132,7 @@ proptest! {
         if let Some(fields) = read.as_deref().and_then(overload) {
             for (bit, field) in [(1, 108..236), (2, 44..108)] {
                 if fields & bit != 0 {
-                    let more = cursor(&octets[field]);
+                    let more = split_options(&octets[field]);
                     read = read.zip(more).map(|(read, more)| [read, more].concat());
                 }
             }
@@ -1141,17 +1151,18 @@ proptest! {
                 }
             }
         }
-        if in_front.is_empty() && is_sound {
+        if before_type.is_empty() && is_sound {
             let types = read.iter().flatten().filter(|(code, _)| *code == 53);
             prop_assert_eq!(bench.open(&octets).is_ok(), types.count() == 1);
         }
     }
 
-    // A turn's first reply is written in full; others may be copies of those before, which must not show.
+    // A batch's first reply is written in full; the others may be copied from a template, which
+    // must not make a difference.
     #[test]
-    fn replies_say_the_same_however_many_come_in_a_turn(
-        stories in (prop_oneof![Just(3_600), Just(15)], prop_oneof![Just(0), Just(4)])
-            .prop_flat_map(|usual| proptest::collection::vec(story(usual), 0..60)),
+    fn replies_are_the_same_whether_batched_or_not(
+        histories in (prop_oneof![Just(3_600), Just(15)], prop_oneof![Just(0), Just(4)])
+            .prop_flat_map(|usual| proptest::collection::vec(history(usual), 0..60)),
         is_windowed in any::<bool>(),
         primary in prop_oneof![Just(Primary::All), Just(Primary::RelayId(b"relay".to_vec()))],
         requested in prop_oneof![
@@ -1161,9 +1172,9 @@ proptest! {
         ],
     ) {
         let bench = Bench::new();
-        for (number, story) in (0..).zip(stories) {
-            // Some from the subnet that is in a VPN.
-            happen(&bench, [10, 0, if number < 50 { 1 } else { 2 }, 1 + number], story);
+        for (number, history) in (0..).zip(histories) {
+            // Some addresses are of the subnet in a VPN.
+            apply(&bench, [10, 0, if number < 50 { 1 } else { 2 }, 1 + number], history);
         }
         let query = Query {
             parameter_request_list: requested,
@@ -1175,7 +1186,7 @@ proptest! {
         let (one_by_one, together) = loop {
             let before = Time::now();
             let both = [1, 60_000].map(|room| bench.answer_in_turns(&message, room));
-            // They tell of the same time, then.
+            // Both answers are of the same time.
             if before == Time::now() {
                 break both.into();
             }

@@ -1,7 +1,8 @@
-//! The descriptors that the server's sockets take, in a process that may have few or many of them.
+//! The descriptors of the server's sockets, in a process with a low or a high limit.
 //!
-//! The server runs in a process of its own, as it does in Kea: this test program run again, under another
-//! limit. Orders come by its standard input, one a line; answers go to its standard output.
+//! The server runs in a process of its own, as it does in Kea: this test program run again, under
+//! another limit. Commands arrive on its standard input, one per line; it answers on its standard
+//! error.
 
 #[path = "support/fake_engine.rs"]
 mod fake_engine;
@@ -24,23 +25,23 @@ use tracing::Level;
 
 use fake_engine::{FakeEngine, Query, Reply, frame};
 
-/// Tells a process that it is the server, and its limit of descriptors.
+/// The environment variable that makes a process the server; its value is the limit of descriptors.
 const LIMIT: &str = "KEA_BLQ_TEST_LIMIT";
-/// Its parameters in `advanced`.
+/// The environment variable with the server's parameters in `advanced`.
 const PARAMETERS: &str = "KEA_BLQ_TEST_PARAMETERS";
 
-/// How long a test waits before it fails; never reached when all is well.
+/// Time after which a test fails; never reached by a correct server.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What `select()` can watch ends here.
+/// The lowest descriptor that `select()` cannot watch.
 const FIRST_HIGH: usize = 1024;
 
-/// Limits, and how many low numbers each leaves to Kea.
+/// Limits of descriptors, with the number of low descriptors that each reserves for Kea.
 const LIMITS: [(usize, usize); 5] = [(64, 16), (256, 64), (1024, 128), (1100, 128), (4096, 128)];
 
 //------------ The server's process ------------------------------------------------------------
 
-/// Keeps what is logged.
+/// Records log messages.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<String>>>);
 
@@ -54,14 +55,14 @@ impl Sink for Log {
     }
 }
 
-/// The numbers of this process's descriptors.
+/// Returns the descriptors of this process.
 fn numbers() -> BTreeSet<usize> {
     let entries = fs::read_dir("/proc/self/fd").unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name());
     let mut numbers: BTreeSet<usize> = names
         .map(|name| name.to_str().unwrap().parse().unwrap())
         .collect();
-    // That of the directory is gone again.
+    // The directory's own descriptor is closed by now.
     numbers.retain(|number| fs::read_link(format!("/proc/self/fd/{number}")).is_ok());
     numbers
 }
@@ -95,26 +96,26 @@ fn does_nothing_unless_started_as_the_server() {
             return;
         }
     };
-    // What the process opens besides, as Kea does.
+    // Other files of the process, as in Kea.
     let mut files: Vec<File> = Vec::new();
     let port = server.local_addresses()[0].port();
     eprintln!("ANSWER {port}");
-    for order in io::stdin().lines() {
-        let order = order.unwrap();
-        let (order, number) = order.split_once(' ').unwrap_or((&order, "0"));
+    for command in io::stdin().lines() {
+        let command = command.unwrap();
+        let (command, number) = command.split_once(' ').unwrap_or((&command, "0"));
         let number: usize = number.parse().unwrap();
-        let answer = match order {
+        let answer = match command {
             "numbers" => {
                 let numbers: Vec<String> = numbers().iter().map(usize::to_string).collect();
                 numbers.join(" ")
             }
-            // Opens so many files; the highest number.
+            // Opens a number of files; answers with the highest descriptor.
             "open" => {
                 files.extend((0..number).map_while(|_| File::open("/dev/null").ok()));
                 let highest = files.iter().map(|file| file.as_raw_fd()).max().unwrap_or(0);
                 format!("{} {highest}", files.len())
             }
-            // Opens files until one has a number that is as high.
+            // Opens files until a descriptor reaches the number.
             "fill" => {
                 while files
                     .last()
@@ -129,7 +130,7 @@ fn does_nothing_unless_started_as_the_server() {
                 String::new()
             }
             "log" => log.0.lock().unwrap().join("\t"),
-            _ => panic!("order {order}"),
+            _ => panic!("command {command}"),
         };
         eprintln!("ANSWER {answer}");
     }
@@ -140,18 +141,18 @@ fn does_nothing_unless_started_as_the_server() {
 struct Process {
     /// The process.
     process: Child,
-    /// Where it takes orders.
-    orders: ChildStdin,
-    /// Where it answers.
+    /// The pipe for commands.
+    commands: ChildStdin,
+    /// The pipe with answers.
     answers: BufReader<std::process::ChildStderr>,
-    /// Where the server listens.
+    /// The server's address.
     address: SocketAddr,
-    /// Held, so that the program under it need not care.
+    /// Kept open, so that writing to standard output does not fail.
     _output: ChildStdout,
 }
 
 impl Process {
-    /// Starts one that may have so many descriptors.
+    /// Starts a server with a limit of descriptors.
     fn start(limit: usize, parameters: &str) -> Process {
         match Process::try_start(limit, parameters) {
             Ok(started) => started,
@@ -159,9 +160,9 @@ impl Process {
         }
     }
 
-    /// Starts one; what the server says if it does not start.
+    /// Starts a server; the error is its message if it does not start.
     fn try_start(limit: usize, parameters: &str) -> Result<Process, String> {
-        // As many connections as a test wants are open at this end, too.
+        // The connections of a test are open in this process, too.
         let own = getrlimit(Resource::Nofile);
         let all = Rlimit {
             current: own.maximum,
@@ -179,7 +180,7 @@ impl Process {
             .spawn()
             .unwrap();
         let mut started = Process {
-            orders: process.stdin.take().unwrap(),
+            commands: process.stdin.take().unwrap(),
             answers: BufReader::new(process.stderr.take().unwrap()),
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             _output: process.stdout.take().unwrap(),
@@ -191,7 +192,7 @@ impl Process {
         Ok(started)
     }
 
-    /// The answer to the last order.
+    /// Reads the answer to the last command.
     fn answer(&mut self) -> String {
         let mut line = String::new();
         loop {
@@ -204,34 +205,34 @@ impl Process {
         }
     }
 
-    /// Gives an order.
-    fn order(&mut self, order: &str) -> String {
-        writeln!(self.orders, "{order}").unwrap();
+    /// Sends a command and returns the answer.
+    fn command(&mut self, command: &str) -> String {
+        writeln!(self.commands, "{command}").unwrap();
         self.answer()
     }
 
-    /// The numbers of its descriptors.
+    /// Returns the server's descriptors.
     fn numbers(&mut self) -> Vec<usize> {
-        let numbers = self.order("numbers");
+        let numbers = self.command("numbers");
         let numbers = numbers.split_whitespace();
         numbers.map(|number| number.parse().unwrap()).collect()
     }
 
-    /// What it has logged under an identifier.
+    /// Returns the messages logged with an identifier.
     fn logged(&mut self, id: &str) -> Vec<String> {
-        let log = self.order("log");
+        let log = self.command("log");
         let lines = log.split('\t').filter(|line| line.starts_with(id));
         lines.map(str::to_owned).collect()
     }
 
-    /// A connection.
+    /// Connects to the server.
     fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream
     }
 
-    /// Connections of which the server serves as many as it does.
+    /// Opens connections, of which the server serves as many as it can.
     fn connect_many(&self, count: usize) -> Vec<TcpStream> {
         (0..count).map(|_| self.connect()).collect()
     }
@@ -239,13 +240,13 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended already; either way it is gone afterwards.
+        // The process may have ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// Whether a query on a connection is answered; else the server must have closed it.
+/// Whether a query on a connection is answered; otherwise the server must have closed it.
 fn is_served(mut stream: &TcpStream) -> bool {
     let query = Query {
         xid: 77,
@@ -274,46 +275,49 @@ fn is_served(mut stream: &TcpStream) -> bool {
 fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
-        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        assert!(
+            Instant::now() < deadline,
+            "not within the time limit: {what}"
+        );
         thread::sleep(Duration::from_millis(5));
     }
 }
 
 //------------ Tests ---------------------------------------------------------------------------
 
-/// Kea's next descriptors have numbers that `select()` can watch, however many connections are
-/// open, about to be closed or waiting, and whatever the limit of the process.
+/// Kea's next descriptors are ones that `select()` can watch, however many connections are open,
+/// closing or waiting, and whatever the limit of the process.
 #[test]
-fn leaves_kea_its_low_numbers_whatever_the_limit() {
+fn leaves_low_descriptors_to_kea_whatever_the_limit() {
     for (limit, reserve) in LIMITS {
         let mut server = Process::start(limit, r#""max-requester-connections": 600"#);
         let held = server.connect_many(700);
-        // They churn beside those that stay.
+        // Short connections beside the permanent ones.
         let mut leaving = Vec::new();
         for _ in 0..300 {
             let mut stream = server.connect();
-            // It may be closed already.
+            // The connection may be closed already.
             let _ = stream.write_all(&frame(b"no query"));
             leaving.push(stream);
         }
         eventually("connections served", || {
             server.numbers().len() > (limit - reserve).min(600) * 3 / 4
         });
-        let opened = server.order(&format!("open {reserve}"));
+        let opened = server.command(&format!("open {reserve}"));
         let (count, highest) = opened.split_once(' ').unwrap();
         assert_eq!(count, reserve.to_string(), "at {limit}");
         let highest: usize = highest.parse().unwrap();
         assert!(highest < limit.min(FIRST_HIGH), "{highest} at {limit}");
-        server.order("close");
+        server.command("close");
         drop((held, leaving));
         eventually("a connection is served", || is_served(&server.connect()));
         assert_eq!(server.logged("BLQ_ACCEPT_FAILED"), [""; 0], "at {limit}");
     }
 }
 
-/// Where the limit allows, sockets have numbers that Kea has no use for, all but none.
+/// If the limit allows, almost all sockets have high descriptors, which Kea does not use.
 #[test]
-fn moves_sockets_to_high_numbers_where_the_limit_allows() {
+fn moves_sockets_to_high_descriptors_if_the_limit_allows() {
     let mut server = Process::start(4096, r#""max-requester-connections": 1200"#);
     let low = |numbers: &[usize]| numbers.iter().filter(|one| **one < FIRST_HIGH).count();
     let before = server.numbers();
@@ -322,21 +326,22 @@ fn moves_sockets_to_high_numbers_where_the_limit_allows() {
     let numbers = server.numbers();
     assert_eq!(numbers.len(), before.len() + 1_200);
     assert_eq!(low(&numbers), low(&before));
-    // The listening socket is one of those that are not low.
+    // The listening socket is one of the high ones.
     assert!(low(&before) < before.len());
     assert_eq!(server.logged("BLQ_DESCRIPTORS_SHORT"), [""; 0]);
 }
 
-/// The connections that are configured by default are served at a limit of 64.
+/// The default number of connections is served at a limit of 64.
 #[test]
-fn serves_the_usual_connections_with_few_descriptors() {
+fn serves_the_default_connections_with_few_descriptors() {
     let mut server = Process::start(64, r#""max-requester-connections": 10"#);
     let held = server.connect_many(10);
     assert!(held.iter().all(is_served));
     assert_eq!(server.logged("BLQ_DESCRIPTORS_SHORT"), [""; 0]);
 }
 
-/// What is configured beyond the descriptors works as far as they go, and the log says how far.
+/// If more connections are configured than descriptors suffice for, as many as possible are served,
+/// and the log has their number.
 #[test]
 fn serves_as_many_connections_as_there_are_descriptors_for_and_says_so() {
     for (limit, _) in &LIMITS[..3] {
@@ -361,9 +366,9 @@ fn serves_as_many_connections_as_there_are_descriptors_for_and_says_so() {
     }
 }
 
-/// Where Kea needs every descriptor itself, nothing of the server's takes one, and an error says so.
+/// If Kea needs every descriptor itself, the server takes none, and an error is returned.
 #[test]
-fn does_not_start_where_kea_has_no_descriptor_to_spare() {
+fn does_not_start_if_kea_needs_all_descriptors() {
     let refused = Process::try_start(8, r#""max-requester-connections": 10"#).err();
     let error = refused.expect("an error");
     for part in ["may have 8 descriptors", "free for Kea"] {
@@ -371,33 +376,37 @@ fn does_not_start_where_kea_has_no_descriptor_to_spare() {
     }
 }
 
-/// When Kea needs descriptors itself, connections wait in the system rather than to be accepted in vain,
-/// and the log says so once.
+/// While Kea uses the reserved descriptors, connections wait in the system's backlog, and one
+/// message is logged.
 #[test]
-fn pauses_while_kea_uses_what_connections_might() {
+fn pauses_while_kea_uses_the_reserved_descriptors() {
     let mut server = Process::start(64, r#""max-requester-connections": 10"#);
     let first = server.connect();
     assert!(is_served(&first));
-    // The first number of the reserve.
-    server.order("fill 48");
-    assert!(is_served(&first), "connections open are served on");
-    assert_eq!(server.logged("BLQ_ACCEPT_PAUSED"), [""; 0], "nobody waits");
+    // The first descriptor of the reserve.
+    server.command("fill 48");
+    assert!(is_served(&first), "open connections are still served");
+    assert_eq!(
+        server.logged("BLQ_ACCEPT_PAUSED"),
+        [""; 0],
+        "no connection waits"
+    );
     let waiting = server.connect();
     eventually("a pause", || !server.logged("BLQ_ACCEPT_PAUSED").is_empty());
-    assert!(is_served(&first), "connections open are served on");
+    assert!(is_served(&first), "open connections are still served");
     waiting.set_nonblocking(true).unwrap();
     let nothing = (&waiting).read(&mut [0; 1]).unwrap_err();
     assert_eq!(nothing.kind(), ErrorKind::WouldBlock);
     waiting.set_nonblocking(false).unwrap();
-    server.order("close");
+    server.command("close");
     assert!(is_served(&waiting));
     assert_eq!(server.logged("BLQ_ACCEPT_PAUSED").len(), 1);
     assert_eq!(server.logged("BLQ_ACCEPT_FAILED"), [""; 0]);
 }
 
-/// Event loops have low numbers, too: there are no more than leave enough of them.
+/// Event loops have low descriptors, too: their number leaves enough descriptors.
 #[test]
-fn starts_no_more_threads_than_leave_descriptors() {
+fn limits_threads_to_the_available_descriptors() {
     for (limit, reserve) in LIMITS {
         let parameters = r#""max-bulk-query-threads": 600, "max-requester-connections": 600"#;
         let mut server = Process::start(limit, parameters);

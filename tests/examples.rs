@@ -7,7 +7,7 @@ use dhcp_blq::config::Config;
 use dhcp_blq::kea_config::KeaConfig;
 use serde_json::Value;
 
-/// Every example: its file's name and what it says.
+/// Returns the file name and the contents of every example.
 fn examples() -> Vec<(String, Value)> {
     let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("kea-config-examples");
     fs::read_dir(directory)
@@ -19,7 +19,7 @@ fn examples() -> Vec<(String, Value)> {
         })
         .map(|path| {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            // Comments stand on lines of their own; Kea allows them, JSON does not.
+            // Comments are on lines of their own; Kea allows them, JSON does not.
             let json: String = fs::read_to_string(&path)
                 .unwrap()
                 .lines()

@@ -15,10 +15,10 @@ use socket2::{Domain, Socket, Type};
 
 use fake_engine::{FakeEngine, Query, Reply, frame};
 
-/// How long a test waits for octets before it fails; never reached when all is well.
+/// Time after which a test fails; never reached by a correct server.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Parameters that permit everybody here, on a port the system chooses.
+/// Returns parameters that permit all local addresses, on a port the system chooses.
 fn config(advanced: &str) -> Config {
     let json = format!(
         r#"{{ "requesters": ["127.0.0.0/8"],
@@ -30,12 +30,12 @@ fn config(advanced: &str) -> Config {
     }
 }
 
-/// A server that runs until dropped.
+/// Starts a server that runs until dropped.
 fn start(config: &Config) -> Server {
     Server::start(config, Arc::new(FakeEngine::default())).unwrap()
 }
 
-/// A connection to the server from a given address.
+/// Connects to the server from an address.
 fn connect_from(server: &Server, source: [u8; 4]) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     let source = SocketAddr::from((source, 0));
@@ -47,17 +47,17 @@ fn connect_from(server: &Server, source: [u8; 4]) -> TcpStream {
     stream
 }
 
-/// A connection to the server.
+/// Connects to the server.
 fn connect(server: &Server) -> TcpStream {
     connect_from(server, [127, 0, 0, 1])
 }
 
-/// A query's octets.
+/// Returns a query's octets.
 fn query(xid: u32, replies: u32, size: u16) -> Vec<u8> {
     Query { xid, replies, size }.frame()
 }
 
-/// The next reply.
+/// Reads the next reply.
 fn reply(mut stream: &TcpStream) -> io::Result<Reply> {
     let mut size = [0; 2];
     stream.read_exact(&mut size)?;
@@ -66,7 +66,7 @@ fn reply(mut stream: &TcpStream) -> io::Result<Reply> {
     Ok(Reply::read(&message))
 }
 
-/// All replies until the server closes.
+/// Reads all replies until the server closes.
 fn replies(mut stream: &TcpStream) -> Vec<Reply> {
     let mut received = Vec::new();
     stream.read_to_end(&mut received).unwrap();
@@ -75,7 +75,7 @@ fn replies(mut stream: &TcpStream) -> Vec<Reply> {
     replies
 }
 
-/// Whether the server answers on the connection; else it must have closed it.
+/// Whether the server answers on the connection; otherwise it must have closed it.
 fn is_served(mut stream: &TcpStream) -> bool {
     let outcome = stream
         .write_all(&query(77, 0, 8))
@@ -95,7 +95,7 @@ fn is_served(mut stream: &TcpStream) -> bool {
 }
 
 #[test]
-fn answers_queries_one_after_the_other_on_one_connection() {
+fn answers_consecutive_queries_on_one_connection() {
     // RFC 6926 section 8.4: several queries from a single connection.
     let server = start(&config(""));
     let mut stream = connect(&server);
@@ -126,8 +126,8 @@ fn answers_queries_in_one_segment_and_queries_cut_into_octets() {
 }
 
 #[test]
-fn answers_one_query_after_the_other_if_only_one_may_be_in_progress() {
-    // RFC 6926 section 8.4. They come in one segment, and the requester has no more to ask.
+fn answers_queries_in_turn_if_only_one_may_be_in_progress() {
+    // RFC 6926 section 8.4. Both are in one segment, and the requester closes its side.
     let server = start(&config(r#", "max-concurrent-queries": 1"#));
     let mut stream = connect(&server);
     let octets: Vec<u8> = (0..40).flat_map(|xid| query(xid, 1, 300)).collect();
@@ -140,18 +140,18 @@ fn answers_one_query_after_the_other_if_only_one_may_be_in_progress() {
 }
 
 #[test]
-fn a_connection_that_is_reset_leaves_its_place_whatever_was_sent_on_it() {
+fn a_reset_connection_frees_its_slot_whatever_was_sent_on_it() {
     let server = start(&config(
         r#", "max-requester-connections": 1, "max-concurrent-queries": 2"#,
     ));
     let whole = query(1, 1_000_000, 300);
     for octets in [
         &[][..],
-        // A message-size alone, a part of a query, the largest message hardly begun.
+        // A message-size alone, a part of a query, the first octets of the largest message.
         &[0],
         &whole[..7],
         &[255, 255, 0],
-        // Queries in progress, and those that may not be begun.
+        // Queries in progress, and queries that cannot begin yet.
         &whole,
         &[
             query(1, u32::MAX, 300),
@@ -177,7 +177,7 @@ fn a_small_query_sent_after_a_large_one_finishes_first() {
     let server = start(&config(""));
     let mut stream = connect(&server);
     stream.write_all(&query(1, 200_000, 300)).unwrap();
-    // The large one is well under way.
+    // The large one is in progress.
     for number in 0..1_000 {
         assert_eq!(reply(&stream).unwrap(), Reply::binding(1, number));
     }
@@ -196,7 +196,7 @@ fn closes_after_a_message_that_cannot_be_answered_and_loses_nothing() {
     let mut stream = connect(&server);
     let mut octets = query(1, 1_000, 300);
     octets.extend(frame(b"nonsense"));
-    // What is not read must not turn the close into a reset.
+    // Unread octets must not turn the close into a reset.
     octets.extend(query(2, 1, 300));
     stream.write_all(&octets).unwrap();
     let replies = replies(&stream);
@@ -236,15 +236,15 @@ fn closes_connections_over_the_limit() {
     let third = connect(&server);
     assert!(!is_served(&third));
     assert!(is_served(&first) && is_served(&second));
-    // Once the server has ended one, there is room again.
+    // Once the server has closed a connection, another one is admitted.
     first.shutdown(Shutdown::Write).unwrap();
     assert_eq!(replies(&first), []);
     assert!(is_served(&connect(&server)));
 }
 
 #[test]
-fn requesters_that_do_not_read_hold_up_nobody() {
-    // RFC 6926 section 9: exhaustion by requestors.
+fn requesters_that_do_not_read_do_not_delay_others() {
+    // RFC 6926 section 9: exhaustion by requesters.
     let server = start(&config(""));
     let blocked: Vec<TcpStream> = (0..9)
         .map(|xid| {
@@ -301,14 +301,14 @@ fn refuses_to_start_on_a_port_that_is_taken() {
             assert!(text.contains(part), "{text:?} lacks {part:?}");
         }
     }
-    // The one that runs is not disturbed.
+    // The running server is not disturbed.
     assert!(is_served(&connect(&running)));
 }
 
 #[test]
 fn listens_nowhere_if_one_address_fails() {
     let mut config = config("");
-    // An address of its own: no other test may take the port meanwhile.
+    // An address of this test alone, so that no other test takes the port meanwhile.
     let good = Ipv4Addr::new(127, 0, 7, 1);
     config.listen_addresses = vec![good];
     let free = start(&config).local_addresses()[0].port();
@@ -328,7 +328,7 @@ fn listens_nowhere_if_one_address_fails() {
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
 }
 
-/// A connection to a server that listens there sooner or later.
+/// Connects to a server that listens sooner or later.
 fn connect_to(address: SocketAddrV4) -> TcpStream {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -344,8 +344,8 @@ fn connect_to(address: SocketAddrV4) -> TcpStream {
 }
 
 #[test]
-fn listens_where_it_can_and_elsewhere_once_it_can() {
-    // Two addresses of their own: no other test may take the port meanwhile.
+fn listens_at_available_addresses_and_at_others_once_available() {
+    // Two addresses of this test alone, so that no other test takes the port meanwhile.
     let [good, late] = [3, 4].map(|host| Ipv4Addr::new(127, 0, 7, host));
     let mut config = config("");
     config.listen_addresses = vec![good, late];
@@ -359,11 +359,11 @@ fn listens_where_it_can_and_elsewhere_once_it_can() {
     );
     assert!(is_served(&connect(&server)));
     drop(taken);
-    // Until it listens there, nobody does.
+    // Nothing listens there yet.
     assert!(is_served(&connect_to(SocketAddrV4::new(late, config.port))));
     assert!(is_served(&connect(&server)));
     server.stop("the configuration changes");
-    // Neither is tried again.
+    // Neither address is tried again.
     for address in [good, late] {
         TcpListener::bind((address, config.port)).unwrap();
     }
@@ -416,16 +416,16 @@ fn signals_aborted_queries_when_it_stops() {
 }
 
 #[test]
-fn a_requester_that_reads_late_still_learns_that_its_query_was_ended() {
-    // RFC 6926 section 8.5. It reads nothing until the server is gone: what it is told waits
-    // for it in the system.
+fn a_requester_that_reads_late_receives_the_end_of_its_query() {
+    // RFC 6926 section 8.5. The requester reads nothing until the server has stopped: its replies
+    // wait in the system.
     let server = start(&config(""));
     let mut streams: Vec<TcpStream> = (0..5).map(|_| connect(&server)).collect();
     for stream in &mut streams {
         stream.write_all(&query(1, 100_000_000, 300)).unwrap();
         assert_eq!(reply(stream).unwrap(), Reply::binding(1, 0));
     }
-    // The first connection has had time to fill what the system holds.
+    // The first connection has filled the system's buffers by now.
     let mut other = connect(&server);
     other.write_all(&query(1, 200_000, 300)).unwrap();
     other.shutdown(Shutdown::Write).unwrap();
@@ -443,10 +443,9 @@ fn a_requester_that_reads_late_still_learns_that_its_query_was_ended() {
 
 #[test]
 fn starts_again_on_the_same_port_at_once() {
-    // A reconfiguration, with a requester that has not closed its side, and one that does
-    // not read.
+    // A reconfiguration, with a requester that has not closed its side, and one that does not read.
     let mut config = config("");
-    // An address of its own: no other test may take the port meanwhile.
+    // An address of this test alone, so that no other test takes the port meanwhile.
     config.listen_addresses = vec![Ipv4Addr::new(127, 0, 7, 2)];
     let first = start(&config);
     config.port = first.local_addresses()[0].port();

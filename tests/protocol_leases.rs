@@ -1,4 +1,4 @@
-//! The server with the real engine, asked by the requestor over real sockets.
+//! The server with the lease engine, queried by `blq` over real sockets.
 
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpStream};
@@ -17,17 +17,17 @@ use dhcp_blq::model::time::{Lifetime, Time};
 use dhcp_blq::query::lease_engine::LeaseEngine;
 use dhcp_blq::server::Server;
 
-/// Many addresses, hardly any of them bound.
+/// Many addresses, few of them bound.
 const NETWORK: &str = r#"{ "Dhcp4": { "valid-lifetime": 3600, "subnet4": [
     { "id": 1, "subnet": "10.0.0.0/16", "pools": [ { "pool": "10.0.0.0-10.0.255.255" } ] }
 ] } }"#;
-/// How many addresses that are.
+/// Number of these addresses.
 const ADDRESSES: usize = 65_536;
 
-/// How long a test waits for octets before it fails; never reached when all is well.
+/// Time after which a test fails; never reached by a correct server.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A server over a mirror with one lease for each of `clients`.
+/// Starts a server over a mirror with one lease for each of `clients`.
 fn start(requesters: &str, clients: u8) -> Server {
     let kea_config = KeaConfig::from_json(NETWORK, Vec::new()).unwrap();
     let saved = Saved {
@@ -55,7 +55,7 @@ fn start(requesters: &str, clients: u8) -> Server {
     Server::start(&config, Arc::new(LeaseEngine::new(Arc::new(mirror), None))).unwrap()
 }
 
-/// The lease of a client.
+/// Returns the lease of a client.
 fn lease(client: u8) -> Lease {
     Lease {
         address: Ipv4Addr::new(10, 0, 1, client),
@@ -73,13 +73,13 @@ fn lease(client: u8) -> Lease {
     }
 }
 
-/// A connection to the server.
+/// Connects to the server.
 fn connect(server: &Server) -> Connection {
     let stream = TcpStream::connect(server.local_addresses()[0]).unwrap();
     Connection::from_stream(stream, PATIENCE).unwrap()
 }
 
-/// A query for the lease of a client by its remote-id.
+/// Returns a query for the lease of a client by its remote-id.
 fn by_remote_id(client: u8) -> Query {
     Query::new(Primary::RemoteId(vec![b'l', client]))
 }
@@ -104,7 +104,7 @@ fn answers_every_type_of_query_on_one_connection() {
         let answer = connection.query(&Query::new(primary.clone()));
         assert_eq!(answer.done.unwrap().status, None, "{primary:?}");
         assert_eq!(answer.bindings.len(), expected, "{primary:?}");
-        // RFC 6926 section 8.3; without a configured one, our address on the connection.
+        // RFC 6926 section 8.3; by default, the local address of the connection.
         let server = answer.bindings[0].server_identifier;
         assert_eq!(server, Some(Ipv4Addr::LOCALHOST));
     }
@@ -130,7 +130,7 @@ fn answers_a_query_split_at_every_octet() {
 
 #[test]
 fn answers_many_small_queries_in_one_segment() {
-    // RFC 6926 section 7.7: those beyond 16 are read as others are done.
+    // RFC 6926 section 7.7: queries beyond 16 are read as others end.
     let server = start(r#"["127.0.0.1"]"#, 95);
     let mut connection = connect(&server);
     let mut segment = Vec::new();
@@ -197,7 +197,7 @@ fn refuses_the_query_types_an_entry_does_not_allow() {
 
 #[test]
 fn closes_the_connection_for_messages_not_supported_over_tcp() {
-    // RFC 7724 section 8.1.1: here a DHCPDISCOVER, a reply, and no DHCP at all.
+    // RFC 7724 section 8.1.1: here a DHCPDISCOVER, a reply, and octets that are not DHCP.
     let server = start(r#"["127.0.0.1"]"#, 2);
     let query = by_remote_id(1).to_message().unwrap();
     let mut discover = query.clone();
@@ -212,7 +212,7 @@ fn closes_the_connection_for_messages_not_supported_over_tcp() {
         vec![0, 3, 1, 1, 6],
     ] {
         let mut connection = connect(&server);
-        // What was asked before is answered.
+        // The earlier query is answered.
         let before = connection.query(&by_remote_id(1));
         assert_eq!(before.bindings.len(), 1);
         connection.send_octets(&message).unwrap();
@@ -250,7 +250,7 @@ fn signals_query_terminated_with_the_reason_when_it_stops() {
         assert_eq!(status.code, StatusCode::QUERY_TERMINATED);
         assert_eq!(status.text, "the configuration changes");
     }
-    // Then it closes, between two messages.
+    // Then the server closes, between two messages.
     assert!(connection.next_message().unwrap().is_none());
     stopping.join().unwrap();
 }
@@ -287,7 +287,7 @@ fn closes_for_a_xid_in_progress() {
 }
 
 #[test]
-fn answers_a_query_broken_behind_its_type_then_closes() {
+fn answers_a_query_malformed_after_its_type_then_closes() {
     // RFC 6926 section 8.2; other answers in progress are finished.
     let server = start(r#"["127.0.0.1"]"#, 2);
     let mut connection = connect(&server);

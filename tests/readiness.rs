@@ -1,4 +1,4 @@
-//! Queries that come before all leases are loaded: answered completely later, or ended by QueryTerminated.
+//! Queries during the initial load: answered completely afterwards, or ended with QueryTerminated.
 
 #[path = "support/bench.rs"]
 mod bench;
@@ -22,50 +22,50 @@ use dhcp_blq::server::Server;
 use proptest::prelude::*;
 use socket2::{Domain, Socket, Type};
 
-/// How long a test waits for octets before it fails; never reached when all is well.
+/// Time after which a test fails; never reached by a correct server.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A loader that has no lease yet, and may be made to panic before it takes one.
-struct Start {
-    /// Lets it begin, or panic. Dropping it lets it begin, too: it comes first, since dropping the loader
-    /// waits for that.
+/// A load worker without leases that waits for a command to begin or to panic.
+struct PendingLoad {
+    /// Sends the command. Its drop also lets the load worker begin, and comes first, since the drop
+    /// of the load worker waits for that.
     begin: mpsc::Sender<Begin>,
-    /// The loader.
+    /// The load worker.
     load_worker: LoadWorker,
 }
 
-/// How a loader begins.
+/// The command to a load worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Begin {
-    /// Without leases.
+    /// Begin without leases.
     Empty,
-    /// As a bug would.
+    /// Panic, as a defect would.
     Panic,
 }
 
-impl Start {
-    /// A loader that does nothing before it is let begin.
-    fn new() -> Start {
+impl PendingLoad {
+    /// Starts a load worker that waits for the command.
+    fn new() -> PendingLoad {
         let kea_config = Arc::new(KeaConfig::from_json(CONFIGURATION, Vec::new()).unwrap());
         let now = Time::now();
         let loaded = Arc::clone(&kea_config);
         let (begin, begins) = mpsc::channel();
         let start = move || {
-            assert_ne!(begins.recv(), Ok(Begin::Panic), "as a bug would");
+            assert_ne!(begins.recv(), Ok(Begin::Panic), "a defect");
             Some(InitialLoad::begin(loaded, Saved::default(), now))
         };
-        Start {
+        PendingLoad {
             begin,
             load_worker: LoadWorker::start(kea_config, now, start).unwrap(),
         }
     }
 
-    /// The mirror.
+    /// Returns the mirror.
     fn mirror(&self) -> Arc<Mirror> {
         Arc::clone(self.load_worker.mirror())
     }
 
-    /// Loads the leases of so many clients, and no more.
+    /// Loads the leases of `clients` and completes the load.
     fn complete(self, clients: u8) {
         let mut load_worker = self.load_worker;
         self.begin.send(Begin::Empty).unwrap();
@@ -74,77 +74,78 @@ impl Start {
         load_worker.wait();
     }
 
-    /// Gives up loading when the leases of so many clients are loaded.
-    fn give_up(self, clients: u8) {
+    /// Loads the leases of `clients` and abandons the load.
+    fn abandon(self, clients: u8) {
         self.begin.send(Begin::Empty).unwrap();
         self.load_worker.take((0..clients).map(lease_of).collect());
         self.load_worker.wait();
     }
 
-    /// Has loading panic.
+    /// Makes the load worker panic.
     fn panic(self) {
         self.begin.send(Begin::Panic).unwrap();
         self.load_worker.wait();
     }
 }
 
-/// The address of a client's lease.
+/// Returns the address of a client's lease.
 fn address_of(client: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 0, 1, 10 + client)
 }
 
-/// A client's lease.
+/// Returns a client's lease.
 fn lease_of(client: u8) -> dhcp_blq::mirror::event::Lease {
     lease(address_of(client).octets(), client, Time::now().0)
 }
 
 //------------ The engine ----------------------------------------------------------------------
 
-/// What happens while leases are loaded.
+/// An action during the initial load.
 #[derive(Clone, Copy, Debug)]
-enum Deed {
-    /// Kea gives a client its lease.
-    Give(u8),
+enum Action {
+    /// Kea grants a client its lease.
+    Grant(u8),
     /// A client releases its lease.
     Release(u8),
-    /// A query comes: for a client's lease, or for everything.
-    Ask(Option<u8>),
-    /// The queries are looked at.
-    Look,
+    /// A query arrives: for a client's lease, or for all addresses.
+    Query(Option<u8>),
+    /// The queries' progress is checked.
+    Check,
 }
 
-/// What ends the loading.
+/// The end of the initial load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// All leases are there.
+    /// All leases are loaded.
     Complete,
     /// The server stops.
-    GiveUp,
-    /// A bug.
+    Abandon,
+    /// A defect.
     Panic,
 }
 
-fn deeds() -> impl Strategy<Value = Vec<Deed>> {
-    let deed = prop_oneof![
-        (0..9u8).prop_map(Deed::Give),
-        (0..9u8).prop_map(Deed::Release),
-        proptest::option::of(0..9u8).prop_map(Deed::Ask),
-        Just(Deed::Look),
+fn actions() -> impl Strategy<Value = Vec<Action>> {
+    let action = prop_oneof![
+        (0..9u8).prop_map(Action::Grant),
+        (0..9u8).prop_map(Action::Release),
+        proptest::option::of(0..9u8).prop_map(Action::Query),
+        Just(Action::Check),
     ];
-    proptest::collection::vec(deed, 0..30)
+    proptest::collection::vec(action, 0..30)
 }
 
 proptest! {
-    /// A query is answered from every lease, with every change up to the answer's beginning, or ends
-    /// with QueryTerminated: whatever happens while leases are loaded, and whatever ends that.
+    /// A query during the initial load is answered from all leases, with all changes up to the
+    /// beginning of the answer, or ends with QueryTerminated, whatever happens during the load and
+    /// however it ends.
     #[test]
-    fn no_answer_is_false(
+    fn answers_during_the_initial_load_are_complete_or_terminated(
         clients in 0..6u8,
-        deeds in deeds(),
-        end in prop_oneof![Just(End::Complete), Just(End::GiveUp), Just(End::Panic)],
+        actions in actions(),
+        end in prop_oneof![Just(End::Complete), Just(End::Abandon), Just(End::Panic)],
     ) {
-        let start = Start::new();
-        let mirror = start.mirror();
+        let load = PendingLoad::new();
+        let mirror = load.mirror();
         let engine = LeaseEngine::new(Arc::clone(&mirror), None);
         let requester = Requester {
             peer: Ipv4Addr::LOCALHOST,
@@ -152,16 +153,16 @@ proptest! {
             allowed: QueryTypes::ALL,
         };
         let mut held: BTreeSet<u8> = (0..clients).collect();
-        let mut asked = Vec::new();
+        let mut queries = Vec::new();
         let mut out = Vec::new();
-        for deed in deeds {
-            match deed {
-                Deed::Give(client) => {
+        for action in actions {
+            match action {
+                Action::Grant(client) => {
                     held.insert(client);
                     let (lease, client_info) = (lease_of(client), ClientInfo::default());
                     mirror.queue().push(Event::Committed { lease, client_info });
                 }
-                Deed::Release(client) => {
+                Action::Release(client) => {
                     held.remove(&client);
                     mirror.queue().push(Event::Released {
                         address: address_of(client),
@@ -170,14 +171,14 @@ proptest! {
                         origin: Origin::Local,
                     });
                 }
-                Deed::Ask(client) => {
+                Action::Query(client) => {
                     let query = client.map_or_else(all, by_mac);
                     let message = query.to_message().unwrap().encode();
-                    asked.push((client, engine.open(&message, &requester).unwrap()));
+                    queries.push((client, engine.open(&message, &requester).unwrap()));
                 }
-                Deed::Look => {
+                Action::Check => {
                     mirror.catch_up();
-                    for (_, answer) in &mut asked {
+                    for (_, answer) in &mut queries {
                         let progress = engine.write(answer, &mut out, usize::MAX);
                         prop_assert_eq!(progress, Progress::Idle);
                     }
@@ -186,11 +187,11 @@ proptest! {
             }
         }
         match end {
-            End::Complete => start.complete(clients),
-            End::GiveUp => start.give_up(clients),
-            End::Panic => start.panic(),
+            End::Complete => load.complete(clients),
+            End::Abandon => load.abandon(clients),
+            End::Panic => load.panic(),
         }
-        for (client, mut answer) in asked {
+        for (client, mut answer) in queries {
             let mut out = Vec::new();
             while engine.write(&mut answer, &mut out, 1) == Progress::More {}
             let (bindings, done) = decode(&out);
@@ -211,7 +212,7 @@ proptest! {
 
 //------------ The server ----------------------------------------------------------------------
 
-/// Serves a mirror on one thread.
+/// Serves a mirror with one thread.
 fn serve(mirror: Arc<Mirror>, idle_time: u32) -> Server {
     let json = format!(
         r#"{{ "requesters": ["127.0.0.1", {{ "address": "127.0.0.2", "query-types": ["mac"] }}],
@@ -225,7 +226,7 @@ fn serve(mirror: Arc<Mirror>, idle_time: u32) -> Server {
     Server::start(&config, Arc::new(LeaseEngine::new(mirror, None))).unwrap()
 }
 
-/// A connection from an address.
+/// Connects from an address.
 fn connect_from(server: &Server, source: [u8; 4]) -> Connection {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
@@ -233,23 +234,23 @@ fn connect_from(server: &Server, source: [u8; 4]) -> Connection {
     Connection::from_stream(TcpStream::from(socket), PATIENCE).unwrap()
 }
 
-/// A connection from an address that may ask everything.
+/// Connects from an address that may send any query.
 fn connect(server: &Server) -> Connection {
     connect_from(server, [127, 0, 0, 1])
 }
 
-/// A query that is malformed: query-start-time is cut.
+/// Returns a malformed query: query-start-time is too short.
 fn malformed() -> Message {
     let message = all().to_message().unwrap();
     message.with(code::QUERY_START_TIME, [0; 3])
 }
 
-/// The status a query ended with.
+/// Returns the status with which a query ended.
 fn status(done: &Done) -> Option<StatusCode> {
     done.status.as_ref().map(|status| status.code)
 }
 
-/// The answer to what was sent with a transaction id.
+/// Awaits the end of the query with a transaction id, which must have no bindings.
 fn done(connection: &mut Connection, xid: u32) -> Done {
     let answer = connection.collect_answers().remove(&xid).unwrap();
     assert!(answer.bindings.is_empty());
@@ -257,9 +258,9 @@ fn done(connection: &mut Connection, xid: u32) -> Done {
 }
 
 #[test]
-fn queries_that_wait_hold_up_nobody() {
-    let start = Start::new();
-    let server = serve(start.mirror(), 300);
+fn waiting_queries_do_not_delay_others() {
+    let load = PendingLoad::new();
+    let server = serve(load.mirror(), 300);
     let mut waiting: Vec<(Connection, Query)> = (0..5)
         .map(|client| {
             let mut connection = connect(&server);
@@ -268,7 +269,7 @@ fn queries_that_wait_hold_up_nobody() {
             (connection, query)
         })
         .collect();
-    // One thread serves all of them: queries that need no lease are answered as ever.
+    // One thread serves all of them: queries that need no lease are answered at once.
     let mut connection = connect(&server);
     let message = malformed();
     connection.expect(message.xid);
@@ -283,9 +284,9 @@ fn queries_that_wait_hold_up_nobody() {
     connection.send(&query).unwrap();
     let refused = done(&mut connection, query.xid);
     assert_eq!(status(&refused), Some(StatusCode::NOT_ALLOWED));
-    let mut stranger = connect_from(&server, [127, 0, 0, 3]);
-    assert!(stranger.next_message().unwrap().is_none());
-    start.complete(3);
+    let mut unknown = connect_from(&server, [127, 0, 0, 3]);
+    assert!(unknown.next_message().unwrap().is_none());
+    load.complete(3);
     for (client, (connection, query)) in (0..).zip(&mut waiting) {
         let answer = connection.collect_answers().remove(&query.xid).unwrap();
         assert_eq!(status(&answer.done.unwrap()), None);
@@ -296,9 +297,9 @@ fn queries_that_wait_hold_up_nobody() {
 }
 
 #[test]
-fn the_idle_time_goes_on_while_leases_are_loaded() {
-    let start = Start::new();
-    let server = serve(start.mirror(), 1);
+fn the_idle_time_passes_during_the_initial_load() {
+    let load = PendingLoad::new();
+    let server = serve(load.mirror(), 1);
     let mut idle = connect(&server);
     let mut connection = connect(&server);
     let query = all();
@@ -308,23 +309,23 @@ fn the_idle_time_goes_on_while_leases_are_loaded() {
     for connection in [&mut connection, &mut idle] {
         assert!(connection.next_message().unwrap().is_none());
     }
-    assert_eq!(start.mirror().ready(), Err(Unready::InitialLoad));
+    assert_eq!(load.mirror().ready(), Err(Unready::InitialLoad));
 }
 
 #[test]
-fn queries_that_wait_end_with_query_terminated_whatever_ends_the_loading() {
-    let ends: [fn(Start, Server); 3] = [
-        |start, server| {
+fn waiting_queries_end_with_query_terminated_if_the_load_fails() {
+    let ends: [fn(PendingLoad, Server); 3] = [
+        |load, server| {
             server.stop("the configuration changes");
-            start.give_up(2);
+            load.abandon(2);
         },
-        // Which should not happen while the server runs.
-        |start, server| {
-            start.give_up(2);
+        // This order does not occur while the server runs.
+        |load, server| {
+            load.abandon(2);
             server.stop("too late");
         },
-        |start, server| {
-            start.panic();
+        |load, server| {
+            load.panic();
             // A later query ends likewise.
             let mut connection = connect(&server);
             let query = by_mac(0);
@@ -334,20 +335,20 @@ fn queries_that_wait_end_with_query_terminated_whatever_ends_the_loading() {
         },
     ];
     for end in ends {
-        let start = Start::new();
-        let server = serve(start.mirror(), 300);
+        let load = PendingLoad::new();
+        let server = serve(load.mirror(), 300);
         let mut connection = connect(&server);
         let queries = [by_mac(0), all()];
         for query in &queries {
             connection.send(query).unwrap();
         }
-        // They have arrived: a query of another connection was answered after them.
+        // The queries have arrived: a later query of another connection was answered.
         let mut other = connect(&server);
         let message = malformed();
         other.expect(message.xid);
         other.send_octets(&message.to_frame().unwrap()).unwrap();
         done(&mut other, message.xid);
-        let ending = std::thread::spawn(move || end(start, server));
+        let ending = std::thread::spawn(move || end(load, server));
         let mut answers = connection.collect_answers();
         for query in &queries {
             let answer = answers.remove(&query.xid).unwrap();

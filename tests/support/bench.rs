@@ -1,8 +1,8 @@
-//! A mirror and an engine over it, asked in the requestor's own words.
+//! A mirror with an engine, queried by `blq`'s codec.
 //!
-//! Queries are written and replies read by the requestor's own codec: the other end of the wire.
+//! `blq` encodes the queries and decodes the replies: the other end of the protocol.
 
-// Each test file uses some of it.
+// Each test uses a part of it.
 #![allow(dead_code)]
 
 use std::net::Ipv4Addr;
@@ -29,10 +29,10 @@ pub const CONFIGURATION: &str = r#"{ "Dhcp4": {
           "user-context": { "vpn": { "name": "blue" } } }
     ] } }"#;
 
-/// The server identifier when none is configured: our end of the connection.
+/// The server identifier if none is configured: the local end of the connection.
 pub const LOCAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 67);
 
-/// A mirror and an engine over it.
+/// A mirror with an engine.
 pub struct Bench {
     pub mirror: Arc<Mirror>,
     pub engine: LeaseEngine,
@@ -57,7 +57,7 @@ impl Bench {
         Bench::over(InitialLoad::begin(Arc::new(kea_config), saved, Time::now()).finish())
     }
 
-    /// Over a mirror as it is.
+    /// Returns an engine over an existing mirror.
     pub fn over(mirror: Mirror) -> Bench {
         let mirror = Arc::new(mirror);
         Bench {
@@ -86,7 +86,7 @@ impl Bench {
             }],
             classes: Arc::default(),
         };
-        // In time: Kea commits a lease in the second in which its client asked.
+        // The time is correct: Kea commits a lease in the second of its client's request.
         let cltt = lease.cltt;
         self.mirror
             .queue()
@@ -94,19 +94,19 @@ impl Bench {
         self.mirror.catch_up_by(|| cltt);
     }
 
-    /// The whole answer to a message, in turns of `room` octets.
+    /// Returns the whole answer to a message, in batches of `room` octets.
     pub fn answer_in_turns(&self, message: &Message, room: usize) -> (Vec<Binding>, Done) {
         let answer = self.open(&message.encode()).unwrap();
         self.finish(answer, room)
     }
 
-    /// Begins to answer the octets of a message, or says why it cannot be answered.
+    /// Begins to answer the octets of a message; the error is the reason why it cannot be answered.
     pub fn open(&self, octets: &[u8]) -> Result<Answer, String> {
         let opened = self.engine.open(octets, &self.requester);
         opened.map_err(|error| error.to_string())
     }
 
-    /// The rest of an answer, in turns of `room` octets.
+    /// Returns the rest of an answer, in batches of `room` octets.
     pub fn finish(&self, mut answer: Answer, room: usize) -> (Vec<Binding>, Done) {
         let mut out = Vec::new();
         while self.engine.write(&mut answer, &mut out, room) == Progress::More {}
@@ -130,7 +130,7 @@ impl Bench {
             .collect()
     }
 
-    /// The codes of all options in the first reply, ascending.
+    /// Returns the codes of all options in the first reply, ascending.
     pub fn option_codes(&self, query: &Query) -> Vec<u8> {
         let message = query.to_message().unwrap().encode();
         let mut answer = self.engine.open(&message, &self.requester).ok().unwrap();
@@ -141,7 +141,7 @@ impl Bench {
         first.joined().into_keys().collect()
     }
 
-    /// The status a message is refused with.
+    /// Returns the status with which a message is refused.
     pub fn refusal(&self, message: &Message) -> (u8, String) {
         let (bindings, done) = self.answer(message);
         assert!(bindings.is_empty());
@@ -151,7 +151,7 @@ impl Bench {
     }
 }
 
-/// A lease of an hour that began at `cltt`; from subnet 1 or 2 by its address.
+/// Returns a lease of an hour that began at `cltt`, from subnet 1 or 2 by its address.
 pub fn lease(address: [u8; 4], client: u8, cltt: u32) -> Lease {
     Lease {
         address: address.into(),
@@ -173,7 +173,7 @@ pub fn mac(client: u8) -> Vec<u8> {
     vec![2, 0, 0, 0, 0, client]
 }
 
-/// Relay agent information with a remote-id and a relay-id.
+/// Returns relay agent information with a remote-id and a relay-id.
 pub fn relay_information(remote_id: &[u8], relay_id: &[u8]) -> Vec<u8> {
     let mut information = Vec::new();
     for (code, value) in [(2, remote_id), (12, relay_id)] {
@@ -183,7 +183,7 @@ pub fn relay_information(remote_id: &[u8], relay_id: &[u8]) -> Vec<u8> {
     information
 }
 
-/// Splits frames and decodes them: bindings, then the DHCPLEASEQUERYDONE.
+/// Splits and decodes frames: bindings, then the DHCPLEASEQUERYDONE.
 pub fn decode(mut octets: &[u8]) -> (Vec<Binding>, Done) {
     let mut bindings = Vec::new();
     loop {

@@ -1,13 +1,13 @@
-//! An engine without leases: a query says how many replies it wants, and how large.
+//! An engine without leases: a query has the number of its replies, and their size.
 //!
-//! Messages here are not DHCP, which the server does not look into:
+//! Its messages are not DHCP, since the server does not interpret them:
 //!
 //! ```text
 //! query    xid (4 octets), replies (4), octets of each reply (2)
 //! reply    xid (4), its number from 0 (4), zeros
 //! done     xid (4), DONE (4), the text of QueryTerminated or nothing
 //! ```
-#![allow(dead_code, reason = "not every test uses all of it")]
+#![allow(dead_code, reason = "not every test uses all items")]
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,26 +16,26 @@ use tokio::sync::watch;
 
 use dhcp_blq::query::{Engine, Progress, Requester};
 
-/// In place of a reply's number: the query is done.
+/// The reply number that ends a query.
 const DONE: u32 = u32::MAX;
 
-/// As the size of replies: the query is broken, and has none.
+/// The size of replies that marks a malformed query, which has none.
 const BROKEN: u16 = 3;
 
 /// A query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Query {
-    /// Its transaction id.
+    /// The transaction id.
     pub xid: u32,
-    /// How many replies it wants; or how many turns the search takes.
+    /// Number of replies, or of calls that a search takes.
     pub replies: u32,
-    /// 8 <= octets of each reply; or 0: a search that finds nothing; or 1: no replies, but the answer
-    /// waits for [`FakeEngine::go_on`]; or 2: the answer panics; or [`BROKEN`].
+    /// At least 8: the size of each reply, in octets. 0: a search that finds nothing. 1: no replies,
+    /// and the answer waits for [`FakeEngine::go_on`]. 2: the answer panics. 3: [`BROKEN`].
     pub size: u16,
 }
 
 impl Query {
-    /// A query whose answer is searched for in so many turns, and not found.
+    /// Returns a query whose search takes a number of calls and finds nothing.
     pub fn search(xid: u32, turns: u32) -> Query {
         Query {
             xid,
@@ -44,12 +44,12 @@ impl Query {
         }
     }
 
-    /// A query whose answer is searched for longer than any test lasts.
+    /// Returns a query whose search outlasts any test.
     pub fn endless_search(xid: u32) -> Query {
         Query::search(xid, u32::MAX)
     }
 
-    /// A query that is broken, but answered.
+    /// Returns a malformed query that is answered.
     pub fn broken(xid: u32) -> Query {
         Query {
             xid,
@@ -58,7 +58,7 @@ impl Query {
         }
     }
 
-    /// A query whose answer waits for [`FakeEngine::go_on`], and is empty then.
+    /// Returns a query whose answer waits for [`FakeEngine::go_on`], and is empty then.
     pub fn waiting(xid: u32) -> Query {
         Query {
             xid,
@@ -67,7 +67,7 @@ impl Query {
         }
     }
 
-    /// A query whose answer panics.
+    /// Returns a query whose answer panics.
     pub fn panicking(xid: u32) -> Query {
         Query {
             xid,
@@ -76,7 +76,7 @@ impl Query {
         }
     }
 
-    /// The query with its message-size.
+    /// Returns the query with its message-size.
     pub fn frame(self) -> Vec<u8> {
         let mut message = self.xid.to_be_bytes().to_vec();
         message.extend(self.replies.to_be_bytes());
@@ -84,7 +84,7 @@ impl Query {
         frame(&message)
     }
 
-    /// Reads it from a message.
+    /// Decodes a message.
     fn read(message: &[u8]) -> Option<Query> {
         let (xid, rest) = message.split_first_chunk()?;
         let (replies, rest) = rest.split_first_chunk()?;
@@ -96,14 +96,14 @@ impl Query {
     }
 }
 
-/// A message with its message-size.
+/// Returns a message with its message-size.
 pub fn frame(message: &[u8]) -> Vec<u8> {
     let mut frame = u16::try_from(message.len()).unwrap().to_be_bytes().to_vec();
     frame.extend(message);
     frame
 }
 
-/// What the server sends, as a requester reads it.
+/// A message of the server, as a requester decodes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// Reply `number` to query `xid`.
@@ -113,12 +113,12 @@ pub enum Reply {
 }
 
 impl Reply {
-    /// A binding.
+    /// Returns a binding.
     pub fn binding(xid: u32, number: u32) -> Reply {
         Reply::Binding { xid, number }
     }
 
-    /// The end of a query that succeeded.
+    /// Returns the end of a successful query.
     pub fn done(xid: u32) -> Reply {
         Reply::Done {
             xid,
@@ -126,7 +126,7 @@ impl Reply {
         }
     }
 
-    /// Reads it from a message.
+    /// Decodes a message.
     pub fn read(message: &[u8]) -> Reply {
         let (xid, rest) = message.split_first_chunk().expect("a reply has a xid");
         let (number, rest) = rest.split_first_chunk().expect("a reply has a number");
@@ -141,7 +141,7 @@ impl Reply {
         Reply::Binding { xid, number }
     }
 
-    /// The replies in a stream, and what is left of a reply that is cut.
+    /// Decodes the replies in a stream. Returns them, and the rest of an incomplete reply.
     pub fn read_all(mut stream: &[u8]) -> (Vec<Reply>, &[u8]) {
         let mut replies = Vec::new();
         while let Some((size, rest)) = stream.split_first_chunk() {
@@ -159,26 +159,26 @@ impl Reply {
 /// The engine.
 #[derive(Debug, Default)]
 pub struct FakeEngine {
-    /// Messages it was given.
+    /// Number of messages received.
     opened: AtomicUsize,
-    /// Who sent them.
+    /// The requesters of these messages.
     requesters: Mutex<Vec<Requester>>,
-    /// Whether answers that wait may go on.
+    /// Whether waiting answers may continue.
     goes_on: watch::Sender<bool>,
 }
 
 impl FakeEngine {
-    /// Lets answers that wait go on.
+    /// Lets waiting answers continue.
     pub fn go_on(&self) {
         self.goes_on.send_replace(true);
     }
 
-    /// How many messages it was given.
+    /// Returns the number of messages received.
     pub fn opened(&self) -> usize {
         self.opened.load(Ordering::SeqCst)
     }
 
-    /// Who sent the messages it was given.
+    /// Returns the requesters of the messages received.
     pub fn requesters(&self) -> Vec<Requester> {
         self.requesters.lock().unwrap().clone()
     }
@@ -187,7 +187,7 @@ impl FakeEngine {
 /// An answer in progress.
 #[derive(Debug)]
 pub struct Answer {
-    /// What is answered.
+    /// The query.
     query: Query,
     /// The number of the next reply.
     next: u32,
@@ -251,7 +251,7 @@ impl Engine for FakeEngine {
     }
 }
 
-/// Adds the end of an answer.
+/// Writes the end of an answer.
 fn done(answer: &Answer, status: &str, out: &mut Vec<u8>) {
     let mut message = answer.query.xid.to_be_bytes().to_vec();
     message.extend(DONE.to_be_bytes());
