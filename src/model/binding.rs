@@ -1,4 +1,4 @@
-//! The model: an IP address binding, who holds or held it, and its state.
+//! IP address bindings: an address, its state, and its current or last client.
 
 use std::net::Ipv4Addr;
 
@@ -8,7 +8,7 @@ use crate::model::client::{Client, ClientRef};
 use crate::model::state::State;
 use crate::model::time::{Lifetime, Time};
 
-/// The number Kea gives a subnet.
+/// The id of a subnet in Kea's configuration.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -19,37 +19,37 @@ pub struct SubnetId(pub u32);
 pub struct Binding<C = Client> {
     /// The address.
     pub address: Ipv4Addr,
-    /// Its state when last changed. Time goes on: see [`Binding::at`].
+    /// The state at the last change; [`Binding::at`] returns the state at a time.
     pub state: State,
-    /// When it came into that state: start-time-of-state.
+    /// The time at which that state began: start-time-of-state.
     pub since: Time,
-    /// When the client last spoke to the server about it: client-last-transaction-time.
+    /// The time of the client's last transaction with the server: client-last-transaction-time.
     pub last_transaction: Option<Time>,
-    /// When the current lease, probation or offer began to count: `lifetime` runs from here.
+    /// The start of the current lease, probation or offer: `lifetime` counts from here.
     pub lease_start: Time,
-    /// How long the lease, probation or offer lasts; 0 in states without an end.
+    /// The length of the lease, probation or offer; 0 in states without an end.
     pub lifetime: Lifetime,
-    /// The subnet Kea leased it from.
+    /// The subnet that Kea leased the address from.
     pub subnet: SubnetId,
-    /// The client that holds or last held it; `None` if it has none to tell of.
+    /// The current or last client; `None` without one.
     pub client: Option<C>,
     /// Whether the last change was made by another server: see [`Binding::is_remote`].
     pub remote: bool,
-    /// When the last change was learned of, if that is later than the times a reply carries: it was
-    /// made elsewhere, it changed none of these times, the clock went on meanwhile, or Kea's
-    /// configuration changed what replies carry. Whoever asked in between did not see it, so the
-    /// binding has changed then, too.
+    /// The time at which the mirror learned of the last change, if that is later than the times in a reply.
+    /// Possible reasons: another server made the change, it changed none of these times, the clock
+    /// entered the next second in between, or Kea's configuration changed. A query between both times
+    /// did not return the change, so the binding counts as changed at this time too.
     pub learned_at: Option<Time>,
-    /// Until when an offer, made to its client while the lease lasts, keeps the address for it;
-    /// `None` without one.
+    /// The end of an offer made to the client during the lease, which reserves the address; `None`
+    /// without such an offer.
     pub reserved_until: Option<Time>,
 }
 
-/// A binding where it is kept.
+/// A binding whose client is borrowed from its storage.
 pub type BindingRef<'a> = Binding<ClientRef<'a>>;
 
 impl Binding {
-    /// A free address of a subnet, since `since`.
+    /// Returns the binding of an address of `subnet` that is free since `since`.
     pub fn free(address: Ipv4Addr, subnet: SubnetId, since: Time) -> Binding {
         Binding {
             address,
@@ -66,21 +66,21 @@ impl Binding {
         }
     }
 
-    /// The same, looked at.
+    /// Borrows the binding.
     pub fn view(&self) -> BindingRef<'_> {
         self.with_client(self.client.as_ref().map(Client::view))
     }
 }
 
 impl BindingRef<'_> {
-    /// The same, to be changed.
+    /// Clones the binding with its client.
     pub fn to_owned(&self) -> Binding {
         self.with_client(self.client.map(Client::from))
     }
 }
 
 impl<C> Binding<C> {
-    /// The same with another client.
+    /// Returns this binding with `client` in place of its own.
     pub fn with_client<Other>(&self, client: Option<Other>) -> Binding<Other> {
         Binding {
             address: self.address,
@@ -97,9 +97,11 @@ impl<C> Binding<C> {
         }
     }
 
-    /// The state and its start as they are at `now`: what was active expires at the very end
-    /// of its lifetime, unless it is reserved still, and a declined or offered address is
-    /// available again at the end of its, whenever Kea gets round to it.
+    /// Returns the state at `now` and the start of that state.
+    ///
+    /// An active binding expires exactly at the end of its lifetime, unless an offer reserves its address
+    /// for longer. A declined or offered address becomes available at the end of its lifetime. The time
+    /// at which Kea reclaims the lease is irrelevant.
     pub fn at(&self, now: Time) -> (State, Time) {
         let ended = self.ends().filter(|end| *end <= now);
         match (self.state, ended) {
@@ -113,7 +115,7 @@ impl<C> Binding<C> {
         }
     }
 
-    /// When the state ends by itself; `None` if it does not.
+    /// Returns the end of a state that ends by itself; `None` for other states.
     pub fn ends(&self) -> Option<Time> {
         match self.state {
             State::Active | State::Abandoned | State::Transitioning => {
@@ -123,20 +125,20 @@ impl<C> Binding<C> {
         }
     }
 
-    /// When the client was last answered about the lease it has: its timers count from then.
+    /// Returns the time of Kea's last answer about the current lease: the client's timers count from then.
     #[inline]
     pub fn answered(&self) -> Time {
         let lease_start = self.lease_start;
         (self.last_transaction).map_or(lease_start, |last| last.max(lease_start))
     }
 
-    /// Whether the last change up to `now` was made by another server: data-source's REMOTE flag
-    /// (RFC 6926 section 6.2.8). What has ended by itself has ended here too.
+    /// Whether another server made the last change up to `now`: data-source's REMOTE flag (RFC 6926
+    /// section 6.2.8). The end of a state by itself is a change on every server, so it is local.
     pub fn is_remote(&self, now: Time) -> bool {
         self.remote && self.at(now).0 == self.state
     }
 
-    /// Whether a client has the right to use the address at `now`: an active binding.
+    /// Whether the binding is active at `now`: its client may use the address.
     pub fn is_active(&self, now: Time) -> bool {
         self.at(now).0 == State::Active
     }
@@ -144,7 +146,7 @@ impl<C> Binding<C> {
 
 #[cfg(test)]
 impl<C> Binding<C> {
-    /// An address of subnet 1 that was given back `since`, by nobody.
+    /// Returns the binding of an address of subnet 1, released at `since`, without a client.
     pub(crate) fn example(address: Ipv4Addr, since: Time) -> Binding<C> {
         Binding {
             address,

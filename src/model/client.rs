@@ -1,23 +1,23 @@
-//! The client of a binding, in as few octets as it takes.
+//! The client of a binding, in a compact encoding.
 //!
-//! There is one for each address that is leased, or was, so what is known of it is one string of
-//! octets without a gap:
+//! Every address that is or was leased has a client, so memory matters. All parts of a client are packed
+//! into one string of octets:
 //!
 //! ```text
-//!  1   hlen, whether the client identifier is htype and chaddr (RFC 2132 section 9.14), whether
-//!      the relay agent information names a VPN, and whether Kea has stored another one
+//!  1   flags and hlen. The flags: the client identifier is htype and chaddr (RFC 2132 section 9.14);
+//!      the relay agent information names a VPN; Kea has stored different relay agent information
 //!  1   htype
 //!  n   chaddr
-//!      then each with its length before it, but for those at the end that are empty:
-//!      client identifier, unless it is the above
+//!      sections, each preceded by its length; empty ones at the end are omitted:
+//!      client identifier, unless it is htype and chaddr
 //!      relay agent information
 //!      host name
-//!      options: for each its code, its length, its value
-//!      classes: for each its length, its name
-//!      relay agent information that Kea has stored with the lease, if it is another one
+//!      options: code, length and value of each
+//!      classes: length and name of each
+//!      relay agent information that Kea has stored with the lease, if it is different
 //! ```
 //!
-//! So a MAC address in the sense of RFC 6926 section 2 stands there as it is looked for.
+//! htype and chaddr are adjacent: together they are a MAC address in the sense of RFC 6926 section 2.
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,62 +30,62 @@ use crate::model::address::HardwareAddress;
 use crate::model::relay_agent_information;
 use crate::model::vpn::Vpn;
 
-/// In the first octet: the client identifier is htype and chaddr.
+/// Flag in the first octet: the client identifier is htype and chaddr.
 const ID_IS_MAC: u8 = 0x80;
-/// In the first octet: the relay agent information has the sub-option that names a VPN (RFC 6607
-/// section 3.2). Few have, and it is asked for with each reply.
+/// Flag in the first octet: the relay agent information has the sub-option that names a VPN (RFC 6607
+/// section 3.2). The flag saves a search in each reply, because few clients have the sub-option.
 const NAMES_VPN: u8 = 0x40;
-/// In the first octet: Kea has stored other relay agent information with the lease.
+/// Flag in the first octet: Kea has stored different relay agent information with the lease.
 const HAS_STORED: u8 = 0x20;
-/// In the first octet: hlen.
+/// Mask of the bits of hlen in the first octet.
 const HLEN: u8 = 0x1f;
 
-/// What is known of the client that holds an address, or held it last.
+/// The current or last client of an address, packed.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Client(Arc<[u8]>);
 
-/// The same, where it is kept.
+/// A packed client, borrowed from its storage.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ClientRef<'a>(&'a [u8]);
 
-/// What a client is made of. This is how it is written to the state file.
+/// The parts of a client. The state file stores a client in this form.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientParts<'a> {
-    /// Its hardware type.
+    /// The hardware type.
     pub htype: u8,
-    /// Its hardware address; at most 20 octets, empty if it gave none.
+    /// The hardware address; at most 20 octets, empty if the client gave none.
     pub chaddr: &'a [u8],
-    /// Its client identifier (option 61); empty if it sent none.
+    /// The client identifier (option 61); empty if the client sent none.
     pub client_id: &'a [u8],
-    /// The value of the latest relay agent information option (82) received with one of its
-    /// messages (RFC 4388 section 6.4.2); empty if none came.
+    /// The value of the latest relay agent information option (82) received with a message of the client
+    /// (RFC 4388 section 6.4.2); empty if none was received.
     pub relay_agent_information: &'a [u8],
-    /// Options of its last message worth giving to requestors: codes and values, in the order of
-    /// their codes.
+    /// The options of the last message that are stored for requesters: codes and values, ascending by
+    /// code.
     #[serde(borrow)]
     pub options: Vec<(u8, &'a [u8])>,
-    /// The host name Kea keeps with the lease; empty if it keeps none.
+    /// The host name that Kea stores with the lease; empty without one.
     pub hostname: &'a [u8],
-    /// The client classes Kea put its last message in, in Kea's order.
+    /// The client classes of the last message, in Kea's order.
     pub classes: Vec<&'a str>,
-    /// The relay agent information that Kea was last seen to store with the lease, if that is not
-    /// the above: a message that came later, or that Kea does not store, brought another one. Empty
-    /// otherwise. The state file keeps it apart from the rest.
+    /// The relay agent information last found in Kea's lease, if it differs from
+    /// `relay_agent_information`: a message that was later, or whose option Kea does not store, had
+    /// a different one. Empty otherwise. The state file stores it separately.
     #[serde(skip)]
     pub stored: &'a [u8],
 }
 
-/// What tells a DHCP client from others.
+/// The identifiers by which a server recognises a DHCP client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientIds {
-    /// Its MAC address.
+    /// The MAC address.
     pub hardware: HardwareAddress,
-    /// Its client identifier (option 61); empty if it sends none.
+    /// The client identifier (option 61); empty if the client sends none.
     pub client_id: Vec<u8>,
 }
 
 impl Client {
-    /// What is known of it.
+    /// Borrows the client.
     pub fn view(&self) -> ClientRef<'_> {
         ClientRef(&self.0)
     }
@@ -122,17 +122,17 @@ impl<'de> Deserialize<'de> for Client {
 }
 
 impl<'a> ClientRef<'a> {
-    /// The client in octets that were made by [`ClientRef::octets`].
+    /// Wraps octets that [`ClientRef::octets`] returned. Any others are read without a panic.
     pub fn from_octets(octets: &'a [u8]) -> ClientRef<'a> {
         ClientRef(octets)
     }
 
-    /// Everything, to be kept.
+    /// Returns the packed octets.
     pub fn octets(self) -> &'a [u8] {
         self.0
     }
 
-    /// htype and chaddr; empty if the client gave no MAC address.
+    /// Returns htype and chaddr; empty if the client gave no MAC address.
     #[inline]
     pub fn mac(self) -> &'a [u8] {
         let hlen = self.0.first().map_or(0, |first| usize::from(first & HLEN));
@@ -142,17 +142,17 @@ impl<'a> ClientRef<'a> {
         }
     }
 
-    /// Its hardware type.
+    /// Returns the hardware type.
     pub fn htype(self) -> u8 {
         self.0.get(1).copied().unwrap_or(0)
     }
 
-    /// Its hardware address; empty if it gave none.
+    /// Returns the hardware address; empty if the client gave none.
     pub fn chaddr(self) -> &'a [u8] {
         self.mac().get(1..).unwrap_or_default()
     }
 
-    /// Its client identifier; empty if it sent none.
+    /// Returns the client identifier; empty if the client sent none.
     #[inline]
     pub fn client_id(self) -> &'a [u8] {
         match self.is_id_mac() {
@@ -161,13 +161,13 @@ impl<'a> ClientRef<'a> {
         }
     }
 
-    /// The value of its latest relay agent information; empty if none came.
+    /// Returns the value of the latest relay agent information; empty if none was received.
     #[inline]
     pub fn relay_agent_information(self) -> &'a [u8] {
         self.after_id().next()
     }
 
-    /// The VPN its relay agent named with its latest relay agent information, if that makes sense.
+    /// Returns the VPN that the latest relay agent information names; `None` without a valid one.
     #[inline]
     pub fn vpn(self) -> Option<Vpn> {
         if self.names_vpn() {
@@ -177,28 +177,27 @@ impl<'a> ClientRef<'a> {
         }
     }
 
-    /// Whether its relay agent named a VPN with its latest relay agent information, whatever sense
-    /// that makes.
+    /// Whether the latest relay agent information has a sub-option that names a VPN, valid or not.
     #[inline]
     pub fn names_vpn(self) -> bool {
         (self.0.first()).is_some_and(|first| first & NAMES_VPN != 0)
     }
 
-    /// The same, where the relay agent named one.
+    /// Reads the VPN from the relay agent information.
     #[cold]
     fn named_vpn(self) -> Option<Vpn> {
         let information = self.relay_agent_information();
         Vpn::read(relay_agent_information::find(information, sub_option::VSS)?)
     }
 
-    /// The host name Kea keeps with the lease; empty if it keeps none.
+    /// Returns the host name that Kea stores with the lease; empty without one.
     pub fn hostname(self) -> &'a [u8] {
         let mut sections = self.after_id();
         sections.skip(1);
         sections.next()
     }
 
-    /// The options it sent: codes and values, in the order of their codes.
+    /// Iterates over the stored options: codes and values, ascending by code.
     pub fn options(self) -> impl Iterator<Item = (u8, &'a [u8])> {
         let mut sections = self.after_id();
         sections.skip(2);
@@ -209,13 +208,13 @@ impl<'a> ClientRef<'a> {
         })
     }
 
-    /// The value of its option `code`, if it sent one.
+    /// Returns the value of the stored option `code`.
     pub fn option(self, code: u8) -> Option<&'a [u8]> {
         let mut options = self.options();
         options.find_map(|(found, value)| (found == code).then_some(value))
     }
 
-    /// The client classes Kea put its last message in, in Kea's order.
+    /// Iterates over the client classes of the last message, in Kea's order.
     pub fn classes(self) -> impl Iterator<Item = &'a str> {
         let mut sections = self.after_id();
         sections.skip(3);
@@ -226,8 +225,8 @@ impl<'a> ClientRef<'a> {
         })
     }
 
-    /// The relay agent information that Kea was last seen to store with the lease, as far as that is
-    /// known; empty if Kea stored none.
+    /// Returns the relay agent information last found in Kea's lease; empty if Kea stored none. Without
+    /// knowledge of a difference it is the latest one received.
     pub fn stored_by_kea(self) -> &'a [u8] {
         match self.has_stored() {
             true => self.stored(),
@@ -235,7 +234,7 @@ impl<'a> ClientRef<'a> {
         }
     }
 
-    /// See [`ClientParts::stored`].
+    /// Returns [`ClientParts::stored`].
     pub fn stored(self) -> &'a [u8] {
         if !self.has_stored() {
             return &[];
@@ -245,7 +244,7 @@ impl<'a> ClientRef<'a> {
         sections.next()
     }
 
-    /// Whether Kea has stored other relay agent information with the lease.
+    /// Whether Kea has stored different relay agent information with the lease.
     fn has_stored(self) -> bool {
         (self.0.first()).is_some_and(|first| first & HAS_STORED != 0)
     }
@@ -265,7 +264,7 @@ impl<'a> ClientRef<'a> {
         }
     }
 
-    /// What it is made of.
+    /// Unpacks the client.
     pub fn parts(self) -> ClientParts<'a> {
         ClientParts {
             htype: self.htype(),
@@ -279,17 +278,18 @@ impl<'a> ClientRef<'a> {
         }
     }
 
-    /// Whether both stand for the same DHCP client.
+    /// Whether both are the same DHCP client: see [`ClientRef::has_ids`].
     pub fn is_same_client(self, other: ClientRef<'_>) -> bool {
         self.has_ids(other.htype(), other.chaddr(), other.client_id())
     }
 
-    /// Whether this is the client that is told by these from others.
+    /// Whether this is the client with these identifiers: see [`ClientRef::has_ids`].
     pub fn is(self, ids: &ClientIds) -> bool {
         self.has_ids(ids.hardware.htype, &ids.hardware.octets, &ids.client_id)
     }
 
-    /// By client identifier where both have one (RFC 2131 section 4.2), else by MAC address.
+    /// Whether this is the client with these identifiers: compared are the client identifiers if both
+    /// clients have one (RFC 2131 section 4.2), else the MAC addresses.
     pub fn has_ids(self, htype: u8, chaddr: &[u8], client_id: &[u8]) -> bool {
         let known_id = self.client_id();
         if !known_id.is_empty() && !client_id.is_empty() {
@@ -299,15 +299,15 @@ impl<'a> ClientRef<'a> {
         }
     }
 
-    /// Whether its MAC address is this one. Kea's lease databases keep no hardware type and give
-    /// [`ETHERNET`], which may have been any.
+    /// Whether the client has this MAC address. Kea's lease databases store no hardware type and return
+    /// [`ETHERNET`] for all, so that one equals any other.
     pub fn has_mac(self, htype: u8, chaddr: &[u8]) -> bool {
         let is_forgotten = [self.htype(), htype].contains(&ETHERNET);
         self.chaddr() == chaddr && (self.htype() == htype || is_forgotten)
     }
 
-    /// The hardware type of a lease of `chaddr` that Kea gives with `htype`: the known one, where
-    /// Kea has forgotten it.
+    /// Returns the hardware type for a lease of `chaddr` that Kea's lease database returns with `htype`: the
+    /// one of this client, if the lease is of the same hardware address and its own type is unknown.
     pub fn htype_of_lease(self, htype: u8, chaddr: &[u8]) -> u8 {
         match htype == ETHERNET && self.chaddr() == chaddr {
             true => self.htype(),
@@ -320,14 +320,14 @@ impl<'a> ClientRef<'a> {
         self.0.first().is_some_and(|first| first & ID_IS_MAC != 0)
     }
 
-    /// What comes after chaddr.
+    /// Returns the sections, which follow chaddr.
     #[inline]
     fn sections(self) -> Sections<'a> {
         let hlen = self.0.first().map_or(0, |first| usize::from(first & HLEN));
         Sections(self.0.get(2 + hlen..).unwrap_or_default())
     }
 
-    /// What comes after the client identifier.
+    /// Returns the sections after the client identifier.
     #[inline]
     fn after_id(self) -> Sections<'a> {
         let mut sections = self.sections();
@@ -338,7 +338,7 @@ impl<'a> ClientRef<'a> {
     }
 }
 
-/// Whether requesters see no difference between two clients, or the absence of one.
+/// Whether requesters see no difference between two clients, either of which may be absent.
 pub fn look_alike(one: Option<ClientRef<'_>>, other: Option<ClientRef<'_>>) -> bool {
     match (one, other) {
         (Some(one), Some(other)) => one.looks_like(other),
@@ -352,12 +352,12 @@ impl fmt::Debug for ClientRef<'_> {
     }
 }
 
-/// Values with their lengths before them: what is left of them.
+/// A reader of values that are each preceded by their length: the octets that are left.
 #[derive(Clone, Copy)]
 struct Sections<'a>(&'a [u8]);
 
 impl<'a> Sections<'a> {
-    /// The next octet.
+    /// Reads the next octet.
     #[inline]
     fn octet(&mut self) -> Option<u8> {
         let (first, rest) = self.0.split_first()?;
@@ -365,7 +365,7 @@ impl<'a> Sections<'a> {
         Some(*first)
     }
 
-    /// The next value; empty if there is none.
+    /// Reads the next value; empty after the last one.
     #[inline]
     fn next(&mut self) -> &'a [u8] {
         let length = match self.octet() {
@@ -378,7 +378,7 @@ impl<'a> Sections<'a> {
         value
     }
 
-    /// A length of which the first octet says that more follow.
+    /// Reads the rest of a length whose first octet is marked as not its last.
     fn rest_of_length(&mut self, lowest: u8) -> usize {
         let mut length = usize::from(lowest & 0x7f);
         let mut shift = 7;
@@ -392,7 +392,7 @@ impl<'a> Sections<'a> {
         length
     }
 
-    /// Leaves out `count` values.
+    /// Skips `count` values.
     fn skip(&mut self, count: usize) {
         for _ in 0..count {
             self.next();
@@ -400,23 +400,23 @@ impl<'a> Sections<'a> {
     }
 }
 
-/// Appends the length of a value: seven bits in an octet, the lowest first.
+/// Appends the length of a value: seven bits in each octet, the lowest first.
 fn put_length(octets: &mut Vec<u8>, mut length: usize) {
     while length > 0x7f {
-        // Seven bits of it, and that more follow.
+        // Seven bits, marked as not the last.
         octets.push((length & 0x7f) as u8 | 0x80);
         length >>= 7;
     }
     octets.push(length as u8);
 }
 
-/// Appends a value with its length before it.
+/// Appends the length of a value, and the value.
 fn put(octets: &mut Vec<u8>, value: &[u8]) {
     put_length(octets, value.len());
     octets.extend_from_slice(value);
 }
 
-/// All that is known of a client, without a gap.
+/// Packs a client: see the layout above.
 fn pack(parts: &ClientParts<'_>) -> Vec<u8> {
     let chaddr = &parts.chaddr[..parts.chaddr.len().min(usize::from(HLEN))];
     let id_is_mac = !chaddr.is_empty()
@@ -445,7 +445,7 @@ fn pack(parts: &ClientParts<'_>) -> Vec<u8> {
     let mut octets = Vec::with_capacity(2 + chaddr.len() + total);
     let names_vpn = relay_agent_information::find(parts.relay_agent_information, sub_option::VSS);
     let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
-    // Five bits, by HLEN.
+    // Limited to the five bits of `HLEN` above.
     let hlen = chaddr.len() as u8;
     octets.push(
         hlen | flag(id_is_mac, ID_IS_MAC)
@@ -466,14 +466,14 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
-    /// Relay agent information that names a VPN after a remote-id.
+    /// Returns relay agent information with a remote-id and the name of a VPN.
     fn sub_options(name: &[u8]) -> Vec<u8> {
         let vss = [&[sub_option::VSS, 1 + name.len() as u8, 0], name].concat();
         [&[sub_option::REMOTE_ID, 2, 7, 7][..], &vss].concat()
     }
 
     proptest! {
-        /// Whatever a client is made of can be read of it, and is one thing with what is written.
+        /// The parts of a client survive packing, and its form in the state file is that of its parts.
         #[test]
         fn is_what_it_was_made_of(
             htype in any::<u8>(),
@@ -488,7 +488,7 @@ mod tests {
             classes in vec("[a-z]{1,200}", 0..4),
             stored in prop_oneof![Just(Vec::new()), vec(any::<u8>(), 1..40)],
         ) {
-            // Without a choice of its own: as most clients have it.
+            // By default htype and chaddr, as with most clients.
             let client_id = client_id.unwrap_or_else(|| [&[htype], &chaddr[..]].concat());
             let parts = ClientParts {
                 htype,
@@ -516,11 +516,11 @@ mod tests {
             prop_assert_eq!(client.view().mac(), mac);
             let written = postcard::to_stdvec(&client).unwrap();
             prop_assert_eq!(&written, &postcard::to_stdvec(&parts).unwrap());
-            // What Kea stored is kept elsewhere.
+            // The state file stores `stored` separately.
             prop_assert_eq!(postcard::from_bytes::<Client>(&written).unwrap(), seen);
         }
 
-        /// Octets that no client was made of are read as something.
+        /// Octets that no client was packed into are read without a panic.
         #[test]
         fn reads_any_octets(octets in vec(any::<u8>(), 0..60)) {
             let client = ClientRef::from_octets(&octets);

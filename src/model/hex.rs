@@ -1,6 +1,6 @@
-//! Octets in hexadecimal, as Kea writes identifiers.
+//! Octets in hexadecimal, in Kea's notation of identifiers.
 
-/// The octets that pairs of hexadecimal digits stand for.
+/// Reads pairs of hexadecimal digits; `None` if there is any other character or a digit without a partner.
 pub fn read(digits: impl AsRef<[u8]>) -> Option<Vec<u8>> {
     let (pairs, rest) = digits.as_ref().as_chunks::<2>();
     if !rest.is_empty() {
@@ -13,7 +13,7 @@ pub fn read(digits: impl AsRef<[u8]>) -> Option<Vec<u8>> {
     Some(octets)
 }
 
-/// The octets of an identifier, with colons between them or without.
+/// Reads an identifier, with or without colons between octets.
 pub fn read_identifier(text: &str) -> Option<Vec<u8>> {
     if !text.contains(':') {
         return read(text);
@@ -27,7 +27,7 @@ pub fn read_identifier(text: &str) -> Option<Vec<u8>> {
         .collect()
 }
 
-/// The value of a hexadecimal digit.
+/// Returns the value of a hexadecimal digit.
 fn digit(character: u8) -> Option<u8> {
     match character {
         b'0'..=b'9' => Some(character - b'0'),

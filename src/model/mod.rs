@@ -1,4 +1,4 @@
-//! The model: bindings, their clients, VPNs and times.
+//! The model of lease data: bindings, clients, states, times and VPNs.
 
 pub mod address;
 pub mod binding;

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// An option as it stands on the wire: its code and its value, of any length once split
-/// options are joined (RFC 3396).
+/// A DHCP option in wire format. Its value has any length, because the pieces of a long option are
+/// joined (RFC 3396).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RawOption {
     /// The option's code.

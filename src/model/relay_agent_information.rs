@@ -1,16 +1,16 @@
-//! The relay agent information option, 82 (RFC 3046), as Kea stores it with a lease.
+//! The relay agent information option, 82 (RFC 3046).
 
-/// The longest relay agent information kept, in octets: room for every sub-option in use at its
-/// longest. A longer one is taken as absent: nobody must make the server remember whatever they
-/// like.
+/// The maximum length of stored relay agent information, in octets: enough for every sub-option in use
+/// at its maximum length. A longer one counts as absent, so that the memory that a peer can occupy is
+/// bounded.
 pub const LONGEST: usize = 4_096;
 
-/// The first sub-option `code` of an option 82 that a relay agent sent.
+/// Returns the value of the first sub-option `code` of an option 82.
 ///
-/// What follows a sub-option that runs past the end is unknowable and taken as absent: the
-/// option was good enough for Kea, so it is good enough to be found by what can be read.
+/// A sub-option that runs past the end, and all octets after it, count as absent. Kea has accepted such an
+/// option, so its readable part is used.
 pub fn find(option: &[u8], code: u8) -> Option<&[u8]> {
-    // Looked for in each binding that a query comes by, so it goes by lengths alone.
+    // A query calls this for each binding that it visits, so only lengths are read.
     let mut rest = option;
     while let [found, length, after @ ..] = rest {
         let (value, after) = after.split_at_checked(usize::from(*length))?;

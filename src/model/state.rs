@@ -2,30 +2,30 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The state of an address, by its value in the dhcp-state option (RFC 6926 section 6.2.7).
+/// The state of an address, numbered as in the dhcp-state option (RFC 6926 section 6.2.7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum State {
     /// Never leased, or recovered after probation.
     Available = proto::State::AVAILABLE.0,
-    /// Assigned to a client whose lifetime is not over.
+    /// Leased to a client; the lifetime has not ended.
     Active = proto::State::ACTIVE.0,
     /// The lease's lifetime ended.
     Expired = proto::State::EXPIRED.0,
-    /// The client released the lease, or gave it up by taking another.
+    /// The client released the lease, or gave it up by accepting another.
     Released = proto::State::RELEASED.0,
     /// Declined by the client; on probation.
     Abandoned = proto::State::ABANDONED.0,
     /// Removed by an administrator.
     Reset = proto::State::RESET.0,
-    /// Free, but a high-availability partner's to give.
+    /// Free, and assigned by a high-availability partner.
     Remote = proto::State::REMOTE.0,
     /// Offered and reserved, not yet acknowledged.
     Transitioning = proto::State::TRANSITIONING.0,
 }
 
 impl State {
-    /// Whether Kea holds a lease for an address in this state, be it on probation or only offered.
+    /// Whether Kea holds a lease for an address in this state. A declined or offered address has one too.
     pub fn is_leased(self) -> bool {
         matches!(
             self,
@@ -33,7 +33,7 @@ impl State {
         )
     }
 
-    /// The state of a value; `None` if it is none's.
+    /// Returns the state with a value; `None` for an unassigned value.
     #[inline]
     pub fn from_value(value: u8) -> Option<State> {
         Some(match proto::State(value) {

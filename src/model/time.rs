@@ -4,37 +4,37 @@ use proto::lease_time;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
-/// An absolute time: seconds since 1970-01-01T00:00:00Z as RFC 6926 section 2 defines it.
+/// An absolute time: seconds since 1970-01-01T00:00:00Z (RFC 6926 section 2).
 ///
-/// Unsigned 32 bits, as on the wire: good until 2106. Arithmetic saturates.
+/// An unsigned 32-bit number, as on the wire: the latest time is in 2106. Arithmetic saturates.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct Time(pub u32);
 
 impl Time {
-    /// The earliest time there is.
+    /// The earliest time.
     pub const MIN: Time = Time(0);
-    /// The latest time there is.
+    /// The latest time.
     pub const MAX: Time = Time(u32::MAX);
 
-    /// The current time of this server, by the clock that time(2) reads, and so Kea: it enters a
-    /// second some milliseconds later than others do.
+    /// Returns the current time by the coarse clock, which Kea also reads, through time(2). It enters
+    /// each second some milliseconds after the precise clock.
     pub fn now() -> Time {
         Time::from_time_t(clock_gettime(ClockId::RealtimeCoarse).tv_sec)
     }
 
-    /// A time from a signed `time_t`, held within what 32 bits can say.
+    /// Converts a signed `time_t`; saturates at 0 and at the maximum of 32 bits.
     pub fn from_time_t(seconds: i64) -> Time {
         Time(u32::try_from(seconds.max(0)).unwrap_or(u32::MAX))
     }
 
-    /// Seconds from `earlier` to this time; 0 if `earlier` is the later one.
+    /// Returns the seconds from `earlier` to this time; 0 if `earlier` is the later one.
     pub fn seconds_since(self, earlier: Time) -> u32 {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// The time `seconds` after this one.
+    /// Returns the time `seconds` after this one.
     pub fn plus(self, seconds: u32) -> Time {
         Time(self.0.saturating_add(seconds))
     }
@@ -63,30 +63,30 @@ impl Window {
     }
 }
 
-/// How long a lease, or the probation of a declined address, lasts from its last transaction.
+/// The length of a lease, an offer, or the probation of a declined address, in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Lifetime(pub u32);
 
 impl Lifetime {
-    /// A lease without end (RFC 2131 section 3.3).
+    /// The lifetime of a lease that never ends (RFC 2131 section 3.3).
     pub const INFINITE: Lifetime = Lifetime(lease_time::INFINITE);
 
-    /// When a lifetime that began at `start` ends; `None` if it never does. An end that a [`Time`]
-    /// cannot express is [`Time::MAX`].
+    /// Returns the end of a lifetime that began at `start`; `None` if it never ends. An end beyond the
+    /// range of [`Time`] is [`Time::MAX`].
     pub fn end(self, start: Time) -> Option<Time> {
         (self != Lifetime::INFINITE).then(|| start.plus(self.0))
     }
 
-    /// Seconds left at `now` of a lifetime that began at `start`: 0 when it is over,
-    /// [`Lifetime::INFINITE`]'s value when it never ends. Exact also where the end lies beyond
-    /// [`Time::MAX`], as with lifetimes of a hundred years.
+    /// Returns the seconds left at `now` of a lifetime that began at `start`: 0 after its end, the
+    /// value of [`Lifetime::INFINITE`] if it never ends. Exact even if the end is beyond
+    /// [`Time::MAX`], as that of a lifetime of a hundred years is.
     pub fn left(self, start: Time, now: Time) -> u32 {
         if self == Lifetime::INFINITE {
             return u32::MAX;
         }
         let end = u64::from(start.0) + u64::from(self.0);
         let left = end.saturating_sub(now.0.into());
-        // More than a finite lifetime is left only if the clock went back.
+        // A result above the lifetime means that the clock was set back.
         u32::try_from(left).map_or(u32::MAX - 1, |left| left.min(u32::MAX - 1))
     }
 }
@@ -110,7 +110,7 @@ mod tests {
             assert_eq!(left(start.plus(10)), lifetime - 10);
             assert_eq!(Lifetime(lifetime).end(start), Some(Time::MAX));
         }
-        // Not without end, even if the lease seems to begin later than now.
+        // Finite, even if the lease begins in the future.
         assert_eq!(Lifetime(u32::MAX - 1).left(start, Time(5)), u32::MAX - 1);
     }
 

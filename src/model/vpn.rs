@@ -1,22 +1,22 @@
-//! The VPN (virtual subnet) an address belongs to (RFC 6607).
+//! VPNs (virtual subnets, RFC 6607) and their selection by a query.
 
 use proto::{InvalidVss, Vss};
 use serde::{Deserialize, Serialize};
 
-/// A VPN as RFC 6607 section 3.5 identifies one.
+/// A VPN, identified by the means of RFC 6607 section 3.5.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Vpn {
-    /// The global, default VPN (type 255): addresses that are part of no VPN.
+    /// The global, default VPN (type 255), for addresses outside of any other VPN.
     #[default]
     Default,
-    /// An NVT ASCII VPN identifier (type 0), 1 to 254 octets, without a NUL.
+    /// An NVT ASCII VPN identifier (type 0): 1 to 254 octets, none of them NUL.
     Name(String),
     /// An RFC 2685 VPN-ID (type 1).
     Rfc2685([u8; 7]),
 }
 
 impl Vpn {
-    /// Reads the VPN that a relay agent's VSS sub-option names; `None` if it names none, or all.
+    /// Reads the VPN of a relay agent's VSS sub-option; `None` if it is invalid or names all VPNs.
     pub fn read(value: &[u8]) -> Option<Vpn> {
         match VpnSelector::read(value) {
             Ok(VpnSelector::One(vpn)) => Some(vpn),
@@ -24,7 +24,7 @@ impl Vpn {
         }
     }
 
-    /// Returns the value of the VPN-ID option for this VPN.
+    /// Returns the value of a VPN-ID option with this VPN.
     pub fn to_vss(&self) -> Vec<u8> {
         let vss = match self {
             Vpn::Default => Vss::Default,
@@ -35,12 +35,12 @@ impl Vpn {
     }
 }
 
-/// What the VPN-ID qualifier of a query selects (RFC 6926 sections 6.2.9 and 8.2).
+/// The VPNs selected by the VPN-ID qualifier of a query (RFC 6926 sections 6.2.9 and 8.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VpnSelector {
-    /// Bindings of this VPN alone.
+    /// One VPN.
     One(Vpn),
-    /// Bindings of every VPN, the default one included (type 254).
+    /// Every VPN, including the default one (type 254).
     All,
 }
 
@@ -55,7 +55,7 @@ impl VpnSelector {
         })
     }
 
-    /// Whether a binding in `vpn` is among those selected.
+    /// Whether bindings in `vpn` are selected.
     pub fn selects(&self, vpn: &Vpn) -> bool {
         match self {
             VpnSelector::One(one) => one == vpn,
