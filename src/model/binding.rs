@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_state_is_that_of_its_value() {
+    fn converts_each_value_to_its_state() {
         let states: Vec<State> = (0..=u8::MAX).filter_map(State::from_value).collect();
         let values: Vec<u8> = states.iter().map(|state| *state as u8).collect();
         assert_eq!(values, [1, 2, 3, 4, 5, 6, 7, 8]);

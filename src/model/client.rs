@@ -475,7 +475,7 @@ mod tests {
     proptest! {
         /// The parts of a client survive packing, and its form in the state file is that of its parts.
         #[test]
-        fn is_what_it_was_made_of(
+        fn unpacks_the_parts_that_were_packed(
             htype in any::<u8>(),
             chaddr in vec(any::<u8>(), 0..=20),
             client_id in prop_oneof![Just(None), vec(any::<u8>(), 0..300).prop_map(Some)],
@@ -529,7 +529,7 @@ mod tests {
     }
 
     #[test]
-    fn is_the_client_of_a_lease_whose_hardware_type_kea_has_forgotten() {
+    fn recognises_the_client_of_a_lease_without_its_hardware_type() {
         let client = |htype| {
             Client::from(&ClientParts {
                 htype,
@@ -548,7 +548,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_the_vpn_its_relay_agent_named() {
+    fn reads_the_vpn_that_the_relay_agent_named() {
         let vpn = |information: &[u8]| {
             let client = Client::from(&ClientParts {
                 relay_agent_information: information,
@@ -562,7 +562,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_few_octets_where_the_client_identifier_is_the_mac_address() {
+    fn stores_a_client_identifier_equal_to_the_mac_address_once() {
         let parts = ClientParts {
             htype: 1,
             chaddr: &[2, 0, 0, 0, 0, 7],

@@ -28,7 +28,7 @@ mod tests {
     use proto::sub_option;
 
     #[test]
-    fn finds_what_stands_before_a_broken_sub_option() {
+    fn finds_sub_options_before_a_malformed_one() {
         let option = [1, 2, 0, 7, 2, 3, b'a', b'b', b'c', 12, 9, 1];
         assert_eq!(find(&option, sub_option::REMOTE_ID), Some(&b"abc"[..]));
         assert_eq!(find(&option, sub_option::RELAY_ID), None);

@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn times_before_1970_and_after_2106_are_held_at_the_edges() {
+    fn clamps_times_before_1970_and_after_2106() {
         assert_eq!(Time::from_time_t(-1), Time::MIN);
         assert_eq!(Time::from_time_t(i64::MAX), Time::MAX);
     }

@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_it_writes() {
+    fn encodes_and_decodes_vpns() {
         for (vpn, octets) in [
             (Vpn::Default, b"\xff".as_slice()),
             (Vpn::Name("blue".into()), b"\x00blue"),
