@@ -1,4 +1,4 @@
-//! What Kea reports: its leases and the changes it makes to them.
+//! Lease events: Kea's reports of leases and of changes to them.
 
 pub mod client_info;
 mod text;
@@ -14,7 +14,7 @@ use crate::model::client::ClientIds;
 use crate::model::option::RawOption;
 use crate::model::time::{Lifetime, Time};
 
-/// A lease's state in Kea's own terms.
+/// The state of a lease in Kea's terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeaseState {
     /// Assigned: Kea's state 0.
@@ -23,37 +23,37 @@ pub enum LeaseState {
     Declined,
     /// Expired and reclaimed: state 2.
     ExpiredReclaimed,
-    /// Released, kept by Kea 3: state 3, or state 0 with a lifetime of 0 on Kea 2.6.
+    /// Released and not deleted: state 3 on Kea 3, state 0 with a lifetime of 0 on Kea 2.6.
     Released,
 }
 
-/// A lease as Kea's lease database holds it.
+/// A lease of Kea's lease database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
     /// The leased address.
     pub address: Ipv4Addr,
-    /// Its state in Kea.
+    /// The state in Kea.
     pub state: LeaseState,
     /// Client last transaction time.
     pub cltt: Time,
     /// Valid lifetime from `cltt`.
     pub valid_lifetime: Lifetime,
-    /// The subnet it is leased from.
+    /// The subnet that the address is leased from.
     pub subnet: SubnetId,
-    /// The client's MAC address; empty once declined.
+    /// The client's MAC address; empty if declined.
     pub hardware: HardwareAddress,
-    /// The client identifier; empty if none, or once declined.
+    /// The client identifier; empty without one, or if declined.
     pub client_id: Vec<u8>,
-    /// The client's host name, any octets; empty if none.
+    /// The client's host name, any octets; empty without one.
     pub hostname: Vec<u8>,
-    /// The value of option 82 that Kea stores with the lease (`store-extended-info`), possibly of an earlier
-    /// message.
+    /// The value of option 82 that Kea stores with the lease (`store-extended-info`), possibly that of an
+    /// earlier message.
     pub relay_agent_information: Option<Vec<u8>>,
 }
 
 #[cfg(test)]
 impl Lease {
-    /// A lease for ever since `cltt`, to a client that has the address's last octet in its MAC address.
+    /// Returns an infinite lease since `cltt`; the last octet of the client's MAC address is that of `address`.
     pub(crate) fn example(address: Ipv4Addr, cltt: Time) -> Lease {
         let [.., last] = address.octets();
         Lease {
@@ -73,171 +73,171 @@ impl Lease {
     }
 }
 
-/// What a client's message carried besides what Kea puts into the lease.
+/// The contents of a client's message that Kea's lease lacks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientInfo {
-    /// The value of option 82 as Kea took it from a message that a relay agent forwarded (giaddr is
-    /// not zero). In any other message the option is the client's own.
+    /// The value of option 82, parsed by Kea, of a message that a relay agent forwarded (giaddr is not
+    /// zero). In any other message the option is from the client itself.
     pub relay_agent_information: Option<Vec<u8>>,
-    /// The options worth keeping, in the order of their codes.
+    /// The options to store, ascending by code.
     pub options: Vec<RawOption>,
-    /// The classes Kea put the message in: mostly those of the message before.
+    /// The client classes of the message, shared because most messages have those of the previous one.
     pub classes: Arc<[String]>,
 }
 
-/// Which server made a change.
+/// The server that made a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// This one.
+    /// The local server.
     Local,
-    /// A high-availability partner, another server that shares the lease database, or someone
-    /// who is not known.
+    /// Another server: a high-availability partner, one that shares the lease database, or an unknown
+    /// one.
     Remote,
 }
 
-/// Why leases are gone of whose deletion Kea's lease manager has told before.
+/// The reason for deletions that Kea's lease manager has already reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// A command deleted them.
+    /// A command deleted the leases.
     Command,
-    /// Their clients gave them up by taking others.
+    /// The clients gave the leases up by accepting others.
     GivenUp,
 }
 
-/// The addresses that were looked up in Kea's lease database.
+/// The addresses whose leases were read from Kea's lease database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ResyncScope {
-    /// All from the first to the last.
+    /// All addresses of a range.
     Range(RangeInclusive<u32>),
-    /// These, once more: they were missing at a look before.
+    /// Addresses whose leases an earlier page lacked.
     Again(Vec<Ipv4Addr>),
-    /// These, of which it is known that they were changed, and by whom.
+    /// Addresses whose leases have changed, and the origin of the changes.
     Changed(Vec<Ipv4Addr>, Origin),
-    /// This one, which its client gave back to another server.
+    /// An address whose client released the lease at another server.
     Released(Ipv4Addr),
 }
 
-/// What changes the mirror: of one thread of Kea's in the order in which it made it.
+/// A lease event. The events of one thread of Kea come in the order in which it made the changes.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// A client's message led to this lease: new, renewed, or declined (by its state).
+    /// Kea committed a lease for a client's message. It is new, renewed, or declined (by its state).
     Committed {
-        /// The lease as committed.
+        /// The committed lease.
         lease: Lease,
-        /// What the client's message told.
+        /// The client info of the message.
         client_info: ClientInfo,
     },
-    /// A client asked for the lease it has, and Kea left it as it is because it is fresh enough
-    /// (`cache-threshold`).
+    /// A client requested its current lease, and Kea confirmed it without an update, because the lease is
+    /// recent enough (`cache-threshold`).
     Confirmed {
         /// The address of Kea's answer.
         address: Ipv4Addr,
-        /// Who asked, by the identities that Kea goes by.
+        /// The client, by the identifiers that Kea uses.
         client: ClientIds,
-        /// When.
+        /// The time of the answer.
         at: Time,
-        /// What the client's message told.
+        /// The client info of the message.
         client_info: ClientInfo,
     },
-    /// The client has given the lease up, if it had it still, by taking another.
+    /// The client gave the lease up, if still its own, by accepting another.
     GivenUp {
         /// The address given up.
         address: Ipv4Addr,
-        /// Who had it; `None` if this is told at the very moment. Else somebody else may have
-        /// been given the address already.
+        /// The client that had the lease; `None` if the event is pushed at the moment of the change. Later,
+        /// Kea may already have leased the address to another client.
         client: Option<ClientIds>,
-        /// When.
+        /// The time of the change.
         at: Time,
     },
     /// The client released the lease.
     Released {
         /// The address released.
         address: Ipv4Addr,
-        /// Who had it: as in [`Event::GivenUp`].
+        /// The client that had the lease; `None` as in [`Event::GivenUp`].
         client: Option<ClientIds>,
-        /// When.
+        /// The time of the release.
         at: Time,
-        /// The server that was told.
+        /// The server that the client's message was sent to.
         origin: Origin,
     },
-    /// Kea reclaims the lease whose lifetime is over, or recovers a declined address.
+    /// Kea reclaims a lease whose lifetime has ended, or recovers a declined address.
     Reclaimed {
         /// The address reclaimed.
         address: Ipv4Addr,
-        /// Client last transaction time of the lease as Kea found it: it may have been renewed
+        /// The client last transaction time of the reclaimed lease. The client may have renewed the lease
         /// since.
         cltt: Time,
-        /// Whether it was over because its client had released it.
+        /// Whether the lifetime had ended because the client released the lease.
         was_released: bool,
-        /// When.
+        /// The time of the change.
         at: Time,
     },
-    /// The address is reserved for a client by an offer until `lease` ends.
+    /// Kea offered an address to a client; it is reserved until the end of `lease`.
     Offered {
-        /// The lease as offered.
+        /// The offered lease.
         lease: Lease,
-        /// What the client's message told.
+        /// The client info of the message.
         client_info: ClientInfo,
     },
-    /// Kea's database holds this lease now, for a reason other than a client's message:
-    /// an administrator's command, or a partner server.
+    /// Kea's database has a new or changed lease for a reason other than a client's message: an
+    /// administrator's command, or a partner server.
     Updated {
-        /// The lease as it stands.
+        /// The current lease.
         lease: Lease,
-        /// When that was seen.
+        /// The time at which the change was found.
         at: Time,
-        /// Who changed it.
+        /// The origin of the change.
         origin: Origin,
     },
-    /// Kea's database no longer holds a lease for the address, for a reason that is not known yet or
-    /// by an administrator's doing.
+    /// Kea's database no longer has a lease for the address. An administrator removed it, or the reason
+    /// is not known yet.
     Removed {
         /// The address freed.
         address: Ipv4Addr,
-        /// When that was seen.
+        /// The time at which the removal was found.
         at: Time,
-        /// Who removed it.
+        /// The origin of the removal.
         origin: Origin,
     },
-    /// Leases that were told of as [`Event::Removed`] elsewhere were ended here. An address that is
-    /// leased anew is not.
+    /// Leases whose end was pushed as an [`Event::Removed`] of remote origin were in fact ended by this
+    /// server. An address that has been leased again since is unaffected.
     Explained {
-        /// Their addresses.
+        /// The addresses.
         addresses: Vec<Ipv4Addr>,
-        /// Why they ended.
+        /// Why the leases ended.
         reason: Reason,
     },
-    /// Kea's lease database is about to be read, of which [`Event::ResyncPage`] tells next.
+    /// A read of Kea's lease database begins; the next [`Event::ResyncPage`] has its result.
     ResyncBegun,
-    /// What was found in Kea's lease database. Unless it is known who made a difference that no
-    /// other event told of, it was made elsewhere.
+    /// The result of a read of Kea's lease database. A difference that no other event reported counts as
+    /// remote, unless its origin is known.
     ResyncPage {
-        /// What was looked for.
+        /// The addresses that were read.
         scope: ResyncScope,
-        /// The leases there are.
+        /// The leases found.
         leases: Vec<Lease>,
-        /// When.
+        /// The time of the read.
         at: Time,
     },
-    /// All of Kea's lease database was compared with the mirror, by [`Event::ResyncPage`].
+    /// A resync of all leases has ended, after the last [`Event::ResyncPage`].
     ResyncDone {
-        /// When that began: changes up to then are in the mirror.
+        /// The beginning of the resync: the mirror has all changes up to this time.
         began: Time,
     },
-    /// Kea's configuration has changed while it runs.
+    /// Kea's configuration changed at run time.
     SavedView {
-        /// The configuration now.
+        /// The new configuration.
         kea_config: Arc<KeaConfig>,
-        /// Whether the host reservations that are in databases are in it.
+        /// Whether it includes the host reservations of databases.
         is_complete: bool,
-        /// Since when.
+        /// The time of the change.
         at: Time,
     },
-    /// This server serves these high-availability scopes now.
+    /// The high-availability scopes that this server serves have changed.
     Serving {
-        /// The scopes.
+        /// The scopes served from now on.
         serving: Serving,
-        /// Since when.
+        /// The time of the change.
         at: Time,
     },
 }

@@ -1,4 +1,4 @@
-//! What a client's message carries besides what Kea puts into the lease.
+//! Extracts client info from a client's message.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use crate::model::relay_agent_information;
 use crate::wire::message::options_field;
 use crate::wire::options::Tlvs;
 
-/// The options kept from a client's messages: those a client can send to describe itself, for
-/// requestors that ask for them (RFC 6926 section 8.3 item 7, RFC 4388 section 6.7).
+/// The options of a client's message that are stored: those by which a client describes itself, for
+/// requesters that request them (RFC 6926 section 8.3 item 7, RFC 4388 section 6.7).
 const KEPT: [u8; 13] = [
     code::HOST_NAME,
     code::VENDOR_SPECIFIC,
@@ -39,12 +39,12 @@ const IS_KEPT: [bool; 256] = {
     is_kept
 };
 
-/// The most octets kept of one client's options, values together: a client must not make the
-/// server remember whatever it likes. Options that no longer fit are left out.
+/// The maximum total length of the stored option values of one client, in octets: it bounds the memory that
+/// a client can occupy. Options that no longer fit are omitted.
 const MAX_KEPT: usize = 2_048;
 
-/// What a client's message carried that came to Kea as `packet` and that Kea put into `classes`;
-/// `relay_agent_information` is the relay agent's, as Kea took it, empty if there is none.
+/// Returns the client info of a message that Kea received as `packet` and put into `classes`;
+/// `relay_agent_information` is the relay agent's option, parsed by Kea, empty without one.
 pub fn client_info(
     packet: &[u8],
     relay_agent_information: Vec<u8>,
@@ -58,15 +58,15 @@ pub fn client_info(
     }
 }
 
-/// The options worth keeping of a client's message, in the order of their codes.
+/// Returns the options of a client's message that are stored, ascending by code.
 ///
-/// Kea has served the client, so they are read as leniently as Kea reads them: from the options
-/// field alone, whatever option 52 (overload) says, and up to the first option that runs past the end.
+/// Kea has served the client, so the message is parsed as leniently as Kea does: the options field
+/// alone, regardless of option 52 (overload), up to the first option that runs past the end.
 fn kept_options(packet: &[u8]) -> Vec<RawOption> {
     let field = options_field(packet).unwrap_or_default();
     let mut kept: Vec<RawOption> = Vec::new();
     for (code, value) in Tlvs::options(field).map_while(Result::ok) {
-        // Kea passes over an empty host name.
+        // Kea ignores an empty host name.
         if !IS_KEPT[usize::from(code)] || (code == code::HOST_NAME && value.is_empty()) {
             continue;
         }
@@ -98,7 +98,7 @@ mod tests {
     use crate::wire::message::Message;
     use proto::message::MAGIC_COOKIE;
 
-    /// A message with these octets in its fields sname and file, and in its options field.
+    /// Returns a message with these octets in the fields sname and file, and in the options field.
     fn message(sname_and_file: &[u8], options: &[u8]) -> Vec<u8> {
         let mut packet = vec![0; 44];
         packet.extend(sname_and_file);
@@ -108,7 +108,7 @@ mod tests {
         packet
     }
 
-    /// An options field without an end, long options in pieces.
+    /// Returns an options field without an end option; long options are split.
     fn field(options: &[(u8, &[u8])]) -> Vec<u8> {
         let mut field = Vec::new();
         for (code, value) in options {
@@ -120,14 +120,14 @@ mod tests {
         field
     }
 
-    /// The codes and the lengths of the options kept.
+    /// Returns the codes and lengths of stored options.
     fn lengths(kept: &[RawOption]) -> Vec<(u8, usize)> {
         let kept = kept.iter();
         kept.map(|option| (option.code, option.value.len()))
             .collect()
     }
 
-    /// The options kept that have these codes and values.
+    /// Returns options with these codes and values.
     fn options(expected: &[(u8, &[u8])]) -> Vec<RawOption> {
         let expected = expected.iter();
         let option = |(code, value): &(u8, &[u8])| RawOption {
@@ -218,7 +218,7 @@ mod tests {
         assert_eq!(kept_options(&[0; 300]), []);
     }
 
-    /// Options that are kept, and others, but for option overload.
+    /// Options that are stored and others, except option overload.
     fn any_options() -> impl Strategy<Value = Vec<(u8, Vec<u8>)>> {
         let kept = proptest::sample::select(&KEPT[..]);
         let other = (1..=254u8).prop_filter("not followed", |code| *code != code::OVERLOAD);
@@ -226,7 +226,7 @@ mod tests {
     }
 
     proptest! {
-        /// Peers are held to stricter rules than clients, but their options mean the same.
+        /// The strict reader is for the server's peers; well-formed options mean the same in both.
         #[test]
         fn agrees_with_the_strict_reader_on_well_formed_messages(
             sent in any_options(),
@@ -258,7 +258,7 @@ mod tests {
             }
         }
 
-        /// The options before the tail are kept, whatever the tail is.
+        /// The options before a malformed tail are stored.
         #[test]
         fn a_broken_tail_takes_nothing_away(
             sent in any_options(),

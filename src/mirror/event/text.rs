@@ -1,5 +1,5 @@
-//! Events as the log shows them: one line each, in the words of Kea's commands and in the notation of
-//! Kea's own log.
+//! The text of an event in the log: one line, with the terms of Kea's commands and the notation of Kea's
+//! log.
 
 use std::fmt::{self, Display, Formatter};
 use std::net::Ipv4Addr;
@@ -9,7 +9,7 @@ use crate::model::address::HardwareAddress;
 use crate::model::client::ClientIds;
 use crate::model::option::RawOption;
 
-/// How many addresses of an event are shown; of more, their number.
+/// The maximum number of addresses shown of an event; further ones are counted.
 const SHOWN_ADDRESSES: usize = 16;
 
 impl Display for Event {
@@ -99,7 +99,7 @@ impl Display for Event {
     }
 }
 
-/// All but its address.
+/// The fields of a lease, without the address.
 impl Display for Lease {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(
@@ -115,7 +115,7 @@ impl Display for Lease {
             self.subnet.0,
         )?;
         if !self.hostname.is_empty() {
-            // Any octets that a client sent: nothing of them may look like more of the log.
+            // A client may send any octets: escaped, they cannot forge other parts of the log.
             write!(f, ", hostname \"{}\"", self.hostname.escape_ascii())?;
         }
         if let Some(value) = &self.relay_agent_information {
@@ -136,7 +136,7 @@ impl Display for LeaseState {
     }
 }
 
-/// What follows a lease or a client; nothing if the message had nothing more.
+/// A suffix for the text of a lease or a client; empty for empty client info.
 impl Display for ClientInfo {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         if let Some(value) = &self.relay_agent_information {
@@ -191,11 +191,11 @@ impl Display for ResyncScope {
     }
 }
 
-/// A client as Kea's log labels one: MAC address and client identifier.
+/// The label of a client in Kea's log: MAC address and client identifier.
 struct Identity<'a> {
-    /// The hardware address; empty if none.
+    /// The hardware address; empty without one.
     hardware: &'a HardwareAddress,
-    /// The client identifier; empty if none.
+    /// The client identifier; empty without one.
     client_id: &'a [u8],
 }
 
@@ -213,7 +213,7 @@ impl Display for Identity<'_> {
     }
 }
 
-/// A client, if it is known, with what separates it from what follows.
+/// A client, if known, followed by a comma.
 struct Known<'a>(&'a Option<ClientIds>);
 
 impl Display for Known<'_> {
@@ -225,7 +225,7 @@ impl Display for Known<'_> {
     }
 }
 
-/// Octets as Kea writes identifiers, `02:00:5e`.
+/// Octets in Kea's notation of identifiers, `02:00:5e`.
 struct Colons<'a>(&'a [u8]);
 
 impl Display for Colons<'_> {
@@ -238,7 +238,7 @@ impl Display for Colons<'_> {
     }
 }
 
-/// Octets as Kea writes the value of an option, `0x0104`.
+/// Octets in Kea's notation of option values, `0x0104`.
 struct Octets<'a>(&'a [u8]);
 
 impl Display for Octets<'_> {
@@ -248,7 +248,7 @@ impl Display for Octets<'_> {
     }
 }
 
-/// Addresses, or the first of them and how many more there are.
+/// Addresses: at most [`SHOWN_ADDRESSES`], and the number of the others.
 struct Addresses<'a>(&'a [Ipv4Addr]);
 
 impl Display for Addresses<'_> {
@@ -273,7 +273,7 @@ mod tests {
     use crate::model::binding::SubnetId;
     use crate::model::time::{Lifetime, Time};
 
-    /// A lease of 192.0.2.7.
+    /// Returns a lease of 192.0.2.7.
     fn lease() -> Lease {
         Lease {
             hardware: HardwareAddress {
@@ -397,8 +397,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever octets a client sends, all there is in the log is one line of printable text, in
-        /// which they begin nothing else.
+        /// Octets sent by a client appear in the log as printable text on one line, and cannot end the
+        /// quotation that they are in.
         #[test]
         fn clients_octets_stay_what_they_are(
             htype: u8,
@@ -424,7 +424,7 @@ mod tests {
             };
             let text = Event::Committed { lease, client_info }.to_string();
             prop_assert!(text.bytes().all(|octet| octet == b' ' || octet.is_ascii_graphic()), "{text}");
-            // The quotation marks are those around the host name.
+            // The only quotation marks are those around the host name.
             let mut octets = text.bytes();
             let mut quoted = 0;
             while let Some(octet) = octets.next() {
