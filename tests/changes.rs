@@ -272,7 +272,7 @@ fn addresses_configured_at_run_time_are_available_since_then() {
         hostname: String::new(),
     };
     let configure = |pool, reservations: &[_], at| {
-        bench.mirror.queue().push(Event::SavedView {
+        bench.mirror.queue().push(Event::Reconfigured {
             kea_config: kea_config(pool, reservations),
             is_complete: true,
             at: Time(at),
@@ -290,7 +290,7 @@ fn addresses_configured_at_run_time_are_available_since_then() {
     // not.
     bench.lease([10, 0, 1, 99], 2, 50, &[]);
     let config = r#"{ "Dhcp4": { "subnet4": [] } }"#;
-    bench.mirror.queue().push(Event::SavedView {
+    bench.mirror.queue().push(Event::Reconfigured {
         kea_config: Arc::new(KeaConfig::from_json(config, Vec::new()).unwrap()),
         is_complete: true,
         at: Time(later + 300),

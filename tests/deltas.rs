@@ -401,7 +401,7 @@ impl World {
             Step::Resync => self.resync(),
             Step::Configure => {
                 self.kea_config = usize::from(choice) % NETWORKS;
-                self.push(Event::SavedView {
+                self.push(Event::Reconfigured {
                     kea_config: kea_config(self.kea_config),
                     is_complete: true,
                     at,

@@ -123,7 +123,7 @@ fn long_configured(kea_config: KeaConfig) -> Bench {
 
 /// Another configuration is in force since the bench's `now`.
 fn configure(bench: &Bench, kea_config: KeaConfig) {
-    bench.mirror.queue().push(Event::SavedView {
+    bench.mirror.queue().push(Event::Reconfigured {
         kea_config: Arc::new(kea_config),
         is_complete: true,
         at: Time(bench.now),

@@ -85,7 +85,7 @@ pub fn apply(table: &mut Table, resync: &mut Resync, event: Event, now: Time) {
         Event::ResyncBegun => resync.begin(table),
         Event::ResyncPage { scope, leases, at } => resync.compare(table, scope, &leases, at, now),
         Event::ResyncDone { began } => table.set_resynced(began),
-        Event::SavedView {
+        Event::Reconfigured {
             kea_config,
             is_complete,
             at,

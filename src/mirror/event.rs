@@ -225,7 +225,7 @@ pub enum Event {
         began: Time,
     },
     /// Kea's configuration changed at run time.
-    SavedView {
+    Reconfigured {
         /// The new configuration.
         kea_config: Arc<KeaConfig>,
         /// Whether it includes the host reservations of databases.

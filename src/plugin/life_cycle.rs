@@ -528,7 +528,7 @@ impl<K: Kea> Plugin<K> {
 
     /// Pushes Kea's configuration, with the host reservations in databases if it `is_complete`.
     fn push_view(&self, settings: &Settings, is_complete: bool) {
-        self.events.sink.push(Event::SavedView {
+        self.events.sink.push(Event::Reconfigured {
             kea_config: settings.kea_config.clone(),
             is_complete,
             at: Time::now(),

@@ -55,7 +55,7 @@ impl Sink {
             Event::ResyncBegun
             | Event::ResyncPage { .. }
             | Event::ResyncDone { .. }
-            | Event::SavedView { .. }
+            | Event::Reconfigured { .. }
             | Event::Serving { .. } => {}
             event => tracing::debug!(id = "BLQ_LEASE_CHANGED", "{event}"),
         }

@@ -87,7 +87,7 @@ impl Display for Event {
             Event::ResyncDone { began } => {
                 write!(f, "lease database compared as a whole: from {} on", began.0)
             }
-            Event::SavedView { at, .. } => write!(f, "configuration changed: at {}", at.0),
+            Event::Reconfigured { at, .. } => write!(f, "configuration changed: at {}", at.0),
             Event::Serving { serving, at } => {
                 write!(
                     f,
