@@ -32,7 +32,12 @@ impl Display for Event {
                 address,
                 client,
                 at,
-            } => write!(f, "lease {address} given up: {}at {}", Known(client), at.0),
+            } => write!(
+                f,
+                "lease {address} given up: {}at {}",
+                KnownClient(client),
+                at.0
+            ),
             Event::Released {
                 address,
                 client,
@@ -41,7 +46,7 @@ impl Display for Event {
             } => write!(
                 f,
                 "lease {address} released: {}at {}, origin {origin}",
-                Known(client),
+                KnownClient(client),
                 at.0
             ),
             Event::Reclaimed {
@@ -50,13 +55,13 @@ impl Display for Event {
                 was_released,
                 at,
             } => {
-                let what = match was_released {
+                let subject = match was_released {
                     true => "released lease",
                     false => "lease",
                 };
                 write!(
                     f,
-                    "{what} {address} reclaimed: cltt {}, at {}",
+                    "{subject} {address} reclaimed: cltt {}, at {}",
                     cltt.0, at.0
                 )
             }
@@ -214,9 +219,9 @@ impl Display for Identity<'_> {
 }
 
 /// A client, if known, followed by a comma.
-struct Known<'a>(&'a Option<ClientIds>);
+struct KnownClient<'a>(&'a Option<ClientIds>);
 
-impl Display for Known<'_> {
+impl Display for KnownClient<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self.0 {
             Some(client) => write!(f, "{client}, "),
