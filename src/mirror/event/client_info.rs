@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_what_describes_the_client_in_the_order_of_codes() {
+    fn stores_options_that_describe_the_client_ascending_by_code() {
         let field = field(&[
             (code::MESSAGE_TYPE, &[3]),
             (code::VENDOR_CLASS, b"vendor"),
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn leaves_out_what_no_longer_fits() {
+    fn omits_options_that_no_longer_fit() {
         let long = [7; 1_500];
         let field = field(&[
             (code::CLIENT_UUID, &[1; 500]),
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_option_82_from_kea_alone() {
+    fn takes_option_82_only_from_kea() {
         let packet = message(&[], &field(&[(code::RELAY_AGENT_INFORMATION, &[2, 1, 7])]));
         let information = |taken: &[u8]| {
             let client_info = client_info(&packet, taken.to_vec(), Arc::default());
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_options_field_alone() {
+    fn reads_only_the_options_field() {
         let overloaded = field(&[(code::OVERLOAD, &[3]), (code::VENDOR_CLASS, b"vendor")]);
         let elsewhere = field(&[(code::HOST_NAME, b"no"), (code::VENDOR_CLASS, b"no")]);
         let sname_and_file = elsewhere.repeat(19);
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_what_stands_before_a_broken_tail() {
+    fn stores_options_before_a_malformed_tail() {
         let whole = field(&[(code::HOST_NAME, b"host"), (code::VENDOR_CLASS, b"vendor")]);
         let expected = options(&[(12, b"host"), (60, b"vendor")]);
         for tail in [
@@ -204,13 +204,13 @@ mod tests {
     }
 
     #[test]
-    fn passes_over_an_empty_host_name_as_kea_does() {
+    fn ignores_an_empty_host_name_as_kea_does() {
         let empty = [code::HOST_NAME, 0, code::USER_CLASS, 0];
         assert_eq!(kept_options(&message(&[], &empty)), options(&[(77, b"")]));
     }
 
     #[test]
-    fn keeps_nothing_of_what_is_no_message_with_options() {
+    fn stores_no_options_of_an_incomplete_message() {
         let whole = message(&[], &field(&[(code::HOST_NAME, b"host")]));
         for length in 0..=240 {
             assert_eq!(kept_options(&whole[..length]), [], "{length} octets");
@@ -260,7 +260,7 @@ mod tests {
 
         /// The options before a malformed tail are stored.
         #[test]
-        fn a_broken_tail_takes_nothing_away(
+        fn a_malformed_tail_does_not_remove_options(
             sent in any_options(),
             code in 1..=254u8,
             missing in 1..=255u8,

@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn shows_what_else_becomes_of_a_lease() {
+    fn shows_each_way_in_which_a_lease_ends_or_is_confirmed() {
         let Lease {
             address, hardware, ..
         } = lease();
@@ -405,7 +405,7 @@ mod tests {
         /// Octets sent by a client appear in the log as printable text on one line, and cannot end the
         /// quotation that they are in.
         #[test]
-        fn clients_octets_stay_what_they_are(
+        fn clients_octets_cannot_forge_log_text(
             htype: u8,
             chaddr in vec(any::<u8>(), 0..20),
             client_id in vec(any::<u8>(), 0..40),
