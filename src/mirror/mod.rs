@@ -1,20 +1,21 @@
-//! The mirror: every binding Kea has, with the facts that Kea does not keep.
+//! The mirror: all bindings of Kea, with the information about them that Kea does not store.
 //!
 //! - [`event`]: the lease events that Kea reports.
-//! - [`queue`], [`worker`]: events on their way from Kea's threads to the tables.
+//! - [`queue`], [`worker`]: the event queue and the apply worker, between Kea's threads and the tables.
 //! - `apply`: applies an event to the tables.
-//! - `rules`: the pure rules by which an event makes one binding of another.
+//! - `rules`: pure functions that compute a binding from the previous one and an event.
 //! - `table`: bindings by address, and their `indexes`.
-//! - `pages`: bindings by address: a `radix` table of `page`s, which consist of `slot`s; `bitset` tells which are used.
-//! - `changes`: the log of changed addresses, which the consumers of changes read.
-//! - [`dirty_set`]: the changes not on disk.
-//! - [`view`], [`ranges`], `former_subnets`: the configuration as queries see it, and since when.
-//! - `visible`: the parts of a binding that requesters see, and how they differ between two moments.
-//! - `cursor`: bindings in the order of their addresses, a part at a time.
-//! - `resync`: differences that no event reported, by a comparison with Kea's lease database.
-//! - `bootstrap`: the initial load, from saved bindings or a handed-over mirror, and Kea's leases.
-//! - `readiness`: whether the tables may be read yet, or still.
-//! - `shared`: the mirror itself, behind its lock.
+//! - `pages`: storage of bindings by address: a `radix` table of `page`s, which consist of `slot`s; a `bitset`
+//!   marks the used ones.
+//! - `changes`: the log of changed addresses.
+//! - [`dirty_set`]: changes that are not on disk.
+//! - [`view`], [`ranges`], `former_subnets`: the configuration seen by queries, with times of change.
+//! - `visible`: the parts of a binding that requesters see, and their differences.
+//! - `cursor`: scans over bindings, ascending by address, in parts.
+//! - `resync`: comparison with Kea's lease database, which finds differences that no event reported.
+//! - `bootstrap`: the initial load, from the state file or a hand-over, and Kea's leases.
+//! - `readiness`: whether the tables may be read.
+//! - `shared`: the mirror itself: tables behind a lock, the event queue, the resync state.
 
 pub mod dirty_set;
 pub mod event;

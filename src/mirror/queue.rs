@@ -1,4 +1,4 @@
-//! Changes on their way from Kea's threads to the tables.
+//! The event queue, from Kea's threads to the apply worker.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -9,21 +9,20 @@ use crossbeam_queue::ArrayQueue;
 
 use crate::mirror::event::Event;
 
-/// How many events can wait to be applied. Kea makes some ten thousand changes a second at
-/// most, and one is applied in microseconds: only a mirror that has stopped fills this.
+/// The capacity of the queue, in events. Kea makes some ten thousand changes a second at most, and
+/// one is applied in microseconds, so the queue fills only while no events are applied.
 const CAPACITY: usize = 32_768;
 
-/// A bounded queue that any thread may push to, at once and without a lock.
+/// A bounded queue of events. A push takes no lock and never waits.
 pub struct EventQueue {
-    /// Events in the order they were pushed. Each is in memory of its own, which its thread used for
-    /// another before: the queue goes round through so much that it is never in the processor's
-    /// caches, and the less of it an event takes the better.
+    /// Events in the order of their pushes. They are boxed to keep the ring small: it is visited in turn, so
+    /// its memory is rarely in the processor's caches, while the allocator reuses recent boxes.
     queue: ArrayQueue<Box<Event>>,
-    /// Whether an event found no room since the flag was last taken.
+    /// Whether an event was lost since the last [`EventQueue::take_lost`].
     lost: AtomicBool,
-    /// Who is to be woken by a push.
+    /// The thread that a push wakes.
     apply_worker: OnceLock<Thread>,
-    /// Whether it sleeps. To wake a thread takes longer than all else that Kea's threads do here.
+    /// Whether that thread sleeps. Only then is it woken, which takes longer than the rest of a push.
     asleep: AtomicBool,
 }
 
@@ -40,14 +39,14 @@ impl Default for EventQueue {
 
 impl fmt::Debug for EventQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Feed")
+        f.debug_struct("EventQueue")
             .field("waiting", &self.queue.len())
             .finish_non_exhaustive()
     }
 }
 
 impl EventQueue {
-    /// Pushes an event. If there is no room it is lost, and [`EventQueue::take_lost`] tells.
+    /// Pushes an event. If the queue is full, the event is lost: see [`EventQueue::take_lost`].
     pub fn push(&self, event: Event) {
         if self.queue.push(Box::new(event)).is_err() {
             self.lose();
@@ -55,15 +54,15 @@ impl EventQueue {
         self.wake();
     }
 
-    /// Takes note that there was an event that could not be pushed.
+    /// Records that an event was lost.
     pub fn lose(&self) {
         self.lost.store(true, Ordering::Release);
         self.wake();
     }
 
-    /// Wakes who applies events, if it sleeps.
+    /// Wakes the apply worker if it sleeps.
     fn wake(&self) {
-        // Either this sees that it sleeps, or `sleep` sees what there is to do.
+        // Pairs with the fence in `sleep`: either `asleep` is seen here, or the event is seen there.
         fence(Ordering::SeqCst);
         if self.asleep.load(Ordering::Relaxed)
             && self.asleep.swap(false, Ordering::Relaxed)
@@ -80,8 +79,8 @@ impl EventQueue {
         }
     }
 
-    /// Has the current thread, which [`EventQueue::wake_this_thread`] was called on, sleep until something
-    /// is pushed or it is woken otherwise (unparked); not at all if there is something to do.
+    /// Parks the current thread, on which [`EventQueue::wake_this_thread`] was called, until a push or
+    /// another unpark. Returns at once if the queue is not empty or events were lost.
     pub fn sleep(&self) {
         self.asleep.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
@@ -91,27 +90,27 @@ impl EventQueue {
         self.asleep.store(false, Ordering::Relaxed);
     }
 
-    /// How many events wait.
+    /// Returns the number of queued events.
     pub fn len(&self) -> usize {
         self.queue.len()
     }
 
-    /// Whether nothing waits.
+    /// Whether the queue is empty.
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
-    /// Whether events were lost since last asked: the mirror must be compared with Kea's leases.
+    /// Whether events were lost since the last call. If so, a resync with Kea's leases is necessary.
     pub fn take_lost(&self) -> bool {
         self.lost.swap(false, Ordering::AcqRel)
     }
 
-    /// Has the current thread woken by a push while it sleeps. The first one stays.
+    /// Makes the current thread the one that a push wakes. Only the first call has an effect.
     pub fn wake_this_thread(&self) {
         let _ = self.apply_worker.set(std::thread::current());
     }
 
-    /// Takes events off the queue, oldest first.
+    /// Pops events, oldest first.
     pub(super) fn drain(&self) -> impl Iterator<Item = Event> {
         std::iter::from_fn(|| self.queue.pop().map(|event| *event))
     }

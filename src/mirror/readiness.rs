@@ -4,23 +4,23 @@ use std::fmt;
 
 use tokio::sync::watch;
 
-/// Why the tables must not be read.
+/// The reason why the tables cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unready {
     /// Kea's leases are still being loaded.
     InitialLoad,
-    /// The tables lack leases or may be half changed, and stay so until Kea is reconfigured or restarted.
+    /// The tables are incomplete or inconsistent until Kea is reconfigured or restarted.
     Failed(Failure),
 }
 
-/// Why the tables cannot be used any more.
+/// The reason why the tables became unusable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// Loading was given up because the server ends.
+    /// The server stopped during the initial load.
     Stopped,
-    /// Loading panicked.
+    /// The initial load panicked.
     InitialLoad,
-    /// A change of the tables panicked half-way.
+    /// A change of the tables panicked.
     Change,
 }
 
@@ -35,7 +35,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// The readiness of a mirror: it goes from loading to complete, and from either to failed.
+/// The readiness of a mirror: it changes from loading to complete, and from either to failed.
 #[derive(Debug)]
 pub struct Readiness(watch::Sender<Result<(), Unready>>);
 
@@ -48,7 +48,7 @@ impl Readiness {
     /// Whether the tables may be read.
     ///
     /// # Errors
-    /// Why they must not.
+    /// The reason why they cannot be read.
     pub fn get(&self) -> Result<(), Unready> {
         *self.0.borrow()
     }
@@ -78,7 +78,7 @@ impl Readiness {
     pub fn next_change(&self) -> impl Future<Output = ()> + Send + 'static {
         let mut readiness = self.0.subscribe();
         async move {
-            // An error means that the mirror is gone: no change will come.
+            // An error means that the mirror was dropped, which ends the wait too.
             let _ = readiness.changed().await;
         }
     }
@@ -103,10 +103,10 @@ mod tests {
     use crate::persist::flush_worker::FlushWorker;
     use crate::persist::store::Store;
 
-    /// When leases were loaded.
+    /// The time of the initial load.
     const NOW: Time = Time(1_000);
 
-    /// What loads a lease.
+    /// Returns an initial load of one lease.
     fn initial_load() -> InitialLoad {
         let mut initial_load =
             InitialLoad::begin(KeaConfig::default().into(), Saved::default(), NOW);

@@ -1,4 +1,4 @@
-//! The thread that keeps the tables up to date while nobody asks.
+//! The apply worker: the thread that applies events to the tables between queries.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,21 +10,21 @@ use std::time::Duration;
 use crate::mirror::readiness::{Failure, Unready};
 use crate::mirror::shared::Mirror;
 
-/// How long events may wait that nobody asks for: those who ask apply them themselves.
+/// The maximum delay of events between queries. A query applies queued events itself.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// A running applier; stops when dropped.
+/// A running apply worker; stops when dropped.
 #[derive(Debug)]
 pub struct ApplyWorker {
-    /// Set when it is to stop.
+    /// Set to stop the thread.
     stop: Arc<AtomicBool>,
     /// The thread; `None` once joined.
     thread: Option<JoinHandle<()>>,
 }
 
 impl ApplyWorker {
-    /// Starts applying events to `mirror` as they come. `changed` is called after each batch, and
-    /// `lost` when events were lost; both must be quick.
+    /// Starts a thread that applies events to `mirror`. It calls `changed` after each batch, and `lost`
+    /// when events were lost; neither may block.
     ///
     /// # Errors
     /// The thread could not be started.
@@ -41,7 +41,7 @@ impl ApplyWorker {
                 mirror.queue().wake_this_thread();
                 while !stopping.load(Ordering::Acquire) {
                     if mirror.ready() == Err(Unready::InitialLoad) {
-                        // Pushes do not wake this thread meanwhile; the end of the load does.
+                        // A push does not wake this thread now; the end of the initial load does.
                         thread::park();
                         continue;
                     }
@@ -52,14 +52,14 @@ impl ApplyWorker {
                     if mirror.queue().take_lost() && mirror.is_complete() {
                         tracing::error!(
                             id = "BLQ_EVENTS_LOST",
-                            "more lease changes came than could be kept; answers may be out \
-                             of date until all leases have been compared with Kea's"
+                            "lease events were lost; answers may be out of date until a resync of \
+                             all leases has ended"
                         );
                         lost();
                     }
                     changed();
-                    // What comes in the next moment is applied at once, and nobody need be woken
-                    // for each event of it.
+                    // Events pushed during the pause are applied as one batch, and their pushes do not
+                    // have to wake this thread.
                     thread::park_timeout(PAUSE);
                     if !stopping.load(Ordering::Acquire) {
                         mirror.queue().sleep();
@@ -78,7 +78,7 @@ impl Drop for ApplyWorker {
         self.stop.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
-            // It panicked or it ended: over either way.
+            // An error means a panic, which ends the thread too.
             let _ = thread.join();
         }
     }
