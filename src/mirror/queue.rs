@@ -79,7 +79,7 @@ impl EventQueue {
         }
     }
 
-    /// Parks the current thread, on which [`EventQueue::wake_this_thread`] was called, until a push or
+    /// Parks the current thread, on which [`EventQueue::register_apply_worker`] was called, until a push or
     /// another unpark. Returns at once if the queue is not empty or events were lost.
     pub fn sleep(&self) {
         self.asleep.store(true, Ordering::Relaxed);
@@ -106,7 +106,7 @@ impl EventQueue {
     }
 
     /// Makes the current thread the one that a push wakes. Only the first call has an effect.
-    pub fn wake_this_thread(&self) {
+    pub fn register_apply_worker(&self) {
         let _ = self.apply_worker.set(std::thread::current());
     }
 

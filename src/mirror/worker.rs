@@ -38,7 +38,7 @@ impl ApplyWorker {
         let thread = thread::Builder::new()
             .name("blq-mirror".into())
             .spawn(move || {
-                mirror.queue().wake_this_thread();
+                mirror.queue().register_apply_worker();
                 while !stopping.load(Ordering::Acquire) {
                     if mirror.ready() == Err(Unready::InitialLoad) {
                         // A push does not wake this thread now; the end of the initial load does.
