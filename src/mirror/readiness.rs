@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn the_apply_worker_detects_a_change_that_panicked_on_another_thread() {
         let mirror = Arc::new(initial_load().finish());
-        let _applier = ApplyWorker::start(Arc::clone(&mirror), || {}, || {}).unwrap();
+        let _apply_worker = ApplyWorker::start(Arc::clone(&mirror), || {}, || {}).unwrap();
         mirror.panic_in_a_change();
         mirror.queue().push(Event::ResyncBegun);
         let failure = Err(Unready::Failed(Failure::Change));
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn the_state_file_is_left_as_it_was_by_a_mirror_that_failed_or_is_loading() {
+    fn a_failed_or_loading_mirror_does_not_change_the_state_file() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state");
         let failed = Arc::new(initial_load().finish());
@@ -171,27 +171,27 @@ mod tests {
     }
 
     #[test]
-    fn what_was_loaded_is_saved_without_a_change() {
+    fn the_initial_load_is_saved_without_a_change() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state");
         let (store, _) = Store::open(&path).unwrap();
         let mut load_worker =
             LoadWorker::start(KeaConfig::default().into(), NOW, || Some(initial_load())).unwrap();
         let mirror = Arc::clone(load_worker.mirror());
-        let writer = FlushWorker::start(Arc::clone(&mirror), store).unwrap();
-        let is_asked = Arc::new(AtomicBool::new(false));
-        let (asking, ask) = (Arc::clone(&is_asked), writer.notifier());
+        let flush_worker = FlushWorker::start(Arc::clone(&mirror), store).unwrap();
+        let is_notified = Arc::new(AtomicBool::new(false));
+        let (notified, notify) = (Arc::clone(&is_notified), flush_worker.notifier());
         let changed = move || {
-            ask();
-            asking.store(true, Ordering::Release);
+            notify();
+            notified.store(true, Ordering::Release);
         };
-        let _applier = ApplyWorker::start(mirror, changed, || {}).unwrap();
-        assert!(!is_asked.load(Ordering::Acquire));
+        let _apply_worker = ApplyWorker::start(mirror, changed, || {}).unwrap();
+        assert!(!is_notified.load(Ordering::Acquire));
         load_worker.complete(|| {});
-        while !is_asked.load(Ordering::Acquire) {
+        while !is_notified.load(Ordering::Acquire) {
             thread::yield_now();
         }
-        drop(writer);
+        drop(flush_worker);
         let (_store, saved) = Store::open(&path).unwrap();
         assert_eq!(saved.bindings.len(), 1);
     }
