@@ -1,4 +1,4 @@
-//! Subnets that were configured, found by their numbers and addresses.
+//! Former subnets, indexed by subnet id and address.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -9,20 +9,20 @@ use hashbrown::HashMap;
 use crate::mirror::ranges::FormerSubnet;
 use crate::model::binding::SubnetId;
 
-/// Subnets that are not configured any more, the latest last.
+/// Subnets that are no longer configured, the latest last.
 #[derive(Clone, Debug, Default)]
 pub struct FormerSubnets {
     /// All former subnets.
     all: Vec<FormerSubnet>,
-    /// The latest with a number that contains an address.
+    /// For each subnet id, the latest subnet that contains an address.
     by_id: HashMap<SubnetId, Latest>,
-    /// The latest with any number that contains an address.
+    /// The latest subnet with any id that contains an address.
     by_address: Latest,
 }
 
 impl FormerSubnets {
-    /// The place of the subnet that an address belongs to, leased from the subnet with the number
-    /// `id`: the latest of that number that contained the address, else the latest that did.
+    /// Returns the index of the subnet of an address that was leased from the subnet `id`: the latest with
+    /// that id that contains the address, else the latest with any id.
     pub fn place_of(&self, address: Ipv4Addr, id: SubnetId) -> Option<usize> {
         let named = self.by_id.get(&id).and_then(|latest| latest.at(address));
         named.or_else(|| self.by_address.at(address))
@@ -53,17 +53,17 @@ impl Deref for FormerSubnets {
     }
 }
 
-/// The place of the latest subnet that contains an address, for every address: subnets may overlap.
+/// A map from each address to the index of the latest subnet that contains it; subnets may overlap.
 #[derive(Clone, Debug, Default)]
 struct Latest {
-    /// Addresses from which on another subnet is the latest, or none is, ascending.
+    /// The addresses at which the index changes, ascending, each with the new index.
     steps: Vec<(u32, Option<usize>)>,
 }
 
 impl Latest {
-    /// Prepares the search among the subnets in these places of `all`.
+    /// Creates the map of the subnets at these indexes of `all`.
     fn new(all: &[FormerSubnet], places: impl IntoIterator<Item = usize>) -> Latest {
-        // Where subnets begin, and where they have ended.
+        // The first address of each subnet, and the first address after it.
         let mut bounds = Vec::new();
         for place in places {
             if let Some(former) = all.get(place).filter(|former| former.first <= former.last) {
@@ -88,7 +88,7 @@ impl Latest {
         Latest { steps }
     }
 
-    /// The place of the latest subnet that contains `address`.
+    /// Returns the index of the latest subnet that contains `address`.
     fn at(&self, address: Ipv4Addr) -> Option<usize> {
         let after = self
             .steps
@@ -106,8 +106,8 @@ mod tests {
     use crate::model::vpn::Vpn;
 
     proptest! {
-        /// Every address and number has the place that a look at all subnets gives them, also at the
-        /// last addresses there are.
+        /// The index agrees with a linear search for each address and subnet id, also at the end of the
+        /// address space.
         #[test]
         fn finds_what_a_look_at_all_subnets_finds(
             subnets in proptest::collection::vec((0_u32..4, 0_u32..40, 0_u32..20), 0..12),

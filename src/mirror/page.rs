@@ -1,8 +1,9 @@
 //! A page: the bindings of up to 256 addresses side by side.
 //!
 //! A page holds its bindings in one allocation: a [`Slot`] for each, free room, and the octets of their
-//! clients. An update, which rarely finds any of its page in the processor's caches, then waits for memory in
-//! one place. A clone of a page is a snapshot: the octets are shared until the page changes (copy-on-write).
+//! clients. An update rarely finds its page in the processor's caches, so it waits for memory once, not for
+//! each of several allocations. A clone of a page is a snapshot: the octets are shared until the page changes
+//! (copy-on-write).
 
 use std::hint::black_box;
 use std::iter;
@@ -15,14 +16,14 @@ use crate::model::binding::BindingRef;
 use crate::model::client::ClientRef;
 use crate::model::time::Time;
 
-/// Bits of an address below those of its page.
+/// The number of address bits that select a place in a page.
 const PLACE_BITS: u32 = 8;
-/// Places in a page.
+/// The number of places in a page.
 const PLACES: usize = 1 << PLACE_BITS;
-/// Octets of a cache line, on most processors.
+/// The size of a cache line on most processors, in octets.
 const CACHE_LINE: usize = 64;
 
-/// The share of its content that a page gets as spare room when it is moved: one in so many octets.
+/// The divisor that yields the spare room of a moved page from the size of its content.
 const SPARE: usize = 8;
 
 /// Returns the number of the page of an address.
@@ -48,14 +49,14 @@ pub fn place_of(address: u32) -> u8 {
 pub struct Page {
     /// The places that have a binding.
     present: Places,
-    /// Where the octets of clients begin, which are filled from the end.
+    /// The offset of the octets of clients, which are filled from the end.
     low: u32,
     /// The slots in the order of their places, then free room, then the octets of clients in no order and
     /// with gaps.
     octets: Arc<[u8]>,
 }
 
-/// Where the binding of an address is in its page, or would be inserted.
+/// The position of an address in its page, with or without a binding.
 #[derive(Clone, Copy, Debug)]
 pub struct Position {
     /// The place of the address.
@@ -188,7 +189,7 @@ impl Page {
             .slots()
             .map(|slot| slot::SIZE + slot.client_range().len());
         let used: usize = used.sum();
-        // Not more than the missing bindings would take.
+        // The spare room is limited to the expected size of the missing bindings.
         let count = self.present.count() + 1;
         let missing = PLACES.saturating_sub(count);
         let room = used + more + (used / SPARE).min((used + more) / count * missing);
@@ -216,9 +217,9 @@ impl Leaf for Page {
 /// A binding in its page.
 #[derive(Clone, Copy, Debug)]
 pub struct Found<'a> {
-    /// Its address.
+    /// The address.
     pub address: u32,
-    /// Its slot.
+    /// The slot.
     slot: Slot<'a>,
     /// The octets of the page.
     octets: &'a [u8],
@@ -275,7 +276,7 @@ impl<'a> Found<'a> {
     }
 
     /// Returns the binding. It is large: a caller that reads it at once should keep it in one variable and
-    /// lend it, because a copy just after it was written stalls the processor.
+    /// pass references, because a copy of memory that was just written stalls the processor.
     #[inline]
     pub fn binding(self) -> BindingRef<'a> {
         self.slot.binding(self.address, self.octets)
@@ -318,7 +319,7 @@ impl<'a> Iterator for Bindings<'a> {
             let bit = self.left & self.left.wrapping_neg();
             self.left &= !bit;
             let before = self.uncounted & (bit - 1);
-            // Rarely any, and not all processors have an instruction that counts.
+            // Mostly 0, and a population count is slow without an instruction for it.
             if before != 0 {
                 self.rank += before.count_ones() as usize;
                 self.uncounted &= !before;
@@ -344,7 +345,7 @@ mod tests {
     use crate::model::client::{Client, ClientParts};
     use proptest::prelude::*;
 
-    /// A binding of an address to a client with this host name.
+    /// Returns a binding of an address to a client with this host name.
     fn binding(address: u32, hostname: &[u8]) -> Binding {
         Binding {
             client: Some(Client::from(&ClientParts {

@@ -1,4 +1,4 @@
-//! All bindings by address, in pages.
+//! The storage of all bindings by address, in pages.
 
 use std::ops::RangeInclusive;
 
@@ -83,12 +83,12 @@ impl Pages {
     }
 }
 
-/// The binding of an address in its page, or the place for one.
+/// The binding of an address in its page, or the position at which it would be inserted.
 #[derive(Debug)]
 pub struct Entry<'a> {
     /// The address.
     address: u32,
-    /// Where the binding is in the page.
+    /// The position in the page.
     position: Position,
     /// The page.
     page: &'a mut Page,
@@ -128,7 +128,7 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
-    /// A binding whose fields follow from a number.
+    /// Returns a binding whose fields are derived from a number.
     fn binding(address: u32, number: u32, information: Option<Vec<u8>>) -> Binding {
         let some = |bit: u32| (number & bit != 0).then_some(Time(number * bit));
         let client = |information: Vec<u8>| {
@@ -156,7 +156,7 @@ mod tests {
         }
     }
 
-    /// Addresses in neighbouring pages and groups, ascending with the number.
+    /// Returns an address that ascends with the number, in neighbouring pages and groups.
     fn address(number: u32) -> u32 {
         number + number / 300 * 0xfe80
     }

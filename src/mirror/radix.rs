@@ -1,12 +1,12 @@
 //! A radix table of three levels, indexed by page number.
 //!
-//! A mirror has some ten thousand pages, and the memory that a search among them would read is rarely in the
-//! processor's caches. So no search takes place: of an address the first octet selects a block, the second a
+//! A mirror has some ten thousand pages, and a search among them would read memory that is rarely in the
+//! processor's caches. Instead, the octets of an address are indexes: the first selects a block, the second a
 //! group in that block, and the third an entry of that group.
 
 use std::array;
 
-/// Branches of each level: one for each value of an octet.
+/// The number of branches of each level: one for each value of an octet.
 const BRANCHES: usize = 1 << 8;
 
 /// An entry of a [`Radix`].
@@ -15,7 +15,7 @@ pub trait Leaf: Default {
     fn is_empty(&self) -> bool;
 }
 
-/// The entries of a /16 prefix, of which some are empty.
+/// The entries of a /16 prefix, empty or not.
 type Group<T> = [T; BRANCHES];
 
 /// The groups of a /8 prefix.
@@ -36,13 +36,13 @@ impl<T> Default for Radix<T> {
     }
 }
 
-/// The branches that lead to a page number: block, group, entry.
+/// Splits a page number into the indexes of block, group and entry.
 fn path(page: u32) -> (usize, usize, usize) {
     let [_, block, group, entry] = page.to_be_bytes().map(usize::from);
     (block, group, entry)
 }
 
-/// The branches in use from `first` on, with their indexes.
+/// Iterates over the branches in use from `first` on, with their indexes.
 fn used_from<T>(branches: &[Option<Box<T>>], first: usize) -> impl Iterator<Item = (usize, &T)> {
     let branches = branches.iter().enumerate().skip(first);
     branches.filter_map(|(index, branch)| Some((index, branch.as_deref()?)))

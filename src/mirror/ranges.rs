@@ -1,4 +1,4 @@
-//! Configured addresses, with the time each was first configured.
+//! Ranges of configured addresses, with the time at which each was first configured.
 
 use std::net::Ipv4Addr;
 
@@ -10,27 +10,27 @@ use crate::model::state::State;
 use crate::model::time::Time;
 use crate::model::vpn::Vpn;
 
-/// A range of configured addresses that were first configured at the same time.
+/// A range of addresses that were first configured at the same time.
 ///
-/// A free address that was never leased became available then: its start-time-of-state.
+/// For a free address that was never leased, that time is the start-time-of-state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimedRange {
-    /// Its first address.
+    /// The first address.
     pub first: Ipv4Addr,
-    /// Its last address, not before the first.
+    /// The last address, `>= first`.
     pub last: Ipv4Addr,
-    /// The VPN its free addresses belong to.
+    /// The VPN of its free addresses.
     pub vpn: Vpn,
-    /// Whether its free addresses are for a high-availability partner to give, and not for this
-    /// server: their state is REMOTE then, else AVAILABLE (RFC 6926 section 6.2.7).
+    /// Whether a high-availability partner assigns its free addresses instead of this server. Their state
+    /// is then REMOTE, else AVAILABLE (RFC 6926 section 6.2.7).
     pub remote: bool,
-    /// When these addresses were first configured in this VPN, or when it was last decided anew
-    /// which server gives them.
+    /// The time at which the addresses were first configured in this VPN, or at which `remote` last
+    /// changed, if later.
     pub since: Time,
 }
 
 impl TimedRange {
-    /// The state of its free addresses, and since when.
+    /// Returns the state of its free addresses and the start of that state.
     pub fn free(&self) -> (State, Time) {
         match self.remote {
             true => (State::Remote, self.since),
@@ -39,34 +39,34 @@ impl TimedRange {
     }
 }
 
-/// A subnet that is configured.
+/// A configured subnet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfiguredSubnet {
-    /// Its number.
+    /// The subnet id.
     pub id: SubnetId,
-    /// Its first address.
+    /// The first address.
     pub first: Ipv4Addr,
-    /// Its last address.
+    /// The last address.
     pub last: Ipv4Addr,
-    /// What replies about its leases take from it; `None` if an earlier version of this library wrote
-    /// the file.
+    /// The properties of the subnet that replies depend on; `None` in a file of an earlier version of this
+    /// library.
     #[serde(skip)]
     pub view: Option<SubnetView>,
 }
 
-/// What replies about leases of a subnet take from the configuration.
+/// The properties of a subnet that replies about its leases depend on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubnetView {
     /// The VPN.
     pub vpn: Vpn,
-    /// A digest of options and times: see [`Subnet::digest`](crate::kea_config::Subnet::digest).
+    /// A digest of its options and times: see [`Subnet::digest`](crate::kea_config::Subnet::digest).
     pub digest: u64,
 }
 
-/// A subnet that was configured, and may still have bindings.
+/// A subnet that is no longer configured and may still have bindings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FormerSubnet {
-    /// The former number.
+    /// The former subnet id.
     pub id: SubnetId,
     /// The first address.
     pub first: Ipv4Addr,
@@ -76,38 +76,38 @@ pub struct FormerSubnet {
     pub vpn: Vpn,
 }
 
-/// Digests of what replies about leases take from the configuration outside of subnets.
+/// Digests of the parts of the configuration outside of subnets that replies depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CommonDigests {
-    /// Of the global scope and client classes.
+    /// The digest of the global scope and client classes.
     pub common: u64,
-    /// Of reservations, those in databases too.
+    /// The digest of reservations, including those in databases.
     pub hosts: u64,
 }
 
-/// What is configured, as the state file keeps it.
+/// The view in the form in which the state file stores it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SavedView {
     /// Pools and reservations, ascending, without overlap.
     pub ranges: Vec<TimedRange>,
-    /// Subnets in the order of their numbers: their leased addresses are configured ones too.
+    /// Subnets, ascending by id. Their leased addresses count as configured.
     pub subnets: Vec<ConfiguredSubnet>,
-    /// Subnets that were configured before, the latest last.
+    /// Former subnets, the latest last.
     pub former_subnets: Vec<FormerSubnet>,
-    /// What else replies about leases depend on; `None` if an earlier version of this library wrote
-    /// the file.
+    /// Digests of the other parts that replies depend on; `None` in a file of an earlier version of this
+    /// library.
     pub digests: Option<CommonDigests>,
 }
 
 impl SavedView {
-    /// Whether an address was in a pool or reserved.
+    /// Whether an address is in a pool or reserved.
     pub fn has_in_range(&self, address: Ipv4Addr) -> bool {
         let after = self.ranges.partition_point(|range| range.last < address);
         let range = self.ranges.get(after);
         range.is_some_and(|range| range.first <= address)
     }
 
-    /// The subnet that an address with a binding from the subnet `id` belonged to: see
+    /// Returns the subnet of an address that was leased from the subnet `id`: see
     /// [`KeaConfig::subnet_of`].
     pub fn subnet_of(&self, address: Ipv4Addr, id: SubnetId) -> Option<&ConfiguredSubnet> {
         let contains = |subnet: &&ConfiguredSubnet| (subnet.first..=subnet.last).contains(&address);
@@ -120,10 +120,10 @@ impl SavedView {
     }
 }
 
-/// Gives each configured address the time since when it is as it is: what was `known` to be so
-/// keeps its time, the rest is so since `now`. Both lists ascend without overlap; so does the
-/// result. While it is not known what this server is `serving`, addresses are whose they were, and new
-/// ones whose they usually are.
+/// Returns the ranges of `kea_config` with times: that of a `known` range where VPN and `remote` are
+/// unchanged, else `now`. `known` and the result ascend without overlap. If the scopes in `serving` are
+/// unknown, `remote` is that of the `known` range, and by default that of the scopes which this server
+/// usually serves.
 pub fn timed(
     kea_config: &KeaConfig,
     known: &[TimedRange],
@@ -134,7 +134,7 @@ pub fn timed(
     assign(kea_config.ranges(), known, serving, &usual, now)
 }
 
-/// [`timed`], for a server that usually serves the scopes in `usual`.
+/// Implements [`timed`] for a server that usually serves the scopes in `usual`.
 fn assign(
     saved_view: &[ConfiguredRange],
     known: &[TimedRange],
@@ -146,7 +146,7 @@ fn assign(
     let mut known = known.iter().peekable();
     for range in saved_view {
         let remote = serving.map(|serving| is_elsewhere(&range.givers, serving));
-        // Where the part of the range not dealt with yet begins; past the end when done.
+        // The beginning of the rest of the range; beyond its end after the last part.
         let mut position = u64::from(range.first.to_bits());
         let last = u64::from(range.last.to_bits());
         while position <= last {
@@ -162,7 +162,7 @@ fn assign(
                 None => (last, None),
             };
             let remote = remote.unwrap_or_else(|| match before {
-                // Without a partner nothing is anyone else's, whatever was known.
+                // Without a partner, no address is remote.
                 Some(before) => before.remote && !range.givers.is_empty(),
                 None => is_elsewhere(&range.givers, usual),
             });
@@ -171,7 +171,7 @@ fn assign(
             push(
                 &mut timed,
                 TimedRange {
-                    // Both lie within the range, so they fit 32 bits.
+                    // Both are within the range, so they fit in 32 bits.
                     first: Ipv4Addr::from_bits(position as u32),
                     last: Ipv4Addr::from_bits(end as u32),
                     vpn: range.vpn.clone(),
@@ -185,7 +185,7 @@ fn assign(
     timed
 }
 
-/// `ranges`, and what of `former` is in none of them. Both ascend without overlap; so does the result.
+/// Returns `ranges` and the parts of `former` outside of them. All ascend without overlap.
 pub fn and_former(ranges: &[TimedRange], former: &[TimedRange]) -> Vec<TimedRange> {
     let mut all = ranges.to_vec();
     let mut ranges = ranges.iter().peekable();
@@ -202,7 +202,7 @@ pub fn and_former(ranges: &[TimedRange], former: &[TimedRange]) -> Vec<TimedRang
             });
             if position < first {
                 all.push(TimedRange {
-                    // Both lie within the range, so they fit 32 bits.
+                    // Both are within the range, so they fit in 32 bits.
                     first: Ipv4Addr::from_bits(position as u32),
                     last: Ipv4Addr::from_bits(last.min(first - 1) as u32),
                     ..range.clone()
@@ -215,7 +215,7 @@ pub fn and_former(ranges: &[TimedRange], former: &[TimedRange]) -> Vec<TimedRang
     all
 }
 
-/// Appends a range, as part of the last one if it goes on with it.
+/// Appends a range; extends the last one if `next` continues it with equal properties.
 fn push(ranges: &mut Vec<TimedRange>, next: TimedRange) {
     match ranges.last_mut() {
         Some(last)

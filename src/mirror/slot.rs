@@ -8,13 +8,13 @@
 //! 16   subnet id
 //! 20   learned at
 //! 24   reserved until
-//! 28   where the octets of the client begin among those of the page
-//! 32   how many these are
+//! 28   offset of the client's octets in those of the page
+//! 32   length of the client's octets
 //! 36   state
-//! 37   flags: which of these the binding has
+//! 37   flags: the optional fields that are present, and the origin
 //! ```
 //!
-//! Numbers are stored with the lowest octet first. The address follows from the place in the page.
+//! Numbers are little-endian. The place in the page determines the address.
 
 use std::net::Ipv4Addr;
 use std::ops::Range;
@@ -24,7 +24,7 @@ use crate::model::client::ClientRef;
 use crate::model::state::State;
 use crate::model::time::{Lifetime, Time};
 
-/// The octets of a slot.
+/// The size of a slot in octets.
 pub const SIZE: usize = FLAGS + 1;
 
 // Offsets of the fields.
@@ -60,7 +60,7 @@ impl<'a> Slot<'a> {
 }
 
 impl Slot<'_> {
-    /// Writes the slot of a binding whose client's octets begin at `start`.
+    /// Packs a binding whose client's octets begin at `start`.
     pub fn pack(binding: BindingRef<'_>, start: usize) -> [u8; SIZE] {
         let mut packed = [0; SIZE];
         let mut put = |offset: usize, number: u32| {
@@ -76,7 +76,7 @@ impl Slot<'_> {
         put(SUBNET, binding.subnet.0);
         put(LEARNED_AT, binding.learned_at.unwrap_or_default().0);
         put(RESERVED_UNTIL, binding.reserved_until.unwrap_or_default().0);
-        // The octets of a page are bounded by those of 256 DHCP messages.
+        // Both fit in 32 bits: a page holds parts of at most 256 DHCP messages.
         put(CLIENT_START, start as u32);
         put(CLIENT_LENGTH, client_octets(binding).len() as u32);
         packed[STATE] = binding.state as u8;
@@ -116,7 +116,7 @@ impl Slot<'_> {
         ClientRef::from_octets(octets.get(self.client_range()).unwrap_or_default())
     }
 
-    /// Returns where the octets of the client are among those of the page.
+    /// Returns the range of the client's octets in those of the page.
     #[inline]
     pub fn client_range(self) -> Range<usize> {
         let (start, length) = (self.number(CLIENT_START), self.number(CLIENT_LENGTH));

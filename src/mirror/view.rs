@@ -1,4 +1,4 @@
-//! What is configured, and what becomes of a binding by it.
+//! The view: the configuration as queries see it, and the properties that a binding gets from it.
 
 use std::borrow::Cow;
 use std::net::Ipv4Addr;
@@ -13,34 +13,33 @@ use crate::model::state::State;
 use crate::model::time::{Lifetime, Time};
 use crate::model::vpn::Vpn;
 
-/// The most subnets that are remembered after they were removed from the configuration. Bindings of
-/// more are in no VPN that is known, and answer no query.
+/// The maximum number of former subnets. The VPN of a binding in an older one is unknown, and no query
+/// returns it.
 pub const FORMER_SUBNETS: usize = 65_536;
 
-/// What bindings of one subnet with the same lifetime have in common. Most that come one after the
-/// other do, so it is looked up for many at once.
+/// The properties shared by bindings of one subnet with equal lifetimes. Consecutive bindings mostly share
+/// them, so one look-up serves many.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms<'a> {
-    /// The number of the subnet that Kea leased them from.
+    /// The id of the subnet that Kea leased the addresses from.
     subnet: SubnetId,
-    /// The first and the last address of which all this holds.
+    /// The first and the last address with these properties.
     span: (Ipv4Addr, Ipv4Addr),
     /// The lifetime.
     lifetime: Lifetime,
-    /// The VPN of the subnet they belong to; `None` if no subnet contains them, and none is known to
-    /// have done so.
+    /// The VPN of the configured or former subnet that contains the addresses; `None` without one.
     vpn: Option<&'a Vpn>,
-    /// When their clients renew and rebind: seconds from the start of their leases.
+    /// T1 and T2: seconds from the start of the lease.
     tee_times: TeeTimes,
-    /// The subnet they belong to, if it is configured.
+    /// The configured subnet that contains the addresses.
     belong_to: Option<&'a Subnet>,
 }
 
 impl<'a> Terms<'a> {
-    /// When the client of a binding renews and rebinds: seconds from [`BindingRef::answered`].
+    /// Returns T1 and T2 of a binding's client: seconds from [`BindingRef::answered`].
     ///
-    /// Where Kea acknowledges a lease again and leaves it as it is, it sends the client what is left
-    /// of the lifetime, and times that suit it.
+    /// If Kea confirms a lease without an update, it sends the client the rest of the lifetime, and T1 and
+    /// T2 computed from that rest.
     #[inline]
     pub fn tee_times(&self, binding: &BindingRef<'_>) -> TeeTimes {
         let passed = binding.answered().seconds_since(binding.lease_start);
@@ -52,25 +51,25 @@ impl<'a> Terms<'a> {
         }
     }
 
-    /// Returns T1 and T2 for a client answered last when its lease began.
+    /// Returns T1 and T2 of a client that was last answered at the start of its lease.
     pub fn tee_times_of_lease(&self) -> TeeTimes {
         self.tee_times
     }
 
-    /// Whether a binding has these.
+    /// Whether a binding has these properties.
     pub fn are_those_of(&self, binding: &BindingRef<'_>) -> bool {
         self.subnet == binding.subnet
             && self.lifetime == binding.lifetime
             && self.contain(binding.address)
     }
 
-    /// Whether they hold for a binding of this address, if it has the subnet number and lifetime.
+    /// Whether a binding of this address has these properties, if its subnet id and lifetime are equal.
     #[inline]
     fn contain(&self, address: Ipv4Addr) -> bool {
         self.span.0 <= address && address <= self.span.1
     }
 
-    /// The first and the last address of which all this holds.
+    /// Returns the first and the last address with these properties.
     pub fn span(&self) -> (Ipv4Addr, Ipv4Addr) {
         self.span
     }
@@ -86,21 +85,21 @@ impl<'a> Terms<'a> {
     }
 }
 
-/// Kea's configuration and the configured addresses with their times: it stays as it is while
-/// queries read it.
+/// Kea's configuration, and the configured ranges with their times. A view is immutable: queries read a
+/// snapshot of it.
 #[derive(Clone, Debug)]
 pub struct View {
     /// Kea's configuration.
     pub kea_config: Arc<KeaConfig>,
-    /// Configured addresses, ascending, without overlap.
+    /// The ranges of pools and reservations, ascending, without overlap.
     pub ranges: Vec<TimedRange>,
-    /// Subnets that are not configured any more, the latest last: their bindings keep their VPNs.
-    /// At most [`FORMER_SUBNETS`].
+    /// Former subnets, the latest last, at most [`FORMER_SUBNETS`]. They determine the VPNs of their remaining
+    /// bindings.
     pub former_subnets: FormerSubnets,
 }
 
 impl View {
-    /// The configured range an address is in.
+    /// Returns the configured range that contains an address.
     pub fn range_of(&self, address: u32) -> Option<&TimedRange> {
         let after = self
             .ranges
@@ -109,8 +108,7 @@ impl View {
         (range.first.to_bits() <= address).then_some(range)
     }
 
-    /// Whether the address of a binding belongs to the configured addresses: in a configured
-    /// subnet, a pool, or reserved.
+    /// Whether the address of a binding is in a configured subnet or pool, or reserved.
     pub fn has(&self, binding: BindingRef<'_>) -> bool {
         self.kea_config
             .subnet_of(binding.address, binding.subnet)
@@ -118,8 +116,8 @@ impl View {
             || self.range_of(binding.address.to_bits()).is_some()
     }
 
-    /// Whether the address of a binding is among all configured addresses at `now`: those outside of
-    /// pools and reservations are while they are leased.
+    /// Whether a query for all configured addresses at `now` covers the address of a binding. Addresses
+    /// outside of pools and reservations are covered while they are leased.
     pub fn lists(&self, binding: BindingRef<'_>, now: Time) -> bool {
         match binding.at(now).0.is_leased() {
             true => self.has(binding),
@@ -127,14 +125,13 @@ impl View {
         }
     }
 
-    /// The place of the former subnet that an address belongs to, leased from the subnet with the
-    /// number `id`.
+    /// Returns the index of the former subnet of an address that was leased from the subnet `id`.
     pub fn former_subnet_of(&self, address: Ipv4Addr, id: SubnetId) -> Option<usize> {
         self.former_subnets.place_of(address, id)
     }
 
-    /// The VPN of the subnet that an address belongs to, leased from the subnet with the number
-    /// `id`; `None` if no subnet contains it, and none is known to have done so.
+    /// Returns the VPN of the configured or former subnet of an address that was leased from the subnet
+    /// `id`; `None` if no subnet contains the address.
     pub fn vpn(&self, address: Ipv4Addr, id: SubnetId) -> Option<&Vpn> {
         if let Some(subnet) = self.kea_config.subnet_of(address, id) {
             return Some(&subnet.vpn);
@@ -145,13 +142,14 @@ impl View {
         Some(&former.vpn)
     }
 
-    /// What a binding has in common with others of its subnet and lifetime.
+    /// Returns the properties that a binding shares with others of its subnet and lifetime.
     pub fn terms(&self, binding: &BindingRef<'_>) -> Terms<'_> {
         let (address, id, lifetime) = (binding.address, binding.subnet, binding.lifetime);
         let named = self.kea_config.subnet(id);
         let span = match named.filter(|subnet| subnet.prefix.contains(&address)) {
             Some(subnet) => (subnet.prefix.network(), subnet.prefix.broadcast()),
-            // The number contradicts the address, or is nobody's: others may belong elsewhere.
+            // No subnet has this id, or that subnet does not contain the address. Neighbouring addresses may
+            // be in other subnets.
             None => (address, address),
         };
         let subnet = self.kea_config.subnet_of(address, id);
@@ -165,9 +163,8 @@ impl View {
         }
     }
 
-    /// The state of a binding, and since when, as it is at `now`. An address that is free is so since
-    /// it was given up, or since it was configured or came over from another server if that was
-    /// later.
+    /// Returns the state of a binding at `now` and the start of that state. For a free address, the start
+    /// is the time at which it became free or, if later, [`TimedRange::since`].
     pub fn state(&self, binding: &BindingRef<'_>, now: Time) -> (State, Time) {
         match binding.at(now) {
             (State::Available, since) => match self.range_of(binding.address.to_bits()) {

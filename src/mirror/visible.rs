@@ -48,8 +48,8 @@ pub fn differ(before: BindingRef<'_>, after: BindingRef<'_>, now: Time) -> bool 
         || !look_alike(before.client, after.client)
 }
 
-/// Returns [`Binding::learned_at`] of a binding after an update at `now`. If requesters see a difference, that
-/// is the time at which the server learned of it, unless a time in their replies is as late.
+/// Returns [`Binding::learned_at`] of a binding after an update at `now`: `now` if requesters see a
+/// difference, unless a time in their replies is as late.
 pub fn learned_at(
     view: &View,
     before: Option<BindingRef<'_>>,
@@ -65,8 +65,8 @@ pub fn learned_at(
     (latest < Some(now)).then_some(now)
 }
 
-/// Whether a binding was renewed, and did not change otherwise. Kea's lease database has renewals, so the state
-/// file needs none. A transaction that Kea's lease database does not have is no renewal.
+/// Whether a renewal is the only change of a binding. Kea's lease database has renewals, so the state file does
+/// not store them. A transaction that Kea's lease database lacks is not a renewal.
 pub fn is_renewal(before: BindingRef<'_>, after: BindingRef<'_>) -> bool {
     let renewed = Binding {
         last_transaction: after.last_transaction,
@@ -75,8 +75,8 @@ pub fn is_renewal(before: BindingRef<'_>, after: BindingRef<'_>) -> bool {
         learned_at: after.learned_at,
         ..before
     };
-    // A message may be processed as the clock enters the next second. A later time at which the renewal was
-    // learned of must be known after a restart, too.
+    // The clock may enter the next second while Kea processes a message. If the mirror learned of the renewal
+    // even later, the time must be stored for the time after a restart.
     let in_time = after.last_transaction.map(|last| last.plus(1));
     after.state == State::Active
         && before.last_transaction < after.last_transaction
@@ -87,17 +87,17 @@ pub fn is_renewal(before: BindingRef<'_>, after: BindingRef<'_>) -> bool {
 
 //--- Configurations
 
-/// What another configuration has changed.
+/// The changes that a new configuration makes.
 #[derive(Debug, Default)]
 pub struct Changed {
-    /// The addresses of bindings that requesters see otherwise.
+    /// The addresses of bindings whose replies differ.
     pub addresses: Vec<u32>,
-    /// The places of former subnets that still have bindings.
+    /// The indexes of former subnets that still have bindings.
     pub former_subnets: BTreeSet<usize>,
 }
 
-/// Finds what has changed from one configuration to another, in force since `at`. Whether
-/// reservations count is said by `with_hosts`.
+/// Returns the changes between two views, of which the latter is in force since `at`. `with_hosts` is whether
+/// reservations are compared.
 pub fn changed(
     bindings: &Pages,
     before: &View,
@@ -127,11 +127,11 @@ pub fn changed(
     changed
 }
 
-/// The addresses of bindings that requesters see otherwise than by what was configured `before` a
-/// restart, which was `now`.
+/// Returns the addresses of bindings whose replies differ, after a restart at `now`, from those by the saved
+/// view of `before`.
 pub fn changed_since(bindings: &Pages, before: &SavedView, after: &View, now: Time) -> Vec<u32> {
     let kea_config = &after.kea_config;
-    // Reservations in databases are read later.
+    // Reservations of databases are read later.
     let are_alike = |then: CommonDigests| {
         then.common == kea_config.common_digest()
             && (kea_config.has_host_database() || then.hosts == kea_config.hosts_digest())
@@ -153,21 +153,21 @@ pub fn changed_since(bindings: &Pages, before: &SavedView, after: &View, now: Ti
     changed.map(|binding| binding.address.to_bits()).collect()
 }
 
-/// Subnets whose leases requesters see alike by two configurations.
+/// Finds the subnets for whose leases two configurations have equal replies.
 struct AlikeSubnets<'a> {
     /// The configuration before.
     before: &'a KeaConfig,
     /// The configuration after.
     after: &'a KeaConfig,
-    /// Whether all else is alike, too.
+    /// Whether the parts outside of subnets are equal too.
     is_common_alike: bool,
-    /// The number of the subnet looked at last, and the addresses of which requesters see the same;
-    /// most bindings are of the subnet of the one before.
+    /// The last subnet id and its addresses with equal replies: a cache, because consecutive bindings are
+    /// mostly of one subnet.
     last: Option<(SubnetId, Option<Ipv4Net>)>,
 }
 
 impl<'a> AlikeSubnets<'a> {
-    /// Prepares the comparison of two configurations with this difference.
+    /// Creates the comparison of two configurations with this difference.
     fn new(
         before: &'a KeaConfig,
         after: &'a KeaConfig,
@@ -181,7 +181,7 @@ impl<'a> AlikeSubnets<'a> {
         }
     }
 
-    /// Whether a binding is of one of them. `false` says nothing.
+    /// Whether a binding belongs to one of these subnets. `false` may be wrong.
     fn contain(&mut self, binding: &BindingRef<'_>) -> bool {
         let prefix = match self.last {
             Some((id, prefix)) if id == binding.subnet => prefix,
@@ -194,7 +194,7 @@ impl<'a> AlikeSubnets<'a> {
         prefix.is_some_and(|prefix| prefix.contains(&binding.address))
     }
 
-    /// The prefix of the subnet with this number, if it is one of them.
+    /// Returns the prefix of the subnet with this id, if its replies are equal.
     fn prefix(&self, id: SubnetId) -> Option<Ipv4Net> {
         let (before, after) = self.before.subnet(id).zip(self.after.subnet(id))?;
         let is_alike = self.is_common_alike
@@ -207,8 +207,8 @@ impl<'a> AlikeSubnets<'a> {
 
 //--- Former subnets
 
-/// The subnets that are configured in one way before, and not so in `kea_config`; those `known` to be
-/// former ones first, as far as there is room.
+/// Returns the former subnets under `kea_config`: the `known` ones, and those of `before` that `kea_config`
+/// lacks or has with another prefix. Only the last [`FORMER_SUBNETS`] are kept.
 pub fn former_subnets(
     known: &[FormerSubnet],
     before: impl Iterator<Item = FormerSubnet>,
@@ -231,7 +231,7 @@ pub fn former_subnets(
     all
 }
 
-/// The subnets of a configuration, as they would be remembered.
+/// Returns the subnets of a configuration in the form of former subnets.
 pub fn subnets_of(kea_config: &KeaConfig) -> impl Iterator<Item = FormerSubnet> {
     kea_config.subnets().map(|subnet| FormerSubnet {
         id: subnet.id,
@@ -241,7 +241,7 @@ pub fn subnets_of(kea_config: &KeaConfig) -> impl Iterator<Item = FormerSubnet> 
     })
 }
 
-/// The subnets that were configured before a restart, likewise, as far as their VPNs are known.
+/// Returns the subnets of a saved view in the form of former subnets, except those with unknown VPNs.
 pub fn subnets_before(saved_view: &SavedView) -> impl Iterator<Item = FormerSubnet> {
     let subnets = saved_view.subnets.iter();
     subnets.filter_map(|subnet: &ConfiguredSubnet| {
