@@ -1,4 +1,4 @@
-//! A mirror being filled when Kea starts or is reconfigured.
+//! The initial load: fills a mirror when Kea starts or is reconfigured.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -18,34 +18,34 @@ use crate::model::binding::Binding;
 use crate::model::state::State;
 use crate::model::time::Time;
 
-/// What the state file held, taken over before Kea's leases are loaded.
+/// The contents of the state file, from which the initial load starts.
 #[derive(Clone, Debug, Default)]
 pub struct Saved {
-    /// Bindings as last written.
+    /// The bindings last written.
     pub bindings: Vec<Binding>,
-    /// What was configured as last written.
+    /// The view last written.
     pub saved_view: SavedView,
-    /// When the file was last written; `None` if it is new.
+    /// The time of the last write; `None` for a new file.
     pub saved_at: Option<Time>,
-    /// The latest transaction of a lease that Kea's lease database had when the file was last
-    /// written, if it is known.
+    /// The latest transaction of a lease in Kea's lease database at the time of the last write, if known.
     pub latest: Option<Time>,
-    /// Up to when renewals by other servers were known when the file was last written. `None` if
-    /// there are no other servers, or it is not known.
+    /// The time up to which the mirror had all renewals by other servers at the last write. `None` if unknown
+    /// or without other servers.
     pub resynced_at: Option<Time>,
-    /// Addresses that changed after the file was last written: see
+    /// The addresses that changed after the last write: see
     /// [`Recent`](crate::persist::store::Recent).
     pub recent: Vec<u32>,
 }
 
-/// The same, as tables hold it: what can be done of loading before Kea's configuration is known.
+/// The contents of the state file in the form of the tables: the part of the initial load that does not depend
+/// on Kea's configuration.
 #[derive(Debug, Default)]
 pub struct Prepared {
     /// The bindings.
     bindings: Pages,
-    /// Their addresses.
+    /// The addresses of the bindings.
     addresses: RoaringBitmap,
-    /// The rest, without bindings.
+    /// The other contents; its bindings are empty.
     rest: Saved,
 }
 
@@ -56,14 +56,14 @@ impl Prepared {
         self.bindings.put(binding.view());
     }
 
-    /// Takes into account that no other server writes Kea's lease database: this one has heard of all
-    /// renewals.
+    /// Records that no other server writes Kea's lease database, so this server has received the events of
+    /// all renewals.
     pub fn without_other_servers(mut self) -> Prepared {
         self.rest.resynced_at = None;
         self
     }
 
-    /// Adds the rest.
+    /// Adds the contents other than bindings.
     pub(crate) fn complete(&mut self, rest: Saved) {
         self.rest = rest;
     }
@@ -80,47 +80,47 @@ impl From<Saved> for Prepared {
     }
 }
 
-/// What the tables hold before Kea's leases are loaded.
+/// The source of the bindings in the tables before Kea's leases are loaded.
 #[derive(Clone, Debug)]
 enum Known {
-    /// What was saved: all but renewals.
+    /// The state file, which lacks renewals.
     Saved(Before),
-    /// Everything, up to when Kea was last heard of.
+    /// A hand-over: the tables have all changes up to the last event.
     Everything,
 }
 
-/// What the state file says besides bindings.
+/// The contents of the state file that are needed at the end of the load.
 #[derive(Clone, Debug)]
 struct Before {
-    /// When it was last written; `None` if it never was.
+    /// The time of the last write; `None` without one.
     saved_at: Option<Time>,
-    /// The latest transaction of a lease that Kea's lease database had then.
+    /// The latest transaction of a lease in Kea's lease database at that time.
     latest: Option<Time>,
-    /// Up to when renewals by other servers were known then.
+    /// The time up to which the mirror had all renewals by other servers.
     resynced_at: Option<Time>,
-    /// Addresses that changed since.
+    /// The addresses that changed after the last write.
     recent: Vec<u32>,
 }
 
-/// A mirror being filled.
+/// An initial load in progress.
 #[derive(Debug)]
 pub struct InitialLoad {
-    /// The tables so far.
+    /// The tables.
     table: Table,
-    /// What they held before.
+    /// The source of their bindings before the load.
     known: Known,
-    /// Addresses that they held then and of which Kea has not shown a lease yet.
+    /// The addresses of those bindings for which no lease has been loaded yet.
     unseen: RoaringBitmap,
-    /// The latest transaction of a lease that Kea has shown.
+    /// The latest transaction of a loaded lease.
     latest: Option<Time>,
-    /// The latest of those before loading began: Kea serves its clients meanwhile.
+    /// The latest one before the load began. Kea serves clients during the load.
     latest_before: Option<Time>,
-    /// When loading began.
+    /// The beginning of the load.
     now: Time,
 }
 
 impl InitialLoad {
-    /// Begins with what was saved.
+    /// Begins with the contents of the state file.
     pub fn begin(kea_config: Arc<KeaConfig>, saved: impl Into<Prepared>, now: Time) -> InitialLoad {
         let Prepared {
             bindings,
@@ -161,7 +161,7 @@ impl InitialLoad {
         }
     }
 
-    /// Begins with what a mirror held that nobody else has any more, before Kea was reconfigured.
+    /// Begins with the tables of a mirror handed over across a reconfiguration, which has no other owner.
     /// `None` if that mirror failed.
     pub fn resume(mirror: Mirror, kea_config: Arc<KeaConfig>, now: Time) -> Option<InitialLoad> {
         mirror.catch_up();
@@ -179,7 +179,7 @@ impl InitialLoad {
         })
     }
 
-    /// Takes over a lease of Kea's database.
+    /// Loads a lease of Kea's lease database.
     pub fn lease(&mut self, lease: &Lease) {
         self.unseen.remove(lease.address.to_bits());
         self.latest = self.latest.max(Some(lease.cltt));
@@ -195,8 +195,8 @@ impl InitialLoad {
                 ..
             }) => self.table.revise(address, now, |view, before| {
                 let after = rules::loaded(before, lease, *saved_at, now);
-                // Renewals are not saved, but requesters have seen them, unless another server made them after
-                // the last resync. Without a file no requester has seen anything.
+                // The state file lacks renewals, but replies had them, unless another server made them after
+                // the last resync. Without a state file there were no replies.
                 let is_seen = resynced_at.is_none_or(|resynced_at| lease.cltt < resynced_at);
                 let is_known = saved_at.is_none()
                     || is_seen && before.is_some_and(|before| is_renewal(before, after.view()));
@@ -215,14 +215,14 @@ impl InitialLoad {
         }
     }
 
-    /// Ends when leases could not be taken over: what was known stays so, for now.
+    /// Ends the load after a failure to read all leases: the bindings without a lease remain, until a resync.
     pub(in crate::mirror) fn incomplete(mut self) -> Table {
         self.table.build_indexes();
         self.table
     }
 
-    /// Ends when not all leases have been taken over and nobody waits for them any more: nothing, if
-    /// what is known is in the state file.
+    /// Ends the load before all leases were loaded, when the server stops or reloads. `None` if the state file
+    /// is the source: it has the bindings.
     pub(in crate::mirror) fn abandoned(self) -> Option<Table> {
         match self.known {
             Known::Saved(_) => None,
@@ -230,13 +230,13 @@ impl InitialLoad {
         }
     }
 
-    /// A mirror of its own, when all leases have been taken over.
+    /// Completes the load; returns a new mirror.
     pub fn finish(self) -> Mirror {
         Mirror::new(self.complete())
     }
 
-    /// Ends when all leases have been taken over: what was known as held and is not any more
-    /// has vanished, and what has neither a lease nor a place in the configuration is forgotten.
+    /// Completes the load after all leases were loaded. Leases that were expected and not loaded have vanished;
+    /// bindings that have neither a lease nor a configured address are removed.
     pub(in crate::mirror) fn complete(mut self) -> Table {
         for address in std::mem::take(&mut self.unseen) {
             let address = Ipv4Addr::from_bits(address);
@@ -262,11 +262,11 @@ impl InitialLoad {
         self.table
     }
 
-    /// Counts as changed now what requesters may have seen otherwise before, though the state file
-    /// does not say so.
+    /// Records changes of bindings that the state file cannot prove unchanged: earlier replies may have
+    /// differed.
     fn record_dirty(&mut self, before: Before) {
-        // Leases that ended may have been the latest. The end is no transaction of Kea's lease database,
-        // nor is an offer.
+        // The latest transaction may be of a lease that has ended. The end itself is not a transaction of
+        // Kea's lease database, nor is an offer.
         let ended = self.table.bindings(0..=u32::MAX).filter(|binding| {
             let state = binding.state;
             binding.client.is_some()

@@ -1,4 +1,4 @@
-//! The thread that puts leases into a mirror while Kea goes on.
+//! The load worker: the thread of the initial load, while Kea serves clients.
 
 use std::fmt;
 use std::io;
@@ -18,44 +18,43 @@ use crate::mirror::resync::Resync;
 use crate::mirror::shared::Mirror;
 use crate::model::time::Time;
 
-/// How many batches of leases may wait to be put into the mirror: memory that is not given back.
-/// Kea's leases are read no faster than they are taken over.
+/// The maximum number of queued batches of leases, which bounds the memory of the process: it is not
+/// returned to the system. A full queue is back-pressure on the reader of Kea's leases.
 const BATCHES_AHEAD: usize = 4;
 
-/// How many changes may wait until all leases are there, apart from those in the feed. A storm of
-/// 10,000 changes a second may go on for half a minute, in which 10,000,000 leases are read. With what
-/// clients usually tell they take some 150 MB then; those that find no room are lost, and found by a
-/// comparison.
+/// The maximum number of deferred events, besides those in the event queue. It suffices for 10,000 changes a
+/// second during the half-minute in which 10,000,000 leases are read. With usual client info, so many take
+/// some 150 MB. Further events are lost, and a resync finds their changes.
 const CHANGES_MEANWHILE: usize = 262_144;
 
-/// How often events are taken off the queue while no leases come: their database may be down for long.
+/// The interval at which events are deferred while no leases arrive: Kea's lease database may be down for
+/// long.
 const SETTING_ASIDE: Duration = Duration::from_millis(100);
 
-/// What is done when the mirror is complete.
+/// A callback for the completion of the mirror.
 type Told = Box<dyn FnOnce() + Send>;
 
-/// What the thread is to do.
+/// An order to the thread.
 enum Order {
-    /// Take these leases over.
+    /// Load a batch of leases.
     Leases(Vec<Lease>),
-    /// These were all.
+    /// Complete the mirror: all leases have been sent.
     Complete(Told),
-    /// There are no more, and they were not all: what was known stays so, for now.
+    /// Complete the mirror without the missing leases: their previous bindings remain, until a resync.
     Incomplete(Told),
 }
 
-/// A mirror whose leases are loaded into tables of their own, which become the mirror's once they are
-/// complete. Changes wait until then: the leases they are about may be read before or after.
+/// A mirror in its initial load. Leases are loaded into separate tables, which become those of the mirror when
+/// they are complete. Events are deferred until then, because a lease may be read before or after its change.
 ///
-/// Dropping it joins the thread. Without an order to complete it, the mirror is given up: after a
-/// reconfiguration it holds the bindings known before, at the start of Kea it has
-/// [failed](crate::mirror::Failure::Stopped).
+/// Dropping it joins the thread. Without an order to complete the mirror, the load is abandoned: after a
+/// hand-over the mirror has the previous bindings, else it has [failed](crate::mirror::Failure::Stopped).
 pub struct LoadWorker {
     /// The mirror.
     mirror: Arc<Mirror>,
-    /// The way to the thread; `None` once it has all orders.
+    /// The channel to the thread; `None` after the last order.
     orders: Option<Sender<Order>>,
-    /// How many batches of leases wait there.
+    /// The number of queued batches of leases.
     waiting: Arc<AtomicUsize>,
     /// The thread; `None` once joined.
     thread: Option<JoinHandle<()>>,
@@ -63,14 +62,14 @@ pub struct LoadWorker {
 
 impl fmt::Debug for LoadWorker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Loader")
+        f.debug_struct("LoadWorker")
             .field("has_all", &self.orders.is_none())
             .finish_non_exhaustive()
     }
 }
 
 impl LoadWorker {
-    /// Starts with what `begin` gives, which is called on the thread.
+    /// Starts the thread, which first calls `begin`.
     ///
     /// # Errors
     /// The thread could not be started.
@@ -93,7 +92,7 @@ impl LoadWorker {
                 match catch_unwind(AssertUnwindSafe(|| thread.load(begin))) {
                     Ok(Some(told)) => told(),
                     Ok(None) => {}
-                    // The panic itself has been reported.
+                    // The panic hook has reported the panic.
                     Err(_) => {
                         thread.mirror.fail(Failure::InitialLoad);
                     }
@@ -107,51 +106,52 @@ impl LoadWorker {
         })
     }
 
-    /// The mirror.
+    /// Returns the mirror.
     pub fn mirror(&self) -> &Arc<Mirror> {
         &self.mirror
     }
 
-    /// Whether more leases can be taken over now.
+    /// Whether the queue has room for another batch of leases.
     pub fn has_room(&self) -> bool {
         self.waiting.load(Ordering::Acquire) < BATCHES_AHEAD
     }
 
-    /// Takes leases over, as long as there is room ([`LoadWorker::has_room`]); waits for nothing.
+    /// Queues a batch of leases without waiting. Requires [`LoadWorker::has_room`].
     pub fn take(&self, leases: Vec<Lease>) {
         self.waiting.fetch_add(1, Ordering::AcqRel);
         self.give(Order::Leases(leases));
     }
 
-    /// Has the mirror be complete with the leases taken so far; `told` is called when it is.
+    /// Completes the mirror with the leases queued so far; the thread then calls `told`.
     pub fn complete(&mut self, told: impl FnOnce() + Send + 'static) {
         self.give(Order::Complete(Box::new(told)));
         self.orders = None;
     }
 
-    /// The same, but leases that were not shown are not taken for gone.
+    /// Completes the mirror like [`LoadWorker::complete`], but leases that were not queued do not count as
+    /// ended.
     pub fn leave_incomplete(&mut self, told: impl FnOnce() + Send + 'static) {
         self.give(Order::Incomplete(Box::new(told)));
         self.orders = None;
     }
 
-    /// Waits until the mirror is complete or, if it was not told to be, given up.
+    /// Waits until the mirror is complete or, without an order to complete it, the load is abandoned.
     pub fn wait(mut self) {
         self.join();
     }
 
-    /// Gives an order. A thread that has ended has told why.
+    /// Sends an order. A thread that has ended has already failed the mirror.
     fn give(&self, order: Order) {
         if let Some(orders) = &self.orders {
             let _ = orders.send(order);
         }
     }
 
-    /// Waits for the thread, which is given no more orders.
+    /// Closes the channel and joins the thread.
     fn join(&mut self) {
         self.orders = None;
         if let Some(thread) = self.thread.take() {
-            // It panicked or it ended: over either way.
+            // An error means a panic, which ends the thread too.
             let _ = thread.join();
         }
     }
@@ -163,19 +163,19 @@ impl Drop for LoadWorker {
     }
 }
 
-/// What the thread works with.
+/// The state of the thread.
 struct Thread {
     /// The mirror.
     mirror: Arc<Mirror>,
-    /// What it is to do.
+    /// The channel of orders.
     orders: Receiver<Order>,
-    /// How many batches of leases wait.
+    /// The number of queued batches of leases.
     waiting: Arc<AtomicUsize>,
 }
 
 impl Thread {
-    /// Follows orders, from the beginning that `begin` makes, until the mirror is complete or given up;
-    /// returns the action for a complete one.
+    /// Executes orders on the load that `begin` returns, until the mirror is complete or the load abandoned.
+    /// Returns the callback for a complete mirror.
     fn load(&self, begin: impl FnOnce() -> Option<InitialLoad>) -> Option<Told> {
         let Some(mut initial_load) = begin() else {
             self.mirror.fail(Failure::InitialLoad);
@@ -205,8 +205,8 @@ impl Thread {
             self.mirror.fail(Failure::Stopped);
             return None;
         };
-        // These tables have not been read, so no answer carries a later time than these changes. The events
-        // still in the queue are later ones, and applied before the first read.
+        // No query has read these tables, so no reply has a later time than these changes get. The events still
+        // in the queue are later and are applied before the first read.
         let mut resync = Resync::default();
         for event in changes {
             apply(&mut table, &mut resync, event, Time::now());
@@ -216,9 +216,9 @@ impl Thread {
         told
     }
 
-    /// Takes changes off the feed, which has not room for all that may come, for when all leases are
-    /// there: what has been read of a lease may be older than a change, and if it is newer, there is a
-    /// later change that tells of it.
+    /// Moves events from the queue, whose capacity is limited, to `changes`, which is applied after all leases.
+    /// That order is right: a lease that was read may be older than an event, and if it is newer, it is the
+    /// result of a later event.
     fn set_aside(&self, changes: &mut Vec<Event>) {
         let room = CHANGES_MEANWHILE.saturating_sub(changes.len());
         changes.extend(self.mirror.queue.drain().take(room));
@@ -236,40 +236,40 @@ mod tests {
     use crate::mirror::{Saved, Table, Unready};
     use crate::model::state::State;
 
-    /// When leases are loaded.
+    /// The time of the load.
     const NOW: Time = Time(1_000);
 
-    /// A network of one pool.
+    /// Returns a Kea configuration with one pool.
     fn kea_config() -> Arc<KeaConfig> {
         let config = r#"{"Dhcp4": {"subnet4": [
             {"id": 1, "subnet": "192.0.2.0/24", "pools": [{"pool": "192.0.2.1-192.0.2.9"}]}]}}"#;
         Arc::new(KeaConfig::from_json(config, Vec::new()).unwrap())
     }
 
-    /// An address in it.
+    /// Returns an address of the pool.
     fn address(last: u8) -> Ipv4Addr {
         Ipv4Addr::new(192, 0, 2, last)
     }
 
-    /// A lease of that.
+    /// Returns a lease of such an address.
     fn lease(last: u8) -> Lease {
         Lease::example(address(last), NOW)
     }
 
-    /// Loads leases into a new mirror.
+    /// Starts the load of a new mirror.
     fn start() -> LoadWorker {
         let begin = || Some(InitialLoad::begin(kea_config(), Saved::default(), NOW));
         LoadWorker::start(kea_config(), NOW, begin).unwrap()
     }
 
-    /// Waits until the leases given so far have been taken over.
+    /// Waits until the leases queued so far have been loaded.
     fn await_batches(load_worker: &LoadWorker) {
         while load_worker.waiting.load(Ordering::Acquire) > 0 {
             thread::yield_now();
         }
     }
 
-    /// The states of the first addresses, as a query finds them.
+    /// Returns the states of the first three addresses, read in the manner of a query.
     fn states(mirror: &Mirror) -> Result<Vec<Option<State>>, Unready> {
         mirror.ready()?;
         mirror.catch_up();
@@ -286,7 +286,7 @@ mod tests {
         for last in [1, 2] {
             load_worker.take(vec![lease(last)]);
             await_batches(&load_worker);
-            // On this thread, which the load must not hold up.
+            // The load must not block this thread.
             assert_eq!(states(&mirror), Err(Unready::InitialLoad));
             assert!(completed.as_mut().poll(&mut context).is_pending());
         }
@@ -353,7 +353,7 @@ mod tests {
         };
         let last = Time(NOW.0 + 100_000);
         for cltt in NOW.0..=last.0 {
-            // Whoever reads leases is told when they have been taken over, and so what is next to them.
+            // A batch of leases wakes the thread, which then also drains the queue.
             if cltt % 10_000 == 0 {
                 load_worker.take(vec![lease(1)]);
                 while !mirror.queue().is_empty() {
@@ -405,7 +405,7 @@ mod tests {
         load_worker.take(vec![lease(1)]);
         load_worker.complete(|| {});
         drop(load_worker);
-        // No thread has it any more.
+        // The thread has dropped its reference.
         let mirror = Arc::try_unwrap(mirror).unwrap();
         assert_eq!(mirror.read(Table::count), Ok(1));
 
@@ -425,7 +425,7 @@ mod tests {
         load_worker.wait();
         let failed = Err(Unready::Failed(Failure::InitialLoad));
         assert_eq!(states(&mirror), failed);
-        // Events do not pile up, and none repairs it.
+        // Events are dropped, and none repairs the mirror.
         mirror.queue().push(Event::Committed {
             lease: lease(1),
             client_info: ClientInfo::default(),

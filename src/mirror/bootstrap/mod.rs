@@ -1,4 +1,4 @@
-//! Making a mirror: the initial load.
+//! The initial load of a mirror.
 
 mod initial_load;
 mod load_worker;
