@@ -20,28 +20,28 @@ use crate::model::time::Time;
 
 /// The maximum number of queued batches of leases, which bounds the memory of the process: it is not
 /// returned to the system. A full queue is back-pressure on the reader of Kea's leases.
-const BATCHES_AHEAD: usize = 4;
+const MAX_QUEUED_BATCHES: usize = 4;
 
 /// The maximum number of deferred events, besides those in the event queue. It suffices for 10,000 changes a
 /// second during the half-minute in which 10,000,000 leases are read. With usual client info, so many take
 /// some 150 MB. Further events are lost, and a resync finds their changes.
-const CHANGES_MEANWHILE: usize = 262_144;
+const MAX_DEFERRED: usize = 262_144;
 
 /// The interval at which events are deferred while no leases arrive: Kea's lease database may be down for
 /// long.
-const SETTING_ASIDE: Duration = Duration::from_millis(100);
+const DEFER_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A callback for the completion of the mirror.
-type Told = Box<dyn FnOnce() + Send>;
+type OnComplete = Box<dyn FnOnce() + Send>;
 
 /// An order to the thread.
 enum Order {
     /// Load a batch of leases.
     Leases(Vec<Lease>),
     /// Complete the mirror: all leases have been sent.
-    Complete(Told),
+    Complete(OnComplete),
     /// Complete the mirror without the missing leases: their previous bindings remain, until a resync.
-    Incomplete(Told),
+    Incomplete(OnComplete),
 }
 
 /// A mirror in its initial load. Leases are loaded into separate tables, which become those of the mirror when
@@ -79,18 +79,18 @@ impl LoadWorker {
         begin: impl FnOnce() -> Option<InitialLoad> + Send + 'static,
     ) -> io::Result<LoadWorker> {
         let mirror = Arc::new(Mirror::initial_load(kea_config, now));
-        let (orders, given) = mpsc::channel();
+        let (orders, receiver) = mpsc::channel();
         let waiting = Arc::new(AtomicUsize::new(0));
         let thread = Thread {
             mirror: Arc::clone(&mirror),
-            orders: given,
+            orders: receiver,
             waiting: Arc::clone(&waiting),
         };
         let thread = thread::Builder::new()
             .name("blq-loading".into())
             .spawn(move || {
                 match catch_unwind(AssertUnwindSafe(|| thread.load(begin))) {
-                    Ok(Some(told)) => told(),
+                    Ok(Some(on_complete)) => on_complete(),
                     Ok(None) => {}
                     // The panic hook has reported the panic.
                     Err(_) => {
@@ -113,25 +113,25 @@ impl LoadWorker {
 
     /// Whether the queue has room for another batch of leases.
     pub fn has_room(&self) -> bool {
-        self.waiting.load(Ordering::Acquire) < BATCHES_AHEAD
+        self.waiting.load(Ordering::Acquire) < MAX_QUEUED_BATCHES
     }
 
     /// Queues a batch of leases without waiting. Requires [`LoadWorker::has_room`].
     pub fn take(&self, leases: Vec<Lease>) {
         self.waiting.fetch_add(1, Ordering::AcqRel);
-        self.give(Order::Leases(leases));
+        self.send(Order::Leases(leases));
     }
 
-    /// Completes the mirror with the leases queued so far; the thread then calls `told`.
-    pub fn complete(&mut self, told: impl FnOnce() + Send + 'static) {
-        self.give(Order::Complete(Box::new(told)));
+    /// Completes the mirror with the leases queued so far; the thread then calls `on_complete`.
+    pub fn complete(&mut self, on_complete: impl FnOnce() + Send + 'static) {
+        self.send(Order::Complete(Box::new(on_complete)));
         self.orders = None;
     }
 
     /// Completes the mirror like [`LoadWorker::complete`], but leases that were not queued do not count as
     /// ended.
-    pub fn leave_incomplete(&mut self, told: impl FnOnce() + Send + 'static) {
-        self.give(Order::Incomplete(Box::new(told)));
+    pub fn leave_incomplete(&mut self, on_complete: impl FnOnce() + Send + 'static) {
+        self.send(Order::Incomplete(Box::new(on_complete)));
         self.orders = None;
     }
 
@@ -141,7 +141,7 @@ impl LoadWorker {
     }
 
     /// Sends an order. A thread that has ended has already failed the mirror.
-    fn give(&self, order: Order) {
+    fn send(&self, order: Order) {
         if let Some(orders) = &self.orders {
             let _ = orders.send(order);
         }
@@ -176,29 +176,29 @@ struct Thread {
 impl Thread {
     /// Executes orders on the load that `begin` returns, until the mirror is complete or the load abandoned.
     /// Returns the callback for a complete mirror.
-    fn load(&self, begin: impl FnOnce() -> Option<InitialLoad>) -> Option<Told> {
+    fn load(&self, begin: impl FnOnce() -> Option<InitialLoad>) -> Option<OnComplete> {
         let Some(mut initial_load) = begin() else {
             self.mirror.fail(Failure::InitialLoad);
             return None;
         };
-        let mut changes = Vec::new();
+        let mut deferred = Vec::new();
         let mut end = None;
         loop {
-            match self.orders.recv_timeout(SETTING_ASIDE) {
+            match self.orders.recv_timeout(DEFER_INTERVAL) {
                 Ok(Order::Leases(leases)) => {
                     self.waiting.fetch_sub(1, Ordering::AcqRel);
                     leases.iter().for_each(|lease| initial_load.lease(lease));
                 }
-                Ok(Order::Complete(told)) => end = Some((true, told)),
-                Ok(Order::Incomplete(told)) => end = Some((false, told)),
+                Ok(Order::Complete(on_complete)) => end = Some((true, on_complete)),
+                Ok(Order::Incomplete(on_complete)) => end = Some((false, on_complete)),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            self.set_aside(&mut changes);
+            self.defer_events(&mut deferred);
         }
-        let (table, told) = match end {
-            Some((true, told)) => (Some(initial_load.complete()), Some(told)),
-            Some((false, told)) => (Some(initial_load.incomplete()), Some(told)),
+        let (table, on_complete) = match end {
+            Some((true, on_complete)) => (Some(initial_load.complete()), Some(on_complete)),
+            Some((false, on_complete)) => (Some(initial_load.incomplete()), Some(on_complete)),
             None => (initial_load.abandoned(), None),
         };
         let Some(mut table) = table else {
@@ -208,20 +208,20 @@ impl Thread {
         // No query has read these tables, so no reply has a later time than these changes get. The events still
         // in the queue are later and are applied before the first read.
         let mut resync = Resync::default();
-        for event in changes {
+        for event in deferred {
             apply(&mut table, &mut resync, event, Time::now());
         }
         *self.mirror.resync.lock() = resync;
         self.mirror.complete(table);
-        told
+        on_complete
     }
 
-    /// Moves events from the queue, whose capacity is limited, to `changes`, which is applied after all leases.
+    /// Moves events from the queue, whose capacity is limited, to `deferred`, which is applied after all leases.
     /// That order is right: a lease that was read may be older than an event, and if it is newer, it is the
     /// result of a later event.
-    fn set_aside(&self, changes: &mut Vec<Event>) {
-        let room = CHANGES_MEANWHILE.saturating_sub(changes.len());
-        changes.extend(self.mirror.queue.drain().take(room));
+    fn defer_events(&self, deferred: &mut Vec<Event>) {
+        let room = MAX_DEFERRED.saturating_sub(deferred.len());
+        deferred.extend(self.mirror.queue.drain().take(room));
     }
 }
 
