@@ -109,7 +109,7 @@ mod tests {
         /// The index agrees with a linear search for each address and subnet id, also at the end of the
         /// address space.
         #[test]
-        fn finds_what_a_look_at_all_subnets_finds(
+        fn agrees_with_a_linear_search(
             subnets in proptest::collection::vec((0_u32..4, 0_u32..40, 0_u32..20), 0..12),
             is_at_end in any::<bool>(),
         ) {

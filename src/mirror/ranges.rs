@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_that_moves_to_another_vpn_is_new_there() {
+    fn a_range_gets_a_new_time_in_another_vpn() {
         let known = [range([10, 0, 0, 0], [10, 0, 0, 3], 5)];
         let blue = ConfiguredRange {
             vpn: Vpn::Name("blue".into()),
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_that_another_server_gives_from_now_on_is_as_it_is_since_now() {
+    fn a_range_gets_a_new_time_when_another_server_assigns_it() {
         let shared = [ConfiguredRange {
             givers: ["one".into()].into(),
             ..saved_view([10, 0, 0, 0], [10, 0, 0, 3])
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_known_of_other_addresses_before_is_known_still() {
+    fn keeps_the_times_of_former_ranges() {
         let former = [
             range([10, 0, 0, 0], [10, 0, 0, 9], 1),
             range([10, 0, 0, 20], [10, 0, 0, 29], 2),
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_address_there_is_can_be_configured() {
+    fn the_highest_address_can_be_configured() {
         let all = [saved_view([0, 0, 0, 0], [255, 255, 255, 255])];
         let known = assign(&all, &[], None, &Serving::new(), Time(1));
         assert_eq!(assign(&all, &known, None, &Serving::new(), Time(2)), known);

@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn catching_up_leaves_events_to_the_loader() {
+    fn catching_up_leaves_events_to_the_load_worker() {
         let mut load_worker = start();
         let mirror = Arc::clone(load_worker.mirror());
         load_worker.take(vec![lease(1)]);
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn sets_events_aside_while_no_leases_come() {
+    fn defers_events_while_no_leases_arrive() {
         let load_worker = start();
         let mirror = Arc::clone(load_worker.mirror());
         mirror.queue().push(Event::ResyncBegun);
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_while_leases_are_loaded_come_after_them() {
+    fn applies_deferred_events_after_all_leases() {
         let mut load_worker = start();
         let mirror = Arc::clone(load_worker.mirror());
         mirror.queue().push(Event::Released {
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn more_changes_than_the_feed_has_room_for_may_come_while_leases_are_loaded() {
+    fn defers_more_events_than_the_queue_has_room_for() {
         let mut load_worker = start();
         let mirror = Arc::clone(load_worker.mirror());
         let renewed = |cltt| Event::Committed {
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn given_up_it_holds_what_it_held_before_and_what_was_found_new() {
+    fn an_abandoned_load_keeps_handed_over_bindings_and_loaded_leases() {
         let mut load_worker = start();
         load_worker.take(vec![lease(1), lease(2)]);
         load_worker.complete(|| {});
@@ -386,16 +386,16 @@ mod tests {
     }
 
     #[test]
-    fn tells_when_the_mirror_is_complete() {
+    fn notifies_when_the_mirror_is_complete() {
         let mut load_worker = start();
         let mirror = Arc::clone(load_worker.mirror());
-        let (told, is_told) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         load_worker.take(vec![lease(1)]);
         load_worker.complete(move || {
             let count = mirror.read(Table::count);
-            told.send(count).unwrap();
+            sender.send(count).unwrap();
         });
-        assert_eq!(is_told.recv(), Ok(Ok(1)));
+        assert_eq!(receiver.recv(), Ok(Ok(1)));
     }
 
     #[test]
