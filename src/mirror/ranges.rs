@@ -136,7 +136,7 @@ pub fn timed(
 
 /// Implements [`timed`] for a server that usually serves the scopes in `usual`.
 fn assign(
-    saved_view: &[ConfiguredRange],
+    configured: &[ConfiguredRange],
     known: &[TimedRange],
     serving: Option<&Serving>,
     usual: &Serving,
@@ -144,7 +144,7 @@ fn assign(
 ) -> Vec<TimedRange> {
     let mut timed = Vec::new();
     let mut known = known.iter().peekable();
-    for range in saved_view {
+    for range in configured {
         let remote = serving.map(|serving| is_elsewhere(&range.givers, serving));
         // The beginning of the rest of the range; beyond its end after the last part.
         let mut position = u64::from(range.first.to_bits());
@@ -235,7 +235,7 @@ mod tests {
     use super::*;
     use crate::kea_config::Givers;
 
-    fn saved_view(first: [u8; 4], last: [u8; 4]) -> ConfiguredRange {
+    fn configured(first: [u8; 4], last: [u8; 4]) -> ConfiguredRange {
         ConfiguredRange {
             first: first.into(),
             last: last.into(),
@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn a_pool_that_grows_keeps_the_time_of_its_old_part() {
         let known = assign(
-            &[saved_view([10, 0, 0, 10], [10, 0, 0, 20])],
+            &[configured([10, 0, 0, 10], [10, 0, 0, 20])],
             &[],
             None,
             &Serving::new(),
@@ -265,7 +265,7 @@ mod tests {
         );
         assert_eq!(known, [range([10, 0, 0, 10], [10, 0, 0, 20], 5)]);
         let grown = assign(
-            &[saved_view([10, 0, 0, 5], [10, 0, 0, 30])],
+            &[configured([10, 0, 0, 5], [10, 0, 0, 30])],
             &known,
             None,
             &Serving::new(),
@@ -281,7 +281,7 @@ mod tests {
         );
         assert_eq!(
             assign(
-                &[saved_view([10, 0, 0, 8], [10, 0, 0, 12])],
+                &[configured([10, 0, 0, 8], [10, 0, 0, 12])],
                 &grown,
                 None,
                 &Serving::new(),
@@ -299,7 +299,7 @@ mod tests {
         let known = [range([10, 0, 0, 0], [10, 0, 0, 3], 5)];
         let blue = ConfiguredRange {
             vpn: Vpn::Name("blue".into()),
-            ..saved_view([10, 0, 0, 0], [10, 0, 0, 3])
+            ..configured([10, 0, 0, 0], [10, 0, 0, 3])
         };
         assert_eq!(
             assign(&[blue], &known, None, &Serving::new(), Time(9))[0].since,
@@ -311,7 +311,7 @@ mod tests {
     fn a_range_gets_a_new_time_when_another_server_assigns_it() {
         let shared = [ConfiguredRange {
             givers: ["one".into()].into(),
-            ..saved_view([10, 0, 0, 0], [10, 0, 0, 3])
+            ..configured([10, 0, 0, 0], [10, 0, 0, 3])
         }];
         let usual = Serving::from(["one".to_owned()]);
         let serving = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
@@ -357,7 +357,7 @@ mod tests {
 
     #[test]
     fn the_highest_address_can_be_configured() {
-        let all = [saved_view([0, 0, 0, 0], [255, 255, 255, 255])];
+        let all = [configured([0, 0, 0, 0], [255, 255, 255, 255])];
         let known = assign(&all, &[], None, &Serving::new(), Time(1));
         assert_eq!(assign(&all, &known, None, &Serving::new(), Time(2)), known);
     }
