@@ -32,7 +32,7 @@ pub struct Terms<'a> {
     /// T1 and T2: seconds from the start of the lease.
     tee_times: TeeTimes,
     /// The configured subnet that contains the addresses.
-    belong_to: Option<&'a Subnet>,
+    configured_subnet: Option<&'a Subnet>,
 }
 
 impl<'a> Terms<'a> {
@@ -43,7 +43,7 @@ impl<'a> Terms<'a> {
     #[inline]
     pub fn tee_times(&self, binding: &BindingRef<'_>) -> TeeTimes {
         let passed = binding.answered().seconds_since(binding.lease_start);
-        match self.belong_to {
+        match self.configured_subnet {
             Some(subnet) if passed > 0 && self.lifetime != Lifetime::INFINITE => {
                 subnet.tee_times(Lifetime(self.lifetime.0.saturating_sub(passed)))
             }
@@ -60,12 +60,12 @@ impl<'a> Terms<'a> {
     pub fn are_those_of(&self, binding: &BindingRef<'_>) -> bool {
         self.subnet == binding.subnet
             && self.lifetime == binding.lifetime
-            && self.contain(binding.address)
+            && self.contains(binding.address)
     }
 
     /// Whether a binding of this address has these properties, if its subnet id and lifetime are equal.
     #[inline]
-    fn contain(&self, address: Ipv4Addr) -> bool {
+    fn contains(&self, address: Ipv4Addr) -> bool {
         self.span.0 <= address && address <= self.span.1
     }
 
@@ -159,7 +159,7 @@ impl View {
             lifetime,
             vpn: self.vpn(address, id),
             tee_times: subnet.map_or_else(TeeTimes::default, |subnet| subnet.tee_times(lifetime)),
-            belong_to: subnet,
+            configured_subnet: subnet,
         }
     }
 
