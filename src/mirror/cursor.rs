@@ -136,7 +136,7 @@ impl Part {
         for pick in &self.picks {
             // If few are wanted of what a page has, they are better waited for.
             if pick.wanted.count() * 2 >= pick.page.present().count() {
-                pick.page.fetch();
+                pick.page.prefetch();
             }
         }
     }

@@ -125,14 +125,14 @@ impl Page {
     }
 
     /// Prefetches the whole page: reads an octet of each cache line.
-    pub fn fetch(&self) {
+    pub fn prefetch(&self) {
         let lines = self.octets.chunks(CACHE_LINE);
         black_box(lines.fold(0, |sum: u8, line| sum.wrapping_add(line[0])));
     }
 
     /// Prefetches the reference counts, which an update reads before it writes. They precede the slots:
     /// read here, both are fetched at once.
-    pub fn fetch_counts(&self) {
+    pub fn prefetch_counts(&self) {
         black_box(Arc::strong_count(&self.octets));
     }
 

@@ -40,7 +40,7 @@ impl Pages {
     /// calls [`Pages::prune`].
     pub fn entry(&mut self, address: u32) -> Entry<'_> {
         let page = self.pages.get_or_insert(page_of(address));
-        page.fetch_counts();
+        page.prefetch_counts();
         Entry {
             address,
             position: page.position(address),
