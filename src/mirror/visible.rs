@@ -106,10 +106,10 @@ pub fn changed(
     at: Time,
 ) -> Changed {
     let difference = Difference::between(&before.kea_config, &after.kea_config, with_hosts);
-    let mut alike = AlikeSubnets::new(&before.kea_config, &after.kea_config, &difference);
+    let mut unchanged = UnchangedSubnets::new(&before.kea_config, &after.kea_config, &difference);
     let mut changed = Changed::default();
     for binding in bindings.iter() {
-        if binding.at(at).0.is_leased() && alike.contain(&binding) {
+        if binding.at(at).0.is_leased() && unchanged.contains(&binding) {
             continue;
         }
         let (address, id) = (binding.address, binding.subnet);
@@ -132,11 +132,11 @@ pub fn changed(
 pub fn changed_since(bindings: &Pages, before: &SavedView, after: &View, now: Time) -> Vec<u32> {
     let kea_config = &after.kea_config;
     // Reservations of databases are read later.
-    let are_alike = |then: CommonDigests| {
+    let digests_match = |then: CommonDigests| {
         then.common == kea_config.common_digest()
             && (kea_config.has_host_database() || then.hosts == kea_config.hosts_digest())
     };
-    let is_common_alike = before.digests.is_none_or(are_alike);
+    let is_common_equal = before.digests.is_none_or(digests_match);
     let is_changed = |binding: &BindingRef<'_>| {
         let (address, id) = (binding.address, binding.subnet);
         let then = before.subnet_of(address, id);
@@ -145,7 +145,7 @@ pub fn changed_since(bindings: &Pages, before: &SavedView, after: &View, now: Ti
         let views = then.and_then(|then| then.view.as_ref());
         let views = views.zip(kea_config.subnet_of(address, id));
         !was_listed
-            || !is_common_alike
+            || !is_common_equal
             || views.is_some_and(|(then, now)| (&then.vpn, then.digest) != (&now.vpn, now.digest))
     };
     let changed = bindings.iter();
@@ -154,35 +154,35 @@ pub fn changed_since(bindings: &Pages, before: &SavedView, after: &View, now: Ti
 }
 
 /// Finds the subnets for whose leases two configurations have equal replies.
-struct AlikeSubnets<'a> {
+struct UnchangedSubnets<'a> {
     /// The configuration before.
     before: &'a KeaConfig,
     /// The configuration after.
     after: &'a KeaConfig,
     /// Whether the parts outside of subnets are equal too.
-    is_common_alike: bool,
+    is_common_equal: bool,
     /// The last subnet id and its addresses with equal replies: a cache, because consecutive bindings are
     /// mostly of one subnet.
     last: Option<(SubnetId, Option<Ipv4Net>)>,
 }
 
-impl<'a> AlikeSubnets<'a> {
+impl<'a> UnchangedSubnets<'a> {
     /// Creates the comparison of two configurations with this difference.
     fn new(
         before: &'a KeaConfig,
         after: &'a KeaConfig,
         difference: &Difference<'_>,
-    ) -> AlikeSubnets<'a> {
-        AlikeSubnets {
+    ) -> UnchangedSubnets<'a> {
+        UnchangedSubnets {
             before,
             after,
-            is_common_alike: difference.is_common_alike(),
+            is_common_equal: difference.is_common_alike(),
             last: None,
         }
     }
 
     /// Whether a binding belongs to one of these subnets. `false` may be wrong.
-    fn contain(&mut self, binding: &BindingRef<'_>) -> bool {
+    fn contains(&mut self, binding: &BindingRef<'_>) -> bool {
         let prefix = match self.last {
             Some((id, prefix)) if id == binding.subnet => prefix,
             _ => {
@@ -197,11 +197,11 @@ impl<'a> AlikeSubnets<'a> {
     /// Returns the prefix of the subnet with this id, if its replies are equal.
     fn prefix(&self, id: SubnetId) -> Option<Ipv4Net> {
         let (before, after) = self.before.subnet(id).zip(self.after.subnet(id))?;
-        let is_alike = self.is_common_alike
+        let is_unchanged = self.is_common_equal
             && before.prefix == after.prefix
             && before.vpn == after.vpn
             && before.digest == after.digest;
-        is_alike.then_some(after.prefix)
+        is_unchanged.then_some(after.prefix)
     }
 }
 
