@@ -82,16 +82,16 @@ impl From<Saved> for Prepared {
 
 /// The source of the bindings in the tables before Kea's leases are loaded.
 #[derive(Clone, Debug)]
-enum Known {
+enum Source {
     /// The state file, which lacks renewals.
-    Saved(Before),
+    StateFile(StateFileInfo),
     /// A hand-over: the tables have all changes up to the last event.
-    Everything,
+    HandOver,
 }
 
 /// The contents of the state file that are needed at the end of the load.
 #[derive(Clone, Debug)]
-struct Before {
+struct StateFileInfo {
     /// The time of the last write; `None` without one.
     saved_at: Option<Time>,
     /// The latest transaction of a lease in Kea's lease database at that time.
@@ -108,9 +108,9 @@ pub struct InitialLoad {
     /// The tables.
     table: Table,
     /// The source of their bindings before the load.
-    known: Known,
+    source: Source,
     /// The addresses of those bindings for which no lease has been loaded yet.
-    unseen: RoaringBitmap,
+    unconfirmed: RoaringBitmap,
     /// The latest transaction of a loaded lease.
     latest: Option<Time>,
     /// The latest one before the load began. Kea serves clients during the load.
@@ -124,7 +124,7 @@ impl InitialLoad {
     pub fn begin(kea_config: Arc<KeaConfig>, saved: impl Into<Prepared>, now: Time) -> InitialLoad {
         let Prepared {
             bindings,
-            addresses: unseen,
+            addresses: unconfirmed,
             rest,
         } = saved.into();
         let Saved {
@@ -148,13 +148,13 @@ impl InitialLoad {
         }
         InitialLoad {
             table,
-            known: Known::Saved(Before {
+            source: Source::StateFile(StateFileInfo {
                 saved_at,
                 latest,
                 resynced_at,
                 recent,
             }),
-            unseen,
+            unconfirmed,
             latest: None,
             latest_before: None,
             now,
@@ -167,12 +167,12 @@ impl InitialLoad {
         mirror.catch_up();
         let mut table = mirror.into_table()?;
         let held = table.bindings(0..=u32::MAX);
-        let unseen = held.map(|binding| binding.address.to_bits()).collect();
+        let unconfirmed = held.map(|binding| binding.address.to_bits()).collect();
         table.configure(kea_config, false, now);
         Some(InitialLoad {
             table,
-            known: Known::Everything,
-            unseen,
+            source: Source::HandOver,
+            unconfirmed,
             latest: None,
             latest_before: None,
             now,
@@ -181,15 +181,15 @@ impl InitialLoad {
 
     /// Loads a lease of Kea's lease database.
     pub fn lease(&mut self, lease: &Lease) {
-        self.unseen.remove(lease.address.to_bits());
+        self.unconfirmed.remove(lease.address.to_bits());
         self.latest = self.latest.max(Some(lease.cltt));
         if lease.cltt < self.now {
             self.latest_before = self.latest_before.max(Some(lease.cltt));
         }
         self.table.check_subnet(lease);
         let (address, now) = (lease.address, self.now);
-        match &self.known {
-            Known::Saved(Before {
+        match &self.source {
+            Source::StateFile(StateFileInfo {
                 saved_at,
                 resynced_at,
                 ..
@@ -197,9 +197,10 @@ impl InitialLoad {
                 let after = rules::loaded(before, lease, *saved_at, now);
                 // The state file lacks renewals, but replies had them, unless another server made them after
                 // the last resync. Without a state file there were no replies.
-                let is_seen = resynced_at.is_none_or(|resynced_at| lease.cltt < resynced_at);
+                let was_received = resynced_at.is_none_or(|resynced_at| lease.cltt < resynced_at);
                 let is_known = saved_at.is_none()
-                    || is_seen && before.is_some_and(|before| is_renewal(before, after.view()));
+                    || was_received
+                        && before.is_some_and(|before| is_renewal(before, after.view()));
                 let learned_at = match is_known {
                     true => after.learned_at,
                     false => learned_at(view, before, after.view(), now),
@@ -209,7 +210,7 @@ impl InitialLoad {
                     ..after
                 })
             }),
-            Known::Everything => self.table.update(address, now, |before| {
+            Source::HandOver => self.table.update(address, now, |before| {
                 rules::updated(before, lease, now, Origin::Remote)
             }),
         }
@@ -224,9 +225,9 @@ impl InitialLoad {
     /// Ends the load before all leases were loaded, when the server stops or reloads. `None` if the state file
     /// is the source: it has the bindings.
     pub(in crate::mirror) fn abandoned(self) -> Option<Table> {
-        match self.known {
-            Known::Saved(_) => None,
-            Known::Everything => Some(self.incomplete()),
+        match self.source {
+            Source::StateFile(_) => None,
+            Source::HandOver => Some(self.incomplete()),
         }
     }
 
@@ -238,12 +239,12 @@ impl InitialLoad {
     /// Completes the load after all leases were loaded. Leases that were expected and not loaded have vanished;
     /// bindings that have neither a lease nor a configured address are removed.
     pub(in crate::mirror) fn complete(mut self) -> Table {
-        for address in std::mem::take(&mut self.unseen) {
+        for address in std::mem::take(&mut self.unconfirmed) {
             let address = Ipv4Addr::from_bits(address);
             self.table
-                .update(address, self.now, |before| match self.known {
-                    Known::Saved(_) => rules::vanished(before?, self.now),
-                    Known::Everything => rules::removed(before?, self.now, Origin::Remote),
+                .update(address, self.now, |before| match self.source {
+                    Source::StateFile(_) => rules::vanished(before?, self.now),
+                    Source::HandOver => rules::removed(before?, self.now, Origin::Remote),
                 });
             if !self.table.is_configured(address) {
                 self.table.forget(address, self.now);
@@ -252,7 +253,7 @@ impl InitialLoad {
         self.table.set_resynced(self.now);
         // A start compares with the state file, and does so again if it stays as it is.
         let mut are_lost = true;
-        if let Known::Saved(before) = std::mem::replace(&mut self.known, Known::Everything) {
+        if let Source::StateFile(before) = std::mem::replace(&mut self.source, Source::HandOver) {
             self.record_dirty(before);
             are_lost = false;
         }
@@ -264,7 +265,7 @@ impl InitialLoad {
 
     /// Records changes of bindings that the state file cannot prove unchanged: earlier replies may have
     /// differed.
-    fn record_dirty(&mut self, before: Before) {
+    fn record_dirty(&mut self, before: StateFileInfo) {
         // The latest transaction may be of a lease that has ended. The end itself is not a transaction of
         // Kea's lease database, nor is an offer.
         let ended = self.table.bindings(0..=u32::MAX).filter(|binding| {
