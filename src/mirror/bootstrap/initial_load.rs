@@ -136,7 +136,8 @@ impl InitialLoad {
             ..
         } = rest;
         if recent.contains(&CONFIGURATION) {
-            // It may have been another one meanwhile: since when it is as it is, is not known.
+            // Another configuration may have been in force since the last write, so the times of ranges are
+            // unknown.
             saved_view.ranges.clear();
         }
         let mut table = Table::new(kea_config, &saved_view, now);
@@ -251,14 +252,14 @@ impl InitialLoad {
             }
         }
         self.table.set_resynced(self.now);
-        // A start compares with the state file, and does so again if it stays as it is.
+        // The next start repeats the comparison with the state file if the file is not written.
         let mut are_lost = true;
         if let Source::StateFile(before) = std::mem::replace(&mut self.source, Source::HandOver) {
             self.record_dirty(before);
             are_lost = false;
         }
         self.table.build_indexes();
-        // What changes from now on need not wait for a large mirror to be written.
+        // Later changes can be written before all bindings of a large mirror are.
         self.table.defer_dirty(are_lost);
         self.table
     }
@@ -277,17 +278,17 @@ impl InitialLoad {
                 )
         });
         let ended = ended.map(|binding| binding.lease_start);
-        // Kea's lease database is an older one than the last that was seen, such as a copy that was put
-        // back: the renewals that it has lost are nowhere.
-        // Unless the latest lease may have ended just before the process was killed: that is nowhere, too.
         let has_ended = |address: &u32| {
             let binding = self.table.binding(Ipv4Addr::from_bits(*address));
             *address != CONFIGURATION
                 && binding.is_none_or(|binding| binding.state != State::Active)
         };
+        // If Kea's lease database is older than at the last write, such as a restored backup, renewals are
+        // lost. But the latest lease may have ended just before the process was killed, which is not recorded
+        // anywhere either.
         let are_lost = before.latest > self.latest_before.max(ended.max())
             && !before.recent.iter().any(has_ended);
-        // Another configuration was in force for a while, by which any reply may have been otherwise.
+        // Any reply by a configuration that was in force after the last write may have differed.
         let was_reconfigured = before.recent.contains(&CONFIGURATION);
         if are_lost || was_reconfigured {
             let held = self.table.bindings(0..=u32::MAX);
