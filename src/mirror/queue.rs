@@ -15,8 +15,9 @@ const CAPACITY: usize = 32_768;
 
 /// A bounded queue of events. A push takes no lock and never waits.
 pub struct EventQueue {
-    /// Events in the order of their pushes. They are boxed to keep the ring small: it is visited in turn, so
-    /// its memory is rarely in the processor's caches, while the allocator reuses recent boxes.
+    /// Events in the order of their pushes. They are boxed, because the queue cycles through all of its slots, so a
+    /// slot is rarely in the processor's caches; a small slot costs fewer cache misses. The memory of a box was
+    /// mostly used recently by the same thread.
     queue: ArrayQueue<Box<Event>>,
     /// Whether an event was lost since the last [`EventQueue::take_lost`].
     lost: AtomicBool,
