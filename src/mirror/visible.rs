@@ -10,7 +10,7 @@ use crate::mirror::pages::Pages;
 use crate::mirror::ranges::{CommonDigests, ConfiguredSubnet, FormerSubnet, SavedView};
 use crate::mirror::view::{FORMER_SUBNETS, View};
 use crate::model::binding::{Binding, BindingRef, SubnetId};
-use crate::model::client::look_alike;
+use crate::model::client::are_visibly_equal;
 use crate::model::state::State;
 use crate::model::time::Time;
 
@@ -45,7 +45,7 @@ pub fn differ(before: BindingRef<'_>, after: BindingRef<'_>, now: Time) -> bool 
     // Clients last: their comparison takes the longest, and most changes are of times.
     before.last_transaction != after.last_transaction
         || times(before) != times(after)
-        || !look_alike(before.client, after.client)
+        || !are_visibly_equal(before.client, after.client)
 }
 
 /// Returns [`Binding::learned_at`] of a binding after an update at `now`: `now` if requesters see a

@@ -250,7 +250,7 @@ impl<'a> ClientRef<'a> {
     }
 
     /// Whether requesters see no difference between both clients.
-    pub fn looks_like(self, other: ClientRef<'_>) -> bool {
+    pub fn is_visibly_equal(self, other: ClientRef<'_>) -> bool {
         self.0 == other.0
             || (self.has_stored() || other.has_stored())
                 && self.visible_parts() == other.visible_parts()
@@ -339,9 +339,9 @@ impl<'a> ClientRef<'a> {
 }
 
 /// Whether requesters see no difference between two clients, either of which may be absent.
-pub fn look_alike(one: Option<ClientRef<'_>>, other: Option<ClientRef<'_>>) -> bool {
+pub fn are_visibly_equal(one: Option<ClientRef<'_>>, other: Option<ClientRef<'_>>) -> bool {
     match (one, other) {
-        (Some(one), Some(other)) => one.looks_like(other),
+        (Some(one), Some(other)) => one.is_visibly_equal(other),
         (one, other) => one.is_none() && other.is_none(),
     }
 }
@@ -503,10 +503,10 @@ mod tests {
             let client = Client::from(&parts);
             prop_assert_eq!(client.view().parts(), parts.clone());
             let seen = Client::from(&ClientParts { stored: &[], ..parts.clone() });
-            prop_assert!(client.view().looks_like(seen.view()));
-            prop_assert!(seen.view().looks_like(client.view()));
+            prop_assert!(client.view().is_visibly_equal(seen.view()));
+            prop_assert!(seen.view().is_visibly_equal(client.view()));
             let other = Client::from(&ClientParts { hostname: b"another name, longer than any", ..parts.clone() });
-            prop_assert!(!client.view().looks_like(other.view()));
+            prop_assert!(!client.view().is_visibly_equal(other.view()));
             prop_assert_eq!(ClientRef::from_octets(client.view().octets()), client.view());
             prop_assert_eq!(client.view().vpn(), client.view().named_vpn());
             let mac = match chaddr.is_empty() {

@@ -11,7 +11,7 @@ mod tests;
 use crate::mirror::event::{ClientInfo, Lease, LeaseState, Origin, Reason};
 use crate::model::address::HardwareAddress;
 use crate::model::binding::{Binding, BindingRef};
-use crate::model::client::{Client, ClientIds, ClientParts, ClientRef, look_alike};
+use crate::model::client::{Client, ClientIds, ClientParts, ClientRef, are_visibly_equal};
 use crate::model::state::State;
 use crate::model::time::{Lifetime, Time};
 
@@ -91,7 +91,7 @@ pub fn updated(
         return Some(after);
     };
     let is_same = before.at(at) == after.at(at)
-        && look_alike(before.client, after.client.as_ref().map(Client::view))
+        && are_visibly_equal(before.client, after.client.as_ref().map(Client::view))
         && before.subnet == after.subnet
         && (before.lease_start, before.lifetime) == (after.lease_start, after.lifetime);
     if !is_same && !is_offer(before, lease) && !is_known_to_be_over(before, lease, at) {
