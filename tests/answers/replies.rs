@@ -302,7 +302,7 @@ fn associated_ip_and_leaseunknown_never_appear() {
 /// information, and number of the next event.
 type History = (u32, u32, u8, u8, u8);
 
-/// Generates histories, mostly alike, with the usual lifetime and relay agent information.
+/// Generates histories, mostly equal, with the usual lifetime and relay agent information.
 fn history((usual, relay): (u32, u8)) -> impl Strategy<Value = History> {
     (
         prop_oneof![8 => 0..20u32, 1 => 890..910u32, 1 => 1_790..1_810u32, 1 => 3_590..3_610u32],

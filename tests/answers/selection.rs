@@ -1,4 +1,4 @@
-//! Which bindings a query returns: identities, time windows, VPNs.
+//! The bindings that a query returns: identities, time windows, VPNs.
 
 use std::net::Ipv4Addr;
 

@@ -165,9 +165,10 @@ fn plain(setup: Setup) -> Setup {
     setup
 }
 
-/// RFC 6926, sections 6.2.8 and 8.3: both partners report a lease alike, with the relay's option
-/// 82; the partner that did not grant it marks it REMOTE. In both modes, multi-threaded (partners
-/// connect to each other directly) and single-threaded (through control agents).
+/// RFC 6926, sections 6.2.8 and 8.3: both partners report the same values of a lease, with the
+/// relay's option 82; the partner that did not grant it marks it REMOTE. In both modes,
+/// multi-threaded (partners connect to each other directly) and single-threaded (through control
+/// agents).
 #[test]
 fn reports_a_lease_at_both_partners() {
     for (mode, multi_threading) in [
