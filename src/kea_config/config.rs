@@ -42,7 +42,7 @@ pub struct Subnet {
     /// Whether Kea looks for the subnet's reservations.
     pub(super) reservations_in_subnet: bool,
     /// A digest of the values that replies use from the subnet and its shared network:
-    /// see [`Difference`].
+    /// see [`Difference`](crate::kea_config::Difference).
     pub digest: u64,
 }
 
