@@ -30,6 +30,8 @@ pub struct LeaseEngine {
     mirror: Arc<Mirror>,
     /// The options that may be told; `None` for all (`non-sensitive-options`).
     non_sensitive: Option<BTreeSet<u8>>,
+    /// The clock by which bindings have ended.
+    clock: fn() -> Time,
 }
 
 impl LeaseEngine {
@@ -38,7 +40,13 @@ impl LeaseEngine {
         LeaseEngine {
             mirror,
             non_sensitive,
+            clock: Time::now,
         }
+    }
+
+    /// Sets another clock.
+    pub fn with_clock(self, clock: fn() -> Time) -> LeaseEngine {
+        LeaseEngine { clock, ..self }
     }
 }
 
@@ -85,7 +93,7 @@ impl LeaseEngine {
         // not set events aside any more, so that catching up applies all of them.
         self.mirror.ready()?;
         self.mirror.catch_up();
-        let now = Time::now();
+        let now = (self.clock)();
         let plan = self.mirror.read(|table| Plan::choose(table, query, now))?;
         let may_tell = |option: u8| {
             self.non_sensitive
@@ -237,7 +245,7 @@ impl LeaseEngine {
                     header,
                     server_identifier,
                     full: out.len().saturating_add(room),
-                    now: Time::now(),
+                    now: (self.clock)(),
                 };
                 if self.go_on(search, reply, out)?.is_break() {
                     return Ok(Progress::More);
@@ -260,7 +268,7 @@ impl Engine for LeaseEngine {
 
     fn open(&self, message: &[u8], requester: &Requester) -> Result<Answer, Unanswerable> {
         // Before anything is read that may change in the same second.
-        let now = Time::now();
+        let now = (self.clock)();
         let Request {
             header,
             requested,
