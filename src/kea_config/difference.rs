@@ -55,7 +55,13 @@ impl<'a> Difference<'a> {
             return false;
         }
         let (before, after) = (self.before.scopes(binding), self.after.scopes(binding));
-        !before.reply_alike(&after, binding.lifetime)
+        let is_sent_by_client = |code| {
+            binding
+                .client
+                .and_then(|client| client.option(code))
+                .is_some_and(|value| !value.is_empty())
+        };
+        !before.reply_alike(&after, binding.lifetime, is_sent_by_client)
     }
 }
 
@@ -104,15 +110,23 @@ impl KeaConfig {
 }
 
 impl Scopes<'_> {
-    /// Whether the reply about a lease of this lifetime is the same with both.
-    fn reply_alike(&self, other: &Scopes<'_>, lifetime: Lifetime) -> bool {
+    /// Whether the reply about a lease of this lifetime is the same with both. An option that the client itself sent
+    /// has precedence over a configured one.
+    fn reply_alike(
+        &self,
+        other: &Scopes<'_>,
+        lifetime: Lifetime,
+        is_sent_by_client: impl Fn(u8) -> bool,
+    ) -> bool {
         let tee_times =
             |scopes: &Scopes<'_>| scopes.subnet.map(|subnet| subnet.tee_times(lifetime));
         let mut codes = BTreeSet::from([code::SUBNET_MASK, code::HOST_NAME]);
         for set in self.sets.iter().chain(&other.sets) {
             codes.extend(set.codes());
         }
-        let is_alike = |option: &u8| self.option(*option) == other.option(*option);
+        let is_alike = |option: &u8| {
+            self.option(*option) == other.option(*option) || is_sent_by_client(*option)
+        };
         tee_times(self) == tee_times(other) && codes.iter().all(is_alike)
     }
 }

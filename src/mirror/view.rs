@@ -74,15 +74,18 @@ impl<'a> Terms<'a> {
         self.span
     }
 
-    /// The VPN a binding in `state` belongs to: the one its relay agent named, else its subnet's. A
-    /// free address is no relay agent's, even if Kea has not got round to it. `None` if it is not
-    /// known.
+    /// Returns the VPN of a binding in `state`: see [`View::vpn_of`].
     pub fn vpn(&self, binding: &BindingRef<'_>, state: State) -> Option<Cow<'a, Vpn>> {
-        let is_free = matches!(state, State::Available | State::Remote);
-        let client = binding.client.filter(|_| !is_free);
-        let named = client.and_then(ClientRef::vpn);
-        named.map(Cow::Owned).or(self.vpn.map(Cow::Borrowed))
+        named_vpn(binding, state).or(self.vpn.map(Cow::Borrowed))
     }
+}
+
+/// Returns the VPN that the relay agent of a binding in `state` named. A free address is of no relay agent, even
+/// if Kea has not reclaimed its lease.
+pub fn named_vpn<'a>(binding: &BindingRef<'_>, state: State) -> Option<Cow<'a, Vpn>> {
+    let is_free = matches!(state, State::Available | State::Remote);
+    let client = binding.client.filter(|_| !is_free);
+    client.and_then(ClientRef::vpn).map(Cow::Owned)
 }
 
 /// Kea's configuration, and the configured ranges with their times. A view is immutable: queries read a
@@ -140,6 +143,13 @@ impl View {
             .former_subnets
             .get(self.former_subnet_of(address, id)?)?;
         Some(&former.vpn)
+    }
+
+    /// Returns the VPN of a binding in `state`: the one that its relay agent named, else that of its subnet.
+    /// `None` if it is unknown.
+    pub fn vpn_of(&self, binding: &BindingRef<'_>, state: State) -> Option<Cow<'_, Vpn>> {
+        let of_subnet = || self.vpn(binding.address, binding.subnet).map(Cow::Borrowed);
+        named_vpn(binding, state).or_else(of_subnet)
     }
 
     /// Returns the properties that a binding shares with others of its subnet and lifetime.

@@ -8,7 +8,7 @@ use ipnet::Ipv4Net;
 use crate::kea_config::{Difference, KeaConfig};
 use crate::mirror::pages::Pages;
 use crate::mirror::ranges::{CommonDigests, ConfiguredSubnet, FormerSubnet, SavedView};
-use crate::mirror::view::{FORMER_SUBNETS, View};
+use crate::mirror::view::{FORMER_SUBNETS, View, named_vpn};
 use crate::model::binding::{Binding, BindingRef, SubnetId};
 use crate::model::client::are_visibly_equal;
 use crate::model::state::State;
@@ -109,7 +109,8 @@ pub fn changed(
     let mut unchanged = UnchangedSubnets::new(&before.kea_config, &after.kea_config, &difference);
     let mut changed = Changed::default();
     for binding in bindings.iter() {
-        if binding.at(at).0.is_leased() && unchanged.contains(&binding) {
+        let (state, _) = binding.at(at);
+        if state.is_leased() && unchanged.contains(&binding) {
             continue;
         }
         let (address, id) = (binding.address, binding.subnet);
@@ -118,8 +119,9 @@ pub fn changed(
             changed.former_subnets.extend(former);
         }
         if before.lists(binding, at) != after.lists(binding, at)
-            || before.vpn(address, id) != after.vpn(address, id)
-            || difference.is_in(binding)
+            || before.vpn_of(&binding, state) != after.vpn_of(&binding, state)
+            // Only replies for active bindings carry configured options and times.
+            || state == State::Active && difference.is_in(binding)
         {
             changed.addresses.push(address.to_bits());
         }
@@ -139,17 +141,22 @@ pub fn changed_since(bindings: &Pages, before: &SavedView, after: &View, now: Ti
     let is_common_equal = before.digests.is_none_or(digests_match);
     let is_changed = |binding: &BindingRef<'_>| {
         let (address, id) = (binding.address, binding.subnet);
+        let (state, _) = binding.at(now);
         let then = before.subnet_of(address, id);
-        let is_leased = binding.at(now).0.is_leased();
-        let was_listed = is_leased && then.is_some() || before.has_in_range(address);
+        let was_listed = state.is_leased() && then.is_some() || before.has_in_range(address);
+        if was_listed != after.lists(*binding, now) {
+            return true;
+        }
         let views = then.and_then(|then| then.view.as_ref());
         let views = views.zip(kea_config.subnet_of(address, id));
-        !was_listed
-            || !is_common_equal
-            || views.is_some_and(|(then, now)| (&then.vpn, then.digest) != (&now.vpn, now.digest))
+        let is_other_vpn = named_vpn(binding, state).is_none()
+            && views.is_some_and(|(then, now)| then.vpn != now.vpn);
+        // Only replies for active bindings carry configured options and times.
+        let is_other_reply = state == State::Active
+            && (!is_common_equal || views.is_some_and(|(then, now)| then.digest != now.digest));
+        is_other_vpn || is_other_reply
     };
-    let changed = bindings.iter();
-    let changed = changed.filter(|binding| after.lists(*binding, now) && is_changed(binding));
+    let changed = bindings.iter().filter(is_changed);
     changed.map(|binding| binding.address.to_bits()).collect()
 }
 

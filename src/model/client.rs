@@ -23,6 +23,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use proto::hardware_type::ETHERNET;
+use proto::option::code;
 use proto::sub_option;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -251,16 +252,21 @@ impl<'a> ClientRef<'a> {
 
     /// Whether requesters see no difference between both clients.
     pub fn is_visibly_equal(self, other: ClientRef<'_>) -> bool {
-        self.0 == other.0
-            || (self.has_stored() || other.has_stored())
-                && self.visible_parts() == other.visible_parts()
+        self.0 == other.0 || self.visible_parts() == other.visible_parts()
     }
 
-    /// Returns the parts that requesters can see.
+    /// Returns the parts that requesters can see. A host name that the client sent has precedence over that of the
+    /// lease.
     fn visible_parts(self) -> ClientParts<'a> {
+        let sent_hostname = self.option(code::HOST_NAME).unwrap_or_default();
+        let parts = self.parts();
         ClientParts {
+            hostname: match sent_hostname.is_empty() {
+                true => parts.hostname,
+                false => &[],
+            },
             stored: &[],
-            ..self.parts()
+            ..parts
         }
     }
 
@@ -506,7 +512,8 @@ mod tests {
             prop_assert!(client.view().is_visibly_equal(seen.view()));
             prop_assert!(seen.view().is_visibly_equal(client.view()));
             let other = Client::from(&ClientParts { hostname: b"another name, longer than any", ..parts.clone() });
-            prop_assert!(!client.view().is_visibly_equal(other.view()));
+            let sent_hostname = client.view().option(code::HOST_NAME).unwrap_or_default();
+            prop_assert_eq!(client.view().is_visibly_equal(other.view()), !sent_hostname.is_empty());
             prop_assert_eq!(ClientRef::from_octets(client.view().octets()), client.view());
             prop_assert_eq!(client.view().vpn(), client.view().named_vpn());
             let mac = match chaddr.is_empty() {
