@@ -1,4 +1,4 @@
-// What callouts are told, and leases.
+// The arguments of callouts, and leases.
 
 #include <config.h>
 
@@ -13,6 +13,7 @@
 #include <dhcpsrv/lease_mgr.h>
 #include <dhcpsrv/lease_mgr_factory.h>
 #include <hooks/callout_handle.h>
+#include <util/buffer.h>
 #if __has_include(<dhcpsrv/tracking_lease_mgr.h>)
 #include <dhcpsrv/tracking_lease_mgr.h>
 #define KEA_BLQ_TRACKING 1
@@ -35,20 +36,90 @@ using isc::dhcp::Option;
 using isc::dhcp::Pkt4;
 using isc::dhcp::Pkt4Ptr;
 
-// Whether to look for the relay agent information that is stored with a lease.
+// Whether the relay agent information that is stored with a lease is looked for.
 enum class Context { LEAVE, LOOK };
 
-// What a map has under a name; null if it has not, or is no map.
+// Memory of a thread for values that Kea does not hold in the form in which they are lent. It is kept from
+// callout to callout, so that a callout allocates none.
+struct Scratch {
+    // Leases, and the texts of their relay agent information.
+    struct Leases {
+        std::vector<KeaLease> lent;
+        std::vector<std::string> texts;
+    };
+
+    Leases leases;
+    Leases deleted;
+    isc::util::OutputBuffer option{0};
+    std::string classes;
+};
+
+Scratch& scratch() {
+    thread_local Scratch scratch;
+    return scratch;
+}
+
+// -------------------------------------------------------------------------------- Arguments
+
+// An argument of a callout. One that is missing or of another type throws.
+template <typename Value>
+Value argument(const CalloutHandle& handle, const char* name) {
+    Value value{};
+    handle.getArgument(name, value);
+    return value;
+}
+
+// An argument of a callout that must not be null.
+template <typename Pointer>
+Pointer pointer(const CalloutHandle& handle, const char* name) {
+    auto value = argument<Pointer>(handle, name);
+    if (!value) {
+        throw std::runtime_error(std::string("argument ") + name + " is null");
+    }
+    return value;
+}
+
+// Runs the body of a callout, which Kea goes on after whatever happens.
+template <typename Body>
+void callout(const char* name, Body&& body) noexcept {
+    try {
+        std::forward<Body>(body)();
+    } catch (const std::exception& error) {
+        callout_failed(name, rust::String::lossy(error.what()));
+    } catch (...) {
+        callout_failed(name, rust::String("an exception of unknown type"));
+    }
+}
+
+// The name of a callout about one lease.
+const char* name_of(KeaLeaseCallout which) {
+    switch (which) {
+    case KeaLeaseCallout::Expire:
+        return "lease4_expire";
+    case KeaLeaseCallout::Recover:
+        return "lease4_recover";
+    default:
+        return "lease4_server_decline";
+    }
+}
+
+// ----------------------------------------------------------------------------------- Leases
+
+// The value of a name in a map; null if it has none, or is no map.
 ConstElementPtr in(const ConstElementPtr& map, const std::string& name) {
     return map && map->getType() == Element::map ? map->get(name) : ConstElementPtr();
 }
 
-// The text that stands for the relay agent information in a lease's user-context: up to Kea 2.2
-// it is there itself, later in a map.
+// The text of the relay agent information in a lease's user-context: up to Kea 2.2 the value itself, later
+// in a map.
 void find_relay_agent_info(const Lease4& lease, std::string& found) {
     static const std::string OF_KEA("ISC"), INFO("relay-agent-info"), TEXT("sub-options");
     found.clear();
-    auto info = in(in(lease.getContext(), OF_KEA), INFO);
+    const auto context = lease.getContext();
+    if (!context) {
+        return;
+    }
+    auto info = in(in(context, OF_KEA), INFO);
     if (const auto inner = in(info, TEXT)) {
         info = inner;
     }
@@ -57,9 +128,8 @@ void find_relay_agent_info(const Lease4& lease, std::string& found) {
     }
 }
 
-// Lends a lease to `take`; `scratch` spares an allocation for each of many.
-template <typename Take>
-void lend(const Lease4& lease, Context context, std::string& scratch, Take&& take) {
+// A lease, lent as long as it and `text` stay as they are.
+KeaLease lend(const Lease4& lease, Context context, std::string& text) {
     KeaLease values{};
     values.address = lease.addr_.toUint32();
     values.state = lease.state_;
@@ -75,60 +145,38 @@ void lend(const Lease4& lease, Context context, std::string& scratch, Take&& tak
     }
     values.hostname = lent(lease.hostname_);
     if (context == Context::LOOK) {
-        find_relay_agent_info(lease, scratch);
-        values.relay_agent_info = lent(scratch);
+        find_relay_agent_info(lease, text);
+        values.relay_agent_info = lent(text);
     }
-    take(values);
+    return values;
 }
 
-// Hands leases over.
-void hand_over(const Lease4Collection& leases, Context context, LeaseTaker& taker) {
-    std::string scratch;
+// Leases, lent as long as they and `scratch` stay as they are.
+rust::Slice<const KeaLease> lend(const Lease4Collection& leases, Context context,
+                                 Scratch::Leases& scratch) {
+    scratch.lent.clear();
+    if (leases.empty()) {
+        return {};
+    }
+    if (scratch.texts.size() < leases.size()) {
+        scratch.texts.resize(leases.size());
+    }
+    auto text = scratch.texts.begin();
     for (const auto& lease : leases) {
         if (lease) {
-            lend(*lease, context, scratch, [&](const KeaLease& values) { taker.take(values); });
+            scratch.lent.push_back(lend(*lease, context, *text++));
         }
     }
+    return {scratch.lent.data(), scratch.lent.size()};
 }
 
-// An argument of a callout. One that is missing or of another type throws.
-template <typename Value>
-Value argument(const CalloutHandle& handle, const char* name) {
-    Value value{};
-    handle.getArgument(name, value);
-    return value;
-}
-
-// A callout's argument that must not be null.
-template <typename Pointer>
-Pointer pointer(const CalloutHandle& handle, const char* name) {
-    auto value = argument<Pointer>(handle, name);
-    if (!value) {
-        throw std::runtime_error(std::string("argument ") + name + " is null");
-    }
-    return value;
-}
-
-// Hands the leases of an argument over.
-void hand_over(const CalloutHandle& handle, const char* name, Context context, LeaseTaker& taker) {
-    hand_over(*pointer<Lease4CollectionPtr>(handle, name), context, taker);
-}
-
-// An option as Kea has read it from a message, or as another hook has left it; null if there is
-// none. Within a callout Pkt4::getOption would make a copy, and put it into the packet as well.
-const Option* option(const Pkt4& message, std::uint16_t code) {
-    const auto found = message.options_.find(code);
-    return found == message.options_.end() ? nullptr : found->second.get();
-}
-
-// The value of an option that has sub-options, in the form in which Kea stores it with a lease and
-// sends it back: mostly each sub-option once, in the order of their codes. Empty if there is none, or
-// one that cannot be written, which Kea could neither store nor send.
-rust::Vec<std::uint8_t> written(const Option* option) {
-    try {
-        return option != nullptr ? octets(option->toBinary()) : rust::Vec<std::uint8_t>();
-    } catch (const std::exception&) {
-        return {};
+// Lends leases to `taker`, one after the other.
+void take(LeaseTaker& taker, const Lease4Collection& leases) {
+    std::string text;
+    for (const auto& lease : leases) {
+        if (lease) {
+            taker.take(lend(*lease, Context::LOOK, text));
+        }
     }
 }
 
@@ -136,17 +184,91 @@ LeaseMgr& lease_manager() {
     return LeaseMgrFactory::instance();
 }
 
+// --------------------------------------------------------------------------------- Messages
+
+// An option as Kea has parsed it, or as another hook has left it; null if there is none. Within a callout
+// Pkt4::getOption would make a copy, and put it into the packet as well.
+const Option* option(const Pkt4& message, std::uint16_t code) {
+    const auto found = message.options_.find(code);
+    return found == message.options_.end() ? nullptr : found->second.get();
+}
+
+// The value of an option that has sub-options, in the form in which Kea stores it with a lease and sends it
+// back: mostly each sub-option once, in the order of their codes. Empty if there is none, or one that cannot
+// be packed, which Kea could neither store nor send.
+rust::Slice<const std::uint8_t> pack(const Option* option, isc::util::OutputBuffer& scratch) {
+    scratch.clear();
+    if (option == nullptr) {
+        return {};
+    }
+    try {
+        option->pack(scratch, false);
+    } catch (const std::exception&) {
+        return {};
+    }
+    const std::size_t header = option->getHeaderLen();
+    if (scratch.getLength() <= header) {
+        return {};
+    }
+    const void* const packed = scratch.getData();
+    return {static_cast<const std::uint8_t*>(packed) + header, scratch.getLength() - header};
+}
+
+// The client classes of a message: for each the length of its name and the name.
+rust::Slice<const std::uint8_t> classes(const Pkt4& message, std::string& scratch) {
+    scratch.clear();
+    for (const auto& name : message.getClasses()) {
+        if (name.size() > UINT16_MAX) {
+            continue;
+        }
+        scratch.push_back(static_cast<char>(name.size() >> 8));
+        scratch.push_back(static_cast<char>(name.size() & 0xff));
+        scratch.append(name);
+    }
+    return lent(scratch);
+}
+
+// A message, lent as long as it and `scratch` stay as they are.
+KeaMessage lend(const Pkt4& query, Scratch& scratch) {
+    KeaMessage message{};
+    message.message_type = query.getType();
+    message.octets = lent(query.data_);
+    if (const auto hardware = query.getHWAddr()) {
+        message.hardware_type = hardware->htype_;
+        // The packet holds it.
+        message.hardware = lent(hardware->hwaddr_);
+    }
+    if (const auto* client_id = option(query, isc::dhcp::DHO_DHCP_CLIENT_IDENTIFIER)) {
+        message.client_id = lent(client_id->getData());
+    }
+    message.relay = query.getGiaddr().toUint32();
+    message.relay_agent_information =
+        pack(option(query, isc::dhcp::DHO_DHCP_AGENT_OPTIONS), scratch.option);
+    message.classes = classes(query, scratch.classes);
+    return message;
+}
+
+// The answer to a client; of no type and without an address if there is none.
+KeaAnswer answer(const CalloutHandle& handle) {
+    KeaAnswer copy{};
+    if (const auto answer = argument<Pkt4Ptr>(handle, "response4")) {
+        copy.message_type = answer->getType();
+        copy.address = answer->getYiaddr().toUint32();
+    }
+    return copy;
+}
+
 #ifdef KEA_BLQ_TRACKING
-// Under this name the lease manager knows who registered.
+// The name under which the lease manager knows this library.
 constexpr char OWNER[] = "blq";
 
-// Runs in the middle of the lease manager's own work: nothing may get out.
-template <typename Tell>
-void telling(const isc::dhcp::LeasePtr& lease, Tell&& tell) noexcept {
+// Runs in the middle of the lease manager's own work: no exception may get out.
+template <typename Report>
+void report(const isc::dhcp::LeasePtr& lease, Report&& report) noexcept {
     try {
         const auto* lease4 = dynamic_cast<const Lease4*>(lease.get());
         if (lease4 != nullptr) {
-            tell(*lease4);
+            report(*lease4);
         }
     } catch (...) {
         change_missed();
@@ -156,55 +278,55 @@ void telling(const isc::dhcp::LeasePtr& lease, Tell&& tell) noexcept {
 
 }  // namespace
 
-KeaMessage message(const CalloutHandle& handle) {
-    return guarded([&] {
-        // The handle holds it until the callout returns.
+// --------------------------------------------------------------------------------- Callouts
+
+void lend_committed(const CalloutHandle& handle, bool with_answer) noexcept {
+    callout("leases4_committed", [&] {
+        // The handle holds these until the callout returns.
         const auto query = pointer<Pkt4Ptr>(handle, "query4");
-        KeaMessage message{};
-        message.message_type = query->getType();
-        message.octets = lent(query->data_);
-        if (const auto hardware = query->getHWAddr()) {
-            message.hardware_type = hardware->htype_;
-            message.hardware = lent(hardware->hwaddr_);
+        const auto leases = pointer<Lease4CollectionPtr>(handle, "leases4");
+        const auto deleted = pointer<Lease4CollectionPtr>(handle, "deleted_leases4");
+        auto& memory = scratch();
+        KeaCommitted arguments{};
+        arguments.message = lend(*query, memory);
+        arguments.leases = lend(*leases, Context::LOOK, memory.leases);
+        arguments.deleted = lend(*deleted, Context::LEAVE, memory.deleted);
+        if (with_answer && arguments.leases.empty()) {
+            arguments.answer = answer(handle);
         }
-        if (const auto* client_id = option(*query, isc::dhcp::DHO_DHCP_CLIENT_IDENTIFIER)) {
-            message.client_id = lent(client_id->getData());
-        }
-        message.relay = query->getGiaddr().toUint32();
-        message.relay_agent_information =
-            written(option(*query, isc::dhcp::DHO_DHCP_AGENT_OPTIONS));
-        for (const auto& name : query->getClasses()) {
-            message.classes.push_back(KeaName{lent(name)});
-        }
-        return message;
+        committed(arguments);
     });
 }
 
-void leases(const CalloutHandle& handle, LeaseTaker& taker) {
-    guarded([&] { hand_over(handle, "leases4", Context::LOOK, taker); });
-}
-
-void deleted_leases(const CalloutHandle& handle, LeaseTaker& taker) {
-    guarded([&] { hand_over(handle, "deleted_leases4", Context::LEAVE, taker); });
-}
-
-void lease(const CalloutHandle& handle, LeaseTaker& taker) {
-    guarded([&] { hand_over({pointer<Lease4Ptr>(handle, "lease4")}, Context::LEAVE, taker); });
-}
-
-KeaAnswer answer(const CalloutHandle& handle) {
-    return guarded([&] {
-        KeaAnswer copy{};
-        if (const auto answer = argument<Pkt4Ptr>(handle, "response4")) {
-            copy.message_type = answer->getType();
-            copy.address = answer->getYiaddr().toUint32();
-        }
-        return copy;
+void lend_offered(const CalloutHandle& handle) noexcept {
+    callout("lease4_offer", [&] {
+        const auto query = pointer<Pkt4Ptr>(handle, "query4");
+        const auto leases = pointer<Lease4CollectionPtr>(handle, "leases4");
+        auto& memory = scratch();
+        KeaOffered arguments{};
+        arguments.message = lend(*query, memory);
+        arguments.leases = lend(*leases, Context::LOOK, memory.leases);
+        arguments.lifetime = argument<std::uint32_t>(handle, "offer_lifetime");
+        offered(arguments);
     });
 }
 
-std::uint32_t offer_lifetime(const CalloutHandle& handle) {
-    return guarded([&] { return argument<std::uint32_t>(handle, "offer_lifetime"); });
+void lend_answered(const CalloutHandle& handle) noexcept {
+    callout("pkt4_send", [&] {
+        const auto query = pointer<Pkt4Ptr>(handle, "query4");
+        KeaAnswered arguments{};
+        arguments.message = lend(*query, scratch());
+        arguments.answer = answer(handle);
+        answered(arguments);
+    });
+}
+
+void lend_lease(const CalloutHandle& handle, KeaLeaseCallout which) noexcept {
+    callout(name_of(which), [&] {
+        const auto lease = pointer<Lease4Ptr>(handle, "lease4");
+        std::string text;
+        lease_callout(which, lend(*lease, Context::LEAVE, text));
+    });
 }
 
 rust::String command_name(const CalloutHandle& handle) {
@@ -224,20 +346,22 @@ KeaCommand command(const CalloutHandle& handle) {
     });
 }
 
+// ---------------------------------------------------------------------------- Lease manager
+
 #ifdef KEA_BLQ_TRACKING
 bool track_leases() {
     return guarded([] {
         using isc::dhcp::TrackingLeaseMgr;
         const auto changed = [](const isc::dhcp::LeasePtr& lease) {
-            telling(lease, [](const Lease4& lease4) {
+            report(lease, [](const Lease4& lease4) {
                 if (wants_change(lease4.state_)) {
-                    std::string scratch;
-                    lend(lease4, Context::LOOK, scratch, lease_changed);
+                    std::string text;
+                    lease_changed(lend(lease4, Context::LOOK, text));
                 }
             });
         };
         const auto deleted = [](const isc::dhcp::LeasePtr& lease) {
-            telling(lease, [](const Lease4& lease4) { lease_deleted(lease4.addr_.toUint32()); });
+            report(lease, [](const Lease4& lease4) { lease_deleted(lease4.addr_.toUint32()); });
         };
         auto& manager = LeaseMgrFactory::instance();
         const auto follow = [&](TrackingLeaseMgr::CallbackType type,
@@ -275,15 +399,12 @@ rust::String lease_database_type() {
 
 void lease_page(std::uint32_t after, std::size_t limit, LeaseTaker& taker) {
     guarded([&] {
-        hand_over(lease_manager().getLeases4(IOAddress(after), LeasePageSize(limit)),
-                  Context::LOOK, taker);
+        take(taker, lease_manager().getLeases4(IOAddress(after), LeasePageSize(limit)));
     });
 }
 
 void lease_of(std::uint32_t address, LeaseTaker& taker) {
-    guarded([&] {
-        hand_over({lease_manager().getLease4(IOAddress(address))}, Context::LOOK, taker);
-    });
+    guarded([&] { take(taker, {lease_manager().getLease4(IOAddress(address))}); });
 }
 
 rust::Vec<std::uint32_t> leased_addresses(std::uint32_t subnet) {

@@ -20,9 +20,8 @@ namespace kea_blq {
 using isc::hooks::CalloutHandle;
 using isc::hooks::LibraryHandle;
 
-struct KeaAnswer;
+enum class KeaLeaseCallout : std::uint8_t;
 struct KeaCommand;
-struct KeaMessage;
 struct KeaOption;
 struct KeaReservation;
 struct KeaReservations;
@@ -60,13 +59,11 @@ void watch(std::int32_t descriptor);
 void unwatch(std::int32_t descriptor);
 rust::Vec<std::uint8_t> status_of_hooks();
 
-// What it does: callouts.cc.
-KeaMessage message(const CalloutHandle& handle);
-void leases(const CalloutHandle& handle, LeaseTaker& taker);
-void deleted_leases(const CalloutHandle& handle, LeaseTaker& taker);
-void lease(const CalloutHandle& handle, LeaseTaker& taker);
-KeaAnswer answer(const CalloutHandle& handle);
-std::uint32_t offer_lifetime(const CalloutHandle& handle);
+// Its callouts: callouts.cc.
+void lend_committed(const CalloutHandle& handle, bool with_answer) noexcept;
+void lend_offered(const CalloutHandle& handle) noexcept;
+void lend_answered(const CalloutHandle& handle) noexcept;
+void lend_lease(const CalloutHandle& handle, KeaLeaseCallout callout) noexcept;
 rust::String command_name(const CalloutHandle& handle);
 KeaCommand command(const CalloutHandle& handle);
 

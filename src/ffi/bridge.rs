@@ -1,9 +1,9 @@
 //! The bridge to Kea's C++: plain values only, and no decision on the other side.
 //!
-//! Every function of C++ is declared `Result`, because every one ends there with a `catch` of
-//! whatever was thrown: a C++ exception that leaves a bridge function not declared so ends the
-//! process, and the process is the DHCP server. So does a panic in a function of ours that C++
-//! calls: each of those is a guard and a call.
+//! A callout makes one call from C++ to Rust, with all its arguments lent in one struct. For everything else
+//! Rust calls C++. Those functions are declared `Result`, as each one ends in a `catch` of all exceptions: an
+//! exception that left a function not declared so would end the process, which is the DHCP server. So would a
+//! panic in a function that C++ calls: each of those is a guard and a call.
 
 #![allow(unsafe_code, missing_docs)] // `cxx` writes both sides of the boundary.
 
@@ -15,11 +15,11 @@ use once_cell::sync::OnceCell;
 
 #[cxx::bridge(namespace = "kea_blq")]
 mod ffi {
-    /// A lease as Kea's database has it, lent for the time of a call.
+    /// A lease as Kea's database holds it, lent for the time of a call.
     struct KeaLease<'a> {
-        /// Its address, in host byte order.
+        /// The address, in host byte order.
         address: u32,
-        /// Kea's number of its state.
+        /// Kea's number of the state.
         state: u32,
         /// Client last transaction time, seconds since 1970.
         cltt: i64,
@@ -35,17 +35,17 @@ mod ffi {
         client_id: &'a [u8],
         /// The host name, any octets.
         hostname: &'a [u8],
-        /// The text that stands for the relay agent information in the user-context; empty if
-        /// there is none, or it was not asked for.
+        /// The text of the relay agent information in the user-context; empty if there is none, or if the
+        /// function that lends the lease does not look for it.
         relay_agent_info: &'a [u8],
     }
 
-    /// A client's message, lent for the time of a callout. But for its octets it is as Kea has read
-    /// it, and as other hooks have left it.
+    /// A client's message, lent for the time of a callout. All but its octets is as Kea has parsed it, and as
+    /// other hooks have left it.
     struct KeaMessage<'a> {
-        /// Its DHCP message type.
+        /// The DHCP message type.
         message_type: u8,
-        /// The message as it was received.
+        /// The message as received.
         octets: &'a [u8],
         /// The client's hardware type.
         hardware_type: u16,
@@ -53,19 +53,14 @@ mod ffi {
         hardware: &'a [u8],
         /// The client identifier; empty if none.
         client_id: &'a [u8],
-        /// The address of the relay agent that forwarded it (giaddr), in host byte order; 0 if none
+        /// The address of the relay agent that forwarded the message (giaddr), in host byte order; 0 if none
         /// did.
         relay: u32,
         /// The value of option 82 as Kea stores it with a lease; empty if there is none.
-        relay_agent_information: Vec<u8>,
-        /// The classes Kea put it in, in Kea's order.
-        classes: Vec<KeaName<'a>>,
-    }
-
-    /// A name, any octets.
-    struct KeaName<'a> {
-        /// It.
-        name: &'a [u8],
+        relay_agent_information: &'a [u8],
+        /// The client classes in Kea's order: for each the length of its name (2 octets, network byte order)
+        /// and the name.
+        classes: &'a [u8],
     }
 
     /// An answer to a client.
@@ -76,7 +71,48 @@ mod ffi {
         address: u32,
     }
 
-    /// A control command that has been processed, but for its name.
+    /// The arguments of `leases4_committed`.
+    struct KeaCommitted<'a> {
+        /// The client's message, `query4`.
+        message: KeaMessage<'a>,
+        /// The leases that it made or changed, `leases4`.
+        leases: &'a [KeaLease<'a>],
+        /// The leases that it ended, as they were before, `deleted_leases4`.
+        deleted: &'a [KeaLease<'a>],
+        /// The answer to the client, `response4`: from Kea 3.0 on, and read only if there are no leases.
+        answer: KeaAnswer,
+    }
+
+    /// The arguments of `lease4_offer`.
+    struct KeaOffered<'a> {
+        /// The client's message, `query4`.
+        message: KeaMessage<'a>,
+        /// The leases offered, `leases4`.
+        leases: &'a [KeaLease<'a>],
+        /// The time for which their addresses are reserved in seconds, `offer_lifetime`.
+        lifetime: u32,
+    }
+
+    /// The arguments of `pkt4_send`.
+    struct KeaAnswered<'a> {
+        /// The client's message, `query4`.
+        message: KeaMessage<'a>,
+        /// The answer, `response4`.
+        answer: KeaAnswer,
+    }
+
+    /// A callout about one lease.
+    #[repr(u8)]
+    enum KeaLeaseCallout {
+        /// `lease4_expire`.
+        Expire,
+        /// `lease4_recover`.
+        Recover,
+        /// `lease4_server_decline`.
+        ServerDecline,
+    }
+
+    /// A control command that has been processed, without its name.
     struct KeaCommand {
         /// Its arguments as JSON text; empty if it had none.
         arguments: Vec<u8>,
@@ -84,7 +120,7 @@ mod ffi {
         response: Vec<u8>,
     }
 
-    /// Where an option is configured.
+    /// The place of an option in Kea's configuration.
     #[repr(u8)]
     enum KeaScope {
         Global,
@@ -95,36 +131,36 @@ mod ffi {
         Reservation,
     }
 
-    /// An option of space `dhcp4` in Kea's configuration. Which of the fields that name a place
-    /// count depends on `scope`.
+    /// An option of space `dhcp4` in Kea's configuration. `scope` decides which of the fields that name a
+    /// place are set.
     struct KeaOption {
-        /// Where it is configured.
+        /// The place.
         scope: KeaScope,
-        /// Its code.
+        /// The code.
         code: u16,
-        /// Its value on the wire.
+        /// The value on the wire.
         value: Vec<u8>,
-        /// Whether it is never to be sent.
+        /// Whether it is never sent.
         never_send: bool,
-        /// The classes it is restricted to; empty if to none.
+        /// The classes that it is restricted to; empty if to none.
         client_classes: Vec<String>,
-        /// A shared network's or a class's name, or the type of a reservation's identifier.
+        /// The name of a shared network or a class, or the type of a reservation's identifier.
         name: String,
-        /// The subnet's number.
+        /// The number of the subnet.
         subnet: u32,
-        /// A pool's first address, or the address reserved; 0 if none.
+        /// The first address of a pool, or the address reserved; 0 if none.
         first: u32,
-        /// A pool's last address.
+        /// The last address of a pool.
         last: u32,
-        /// A reservation's identifier.
+        /// The identifier of a reservation.
         identifier: Vec<u8>,
     }
 
     /// A host reservation in a database.
     struct KeaReservation {
-        /// The number of its subnet; 0 for a global one.
+        /// The number of the subnet; 0 for a global one.
         subnet: u32,
-        /// The type of its identifier, as Kea's configuration calls it.
+        /// The type of the identifier, by its name in Kea's configuration.
         identifier_type: String,
         /// The identifier.
         identifier: Vec<u8>,
@@ -134,11 +170,11 @@ mod ffi {
         hostname: String,
     }
 
-    /// A part of the host reservations in databases.
+    /// Some host reservations from databases.
     struct KeaReservations {
-        /// The database, counted from 1, to go on with.
+        /// The database of the last one, counted from 1.
         source: usize,
-        /// The number there of the last one.
+        /// The number of the last one there.
         last: u64,
         /// The reservations; none if there are no more.
         reservations: Vec<KeaReservation>,
@@ -146,7 +182,7 @@ mod ffi {
         options: Vec<KeaOption>,
     }
 
-    /// How serious a log message is.
+    /// The severity of a log message.
     #[repr(u8)]
     enum KeaSeverity {
         Debug,
@@ -156,170 +192,177 @@ mod ffi {
     }
 
     extern "Rust" {
-        /// Copies octets at once. It does not panic.
+        /// Copies octets at once. Does not panic.
         fn copied(octets: &[u8]) -> Vec<u8>;
 
-        /// Takes the leases that are asked for.
-        type LeaseTaker<'a>;
-        /// Here is one. A panic goes on when C++ is done.
-        fn take(self: &mut LeaseTaker, lease: &KeaLease);
+        /// Handles a client's message that has changed leases, or none.
+        fn committed(arguments: &KeaCommitted);
+        /// Handles an offer.
+        fn offered(arguments: &KeaOffered);
+        /// Handles an answer to a client.
+        fn answered(arguments: &KeaAnswered);
+        /// Handles a callout about one lease.
+        fn lease_callout(callout: KeaLeaseCallout, lease: &KeaLease);
+        /// Handles a callout whose arguments could not be read.
+        fn callout_failed(callout: &str, error: String);
 
-        /// Whether an added or updated lease, in a state by Kea's number, is to be told of: asked
-        /// before the lease is copied.
+        /// Returns whether the lease manager's report of an added or updated lease, in a state by Kea's
+        /// number, is wanted; asked before the lease is lent.
         fn wants_change(state: u32) -> bool;
-        /// The lease manager has added or updated a lease.
+        /// Handles the lease manager's report of an added or updated lease.
         fn lease_changed(lease: &KeaLease);
-        /// The lease manager has deleted the lease of an address.
+        /// Handles the lease manager's report of a deleted lease.
         fn lease_deleted(address: u32);
-        /// The lease manager has changed a lease that could not be copied.
+        /// Records that a report of the lease manager could not be read.
         fn change_missed();
 
-        /// It is our turn on Kea's main thread.
+        /// Does the work that is due on Kea's main thread.
         fn tick();
+
+        /// Takes leases one after the other.
+        type LeaseTaker<'a>;
+        /// Takes a lease. A panic goes on when C++ has returned.
+        fn take(self: &mut LeaseTaker, lease: &KeaLease);
     }
 
     unsafe extern "C++" {
         include!("kea-blq/include/shim.h");
 
-        /// A callout's arguments and status: valid for the duration of the callout.
+        /// The arguments and the status of a callout; valid until the callout returns.
         #[namespace = "isc::hooks"]
         type CalloutHandle;
-        /// The library as Kea knows it: valid during load().
+        /// The library as Kea knows it; valid during `load`.
         #[namespace = "isc::hooks"]
         type LibraryHandle;
 
-        /// The name under which the daemon runs: `isc::process::Daemon::getProcName`.
+        /// Lends the arguments of `leases4_committed` to `committed`, `with_answer` if this version of Kea gives
+        /// that.
+        fn lend_committed(handle: &CalloutHandle, with_answer: bool);
+        /// Lends the arguments of `lease4_offer` to `offered`.
+        fn lend_offered(handle: &CalloutHandle);
+        /// Lends the arguments of `pkt4_send` to `answered`.
+        fn lend_answered(handle: &CalloutHandle);
+        /// Lends the lease of a callout about one lease, `lease4`, to `lease_callout`.
+        fn lend_lease(handle: &CalloutHandle, callout: KeaLeaseCallout);
+        /// Returns the argument `name` of `command_processed`.
+        fn command_name(handle: &CalloutHandle) -> Result<String>;
+        /// Returns the other arguments of `command_processed`.
+        fn command(handle: &CalloutHandle) -> Result<KeaCommand>;
+
+        /// Returns the name under which the daemon runs, `isc::process::Daemon::getProcName`.
         fn process_name() -> Result<String>;
-        /// Makes Kea's logger know a message identifier, whose text is its argument.
+        /// Registers a message identifier, whose text is its argument, with Kea's logger.
         fn register_message(id: &str) -> Result<()>;
-        /// Whether Kea's logger would write a message of this severity.
+        /// Returns whether Kea's logger would write a message of this severity.
         fn log_enabled(severity: KeaSeverity) -> Result<bool>;
         /// Logs under a registered identifier.
         fn log(severity: KeaSeverity, id: &str, text: &str) -> Result<()>;
 
-        /// The library's parameters as JSON text; empty if it has none.
+        /// Returns the library's parameters as JSON text; empty if it has none.
         fn parameters(library: Pin<&mut LibraryHandle>) -> Result<Vec<u8>>;
-        /// Has Kea call this library no more at a point: only during load().
+        /// Deregisters the callouts of this library at a point; during `load` only.
         fn forgo(library: Pin<&mut LibraryHandle>, point: &str) -> Result<()>;
-        /// The whole configuration that Kea is loading, as JSON text: only during load().
+        /// Returns the whole configuration that Kea is loading, as JSON text; during `load` only.
         fn staged_configuration() -> Result<Vec<u8>>;
-        /// The directory where Kea keeps its data.
+        /// Returns the directory where Kea keeps its data.
         fn data_directory() -> Result<String>;
-        /// The path by which Kea would open a file of its data that is configured as `name`; an error
+        /// Returns the path at which Kea would open a file of its data that is configured as `name`; an error
         /// where it would refuse to.
         fn data_file(name: &str) -> Result<String>;
-        /// The files of all hook libraries that are loaded, in the order of the configuration.
+        /// Returns the files of all hook libraries that are loaded, in the order of the configuration.
         fn libraries() -> Result<Vec<String>>;
-        /// Whether the loaded library of this file exports a symbol.
+        /// Returns whether the loaded library of this file exports a symbol.
         fn library_exports(file: &str, symbol: &str) -> Result<bool>;
 
-        /// The whole configuration as JSON text, from `server_config`.
+        /// Returns the whole configuration as JSON text, from the argument `server_config`.
         fn configuration(handle: &CalloutHandle) -> Result<Vec<u8>>;
-        /// All configured options, from `server_config`.
+        /// Returns all configured options, from the argument `server_config`.
         fn configured_options(handle: &CalloutHandle) -> Result<Vec<KeaOption>>;
-        /// Whether a configuration is in force: not before Kea's first one is.
+        /// Returns whether a configuration is in force; none is before Kea's first.
         fn has_configuration() -> Result<bool>;
-        /// The whole configuration in force, as JSON text.
+        /// Returns the whole configuration in force, as JSON text.
         fn current_configuration() -> Result<Vec<u8>>;
-        /// All options of the configuration in force.
+        /// Returns all options of the configuration in force.
         fn current_options() -> Result<Vec<KeaOption>>;
-        /// Fails the configuration with a text: argument `error` and status DROP.
+        /// Refuses the configuration with a text: argument `error` and status DROP.
         fn reject(handle: Pin<&mut CalloutHandle>, error: &str) -> Result<()>;
-
-        /// Has Kea process packets by the number of threads that its configuration in force asks
-        /// for. Not while there is none, which is at the start.
+        /// Sets the number of Kea's packet threads to that of the configuration in force; does nothing before
+        /// Kea's first configuration.
         fn restore_threads() -> Result<()>;
-
         /// Stops Kea's packet threads until [`exit_critical_section`], which must follow.
         fn enter_critical_section() -> Result<()>;
-        /// Has Kea's packet threads go on.
+        /// Lets Kea's packet threads go on.
         fn exit_critical_section() -> Result<()>;
 
-        /// Has Kea's main thread call `tick` whenever a file descriptor can be read, until
-        /// [`unwatch`], which must follow.
+        /// Makes Kea's main thread call `tick` whenever a descriptor can be read, until [`unwatch`], which
+        /// must follow.
         fn watch(descriptor: i32) -> Result<()>;
-        /// Takes that back.
+        /// Ends that.
         fn unwatch(descriptor: i32) -> Result<()>;
 
-        /// What Kea answers to `status-get`, as JSON text, as far as hooks add to it.
+        /// Returns the part of Kea's response to `status-get` that hooks contribute, as JSON text.
         fn status_of_hooks() -> Result<Vec<u8>>;
 
-        /// Has the lease manager tell of each change of a lease, until [`untrack_leases`], which
-        /// must follow; `false` if this version of Kea cannot.
+        /// Makes the lease manager report each change of a lease, until [`untrack_leases`], which must follow;
+        /// `false` if this version of Kea cannot.
         fn track_leases() -> Result<bool>;
-        /// Takes that back.
+        /// Ends that.
         fn untrack_leases() -> Result<()>;
 
-        /// The client's message of leases4_committed, lease4_offer and pkt4_send, the argument
-        /// `query4`.
-        fn message<'a>(handle: &'a CalloutHandle) -> Result<KeaMessage<'a>>;
-        /// The argument `leases4` of leases4_committed and lease4_offer: leases made or changed.
-        fn leases(handle: &CalloutHandle, taker: &mut LeaseTaker) -> Result<()>;
-        /// The argument `deleted_leases4` of leases4_committed: leases given up, as they were
-        /// before.
-        fn deleted_leases(handle: &CalloutHandle, taker: &mut LeaseTaker) -> Result<()>;
-        /// The argument `response4` of pkt4_send, and from Kea 3.0 on of leases4_committed; of no
-        /// type and without an address if there is no answer.
-        fn answer(handle: &CalloutHandle) -> Result<KeaAnswer>;
-        /// The argument `offer_lifetime` of lease4_offer: 0 if nothing was stored.
-        fn offer_lifetime(handle: &CalloutHandle) -> Result<u32>;
-        /// The argument `lease4` of lease4_expire, lease4_recover and lease4_server_decline.
-        fn lease(handle: &CalloutHandle, taker: &mut LeaseTaker) -> Result<()>;
-        /// The argument `name` of command_processed.
-        fn command_name(handle: &CalloutHandle) -> Result<String>;
-        /// The other arguments of command_processed.
-        fn command(handle: &CalloutHandle) -> Result<KeaCommand>;
-
-        /// Whether there are databases of host reservations.
+        /// Returns whether there are databases of host reservations.
         fn has_host_database() -> Result<bool>;
-        /// Up to `limit` host reservations of the database `source`, counted from 1, after the
-        /// one with the number `after`, or of those that follow.
+        /// Returns up to `limit` host reservations of the database `source`, counted from 1, after the one
+        /// with the number `after`, or of the databases that follow.
         fn database_reservations(
             source: usize,
             after: u64,
             limit: usize,
         ) -> Result<KeaReservations>;
 
-        /// The type of the lease database, such as `memfile`.
+        /// Returns the type of the lease database, such as `memfile`.
         fn lease_database_type() -> Result<String>;
-        /// Up to `limit` leases in ascending order of address, after the address `after`.
+        /// Lends up to `limit` leases in ascending order of address, after the address `after`.
         fn lease_page(after: u32, limit: usize, taker: &mut LeaseTaker) -> Result<()>;
-        /// The lease of an address: one or none.
+        /// Lends the lease of an address, if there is one.
         fn lease_of(address: u32, taker: &mut LeaseTaker) -> Result<()>;
-        /// The addresses of all leases of a subnet.
+        /// Returns the addresses of all leases of a subnet.
         fn leased_addresses(subnet: u32) -> Result<Vec<u32>>;
     }
 }
+
+pub use ffi::*;
 
 /// Copies octets: C++ could append them to a `Vec` one by one only.
 fn copied(octets: &[u8]) -> Vec<u8> {
     octets.to_vec()
 }
 
-/// The functions that C++ calls, besides [`LeaseTaker::take`].
+// ---------------------------------------------------------------------------------- Handlers
+
+/// The functions that C++ calls, by their names in the bridge.
 pub struct Handlers {
-    /// `wants_change`.
+    pub committed: fn(&KeaCommitted<'_>),
+    pub offered: fn(&KeaOffered<'_>),
+    pub answered: fn(&KeaAnswered<'_>),
+    pub lease_callout: fn(KeaLeaseCallout, &KeaLease<'_>),
+    pub callout_failed: fn(&str, &str),
     pub wants_change: fn(u32) -> bool,
-    /// `lease_changed`.
     pub lease_changed: fn(&KeaLease<'_>),
-    /// `lease_deleted`.
     pub lease_deleted: fn(u32),
-    /// `change_missed`.
     pub change_missed: fn(),
-    /// `tick`.
     pub tick: fn(),
 }
 
-/// The functions registered.
+/// The registered handlers.
 static HANDLERS: OnceCell<&Handlers> = OnceCell::new();
 
-/// Registers the functions that C++ calls. The first ones stay.
+/// Registers the handlers. The first ones stay.
 pub fn register(handlers: &'static Handlers) {
     let _ = HANDLERS.set(handlers);
 }
 
-/// Calls a registered function. The result is `failed` before there are any, and if the function panics;
-/// the panic hook has reported the panic then.
+/// Calls a handler. The result is `failed` before there are any, and if the handler panics, which the panic
+/// hook has reported then.
 fn handle<T>(failed: T, call: impl FnOnce(&Handlers) -> T) -> T {
     let Some(handlers) = HANDLERS.get() else {
         return failed;
@@ -327,30 +370,57 @@ fn handle<T>(failed: T, call: impl FnOnce(&Handlers) -> T) -> T {
     catch_unwind(AssertUnwindSafe(|| call(handlers))).unwrap_or(failed)
 }
 
-/// Calls the registered function of this name.
+/// Calls the handler of this name.
+fn committed(arguments: &KeaCommitted<'_>) {
+    handle((), |handlers| (handlers.committed)(arguments));
+}
+
+/// Calls the handler of this name.
+fn offered(arguments: &KeaOffered<'_>) {
+    handle((), |handlers| (handlers.offered)(arguments));
+}
+
+/// Calls the handler of this name.
+fn answered(arguments: &KeaAnswered<'_>) {
+    handle((), |handlers| (handlers.answered)(arguments));
+}
+
+/// Calls the handler of this name.
+fn lease_callout(callout: KeaLeaseCallout, lease: &KeaLease<'_>) {
+    handle((), |handlers| (handlers.lease_callout)(callout, lease));
+}
+
+/// Calls the handler of this name.
+fn callout_failed(callout: &str, error: String) {
+    handle((), |handlers| (handlers.callout_failed)(callout, &error));
+}
+
+/// Calls the handler of this name.
 fn wants_change(state: u32) -> bool {
     handle(true, |handlers| (handlers.wants_change)(state))
 }
 
-/// Calls the registered function of this name.
+/// Calls the handler of this name.
 fn lease_changed(lease: &KeaLease<'_>) {
     handle((), |handlers| (handlers.lease_changed)(lease));
 }
 
-/// Calls the registered function of this name.
+/// Calls the handler of this name.
 fn lease_deleted(address: u32) {
     handle((), |handlers| (handlers.lease_deleted)(address));
 }
 
-/// Calls the registered function of this name.
+/// Calls the handler of this name.
 fn change_missed() {
     handle((), |handlers| (handlers.change_missed)());
 }
 
-/// Calls the registered function of this name.
+/// Calls the handler of this name.
 fn tick() {
     handle((), |handlers| (handlers.tick)());
 }
+
+// ------------------------------------------------------------------------------------ Leases
 
 /// Takes leases that C++ lends one after the other, each for the time of a call.
 pub struct LeaseTaker<'a> {
@@ -371,6 +441,9 @@ impl LeaseTaker<'_> {
 }
 
 /// Calls `each` with every lease that C++ lends to `read`.
+///
+/// # Errors
+/// The exception that ended `read`.
 pub fn for_each_lease(
     read: impl FnOnce(&mut LeaseTaker<'_>) -> Result<(), Exception>,
     mut each: impl FnMut(&KeaLease<'_>),
@@ -385,5 +458,3 @@ pub fn for_each_lease(
         None => read,
     }
 }
-
-pub use ffi::*;

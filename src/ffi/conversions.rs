@@ -1,81 +1,64 @@
 //! Conversions of the bridge's plain values to those of the rest of the crate.
 
-use std::cell::RefCell;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 
 use crate::ffi::bridge::{
     KeaAnswer, KeaLease, KeaMessage, KeaOption, KeaReservation, KeaReservations, KeaScope,
 };
 use crate::kea_config::{ConfiguredOption, DatabaseReservation, Scope};
 use crate::mirror::event::Lease;
-use crate::model::address::HardwareAddress;
+use crate::mirror::event::client_info::ClientMessage;
+use crate::mirror::event::stored_lease::StoredLease;
 use crate::model::binding::SubnetId;
-use crate::model::time::{Lifetime, Time};
 use crate::plugin::kea::{HostPage, HostPosition};
 use crate::plugin::message::{Answer, Message};
-use crate::plugin::stored_lease;
+use crate::wire::message::options_field;
+
+impl<'a> From<&KeaLease<'a>> for StoredLease<'a> {
+    fn from(kea: &KeaLease<'a>) -> StoredLease<'a> {
+        StoredLease {
+            address: kea.address,
+            state: kea.state,
+            cltt: kea.cltt,
+            valid_lifetime: kea.valid_lifetime,
+            subnet: kea.subnet,
+            htype: kea.hardware_type,
+            hardware: kea.hardware,
+            client_id: kea.client_id,
+            hostname: kea.hostname,
+            relay_agent_info: kea.relay_agent_info,
+        }
+    }
+}
 
 impl From<&KeaLease<'_>> for Lease {
     fn from(kea: &KeaLease<'_>) -> Lease {
-        Lease {
-            address: Ipv4Addr::from_bits(kea.address),
-            state: stored_lease::state(kea.state, kea.valid_lifetime),
-            cltt: Time::from_time_t(kea.cltt),
-            valid_lifetime: Lifetime(kea.valid_lifetime),
-            subnet: SubnetId(kea.subnet),
-            hardware: HardwareAddress {
-                htype: htype(kea.hardware_type),
-                octets: kea.hardware.to_vec(),
-            },
-            client_id: kea.client_id.to_vec(),
-            hostname: kea.hostname.to_vec(),
-            relay_agent_information: stored_lease::relay_agent_information(kea.relay_agent_info),
-        }
+        StoredLease::from(kea).lease()
     }
 }
 
-/// Returns a hardware type, which has one octet on the wire (RFC 2131 section 2).
-fn htype(hardware_type: u16) -> u8 {
-    u8::try_from(hardware_type).unwrap_or(0)
-}
-
-thread_local! {
-    /// The classes of the last message on this thread: most messages are in the same.
-    static CLASSES: RefCell<Arc<[String]>> = RefCell::default();
-}
-
-impl KeaMessage<'_> {
-    /// Returns the client's message.
-    pub fn message(&self) -> Message<'_> {
+impl<'a> From<&KeaMessage<'a>> for Message<'a> {
+    fn from(kea: &KeaMessage<'a>) -> Message<'a> {
         Message {
-            message_type: self.message_type,
-            octets: self.octets,
-            htype: htype(self.hardware_type),
-            hardware: self.hardware,
-            client_id: self.client_id,
-            is_relayed: self.relay != 0,
-            relay_agent_information: &self.relay_agent_information,
-            classes: self.classes(),
+            message_type: kea.message_type,
+            htype: kea.hardware_type,
+            hardware: kea.hardware,
+            client_id: kea.client_id,
+            rest: ClientMessage {
+                options: options_field(kea.octets).unwrap_or_default(),
+                // In a message that no relay agent forwarded, the option is the client's own.
+                relay_agent_information: match kea.relay {
+                    0 => &[],
+                    _ => kea.relay_agent_information,
+                },
+                classes: kea.classes,
+            },
         }
-    }
-
-    /// Returns its client classes.
-    fn classes(&self) -> Arc<[String]> {
-        let names = || self.classes.iter().map(|class| class.name);
-        CLASSES.with_borrow_mut(|known| {
-            if !names().eq(known.iter().map(String::as_bytes)) {
-                *known = names()
-                    .map(|name| String::from_utf8_lossy(name).into_owned())
-                    .collect();
-            }
-            Arc::clone(known)
-        })
     }
 }
 
-impl From<KeaAnswer> for Answer {
-    fn from(kea: KeaAnswer) -> Answer {
+impl From<&KeaAnswer> for Answer {
+    fn from(kea: &KeaAnswer) -> Answer {
         Answer {
             message_type: kea.message_type,
             address: kea.address,

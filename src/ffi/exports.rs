@@ -6,18 +6,17 @@
 #![allow(unsafe_code)] // The C ABI.
 
 use std::ffi::c_int;
+use std::fmt::Display;
 use std::net::Ipv4Addr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::LazyLock;
 
-use cxx::Exception;
-
-use crate::ffi::bridge::{self, CalloutHandle, Handlers, LeaseTaker, LibraryHandle};
+use crate::ffi::bridge::{self, CalloutHandle, Handlers, KeaLease, KeaLeaseCallout, LibraryHandle};
 use crate::ffi::conversions::configured_options;
 use crate::ffi::kea::{HOOKS_VERSION, ThisKea, ThisLibrary};
 use crate::ffi::kea_log;
-use crate::mirror::event::Lease;
+use crate::mirror::event::stored_lease::StoredLease;
 use crate::plugin::Plugin;
 use crate::plugin::kea::{KeaError, RawConfiguration};
 use crate::plugin::lease_events::LeaseEvents;
@@ -28,12 +27,43 @@ static PLUGIN: LazyLock<Plugin<ThisKea>> = LazyLock::new(|| Plugin::new(ThisKea)
 
 /// The functions that C++ calls.
 static HANDLERS: Handlers = Handlers {
+    committed: |arguments| {
+        let answer = tells_answers(HOOKS_VERSION).then(|| (&arguments.answer).into());
+        let (leases, deleted) = (leases(arguments.leases), leases(arguments.deleted));
+        events().committed(&(&arguments.message).into(), leases, deleted, answer);
+    },
+    offered: |arguments| {
+        let leases = leases(arguments.leases);
+        events().offered(&(&arguments.message).into(), leases, arguments.lifetime);
+    },
+    answered: |arguments| {
+        events().answered(&(&arguments.message).into(), (&arguments.answer).into());
+    },
+    lease_callout: |callout, lease| match callout {
+        KeaLeaseCallout::Expire => events().expired(&lease.into()),
+        KeaLeaseCallout::Recover => events().recovered(&lease.into()),
+        _ => events().server_declined(lease.into()),
+    },
+    callout_failed: |callout, error| {
+        events().leave_packet();
+        log_failed(callout, error);
+    },
     wants_change: |state| events().wants_change(state),
     lease_changed: |lease| events().lease_changed(lease.into()),
     lease_deleted: |address| events().lease_deleted(Ipv4Addr::from_bits(address)),
     change_missed: || events().change_missed(),
     tick: || PLUGIN.tick(),
 };
+
+/// Returns leases as Kea stores them.
+fn leases<'a>(leases: &'a [KeaLease<'a>]) -> impl Iterator<Item = StoredLease<'a>> {
+    leases.iter().map(StoredLease::from)
+}
+
+/// Logs that a callout failed.
+fn log_failed(callout: &str, error: impl Display) {
+    tracing::error!(id = "BLQ_CALLOUT_FAILED", "{callout}: {error}");
+}
 
 /// Exported so that any build of this library is recognised, whatever its file is called.
 #[unsafe(no_mangle)]
@@ -55,7 +85,7 @@ fn guarded(failed: c_int, body: impl FnOnce() -> c_int) -> c_int {
 fn callout(name: &str, body: impl FnOnce() -> Result<(), KeaError>) -> c_int {
     guarded(0, || {
         if let Err(error) = body() {
-            tracing::error!(id = "BLQ_CALLOUT_FAILED", "{name}: {error}");
+            log_failed(name, error);
         }
         0
     })
@@ -152,35 +182,15 @@ fn announced(name: &str) -> c_int {
     })
 }
 
-/// Returns the leases that C++ lends to `read`.
-fn collect(
-    read: impl FnOnce(&mut LeaseTaker<'_>) -> Result<(), Exception>,
-) -> Result<Vec<Lease>, Exception> {
-    let mut leases = Vec::new();
-    bridge::for_each_lease(read, |lease| leases.push(lease.into()))?;
-    Ok(leases)
-}
-
 /// Called by Kea when a client's message has changed leases, or could have.
 ///
 /// # Safety
 /// `handle` must point to the callout's handle.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn leases4_committed(handle: *const CalloutHandle) -> c_int {
-    callout("leases4_committed", || {
-        events().leave_packet();
-        // SAFETY: Kea passes a reference to a handle that only this thread uses until the callout returns.
-        let handle = unsafe { &*handle };
-        let message = bridge::message(handle)?;
-        let deleted = collect(|taker| bridge::deleted_leases(handle, taker))?;
-        let leases = collect(|taker| bridge::leases(handle, taker))?;
-        let answer = match tells_answers(HOOKS_VERSION) {
-            true => Some(bridge::answer(handle)?.into()),
-            false => None,
-        };
-        events().committed(&message.message(), leases, deleted, answer);
-        Ok(())
-    })
+    // SAFETY: Kea passes a reference to a handle that only this thread uses until the callout returns.
+    bridge::lend_committed(unsafe { &*handle }, tells_answers(HOOKS_VERSION));
+    0
 }
 
 /// Called by Kea when it is about to answer a client.
@@ -192,10 +202,7 @@ pub unsafe extern "C" fn pkt4_send(handle: *const CalloutHandle) -> c_int {
     callout("pkt4_send", || {
         if events().needs_answer() {
             // SAFETY: as in `leases4_committed`.
-            let handle = unsafe { &*handle };
-            let message = bridge::message(handle)?;
-            let answer = bridge::answer(handle)?.into();
-            events().answered(&message.message(), &answer);
+            bridge::lend_answered(unsafe { &*handle });
         }
         Ok(())
     })
@@ -207,33 +214,9 @@ pub unsafe extern "C" fn pkt4_send(handle: *const CalloutHandle) -> c_int {
 /// `handle` must point to the callout's handle.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lease4_offer(handle: *const CalloutHandle) -> c_int {
-    callout("lease4_offer", || {
-        events().leave_packet();
-        // SAFETY: as in `leases4_committed`.
-        let handle = unsafe { &*handle };
-        // Unless Kea is configured to keep the address for the client, nothing changes.
-        if bridge::offer_lifetime(handle)? != 0 {
-            let message = bridge::message(handle)?;
-            let leases = collect(|taker| bridge::leases(handle, taker))?;
-            events().offered(&message.message(), leases);
-        }
-        Ok(())
-    })
-}
-
-/// Calls `each` with the leases of a callout about a lease.
-///
-/// # Safety
-/// As in `leases4_committed`.
-unsafe fn each_lease(
-    handle: *const CalloutHandle,
-    each: impl FnMut(Lease),
-) -> Result<(), KeaError> {
-    // SAFETY: passed on to the caller.
-    let handle = unsafe { &*handle };
-    let leases = collect(|taker| bridge::lease(handle, taker))?;
-    leases.into_iter().for_each(each);
-    Ok(())
+    // SAFETY: as in `leases4_committed`.
+    bridge::lend_offered(unsafe { &*handle });
+    0
 }
 
 /// Called by Kea when it has declined an address itself, from Kea 2.5 on.
@@ -242,10 +225,9 @@ unsafe fn each_lease(
 /// `handle` must point to the callout's handle.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lease4_server_decline(handle: *const CalloutHandle) -> c_int {
-    callout("lease4_server_decline", || {
-        // SAFETY: as in `leases4_committed`.
-        unsafe { each_lease(handle, |lease| events().server_declined(lease)) }
-    })
+    // SAFETY: as in `leases4_committed`.
+    bridge::lend_lease(unsafe { &*handle }, KeaLeaseCallout::ServerDecline);
+    0
 }
 
 /// Called by Kea when it reclaims an expired lease.
@@ -254,10 +236,9 @@ pub unsafe extern "C" fn lease4_server_decline(handle: *const CalloutHandle) -> 
 /// `handle` must point to the callout's handle.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lease4_expire(handle: *const CalloutHandle) -> c_int {
-    callout("lease4_expire", || {
-        // SAFETY: as in `leases4_committed`.
-        unsafe { each_lease(handle, |lease| events().expired(&lease)) }
-    })
+    // SAFETY: as in `leases4_committed`.
+    bridge::lend_lease(unsafe { &*handle }, KeaLeaseCallout::Expire);
+    0
 }
 
 /// Called by Kea when it recovers a declined address.
@@ -266,10 +247,9 @@ pub unsafe extern "C" fn lease4_expire(handle: *const CalloutHandle) -> c_int {
 /// `handle` must point to the callout's handle.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lease4_recover(handle: *const CalloutHandle) -> c_int {
-    callout("lease4_recover", || {
-        // SAFETY: as in `leases4_committed`.
-        unsafe { each_lease(handle, |lease| events().recovered(&lease)) }
-    })
+    // SAFETY: as in `leases4_committed`.
+    bridge::lend_lease(unsafe { &*handle }, KeaLeaseCallout::Recover);
+    0
 }
 
 /// Called by Kea when it has taken over changes from a configuration database.

@@ -1,6 +1,8 @@
 //! Lease events: Kea's reports of leases and of changes to them.
 
 pub mod client_info;
+pub mod report;
+pub mod stored_lease;
 mod text;
 
 use std::net::Ipv4Addr;

@@ -8,6 +8,7 @@ use std::thread::{self, Thread};
 use crossbeam_queue::ArrayQueue;
 
 use crate::mirror::event::Event;
+use crate::mirror::event::report::Report;
 
 /// The capacity of the queue, in events. Kea makes some ten thousand changes a second at most, and
 /// one is applied in microseconds, so the queue fills only while no events are applied.
@@ -15,10 +16,10 @@ const CAPACITY: usize = 32_768;
 
 /// A bounded queue of events. A push takes no lock and never waits.
 pub struct EventQueue {
-    /// Events in the order of their pushes. They are boxed, because the queue cycles through all of its slots, so a
-    /// slot is rarely in the processor's caches; a small slot costs fewer cache misses. The memory of a box was
-    /// mostly used recently by the same thread.
-    queue: ArrayQueue<Box<Event>>,
+    /// Reports of events in the order of their pushes. Their contents are in memory of their own, because the queue
+    /// cycles through all of its slots, so a slot is rarely in the processor's caches; a small slot costs fewer
+    /// cache misses.
+    queue: ArrayQueue<Report>,
     /// Whether an event was lost since the last [`EventQueue::take_lost`].
     lost: AtomicBool,
     /// The thread that a push wakes.
@@ -47,9 +48,9 @@ impl fmt::Debug for EventQueue {
 }
 
 impl EventQueue {
-    /// Pushes an event. If the queue is full, the event is lost: see [`EventQueue::take_lost`].
-    pub fn push(&self, event: Event) {
-        if self.queue.push(Box::new(event)).is_err() {
+    /// Pushes an event, or a report of one. If the queue is full, it is lost: see [`EventQueue::take_lost`].
+    pub fn push(&self, report: impl Into<Report>) {
+        if self.queue.push(report.into()).is_err() {
             self.lose();
         }
         self.wake();
@@ -113,6 +114,6 @@ impl EventQueue {
 
     /// Pops events, oldest first.
     pub(super) fn drain(&self) -> impl Iterator<Item = Event> {
-        std::iter::from_fn(|| self.queue.pop().map(|event| *event))
+        std::iter::from_fn(|| self.queue.pop()).filter_map(Report::event)
     }
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::mirror::event::stored_lease::StoredLease;
 use crate::mirror::event::{Event, Lease, LeaseState, Origin, Reason, ResyncScope};
 use crate::mirror::{Identity, Mirror};
 use crate::model::binding::SubnetId;
@@ -76,25 +77,25 @@ impl<K: Kea> LeaseEvents<K> {
     /// Handles a client's message that has changed leases, or none: `leases` as they are now, `deleted` as
     /// they were before. `answer` is `None` in versions of Kea that do not give it to `leases4_committed`;
     /// [`LeaseEvents::answered`] follows then.
-    pub fn committed(
+    pub fn committed<'a>(
         &self,
         message: &Message<'_>,
-        leases: impl IntoIterator<Item = Lease>,
-        deleted: impl IntoIterator<Item = Lease>,
+        leases: impl IntoIterator<Item = StoredLease<'a>>,
+        deleted: impl IntoIterator<Item = StoredLease<'a>>,
         answer: Option<Answer>,
     ) {
         self.leave_packet();
         for lease in deleted {
-            self.sink.push(message.ended(lease, Time::now()));
+            self.sink.push(message.ended(&lease, Time::now()));
         }
         let mut led_to_lease = false;
         for lease in leases {
             led_to_lease = true;
-            self.sink.push(message.committed(lease));
+            self.sink.push(message.committed(&lease));
         }
         match answer {
             None => IS_UNANSWERED.set(!led_to_lease),
-            Some(answer) if !led_to_lease => self.push_confirmed(message, &answer),
+            Some(answer) if !led_to_lease => self.answered(message, answer),
             Some(_) => {}
         }
     }
@@ -104,23 +105,29 @@ impl<K: Kea> LeaseEvents<K> {
         IS_UNANSWERED.take()
     }
 
-    /// Handles the answer to a message that led to no lease. The event is made of this packet's own message
-    /// and answer: no part of another packet can get into it, whichever came last on this thread.
-    pub fn answered(&self, message: &Message<'_>, answer: &Answer) {
-        self.push_confirmed(message, answer);
-    }
-
-    /// Pushes the event of a client that still has its lease, if the answer says so.
-    fn push_confirmed(&self, message: &Message<'_>, answer: &Answer) {
-        if let Some(confirmed) = message.confirmed(answer, Time::now()) {
+    /// Handles the answer to a message that led to no lease: the client may still have its lease. The event is
+    /// made of this packet's own message and answer: no part of another packet can get into it, whichever
+    /// came last on this thread.
+    pub fn answered(&self, message: &Message<'_>, answer: Answer) {
+        if let Some(confirmed) = message.confirmed(&answer, Time::now()) {
             self.sink.push(confirmed);
         }
     }
 
-    /// Handles an offer that reserves its addresses for the client.
-    pub fn offered(&self, message: &Message<'_>, leases: impl IntoIterator<Item = Lease>) {
+    /// Handles an offer that reserves its addresses for the client for `lifetime` seconds. An offer for 0
+    /// seconds reserves none.
+    pub fn offered<'a>(
+        &self,
+        message: &Message<'_>,
+        leases: impl IntoIterator<Item = StoredLease<'a>>,
+        lifetime: u32,
+    ) {
+        self.leave_packet();
+        if lifetime == 0 {
+            return;
+        }
         for lease in leases {
-            self.sink.push(message.offered(lease));
+            self.sink.push(message.offered(&lease));
         }
     }
 

@@ -1,13 +1,13 @@
 //! A client's message, and the lease events that it causes.
 
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 
 use proto::MessageType;
 
-use crate::mirror::event::client_info::client_info;
-use crate::mirror::event::{ClientInfo, Event, Lease, Origin};
-use crate::model::address::HardwareAddress;
+use crate::mirror::event::client_info::ClientMessage;
+use crate::mirror::event::report::Report;
+use crate::mirror::event::stored_lease::{StoredLease, hardware_address};
+use crate::mirror::event::{Event, Origin};
 use crate::model::client::ClientIds;
 use crate::model::time::Time;
 
@@ -20,26 +20,20 @@ const DHCPRELEASE: u8 = MessageType::RELEASE.0;
 /// Kea's number for no message type, as of an answer to a BOOTP client.
 const NO_TYPE: u8 = 0;
 
-/// A client's message, lent for the time of a callout. All but its octets is as Kea has parsed it, and as
-/// other hooks have left it.
-#[derive(Clone, Debug, Default)]
+/// A client's message, lent for the time of a callout. All but its options field is as Kea has parsed it, and
+/// as other hooks have left it.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Message<'a> {
     /// The DHCP message type.
     pub message_type: u8,
-    /// The message as received.
-    pub octets: &'a [u8],
     /// The client's hardware type.
-    pub htype: u8,
+    pub htype: u16,
     /// The client's hardware address; empty if none.
     pub hardware: &'a [u8],
     /// The client identifier; empty if none.
     pub client_id: &'a [u8],
-    /// Whether a relay agent forwarded the message (giaddr is not zero).
-    pub is_relayed: bool,
-    /// The value of option 82; empty if there is none.
-    pub relay_agent_information: &'a [u8],
-    /// The client classes of the message, in Kea's order.
-    pub classes: Arc<[String]>,
+    /// The parts that Kea does not put into the lease.
+    pub rest: ClientMessage<'a>,
 }
 
 /// An answer to a client.
@@ -60,41 +54,23 @@ impl Answer {
 }
 
 impl Message<'_> {
-    /// Returns the parts of the message that Kea does not put into the lease.
-    fn client_info(&self) -> ClientInfo {
-        let relayed = self
-            .is_relayed
-            .then(|| self.relay_agent_information.to_vec());
-        client_info(
-            self.octets,
-            relayed.unwrap_or_default(),
-            Arc::clone(&self.classes),
-        )
+    /// Reports a lease that the message made or changed.
+    pub fn committed(&self, lease: &StoredLease<'_>) -> Report {
+        Report::committed(lease, &self.rest)
     }
 
-    /// Returns the event of a lease that the message made or changed.
-    pub fn committed(&self, lease: Lease) -> Event {
-        Event::Committed {
-            lease,
-            client_info: self.client_info(),
-        }
-    }
-
-    /// Returns the event of an offer that reserves its address.
-    pub fn offered(&self, lease: Lease) -> Event {
-        Event::Offered {
-            lease,
-            client_info: self.client_info(),
-        }
+    /// Reports an offer that reserves its address.
+    pub fn offered(&self, lease: &StoredLease<'_>) -> Report {
+        Report::offered(lease, &self.rest)
     }
 
     /// Returns the event of a lease that the message ended, given the lease before.
-    pub fn ended(&self, lease: Lease, now: Time) -> Event {
-        let address = lease.address;
+    pub fn ended(&self, lease: &StoredLease<'_>, now: Time) -> Event {
+        let address = Ipv4Addr::from_bits(lease.address);
         // Kea has made the change, and may have given the address to another client.
         let client = Some(ClientIds {
-            hardware: lease.hardware,
-            client_id: lease.client_id,
+            hardware: hardware_address(lease.htype, lease.hardware),
+            client_id: lease.client_id.to_vec(),
         });
         match self.message_type {
             DHCPRELEASE => Event::Released {
@@ -111,24 +87,19 @@ impl Message<'_> {
         }
     }
 
-    /// Returns the event of a message that led to no lease, new or renewed. If the message asks for an
-    /// address and the answer gives that of the client's lease, Kea has left the lease as it is because it
-    /// is fresh (`cache-threshold`). Kea may also have refused the address.
-    pub fn confirmed(&self, answer: &Answer, now: Time) -> Option<Event> {
+    /// Reports a message that led to no lease, new or renewed. If the message asks for an address and the
+    /// answer gives that of the client's lease, Kea has left the lease as it is because it is fresh
+    /// (`cache-threshold`). Kea may also have refused the address: then there is nothing to report.
+    pub fn confirmed(&self, answer: &Answer, now: Time) -> Option<Report> {
         let address = answer
             .leased()
             .filter(|_| self.message_type == DHCPREQUEST)?;
-        Some(Event::Confirmed {
-            address,
-            client: ClientIds {
-                hardware: HardwareAddress {
-                    htype: self.htype,
-                    octets: self.hardware.to_vec(),
-                },
-                client_id: self.client_id.to_vec(),
-            },
-            at: now,
-            client_info: self.client_info(),
-        })
+        let client = StoredLease {
+            htype: self.htype,
+            hardware: self.hardware,
+            client_id: self.client_id,
+            ..StoredLease::default()
+        };
+        Some(Report::confirmed(address, &client, now, &self.rest))
     }
 }

@@ -4,7 +4,6 @@
 //! - [`kea`]: the DHCP server as the plugin sees it.
 //! - `system`: calls of the C library.
 //! - [`command_line`]: whether Kea only checks its configuration.
-//! - [`stored_lease`]: fields of a lease as Kea stores them.
 //! - [`required_callouts`]: the callouts that this library needs.
 //! - `commands`: the changes that a control command makes.
 //! - [`message`]: a client's message, and the events that it causes.
@@ -26,7 +25,6 @@ pub mod kea;
 pub mod lease_events;
 pub mod message;
 pub mod required_callouts;
-pub mod stored_lease;
 
 mod attribution;
 mod commands;

@@ -6,6 +6,7 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use crate::mirror::Mirror;
 use crate::mirror::event::Event;
+use crate::mirror::event::report::Report;
 
 /// The destination of lease events: the mirror of the configuration in force. Without one, events are
 /// dropped: the initial load finds their effects.
@@ -48,19 +49,19 @@ impl Sink {
         self.lookup.try_lock()
     }
 
-    /// Pushes an event.
-    pub fn push(&self, event: Event) {
-        match &event {
-            // Too many, or too long, to log.
-            Event::ResyncBegun
-            | Event::ResyncPage { .. }
-            | Event::ResyncDone { .. }
-            | Event::Reconfigured { .. }
-            | Event::Serving { .. } => {}
-            event => tracing::debug!(id = "BLQ_LEASE_CHANGED", "{event}"),
+    /// Pushes an event, or a report of one.
+    pub fn push(&self, report: impl Into<Report>) {
+        let mut report = report.into();
+        // An event is made of a report on this thread only to be logged.
+        if tracing::event_enabled!(tracing::Level::DEBUG) {
+            let Some(event) = report.event() else {
+                return;
+            };
+            log(&event);
+            report = event.into();
         }
         if let Some(mirror) = &*self.mirror.read() {
-            mirror.queue().push(event);
+            mirror.queue().push(report);
         }
     }
 
@@ -69,5 +70,18 @@ impl Sink {
         if let Some(mirror) = &*self.mirror.read() {
             mirror.queue().lose();
         }
+    }
+}
+
+/// Logs an event.
+fn log(event: &Event) {
+    match event {
+        // Too many, or too long, to log.
+        Event::ResyncBegun
+        | Event::ResyncPage { .. }
+        | Event::ResyncDone { .. }
+        | Event::Reconfigured { .. }
+        | Event::Serving { .. } => {}
+        event => tracing::debug!(id = "BLQ_LEASE_CHANGED", "{event}"),
     }
 }

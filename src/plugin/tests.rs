@@ -2,13 +2,17 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use blq::{Connection, Primary, Query, StatusCode, Timeouts};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::kea_config::DatabaseReservation;
+use crate::log::subscriber::Sink;
+use crate::mirror::event::stored_lease::StoredLease;
 use crate::mirror::event::{Event, Lease, LeaseState, Origin};
 use crate::mirror::{Failure, Unready};
 use crate::model::binding::SubnetId;
@@ -626,9 +630,22 @@ fn events_lost_during_the_initial_load_are_found_after_it() {
 fn message(message_type: u8, lease: &Lease) -> Message<'_> {
     Message {
         message_type,
-        htype: lease.hardware.htype,
+        htype: lease.hardware.htype.into(),
         hardware: &lease.hardware.octets,
         ..Message::default()
+    }
+}
+
+/// Returns a lease in state 0 as Kea stores it.
+fn stored(lease: &Lease) -> StoredLease<'_> {
+    StoredLease {
+        address: lease.address.to_bits(),
+        cltt: lease.cltt.0.into(),
+        valid_lifetime: lease.valid_lifetime.0,
+        subnet: lease.subnet.0,
+        htype: lease.hardware.htype.into(),
+        hardware: &lease.hardware.octets,
+        ..StoredLease::default()
     }
 }
 
@@ -641,46 +658,83 @@ fn is_remote(server: &Server, last: u8) -> Option<bool> {
 fn a_client_s_message_makes_ends_and_confirms_leases() {
     let server = Server::started(with_leases(2));
     let events = server.plugin.events();
-    events.committed(
-        &message(3, &lease(3)),
-        [lease(3)],
-        [],
-        Some(Answer::default()),
-    );
+    let [one, two, three, four] = [1, 2, 3, 4].map(lease);
+    let none = Some(Answer::default());
+    events.committed(&message(3, &three), [stored(&three)], [], none);
     assert_eq!(states(&server, 3)[2], Some(State::Active));
-    events.committed(
-        &message(7, &lease(1)),
-        [],
-        [lease(1)],
-        Some(Answer::default()),
-    );
+    events.committed(&message(7, &one), [], [stored(&one)], none);
     assert_eq!(states(&server, 1), [Some(State::Released)]);
     // The client moved to another address.
-    events.committed(
-        &message(3, &lease(2)),
-        [lease(4)],
-        [lease(2)],
-        Some(Answer::default()),
-    );
+    events.committed(&message(3, &two), [stored(&four)], [stored(&two)], none);
     assert_eq!(states(&server, 4)[1], Some(State::Released));
     let ack = Answer {
         message_type: 5,
         address: address(3).to_bits(),
     };
     let before = server.binding(address(3)).unwrap().last_transaction;
-    events.committed(&message(3, &lease(3)), [], [], Some(ack));
+    events.committed(&message(3, &three), [], [], Some(ack));
     assert!(server.binding(address(3)).unwrap().last_transaction > before);
+}
+
+#[test]
+fn an_offer_counts_if_it_reserves_its_address() {
+    let server = Server::started(FakeKea::new());
+    let events = server.plugin.events();
+    let offered = Lease {
+        cltt: Time::now(),
+        ..lease(1)
+    };
+    events.offered(&message(1, &offered), [stored(&offered)], 0);
+    assert_eq!(states(&server, 1), [None]);
+    events.offered(&message(1, &offered), [stored(&offered)], 60);
+    assert_eq!(states(&server, 1), [Some(State::Transitioning)]);
 }
 
 #[test]
 fn before_kea_3_0_the_answer_comes_later() {
     let server = Server::started(with_leases(1));
     let events = server.plugin.events();
-    events.committed(&message(3, &lease(1)), [renewed(1)], [], None);
+    let (lease, renewed) = (lease(1), renewed(1));
+    events.committed(&message(3, &lease), [stored(&renewed)], [], None);
     assert!(!events.needs_answer());
-    events.committed(&message(3, &lease(1)), [], [], None);
+    events.committed(&message(3, &lease), [], [], None);
     assert!(events.needs_answer());
     assert!(!events.needs_answer(), "once");
+}
+
+/// Kea's log may be at debug level.
+#[test]
+fn events_are_the_same_where_they_are_logged() {
+    let server = Server::started(FakeKea::new());
+    let lines = Lines::default();
+    let subscriber = crate::log::subscriber::to(lines.clone());
+    let lease = lease(1);
+    let logged = || {
+        let events = server.plugin.events();
+        events.committed(&message(3, &lease), [stored(&lease)], [], None);
+    };
+    tracing::subscriber::with_default(subscriber, logged);
+    assert_eq!(states(&server, 1), [Some(State::Active)]);
+    let lines = lines.0.lock();
+    let [(id, text)] = &lines[..] else {
+        panic!("{lines:?}");
+    };
+    assert_eq!(*id, "BLQ_LEASE_CHANGED");
+    assert!(text.contains("192.0.2.1"), "{text}");
+}
+
+/// The lines of a log at debug level.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<(&'static str, String)>>>);
+
+impl Sink for Lines {
+    fn is_enabled(&self, _: tracing::Level) -> bool {
+        true
+    }
+
+    fn write(&self, _: tracing::Level, id: &'static str, text: &str) {
+        self.0.lock().push((id, text.to_owned()));
+    }
 }
 
 #[test]

@@ -116,13 +116,11 @@ pub fn options_field(message: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mirror::event::client_info;
     use crate::model::vpn::VpnSelector;
     use crate::wire::options::Tlvs;
     use crate::wire::relay_agent_information;
     use crate::wire::writer::{MessageWriter, ReplyHeader};
     use proptest::prelude::*;
-    use std::sync::Arc;
 
     /// A message of zeros with the magic cookie and these options.
     fn with_options(options: &[u8]) -> Vec<u8> {
@@ -167,8 +165,6 @@ mod tests {
             let octets = with_options(&options);
             let _ = Message::read_until_fault(&octets);
             let _ = Message::read_until_fault(&options);
-            let _ = client_info::client_info(&octets, Vec::new(), Arc::default());
-            let _ = client_info::client_info(&options, Vec::new(), Arc::default());
             let _ = relay_agent_information::all(&options, 2);
             let _ = crate::model::relay_agent_information::find(&options, 12);
             let _ = VpnSelector::read(&options);

@@ -1,5 +1,6 @@
 //! Extracts client info from a client's message.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use proto::option::code;
@@ -7,7 +8,7 @@ use proto::option::code;
 use crate::mirror::event::ClientInfo;
 use crate::model::option::RawOption;
 use crate::model::relay_agent_information;
-use crate::wire::message::options_field;
+use crate::wire::Reader;
 use crate::wire::options::Tlvs;
 
 /// The options of a client's message that are stored: those by which a client describes itself, for
@@ -43,27 +44,59 @@ const IS_KEPT: [bool; 256] = {
 /// a client can occupy. Options that no longer fit are omitted.
 const MAX_KEPT: usize = 2_048;
 
-/// Returns the client info of a message that Kea received as `packet` and put into `classes`;
-/// `relay_agent_information` is the relay agent's option, parsed by Kea, empty without one.
-pub fn client_info(
-    packet: &[u8],
-    relay_agent_information: Vec<u8>,
-    classes: Arc<[String]>,
-) -> ClientInfo {
-    let is_kept = (1..=relay_agent_information::LONGEST).contains(&relay_agent_information.len());
-    ClientInfo {
-        relay_agent_information: is_kept.then_some(relay_agent_information),
-        options: kept_options(packet),
-        classes,
+/// A client's message as far as Kea does not put it into the lease.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClientMessage<'a> {
+    /// The options field as received.
+    pub options: &'a [u8],
+    /// The value of option 82 as Kea took it from a message that a relay agent forwarded; empty if there is
+    /// none.
+    pub relay_agent_information: &'a [u8],
+    /// The client classes in Kea's order: for each the length of its name (2 octets, network byte order) and
+    /// the name.
+    pub classes: &'a [u8],
+}
+
+impl ClientMessage<'_> {
+    /// Returns the client info of the message.
+    pub fn client_info(&self) -> ClientInfo {
+        let information = self.relay_agent_information;
+        let is_kept = (1..=relay_agent_information::LONGEST).contains(&information.len());
+        ClientInfo {
+            relay_agent_information: is_kept.then(|| information.to_vec()),
+            options: kept_options(self.options),
+            classes: classes(self.classes),
+        }
     }
+}
+
+thread_local! {
+    /// The classes that this thread read last: most messages are in the same.
+    static CLASSES: RefCell<(Vec<u8>, Arc<[String]>)> = RefCell::default();
+}
+
+/// Returns the names of classes.
+fn classes(octets: &[u8]) -> Arc<[String]> {
+    CLASSES.with_borrow_mut(|(known, names)| {
+        if known != octets {
+            let mut reader = Reader::new(octets);
+            let name = || {
+                let length = reader.u16().ok()?;
+                let name = reader.octets(length.into()).ok()?;
+                Some(String::from_utf8_lossy(name).into_owned())
+            };
+            *names = std::iter::from_fn(name).collect();
+            octets.clone_into(known);
+        }
+        Arc::clone(names)
+    })
 }
 
 /// Returns the options of a client's message that are stored, ascending by code.
 ///
-/// Kea has served the client, so the message is parsed as leniently as Kea does: the options field
-/// alone, regardless of option 52 (overload), up to the first option that runs past the end.
-fn kept_options(packet: &[u8]) -> Vec<RawOption> {
-    let field = options_field(packet).unwrap_or_default();
+/// Kea has served the client, so the options are parsed as leniently as Kea does: the options field alone,
+/// regardless of option 52 (overload), up to the first option that runs past the end.
+fn kept_options(field: &[u8]) -> Vec<RawOption> {
     let mut kept: Vec<RawOption> = Vec::new();
     for (code, value) in Tlvs::options(field).map_while(Result::ok) {
         // Kea ignores an empty host name.
@@ -95,7 +128,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::wire::message::Message;
+    use crate::wire::message::{Message, options_field};
     use proto::message::MAGIC_COOKIE;
 
     /// Returns a message with these octets in the fields sname and file, and in the options field.
@@ -108,7 +141,12 @@ mod tests {
         packet
     }
 
-    /// Returns an options field without an end option; long options are split.
+    /// The options kept of a message.
+    fn kept_of(packet: &[u8]) -> Vec<RawOption> {
+        kept_options(options_field(packet).unwrap_or_default())
+    }
+
+    /// An options field without an end, long options in pieces.
     fn field(options: &[(u8, &[u8])]) -> Vec<u8> {
         let mut field = Vec::new();
         for (code, value) in options {
@@ -147,7 +185,7 @@ mod tests {
             (code::VENDOR_CLASS, b"more"),
         ]);
         let expected = options(&[(12, b"host"), (60, b"vendormore")]);
-        assert_eq!(kept_options(&message(&[], &field)), expected);
+        assert_eq!(kept_of(&message(&[], &field)), expected);
     }
 
     #[test]
@@ -158,32 +196,47 @@ mod tests {
             (code::USER_CLASS, &long),
             (code::VENDOR_CLASS, &long),
         ]);
-        let client_info = client_info(&message(&[], &field), vec![0; 4_097], Arc::default());
+        let client_info = ClientMessage {
+            options: &field,
+            relay_agent_information: &[0; 4_097],
+            classes: &[],
+        }
+        .client_info();
         assert_eq!(lengths(&client_info.options), [(60, 1_500), (97, 500)]);
         assert_eq!(client_info.relay_agent_information, None);
     }
 
     #[test]
-    fn takes_option_82_only_from_kea() {
-        let packet = message(&[], &field(&[(code::RELAY_AGENT_INFORMATION, &[2, 1, 7])]));
+    fn takes_option_82_from_kea_alone() {
+        let options = field(&[(code::RELAY_AGENT_INFORMATION, &[2, 1, 7])]);
         let information = |taken: &[u8]| {
-            let client_info = client_info(&packet, taken.to_vec(), Arc::default());
-            client_info.relay_agent_information
+            let message = ClientMessage {
+                options: &options,
+                relay_agent_information: taken,
+                classes: &[],
+            };
+            message.client_info().relay_agent_information
         };
         assert_eq!(information(&[2, 1, 8]), Some(vec![2, 1, 8]));
         assert_eq!(information(&[]), None);
     }
 
     #[test]
-    fn reads_only_the_options_field() {
+    fn reads_classes_by_their_lengths() {
+        let read = |octets: &[u8]| classes(octets).to_vec();
+        assert_eq!(read(b"\0\x03ALL\0\0\0\x02a\xff"), ["ALL", "", "a\u{fffd}"]);
+        assert_eq!(read(b"\0\x03ALL"), ["ALL"]);
+        assert_eq!(read(b"\0\x03ALL\0\x04KNO"), ["ALL"]);
+        assert_eq!(read(b""), [""; 0]);
+    }
+
+    #[test]
+    fn reads_the_options_field_alone() {
         let overloaded = field(&[(code::OVERLOAD, &[3]), (code::VENDOR_CLASS, b"vendor")]);
         let elsewhere = field(&[(code::HOST_NAME, b"no"), (code::VENDOR_CLASS, b"no")]);
         let sname_and_file = elsewhere.repeat(19);
         let expected = options(&[(60, b"vendor")]);
-        assert_eq!(
-            kept_options(&message(&sname_and_file, &overloaded)),
-            expected
-        );
+        assert_eq!(kept_of(&message(&sname_and_file, &overloaded)), expected);
     }
 
     #[test]
@@ -199,23 +252,23 @@ mod tests {
             &[code::RELAY_AGENT_INFORMATION, 255, code::END],
         ] {
             let packet = message(&[], &[&whole[..], tail].concat());
-            assert_eq!(kept_options(&packet), expected, "{tail:?}");
+            assert_eq!(kept_of(&packet), expected, "{tail:?}");
         }
     }
 
     #[test]
     fn ignores_an_empty_host_name_as_kea_does() {
         let empty = [code::HOST_NAME, 0, code::USER_CLASS, 0];
-        assert_eq!(kept_options(&message(&[], &empty)), options(&[(77, b"")]));
+        assert_eq!(kept_of(&message(&[], &empty)), options(&[(77, b"")]));
     }
 
     #[test]
     fn stores_no_options_of_an_incomplete_message() {
         let whole = message(&[], &field(&[(code::HOST_NAME, b"host")]));
         for length in 0..=240 {
-            assert_eq!(kept_options(&whole[..length]), [], "{length} octets");
+            assert_eq!(kept_of(&whole[..length]), [], "{length} octets");
         }
-        assert_eq!(kept_options(&[0; 300]), []);
+        assert_eq!(kept_of(&[0; 300]), []);
     }
 
     /// Options that are stored and others, except option overload.
@@ -240,7 +293,7 @@ mod tests {
             }
             let packet = message(&sname_and_file, &field);
             let strict = Message::read(&packet).unwrap();
-            let kept = kept_options(&packet);
+            let kept = kept_of(&packet);
             for option in &kept {
                 prop_assert_eq!(strict.options.value(option.code), Some(&option.value[..]));
             }
@@ -271,13 +324,13 @@ mod tests {
             let length = (tail.len() + usize::from(missing)).min(255) as u8;
             prop_assume!(usize::from(length) > tail.len());
             let broken = [&whole[..], &[code, length], &tail].concat();
-            prop_assert_eq!(kept_options(&message(&[], &broken)), kept_options(&message(&[], &whole)));
+            prop_assert_eq!(kept_of(&message(&[], &broken)), kept_of(&message(&[], &whole)));
         }
 
         #[test]
         fn reads_any_octets(packet in vec(any::<u8>(), 0..600), is_message in any::<bool>()) {
             let packet = if is_message { message(&[], &packet) } else { packet };
-            let _ = kept_options(&packet);
+            let _ = kept_of(&packet);
         }
     }
 }

@@ -1,21 +1,76 @@
-//! Fields of a lease in the forms in which Kea stores them.
+//! A lease in the form in which Kea stores it.
 
-use crate::mirror::event::LeaseState;
+use std::net::Ipv4Addr;
+
+use crate::mirror::event::{Lease, LeaseState};
+use crate::model::address::HardwareAddress;
+use crate::model::binding::SubnetId;
 use crate::model::hex;
 use crate::model::relay_agent_information::LONGEST;
+use crate::model::time::{Lifetime, Time};
+
+/// A lease in the form in which Kea stores it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoredLease<'a> {
+    /// The leased address, in host byte order.
+    pub address: u32,
+    /// Kea's number of its state.
+    pub state: u32,
+    /// Client last transaction time, seconds since 1970.
+    pub cltt: i64,
+    /// Valid lifetime, in seconds.
+    pub valid_lifetime: u32,
+    /// The number of the subnet.
+    pub subnet: u32,
+    /// The client's hardware type; 0 without a hardware address.
+    pub htype: u16,
+    /// The client's hardware address; empty if none.
+    pub hardware: &'a [u8],
+    /// The client identifier; empty if none.
+    pub client_id: &'a [u8],
+    /// The host name, any octets.
+    pub hostname: &'a [u8],
+    /// The text of the relay agent information in the user-context; empty if there is none.
+    pub relay_agent_info: &'a [u8],
+}
+
+impl StoredLease<'_> {
+    /// Returns the lease.
+    pub fn lease(&self) -> Lease {
+        Lease {
+            address: Ipv4Addr::from_bits(self.address),
+            state: state(self.state, self.valid_lifetime),
+            cltt: Time::from_time_t(self.cltt),
+            valid_lifetime: Lifetime(self.valid_lifetime),
+            subnet: SubnetId(self.subnet),
+            hardware: hardware_address(self.htype, self.hardware),
+            client_id: self.client_id.to_vec(),
+            hostname: self.hostname.to_vec(),
+            relay_agent_information: relay_agent_information(self.relay_agent_info),
+        }
+    }
+}
+
+/// Returns a hardware address. Its type has one octet on the wire (RFC 2131 section 2).
+pub fn hardware_address(htype: u16, octets: &[u8]) -> HardwareAddress {
+    HardwareAddress {
+        htype: u8::try_from(htype).unwrap_or(0),
+        octets: octets.to_vec(),
+    }
+}
 
 /// Returns the value of option 82 that Kea stores as `text` in a lease's user-context
 /// (`store-extended-info`): hexadecimal digits after `0x`.
 ///
 /// An administrator may write any text there: one of another form, or longer than the mirror keeps, counts
 /// as absent.
-pub fn relay_agent_information(text: &[u8]) -> Option<Vec<u8>> {
+fn relay_agent_information(text: &[u8]) -> Option<Vec<u8>> {
     let digits = text.strip_prefix(b"0x").unwrap_or(text);
     hex::read(digits).filter(|octets| (1..=LONGEST).contains(&octets.len()))
 }
 
 /// Returns a lease's state by Kea's number of it.
-pub fn state(number: u32, valid_lifetime: u32) -> LeaseState {
+fn state(number: u32, valid_lifetime: u32) -> LeaseState {
     match (number, valid_lifetime) {
         // Kea 2.6 gives a released lease this lifetime.
         (0, 0) => LeaseState::Released,
