@@ -10,8 +10,11 @@ use roaring::RoaringBitmap;
 use crate::mirror::pages::Pages;
 use crate::model::binding::Binding;
 
-/// Stands for the configuration among changed addresses. No host has this address (RFC 919 section 7).
-pub const CONFIGURATION: u32 = u32::MAX;
+/// Stands for every address among changed ones. No host has this address (RFC 919 section 7).
+pub const EVERY_ADDRESS: u32 = u32::MAX;
+
+/// The most deferred addresses that are recorded one by one.
+const RECORDED: u64 = 65_536;
 
 /// An address and the binding to write for it; `None` removes the address from the file.
 pub type Unwritten = (Ipv4Addr, Option<Binding>);
@@ -23,8 +26,6 @@ pub struct DirtySet {
     changed: RoaringBitmap,
     /// Addresses that can wait: those that the initial load found to differ.
     deferred: RoaringBitmap,
-    /// Whether the next start would not find the deferred ones again.
-    are_deferred_lost: bool,
     /// The first address from which on every binding must be written, last of all.
     all_from: Option<u32>,
     /// Whether the configuration must be written.
@@ -58,13 +59,14 @@ impl DirtySet {
         self.all_from = Some(0);
         // Each of these is either among all, or has no binding, and so no place in the new file.
         self.deferred.clear();
+        self.recent.push(EVERY_ADDRESS);
     }
 
     /// Adds the configuration.
     pub fn add_view(&mut self) {
         self.is_view_dirty = true;
         if self.is_reconfigured {
-            self.recent.push(CONFIGURATION);
+            self.recent.push(EVERY_ADDRESS);
         }
     }
 
@@ -73,25 +75,25 @@ impl DirtySet {
         self.is_reconfigured = true;
     }
 
-    /// Defers all addresses added so far until those added from now on are written. `are_lost` says whether the
-    /// next start would not find them again.
-    pub fn defer(&mut self, are_lost: bool) {
-        self.are_deferred_lost = are_lost;
+    /// Defers all addresses added so far until those added from now on are written.
+    pub fn defer(&mut self) {
         self.deferred |= std::mem::take(&mut self.changed);
     }
 
-    /// Takes the recent changes that were added since the last call, and [`CONFIGURATION`] for the configuration.
+    /// Takes the recent changes that were added since the last call; [`EVERY_ADDRESS`] stands for another
+    /// configuration.
     pub fn take_recent(&mut self) -> Vec<u32> {
         std::mem::take(&mut self.recent)
     }
 
-    /// Iterates over the changes that the next start would not find if the file stayed as it is;
-    /// [`CONFIGURATION`] stands for the configuration.
+    /// Iterates over the addresses whose replies would be lost if the file stayed as it is: the next start would not
+    /// know that they were different. [`EVERY_ADDRESS`] stands for another configuration, or too many addresses.
     pub fn lost(&self) -> impl Iterator<Item = u32> {
-        let deferred = self.are_deferred_lost.then_some(&self.deferred);
-        let view = self.is_view_dirty && self.is_reconfigured;
+        let are_many = self.all_from.is_some() || self.deferred.len() > RECORDED;
+        let deferred = (!are_many).then_some(&self.deferred);
+        let is_view_lost = self.is_view_dirty && self.is_reconfigured;
         let addresses = self.changed.iter().chain(deferred.into_iter().flatten());
-        addresses.chain(view.then_some(CONFIGURATION))
+        addresses.chain((are_many || is_view_lost).then_some(EVERY_ADDRESS))
     }
 
     /// Takes the configuration: whether it must be written. It counts as written from then on.
@@ -199,7 +201,7 @@ mod tests {
         for number in [3, 5, 90] {
             dirty.add(number, true);
         }
-        dirty.defer(false);
+        dirty.defer();
         dirty.add(90, true);
         let taken = dirty.take(&bindings, 2);
         assert_eq!(numbers(&taken.changed), [90]);

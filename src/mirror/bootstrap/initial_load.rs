@@ -6,7 +6,7 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 
 use crate::kea_config::KeaConfig;
-use crate::mirror::dirty_set::CONFIGURATION;
+use crate::mirror::dirty_set::EVERY_ADDRESS;
 use crate::mirror::event::{Lease, Origin};
 use crate::mirror::pages::Pages;
 use crate::mirror::ranges::SavedView;
@@ -135,9 +135,8 @@ impl InitialLoad {
             recent,
             ..
         } = rest;
-        if recent.contains(&CONFIGURATION) {
-            // Another configuration may have been in force since the last write, so the times of ranges are
-            // unknown.
+        if recent.contains(&EVERY_ADDRESS) {
+            // The configuration may have been another one since the last write, so the times of ranges are unknown.
             saved_view.ranges.clear();
         }
         let mut table = Table::new(kea_config, &saved_view, now);
@@ -252,15 +251,12 @@ impl InitialLoad {
             }
         }
         self.table.set_resynced(self.now);
-        // The next start repeats the comparison with the state file if the file is not written.
-        let mut are_lost = true;
         if let Source::StateFile(before) = std::mem::replace(&mut self.source, Source::HandOver) {
             self.record_dirty(before);
-            are_lost = false;
         }
         self.table.build_indexes();
         // Later changes can be written before all bindings of a large mirror are.
-        self.table.defer_dirty(are_lost);
+        self.table.defer_dirty();
         self.table
     }
 
@@ -280,7 +276,7 @@ impl InitialLoad {
         let ended = ended.map(|binding| binding.lease_start);
         let has_ended = |address: &u32| {
             let binding = self.table.binding(Ipv4Addr::from_bits(*address));
-            *address != CONFIGURATION
+            *address != EVERY_ADDRESS
                 && binding.is_none_or(|binding| binding.state != State::Active)
         };
         // If Kea's lease database is older than at the last write, such as a restored backup, renewals are
@@ -288,18 +284,18 @@ impl InitialLoad {
         // anywhere either.
         let are_lost = before.latest > self.latest_before.max(ended.max())
             && !before.recent.iter().any(has_ended);
-        // Any reply by a configuration that was in force after the last write may have differed.
-        let was_reconfigured = before.recent.contains(&CONFIGURATION);
-        if are_lost || was_reconfigured {
+        // Any reply may have been different, by another configuration or by the start before.
+        let is_every_reply_lost = before.recent.contains(&EVERY_ADDRESS);
+        if are_lost || is_every_reply_lost {
             let held = self.table.bindings(0..=u32::MAX);
-            let held = held.filter(|binding| was_reconfigured || binding.state == State::Active);
+            let held = held.filter(|binding| is_every_reply_lost || binding.state == State::Active);
             let held: Vec<u32> = held.map(|binding| binding.address.to_bits()).collect();
             for address in held {
                 self.table.mark_changed(address, self.now);
             }
         }
         let recent = before.recent.into_iter();
-        for address in recent.filter(|address| *address != CONFIGURATION) {
+        for address in recent.filter(|address| *address != EVERY_ADDRESS) {
             self.table.mark_changed_or_free(address, self.now);
         }
         self.table.set_latest(self.latest);

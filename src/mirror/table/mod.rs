@@ -302,7 +302,7 @@ impl Table {
         self.changes.dirty.take_recent()
     }
 
-    /// Iterates over the dirty addresses that the next start would not find: see [`DirtySet::lost`].
+    /// Iterates over the dirty addresses whose replies a kill would lose: see [`DirtySet::lost`].
     ///
     /// [`DirtySet::lost`]: crate::mirror::dirty_set::DirtySet::lost
     pub fn dirty_changes(&self) -> impl Iterator<Item = u32> {
@@ -312,8 +312,8 @@ impl Table {
     /// Defers the flush of all dirty addresses until there are no later changes: see [`DirtySet::defer`].
     ///
     /// [`DirtySet::defer`]: crate::mirror::dirty_set::DirtySet::defer
-    pub fn defer_dirty(&mut self, are_lost: bool) {
-        self.changes.dirty.defer(are_lost);
+    pub fn defer_dirty(&mut self) {
+        self.changes.dirty.defer();
     }
 
     /// Takes the configuration for the state file, if it is dirty.
