@@ -1,10 +1,13 @@
-//! A property: whatever happens to leases, configurations and the server itself, the delta from the time
-//! of an earlier answer on has every address of which a requestor would see anything else now.
+//! A property: for random lease events, configurations, restarts and reloads, a delta query from the time of an
+//! earlier answer returns the addresses whose full reply has changed since, those with a transaction since
+//! (RFC 6926 section 8.2), and no others. The exceptions, in which a delta returns more, are those of
+//! [`Excess`].
 
 #[path = "support/bench.rs"]
 mod bench;
 
-use std::collections::BTreeMap;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,32 +16,51 @@ use bench::*;
 use blq::{Binding, Query, State, Vss};
 use dhcp_blq::kea_config::{ConfiguredOption, KeaConfig, Scope};
 use dhcp_blq::mirror::event::{ClientInfo, Event, Lease, LeaseState, Origin, ResyncScope};
-use dhcp_blq::mirror::{InitialLoad, Saved};
+use dhcp_blq::mirror::{InitialLoad, Mirror, Saved};
 use dhcp_blq::model::address::HardwareAddress;
 use dhcp_blq::model::binding::SubnetId;
 use dhcp_blq::model::client::ClientIds;
+use dhcp_blq::model::option::RawOption;
 use dhcp_blq::model::time::{Lifetime, Time};
 use dhcp_blq::persist::store::Recent;
+use dhcp_blq::query::lease_engine::LeaseEngine;
 use proptest::prelude::*;
 
 /// Seconds from one step to the next.
 const STEP: u32 = 10;
 
+/// When the first step begins.
+const BEGINNING: u32 = 1_700_000_000;
+
+thread_local! {
+    /// The time of the step, by which the engine answers.
+    static NOW: Cell<u32> = const { Cell::new(BEGINNING) };
+}
+
+/// The engine's clock.
+fn clock() -> Time {
+    Time(NOW.get())
+}
+
 /// A lifetime that ends within the steps, and one that does not.
 const LIFETIMES: [u32; 2] = [33, 100_000_000];
 
-/// What happens in a step. The numbers choose an address, a client, and what else there is to choose.
+/// A step. Its numbers choose an address, a client, and other details.
 #[derive(Clone, Debug)]
 enum Step {
     /// A client leases or renews an address.
     Lease,
     /// A client asks for the lease it has, which is answered from Kea's cache.
     Confirm,
+    /// A client is offered an address.
+    Offer,
+    /// A client takes another address.
+    GiveUp,
     /// A client releases its lease.
     Release,
     /// A client declines its address.
     Decline,
-    /// Kea reclaims what is over.
+    /// Kea reclaims leases whose lifetime is over.
     Reclaim,
     /// An administrator changes a lease, and leaves its cltt as it is.
     Update,
@@ -46,21 +68,27 @@ enum Step {
     Add,
     /// An administrator deletes a lease.
     Delete,
-    /// Another server leases or renews an address, or changes a lease, unheard.
-    Unheard,
-    /// Another server deletes a lease, unheard.
-    UnheardDelete,
+    /// Another server leases or renews an address, or changes a lease, without an event.
+    Unreported,
+    /// Another server deletes a lease, without an event.
+    UnreportedDelete,
     /// The mirror is compared with the lease database.
     Resync,
     /// Another configuration is in force.
     Configure,
+    /// This server serves other high-availability scopes.
+    Serve,
     /// The state file is written.
     Flush,
+    /// Kea reloads its configuration: the mirror is handed over.
+    Reload,
     /// Kea is stopped and started.
     Restart,
+    /// Kea is stopped and started with another configuration.
+    Reconfigure,
     /// Kea is killed and started.
     Crash,
-    /// A requestor asks for everything.
+    /// A requester asks for everything.
     Answer,
 }
 
@@ -69,18 +97,23 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => Just(Step::Lease),
         2 => Just(Step::Confirm),
+        1 => Just(Step::Offer),
+        1 => Just(Step::GiveUp),
         2 => Just(Step::Release),
         1 => Just(Step::Decline),
         2 => Just(Step::Reclaim),
         2 => Just(Step::Update),
         1 => Just(Step::Add),
         1 => Just(Step::Delete),
-        2 => Just(Step::Unheard),
-        1 => Just(Step::UnheardDelete),
+        2 => Just(Step::Unreported),
+        1 => Just(Step::UnreportedDelete),
         2 => Just(Step::Resync),
         2 => Just(Step::Configure),
+        1 => Just(Step::Serve),
         2 => Just(Step::Flush),
+        1 => Just(Step::Reload),
         1 => Just(Step::Restart),
+        1 => Just(Step::Reconfigure),
         1 => Just(Step::Crash),
         4 => Just(Step::Answer),
     ]
@@ -111,6 +144,18 @@ fn kea_config(number: usize) -> Arc<KeaConfig> {
             r#""valid-lifetime": 3600,"#,
             r#""valid-lifetime": 3600, "store-extended-info": true,"#,
         ),
+        9 => replaced(
+            r#""hw-address": "02:00:00:00:00:99", "ip-address": "10.0.1.200""#,
+            r#""hw-address": "02:00:00:00:00:01", "hostname": "reserved""#,
+        ),
+        10 => replaced(
+            r#""valid-lifetime": 3600,"#,
+            r#""hooks-libraries": [ { "library": "/usr/lib/libdhcp_ha.so", "parameters": {
+                "high-availability": [ { "this-server-name": "one", "mode": "hot-standby",
+                    "peers": [ { "name": "one", "role": "primary" },
+                               { "name": "two", "role": "standby" } ] } ] } } ],
+            "valid-lifetime": 3600,"#,
+        ),
         _ => CONFIGURATION.to_owned(),
     };
     let option = |scope, value: &[u8]| ConfiguredOption {
@@ -129,17 +174,44 @@ fn kea_config(number: usize) -> Arc<KeaConfig> {
 }
 
 /// How many configurations there are.
-const NETWORKS: usize = 9;
+const CONFIGURATIONS: usize = 11;
 
-/// What a requestor saw.
+/// Replies at one time, with absolute times.
+type Replies = BTreeMap<Ipv4Addr, Binding>;
+
+/// The full replies for all addresses at one time, and whether a query for all configured addresses returns them.
+type View = BTreeMap<Ipv4Addr, (Binding, bool)>;
+
+/// An answer to a query for all addresses.
 struct Answer {
-    /// When it asked.
+    /// The time of the query.
     at: u32,
-    /// The bindings, with times from 1970 on.
-    bindings: BTreeMap<Ipv4Addr, Binding>,
+    /// The replies.
+    replies: Replies,
+    /// The addresses whose full reply has changed since.
+    changed: BTreeSet<Ipv4Addr>,
+    /// The addresses that deltas may return though it has not.
+    excess: BTreeMap<Ipv4Addr, Excess>,
 }
 
-/// Kea, the hook, the state file, and requestors.
+/// Why a delta after a restart returns an address whose full reply has not changed.
+#[derive(Clone, Copy, Debug)]
+enum Excess {
+    /// The binding changed after the last flush before a kill, or at the start before: requesters may have seen any
+    /// reply.
+    LostChange,
+    /// The lease was renewed after the last resync, and renewals are not in the state file: one by another server would
+    /// be new.
+    Renewed,
+    /// A configuration was in force that was not written before a kill.
+    LostConfiguration,
+    /// Client classes or host reservations changed over a restart. The state file has only their digest.
+    CommonDigest,
+    /// Kea's lease database lacks the latest transaction that the state file knows of, as an older copy of it would.
+    OlderDatabase,
+}
+
+/// Kea, the hook, the state file, and requesters.
 struct World {
     bench: Bench,
     /// The second of the step.
@@ -148,24 +220,25 @@ struct World {
     kea_config: usize,
     /// Kea's lease database.
     leases: BTreeMap<Ipv4Addr, Lease>,
-    /// The state file's bindings, and when it was written.
+    /// The bindings in the state file.
     file: BTreeMap<Ipv4Addr, dhcp_blq::model::binding::Binding>,
-    /// All else in it.
+    /// The rest of the state file.
     rest: Saved,
-    /// Where the state file is, whose name that of recent changes has.
+    /// The path of the state file, from which the path of the file of recent changes derives.
     path: PathBuf,
-    /// What requestors saw.
+    /// The answers so far.
     answers: Vec<Answer>,
+    /// The full replies after the step before.
+    view: View,
     _directory: tempfile::TempDir,
 }
 
 impl World {
-    fn new(steps: usize) -> World {
+    fn new() -> World {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state");
-        let end = Time::now().0;
-        // Nothing ends by itself while answers are compared.
-        let now = end - STEP * u32::try_from(steps).unwrap() - 1_003;
+        let now = BEGINNING;
+        NOW.set(now);
         let mut world = World {
             bench: Bench::new(),
             now,
@@ -178,9 +251,11 @@ impl World {
             },
             path,
             answers: Vec::new(),
+            view: View::new(),
             _directory: directory,
         };
         world.start();
+        world.view = world.full_view();
         world
     }
 
@@ -188,6 +263,7 @@ impl World {
     fn start(&mut self) {
         let (mut recent, noted) = Recent::open(&self.path).unwrap();
         recent.make().unwrap();
+        self.expect_excess(&noted.addresses, noted.latest);
         let saved = Saved {
             bindings: self.file.values().cloned().collect(),
             recent: noted.addresses,
@@ -200,8 +276,67 @@ impl World {
             initial_load.lease(lease);
         }
         let mirror = initial_load.finish();
+        self.serve(mirror, recent);
+    }
+
+    /// Kea reloads its configuration, and the hook hands its mirror over.
+    fn reload(&mut self) {
+        let Bench { mirror, engine, .. } = std::mem::replace(&mut self.bench, Bench::new());
+        drop(engine);
+        let mirror = Arc::try_unwrap(mirror).expect("no other owner");
+        let recent = mirror.detach_recent().expect("a file of recent changes");
+        let kea_config = kea_config(self.kea_config);
+        let mut initial_load = InitialLoad::resume(mirror, kea_config, Time(self.now)).unwrap();
+        for lease in self.leases.values() {
+            initial_load.lease(lease);
+        }
+        self.serve(initial_load.finish(), recent);
+    }
+
+    /// Queries are answered from this mirror.
+    fn serve(&mut self, mirror: Mirror, recent: Recent) {
         mirror.attach_recent(recent);
         self.bench = Bench::over(mirror);
+        let engine = LeaseEngine::new(Arc::clone(&self.bench.mirror), None);
+        self.bench.engine = engine.with_clock(clock);
+    }
+
+    /// Notes the addresses that deltas may return after a start though their replies have not changed.
+    fn expect_excess(&mut self, lost: &[u32], lost_latest: Option<Time>) {
+        let mut excess = BTreeMap::new();
+        let kea_config = kea_config(self.kea_config);
+        let is_active = |(_, (binding, _)): &(&Ipv4Addr, &(Binding, bool))| {
+            binding.state == Some(State::ACTIVE)
+        };
+        let active = || {
+            self.view
+                .iter()
+                .filter(is_active)
+                .map(|(address, _)| *address)
+        };
+        if let Some(digests) = self.rest.saved_view.digests
+            && (digests.common, digests.hosts)
+                != (kea_config.common_digest(), kea_config.hosts_digest())
+        {
+            excess.extend(active().map(|address| (address, Excess::CommonDigest)));
+        }
+        let latest = self.leases.values().map(|lease| lease.cltt).max();
+        if self.rest.latest.max(lost_latest) > latest {
+            excess.extend(active().map(|address| (address, Excess::OlderDatabase)));
+        }
+        if lost.contains(&u32::MAX) {
+            let all = self.view.keys();
+            excess.extend(all.map(|address| (*address, Excess::LostConfiguration)));
+        }
+        let resynced_at = self.rest.resynced_at;
+        let renewed = self.leases.values();
+        let renewed = renewed.filter(|lease| resynced_at.is_some_and(|at| lease.cltt >= at));
+        excess.extend(renewed.map(|lease| (lease.address, Excess::Renewed)));
+        let lost = lost.iter().map(|address| Ipv4Addr::from_bits(*address));
+        excess.extend(lost.map(|address| (address, Excess::LostChange)));
+        for answer in &mut self.answers {
+            answer.excess.extend(&excess);
+        }
     }
 
     /// The state file is written.
@@ -226,12 +361,12 @@ impl World {
         mirror.trim_recent();
     }
 
-    /// What was pushed is in the mirror.
+    /// Applies the events pushed so far.
     fn catch_up(&self) {
         self.bench.mirror.catch_up_by(|| Time(self.now));
     }
 
-    /// An event reaches the mirror.
+    /// Pushes an event and applies it.
     fn push(&self, event: Event) {
         self.bench.mirror.queue().push(event);
         self.catch_up();
@@ -252,7 +387,7 @@ impl World {
         }
     }
 
-    /// What Kea stores with the lease of an address whose client came with this information.
+    /// The relay agent information that Kea stores with the lease of an address, after a message with this one.
     fn stored(&self, address: [u8; 4], information: &[u8]) -> Option<Vec<u8>> {
         match self.kea_config == 6 && !information.is_empty() {
             true => Some(information.to_vec()),
@@ -271,14 +406,42 @@ impl World {
         is_held.then(|| lease.clone())
     }
 
+    /// Takes a step, and compares the full replies before and after it.
     fn take(&mut self, step: &Step, place: usize, client: u8, choice: u8) {
         self.now += STEP;
+        NOW.set(self.now);
+        self.step(step, place, client, choice);
+        let view = self.full_view();
+        let addresses = self.view.keys().chain(view.keys());
+        let changed = addresses.filter(|address| self.view.get(address) != view.get(address));
+        let changed: BTreeSet<Ipv4Addr> = changed.copied().collect();
+        for answer in &mut self.answers {
+            answer.changed.extend(&changed);
+        }
+        if let Step::Answer = step {
+            self.answers.push(Answer {
+                at: self.now,
+                replies: self.answer(None),
+                changed: BTreeSet::new(),
+                excess: BTreeMap::new(),
+            });
+        }
+        self.view = view;
+    }
+
+    fn step(&mut self, step: &Step, place: usize, client: u8, choice: u8) {
         let octets = ADDRESSES[place % ADDRESSES.len()];
         let address = Ipv4Addr::from(octets);
         let client_info = ClientInfo {
             relay_agent_information: Some(information(choice)).filter(|all| !all.is_empty()),
             classes: [format!("class {client}")].into(),
-            ..ClientInfo::default()
+            options: match choice % 5 {
+                0 => vec![RawOption {
+                    code: 12,
+                    value: b"sent".to_vec(),
+                }],
+                _ => Vec::new(),
+            },
         };
         let at = Time(self.now);
         match step {
@@ -298,6 +461,26 @@ impl World {
                         client,
                         at,
                         client_info,
+                    });
+                }
+            }
+            Step::Offer => {
+                let lease = Lease {
+                    valid_lifetime: Lifetime(15),
+                    ..self.lease(octets, client, choice)
+                };
+                let holder = self.held(address).map(|held| held.client_id);
+                if holder.is_none_or(|holder| holder == lease.client_id) {
+                    self.leases.insert(address, lease.clone());
+                    self.push(Event::Offered { lease, client_info });
+                }
+            }
+            Step::GiveUp => {
+                if self.leases.remove(&address).is_some() {
+                    self.push(Event::GivenUp {
+                        address,
+                        client: None,
+                        at,
                     });
                 }
             }
@@ -386,44 +569,55 @@ impl World {
                     });
                 }
             }
-            Step::Unheard => {
-                // With the same cltt another server stores other relay agent information alone: renewals
-                // are not saved, so more than that could not be seen after a start.
+            Step::Unreported => {
+                // With the same cltt another server stores other relay agent information alone: renewals are not
+                // saved, so a start could not find more than that.
                 let lease = match self.changed(address, choice).filter(|_| choice % 3 == 2) {
                     Some(lease) => lease,
                     None => self.lease(octets, client, choice),
                 };
                 self.leases.insert(address, lease);
             }
-            Step::UnheardDelete => {
+            Step::UnreportedDelete => {
                 self.leases.remove(&address);
             }
             Step::Resync => self.resync(),
             Step::Configure => {
-                self.kea_config = usize::from(choice) % NETWORKS;
+                self.kea_config = usize::from(choice) % CONFIGURATIONS;
                 self.push(Event::Reconfigured {
                     kea_config: kea_config(self.kea_config),
                     is_complete: true,
                     at,
                 });
             }
+            Step::Serve => {
+                let scopes = ["one", "two"].into_iter().take(usize::from(choice) % 3);
+                self.push(Event::Serving {
+                    serving: scopes.map(str::to_owned).collect(),
+                    at,
+                });
+            }
             Step::Flush => self.flush(),
+            Step::Reload => {
+                self.kea_config = usize::from(choice) % CONFIGURATIONS;
+                self.reload();
+            }
             Step::Restart => {
                 self.flush();
                 drop(self.bench.mirror.detach_recent());
+                self.start();
+            }
+            Step::Reconfigure => {
+                self.flush();
+                drop(self.bench.mirror.detach_recent());
+                self.kea_config = usize::from(choice) % CONFIGURATIONS;
                 self.start();
             }
             Step::Crash => {
                 drop(self.bench.mirror.detach_recent());
                 self.start();
             }
-            Step::Answer => {
-                let bindings = self.answer(None);
-                self.answers.push(Answer {
-                    at: self.now,
-                    bindings,
-                });
-            }
+            Step::Answer => {}
         }
     }
 
@@ -439,7 +633,7 @@ impl World {
         Some(lease)
     }
 
-    /// The mirror is compared with the lease database, twice where leases are missing.
+    /// Runs a resync, with another look-up of missing leases.
     fn resync(&mut self) {
         let seen = |world: &World, scope| {
             world.push(Event::ResyncBegun);
@@ -451,6 +645,7 @@ impl World {
         };
         seen(self, ResyncScope::Range(0..=u32::MAX));
         self.now += 2;
+        NOW.set(self.now);
         let missing = self
             .bench
             .mirror
@@ -459,8 +654,16 @@ impl World {
         seen(self, ResyncScope::Again(missing));
     }
 
+    /// The full replies for all addresses, those that are configured no more included.
+    fn full_view(&self) -> View {
+        let listed = self.answer(None);
+        let all = self.answer(Some(1)).into_iter();
+        all.map(|(address, binding)| (address, (binding, listed.contains_key(&address))))
+            .collect()
+    }
+
     /// The bindings that changed at `start` or later, or all.
-    fn answer(&self, start: Option<u32>) -> BTreeMap<Ipv4Addr, Binding> {
+    fn answer(&self, start: Option<u32>) -> Replies {
         let query = Query {
             start,
             vpn: Some(Vss::All),
@@ -476,15 +679,16 @@ impl World {
     }
 }
 
-/// Relay agent information by a choice, empty for some.
+/// Relay agent information by a choice: none, a remote-id, or one and a VPN.
 fn information(choice: u8) -> Vec<u8> {
-    match choice % 4 {
+    match choice % 5 {
         0 => Vec::new(),
+        4 => [&[2, 1, 4, 151, 6, 0][..], b"green"].concat(),
         line => vec![2, 1, line],
     }
 }
 
-/// The binding as it would be told in the first second of all.
+/// A reply with absolute times in place of those relative to base-time.
 fn absolute(binding: Binding) -> Binding {
     let base = binding.base_time.unwrap();
     let ago = |seconds: Option<u32>| seconds.map(|seconds| base - seconds);
@@ -502,34 +706,52 @@ fn absolute(binding: Binding) -> Binding {
     }
 }
 
+/// Whether one of the times by which RFC 6926 section 8.2 selects a binding is `start` or later.
+fn is_selected(binding: &Binding, start: u32) -> bool {
+    let times = [
+        binding.start_time_of_state,
+        binding.client_last_transaction_time,
+    ];
+    times.into_iter().flatten().any(|time| time >= start)
+}
+
 proptest! {
     #[test]
-    fn a_delta_has_every_address_of_which_a_requestor_sees_anything_else(
+    fn a_delta_has_the_addresses_whose_replies_changed(
         steps in proptest::collection::vec((step(), any::<usize>(), 1..4u8, any::<u8>()), 1..40),
     ) {
-        let mut world = World::new(steps.len());
+        let mut world = World::new();
         for (step, place, client, choice) in &steps {
             world.take(step, *place, *client, *choice);
         }
-        let now = world.answer(None);
+        let now = world.full_view();
         for answer in &world.answers {
             let delta = world.answer(Some(answer.at));
-            for (address, binding) in &now {
-                if answer.bindings.get(address) != Some(binding) {
+            for (address, (binding, _)) in &now {
+                let is_expected = answer.changed.contains(address) || is_selected(binding, answer.at);
+                if is_expected {
                     prop_assert!(
                         delta.get(address) == Some(binding),
                         "not in the delta from {}: {:?}, then {:?}",
                         answer.at,
                         binding,
-                        answer.bindings.get(address),
+                        answer.replies.get(address),
+                    );
+                } else if !answer.excess.contains_key(address) {
+                    prop_assert!(
+                        !delta.contains_key(address),
+                        "in the delta from {}: {:?}, then {:?}",
+                        answer.at,
+                        binding,
+                        answer.replies.get(address),
                     );
                 }
             }
-            // An address that is configured no more cannot be told, but for the end of its lease.
-            for (address, before) in &answer.bindings {
+            // No reply is about an address that is not configured any more, except for the end of its lease.
+            for (address, before) in &answer.replies {
                 let is_in_subnet = world.kea_config != 5 || address.octets()[2] == 1;
                 if before.state == Some(State::ACTIVE) && is_in_subnet && !now.contains_key(address) {
-                    prop_assert!(delta.contains_key(address), "{address} is still active for who asked");
+                    prop_assert!(delta.contains_key(address), "{address} is still active for the requester");
                 }
             }
         }
