@@ -7,7 +7,7 @@ use crate::model::client::ClientIds;
 use crate::model::option::RawOption;
 use std::net::Ipv4Addr;
 
-/// A lease of an hour to client `client`, last heard of at `cltt`.
+/// A lease of an hour to client `client`, last served at `cltt`.
 fn lease(client: u8, cltt: u32) -> Lease {
     Lease {
         address: Ipv4Addr::new(10, 0, 0, 9),
@@ -25,7 +25,7 @@ fn lease(client: u8, cltt: u32) -> Lease {
     }
 }
 
-/// What tells client `client` from others.
+/// The identities of client `client`.
 fn ids(client: u8) -> ClientIds {
     ClientIds {
         hardware: lease(client, 0).hardware,
@@ -110,7 +110,7 @@ fn a_renewal_changes_the_last_transaction_but_not_the_start_of_the_state() {
 }
 
 #[test]
-fn a_lease_confirmed_unchanged_is_a_transaction_of_its_client_only() {
+fn a_confirmed_lease_is_a_transaction_of_its_client_only() {
     let first = committed(None, &lease(1, 100), &no_client_info());
     let relayed = ClientInfo {
         relay_agent_information: Some(vec![2, 1, 7]),
@@ -129,7 +129,7 @@ fn a_lease_confirmed_unchanged_is_a_transaction_of_its_client_only() {
 }
 
 #[test]
-fn an_address_that_goes_to_another_client_starts_anew() {
+fn a_lease_to_another_client_begins_its_own_state() {
     let first = committed(None, &lease(1, 100), &no_client_info());
     let second = committed(Some(&first), &lease(2, 200), &no_client_info());
     assert_eq!(at(&second, 200), (State::Active, 200));
@@ -182,7 +182,7 @@ fn an_administrators_deletion_resets_what_was_held() {
         at(&removed(&active, Time(150), Origin::Local), 150),
         (State::Reset, 150)
     );
-    // What had expired keeps the state it ended in.
+    // An expired lease keeps its state.
     assert_eq!(
         at(&removed(&active, Time(5000), Origin::Local), 5000),
         (State::Expired, 3700)
@@ -205,8 +205,8 @@ fn an_offer_reserves_a_free_address_and_leaves_a_lease_alone() {
         (at(&asked, 3704), at(&asked, 3705)),
         (at(&active, 3704), at(&active, 3705))
     );
-    // Close to the end of a lease the offer keeps the address longer, which is what Kea's
-    // database then holds.
+    // Close to the end of a lease the offer reserves the address longer, and replaces the lease in Kea's
+    // lease database.
     let late = Lease {
         valid_lifetime: Lifetime(60),
         ..lease(1, 3700)
@@ -265,16 +265,16 @@ fn of_each_client_option_the_value_last_sent_is_kept() {
 }
 
 #[test]
-fn loading_what_was_saved_changes_nothing() {
+fn loading_a_saved_lease_changes_nothing() {
     let saved = committed(None, &lease(1, 100), &no_client_info());
-    // Renewed since, which is not written.
+    // Renewals are not written.
     let binding = loaded(Some(&saved), &lease(1, 2000), Some(Time(100)), Time(2500));
     assert_eq!(at(&binding, 2500), (State::Active, 100));
     assert_eq!(binding.last_transaction, Some(Time(2000)));
 }
 
 #[test]
-fn an_offer_that_was_saved_is_loaded_as_an_offer_and_acknowledged_as_a_lease() {
+fn a_saved_offer_is_loaded_as_an_offer_and_acknowledged_as_a_lease() {
     let offer = Lease {
         valid_lifetime: Lifetime(60),
         ..lease(1, 100)
@@ -302,16 +302,16 @@ fn a_difference_found_at_start_counts_as_a_change() {
         Time(150),
         Origin::Local,
     );
-    // Leased after the last write: at the time the lease tells.
+    // Leased after the last write: the lease has the time.
     let later = loaded(Some(&saved), &lease(2, 300), Some(Time(200)), Time(400));
     assert_eq!(at(&later, 400), (State::Active, 300));
-    // By its times leased before: nobody was told, so it counts from now.
+    // Leased before the last write by its times: no requester has seen it, so it counts from now.
     let earlier = loaded(Some(&saved), &lease(2, 180), Some(Time(200)), Time(400));
     assert_eq!(at(&earlier, 400), (State::Active, 400));
 }
 
 #[test]
-fn a_later_lease_that_ended_meanwhile_counts_as_a_change_too() {
+fn a_later_lease_that_has_ended_counts_as_a_change() {
     let active = committed(None, &lease(1, 100), &no_client_info());
     let saved = removed(&active, Time(150), Origin::Local);
     let load = |client, cltt, state, lifetime| {
@@ -325,10 +325,10 @@ fn a_later_lease_that_ended_meanwhile_counts_as_a_change_too() {
             900,
         )
     };
-    // The lease that was reset, which Kea holds still.
+    // Kea still holds the lease that was reset.
     let reclaimed = LeaseState::ExpiredReclaimed;
     assert_eq!(load(1, 100, reclaimed, 3600), (State::Reset, 150));
-    // The same client's next one, and another client's.
+    // The next lease of the same client, and another client's.
     assert_eq!(load(1, 300, reclaimed, 60), (State::Expired, 360));
     assert_eq!(load(2, 300, reclaimed, 60), (State::Expired, 360));
     assert_eq!(
@@ -346,40 +346,40 @@ fn a_later_lease_that_ended_meanwhile_counts_as_a_change_too() {
 }
 
 #[test]
-fn what_kea_lost_is_reset_and_what_had_ended_stays_as_it_was() {
+fn a_missing_lease_is_reset_unless_it_had_ended() {
     let active = committed(None, &lease(1, 100), &no_client_info());
     assert_eq!(at(&vanished(&active, Time(500)), 500), (State::Reset, 500));
     let released = released(&active, Time(150), Origin::Local);
     assert_eq!(vanished(&released, Time(500)), released);
 }
 
-/// What Kea's lease manager says, before a callout says why.
-fn told(before: Option<&Binding>, lease: &Lease, at: u32) -> Binding {
+/// A change that Kea's lease manager reports, before a callout reports its cause.
+fn reported(before: Option<&Binding>, lease: &Lease, at: u32) -> Binding {
     updated(before, lease, Time(at), Origin::Remote).unwrap()
 }
 
 #[test]
-fn what_another_server_changed_is_remote_since_it_was_told_of_and_what_it_knew_is_no_change() {
+fn a_change_by_another_server_is_remote_unless_it_was_known() {
     let active = committed(None, &lease(1, 100), &no_client_info());
     assert!(!active.is_remote(Time(100)));
-    let renewed = told(Some(&active), &lease(1, 200), 230);
+    let renewed = reported(Some(&active), &lease(1, 200), 230);
     assert_eq!(at(&renewed, 230), (State::Active, 100));
     assert_eq!(renewed.last_transaction, Some(Time(200)));
     assert!(renewed.remote);
     let same = updated(Some(&renewed), &lease(1, 200), Time(240), Origin::Remote);
     assert_eq!(same, None);
-    let other = told(Some(&renewed), &lease(2, 250), 260);
+    let other = reported(Some(&renewed), &lease(2, 250), 260);
     assert_eq!(at(&other, 260), (State::Active, 260));
-    // What ends by itself ends here too, and what a client says here is said here.
+    // The end of a lifetime is local, and so is a message to this server.
     assert!(other.is_remote(Time(3849)) && !other.is_remote(Time(3850)));
     let again = committed(Some(&other), &lease(2, 300), &no_client_info());
     assert!(!again.is_remote(Time(300)));
 }
 
 #[test]
-fn a_callout_or_command_that_follows_says_who_made_a_change_and_why() {
-    // The second may have changed since the client's message came.
-    let leased = told(None, &lease(1, 100), 101);
+fn a_later_callout_or_command_gives_the_origin_and_cause_of_a_change() {
+    // The clock may have entered the next second since the client's message came.
+    let leased = reported(None, &lease(1, 100), 101);
     let leased = committed(Some(&leased), &lease(1, 100), &no_client_info());
     assert_eq!(
         (at(&leased, 101), leased.remote),
@@ -391,7 +391,7 @@ fn a_callout_or_command_that_follows_says_who_made_a_change_and_why() {
         ..lease(1, 200)
     };
     for before in [
-        told(Some(&leased), &ended, 200),
+        reported(Some(&leased), &ended, 200),
         removed(&leased, Time(200), Origin::Remote),
     ] {
         assert!(before.is_remote(Time(200)));
@@ -409,7 +409,7 @@ fn a_callout_or_command_that_follows_says_who_made_a_change_and_why() {
         ((State::Reset, 200), false)
     );
     let updated = updated(
-        Some(&told(None, &lease(1, 100), 100)),
+        Some(&reported(None, &lease(1, 100), 100)),
         &lease(1, 100),
         Time(100),
         Origin::Local,
@@ -418,7 +418,7 @@ fn a_callout_or_command_that_follows_says_who_made_a_change_and_why() {
 }
 
 #[test]
-fn a_lease_that_was_over_when_its_client_took_another_expired_at_its_end_also_after_a_restart() {
+fn a_lease_that_was_over_before_it_was_given_up_expired_at_its_end() {
     let active = committed(None, &lease(1, 100), &no_client_info());
     let over = given_up(&active, Time(3800));
     assert_eq!(at(&over, 3800), (State::Expired, 3700));
@@ -429,7 +429,7 @@ fn a_lease_that_was_over_when_its_client_took_another_expired_at_its_end_also_af
 }
 
 #[test]
-fn an_offer_stays_an_offer_whoever_else_tells_of_it() {
+fn an_offer_stays_an_offer_in_reports_by_the_lease_manager() {
     let offer = Lease {
         valid_lifetime: Lifetime(60),
         ..lease(1, 100)
@@ -437,15 +437,15 @@ fn an_offer_stays_an_offer_whoever_else_tells_of_it() {
     let offered_first = offered(None, &offer, &no_client_info());
     let again = updated(Some(&offered_first), &offer, Time(101), Origin::Remote);
     assert_eq!(again, None);
-    let told_first = told(None, &offer, 101);
+    let told_first = reported(None, &offer, 101);
     let binding = offered(Some(&told_first), &offer, &no_client_info());
     assert_eq!(at(&binding, 101), (State::Transitioning, 100));
-    let acknowledged = told(Some(&binding), &lease(1, 105), 105);
+    let acknowledged = reported(Some(&binding), &lease(1, 105), 105);
     assert_eq!(at(&acknowledged, 105), (State::Active, 105));
 }
 
 #[test]
-fn an_offer_that_nobody_took_is_available_again_whatever_kea_makes_of_it() {
+fn an_offer_that_was_not_accepted_is_available_again() {
     let offer = Lease {
         valid_lifetime: Lifetime(60),
         ..lease(1, 100)
@@ -468,7 +468,7 @@ fn an_offer_that_nobody_took_is_available_again_whatever_kea_makes_of_it() {
 }
 
 #[test]
-fn a_lease_that_ends_with_an_offer_is_not_taken_for_it() {
+fn a_lease_that_ends_with_an_offer_is_not_the_offer() {
     let short = |cltt, lifetime| Lease {
         valid_lifetime: Lifetime(lifetime),
         ..lease(1, cltt)
@@ -486,7 +486,7 @@ fn a_lease_that_ends_with_an_offer_is_not_taken_for_it() {
 }
 
 #[test]
-fn a_lease_that_kea_forgot_over_an_offer_expired_with_the_offer() {
+fn a_lease_that_an_offer_replaced_expired_with_the_offer() {
     let active = committed(None, &lease(1, 100), &no_client_info());
     let offer = Lease {
         valid_lifetime: Lifetime(7),
@@ -499,7 +499,7 @@ fn a_lease_that_kea_forgot_over_an_offer_expired_with_the_offer() {
 }
 
 #[test]
-fn what_ended_elsewhere_before_its_time_was_released_and_what_ended_in_time_has_expired() {
+fn a_lease_that_ended_early_at_another_server_was_released() {
     let active = committed(None, &lease(1, 100), &no_client_info());
     let ended = |state, lifetime| Lease {
         state,
@@ -507,10 +507,10 @@ fn what_ended_elsewhere_before_its_time_was_released_and_what_ended_in_time_has_
         ..lease(1, 100)
     };
     let expired = ended(LeaseState::ExpiredReclaimed, 3600);
-    // That is known without being told.
+    // The end of a lifetime needs no report.
     let swept = updated(Some(&active), &expired, Time(4000), Origin::Remote);
     assert_eq!(swept, None);
-    let released = told(Some(&active), &ended(LeaseState::Released, 0), 4000);
+    let released = reported(Some(&active), &ended(LeaseState::Released, 0), 4000);
     assert_eq!(at(&released, 4000), (State::Released, 4000));
 }
 
