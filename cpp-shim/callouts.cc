@@ -264,12 +264,9 @@ constexpr char OWNER[] = "blq";
 
 // Runs in the middle of the lease manager's own work: no exception may get out.
 template <typename Report>
-void report(const isc::dhcp::LeasePtr& lease, Report&& report) noexcept {
+void report(Report&& report) noexcept {
     try {
-        const auto* lease4 = dynamic_cast<const Lease4*>(lease.get());
-        if (lease4 != nullptr) {
-            report(*lease4);
-        }
+        report();
     } catch (...) {
         change_missed();
     }
@@ -353,15 +350,19 @@ bool track_leases() {
     return guarded([] {
         using isc::dhcp::TrackingLeaseMgr;
         const auto changed = [](const isc::dhcp::LeasePtr& lease) {
-            report(lease, [](const Lease4& lease4) {
-                if (wants_change(lease4.state_)) {
+            report([&] {
+                if (lease && wants_change(lease->state_)) {
                     std::string text;
-                    lease_changed(lend(lease4, Context::LOOK, text));
+                    lease_changed(lend(dynamic_cast<const Lease4&>(*lease), Context::LOOK, text));
                 }
             });
         };
         const auto deleted = [](const isc::dhcp::LeasePtr& lease) {
-            report(lease, [](const Lease4& lease4) { lease_deleted(lease4.addr_.toUint32()); });
+            report([&] {
+                if (lease) {
+                    lease_deleted(lease->addr_.toUint32());
+                }
+            });
         };
         auto& manager = LeaseMgrFactory::instance();
         const auto follow = [&](TrackingLeaseMgr::CallbackType type,
