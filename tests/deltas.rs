@@ -22,7 +22,7 @@ use dhcp_blq::model::binding::SubnetId;
 use dhcp_blq::model::client::ClientIds;
 use dhcp_blq::model::option::RawOption;
 use dhcp_blq::model::time::{Lifetime, Time};
-use dhcp_blq::persist::store::Recent;
+use dhcp_blq::persist::Recent;
 use dhcp_blq::query::lease_engine::LeaseEngine;
 use proptest::prelude::*;
 
@@ -224,6 +224,8 @@ struct World {
     file: BTreeMap<Ipv4Addr, dhcp_blq::model::binding::Binding>,
     /// The rest of the state file.
     rest: Saved,
+    /// The file of recent changes.
+    recent: Option<Arc<Recent>>,
     /// The path of the state file, from which the path of the file of recent changes derives.
     path: PathBuf,
     /// The answers so far.
@@ -249,6 +251,7 @@ impl World {
                 saved_at: Some(Time(now)),
                 ..Saved::default()
             },
+            recent: None,
             path,
             answers: Vec::new(),
             view: View::new(),
@@ -261,8 +264,8 @@ impl World {
 
     /// Kea starts, and the hook reads its state file.
     fn start(&mut self) {
-        let (mut recent, noted) = Recent::open(&self.path).unwrap();
-        recent.make().unwrap();
+        let (recent, noted) = Recent::open(&self.path).unwrap();
+        assert!(recent.make());
         self.expect_excess(&noted.addresses, noted.latest);
         let saved = Saved {
             bindings: self.file.values().cloned().collect(),
@@ -276,7 +279,8 @@ impl World {
             initial_load.lease(lease);
         }
         let mirror = initial_load.finish();
-        self.serve(mirror, recent);
+        self.recent = Some(Arc::new(recent));
+        self.serve(mirror);
     }
 
     /// Kea reloads its configuration, and the hook hands its mirror over.
@@ -284,18 +288,19 @@ impl World {
         let Bench { mirror, engine, .. } = std::mem::replace(&mut self.bench, Bench::new());
         drop(engine);
         let mirror = Arc::try_unwrap(mirror).expect("no other owner");
-        let recent = mirror.detach_recent().expect("a file of recent changes");
+        mirror.detach_recorder();
         let kea_config = kea_config(self.kea_config);
         let mut initial_load = InitialLoad::resume(mirror, kea_config, Time(self.now)).unwrap();
         for lease in self.leases.values() {
             initial_load.lease(lease);
         }
-        self.serve(initial_load.finish(), recent);
+        self.serve(initial_load.finish());
     }
 
     /// Queries are answered from this mirror.
-    fn serve(&mut self, mirror: Mirror, recent: Recent) {
-        mirror.attach_recent(recent);
+    fn serve(&mut self, mirror: Mirror) {
+        let recent = self.recent.clone().expect("a file of recent changes");
+        mirror.attach_recorder(recent);
         self.bench = Bench::over(mirror);
         let engine = LeaseEngine::new(Arc::clone(&self.bench.mirror), None);
         self.bench.engine = engine.with_clock(clock);
@@ -358,7 +363,7 @@ impl World {
             resynced_at: mirror.resynced_at(),
             ..Saved::default()
         };
-        mirror.trim_recent();
+        mirror.trim_record();
     }
 
     /// Applies the events pushed so far.
@@ -604,17 +609,17 @@ impl World {
             }
             Step::Restart => {
                 self.flush();
-                drop(self.bench.mirror.detach_recent());
+                self.bench.mirror.detach_recorder();
                 self.start();
             }
             Step::Reconfigure => {
                 self.flush();
-                drop(self.bench.mirror.detach_recent());
+                self.bench.mirror.detach_recorder();
                 self.kea_config = usize::from(choice) % CONFIGURATIONS;
                 self.start();
             }
             Step::Crash => {
-                drop(self.bench.mirror.detach_recent());
+                self.bench.mirror.detach_recorder();
                 self.start();
             }
             Step::Answer => {}

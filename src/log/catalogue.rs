@@ -276,8 +276,16 @@ pub const MESSAGES: &[Message] = &[
         "Look for messages about the hosts database.",
     ),
     message(
+        "BLQ_STATE_NOT_COMPACTED",
+        "The state file has grown to more than twice the octets it needs and was to be written anew, to a \
+         file beside it that then takes its name. That failed. The state file stays in use, and it is \
+         tried again when the file has grown by half.",
+        "Make the directory of the state file writable for Kea, and make room for a copy of the file. A file \
+         of another program with the name of the state file and '.compacted' must be moved away.",
+    ),
+    message(
         "BLQ_STATE_SET_ASIDE",
-        "The state file belongs to this library, but is damaged, of a newer version, or not the file \
+        "The state file belongs to this library, but is damaged, of another version, or not the file \
          that was written before. It was renamed, and a new one begun: states and times of bindings \
          are those known to Kea's lease database and the mirror.",
         "Look for disk errors. If an older version of this library was reinstalled, its file can be \

@@ -12,6 +12,7 @@
 //! - [`view`], [`ranges`], `former_subnets`: the configuration seen by queries, with times of change.
 //! - `visible`: the parts of a binding that requesters see, and their differences.
 //! - `cursor`: scans over bindings, ascending by address, in parts.
+//! - `recorder`: the record of changes that are not on disk.
 //! - `resync`: comparison with Kea's lease database, which finds differences that no event reported.
 //! - `bootstrap`: the initial load, from the state file or a hand-over, and Kea's leases.
 //! - `readiness`: whether the tables may be read.
@@ -36,6 +37,7 @@ mod page;
 mod pages;
 mod radix;
 mod readiness;
+mod recorder;
 mod resync;
 mod rules;
 mod shared;
@@ -48,5 +50,6 @@ pub use cursor::{Cursor, Entry, Part, Run};
 pub use indexes::Identity;
 pub use page::{Found, Kind};
 pub use readiness::{Failure, Unready};
+pub use recorder::ChangeRecorder;
 pub use shared::Mirror;
 pub use table::Table;

@@ -48,9 +48,7 @@ pub struct ConfiguredSubnet {
     pub first: Ipv4Addr,
     /// The last address.
     pub last: Ipv4Addr,
-    /// The properties of the subnet that replies depend on; `None` in a file of an earlier version of this
-    /// library.
-    #[serde(skip)]
+    /// The properties of the subnet that replies depend on.
     pub view: Option<SubnetView>,
 }
 
@@ -77,7 +75,7 @@ pub struct FormerSubnet {
 }
 
 /// Digests of the parts of the configuration outside of subnets that replies depend on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommonDigests {
     /// The digest of the global scope and client classes.
     pub common: u64,
@@ -86,7 +84,7 @@ pub struct CommonDigests {
 }
 
 /// The view in the form in which the state file stores it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedView {
     /// Pools and reservations, ascending, without overlap.
     pub ranges: Vec<TimedRange>,
@@ -94,8 +92,7 @@ pub struct SavedView {
     pub subnets: Vec<ConfiguredSubnet>,
     /// Former subnets, the latest last.
     pub former_subnets: Vec<FormerSubnet>,
-    /// Digests of the other parts that replies depend on; `None` in a file of an earlier version of this
-    /// library.
+    /// Digests of the other parts that replies depend on; `None` if nothing was saved.
     pub digests: Option<CommonDigests>,
 }
 

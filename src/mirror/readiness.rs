@@ -100,8 +100,8 @@ mod tests {
     use crate::mirror::worker::ApplyWorker;
     use crate::mirror::{InitialLoad, LoadWorker, Saved, Table};
     use crate::model::time::Time;
+    use crate::persist::Store;
     use crate::persist::flush_worker::FlushWorker;
-    use crate::persist::store::Store;
 
     /// The time of the initial load.
     const NOW: Time = Time(1_000);

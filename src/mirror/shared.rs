@@ -8,7 +8,6 @@
 //! have left a change half done, a read fails at once: it neither waits nor takes a part for the whole.
 
 use std::collections::HashSet;
-use std::io;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -22,11 +21,11 @@ use crate::mirror::queue::EventQueue;
 use crate::mirror::ranges::SavedView;
 use crate::mirror::readiness::Readiness;
 use crate::mirror::readiness::{Failure, Unready};
+use crate::mirror::recorder::ChangeRecorder;
 use crate::mirror::resync::Resync;
 use crate::mirror::table::Table;
 use crate::model::binding::{Binding, SubnetId};
 use crate::model::time::Time;
-use crate::persist::store::Recent;
 
 /// How many events are applied before readers get a turn: a fraction of a millisecond's work.
 const EVENTS_PER_TURN: usize = 128;
@@ -45,11 +44,10 @@ pub struct Mirror {
     pub(super) readiness: Readiness,
     /// Changes not applied yet.
     pub(super) queue: EventQueue,
-    /// What is to be compared with Kea's lease database. Locked after `table`.
+    /// The comparison with Kea's lease database. Locked after `table`.
     pub(super) resync: Mutex<Resync>,
-    /// Where changes are noted that the state file does not have yet, if it can be used. Locked after
-    /// `resync`.
-    recent: Mutex<Option<Recent>>,
+    /// Records the changes that are not on disk yet, if that is possible. Locked after `resync`.
+    recorder: Mutex<Option<Arc<dyn ChangeRecorder>>>,
     /// Panics for tests.
     #[cfg(test)]
     faults: faults::Faults,
@@ -74,7 +72,7 @@ impl Mirror {
             readiness: Readiness::new(ready),
             queue: EventQueue::default(),
             resync: Mutex::default(),
-            recent: Mutex::default(),
+            recorder: Mutex::default(),
             #[cfg(test)]
             faults: faults::Faults::default(),
         }
@@ -130,7 +128,7 @@ impl Mirror {
                 *current = table;
                 // Those of before an old mirror was gone on with are not in `take_recent`.
                 drop(current.take_recent());
-                self.with_recent(|file| note_all(file, &current));
+                self.record_all(&current);
                 self.readiness.complete();
             }
             Err(_) => {
@@ -203,55 +201,49 @@ impl Mirror {
             for event in self.queue.drain().take(EVENTS_PER_TURN) {
                 apply(&mut table, &mut resync, event, now);
             }
-            self.note_recent(&mut table);
+            self.record_changes(&mut table);
         }
         // An event taken off the queue is applied once its taker lets go of the lock, for
         // which the caller's next `read` waits.
     }
 
-    /// Notes which addresses have changed, before anybody sees it.
-    pub(super) fn note_recent(&self, table: &mut Table) {
-        let recent = table.take_recent();
-        self.with_recent(|file| {
-            if !recent.is_empty() {
-                file.add(recent)?;
-            }
-            file.set_latest(table.latest())
-        });
-    }
-
-    /// Writes to the file in which changes are noted, if there is one. A file that cannot be written is
-    /// let go.
-    pub(super) fn with_recent(&self, write: impl FnOnce(&mut Recent) -> io::Result<()>) {
-        let mut recent = self.recent.lock();
-        if let Some(file) = &mut *recent
-            && let Err(error) = write(file)
-        {
-            crate::persist::store::warn_unusable(file.path(), &error);
-            *recent = None;
+    /// Records the addresses that have changed, before any reader sees it.
+    fn record_changes(&self, table: &mut Table) {
+        let changed = table.take_recent();
+        if let Some(recorder) = &*self.recorder.lock() {
+            recorder.record(&mut changed.into_iter(), table.latest());
         }
     }
 
-    /// Has changes noted in `file` from now on, and all that are not saved. The initial load finds at
-    /// the next start what it finds now.
-    pub fn attach_recent(&self, file: Recent) {
+    /// Records all changes of `table` that are not on disk and that a start would not find.
+    fn record_all(&self, table: &Table) {
+        if let Some(recorder) = &*self.recorder.lock() {
+            recorder.record(&mut table.dirty_changes(), table.latest());
+        }
+    }
+
+    /// Records changes with `recorder` from now on, and those that are not on disk. The next start finds
+    /// again what the initial load finds now.
+    pub fn attach_recorder(&self, recorder: Arc<dyn ChangeRecorder>) {
         // Nothing changes meanwhile, nor is a load completed.
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        *self.recent.lock() = Some(file);
+        *self.recorder.lock() = Some(recorder);
         if self.is_complete() {
-            self.with_recent(|file| note_all(file, &table));
+            self.record_all(&table);
         }
     }
 
-    /// Has changes noted nowhere; gives the file in which they were.
-    pub fn detach_recent(&self) -> Option<Recent> {
-        self.recent.lock().take()
+    /// Records no changes from now on.
+    pub fn detach_recorder(&self) {
+        *self.recorder.lock() = None;
     }
 
-    /// Has only those changes noted that are not saved.
-    pub fn trim_recent(&self) {
-        if let Ok(table) = self.table() {
-            self.with_recent(|file| file.keep(table.dirty_changes()));
+    /// Drops the record of changes that are on disk.
+    pub fn trim_record(&self) {
+        if let Ok(table) = self.table()
+            && let Some(recorder) = &*self.recorder.lock()
+        {
+            recorder.retain(&mut table.dirty_changes());
         }
     }
 
@@ -282,12 +274,12 @@ impl Mirror {
         Arc::clone(&table.view().kea_config)
     }
 
-    /// What is configured, as the state file keeps it.
+    /// Returns the view as the state file keeps it.
     pub fn saved_view(&self) -> SavedView {
         self.read(Table::saved_view).unwrap_or_default()
     }
 
-    /// The same, if it is not in the state file as it is here. It counts as written from then on.
+    /// Takes the view to be written, if the state file does not have it. It counts as written from then on.
     pub fn take_dirty_view(&self) -> Option<SavedView> {
         self.table_mut().ok()?.take_dirty_view()
     }
@@ -331,8 +323,8 @@ impl Mirror {
         self.read(|table| table.binding(address)).ok()?
     }
 
-    /// Some of what is to be written to the state file: see [`DirtySet::take`](crate::mirror::dirty_set::DirtySet::take). `limit`
-    /// should be small: changes and queries wait meanwhile.
+    /// Takes a part of the [dirty set](crate::mirror::dirty_set::DirtySet::take). `limit` should be small: changes
+    /// and queries wait meanwhile.
     pub fn take_dirty(&self, limit: usize) -> Taken {
         #[cfg(test)]
         self.faults.reach("blq-state");
@@ -341,32 +333,26 @@ impl Mirror {
         table.map_or_else(|_| Taken::default(), |mut table| table.take_dirty(limit))
     }
 
-    /// Has written again what was taken and could not be.
+    /// Puts a part back that could not be written.
     pub fn mark_dirty(&self, taken: &Taken) {
         if let Ok(mut table) = self.table_mut() {
             table.mark_dirty(taken);
         }
     }
 
-    /// Has what is configured written again.
+    /// Marks the view dirty.
     pub fn mark_view_dirty(&self) {
         if let Ok(mut table) = self.table_mut() {
             table.mark_view_dirty();
         }
     }
 
-    /// Has everything written again: the state file is another one.
+    /// Marks everything dirty: the state file is a new one.
     pub fn mark_all_dirty(&self) {
         if let Ok(mut table) = self.table_mut() {
             table.mark_all_dirty();
         }
     }
-}
-
-/// Notes all changes of `table` that a start would not find.
-fn note_all(file: &mut Recent, table: &Table) -> io::Result<()> {
-    file.add(table.dirty_changes())?;
-    file.set_latest(table.latest())
 }
 
 /// Panics for tests.

@@ -71,8 +71,7 @@ pub struct ClientParts<'a> {
     pub classes: Vec<&'a str>,
     /// The relay agent information last found in Kea's lease, if it differs from
     /// `relay_agent_information`: a message that was later, or whose option Kea does not store, had
-    /// a different one. Empty otherwise. The state file stores it separately.
-    #[serde(skip)]
+    /// a different one. Empty otherwise.
     pub stored: &'a [u8],
 }
 

@@ -1,4 +1,4 @@
-//! Writing the state file behind the mirror's back, off Kea's threads.
+//! The flush worker: a thread that writes changes of the mirror to the state file.
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -10,45 +10,46 @@ use parking_lot::{Condvar, Mutex};
 use crate::mirror::Mirror;
 use crate::mirror::dirty_set::Taken;
 use crate::model::time::Time;
-use crate::persist::store::{Batch, Reopened, Store, StoreError};
+use crate::persist::StoreError;
+use crate::persist::store::{Batch, Reopened, Store};
 
-/// How long changes are gathered before they are written: an address that changes several
+/// How long changes are gathered before they are flushed: an address that changes several
 /// times is written once, and a change is on disk within half a second.
 const GATHERING: Duration = Duration::from_millis(200);
 /// How long a failed write waits before the first new try, and at most.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// The most changes in one transaction: bounds its memory.
 const MOST_CHANGES: usize = 10_000;
-/// The most of the rest in one transaction, so that changes need not wait for a long one.
+/// The most other bindings in one transaction: the next changes wait for it.
 const MOST_REST: usize = 4_000;
-/// How many addresses are taken from the mirror at once: a fraction of a millisecond, for which
-/// changes and queries wait.
+/// How many addresses are taken from the mirror at once. Changes and queries wait meanwhile, a fraction of a
+/// millisecond.
 const AT_ONCE: usize = 256;
 
-/// A running writer; writes what is left and stops when dropped.
+/// The running worker. When dropped, it flushes all changes and stops.
 #[derive(Debug)]
 pub struct FlushWorker {
-    /// What it is to do.
+    /// The orders to the thread.
     orders: Arc<Orders>,
-    /// The thread, which gives the store back; `None` once joined.
+    /// The thread, which returns the store; `None` once joined.
     thread: Option<JoinHandle<Store>>,
 }
 
-/// What a writer is to do.
+/// The orders to a worker's thread.
 #[derive(Debug, Default)]
 struct Orders {
     /// The orders.
     state: Mutex<State>,
-    /// Told when there is a new one.
+    /// Notified of new orders.
     given: Condvar,
 }
 
-/// Orders to a writer.
+/// The state of the orders.
 #[derive(Debug, Default)]
 struct State {
-    /// There may be something to write.
-    write: bool,
-    /// Write what there is and stop.
+    /// Whether to flush.
+    flush: bool,
+    /// Whether to flush and stop.
     stop: bool,
 }
 
@@ -59,27 +60,26 @@ impl Orders {
         self.given.notify_one();
     }
 
-    /// Asks for what there may be to be written. A writer that was asked already gathers what comes, and
-    /// is left alone meanwhile: where many changes come this is called hundreds of times a second.
+    /// Orders a flush. A thread that has the order gathers changes and is not notified again: this is called
+    /// hundreds of times a second.
     fn ask(&self) {
-        if !mem::replace(&mut self.state.lock().write, true) {
+        if !mem::replace(&mut self.state.lock().flush, true) {
             self.given.notify_one();
         }
     }
 
-    /// Waits until there may be something to write, then gathers for a while; says whether to
-    /// stop after writing.
+    /// Waits for an order, then for changes to gather; returns whether to stop after the flush.
     fn wait(&self) -> bool {
         let mut state = self.state.lock();
         self.given
-            .wait_while(&mut state, |state| !state.write && !state.stop);
+            .wait_while(&mut state, |state| !state.flush && !state.stop);
         self.given
             .wait_while_for(&mut state, |state| !state.stop, GATHERING);
-        state.write = false;
+        state.flush = false;
         state.stop
     }
 
-    /// Waits for `time`; says at once if it is to stop.
+    /// Waits for `time`, or until the order to stop; returns whether that was given.
     fn back_off(&self, time: Duration) -> bool {
         let mut state = self.state.lock();
         self.given
@@ -89,14 +89,13 @@ impl Orders {
 }
 
 impl FlushWorker {
-    /// Starts to write what changes in `mirror` to `store`. A closed
-    /// store is opened, as soon as it can be.
+    /// Starts to flush changes of `mirror` to `store`. A closed store is opened as soon as that is possible.
     ///
     /// # Errors
     /// The thread could not be started.
     pub fn start(mirror: Arc<Mirror>, store: Store) -> io::Result<FlushWorker> {
         let orders = Arc::new(Orders::default());
-        orders.give(|state| state.write = true);
+        orders.give(|state| state.flush = true);
         let given = Arc::clone(&orders);
         let thread = thread::Builder::new()
             .name("blq-state".into())
@@ -105,9 +104,9 @@ impl FlushWorker {
                     mirror: &mirror,
                     store,
                 };
-                writing.attach_recent();
+                writing.attach_recorder();
                 writing.run(&given);
-                writing.store.give_back(mirror.detach_recent());
+                mirror.detach_recorder();
                 writing.store
             })?;
         Ok(FlushWorker {
@@ -116,20 +115,19 @@ impl FlushWorker {
         })
     }
 
-    /// A way for the mirror to tell that it may have changed; quick.
+    /// Returns a function that notifies the worker of changes; quick.
     pub fn notifier(&self) -> impl Fn() + Send + use<> {
         let orders = Arc::clone(&self.orders);
         move || orders.ask()
     }
 
-    /// Writes what is left and stops; gives the store back, closed. It can be given to another
-    /// writer with the same mirror, which goes on where this one stopped, also if not all could
-    /// be written.
+    /// Flushes all changes and stops; returns the store, closed. Another worker with the same mirror and this
+    /// store goes on where this one stopped, also if not all could be written.
     pub fn stop(mut self) -> Option<Store> {
         self.end()
     }
 
-    /// Ends the thread, if that has not been done.
+    /// Ends the thread, unless it was joined.
     fn end(&mut self) -> Option<Store> {
         self.orders.give(|state| state.stop = true);
         let mut store = self.thread.take()?.join().ok()?;
@@ -144,16 +142,16 @@ impl Drop for FlushWorker {
     }
 }
 
-/// What a writer's thread works with.
+/// The worker's thread.
 struct Writing<'a> {
-    /// Where changes come from.
+    /// The mirror whose changes it writes.
     mirror: &'a Mirror,
-    /// Where they go.
+    /// The state file.
     store: Store,
 }
 
 impl Writing<'_> {
-    /// Writes until told to stop.
+    /// Flushes until the order to stop.
     fn run(&mut self, orders: &Orders) {
         loop {
             let stop = orders.wait();
@@ -163,15 +161,18 @@ impl Writing<'_> {
         }
     }
 
-    /// Writes all there is to write, however often it must be tried; says whether to stop then.
+    /// Flushes all changes, and tries again until it succeeds; returns whether to stop then.
     fn persist(&mut self, orders: &Orders, mut stop: bool) -> bool {
-        // A mirror that is not complete must not be saved; the apply worker asks again when it is.
+        // A mirror that is not complete must not be saved; the apply worker notifies again when it is.
         if !self.mirror.is_complete() {
             return stop;
         }
         let mut is_reported = self.store.is_reported();
         let mut retry = RETRY.0;
-        while let Err(error) = self.open_and_write(stop) {
+        while let Err(error) = self
+            .open_and_write(stop)
+            .and_then(|()| self.compact(orders, stop))
+        {
             if !is_reported || stop {
                 tracing::error!(
                     id = "BLQ_STATE_WRITE_FAILED",
@@ -199,40 +200,49 @@ impl Writing<'_> {
         stop
     }
 
-    /// Opens the store, if it is not open, and writes all there is to write; when `stopping`,
-    /// also that this was the time up to which all was written.
+    /// Opens the store, if it is closed, and writes all changes; when `stopping`, also the time up to which all
+    /// changes are written.
     fn open_and_write(&mut self, stopping: bool) -> Result<(), StoreError> {
         if !self.store.is_open() {
             if self.store.reopen()? == Reopened::Replaced {
                 self.mirror.mark_all_dirty();
             }
-            self.attach_recent();
+            self.attach_recorder();
         }
         let mut is_last = false;
         while !is_last {
             is_last = self.write_some(stopping)?;
         }
-        self.mirror.trim_recent();
+        self.mirror.trim_record();
         Ok(())
     }
 
-    /// Has the mirror note changes beside the store, if it was opened anew.
-    fn attach_recent(&mut self) {
-        if let Some(recent) = self.store.take_recent() {
-            self.mirror.attach_recent(recent);
+    /// Takes one step of a compaction, if one is due. The next step comes after the changes gathered until
+    /// then are written.
+    fn compact(&mut self, orders: &Orders, stopping: bool) -> Result<(), StoreError> {
+        if !stopping && self.store.compact()? {
+            orders.ask();
+        }
+        Ok(())
+    }
+
+    /// Attaches the file of recent changes to the mirror, if it can be used.
+    fn attach_recorder(&self) {
+        if let Some(recent) = self.store.make_recent() {
+            self.mirror.attach_recorder(recent);
         }
     }
 
-    /// Writes one transaction at most; says whether nothing is left.
+    /// Writes one transaction at most; returns whether no change is left.
     fn write_some(&mut self, stopping: bool) -> Result<bool, StoreError> {
-        // Before the changes are taken: one that comes after is after this time.
+        // Before the changes are taken: later changes have later times.
         let at = Time::now();
         let (latest, resynced_at) = (self.mirror.latest(), self.mirror.resynced_at());
-        // Before the bindings that a new configuration changes, and written not before them: what
-        // the file does not know of them is then told of at the next start.
+        // Taken before the bindings that a new configuration changes, and not written before them: the next
+        // start then finds the changes that the file does not have.
         let mut saved_view = self.mirror.take_dirty_view();
         let (bindings, is_last) = take(self.mirror);
-        // A mirror does not become complete again: nothing taken before is half of a change.
+        // A mirror does not become complete again: no binding taken before is half changed.
         if !self.mirror.is_complete() {
             return Ok(true);
         }
@@ -243,7 +253,7 @@ impl Writing<'_> {
             bindings,
             saved_view,
             at,
-            // Not before everything that was found up to then.
+            // Not before all that was found up to then.
             latest: latest.filter(|_| is_last),
             resynced_at: resynced_at.filter(|_| is_last),
         };
@@ -261,7 +271,7 @@ impl Writing<'_> {
     }
 }
 
-/// Takes from `mirror` what goes into one transaction; says whether nothing is left.
+/// Takes the bindings of one transaction from `mirror`; returns whether no dirty one is left.
 fn take(mirror: &Mirror) -> (Taken, bool) {
     let mut taken = Taken::default();
     while taken.changed.len() < MOST_CHANGES && taken.rest.len() < MOST_REST {
@@ -284,7 +294,7 @@ mod tests {
     use crate::mirror::event::{ClientInfo, Event, Lease, Origin};
     use crate::mirror::{InitialLoad, Saved};
     use crate::model::state::State;
-    use crate::persist::store::Recent;
+    use crate::persist::Recent;
 
     /// A network of one pool.
     fn kea_config() -> Arc<KeaConfig> {
@@ -409,7 +419,7 @@ mod tests {
         let path = directory.path().join("state");
         let mirror = mirror(10);
         let mut writing = writing(&mirror, &path);
-        writing.attach_recent();
+        writing.attach_recorder();
         writing.open_and_write(false).unwrap();
         let noted = || Recent::open(&path).unwrap().1.addresses;
         assert!(noted().is_empty());
@@ -437,20 +447,20 @@ mod tests {
         writing.write_some(false).unwrap();
         mirror.queue().push(released(7));
         mirror.catch_up();
-        mirror.trim_recent();
+        mirror.trim_record();
         assert_eq!(noted(), [address(7).to_bits()]);
         writing.open_and_write(true).unwrap();
         assert!(noted().is_empty());
         // Between two configurations the state file is closed.
-        writing.store.give_back(mirror.detach_recent());
+        mirror.detach_recorder();
         writing.store.close();
-        writing.attach_recent();
+        writing.attach_recorder();
         mirror.queue().push(released(8));
         mirror.catch_up();
         assert_eq!(noted(), [address(8).to_bits()]);
         writing.open_and_write(true).unwrap();
         assert!(noted().is_empty());
-        writing.store.give_back(mirror.detach_recent());
+        mirror.detach_recorder();
         drop(writing);
         assert_eq!(directory.path().read_dir().unwrap().count(), 1);
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use crate::mirror::Mirror;
-use crate::persist::store::Store;
+use crate::persist::Store;
 use crate::plugin::system::SignalsBlocked;
 
 /// How long a mirror is kept. Kea loads its libraries again within seconds, unless the new configuration

@@ -9,7 +9,7 @@ use crate::mirror::worker::ApplyWorker;
 use crate::mirror::{InitialLoad, LoadWorker, Mirror, Prepared, Unready};
 use crate::model::time::Time;
 use crate::persist::flush_worker::FlushWorker;
-use crate::persist::store::{Preload, Store};
+use crate::persist::{Preload, Store};
 use crate::plugin::hand_over::HandedOver;
 use crate::plugin::jobs::initial_load::{LeaseReader, Part};
 use crate::plugin::jobs::kea_database::{KeaDatabase, resync_job};

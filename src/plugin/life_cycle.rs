@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use crate::config::Config;
 use crate::mirror::event::Event;
 use crate::model::time::Time;
-use crate::persist::store::Preload;
+use crate::persist::Preload;
 use crate::plugin::commands::may_change;
 use crate::plugin::hand_over::HandOver;
 use crate::plugin::instance::{Before, IDLE, Instance, InstanceError};

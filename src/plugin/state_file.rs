@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::config::ConfigError;
-use crate::persist::store::{self, StoreError};
+use crate::persist::{StoreError, store};
 
 /// What `state-file` may name.
 const ALLOWED: &str = "the path of a file that this library made, of an empty one, or of none yet";

@@ -1,8 +1,8 @@
-//! A process of its own that keeps a mirror and its state file, and does what it is told: to be
-//! killed, denied and left without a disk.
+//! A process of its own with a mirror and its state file, which follows orders: to be killed, denied its
+//! file and left without a disk.
 //!
-//! It is this test program run again. Orders come by its standard input, one a line; what it has
-//! done, and the identifiers of what it logs, go to its standard output.
+//! The process is this test program run again. It reads orders from standard input, one a line, and reports
+//! its deeds and the identifiers of log messages on standard output.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::Ipv4Addr;
@@ -18,22 +18,22 @@ use dhcp_blq::mirror::InitialLoad;
 use dhcp_blq::mirror::event::{Event, Lease, LeaseState, Origin};
 use dhcp_blq::model::binding::SubnetId;
 use dhcp_blq::model::time::{Lifetime, Time};
+use dhcp_blq::persist::Store;
 use dhcp_blq::persist::flush_worker::FlushWorker;
-use dhcp_blq::persist::store::Store;
 use tracing::field::{Field, Visit};
 use tracing::{Metadata, Subscriber, span};
 
-/// Tells a process that it is the child, and what its task is.
+/// The environment variable with the task of a child.
 const TASK: &str = "KEA_BLQ_TEST_TASK";
-/// Names the state file to it.
+/// The environment variable with the path of the state file.
 const STATE_FILE: &str = "KEA_BLQ_TEST_STATE_FILE";
-/// Tells it how many leases there are.
+/// The environment variable with the number of leases.
 const LEASES: &str = "KEA_BLQ_TEST_LEASES";
 
 /// The user and group that the child runs as where this process may choose: nobody.
 pub const NOBODY: u32 = 65_534;
 
-/// How long a child runs at most: a test that waits for what does not come is to fail.
+/// The longest that a child runs: a test that waits for a report that does not come must fail.
 const LONGEST: Duration = Duration::from_secs(120);
 
 /// A child process.
@@ -47,12 +47,12 @@ pub struct HandOver {
 }
 
 impl HandOver {
-    /// Starts one that keeps `leases` leases and their state file, by means of `wrapper`, if any.
+    /// Starts a child that keeps `leases` leases and their state file, by means of `wrapper`, if any.
     pub fn start(wrapper: &[&str], path: &Path, leases: u32) -> HandOver {
         HandOver::run("keep", wrapper, path, leases)
     }
 
-    /// Starts one that does `task`.
+    /// Starts a child with a task.
     pub fn run(task: &str, wrapper: &[&str], path: &Path, leases: u32) -> HandOver {
         let itself = env::current_exe().unwrap();
         let test = "child::does_nothing_unless_started_as_a_child";
@@ -79,7 +79,7 @@ impl HandOver {
         }
     }
 
-    /// Its process number.
+    /// The number of the process.
     pub fn id(&self) -> u32 {
         self.process.id()
     }
@@ -89,8 +89,8 @@ impl HandOver {
         writeln!(self.orders, "{order}").unwrap();
     }
 
-    /// Waits for the next line that begins with `word`, and gives the rest of it; `None` if the
-    /// child ends before, as it does when it has run for [`LONGEST`].
+    /// Waits for the next line that begins with `word`, and returns the rest of it; `None` if the
+    /// child ends before, as it does after [`LONGEST`].
     pub fn next(&mut self, word: &str) -> Option<String> {
         loop {
             let mut line = String::new();
@@ -103,14 +103,14 @@ impl HandOver {
         }
     }
 
-    /// Checks that these are the next messages it logs, and no others in between.
+    /// Checks that these are the next messages logged, and no others in between.
     pub fn expect_logged(&mut self, identifiers: &[&str]) {
         for identifier in identifiers {
             assert_eq!(self.next("logged").as_deref(), Some(*identifier));
         }
     }
 
-    /// Has it stop in good order.
+    /// Stops it.
     pub fn stop(mut self) {
         self.order("stop");
         assert_eq!(self.next("stopped").as_deref(), Some(""));
@@ -132,7 +132,7 @@ impl Drop for HandOver {
     }
 }
 
-/// Does a child's task in the child; a test in name only.
+/// Runs a child's task in the child; a test in name only.
 #[test]
 fn does_nothing_unless_started_as_a_child() {
     let Some(task) = env::var_os(TASK) else {
@@ -187,7 +187,7 @@ pub fn address(number: u32) -> Ipv4Addr {
     Ipv4Addr::from_bits(0x0a00_0000 + number)
 }
 
-/// Keeps a mirror and its state file as told.
+/// Keeps a mirror and its state file, and follows orders.
 fn keep(path: &Path) {
     tracing::subscriber::set_global_default(Reporter).unwrap();
     let leases = env::var(LEASES).unwrap().parse().unwrap();
@@ -253,7 +253,7 @@ static FAIL_SYNCS: AtomicBool = AtomicBool::new(false);
 /// Whether `pwrite` fails in this process, as on a disk that is full.
 static FAIL_WRITES: AtomicBool = AtomicBool::new(false);
 
-/// Has a function of the C library fail.
+/// Returns as a function of the C library that fails.
 #[allow(unsafe_code)] // The C library.
 fn failed(error: libc::c_int) -> isize {
     // SAFETY: the location is this thread's own.
@@ -270,7 +270,7 @@ extern "C" fn fdatasync(file: libc::c_int) -> libc::c_int {
     if FAIL_SYNCS.load(Ordering::Relaxed) {
         return failed(libc::EIO) as libc::c_int;
     }
-    // SAFETY: it gets what it was called with.
+    // SAFETY: the call is passed on with its own arguments.
     unsafe { libc::syscall(libc::SYS_fdatasync, file) as libc::c_int }
 }
 
@@ -286,7 +286,7 @@ extern "C" fn pwrite64(
     if FAIL_WRITES.load(Ordering::Relaxed) {
         return failed(libc::ENOSPC);
     }
-    // SAFETY: it gets what it was called with.
+    // SAFETY: the call is passed on with its own arguments.
     unsafe { libc::syscall(libc::SYS_pwrite64, file, octets, count, offset) as isize }
 }
 

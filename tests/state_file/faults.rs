@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use dhcp_blq::model::binding::Binding;
 use dhcp_blq::model::state::State;
-use dhcp_blq::persist::store::Store;
+use dhcp_blq::persist::Store;
 use tempfile::TempDir;
 
 use super::child::{HandOver, address, hand_over};
@@ -29,7 +29,7 @@ fn start(path: &Path) -> HandOver {
     HandOver::run("keep as nobody", &[], path, LEASES)
 }
 
-/// What the file at `path` has of lease `number`; checks that it has all of them.
+/// Returns the binding of lease `number` in the file at `path`; checks that it has all of them.
 fn saved(path: &Path, number: u32) -> Binding {
     let (_store, saved) = Store::open(path).unwrap();
     assert_eq!(saved.bindings.len(), LEASES as usize);
@@ -54,7 +54,7 @@ fn count(directory: &Path) -> usize {
     directory.read_dir().unwrap().count()
 }
 
-/// What was saved and could not be read at the start is not written over: it may be wanted.
+/// A file that could not be read at the start is not written over: it may be wanted.
 #[test]
 fn begins_a_new_file_once_one_of_another_owner_can_be_used() {
     let (directory, path) = place();
@@ -85,7 +85,7 @@ fn leaves_a_read_only_file_alone() {
     assert_eq!(count(directory.path()), 1);
 }
 
-/// It writes as soon as it may.
+/// The file is written as soon as that is possible.
 #[test]
 fn begins_a_file_once_its_directory_can_be_written() {
     let (directory, path) = place();
@@ -119,7 +119,7 @@ fn sets_a_damaged_file_aside_once_its_directory_can_be_written() {
     assert_eq!(count(directory.path()), 2);
 }
 
-/// What is written to a file without a name is lost.
+/// A file without a name is found by no start.
 #[test]
 fn writes_a_deleted_file_anew() {
     let (_directory, path) = place();
@@ -148,7 +148,7 @@ fn leaves_a_foreign_file_alone_that_takes_its_place() {
     keeper.order("release 8");
     keeper.stop();
     assert_eq!(fs::read(&path).unwrap(), b"address,hwaddr");
-    // What could not be written is noted beside it.
+    // The changes that could not be written are recorded beside it.
     assert_eq!(count(directory.path()), 2);
 
     let mut keeper = start(&path);
@@ -161,7 +161,7 @@ fn leaves_a_foreign_file_alone_that_takes_its_place() {
     assert_eq!(count(directory.path()), 1);
 }
 
-/// As when a file system is unmounted, and mounted again.
+/// A file system may be unmounted, and mounted again.
 #[test]
 fn goes_on_when_a_directory_that_was_away_is_back() {
     let (directory, _) = place();
@@ -186,7 +186,7 @@ fn goes_on_when_a_directory_that_was_away_is_back() {
     assert_eq!(count(&place), 1);
 }
 
-/// One that comes first keeps the file; the other one gets its turn.
+/// The process that comes first keeps the file; the other one gets its turn.
 #[test]
 fn takes_over_when_another_process_lets_go() {
     let (directory, path) = place();
@@ -203,7 +203,7 @@ fn takes_over_when_another_process_lets_go() {
     assert_eq!(count(directory.path()), 2);
 }
 
-/// A disk that fails to write is not believed to have written.
+/// A write that failed is repeated, whatever the system says of it later.
 #[test]
 fn writes_again_what_a_failing_disk_may_have_lost() {
     let (directory, path) = place();
@@ -229,13 +229,13 @@ fn make_room(keeper: &HandOver) {
     assert!(raised.success());
 }
 
-/// A full disk costs nothing once there is room again, and is told once.
+/// A full disk costs nothing once there is room again, and is logged once.
 #[test]
 fn writes_everything_once_a_full_disk_has_room_again() {
     const MANY: u32 = 30_000;
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state");
-    // A limit on the size of files, here 2 MiB, is the disk that anybody can fill.
+    // A limit on the size of files, here 2 MiB, is a disk that any user can fill.
     let limited = r#"trap "" XFSZ; ulimit -S -f 4096; exec "$0" "$@""#;
     let mut keeper = HandOver::start(&["sh", "-c", limited], &path, MANY);
     keeper.expect_logged(&["BLQ_STATE_WRITE_FAILED"]);

@@ -16,10 +16,10 @@ use super::child::{HandOver, address, report};
 
 /// Addresses that are written.
 const ADDRESSES: u32 = 5_000;
-/// Addresses in one transaction: so many that the log is settled all the time.
-const CHANGES: u32 = 400;
+/// Addresses in one transaction: so many that the file is compacted each few transactions.
+const CHANGES: u32 = 3_000;
 
-/// What transaction `at` changes: addresses here and there, some of them removed.
+/// Returns the changes of transaction `at`: of addresses here and there, some of them removed.
 fn changes(at: u32) -> Vec<(Ipv4Addr, Option<Binding>)> {
     // Numbers without a pattern, the same for the same transaction (SplitMix64's mixing).
     let number = |index: u32| {
@@ -75,6 +75,7 @@ pub fn write_without_end(path: &Path) {
         };
         store.write(&batch).unwrap();
         report(&format!("wrote {at}"));
+        store.compact().unwrap();
     }
 }
 
@@ -113,7 +114,7 @@ fn a_process_killed_at_any_moment_leaves_its_last_transaction_whole() {
     assert_eq!(directory.path().read_dir().unwrap().count(), 1);
 }
 
-/// What is left of a file that was being made is known as this library's, or empty.
+/// A file whose making was cut short is known as this library's, or empty.
 #[test]
 fn a_process_killed_while_it_makes_its_file_can_go_on() {
     for round in 0..40_u64 {

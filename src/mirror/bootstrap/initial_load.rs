@@ -33,7 +33,7 @@ pub struct Saved {
     /// or without other servers.
     pub resynced_at: Option<Time>,
     /// The addresses that changed after the last write: see
-    /// [`Recent`](crate::persist::store::Recent).
+    /// [`ChangeRecorder`](crate::mirror::ChangeRecorder).
     pub recent: Vec<u32>,
 }
 

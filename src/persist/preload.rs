@@ -1,25 +1,24 @@
-//! The state file read while Kea reads its own leases.
+//! The preload: the state file is read while Kea reads its own leases.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 
 use crate::mirror::Prepared;
-use crate::persist::store::Store;
+use crate::persist::Store;
 
-/// A state file that is being read. When dropped it is closed as if nobody had opened it.
+/// A state file that is being read. When dropped it is closed, as it was.
 #[derive(Debug)]
 pub struct Preload {
     /// Where it is.
     path: PathBuf,
-    /// The thread that reads it, `None` once joined; it gives nothing if the file cannot be used.
+    /// The thread that reads it, `None` once joined; returns nothing if the file cannot be used.
     thread: Option<JoinHandle<Option<(Store, Prepared)>>>,
 }
 
 impl Preload {
-    /// Begins to read the file at `path`, on a thread with this one's signal mask. `None` if there
-    /// is nothing to read: one is made, or begun in an empty file, and a damaged one set aside and
-    /// reported, only when it is certain that it is to be used.
+    /// Begins to read the file at `path`, on a thread with the signal mask of this one. `None` if there is
+    /// nothing to read: a file is made, begun or set aside only when it is certain that it is used.
     pub fn begin(path: &Path) -> Option<Preload> {
         let path = path.to_owned();
         if !fs::metadata(&path).is_ok_and(|found| found.is_file() && found.len() > 0) {
@@ -30,7 +29,7 @@ impl Preload {
             .name("blq-loading".into())
             .spawn(move || {
                 let mut saved = Prepared::default();
-                // Each at once: a list of all would take as much memory again.
+                // One by one: a list of all would take as much memory again.
                 let opened = Store::open_each(&reading, false, |binding| saved.add(&binding));
                 let (store, rest) = opened.ok()?;
                 saved.complete(rest);
@@ -40,21 +39,17 @@ impl Preload {
         Some(Preload { path, thread })
     }
 
-    /// Waits until it has been read, and gives it if it is still the file at `path` and was
-    /// good: if not, the file is closed.
+    /// Waits until the file is read, and returns it if it is still the file at `path` and not damaged;
+    /// otherwise it is closed.
     pub fn take(mut self, path: &Path) -> Option<(Store, Prepared)> {
         let is_it = self.path == path;
         let (store, saved) = self.join().filter(|_| is_it)?;
-        let is_in_place = |store: &Store| {
-            let open = store.open.as_ref();
-            open.is_some_and(|open| open.check_place(path).is_ok())
-        };
-        is_in_place(&store).then_some((store, saved))
+        store.is_in_place().then_some((store, saved))
     }
 
-    /// Waits until it has been read.
+    /// Waits until the file is read.
     fn join(&mut self) -> Option<(Store, Prepared)> {
-        // A panic has been reported, and whoever reads the file next meets it again.
+        // A panic was reported.
         self.thread.take()?.join().ok()?
     }
 }
@@ -91,7 +86,7 @@ mod tests {
         (directory, path, binding)
     }
 
-    /// What a mirror has that is loaded from `saved`, without any lease.
+    /// Returns the bindings of a mirror that is loaded from `saved`, without any lease.
     fn loaded(saved: impl Into<Prepared>) -> Vec<Binding> {
         let config = r#"{"Dhcp4": {"subnet4": [
             {"id": 1, "subnet": "192.0.2.0/24", "pools": [{"pool": "192.0.2.1-192.0.2.9"}]}]}}"#;

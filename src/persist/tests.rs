@@ -1,21 +1,26 @@
-//! What survives, and what becomes of files that cannot be used.
+//! Tests of the state file: contents that survive, and files that cannot be used.
 
-use super::*;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use crate::mirror::dirty_set::Taken;
 use crate::mirror::ranges::{
     CommonDigests, ConfiguredSubnet, FormerSubnet, SavedView, SubnetView, TimedRange,
 };
 use crate::model::binding::{Binding, SubnetId};
 use crate::model::client::{Client, ClientParts};
 use crate::model::state::State;
-use crate::model::time::Lifetime;
+use crate::model::time::{Lifetime, Time};
 use crate::model::vpn::Vpn;
-use crate::persist::store::content::{META, VERSION, VERSION_KEY};
-use crate::persist::store::file::{MARK, STORE};
-use proptest::prelude::*;
-use proptest::sample::Index;
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
-use std::os::unix::fs::PermissionsExt;
+use crate::persist::journal::{HEADER, MARK};
+use crate::persist::store::{Batch, Reopened, check};
+use crate::persist::{Preload, Store, StoreError, compaction};
 
 fn binding(last: u8) -> Binding {
     Binding {
@@ -38,7 +43,7 @@ fn binding(last: u8) -> Binding {
     }
 }
 
-/// What is to be written to store bindings.
+/// The part of a batch that stores bindings.
 fn changes(bindings: &[Binding]) -> Taken {
     let change = |binding: &Binding| (binding.address, Some(binding.clone()));
     bindings.iter().map(change).collect::<Vec<_>>().into()
@@ -110,7 +115,6 @@ fn reads_what_it_wrote_and_not_what_was_removed() {
     assert_eq!(saved.resynced_at, Some(Time(580)));
 }
 
-/// What Kea has stored is written behind the rest, which earlier versions of this library read alone.
 #[test]
 fn reads_what_kea_has_stored_with_a_lease() {
     let (_directory, path) = place();
@@ -138,37 +142,33 @@ fn sets_a_file_aside_that_it_cannot_read_and_begins_a_new_one() {
         let (mut store, _) = Store::open(&path).unwrap();
         store.write(&batch(&[binding(1)])).unwrap();
         drop(store);
-        std::fs::read(&path).unwrap()
+        fs::read(&path).unwrap()
     };
     let truncated = &good[..good.len() / 3];
     let mut damaged = good.clone();
-    damaged[200..].fill(0xa5);
-    let mut without_store_mark = good.clone();
-    without_store_mark[STORE..STORE + 9].fill(0);
-    let of_first_layout = &good[STORE..];
-    let mut damaged_of_first_layout = of_first_layout.to_vec();
-    damaged_of_first_layout[100..300].fill(0xa5);
+    damaged[100..].fill(0xa5);
+    let mut of_a_newer_version = good.clone();
+    of_a_newer_version[MARK.len()] += 1;
+    let mut of_an_earlier_version = MARK.to_vec();
+    of_an_earlier_version.resize(4_096, 0);
+    of_an_earlier_version.extend(b"redb\x1a\n\xa9\r\n");
     for contents in [
         truncated,
         &damaged,
-        &without_store_mark,
-        &of_first_layout[..of_first_layout.len() / 3],
-        &damaged_of_first_layout,
+        &of_a_newer_version,
+        &of_an_earlier_version,
     ] {
         let (directory, path) = place();
-        std::fs::write(&path, contents).unwrap();
+        fs::write(&path, contents).unwrap();
         let (mut store, saved) = Store::open_or_recover(&path);
         assert!(saved.bindings.is_empty());
         store.write(&batch(&[binding(3)])).unwrap();
-        let aside = std::fs::read_dir(directory.path())
+        let aside = fs::read_dir(directory.path())
             .unwrap()
             .map(|entry| entry.unwrap().path())
             .find(|found| *found != path)
             .expect("the old file under another name");
-        assert_eq!(
-            std::fs::metadata(aside).unwrap().len(),
-            contents.len() as u64
-        );
+        assert_eq!(fs::read(aside).unwrap(), contents);
         drop(store);
         let (_, saved) = Store::open(&path).unwrap();
         assert_eq!(saved.bindings, [binding(3)]);
@@ -177,21 +177,6 @@ fn sets_a_file_aside_that_it_cannot_read_and_begins_a_new_one() {
 
 /// Files that are not this library's, or cannot be told from such.
 fn foreign() -> Vec<(&'static str, Vec<u8>)> {
-    let store_of_others = {
-        let (_directory, path) = place();
-        let database = redb::Database::create(&path).unwrap();
-        let transaction = database.begin_write().unwrap();
-        {
-            // Names alone are not enough.
-            let mut meta = transaction.open_table(META).unwrap();
-            meta.insert(VERSION_KEY, VERSION).unwrap();
-            let mut bindings = transaction.open_table(BINDINGS).unwrap();
-            bindings.insert(1, b"stamp".as_slice()).unwrap();
-        }
-        transaction.commit().unwrap();
-        drop(database);
-        std::fs::read(&path).unwrap()
-    };
     let without_beginning = |mut octets: Vec<u8>| {
         octets[..8].fill(0xa5);
         octets
@@ -206,30 +191,22 @@ fn foreign() -> Vec<(&'static str, Vec<u8>)> {
             b"kea-blq state files\n".to_vec(),
         ),
         ("zeros", vec![0; 9_000]),
-        ("another program's store", store_of_others),
-        (
-            "the mark of a store",
-            good_file()[STORE..STORE + 9].to_vec(),
-        ),
+        ("another program's store", b"redb\x1a\n\xa9\r\n".repeat(500)),
         (
             "a state file without its beginning",
             without_beginning(good_file()),
-        ),
-        (
-            "one of the first layout without its beginning",
-            without_beginning(good_file()[STORE..].to_vec()),
         ),
     ]
 }
 
 /// All files in a directory, with their names and contents, and when they were changed.
 fn all(directory: &Path) -> BTreeMap<PathBuf, (Vec<u8>, std::time::SystemTime)> {
-    let files = std::fs::read_dir(directory).unwrap();
+    let files = fs::read_dir(directory).unwrap();
     files
         .map(|entry| {
             let path = entry.unwrap().path();
-            let changed = std::fs::metadata(&path).unwrap().modified().unwrap();
-            (path.clone(), (std::fs::read(&path).unwrap(), changed))
+            let changed = fs::metadata(&path).unwrap().modified().unwrap();
+            (path.clone(), (fs::read(&path).unwrap(), changed))
         })
         .collect()
 }
@@ -238,7 +215,7 @@ fn all(directory: &Path) -> BTreeMap<PathBuf, (Vec<u8>, std::time::SystemTime)> 
 fn leaves_a_file_alone_that_is_not_its_own() {
     for (what, contents) in foreign() {
         let (directory, path) = place();
-        std::fs::write(&path, &contents).unwrap();
+        fs::write(&path, &contents).unwrap();
         let before = all(directory.path());
         assert!(
             matches!(check(&path), Err(StoreError::Foreign(_))),
@@ -289,7 +266,7 @@ fn leaves_what_is_no_file_alone() {
         assert!(Preload::begin(path).is_none());
     }
     assert!(!path.exists());
-    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 3);
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 3);
 }
 
 /// Makes a named pipe.
@@ -303,57 +280,41 @@ fn make_pipe(path: &Path) {
 fn judges_what_a_link_leads_to() {
     let (directory, path) = place();
     let [soft, hard] = ["soft", "hard"].map(|name| directory.path().join(name));
-    std::fs::write(&path, b"address,hwaddr").unwrap();
+    fs::write(&path, b"address,hwaddr").unwrap();
     std::os::unix::fs::symlink(&path, &soft).unwrap();
-    std::fs::hard_link(&path, &hard).unwrap();
+    fs::hard_link(&path, &hard).unwrap();
     let before = all(directory.path());
     for link in [&soft, &hard] {
         assert!(matches!(check(link), Err(StoreError::Foreign(_))));
         assert!(!Store::open_or_recover(link).0.is_open());
     }
     assert_eq!(all(directory.path()), before);
-    std::fs::remove_file(&path).unwrap();
+    fs::remove_file(&path).unwrap();
     // To nothing: the file that it leads to is made.
     let (mut store, _) = Store::open(&soft).unwrap();
     store.write(&batch(&[binding(1)])).unwrap();
     drop(store);
     assert_eq!(Store::open(&path).unwrap().1.bindings, [binding(1)]);
     // A damaged one is renamed, and not the link.
-    std::fs::write(&path, [MARK, b"damaged"].concat()).unwrap();
+    fs::write(&path, [MARK, b"damaged"].concat()).unwrap();
     assert!(Store::open_or_recover(&soft).0.is_open());
     assert!(soft.is_symlink() && !path.is_symlink());
     assert_eq!(Store::open(&path).unwrap().1.bindings, []);
 }
 
-#[test]
-fn goes_on_with_a_file_of_the_first_layout() {
-    let (directory, path) = place();
-    std::fs::write(&path, &good_file()[STORE..]).unwrap();
-    let (mut store, saved) = Store::open(&path).unwrap();
-    assert_eq!(saved.bindings, (1..=99).map(binding).collect::<Vec<_>>());
-    for count in 1..=20 {
-        store.write(&batch(&[binding(99 + count)])).unwrap();
-        if count % 2 == 0 {
-            store.close();
-            assert_eq!(store.reopen().unwrap(), Reopened::Continued);
-        }
-    }
-    drop(store);
-    let (_store, saved) = Store::open(&path).unwrap();
-    assert_eq!(saved.bindings, (1..=119).map(binding).collect::<Vec<_>>());
-    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
-}
-
-/// Whatever a crash leaves of a file that is being made is known as this library's, or empty.
+/// A file whose making was cut short by a crash is known as this library's, or empty.
 #[test]
 fn begins_a_new_file_where_making_one_was_cut_short() {
-    let mut page = MARK.to_vec();
-    page.resize(STORE, 0);
-    for length in (8..=MARK.len()).chain([100, STORE, STORE + 1, STORE + 9_000]) {
-        let mut left = page.clone();
-        left.resize(length, 0);
+    let new = {
         let (_directory, path) = place();
-        std::fs::write(&path, left).unwrap();
+        drop(Store::open(&path).unwrap());
+        fs::read(&path).unwrap()
+    };
+    assert_eq!(new.len(), HEADER);
+    for length in 8..=HEADER {
+        let left = &new[..length];
+        let (_directory, path) = place();
+        fs::write(&path, left).unwrap();
         check(&path).unwrap();
         let (mut store, saved) = Store::open_or_recover(&path);
         assert!(saved.bindings.is_empty());
@@ -368,8 +329,8 @@ fn makes_nothing_to_find_out_whether_a_path_may_be_used() {
     let (directory, path) = place();
     check(&path).unwrap();
     check(&path.join("below")).unwrap();
-    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
-    std::fs::write(&path, b"").unwrap();
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    fs::write(&path, b"").unwrap();
     let before = all(directory.path());
     check(&path).unwrap();
     assert!(Preload::begin(&path).is_none());
@@ -382,35 +343,17 @@ fn leaves_a_foreign_file_alone_that_took_the_place_of_its_own() {
     let (mut store, _) = Store::open(&path).unwrap();
     store.write(&batch(&[binding(1)])).unwrap();
     let own = directory.path().join("own");
-    std::fs::rename(&path, &own).unwrap();
-    std::fs::write(&path, b"not a state file").unwrap();
+    fs::rename(&path, &own).unwrap();
+    fs::write(&path, b"not a state file").unwrap();
     assert!(store.write(&batch(&[binding(2)])).is_err());
     for _ in 0..2 {
         assert!(matches!(store.reopen(), Err(StoreError::Foreign(_))));
         assert!(!store.is_open());
     }
-    assert_eq!(std::fs::read(&path).unwrap(), b"not a state file");
-    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2);
-    std::fs::rename(&own, &path).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"not a state file");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
+    fs::rename(&own, &path).unwrap();
     assert_eq!(store.reopen().unwrap(), Reopened::Continued);
-}
-
-#[test]
-fn sets_a_file_of_a_newer_version_aside() {
-    let (_directory, path) = place();
-    let (mut store, _) = Store::open(&path).unwrap();
-    store.write(&batch(&[binding(1)])).unwrap();
-    let transaction = store.open.as_ref().unwrap().database.begin_write().unwrap();
-    transaction
-        .open_table(META)
-        .unwrap()
-        .insert(VERSION_KEY, VERSION + 1)
-        .unwrap();
-    transaction.commit().unwrap();
-    drop(store);
-    assert!(matches!(Store::open(&path), Err(StoreError::Unreadable(_))));
-    let (store, saved) = Store::open_or_recover(&path);
-    assert!(store.is_open() && saved.bindings.is_empty());
 }
 
 #[test]
@@ -424,7 +367,7 @@ fn goes_without_a_file_that_another_process_uses_and_leaves_it_alone() {
     let (second, _) = Store::open_or_recover(&path);
     assert!(!second.is_open());
     first.write(&batch(&[binding(1)])).unwrap();
-    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
 }
 
 #[test]
@@ -446,23 +389,20 @@ fn goes_without_a_file_where_there_can_be_none() {
 #[test]
 fn takes_an_empty_file_for_a_new_one() {
     let (directory, path) = place();
-    std::fs::write(&path, b"").unwrap();
+    fs::write(&path, b"").unwrap();
     let (mut store, saved) = Store::open(&path).unwrap();
     assert!(saved.bindings.is_empty() && saved.saved_at.is_none());
     store.write(&batch(&[binding(1)])).unwrap();
-    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
 }
 
 #[test]
 fn never_replaces_a_file_set_aside_earlier() {
     let (directory, path) = place();
     for count in 1..=3 {
-        std::fs::write(&path, [MARK, b"damaged"].concat()).unwrap();
+        fs::write(&path, [MARK, b"damaged"].concat()).unwrap();
         assert!(Store::open_or_recover(&path).0.is_open());
-        assert_eq!(
-            std::fs::read_dir(directory.path()).unwrap().count(),
-            count + 1
-        );
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), count + 1);
     }
 }
 
@@ -470,7 +410,7 @@ fn never_replaces_a_file_set_aside_earlier() {
 fn keeps_the_file_from_users_outside_its_group() {
     let (_directory, path) = place();
     let (_store, _) = Store::open(&path).unwrap();
-    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    let mode = fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o7137, 0, "{mode:o}");
 }
 
@@ -494,29 +434,29 @@ fn tells_when_the_file_is_another_one_after_a_failed_write() {
     let (mut store, _) = Store::open(&path).unwrap();
     store.write(&batch(&[binding(1)])).unwrap();
     store.close();
-    std::fs::remove_file(&path).unwrap();
+    fs::remove_file(&path).unwrap();
     assert_eq!(store.reopen().unwrap(), Reopened::Replaced);
     store.write(&batch(&[binding(1)])).unwrap();
     store.close();
-    std::fs::write(&path, [MARK, b"damaged"].concat()).unwrap();
+    fs::write(&path, [MARK, b"damaged"].concat()).unwrap();
     assert_eq!(store.reopen().unwrap(), Reopened::Replaced);
-    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2);
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
     store.write(&batch(&[binding(1)])).unwrap();
 }
 
 #[test]
 fn checks_a_file_again_that_changed_while_it_was_closed() {
-    for place_in_file in [100, 5_000, 20_000, 40_000] {
+    for place_in_file in [MARK.len(), 100, 3_000, 6_000] {
         let (directory, path) = place();
         let (mut store, _) = Store::open(&path).unwrap();
         let bindings: Vec<Binding> = (1..=200).map(binding).collect();
         store.write(&batch(&bindings)).unwrap();
         store.close();
-        let mut octets = std::fs::read(&path).unwrap();
+        let mut octets = fs::read(&path).unwrap();
         octets[place_in_file..place_in_file + 2_000].fill(0xa5);
-        std::fs::write(&path, octets).unwrap();
+        fs::write(&path, octets).unwrap();
         let reopened = store.reopen().unwrap();
-        let set_aside = std::fs::read_dir(directory.path()).unwrap().count() == 2;
+        let set_aside = fs::read_dir(directory.path()).unwrap().count() == 2;
         assert_eq!(reopened == Reopened::Replaced, set_aside);
         drop(store);
         let (_, saved) = Store::open(&path).unwrap();
@@ -531,17 +471,17 @@ fn does_not_go_on_with_an_older_copy_of_the_file() {
     let (mut store, _) = Store::open(&path).unwrap();
     store.write(&batch(&[binding(1)])).unwrap();
     store.close();
-    let copy = std::fs::read(&path).unwrap();
+    let copy = fs::read(&path).unwrap();
     assert_eq!(store.reopen().unwrap(), Reopened::Continued);
     // In the same second.
     store.write(&batch(&[binding(2)])).unwrap();
     store.close();
-    std::fs::write(&path, copy).unwrap();
+    fs::write(&path, copy).unwrap();
     assert_eq!(store.reopen().unwrap(), Reopened::Replaced);
-    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2);
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
 }
 
-/// A file of some transactions, with entries in its log.
+/// A file of some transactions.
 fn good_file() -> Vec<u8> {
     let (_directory, path) = place();
     let (mut store, _) = Store::open(&path).unwrap();
@@ -550,65 +490,281 @@ fn good_file() -> Vec<u8> {
         store.write(&batch(&bindings)).unwrap();
     }
     drop(store);
-    std::fs::read(&path).unwrap()
+    fs::read(&path).unwrap()
 }
 
-/// Checks that a file with these contents is read as what was written, or is set aside as it is; or
-/// left as it is, if even its beginning is damaged.
-fn check_damaged(contents: &[u8]) {
-    let (directory, path) = place();
-    std::fs::write(&path, contents).unwrap();
-    let may_be_foreign = matches!(check(&path), Err(StoreError::Foreign(_)));
-    let (store, saved) = Store::open_or_recover(&path);
-    assert_eq!(store.is_open(), !may_be_foreign);
-    if may_be_foreign {
-        assert!(!contents.starts_with(MARK));
-        assert_eq!(std::fs::read(&path).unwrap(), contents);
-        return;
-    }
-    let expected: Vec<Binding> = (1..=99).map(binding).collect();
-    if saved.bindings == expected {
-        return;
-    }
-    assert!(saved.bindings.is_empty() && saved.saved_view == SavedView::default());
-    let is_aside = |entry: &std::io::Result<std::fs::DirEntry>| {
-        let other = entry.as_ref().unwrap().path();
-        other != path && std::fs::read(other).unwrap() == contents
+/// The bindings that a file with these contents has, and their time; `None` if it cannot be used.
+fn read(contents: &[u8]) -> Option<(Vec<Binding>, Option<Time>)> {
+    let (_directory, path) = place();
+    fs::write(&path, contents).unwrap();
+    let (_store, saved) = Store::open(&path).ok()?;
+    Some((saved.bindings, saved.saved_at))
+}
+
+/// The contents of a file of three transactions, while it is open and closed, and its states.
+struct Small {
+    /// The contents after each transaction.
+    open: Vec<Vec<u8>>,
+    /// The contents in the end.
+    closed: Vec<u8>,
+    /// The bindings and the time after each transaction.
+    states: Vec<(Vec<Binding>, Option<Time>)>,
+}
+
+/// Makes a file of three transactions.
+fn small() -> Small {
+    let (_directory, path) = place();
+    let (mut store, _) = Store::open(&path).unwrap();
+    let mut small = Small {
+        open: vec![fs::read(&path).unwrap()],
+        closed: Vec::new(),
+        states: vec![(Vec::new(), None)],
     };
-    // Without the store's part it has nothing to keep.
-    assert!(
-        contents.len() <= STORE
-            || directory
-                .path()
-                .read_dir()
-                .unwrap()
-                .any(|entry| is_aside(&entry))
-    );
+    let mut bindings = BTreeMap::new();
+    for (at, part) in (1..).zip([1..=3, 3..=3, 2..=4]) {
+        let changed = |last| Binding {
+            since: Time(at),
+            ..binding(last)
+        };
+        let changed: Vec<Binding> = part.map(changed).collect();
+        let mut batch = batch(&changed);
+        batch.at = Time(at);
+        store.write(&batch).unwrap();
+        bindings.extend(
+            changed
+                .into_iter()
+                .map(|binding| (binding.address, binding)),
+        );
+        let state = bindings.values().cloned().collect();
+        small.states.push((state, Some(Time(at))));
+        small.open.push(fs::read(&path).unwrap());
+    }
+    drop(store);
+    small.closed = fs::read(&path).unwrap();
+    small
+}
+
+/// Every bit of a file that was closed is checked.
+#[test]
+fn notices_every_flipped_bit() {
+    let Small { closed, states, .. } = small();
+    assert_eq!(read(&closed).as_ref(), states.last());
+    for place in 0..closed.len() {
+        for bit in 0..8 {
+            let mut damaged = closed.clone();
+            damaged[place] ^= 1 << bit;
+            assert_eq!(read(&damaged), None, "bit {bit} of octet {place}");
+        }
+    }
 }
 
 #[test]
-fn never_believes_a_damaged_header() {
-    let good = good_file();
-    for place in (0..MARK.len() + 20).chain(STORE..STORE + 400) {
-        let mut damaged = good.clone();
+fn notices_every_truncation() {
+    let Small { closed, states, .. } = small();
+    for length in 0..closed.len() {
+        // The rest of a header may be one that was never finished.
+        let is_new = length == 0 || (8..=MARK.len() + 1).contains(&length);
+        let expected = is_new.then(|| states[0].clone());
+        assert_eq!(read(&closed[..length]), expected, "{length} octets");
+    }
+}
+
+/// A process that was killed may leave its last transaction torn: that one does not count, and any other
+/// damage is noticed.
+#[test]
+fn drops_a_torn_transaction_and_nothing_else() {
+    let Small { open, states, .. } = small();
+    let [.., before, last] = &open[..] else {
+        panic!()
+    };
+    for length in HEADER..last.len() {
+        let expected = (length >= before.len()).then(|| states[2].clone());
+        assert_eq!(read(&last[..length]), expected, "{length} octets");
+    }
+    for place in 0..last.len() {
+        let mut damaged = last.clone();
         damaged[place] ^= 1 << (place % 8);
-        check_damaged(&damaged);
+        let expected = (place >= before.len()).then(|| states[2].clone());
+        assert_eq!(read(&damaged), expected, "octet {place}");
+    }
+    // The header may be on disk before the transaction.
+    let header = [&last[..HEADER], &before[HEADER..]].concat();
+    assert_eq!(read(&header).as_ref(), Some(&states[2]));
+    // The transaction is written where the torn one was.
+    let (_directory, path) = place();
+    fs::write(&path, &last[..last.len() - 1]).unwrap();
+    let (mut store, saved) = Store::open(&path).unwrap();
+    assert_eq!(saved.bindings, states[2].0);
+    store.write(&batch(&[binding(9)])).unwrap();
+    drop(store);
+    let (_, saved) = Store::open(&path).unwrap();
+    let expected: Vec<Binding> = states[2].0.iter().cloned().chain([binding(9)]).collect();
+    assert_eq!(saved.bindings, expected);
+}
+
+/// Frames that are whole, but not where they were written.
+#[test]
+fn notices_frames_in_another_place() {
+    let Small { open, closed, .. } = small();
+    let frame = |number: usize| &closed[open[number].len()..open[number + 1].len()];
+    let header = &closed[..HEADER];
+    for order in [[0, 0, 2], [0, 2, 1], [1, 1, 2], [2, 1, 0]] {
+        let moved = [header, frame(order[0]), frame(order[1]), frame(order[2])].concat();
+        assert_eq!(read(&moved), None, "{order:?}");
     }
 }
 
-#[test]
-fn never_believes_a_truncated_file() {
-    let good = good_file();
-    for length in (0..good.len()).step_by(499) {
-        check_damaged(&good[..length]);
+/// Changes the same bindings again and again, and compacts meanwhile.
+fn churn(store: &mut Store, times: u32) -> Vec<Binding> {
+    let mut bindings = Vec::new();
+    for since in 1..=times {
+        let changed = |last| Binding {
+            since: Time(since),
+            ..binding(last)
+        };
+        bindings = (1..=20).map(changed).collect();
+        store.write(&batch(&bindings)).unwrap();
+        store.compact().unwrap();
     }
+    bindings
+}
+
+#[test]
+fn compaction_bounds_the_file() {
+    let (directory, path) = place();
+    let (mut store, _) = Store::open(&path).unwrap();
+    let bindings = churn(&mut store, 200);
+    let needed: u64 = 20 * 80 + 200;
+    let bound = compaction::due(2 * needed);
+    assert!(fs::metadata(&path).unwrap().len() < bound);
+    // It goes on where it was.
+    store.close();
+    assert_eq!(store.reopen().unwrap(), Reopened::Continued);
+    assert!(store.write(&batch(&[])).is_ok());
+    drop(store);
+    let (_, saved) = Store::open(&path).unwrap();
+    assert_eq!(saved.bindings, bindings);
+    assert_eq!(Some(saved.saved_view), batch(&[]).saved_view);
+    assert_eq!(saved.resynced_at, Some(Time(580)));
+    assert_eq!(directory.path().read_dir().unwrap().count(), 1);
+}
+
+/// A file that is only filled needs all of its length.
+#[test]
+fn a_first_fill_is_not_compacted() {
+    let (_directory, path) = place();
+    let (mut store, _) = Store::open(&path).unwrap();
+    for part in 0..50 {
+        let rest = (1..=5).map(|last| {
+            let address = Ipv4Addr::new(10, 0, part, last);
+            let filled = Binding {
+                address,
+                ..binding(last)
+            };
+            (address, Some(filled))
+        });
+        let batch = Batch {
+            bindings: Taken {
+                rest: rest.collect(),
+                ..Taken::default()
+            },
+            ..Batch::default()
+        };
+        store.write(&batch).unwrap();
+        assert!(!store.compact().unwrap());
+    }
+}
+
+/// The old file is whole until the new one is.
+#[test]
+fn a_compaction_that_is_cut_short_leaves_nothing_behind() {
+    let (directory, path) = place();
+    let (mut store, _) = Store::open(&path).unwrap();
+    let expected = (1..=20).map(binding).collect::<Vec<_>>();
+    loop {
+        store.write(&batch(&expected)).unwrap();
+        if store.compact().unwrap() {
+            break;
+        }
+    }
+    assert_eq!(directory.path().read_dir().unwrap().count(), 2);
+    // As a process that is killed leaves it.
+    let left = all(directory.path());
+    drop(store);
+    assert_eq!(directory.path().read_dir().unwrap().count(), 1);
+    for (path, (contents, _)) in left {
+        fs::write(path, contents).unwrap();
+    }
+    let (_store, saved) = Store::open(&path).unwrap();
+    assert_eq!(saved.bindings, expected);
+    assert_eq!(directory.path().read_dir().unwrap().count(), 1);
+}
+
+#[test]
+fn goes_on_with_a_file_that_cannot_be_compacted() {
+    let (directory, path) = place();
+    let theirs = compaction::path(&path);
+    fs::write(&theirs, b"address,hwaddr").unwrap();
+    let (mut store, _) = Store::open(&path).unwrap();
+    let bindings = churn(&mut store, 50);
+    assert!(store.is_open());
+    assert_eq!(fs::read(&theirs).unwrap(), b"address,hwaddr");
+    drop(store);
+    let (_, saved) = Store::open(&path).unwrap();
+    assert_eq!(saved.bindings, bindings);
+    assert_eq!(directory.path().read_dir().unwrap().count(), 2);
+}
+
+/// Damage of a file in use is noticed when it is compacted, and all is in memory then.
+#[test]
+fn sets_a_file_aside_that_compaction_finds_damaged() {
+    let (directory, path) = place();
+    let (mut store, _) = Store::open(&path).unwrap();
+    churn(&mut store, 2);
+    let mut octets = fs::read(&path).unwrap();
+    octets[HEADER + 100] ^= 1;
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &octets, 0).unwrap();
+    let found = loop {
+        store.write(&batch(&[binding(1), binding(2)])).unwrap();
+        if let Err(error) = store.compact() {
+            break error;
+        }
+    };
+    assert!(matches!(found, StoreError::Unreadable(_)));
+    assert!(!store.is_open());
+    assert_eq!(store.reopen().unwrap(), Reopened::Replaced);
+    assert_eq!(directory.path().read_dir().unwrap().count(), 2);
+}
+
+#[test]
+fn a_compacted_file_keeps_its_link_and_its_mode() {
+    let (directory, path) = place();
+    let link = directory.path().join("link");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let (mut store, _) = Store::open(&link).unwrap();
+    let mode = fs::Permissions::from_mode(0o600);
+    fs::set_permissions(&path, mode).unwrap();
+    let mut longest = 0;
+    let mut after = fs::metadata(&path).unwrap();
+    while longest <= after.len() {
+        longest = after.len();
+        churn(&mut store, 1);
+        after = fs::metadata(&path).unwrap();
+    }
+    assert_eq!(after.permissions().mode() & 0o777, 0o600);
+    assert!(link.is_symlink() && !path.is_symlink());
+    // It is locked against other processes.
+    assert!(matches!(
+        Store::open(&path),
+        Err(StoreError::Unavailable(_))
+    ));
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
-    /// Whatever happens to the file, what is read from it is what was written at one time, or
-    /// it is set aside.
+    /// A damaged file is read as it was after one of the transactions, or set aside.
     #[test]
     fn never_believes_a_damaged_file(
         damage in proptest::collection::vec((any::<Index>(), any::<u8>()), 1..20),
@@ -616,7 +772,7 @@ proptest! {
     ) {
         let (directory, path) = place();
         let (mut store, _) = Store::open(&path).unwrap();
-        let versions: Vec<Vec<Binding>> = [1, 2]
+        let versions: Vec<Vec<Binding>> = [1, 2, 3]
             .map(|since| {
                 let changed = |last| Binding { since: Time(since), ..binding(last) };
                 (1..=99).map(changed).collect()
@@ -626,7 +782,7 @@ proptest! {
             store.write(&batch(version)).unwrap();
         }
         drop(store);
-        let mut octets = std::fs::read(&path).unwrap();
+        let mut octets = fs::read(&path).unwrap();
         for (place, octet) in damage {
             *place.get_mut(&mut octets) = octet;
         }
@@ -634,19 +790,18 @@ proptest! {
             octets.truncate(length.index(octets.len()));
         }
         let is_own = octets.is_empty() || octets.starts_with(MARK);
-        std::fs::write(&path, octets).unwrap();
+        fs::write(&path, octets).unwrap();
         let (store, saved) = Store::open_or_recover(&path);
         prop_assert!(store.is_open() || !is_own);
         if !store.is_open() {
             return Ok(());
         }
-        let set_aside = std::fs::read_dir(directory.path()).unwrap().count() == 2;
+        let set_aside = fs::read_dir(directory.path()).unwrap().count() == 2;
         prop_assert!(saved.bindings.is_empty() || versions.contains(&saved.bindings));
         prop_assert!(set_aside || !saved.bindings.is_empty() || saved.saved_at.is_none());
     }
 
-    /// Whatever is written in whatever way, and however the file is closed and opened in between,
-    /// it holds what was written last.
+    /// The file holds the latest bindings after any transactions, compactions, and closes and opens in between.
     #[test]
     fn holds_what_was_written_last(
         steps in proptest::collection::vec(
@@ -655,7 +810,7 @@ proptest! {
                 proptest::collection::vec(any::<u8>(), 0..10),
                 0..4,
             ),
-            1..40,
+            1..80,
         ),
     ) {
         let (directory, path) = place();
@@ -688,6 +843,9 @@ proptest! {
                 0 => {
                     store.close();
                     prop_assert_eq!(store.reopen().unwrap(), Reopened::Continued);
+                }
+                2 => {
+                    store.compact().unwrap();
                 }
                 1 => {
                     drop(store);

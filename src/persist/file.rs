@@ -1,0 +1,90 @@
+//! Files by name and by identity.
+
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::model::time::Time;
+
+/// The identity of a file and the time of its last change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// The device, and the file's number there.
+    file: (u64, u64),
+    /// The length in octets.
+    length: u64,
+    /// When contents and attributes last changed, in seconds and nanoseconds.
+    changed: [(i64, i64); 2],
+}
+
+impl Fingerprint {
+    /// Returns the fingerprint of the file at `path`.
+    pub fn of(path: &Path) -> io::Result<Fingerprint> {
+        fs::metadata(path).map(|metadata| Fingerprint::new(&metadata))
+    }
+
+    /// Returns the fingerprint of an open file.
+    pub fn of_file(file: &File) -> io::Result<Fingerprint> {
+        file.metadata().map(|metadata| Fingerprint::new(&metadata))
+    }
+
+    /// Makes a fingerprint of a file's metadata.
+    fn new(metadata: &Metadata) -> Fingerprint {
+        Fingerprint {
+            file: (metadata.dev(), metadata.ino()),
+            length: metadata.len(),
+            changed: [
+                (metadata.mtime(), metadata.mtime_nsec()),
+                (metadata.ctime(), metadata.ctime_nsec()),
+            ],
+        }
+    }
+
+    /// Whether it is the same file, changed or not.
+    pub fn is_same_file(&self, other: &Fingerprint) -> bool {
+        self.file == other.file
+    }
+}
+
+/// Renames a file, to a name of its own that says when. A link to it stays, and leads to the next one.
+pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    let path = fs::canonicalize(path)?;
+    let now = Time::now().0;
+    let mut suffix = format!(".unreadable-{now}");
+    let mut count = 1;
+    loop {
+        let aside = beside(&path, &suffix);
+        // One set aside earlier must stay.
+        if !aside.try_exists()? {
+            fs::rename(&path, &aside)?;
+            // The file is of no use: its name may come back after a loss of power.
+            let _ = open_directory(&path).and_then(|directory| sync_directory(&directory));
+            return Ok(aside);
+        }
+        suffix = format!(".unreadable-{now}-{count}");
+        count += 1;
+    }
+}
+
+/// Returns `path` with `suffix` appended to the name.
+pub fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Opens the directory of the file at `path`.
+pub fn open_directory(path: &Path) -> io::Result<File> {
+    let parent = path.parent();
+    let named = parent.filter(|parent| !parent.as_os_str().is_empty());
+    File::open(named.unwrap_or(Path::new(".")))
+}
+
+/// Makes the names in a directory survive a loss of power, where the file system can do that.
+pub fn sync_directory(directory: &File) -> io::Result<()> {
+    match directory.sync_all() {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        synced => synced,
+    }
+}

@@ -1,0 +1,357 @@
+//! The layout of the state file: a header, then frames, each appended in one write.
+//!
+//! ```text
+//! header   19  "kea-blq state file\n"
+//!           1  version of the layout
+//!           8  end of the frames that are certainly on disk: an offset in the file
+//!           4  length of the last one's payload; 0 if there is none
+//!           4  CRC-32 of the octets before
+//! frame     4  CRC-32 of the frame's offset in the file, as 8 octets, and of the octets that follow
+//!           4  length of its payload (n)
+//!           4  length of the payload of the frame before it; 0 in the first frame
+//!           n  payload: one transaction
+//! ```
+//!
+//! Numbers have their lowest octet first. Frames that the header vouches for are whole, or the file is
+//! damaged. Only the frame behind them may be torn, by the end of the process that wrote it; a torn
+//! frame does not count.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use crc32fast::Hasher;
+use rustix::fs::{Advice, FlockOperation, fadvise, flock};
+use rustix::io::Errno;
+
+use crate::persist::error::StoreError;
+use crate::persist::file::Fingerprint;
+use crate::persist::ownership::{self, Mark, read_at};
+
+/// The beginning of every state file, of whatever version.
+pub const MARK: Mark = b"kea-blq state file\n";
+
+/// The version of the layout that this code reads and writes. Version 2 has zeros after the mark,
+/// version 1 has no mark.
+const VERSION: u8 = 3;
+
+/// Octets of the header.
+pub const HEADER: usize = 36;
+
+/// Octets of a frame before its payload.
+const FRAME_HEAD: usize = 12;
+
+/// An open state file, locked against other processes.
+#[derive(Debug)]
+pub struct Journal {
+    /// The file.
+    file: File,
+    /// The file as it was when opened.
+    opened: Fingerprint,
+    /// Where it ends.
+    tail: Tail,
+    /// Whether the file has nothing behind its tail.
+    is_trimmed: bool,
+}
+
+/// A place between two frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tail {
+    /// The offset in the file.
+    pub end: u64,
+    /// Length of the payload before it; 0 if there is none.
+    last: u32,
+}
+
+impl Tail {
+    /// The place before the first frame.
+    pub const NEW: Tail = Tail {
+        end: HEADER as u64,
+        last: 0,
+    };
+
+    /// Returns the place behind a payload of `length` octets.
+    fn after(self, length: u32) -> Tail {
+        Tail {
+            end: self.end + FRAME_HEAD as u64 + u64::from(length),
+            last: length,
+        }
+    }
+}
+
+/// A journal that was closed.
+#[derive(Clone, Copy, Debug)]
+pub struct Closed {
+    /// The file as it was then; as it was when opened, if its last write failed.
+    file: Fingerprint,
+    /// Where it ended, after the last write that succeeded.
+    tail: Tail,
+}
+
+/// A frame to be appended: room for its head, then its payload.
+#[derive(Debug)]
+pub struct Frame(pub Vec<u8>);
+
+impl Frame {
+    /// A frame with an empty payload.
+    pub fn new() -> Frame {
+        Frame(vec![0; FRAME_HEAD])
+    }
+}
+
+impl Journal {
+    /// Opens the file at `path` and finds its end. Where there is no file, `make` begins one.
+    pub fn open(path: &Path, make: bool) -> Result<Journal, StoreError> {
+        let file = lock(ownership::open(path, make, is_own)?)?;
+        let opened = Fingerprint::of_file(&file)?;
+        let tail = find_end(&file)?;
+        let journal = Journal {
+            file,
+            opened,
+            tail,
+            is_trimmed: false,
+        };
+        // The process that held the lock before may have put a compacted file in its place.
+        journal.check_place(path)?;
+        Ok(journal)
+    }
+
+    /// Begins a file at `path`, over one of this library's if there is one.
+    pub fn begin(path: &Path) -> Result<Journal, StoreError> {
+        let file = lock(ownership::open(path, true, is_own)?)?;
+        file.set_len(0)?;
+        begin(&file)?;
+        Ok(Journal {
+            opened: Fingerprint::of_file(&file)?,
+            file,
+            tail: Tail::NEW,
+            is_trimmed: true,
+        })
+    }
+
+    /// Returns the file, for its attributes.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Where it ends.
+    pub fn tail(&self) -> Tail {
+        self.tail
+    }
+
+    /// Lets go of frames that were not confirmed before the file was closed: a disk that failed to write
+    /// them reports that only once. Returns whether the file is as it was then.
+    pub fn resume(&mut self, closed: &Closed) -> bool {
+        if self.opened.is_same_file(&closed.file) && closed.tail.end < self.tail.end {
+            self.tail = closed.tail;
+        }
+        self.opened == closed.file
+    }
+
+    /// Appends a frame. It is on disk when this returns.
+    ///
+    /// # Errors
+    /// The journal must be closed then: it is not known how much of the frame is on disk.
+    pub fn append(&mut self, frame: Frame) -> io::Result<()> {
+        let Frame(mut octets) = frame;
+        let length = octets.len() - FRAME_HEAD;
+        let length = u32::try_from(length).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        put_number(&mut octets, 4, length);
+        put_number(&mut octets, 8, self.tail.last);
+        let checksum = checksum(self.tail.end, &octets);
+        put_number(&mut octets, 0, checksum);
+        if !self.is_trimmed {
+            self.file.set_len(self.tail.end)?;
+        }
+        self.is_trimmed = false;
+        self.file.write_all_at(&octets, self.tail.end)?;
+        // All before this frame is on disk.
+        self.file.write_all_at(&header(self.tail), 0)?;
+        self.file.sync_data()?;
+        self.is_trimmed = true;
+        self.tail = self.tail.after(length);
+        Ok(())
+    }
+
+    /// Checks that the file still has the name `path`: no start finds one that was deleted or renamed.
+    pub fn check_place(&self, path: &Path) -> Result<(), StoreError> {
+        if Fingerprint::of(path)?.is_same_file(&self.opened) {
+            return Ok(());
+        }
+        Err(StoreError::Unavailable(
+            "another file has taken its place".to_owned(),
+        ))
+    }
+
+    /// Makes the system read the file from end to end, ahead of [`Journal::read_before`], which a disk
+    /// that has to seek would serve slowly.
+    pub fn read_ahead(&self) {
+        // Without, the same is read.
+        let _ = fadvise(&self.file, 0, None, Advice::WillNeed);
+    }
+
+    /// Reads the payload before `tail` into `frame`, and gives it and the place before it.
+    pub fn read_before<'a>(
+        &self,
+        tail: Tail,
+        frame: &'a mut Vec<u8>,
+    ) -> Result<(&'a [u8], Tail), StoreError> {
+        let end = tail
+            .end
+            .checked_sub(FRAME_HEAD as u64 + u64::from(tail.last));
+        let end = end.filter(|end| *end >= Tail::NEW.end);
+        let end = end.ok_or_else(|| damaged(tail.end))?;
+        let last = read(&self.file, end, tail.last, frame)?.ok_or_else(|| damaged(end))?;
+        Ok((
+            frame.get(FRAME_HEAD..).unwrap_or_default(),
+            Tail { end, last },
+        ))
+    }
+
+    /// Closes the file.
+    pub fn close(self) -> Closed {
+        let vouch = || {
+            // With this, the next start also notices that the last frame is missing.
+            self.file.write_all_at(&header(self.tail), 0)?;
+            Fingerprint::of_file(&self.file)
+        };
+        let vouched = self.is_trimmed.then(vouch);
+        Closed {
+            file: vouched.and_then(Result::ok).unwrap_or(self.opened),
+            tail: self.tail,
+        }
+    }
+}
+
+/// Whether an open file is a state file of this library's, of whatever version, damaged or not.
+pub fn is_own(file: &File) -> io::Result<bool> {
+    ownership::begins_with(file, MARK)
+}
+
+/// Writes a number over four octets at `place`.
+pub fn put_number(octets: &mut [u8], place: usize, number: u32) {
+    if let Some(octets) = octets.get_mut(place..place + 4) {
+        octets.copy_from_slice(&number.to_le_bytes());
+    }
+}
+
+/// Takes a number off the beginning of `octets`.
+pub fn take_number(octets: &mut &[u8]) -> Option<u32> {
+    let (number, rest) = octets.split_first_chunk()?;
+    *octets = rest;
+    Some(u32::from_le_bytes(*number))
+}
+
+/// Locks a file against other processes.
+fn lock(file: File) -> Result<File, StoreError> {
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(Errno::WOULDBLOCK) => Err(StoreError::Unavailable(
+            "another process uses it".to_owned(),
+        )),
+        Err(error) => Err(io::Error::from(error).into()),
+    }
+}
+
+/// Returns the header of a file of which all before `tail` is on disk.
+fn header(tail: Tail) -> Vec<u8> {
+    let numbers = (tail.end.to_le_bytes(), tail.last.to_le_bytes());
+    let mut octets = [MARK, &[VERSION], &numbers.0, &numbers.1].concat();
+    let checksum = crc32fast::hash(&octets);
+    octets.extend(checksum.to_le_bytes());
+    octets
+}
+
+/// Returns the checksum of a frame at `start`, which covers all of it but the checksum.
+fn checksum(start: u64, frame: &[u8]) -> u32 {
+    let mut hasher = Hasher::new();
+    hasher.update(&start.to_le_bytes());
+    hasher.update(frame.get(4..).unwrap_or_default());
+    hasher.finalize()
+}
+
+/// Writes the header of a file without frames. It is on disk when this returns: the file is known as
+/// this library's from then on.
+fn begin(file: &File) -> io::Result<()> {
+    let begun = file.write_all_at(&header(Tail::NEW), 0);
+    let begun = begun.and_then(|()| file.sync_data());
+    if begun.is_err() {
+        // A full disk, for one. An empty file can be begun later.
+        let _ = file.set_len(0);
+    }
+    begun
+}
+
+/// Finds the end of a file. One without a whole header is begun anew.
+fn find_end(file: &File) -> Result<Tail, StoreError> {
+    let mut octets = vec![0; HEADER];
+    let length = read_at(file, &mut octets, 0)?;
+    octets.truncate(length);
+    if length < HEADER && header(Tail::NEW).starts_with(&octets) {
+        begin(file)?;
+        return Ok(Tail::NEW);
+    }
+    let vouched = vouched_for(&octets)?;
+    let mut tail = vouched;
+    let mut frame = Vec::new();
+    while let Some(next) = read_after(file, tail, &mut frame)? {
+        tail = next;
+    }
+    if tail != vouched {
+        // The next frame's header vouches for it.
+        file.sync_data()?;
+    }
+    Ok(tail)
+}
+
+/// Returns the end of the frames that a header vouches for.
+fn vouched_for(octets: &[u8]) -> Result<Tail, StoreError> {
+    let mut rest = octets.get(MARK.len()..).unwrap_or_default();
+    let mut fields = || {
+        let (version, numbers) = rest.split_first()?;
+        rest = numbers;
+        let [low, high, last] = [(); 3].map(|()| take_number(&mut rest));
+        let end = u64::from(low?) | u64::from(high?) << 32;
+        Some((*version, Tail { end, last: last? }))
+    };
+    match fields() {
+        Some((VERSION, tail)) if header(tail) == octets => Ok(tail),
+        None | Some((VERSION, _)) => Err(damaged(0)),
+        Some((version, _)) => Err(StoreError::Unreadable(match version {
+            0 => "it was written by an earlier version of this library".to_owned(),
+            version => format!("its layout has version {version}, this library reads {VERSION}"),
+        })),
+    }
+}
+
+/// Reads the frame behind `tail` and returns the place behind it; `None` if it is missing or torn.
+fn read_after(file: &File, tail: Tail, frame: &mut Vec<u8>) -> io::Result<Option<Tail>> {
+    let mut octets = [0; 4];
+    read_at(file, &mut octets, tail.end + 4)?;
+    let length = u32::from_le_bytes(octets);
+    let next = tail.after(length);
+    if next.end > file.metadata()?.len() {
+        return Ok(None);
+    }
+    let previous = read(file, tail.end, length, frame)?;
+    Ok((previous == Some(tail.last)).then_some(next))
+}
+
+/// Reads the frame at `start` with a payload of `length` octets, and returns the length before it; `None`
+/// if it is not whole.
+fn read(file: &File, start: u64, length: u32, frame: &mut Vec<u8>) -> io::Result<Option<u32>> {
+    frame.resize(FRAME_HEAD + length as usize, 0);
+    if read_at(file, frame, start)? < frame.len() {
+        return Ok(None);
+    }
+    let mut head = frame.as_slice();
+    let [found, stated, previous] = [(); 3].map(|()| take_number(&mut head));
+    let is_whole = found == Some(checksum(start, frame)) && stated == Some(length);
+    Ok(previous.filter(|_| is_whole))
+}
+
+/// The file is not as it was written.
+fn damaged(offset: u64) -> StoreError {
+    StoreError::Unreadable(format!("it is damaged at octet {offset}"))
+}

@@ -1,0 +1,132 @@
+//! Ownership of files. A configuration may name any path, and another program's file there must stay as it
+//! is: never opened for writing, locked, renamed or truncated. A path is used only if there is no file yet,
+//! an empty one, or one that begins as files of this library do.
+//!
+//! The file itself decides, whatever its name: links are followed, and contents are checked through the
+//! descriptor that is used afterwards.
+
+use std::fs::{self, File, FileType, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+
+use crate::persist::error::StoreError;
+use crate::persist::file::{Fingerprint, open_directory, sync_directory};
+
+/// The mode of a new file: its owner and its group may read it.
+const MODE: u32 = 0o640;
+
+/// Octets of a [`Mark`] that are in the file at least if writing it was cut short.
+const LEAST_MARK: usize = 8;
+
+/// The octets that a kind of files begins with.
+pub type Mark = &'static [u8];
+
+/// Opens the file at `path` for reading, if it may be used; `None` if there is no file.
+///
+/// # Errors
+/// [`StoreError::Foreign`] if it may not be used; [`StoreError::Unavailable`] if that cannot be found
+/// out now.
+pub fn look(
+    path: &Path,
+    is_own: impl Fn(&File) -> io::Result<bool>,
+) -> Result<Option<File>, StoreError> {
+    // Before it is opened: to open a device or a named pipe may have effects of its own.
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        metadata => check_type(metadata?.file_type())?,
+    }
+    let file = options().read(true).open(path)?;
+    check(&file, is_own)?;
+    Ok(Some(file))
+}
+
+/// Opens the file at `path` for reading and writing, if it may be used. Where there is none, `make`
+/// makes an empty one.
+///
+/// # Errors
+/// As for [`look`].
+pub fn open(
+    path: &Path,
+    make: bool,
+    is_own: impl Fn(&File) -> io::Result<bool>,
+) -> Result<File, StoreError> {
+    let found = look(path, &is_own)?;
+    let is_to_make = make && found.is_none();
+    let file = options()
+        .read(true)
+        .write(true)
+        .create(is_to_make)
+        .truncate(false)
+        .mode(MODE)
+        .open(path)?;
+    let opened = Fingerprint::of_file(&file)?;
+    let found = found.as_ref().map(Fingerprint::of_file).transpose()?;
+    if !found.is_some_and(|found| found.is_same_file(&opened)) {
+        // New, or put there since.
+        check(&file, is_own)?;
+    }
+    if is_to_make {
+        // If a loss of power takes the name, the next start makes a file again.
+        let _ = open_directory(path).and_then(|directory| sync_directory(&directory));
+    }
+    Ok(file)
+}
+
+/// Whether a file begins with a mark, or consists of a part of it: the mark is written first, in one write,
+/// and never again.
+pub fn begins_with(file: &File, mark: Mark) -> io::Result<bool> {
+    let mut octets = vec![0; mark.len()];
+    let length = read_at(file, &mut octets, 0)?;
+    let found = octets.get(..length).unwrap_or_default();
+    Ok(length >= LEAST_MARK && mark.starts_with(found))
+}
+
+/// Reads octets from `place` on, until there are no more; returns how many.
+pub fn read_at(file: &File, octets: &mut [u8], place: u64) -> io::Result<usize> {
+    let mut length = 0;
+    while let Some(rest) = octets.get_mut(length..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, place + length as u64) {
+            Ok(0) => break,
+            Ok(more) => length += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(length)
+}
+
+/// Options with which opening a file waits for no other process, and gives no controlling terminal.
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+    options
+}
+
+/// Checks that an open file may be used.
+fn check(file: &File, is_own: impl Fn(&File) -> io::Result<bool>) -> Result<(), StoreError> {
+    let metadata = file.metadata()?;
+    check_type(metadata.file_type())?;
+    if metadata.len() == 0 || is_own(file)? {
+        return Ok(());
+    }
+    Err(StoreError::Foreign(
+        "its contents are another program's, or its beginning is damaged".to_owned(),
+    ))
+}
+
+/// Checks that a file is a regular one.
+fn check_type(found: FileType) -> Result<(), StoreError> {
+    let kind = if found.is_file() {
+        return Ok(());
+    } else if found.is_dir() {
+        "it is a directory"
+    } else if found.is_fifo() {
+        "it is a named pipe"
+    } else if found.is_socket() {
+        "it is a socket"
+    } else {
+        "it is a device"
+    };
+    Err(StoreError::Foreign(kind.to_owned()))
+}

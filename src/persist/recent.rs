@@ -1,0 +1,292 @@
+//! The addresses that changed since the last flush.
+//!
+//! A change is in the state file some tenths of a second after it is in the mirror, and requesters may have
+//! it by then. If the process is killed in between, Kea's lease database need not show that there was a
+//! change: the lease may be gone, or be as it was. So each address that changes is recorded before a reader can
+//! see the change, in a small file beside the state file, without waiting for the disk: it outlives the process,
+//! if not a loss of power. At the next start these addresses count as changed.
+//!
+//! A file of its own, because a write to the state file would wait for the flush under way, with the tables of
+//! the mirror locked.
+//!
+//! Renewals that Kea stores are not recorded one by one, for its lease database has them. The time of the
+//! latest is: a database without it is an older one.
+//!
+//! ```text
+//!  16  "kea-blq recent", 1, line feed
+//!   4  when the latest lease began, in seconds since 1970, lowest octet first; 0 if there is none
+//!  4n  addresses, each with its lowest octet first; an address may come several times
+//! ```
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use parking_lot::Mutex;
+
+use crate::mirror::ChangeRecorder;
+use crate::model::time::Time;
+use crate::persist::error::StoreError;
+use crate::persist::file::{self, Fingerprint};
+use crate::persist::ownership;
+
+/// The beginning of the file.
+const HEADER: [u8; 16] = *b"kea-blq recent\x01\n";
+
+/// Octets of an address, and of a time.
+const ENTRY: usize = 4;
+
+/// Where the addresses begin.
+const ADDRESSES: usize = HEADER.len() + ENTRY;
+
+/// The contents of a file of recent changes.
+#[derive(Debug, Default)]
+pub struct Noted {
+    /// Addresses that changed since the state file was written.
+    pub addresses: Vec<u32>,
+    /// When the latest lease began that Kea's lease database had; `None` if no lease was known.
+    pub latest: Option<Time>,
+}
+
+/// The file of recent changes.
+#[derive(Debug)]
+pub struct Recent {
+    /// Where it is.
+    path: PathBuf,
+    /// The file; `None` before [`Recent::make`], and once it could not be written.
+    open: Mutex<Option<Open>>,
+}
+
+/// The open file.
+#[derive(Debug)]
+struct Open {
+    /// The file.
+    file: File,
+    /// Length of the file in octets; at least [`ADDRESSES`].
+    length: u64,
+    /// When the latest lease began, as the file has it.
+    latest: Option<Time>,
+}
+
+impl Recent {
+    /// Opens the file that belongs to the state file at `state_file`, if it is there; gives its
+    /// contents.
+    ///
+    /// # Errors
+    /// If the file cannot be used, or is another program's, which is left as it is.
+    pub fn open(state_file: &Path) -> Result<(Recent, Noted), StoreError> {
+        let path = path(state_file);
+        let (open, noted) = match ownership::look(&path, is_own)? {
+            Some(_) => Open::new(&path, false).map(|(open, noted)| (Some(open), noted))?,
+            None => (None, Noted::default()),
+        };
+        let open = Mutex::new(open);
+        Ok((Recent { path, open }, noted))
+    }
+
+    /// Makes the file, if it is not there; says whether it can be used.
+    pub fn make(&self) -> bool {
+        let mut open = self.open.lock();
+        if open.is_none() {
+            match Open::new(&self.path, true) {
+                Ok((made, _)) => *open = Some(made),
+                Err(error) => warn_unusable(&self.path, &error),
+            }
+        }
+        open.is_some()
+    }
+
+    /// Writes to the file, if it is open. A file that cannot be written is let go.
+    fn write(&self, write: impl FnOnce(&mut Open) -> io::Result<()>) {
+        let mut open = self.open.lock();
+        if let Some(Err(error)) = open.as_mut().map(write) {
+            warn_unusable(&self.path, &error);
+            *open = None;
+        }
+    }
+
+    /// Takes the file away, if it has no address.
+    pub fn close(&self) {
+        let is_own = |open: &Open| {
+            let found = Fingerprint::of(&self.path)?;
+            Ok::<bool, io::Error>(found.is_same_file(&Fingerprint::of_file(&open.file)?))
+        };
+        let open = self.open.lock().take();
+        let empty = open.filter(|open| open.length <= ADDRESSES as u64);
+        if empty.is_some_and(|open| is_own(&open).unwrap_or(false)) {
+            // One that stays does no harm.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl ChangeRecorder for Recent {
+    fn record(&self, changed: &mut dyn Iterator<Item = u32>, latest: Option<Time>) {
+        self.write(|open| {
+            let entries: Vec<u8> = changed.flat_map(u32::to_le_bytes).collect();
+            if !entries.is_empty() {
+                open.file.write_all_at(&entries, open.length)?;
+                open.length += entries.len() as u64;
+            }
+            if open.latest != latest {
+                open.file.write_all_at(&header(latest), 0)?;
+                open.latest = latest;
+            }
+            Ok(())
+        });
+    }
+
+    /// A process that is killed meanwhile leaves more addresses.
+    fn retain(&self, dirty: &mut dyn Iterator<Item = u32>) {
+        self.write(|open| {
+            if open.length <= ADDRESSES as u64 {
+                return Ok(());
+            }
+            let entries: Vec<u8> = dirty.flat_map(u32::to_le_bytes).collect();
+            open.file.write_all_at(&entries, ADDRESSES as u64)?;
+            open.length = (ADDRESSES + entries.len()) as u64;
+            open.file.set_len(open.length)
+        });
+    }
+}
+
+impl Open {
+    /// Opens the file at `path`, or makes it; gives its contents.
+    fn new(path: &Path, make: bool) -> Result<(Open, Noted), StoreError> {
+        let mut file = ownership::open(path, make, is_own)?;
+        let mut octets = Vec::new();
+        file.read_to_end(&mut octets)?;
+        let noted = Noted::in_file(&octets);
+        file.write_all_at(&header(noted.latest), 0)?;
+        let open = Open {
+            file,
+            length: (ADDRESSES + noted.addresses.len() * ENTRY) as u64,
+            latest: noted.latest,
+        };
+        Ok((open, noted))
+    }
+}
+
+/// Returns the path of the file that belongs to the state file at `state_file`.
+pub fn path(state_file: &Path) -> PathBuf {
+    file::beside(state_file, ".recent")
+}
+
+/// Logs that the file at `path` cannot be used.
+pub fn warn_unusable(path: &Path, error: &dyn fmt::Display) {
+    tracing::warn!(
+        id = "BLQ_RECENT_UNUSABLE",
+        "{}, beside 'state-file', cannot be used: {error}; if Kea is killed, requesters may not learn of \
+         changes of the last second before",
+        path.display(),
+    );
+}
+
+/// Whether an open file is one of recent changes.
+fn is_own(file: &File) -> io::Result<bool> {
+    ownership::begins_with(file, &HEADER)
+}
+
+/// Returns the octets before the addresses.
+fn header(latest: Option<Time>) -> Vec<u8> {
+    let latest = latest.map_or(0, |latest| latest.0);
+    [&HEADER[..], &latest.to_le_bytes()].concat()
+}
+
+impl Noted {
+    /// Reads the contents of a file; nothing if its header is cut off.
+    fn in_file(octets: &[u8]) -> Noted {
+        let entries = octets.get(HEADER.len()..).unwrap_or_default();
+        // The last address may be cut off, too.
+        let entries = entries.chunks_exact(ENTRY);
+        let entries = entries.filter_map(|entry| entry.first_chunk().copied());
+        let mut entries = entries.map(u32::from_le_bytes);
+        let latest = entries.next().filter(|time| *time != 0);
+        Noted {
+            addresses: entries.collect(),
+            latest: latest.map(Time),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Records addresses, with the same latest lease.
+    fn add<const N: usize>(recent: &Recent, addresses: [u32; N], latest: Option<Time>) {
+        recent.record(&mut addresses.into_iter(), latest);
+    }
+
+    #[test]
+    fn has_what_was_added_since_it_was_last_cleared_also_after_the_process_is_gone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let (recent, noted) = Recent::open(&path).unwrap();
+        assert!(noted.addresses.is_empty());
+        assert!(recent.make());
+        add(&recent, [1, 2, 3], None);
+        add(&recent, [], None);
+        recent.retain(&mut [2, 7].into_iter());
+        add(&recent, [9], Some(Time(77)));
+        drop(recent);
+        let (recent, noted) = Recent::open(&path).unwrap();
+        assert_eq!(
+            (noted.addresses, noted.latest),
+            (vec![2, 7, 9], Some(Time(77)))
+        );
+        // The addresses stay until they are in the state file.
+        add(&recent, [10], Some(Time(77)));
+        recent.close();
+        drop(recent);
+        let (recent, noted) = Recent::open(&path).unwrap();
+        assert_eq!(
+            (noted.addresses, noted.latest),
+            (vec![2, 7, 9, 10], Some(Time(77)))
+        );
+        recent.retain(&mut [].into_iter());
+        recent.close();
+        assert_eq!(directory.path().read_dir().unwrap().count(), 0);
+        // Another program's file may have got the name meanwhile.
+        let (recent, _) = Recent::open(&path).unwrap();
+        assert!(recent.make());
+        fs::remove_file(&recent.path).unwrap();
+        fs::write(&recent.path, b"theirs").unwrap();
+        recent.close();
+        assert_eq!(fs::read(&recent.path).unwrap(), b"theirs");
+    }
+
+    #[test]
+    fn reads_what_was_written_whole_before_the_process_was_killed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let file = directory.path().join("state.recent");
+        let whole = [&HEADER[..], &[9, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0]].concat();
+        for length in [0].into_iter().chain(8..=whole.len()) {
+            fs::write(&file, &whole[..length]).unwrap();
+            let (_, noted) = Recent::open(&path).unwrap();
+            let expected = length.saturating_sub(ADDRESSES) / ENTRY;
+            assert_eq!(noted.addresses, [1, 2][..expected], "{length} octets");
+            assert_eq!(
+                noted.latest.is_some(),
+                length >= ADDRESSES,
+                "{length} octets"
+            );
+        }
+    }
+
+    #[test]
+    fn leaves_a_file_alone_that_is_not_its_own() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let file = directory.path().join("state.recent");
+        fs::write(&file, b"address,hwaddr,client_id").unwrap();
+        assert!(Recent::open(&path).is_err());
+        assert_eq!(fs::read(&file).unwrap(), b"address,hwaddr,client_id");
+        fs::remove_file(&file).unwrap();
+        fs::create_dir(&file).unwrap();
+        assert!(Recent::open(&path).is_err());
+    }
+}

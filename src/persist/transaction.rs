@@ -1,0 +1,165 @@
+//! The contents of one transaction in the state file.
+//!
+//! ```text
+//!  4   length of the metadata (m)
+//!  m   `Meta` in postcard's encoding: what the transaction changes of it
+//!      then for each address that changed:
+//!  4   address
+//!  4   length of its binding (n)
+//!  n   `Binding` in postcard's encoding; empty if the address has none any more
+//! ```
+//!
+//! Numbers have their lowest octet first. An address may come several times: its first entry is the latest.
+
+use std::{fmt, mem};
+
+use serde::{Deserialize, Serialize};
+
+use crate::mirror::dirty_set::Taken;
+use crate::mirror::ranges::SavedView;
+use crate::model::binding::Binding;
+use crate::model::time::Time;
+use crate::persist::error::StoreError;
+use crate::persist::journal::{Frame, put_number, take_number};
+use crate::persist::store::Batch;
+
+/// Facts about the file as a whole; `None` for those that a transaction leaves as they were.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Meta {
+    /// The number drawn for the transaction, by which it is known from all others.
+    pub stamp: Option<u64>,
+    /// When it was written.
+    pub saved_at: Option<Time>,
+    /// The latest transaction of a lease that Kea's lease database had then.
+    pub latest: Option<Time>,
+    /// When that was last compared as a whole.
+    pub resynced_at: Option<Time>,
+    /// The view.
+    pub saved_view: Option<SavedView>,
+}
+
+impl Meta {
+    /// Takes over those of `older` metadata that this has not.
+    pub fn complete(&mut self, older: Meta) {
+        self.stamp = self.stamp.or(older.stamp);
+        self.saved_at = self.saved_at.or(older.saved_at);
+        self.latest = self.latest.or(older.latest);
+        self.resynced_at = self.resynced_at.or(older.resynced_at);
+        self.saved_view = self.saved_view.take().or(older.saved_view);
+    }
+}
+
+/// An entry of a transaction.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// The address.
+    pub address: u32,
+    /// The binding in postcard's encoding; empty if the address has none any more.
+    pub binding: &'a [u8],
+}
+
+impl Entry<'_> {
+    /// Returns the binding; `None` if the address has none any more.
+    pub fn decode(&self) -> Result<Option<Binding>, StoreError> {
+        if self.binding.is_empty() {
+            return Ok(None);
+        }
+        let binding: Binding = postcard::from_bytes(self.binding).map_err(malformed)?;
+        match binding.address.to_bits() == self.address {
+            true => Ok(Some(binding)),
+            false => Err(malformed("a binding is of another address")),
+        }
+    }
+
+    /// Octets that it takes.
+    pub fn octets(&self) -> u64 {
+        (8 + self.binding.len()) as u64
+    }
+}
+
+/// Encodes a batch, with a stamp.
+pub fn encode(batch: &Batch, stamp: u64) -> Result<Frame, StoreError> {
+    // A `Meta`, without a copy of the view.
+    let mut frame = begin(&(
+        Some(stamp),
+        Some(batch.at),
+        batch.latest,
+        batch.resynced_at,
+        &batch.saved_view,
+    ))?;
+    // The latest first.
+    let Taken { changed, rest } = &batch.bindings;
+    for (address, binding) in changed.iter().rev().chain(rest.iter().rev()) {
+        frame.0.extend(address.to_bits().to_le_bytes());
+        append(&mut frame.0, binding.as_ref())?;
+    }
+    Ok(frame)
+}
+
+/// Begins a transaction with this metadata and no entries.
+pub fn begin(meta: &impl Serialize) -> Result<Frame, StoreError> {
+    let mut frame = Frame::new();
+    append(&mut frame.0, Some(meta))?;
+    Ok(frame)
+}
+
+/// Appends an entry of another transaction.
+pub fn copy(entry: &Entry<'_>, frame: &mut Frame) {
+    frame.0.extend(entry.address.to_le_bytes());
+    frame.0.extend((entry.binding.len() as u32).to_le_bytes());
+    frame.0.extend(entry.binding);
+}
+
+/// Appends the length of a value, and the value; nothing has the length 0.
+fn append(octets: &mut Vec<u8>, value: Option<&impl Serialize>) -> Result<(), StoreError> {
+    let place = octets.len();
+    octets.extend([0; 4]);
+    let Some(value) = value else {
+        return Ok(());
+    };
+    let encoded = postcard::to_extend(value, mem::take(octets));
+    *octets = encoded.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+    let length = octets.len() - place - 4;
+    put_number(octets, place, length as u32);
+    Ok(())
+}
+
+/// Decodes a transaction: its metadata and its entries.
+pub fn decode(payload: &[u8]) -> Result<(Meta, Entries<'_>), StoreError> {
+    let mut rest = payload;
+    let meta = value(&mut rest).ok_or_else(|| malformed("a transaction is cut off"))?;
+    let meta = postcard::from_bytes(meta).map_err(malformed)?;
+    Ok((meta, Entries(rest)))
+}
+
+/// The entries of a transaction, the latest one of an address before others.
+#[derive(Debug)]
+pub struct Entries<'a>(&'a [u8]);
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = Result<Entry<'a>, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let entry = take_number(&mut self.0).and_then(|address| {
+            let binding = value(&mut self.0)?;
+            Some(Entry { address, binding })
+        });
+        Some(entry.ok_or_else(|| malformed("an entry is cut off")))
+    }
+}
+
+/// Takes a value with its length off the beginning of `octets`.
+fn value<'a>(octets: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let length = take_number(octets)?;
+    let (value, rest) = octets.split_at_checked(usize::try_from(length).ok()?)?;
+    *octets = rest;
+    Some(value)
+}
+
+/// The contents do not make sense, though the checksums are right.
+fn malformed(error: impl fmt::Display) -> StoreError {
+    StoreError::Unreadable(error.to_string())
+}
