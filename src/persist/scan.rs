@@ -44,8 +44,8 @@ impl Scan {
         }
     }
 
-    /// Scans one transaction, and gives each latest entry that is not a removal to `take`; `false` if there
-    /// is no transaction left.
+    /// Scans one transaction, and passes each latest entry to `take`, in a scan of all without removals; `false` if
+    /// there is no transaction left.
     pub fn step(
         &mut self,
         journal: &Journal,
@@ -60,7 +60,9 @@ impl Scan {
         self.meta.complete(meta);
         for entry in entries {
             let entry = entry?;
-            if self.seen.insert(entry.address) && !entry.binding.is_empty() {
+            // Of transactions behind others, a removal removes an entry of those.
+            let counts = !entry.binding.is_empty() || self.start != Tail::NEW;
+            if self.seen.insert(entry.address) && counts {
                 self.live += entry.octets();
                 take(&entry)?;
             }

@@ -630,6 +630,31 @@ fn churn(store: &mut Store, times: u32) -> Vec<Binding> {
 }
 
 #[test]
+fn a_binding_removed_during_a_compaction_stays_removed() {
+    let (_directory, path) = place();
+    let (mut store, _) = Store::open(&path).unwrap();
+    let bindings = (1..=20).map(binding).collect::<Vec<_>>();
+    loop {
+        store.write(&batch(&bindings)).unwrap();
+        if store.compact().unwrap() {
+            break;
+        }
+    }
+    // The first step of the compaction has copied some of the bindings, or all.
+    for removed in &bindings {
+        let batch = Batch {
+            bindings: vec![(removed.address, None)].into(),
+            ..Batch::default()
+        };
+        store.write(&batch).unwrap();
+    }
+    while store.compact().unwrap() {}
+    drop(store);
+    let (_store, saved) = Store::open(&path).unwrap();
+    assert_eq!(saved.bindings, []);
+}
+
+#[test]
 fn compaction_bounds_the_file() {
     let (directory, path) = place();
     let (mut store, _) = Store::open(&path).unwrap();
