@@ -1,4 +1,4 @@
-//! What the state file costs: `cargo bench --no-default-features --bench state_file`.
+//! The cost of the state file: `cargo bench --no-default-features --bench state_file`.
 //!
 //! 1,000,000 leases with relay information of 40 octets, all in the state file. `benches/stores`
 //! compares it with other stores.

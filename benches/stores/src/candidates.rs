@@ -13,7 +13,7 @@ use heed::types::{Bytes, U32};
 use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 use rusqlite::Connection;
 
-/// Whatever goes wrong ends the measurement.
+/// The result of a step; an error ends the measurement.
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// The memory each store is given to hold parts of the file, where it asks.
@@ -30,17 +30,17 @@ pub const NAMES: [&str; 7] = [
     "lmdb",
 ];
 
-/// What is stored for an address.
+/// The value of an address.
 pub struct Value {
     /// The address.
     pub address: u32,
-    /// What is stored.
+    /// The value.
     pub binding: Binding,
-    /// What is stored, encoded.
+    /// The value, encoded.
     pub encoded: Vec<u8>,
 }
 
-/// Which part of the work a transaction belongs to.
+/// The part of the work that a transaction belongs to.
 #[derive(Clone, Copy)]
 pub enum Kind {
     /// The first fill, in the order of addresses.
@@ -49,7 +49,7 @@ pub enum Kind {
     Change,
 }
 
-/// What the state file needs of a store.
+/// A store, as far as the state file needs one.
 pub trait Candidate {
     /// Writes values by address, on disk when it returns.
     fn write(&mut self, kind: Kind, values: &[Value]) -> Result<()>;
@@ -120,10 +120,10 @@ impl Candidate for Redb {
     }
 }
 
-/// What kea-blq uses: redb with a log in its file.
+/// The state file of kea-blq: a journal, compacted when half of it is of no use.
 struct StateFile {
     store: Store,
-    /// What it held when opened, which is when all is read; given up with the first write.
+    /// The bindings found when it was opened, which is when all are read; dropped with the first write.
     saved: Vec<Binding>,
 }
 
@@ -156,10 +156,11 @@ impl Candidate for StateFile {
             at: Time::now(),
             ..Batch::default()
         };
-        Ok(self
-            .store
-            .write(&batch)
-            .map_err(|error| error.to_string())?)
+        let written = self.store.write(&batch);
+        // One step with each transaction, as the flush worker does.
+        let compacted = written.and_then(|()| self.store.compact());
+        compacted.map_err(|error| error.to_string())?;
+        Ok(())
     }
 
     fn read_all(&self, take: &mut dyn FnMut(Binding)) -> Result<()> {

@@ -1,4 +1,4 @@
-//! What a process has written, and how often it waited for the disk.
+//! Octets that a process has written, and its waits for the disk.
 
 use std::fs;
 use std::io;
@@ -41,8 +41,8 @@ extern "C" fn msync(address: *mut c_void, length: size_t, flags: c_int) -> c_int
 /// The counters of this process at one time.
 #[derive(Clone, Copy, Debug)]
 pub struct Counters {
-    /// Octets given to the system to write. What it writes of its own, as to its journal, comes on
-    /// top; its own count (`write_bytes`) takes whole runs of pages for written when one is.
+    /// Octets given to the system to write, without the system's own writes, such as those of its journal. The
+    /// system's count (`write_bytes`) takes whole runs of pages for written when one is.
     pub written: u64,
     /// Calls that waited for the disk.
     pub syncs: u64,

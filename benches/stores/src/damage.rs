@@ -1,4 +1,4 @@
-//! What a store makes of a file in which one octet is another one.
+//! A store's answer to a file in which one octet is another one.
 
 use std::env;
 use std::fs::{self, OpenOptions};
