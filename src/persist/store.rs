@@ -12,30 +12,14 @@ use std::sync::Arc;
 
 use crate::mirror::Saved;
 use crate::mirror::dirty_set::Taken;
-use crate::mirror::ranges::SavedView;
 use crate::model::binding::Binding;
-use crate::model::time::Time;
 use crate::persist::compaction::{self, Compaction};
 use crate::persist::error::StoreError;
 use crate::persist::journal::{self, Closed, Journal, Tail};
 use crate::persist::recent::{self, Noted, Recent};
 use crate::persist::scan::Scan;
+pub use crate::persist::transaction::Batch;
 use crate::persist::{file, ownership, transaction};
-
-/// One transaction.
-#[derive(Clone, Debug, Default)]
-pub struct Batch {
-    /// Bindings to write.
-    pub bindings: Taken,
-    /// The view, if it changed.
-    pub saved_view: Option<SavedView>,
-    /// When the batch was put together.
-    pub at: Time,
-    /// The latest transaction of a lease that Kea's lease database had then.
-    pub latest: Option<Time>,
-    /// When that was last compared as a whole.
-    pub resynced_at: Option<Time>,
-}
 
 /// The state of a file that was opened again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,7 +21,21 @@ use crate::model::binding::Binding;
 use crate::model::time::Time;
 use crate::persist::error::StoreError;
 use crate::persist::journal::{Frame, put_number, take_number};
-use crate::persist::store::Batch;
+
+/// One transaction.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// Bindings to write.
+    pub bindings: Taken,
+    /// The view, if it changed.
+    pub saved_view: Option<SavedView>,
+    /// When the batch was put together.
+    pub at: Time,
+    /// The latest transaction of a lease that Kea's lease database had then.
+    pub latest: Option<Time>,
+    /// When that was last compared as a whole.
+    pub resynced_at: Option<Time>,
+}
 
 /// Facts about the file as a whole; `None` for those that a transaction leaves as they were.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -8,23 +8,11 @@ use crate::mirror::event::Lease;
 use crate::mirror::former_subnets::FormerSubnets;
 use crate::mirror::indexes::Indexes;
 use crate::mirror::pages::Pages;
-use crate::mirror::ranges::{
-    self, CommonDigests, ConfiguredSubnet, SavedView, SubnetView, TimedRange,
-};
-use crate::mirror::table::Table;
+use crate::mirror::ranges::{self, CommonDigests, ConfiguredSubnet, SavedView, SubnetView};
+use crate::mirror::table::{Incomplete, Table};
 use crate::mirror::view::View;
 use crate::mirror::visible;
 use crate::model::time::Time;
-
-/// The part of the configuration before a restart that depends on host reservations in databases. These are
-/// read later than the rest: until then it is not known what has changed.
-#[derive(Clone, Debug)]
-pub struct Incomplete {
-    /// Configured ranges.
-    ranges: Vec<TimedRange>,
-    /// The digest of all reservations, if it is known.
-    hosts: Option<u64>,
-}
 
 impl Table {
     /// Creates a table without bindings at `now`; `before` is the configuration before the restart.

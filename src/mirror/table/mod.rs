@@ -15,14 +15,23 @@ use crate::mirror::index::time::Reached;
 use crate::mirror::indexes::{Identity, Indexes, indexed_client};
 use crate::mirror::page::Page;
 use crate::mirror::pages::Pages;
-use crate::mirror::ranges::SavedView;
-use crate::mirror::table::configuration::Incomplete;
+use crate::mirror::ranges::{SavedView, TimedRange};
 use crate::mirror::view::View;
 use crate::mirror::visible;
 use crate::model::binding::{Binding, BindingRef, SubnetId};
 use crate::model::client::Client;
 use crate::model::state::State;
 use crate::model::time::{Time, Window};
+
+/// The part of the configuration before a restart that depends on host reservations in databases. These are
+/// read later than the rest: until then it is not known what has changed.
+#[derive(Clone, Debug)]
+pub struct Incomplete {
+    /// Configured ranges.
+    ranges: Vec<TimedRange>,
+    /// The digest of all reservations, if it is known.
+    hosts: Option<u64>,
+}
 
 /// All bindings, and the configuration as queries see it.
 #[derive(Debug)]
