@@ -51,6 +51,12 @@ pub const MESSAGES: &[Message] = &[
          'advanced.max-requester-connections'.",
     ),
     message(
+        "BLQ_CALLOUTS_KEPT",
+        "The callouts that the hook does not need could not be deregistered while Kea loaded the \
+         library. Kea calls them without use, which costs time. Leases are mirrored as usual.",
+        "Report it, with the version of Kea.",
+    ),
+    message(
         "BLQ_CALLOUT_FAILED",
         "Kea's arguments to a callout could not be read, so a change of a lease may have been missed. \
          The text names the callout and the error.",
@@ -109,6 +115,19 @@ pub const MESSAGES: &[Message] = &[
         "BLQ_IDLE_TIME_SHORT",
         "'advanced.max-requester-idle-time' is below the value that RFC 6926 recommends.",
         "None, if the value is intended.",
+    ),
+    message(
+        "BLQ_LEASES_NOT_TRACKED",
+        "The lease manager could not be made to report changes of leases, most likely because the \
+         lease database is down. Changes by commands and by high-availability partners are found \
+         by the next resync only. The hook tries again.",
+        "Look for messages about the lease database.",
+    ),
+    message(
+        "BLQ_LEASES_STILL_TRACKED",
+        "The lease manager could not be made to stop its reports of changes of leases, at a \
+         reconfiguration or when Kea ends.",
+        "Report it, with the version of Kea, and restart Kea.",
     ),
     message(
         "BLQ_LEASES_UNREADABLE",
@@ -321,6 +340,29 @@ pub const MESSAGES: &[Message] = &[
          address, as after a renumbering of subnets. The subnet that contains the address decides its \
          VPN, options and times. Logged for the first such lease of a configuration.",
         "None, if it is intended; otherwise correct the \"id\" of the subnet.",
+    ),
+    message(
+        "BLQ_THREADS_NOT_PAUSED",
+        "Kea's packet threads could not be paused, so a configuration that could not be served \
+         before is still not served. The hook tries again every few seconds.",
+        "Report it, with the version of Kea, and reload Kea's configuration.",
+    ),
+    message(
+        "BLQ_THREADS_NOT_RESTORED",
+        "A configuration was refused, and Kea's packet threads could not be started again for the \
+         previous one: Kea may serve its clients slowly or not at all.",
+        "Correct the configuration and load it. Report it, with the version of Kea.",
+    ),
+    message(
+        "BLQ_THREADS_NOT_RESUMED",
+        "Kea's packet threads were paused and could not be resumed: Kea may not serve its \
+         clients.",
+        "Restart Kea. Report it, with the version of Kea.",
+    ),
+    message(
+        "BLQ_TICKS_NOT_STOPPED",
+        "Kea's main loop could not be made to stop watching the hook's timer.",
+        "Report it, with the version of Kea.",
     ),
     message(
         "BLQ_TOO_MANY_CONNECTIONS",

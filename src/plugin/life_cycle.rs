@@ -38,7 +38,7 @@ const RETRY: Duration = Duration::from_secs(2);
 /// The least time from one reading of Kea's configuration in force to the next.
 const RECONFIGURATION_PAUSE: Duration = Duration::from_secs(1);
 
-/// The commands that load libraries anew.
+/// The commands that reload libraries.
 const RELOADING: [&str; 3] = ["config-reload", "config-set", "libreload"];
 
 /// The library must not be loaded; the log says why.
@@ -174,7 +174,7 @@ impl<K: Kea> Plugin<K> {
             needless.iter().try_for_each(|point| library.forgo(point))
         };
         if let Err(error) = forgo() {
-            tracing::warn!(id = "BLQ_CALLOUT_FAILED", "load: {error}");
+            tracing::warn!(id = "BLQ_CALLOUTS_KEPT", "{error}");
         }
     }
 
@@ -213,8 +213,8 @@ impl<K: Kea> Plugin<K> {
             .map_err(|error| self.refuse(&mut state, error))
     }
 
-    /// Checks that Kea has loaded this library once, under whatever file names. Each time counts as a library
-    /// of its own to Kea, with parameters of its own, of which only one set could hold.
+    /// Checks that Kea has loaded this library once, under any file name. To Kea each copy is a library of its
+    /// own, with its own parameters, of which only one set could hold.
     fn check_loaded_once(&self) -> Result<(), String> {
         let libraries = self.kea.libraries().unwrap_or_default();
         let copies = libraries.iter().filter(|library| library.is_this);
@@ -251,7 +251,7 @@ impl<K: Kea> Plugin<K> {
         // Kea stops its packet threads when it begins to configure, and starts them at the end of a
         // successful configuration only. Without them it would go on with one thread, and 2.2 with none.
         if let Err(error) = self.kea.restore_threads() {
-            tracing::error!(id = "BLQ_CALLOUT_FAILED", "packet threads: {error}");
+            tracing::error!(id = "BLQ_THREADS_NOT_RESTORED", "{error}");
         }
         error
     }
@@ -359,10 +359,7 @@ impl<K: Kea> Plugin<K> {
         if let Err(error) = &tracking
             && !state.is_track_lost
         {
-            tracing::warn!(
-                id = "BLQ_LEASES_UNREADABLE",
-                "changes of leases are not reported: {error}"
-            );
+            tracing::warn!(id = "BLQ_LEASES_NOT_TRACKED", "{error}; trying again");
         }
         state.is_track_lost = tracking.is_err();
         self.events.set_tracking(tracking.unwrap_or(false));
@@ -376,7 +373,7 @@ impl<K: Kea> Plugin<K> {
         if self.events.set_tracking(false)
             && let Err(error) = self.kea.untrack_leases()
         {
-            tracing::error!(id = "BLQ_CALLOUT_FAILED", "lease manager: {error}");
+            tracing::error!(id = "BLQ_LEASES_STILL_TRACKED", "{error}");
         }
         if let Some(instance) = state.instance.take() {
             self.events.sink.set(None);
@@ -386,7 +383,7 @@ impl<K: Kea> Plugin<K> {
         }
     }
 
-    /// Stops, because Kea ends or is about to load the library anew.
+    /// Stops, because Kea ends or is about to reload the library.
     pub fn unload(&self) {
         let mut state = self.state.lock();
         state.preload = None;
@@ -420,8 +417,8 @@ impl<K: Kea> Plugin<K> {
         Ok(())
     }
 
-    /// Serves the previous configuration if Kea has loaded the library anew and then not configured it:
-    /// `libreload` does only that, and a reconfiguration may fail in between.
+    /// Serves the previous configuration if Kea has reloaded the library and then not configured it: `libreload`
+    /// does only that, and a reconfiguration may fail in between.
     fn resume(&self) -> KeaResult<()> {
         let is_to_serve = |state: &State<K>| {
             state.instance.is_none()
@@ -449,7 +446,7 @@ impl<K: Kea> Plugin<K> {
         // No command has claimed these, and none will.
         self.events.attribution.claim_deleted();
         let mut state = self.state.lock();
-        // Whatever becomes of this one, it is not due any more: Kea would do nothing else.
+        // First, so that a tick that panics is not due again at once: Kea would do nothing else.
         self.kea.schedule_tick(IDLE);
         let next = if state.instance.is_some() {
             self.tick_instance(&mut state)
@@ -513,7 +510,7 @@ impl<K: Kea> Plugin<K> {
         next.min(tick.next)
     }
 
-    /// Reads Kea's configuration in force, with the host reservations in databases, if they were read anew.
+    /// Reads Kea's configuration in force, with the host reservations in databases, if those were just read.
     fn reconfigure(&self, state: &mut State<K>, reservations: Option<Reservations>) {
         let Some(good) = &mut state.good else {
             return;
@@ -544,7 +541,7 @@ impl<K: Kea> Plugin<K> {
         let paused = CriticalSection::enter(&self.kea);
         let mut state = self.state.lock();
         if let Err(error) = &paused {
-            tracing::error!(id = "BLQ_CALLOUT_FAILED", "critical section: {error}");
+            tracing::error!(id = "BLQ_THREADS_NOT_PAUSED", "{error}; trying again");
             return;
         }
         if state.instance.is_some() {
@@ -593,7 +590,7 @@ impl<K: Kea> Ticks<K> {
 impl<K: Kea> Drop for Ticks<K> {
     fn drop(&mut self) {
         if let Err(error) = self.0.stop_ticks() {
-            tracing::error!(id = "BLQ_CALLOUT_FAILED", "timer: {error}");
+            tracing::error!(id = "BLQ_TICKS_NOT_STOPPED", "{error}");
         }
     }
 }
@@ -612,7 +609,7 @@ impl<K: Kea> CriticalSection<'_, K> {
 impl<K: Kea> Drop for CriticalSection<'_, K> {
     fn drop(&mut self) {
         if let Err(error) = self.0.exit_critical_section() {
-            tracing::error!(id = "BLQ_CALLOUT_FAILED", "critical section: {error}");
+            tracing::error!(id = "BLQ_THREADS_NOT_RESUMED", "{error}");
         }
     }
 }
