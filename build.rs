@@ -1,5 +1,4 @@
-//! Builds the C++ side of the bridge against the installed Kea; without the feature `hook` there
-//! is nothing to build.
+//! Builds the C++ side of the bridge against the installed Kea; builds nothing without the feature `hook`.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -20,22 +19,22 @@ mod hook {
     use std::path::{Path, PathBuf};
     use std::process::Command;
 
-    /// The archive of the C++ side, without `lib` and `.a`.
+    /// The name of the C++ side's archive, without `lib` and `.a`.
     const ARCHIVE: &str = "kea_blq_shim";
 
     /// Where distributions put Kea's headers.
     const DEFAULT_INCLUDE_DIR: &str = "/usr/include/kea";
 
-    /// Headers that Kea's own include but one of its releases forgot to install.
+    /// Headers that Kea's own headers include but that one of its releases does not install.
     const COMPATIBILITY_HEADERS: &str = "include/compat/kea-2.2";
 
-    /// What to do about missing headers.
+    /// Advice about missing headers.
     const HOW_TO_INSTALL: &str = "Install Kea's headers and the compiler: on Debian \
         `apt-get install kea-dev libboost-dev libssl-dev g++` of the very release of Kea the hook \
         is to run in, or name their directory in KEA_INCLUDE_DIR. To build everything but the \
         hook, with no Kea: `cargo build --no-default-features`.";
 
-    /// Compiles the bridge and the shim, and says how the library is to be linked.
+    /// Compiles the bridge and the shim, and sets the options of the linker.
     pub fn build() -> Result<(), String> {
         for watched in ["cpp-shim", "include", "src/ffi/bridge.rs"] {
             println!("cargo::rerun-if-changed={watched}");
@@ -71,14 +70,14 @@ mod hook {
             .file("cpp-shim/server.cc")
             .std("c++17")
             .define("KEA_BLQ_HOOKS_VERSION", version.to_string().as_str())
-            // As system headers: their warnings are Kea's business.
+            // As system headers: their warnings concern Kea alone.
             .flag("-isystem")
             .flag(
                 include
                     .to_str()
                     .ok_or("Kea's include directory is not UTF-8")?,
             )
-            // Searched after Kea's own directory, so that a header Kea has is Kea's.
+            // Searched after Kea's own directory, so that Kea's own header wins.
             .flag("-idirafter")
             .flag(COMPATIBILITY_HEADERS)
             .flag_if_supported("-Wextra")
@@ -91,17 +90,17 @@ mod hook {
             })?;
         weaken()?;
 
-        // Threads of ours may outlive dlclose for an instant, and state survives reconfigurations:
-        // once loaded, the library stays.
+        // Threads of the library may outlive dlclose for an instant, and state survives reconfigurations: once
+        // loaded, the library stays.
         println!("cargo::rustc-link-arg-cdylib=-Wl,-z,nodelete");
         Ok(())
     }
 
     /// Makes the references to Kea's symbols weak.
     ///
-    /// Kea's other daemons do not hold all of its libraries. With strong references loading would
-    /// fail there on some symbol's mangled name; with weak ones load() is reached and can say what
-    /// is wrong. `scripts/check-symbols` finds those that no library of Kea's defines.
+    /// Kea's other daemons do not have all of its libraries. With strong references, loading would fail there on
+    /// the mangled name of a symbol; with weak ones, Kea calls load(), which logs the reason.
+    /// `scripts/check-symbols` finds symbols that no library of Kea defines.
     fn weaken() -> Result<(), String> {
         let out = env::var("OUT_DIR").map_err(|error| format!("OUT_DIR: {error}"))?;
         let archive = Path::new(&out).join(format!("lib{ARCHIVE}.a"));
@@ -118,12 +117,12 @@ mod hook {
             .ok_or_else(|| format!("{objcopy} failed on {}: {done}", archive.display()))
     }
 
-    /// Kea's include directory: `KEA_INCLUDE_DIR`, else by kea.pc, else the usual place.
+    /// Returns Kea's include directory: `KEA_INCLUDE_DIR`, else by kea.pc, else the usual place.
     fn include_dir() -> PathBuf {
         if let Some(directory) = env::var_os("KEA_INCLUDE_DIR") {
             return directory.into();
         }
-        // Asked for the variable only: kea.pc requires packages of databases we do not use.
+        // For the variable only: kea.pc requires packages of databases that are not used.
         let asked = Command::new("pkg-config")
             .args(["--variable=includedir", "kea"])
             .output();
@@ -137,8 +136,7 @@ mod hook {
         DEFAULT_INCLUDE_DIR.into()
     }
 
-    /// The number in `const int KEA_HOOKS_VERSION = ...;`. A constant, it is out of the
-    /// preprocessor's reach.
+    /// Returns the number in `const int KEA_HOOKS_VERSION = ...;`, a constant that the preprocessor does not see.
     fn hooks_version(header: &str) -> Option<u32> {
         let (_, after) = header.split_once("const int KEA_HOOKS_VERSION")?;
         let (value, _) = after.trim_start().strip_prefix('=')?.split_once(';')?;

@@ -79,7 +79,7 @@ Pointer pointer(const CalloutHandle& handle, const char* name) {
     return value;
 }
 
-// Runs the body of a callout, which Kea goes on after whatever happens.
+// Runs the body of a callout. Kea goes on after it in any case.
 template <typename Body>
 void callout(const char* name, Body&& body) noexcept {
     try {

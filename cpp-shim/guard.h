@@ -1,4 +1,4 @@
-// What both halves of the shim share.
+// Helpers of both halves of the shim.
 
 #pragma once
 
@@ -14,9 +14,8 @@
 
 namespace kea_blq {
 
-// Runs `body` and turns whatever it throws into std::runtime_error, which the bridge hands to Rust
-// as an error. Boost's and Kea's own exceptions derive from std::exception; anything else
-// would end the process.
+// Runs `body` and turns each exception into std::runtime_error, which the bridge passes to Rust as an error.
+// Boost's and Kea's own exceptions derive from std::exception; any other would end the process.
 template <typename Body>
 auto guarded(Body&& body) -> decltype(body()) {
     try {
@@ -28,7 +27,7 @@ auto guarded(Body&& body) -> decltype(body()) {
     }
 }
 
-// Octets lent to Rust for the time of a call, of anything with data() and size().
+// Octets lent to Rust for the time of a call, of any type with data() and size().
 template <typename Octets>
 rust::Slice<const std::uint8_t> lent(const Octets& from) {
     static_assert(sizeof(*from.data()) == 1, "octets");
@@ -44,7 +43,7 @@ rust::Vec<std::uint8_t> octets(const Octets& from) {
     return copied(lent(from));
 }
 
-// Text for Rust, whose strings are UTF-8: what is not is replaced.
+// Text for Rust, whose strings are UTF-8: other octets are replaced.
 inline rust::String text(const std::string& from) {
     return rust::String::lossy(from);
 }

@@ -44,7 +44,7 @@ using isc::dhcp::SrvConfigPtr;
 using isc::log::Logger;
 using isc::log::MessageDictionary;
 
-// Made when first used: loading the library must have no effect.
+// Created at the first use: to load the library must have no effect.
 Logger& logger() {
     static Logger logger("blq-hooks");
     return logger;
@@ -81,7 +81,7 @@ void restrict_to(rust::Vec<rust::String>&, const OptionDescriptor&) {
 #endif
 
 #if KEA_BLQ_HOOKS_VERSION >= 20603
-// Whether Kea refuses files outside of its directories: not with the command line option -X.
+// Whether Kea refuses files outside of its directories: it does not with the command line option -X.
 bool enforces_paths() {
 #if KEA_BLQ_HOOKS_VERSION >= 30000
     return isc::util::file::PathChecker::shouldEnforceSecurity();
@@ -97,12 +97,12 @@ std::string checked_data_file(const std::string& name) {
         if (enforces_paths()) {
             throw;
         }
-        // As Kea does after a warning.
+        // Kea uses the name as it is, after a warning.
         return name;
     }
 }
 #else
-// Kea opens whatever it is given.
+// Kea opens any file.
 std::string checked_data_file(const std::string& name) {
     return name;
 }
@@ -124,7 +124,7 @@ void append(rust::Vec<KeaOption>& all, const CfgOption& options, KeaScope scope,
         copy.code = option.option_->getType();
         copy.never_send = never_send(option);
         if (!copy.never_send) {
-            // Of an option that is never sent Kea need not have a value of the right form.
+            // The value of an option that is never sent may have any form.
             copy.value = octets(option.option_->toBinary());
         }
         restrict_to(copy.client_classes, option);
@@ -157,7 +157,7 @@ SrvConfigPtr current_config() {
     return config;
 }
 
-// Kea begins with an empty configuration of number 0; each that it takes over has a number of its own.
+// Kea begins with an empty configuration of number 0; each one that it puts in force has another number.
 bool has_committed(const SrvConfigPtr& current) {
     return current && current->getSequence() != 0;
 }
@@ -197,7 +197,7 @@ rust::String process_name() {
 }
 
 void register_message(rust::Str id) {
-    // Known already if the library was loaded before: then nothing is added.
+    // If the library was loaded before, the dictionary has the message, and add() has no effect.
     guarded([&] { MessageDictionary::globalDictionary()->add(text(id), "%1"); });
 }
 
@@ -277,7 +277,7 @@ rust::Vec<rust::String> libraries() {
 
 bool library_exports(rust::Str file, rust::Str symbol) {
     return guarded([&] {
-        // It is not loaded for this.
+        // The library is loaded already, or not at all.
         void* const library = dlopen(text(file).c_str(), RTLD_LAZY | RTLD_NOLOAD);
         if (library == nullptr) {
             return false;
@@ -360,7 +360,7 @@ void unwatch(std::int32_t descriptor) {
 
 rust::Vec<std::uint8_t> status_of_hooks() {
     return guarded([] {
-        // As Kea has its hooks complete an answer, only that nothing of it is logged.
+        // Hooks complete a response as in Kea itself, but Kea logs nothing.
         const int point =
             isc::hooks::ServerHooks::getServerHooks().findIndex("command_processed");
         auto status = isc::data::Element::createMap();

@@ -1,5 +1,5 @@
-// The C++ side of the bridge, as src/ffi/bridge.rs declares it: Kea's types in, plain values out.
-// It decides nothing. Each function lets out std::runtime_error and no other exception.
+// The C++ side of the bridge, as src/ffi/bridge.rs declares it: Kea's types in, plain values out, and no
+// decisions. Functions throw no exception but std::runtime_error.
 
 #pragma once
 
@@ -41,7 +41,7 @@ rust::String data_file(rust::Str name);
 rust::Vec<rust::String> libraries();
 bool library_exports(rust::Str file, rust::Str symbol);
 
-// Its configuration: server.cc.
+// The configuration: server.cc.
 rust::Vec<std::uint8_t> configuration(const CalloutHandle& handle);
 rust::Vec<KeaOption> configured_options(const CalloutHandle& handle);
 bool has_configuration();
@@ -54,12 +54,12 @@ void restore_threads();
 void enter_critical_section();
 void exit_critical_section();
 
-// Its main thread, and what its hooks say: server.cc.
+// The main thread, and the status of hooks: server.cc.
 void watch(std::int32_t descriptor);
 void unwatch(std::int32_t descriptor);
 rust::Vec<std::uint8_t> status_of_hooks();
 
-// Its callouts: callouts.cc.
+// Callouts: callouts.cc.
 void lend_committed(const CalloutHandle& handle, bool with_answer) noexcept;
 void lend_offered(const CalloutHandle& handle) noexcept;
 void lend_answered(const CalloutHandle& handle) noexcept;
@@ -67,7 +67,7 @@ void lend_lease(const CalloutHandle& handle, KeaLeaseCallout callout) noexcept;
 rust::String command_name(const CalloutHandle& handle);
 KeaCommand command(const CalloutHandle& handle);
 
-// Its leases: callouts.cc.
+// Leases: callouts.cc.
 bool track_leases();
 void untrack_leases();
 rust::String lease_database_type();

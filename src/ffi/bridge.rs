@@ -114,7 +114,7 @@ mod ffi {
 
     /// A control command that has been processed, without its name.
     struct KeaCommand {
-        /// Its arguments as JSON text; empty if it had none.
+        /// The arguments as JSON text; empty if there are none.
         arguments: Vec<u8>,
         /// Kea's response as JSON text.
         response: Vec<u8>,
@@ -178,7 +178,7 @@ mod ffi {
         last: u64,
         /// The reservations; none if there are no more.
         reservations: Vec<KeaReservation>,
-        /// Their options.
+        /// The options of the reservations.
         options: Vec<KeaOption>,
     }
 

@@ -65,7 +65,7 @@ fn log_failed(callout: &str, error: impl Display) {
     tracing::error!(id = "BLQ_CALLOUT_FAILED", "{callout}: {error}");
 }
 
-/// Exported so that any build of this library is recognised, whatever its file is called.
+/// Exported so that any build of this library is recognised under any file name.
 #[unsafe(no_mangle)]
 pub static KEA_BLQ_LIBRARY: u8 = 1;
 
@@ -81,7 +81,7 @@ fn guarded(failed: c_int, body: impl FnOnce() -> c_int) -> c_int {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or(failed)
 }
 
-/// Calls a callout's `body`. Kea must go on whatever its result, so the callout's is always 0.
+/// Calls a callout's `body`. Kea must go on in any case, so the result is always 0.
 fn callout(name: &str, body: impl FnOnce() -> Result<(), KeaError>) -> c_int {
     guarded(0, || {
         if let Err(error) = body() {

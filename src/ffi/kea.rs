@@ -169,7 +169,7 @@ impl Kea for ThisKea {
     }
 }
 
-/// This library during load.
+/// The plugin's own library during load.
 pub struct ThisLibrary<'a>(pub Pin<&'a mut LibraryHandle>);
 
 impl Library for ThisLibrary<'_> {

@@ -1,4 +1,4 @@
-//! Our end of Kea's log: what we log, and panics, go there.
+//! Kea's log as the destination of this crate's events, and of panics.
 
 use std::panic::PanicHookInfo;
 use std::sync::Once;
@@ -9,15 +9,16 @@ use tracing::Level;
 use crate::ffi::bridge::{self, KeaSeverity};
 use crate::log::{catalogue, subscriber};
 
-/// Has what we log, and panics, go to Kea's log. Done once, however often the library is loaded.
+/// Sends this crate's events, and panics, to Kea's log. Only the first call has an effect: the library may be
+/// loaded again and again.
 pub fn set_up() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         for message in catalogue::MESSAGES {
-            // Where that fails the log shows the message's identifier, and no text.
+            // If this fails, the log shows the message's identifier without text.
             let _ = bridge::register_message(message.id);
         }
-        // Nobody else in this library sets one.
+        // No other code of this library sets one.
         let _ = tracing::subscriber::set_global_default(subscriber::to(KeaLog));
         std::panic::set_hook(Box::new(report_panic));
     });
@@ -32,12 +33,12 @@ impl subscriber::Sink for KeaLog {
     }
 
     fn write(&self, level: Level, id: &'static str, text: &str) {
-        // Where the log fails there is nowhere to say so.
+        // There is no other place to report that the log fails.
         let _ = bridge::log(severity(level), id, text);
     }
 }
 
-/// Kea's severity of a level.
+/// Returns Kea's severity of a level.
 fn severity(level: Level) -> KeaSeverity {
     match level {
         Level::ERROR => KeaSeverity::Error,
@@ -47,20 +48,20 @@ fn severity(level: Level) -> KeaSeverity {
     }
 }
 
-/// Logs a panic, the first one at each place: one that each packet meets must not fill the log.
+/// Logs a panic, the first one at each place: one that recurs with each packet must not fill the log.
 fn report_panic(panic: &PanicHookInfo<'_>) {
-    /// The places told of so far.
-    static TOLD: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    /// The places reported so far.
+    static REPORTED: Mutex<Vec<String>> = Mutex::new(Vec::new());
     let place = panic
         .location()
         .map(ToString::to_string)
         .unwrap_or_default();
     {
-        let mut told = TOLD.lock();
-        if told.contains(&place) {
+        let mut reported = REPORTED.lock();
+        if reported.contains(&place) {
             return;
         }
-        told.push(place.clone());
+        reported.push(place.clone());
     }
     let what = panic.payload_as_str().unwrap_or("");
     tracing::error!(id = "BLQ_PANIC", "{what} at {place}");

@@ -151,7 +151,7 @@ mod tests {
     /// A line as the sink gets it.
     type Written = (Level, &'static str, String);
 
-    /// Keeps what is written, from INFO on.
+    /// Collects the lines written, from INFO on.
     #[derive(Clone, Default)]
     struct Kept(Arc<Mutex<Vec<Written>>>);
 
@@ -164,7 +164,7 @@ mod tests {
         }
     }
 
-    /// What is written while `body` runs.
+    /// Returns the lines written while `body` runs.
     fn written(body: impl FnOnce()) -> Vec<Written> {
         let kept = Kept::default();
         tracing::subscriber::with_default(to(kept.clone()), body);

@@ -1,4 +1,4 @@
-//! Who made a change of a lease, where Kea's lease manager reports changes (Kea 2.4 and later).
+//! The attribution of changes of leases that Kea's lease manager reports (Kea 2.4 and later).
 //!
 //! The lease manager reports each change under its own locks, on the thread that makes the change, before
 //! any callout gives a reason. Callouts report more of the changes made by clients' messages, so those are

@@ -1,15 +1,14 @@
-//! What kea-dhcp4 was started for, by its command line.
+//! The purpose for which kea-dhcp4 was started, by its command line.
 
-/// The options of kea-dhcp4 that take an argument, of all versions: so that the argument of one
-/// is not taken for another.
+/// The options of kea-dhcp4 that take an argument, in any version: the argument must not be taken for an
+/// option.
 const WITH_ARGUMENT: &[u8] = b"cpPtT";
 
-/// Whether the process only checks a configuration (`-t`, and `-T`, which loads its hooks too),
-/// by the arguments that follow the program's name.
+/// Returns whether the process only checks a configuration (`-t`, and `-T`, which loads its hooks, too), by
+/// the arguments that follow the program's name.
 ///
-/// Kea tells its hooks nothing of it. It reads its options by getopt, and so they are read here:
-/// several in one argument, an option's own argument attached or in the next one, and no
-/// option after `--`.
+/// Kea does not pass this on to its hooks. Kea reads its options by getopt, and so does this function: several
+/// options in one argument, an option's own argument attached or in the next one, and no option after `--`.
 pub fn checks_configuration<A: AsRef<[u8]>>(arguments: impl IntoIterator<Item = A>) -> bool {
     let mut arguments = arguments.into_iter();
     while let Some(argument) = arguments.next() {
@@ -39,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tells_a_check_from_a_server() {
+    fn distinguishes_a_check_from_a_server() {
         for (line, checks) in [
             ("-c /etc/kea/kea-dhcp4.conf", false),
             ("-d -c /etc/kea/kea-dhcp4.conf", false),

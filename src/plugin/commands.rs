@@ -1,4 +1,4 @@
-//! What a control command changed.
+//! The changes that a control command makes.
 
 use std::net::Ipv4Addr;
 
@@ -10,15 +10,15 @@ use crate::model::address::HardwareAddress;
 use crate::model::binding::SubnetId;
 use crate::model::hex;
 
-/// What a high-availability partner's commands say of where they come from, from Kea 2.6 on.
+/// The value of `origin` in a high-availability partner's commands, from Kea 2.6 on.
 const PARTNER: &str = "ha-partner";
 
-/// What a command may have changed.
+/// The leases that a command may have changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Touched {
-    /// The lease of one address, which is there still, and who changed it.
+    /// The lease of one address, which still exists, and the server that changed it.
     Changed(Ipv4Addr, Origin),
-    /// The lease of one address, which a client gave back to a partner.
+    /// The lease of one address, which a client released to a partner.
     ReleasedElsewhere(Ipv4Addr),
     /// The lease of one address, which an administrator deleted.
     Deleted(Ipv4Addr),
@@ -30,8 +30,8 @@ pub enum Touched {
     Everything,
 }
 
-/// Whether a command may have changed anything: only then is it worth reading its arguments and
-/// its response, which may be all leases there are.
+/// Returns whether a command may have changed leases or Kea's configuration. Only then are its arguments and
+/// its response worth reading, which may hold every lease.
 pub fn may_change(name: &str) -> bool {
     CHANGING_LEASES.contains(&name) || name == SYNCHRONISATION || may_reconfigure(name)
 }
@@ -39,15 +39,14 @@ pub fn may_change(name: &str) -> bool {
 /// The commands of Kea's lease_cmds library that change leases.
 const CHANGING_LEASES: [&str; 4] = ["lease4-add", "lease4-update", "lease4-del", "lease4-wipe"];
 
-/// The command that has leases copied from a high-availability partner.
+/// The command that copies leases from a high-availability partner.
 const SYNCHRONISATION: &str = "ha-sync";
 
-/// Reads from a command's name, arguments and response (as JSON text) what it changed; `None` if
-/// it changed no lease.
+/// Returns the leases that a command changed, by its name, arguments and response (as JSON text); `None` if it
+/// changed no lease.
 ///
-/// The commands are those of Kea's lease_cmds library, which high-availability partners use too.
-/// What they changed is read again from the lease database: an argument may be left out or be
-/// overruled.
+/// The commands are those of Kea's lease_cmds library, which high-availability partners use, too. Arguments
+/// may be missing or overruled, so the leases themselves are read from the lease database.
 pub fn touched(name: &str, arguments: &[u8], response: &[u8]) -> Option<Touched> {
     if !CHANGING_LEASES.contains(&name) || !succeeded(response) {
         return None;
@@ -61,7 +60,7 @@ pub fn touched(name: &str, arguments: &[u8], response: &[u8]) -> Option<Touched>
         .get("subnet-id")
         .and_then(Value::as_u64)
         .and_then(|id| u32::try_from(id).ok())
-        // 0 is no subnet's number: it stands for all of them.
+        // 0 is not the number of a subnet: it stands for all subnets.
         .filter(|id| *id != 0);
     let deleted = matches!(name, "lease4-del" | "lease4-wipe");
     let origin = origin(&arguments, deleted);
@@ -77,13 +76,13 @@ pub fn touched(name: &str, arguments: &[u8], response: &[u8]) -> Option<Touched>
     })
 }
 
-/// Whether a command may have changed Kea's configuration while it runs: subnets, shared
-/// networks, classes, host reservations. Those of a whole configuration load all libraries anew.
+/// Returns whether a command may have changed Kea's configuration in force: subnets, shared networks, classes,
+/// host reservations. Commands that replace the whole configuration reload all libraries.
 pub fn reconfigures(name: &str, response: &[u8]) -> bool {
     may_reconfigure(name) && succeeded(response)
 }
 
-/// The same by its name alone.
+/// Returns whether a command of this name may change Kea's configuration in force.
 fn may_reconfigure(name: &str) -> bool {
     const FAMILIES: [&str; 4] = ["subnet4-", "network4-", "reservation-", "class-"];
     const READING: [&str; 3] = ["-get", "-list", "-hash"];
@@ -91,20 +90,19 @@ fn may_reconfigure(name: &str) -> bool {
         && !READING.iter().any(|part| name.contains(part))
 }
 
-/// Whether a command had leases copied from a high-availability partner, of which Kea 2.2 tells
-/// nobody.
+/// Returns whether a command copied leases from a high-availability partner, which Kea 2.2 does not report.
 pub fn synchronises(name: &str, response: &[u8]) -> bool {
     name == SYNCHRONISATION && succeeded(response)
 }
 
-/// Whether Kea's response tells of success.
+/// Returns whether Kea's response is one of success.
 fn succeeded(response: &[u8]) -> bool {
     let response: Value = serde_json::from_slice(response).unwrap_or_default();
     response.get("result").and_then(Value::as_i64) == Some(0)
 }
 
-/// Who sent a lease command. Kea 2.2's partners do not say so, but give leases in a form of
-/// their own: with the time they expire and, but for deletions, with `force-create`.
+/// Returns the origin of a lease command. Partners of version 2.2 do not give it, but write leases in a form of
+/// their own: with the time of expiry and, except in deletions, with `force-create`.
 fn origin(arguments: &Value, deleted: bool) -> Origin {
     let says_so = arguments.get("origin").and_then(Value::as_str) == Some(PARTNER);
     let has = |name| arguments.get(name).is_some();
@@ -116,12 +114,12 @@ fn origin(arguments: &Value, deleted: bool) -> Origin {
     }
 }
 
-/// The client that a command's arguments name, if they do.
+/// Returns the client that a command's arguments name, if they do.
 fn identity(arguments: &Value) -> Option<Identity> {
     let identifier = hex::read_identifier(arguments.get("identifier")?.as_str()?)?;
     match arguments.get("identifier-type")?.as_str()? {
         "hw-address" => Some(Identity::Mac(HardwareAddress {
-            // Kea takes an address without a type for Ethernet's.
+            // To Kea, an address without a type is of Ethernet.
             htype: 1,
             octets: identifier,
         })),
@@ -134,7 +132,7 @@ fn identity(arguments: &Value) -> Option<Identity> {
 mod tests {
     use super::*;
 
-    /// Kea's answer to a command that was done.
+    /// Kea's response to a command that succeeded.
     const DONE: &[u8] = br#"{ "result": 0, "text": "done" }"#;
 
     #[test]
@@ -149,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_a_partners_commands_from_an_administrators() {
+    fn distinguishes_a_partners_commands_from_an_administrators() {
         let address = Ipv4Addr::new(192, 0, 2, 7);
         let changed = Some(Touched::Changed(address, Origin::Remote));
         let released = Some(Touched::ReleasedElsewhere(address));
@@ -166,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_what_changes_the_configuration_from_what_reads_it() {
+    fn distinguishes_commands_that_change_the_configuration_from_those_that_read_it() {
         for name in [
             "subnet4-add",
             "subnet4-delta-del",
@@ -204,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_the_subnet_of_what_was_deleted_otherwise() {
+    fn finds_the_subnet_of_leases_deleted_by_other_identifiers() {
         let by_other = br#"{ "identifier-type": "flex-id", "identifier": "01", "subnet-id": 4 }"#;
         let subnet = Some(Touched::Subnet(SubnetId(4)));
         assert_eq!(touched("lease4-del", by_other, DONE), subnet);
@@ -225,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn leaves_out_what_failed_and_what_changes_no_lease() {
+    fn ignores_commands_that_failed_or_change_no_lease() {
         let arguments = br#"{ "ip-address": "192.0.2.7" }"#;
         for response in [
             &br#"{ "result": 1 }"#[..],

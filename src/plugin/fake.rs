@@ -384,7 +384,7 @@ impl Server {
         self.configure()
     }
 
-    /// Loads the configuration anew, as Kea does by `config-reload`.
+    /// Reloads the configuration, as Kea does by `config-reload`.
     pub fn reload(&self) -> std::result::Result<(), String> {
         self.plugin.unload();
         let configured = self.load_and_configure();

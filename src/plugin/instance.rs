@@ -69,9 +69,9 @@ struct Reading {
 /// The bindings with which a mirror being loaded began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Base {
-    /// Those of a mirror that was handed over.
+    /// A mirror that was handed over had them.
     HandedOver,
-    /// Those of the state file, or none.
+    /// The state file had them; or there are none.
     Saved,
 }
 
@@ -87,9 +87,9 @@ pub struct Tick {
 
 /// The bindings known before an instance starts.
 pub enum Before {
-    /// Those of a mirror that was handed over.
+    /// A mirror that was handed over has them.
     HandedOver(Box<HandedOver>),
-    /// Those of the state file, which may be being read already.
+    /// The state file has them, and may be being read already.
     Saved(Option<Preload>),
 }
 

@@ -75,8 +75,8 @@ pub trait Kea: Clone + Send + Sync + 'static {
     /// Returns up to `limit` host reservations from databases that follow `position`.
     fn host_reservations(&self, position: HostPosition, limit: usize) -> Result<HostPage>;
 
-    /// Starts as many packet threads as the configuration in force asks for; does nothing before Kea's
-    /// first configuration.
+    /// Sets the number of packet threads to that of the configuration in force; does nothing before Kea's first
+    /// configuration.
     fn restore_threads(&self) -> Result<()>;
 
     /// Stops the packet threads until [`Kea::exit_critical_section`]. The high-availability library's
@@ -145,7 +145,7 @@ pub trait Library {
 /// A hook library that is loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadedLibrary {
-    /// Its file.
+    /// The file.
     pub file: String,
     /// Whether the file holds this library.
     pub is_this: bool,
@@ -156,7 +156,7 @@ pub struct LoadedLibrary {
 pub struct RawConfiguration {
     /// All of it, as JSON text.
     pub text: Vec<u8>,
-    /// Its options.
+    /// The options in it.
     pub options: Vec<ConfiguredOption>,
 }
 
@@ -184,7 +184,7 @@ pub struct HostPage {
     pub end: Option<HostPosition>,
     /// The reservations that concern DHCPv4.
     pub hosts: Vec<DatabaseReservation>,
-    /// Their options.
+    /// The options of the reservations.
     pub options: Vec<ConfiguredOption>,
 }
 

@@ -37,7 +37,7 @@ pub struct LeaseEvents<K> {
     kea: K,
     /// The destination of the events.
     pub(super) sink: Sink,
-    /// Who made a change.
+    /// The attribution of changes.
     pub(super) attribution: Attribution,
     /// Work for the next tick.
     pub(super) requests: Requests,

@@ -15,7 +15,7 @@ const RETRY: Duration = Duration::from_secs(2);
 
 /// A listener, started or waiting to be.
 pub struct Listener {
-    /// Its parameters.
+    /// The library's parameters.
     config: Config,
     /// The server; `None` if its threads could not be started.
     server: Option<Server>,

@@ -7,7 +7,7 @@
 //! - [`required_callouts`]: the callouts that this library needs.
 //! - `commands`: the changes that a control command makes.
 //! - [`message`]: a client's message, and the events that it causes.
-//! - `attribution`: who made a change that the lease manager reports.
+//! - `attribution`: which server made a change that the lease manager reports.
 //! - `sink`: the destination of lease events.
 //! - `requests`: work requested of the next tick.
 //! - `lookup`: reads of Kea's lease database whose results go to the mirror.

@@ -1,27 +1,27 @@
-//! Which of its callouts this library can do without.
+//! The callouts that this library needs.
 //!
-//! Kea registers every callout of a library by its name. To call one costs Kea more than what is
-//! done there: it makes the arguments, and for `leases4_committed` and `lease4_offer` it parks the
-//! packet as well, which takes as long as a twentieth of all it does for a client.
+//! Kea registers every callout of a library by its name. To call one costs Kea more than the callout itself:
+//! Kea builds the arguments, and for `leases4_committed` and `lease4_offer` it parks the packet, which takes a
+//! twentieth of its time for a client.
 
 use serde_json::Value;
 
-/// The first version whose lease manager tells of changes, and which calls `lease4_offer`.
+/// The first version whose lease manager reports changes, and which calls `lease4_offer`.
 const FIRST_WITH_TRACKING: u32 = 2_04_00;
 
-/// The first version that gives `leases4_committed` the answer to the client, too.
+/// The first version that passes the answer to the client to `leases4_committed`.
 const FIRST_WITH_ANSWERS: u32 = 3_00_00;
 
-/// The callouts that announce that a client's message is about to lease an address, or to renew a
-/// lease: for each DHCPDISCOVER and each DHCPREQUEST there is one.
+/// The callouts that announce that a client's message is about to lease an address or renew a lease. Kea calls
+/// one for each DHCPDISCOVER and each DHCPREQUEST.
 const ANNOUNCING: [&str; 2] = ["lease4_select", "lease4_renew"];
 
-/// The same of messages that are rare.
+/// The callouts that announce that a client's message is about to end a lease, which is rare.
 const ANNOUNCING_ENDS: [&str; 2] = ["lease4_release", "lease4_decline"];
 
-/// Kea's libraries that change leases by a command, which its main thread processes, or in the course of a
-/// client's message, or not at all: of the names of their files what is between `libdhcp_` and `.so`. Not
-/// among them is what has threads for that, as the high-availability library, and what is not known.
+/// Kea's libraries that change leases by commands, which the main thread processes, in the course of clients'
+/// messages, or not at all: the part of their file names between `libdhcp_` and `.so`. Libraries that change
+/// leases on threads of their own, as the high-availability library, and unknown ones are not among them.
 const WITHOUT_THREADS: [&str; 21] = [
     "blq",
     "bootp",
@@ -46,25 +46,25 @@ const WITHOUT_THREADS: [&str; 21] = [
     "subnet_cmds",
 ];
 
-/// Kea's libraries that change a configuration in force, by a part of their names: what they
-/// change it to is not known when they are loaded.
+/// Kea's libraries that change a configuration in force, by a part of their names. The result is not known when
+/// they are loaded.
 const CHANGING: [&str; 3] = ["subnet_cmds", "class_cmds", "cb_cmds"];
 
-/// Whether `leases4_committed` tells in this version of Kea how the client is answered. Then
-/// `pkt4_send` has nothing to add.
+/// Returns whether this version of Kea passes the answer to the client to `leases4_committed`. Then `pkt4_send`
+/// is not needed.
 pub const fn tells_answers(version: u32) -> bool {
     version >= FIRST_WITH_ANSWERS
 }
 
-/// The callouts of which nothing can come in this version of Kea, by the configuration that it
-/// is loading the libraries of, as JSON text.
+/// Returns the callouts that this library does not need in a version of Kea with the configuration that is being
+/// loaded (JSON text).
 pub fn needless(version: u32, configuration: &[u8]) -> Vec<&'static str> {
     let mut needless = Vec::new();
     if tells_answers(version) {
         needless.push("pkt4_send");
     }
     if version < FIRST_WITH_TRACKING {
-        // They only tell whose doing is what the lease manager tells of.
+        // They serve only to attribute the changes that the lease manager reports.
         needless.extend(ANNOUNCING);
         needless.extend(ANNOUNCING_ENDS);
         return needless;
@@ -81,8 +81,8 @@ pub fn needless(version: u32, configuration: &[u8]) -> Vec<&'static str> {
     needless
 }
 
-/// Whether clients' messages are announced where this is needless. Else each change that is not made by
-/// Kea's main thread is made by one.
+/// Returns whether clients' messages are announced if the callouts `needless` are deregistered. If not, each
+/// change on another thread than Kea's main thread is made by a client's message.
 pub fn announces(needless: &[&str]) -> bool {
     !ANNOUNCING.iter().any(|point| needless.contains(point))
 }
@@ -91,29 +91,29 @@ pub fn announces(needless: &[&str]) -> bool {
 struct Staged(Value);
 
 impl Staged {
-    /// Reads it; `None` if it does not tell what libraries there are.
+    /// Parses the configuration; `None` if it does not list its libraries.
     fn read(configuration: &[u8]) -> Option<Staged> {
         let mut configuration: Value = serde_json::from_slice(configuration).ok()?;
         let staged = Staged(configuration.get_mut("Dhcp4")?.take());
-        // When Kea only loads its libraries anew (`libreload`), it gives one that has none.
+        // When Kea only reloads its libraries (`libreload`), the configuration has none.
         let has_libraries = staged.libraries().next().is_some();
         has_libraries.then_some(staged)
     }
 
-    /// The files of its libraries.
+    /// Returns the files of the libraries.
     fn libraries(&self) -> impl Iterator<Item = &str> {
         let libraries = self.0["hooks-libraries"].as_array();
         let libraries = libraries.into_iter().flatten();
         libraries.map(|library| library["library"].as_str().unwrap_or_default())
     }
 
-    /// Whether threads of their own process clients' messages.
+    /// Returns whether packet threads process clients' messages.
     fn has_packet_threads(&self) -> bool {
         self.0["multi-threading"]["enable-multi-threading"] == true
     }
 
-    /// Whether leases change on these threads for clients' messages alone, and for all else on Kea's main
-    /// thread.
+    /// Returns whether packet threads change leases for clients' messages alone, and the main thread makes all
+    /// other changes.
     fn has_threads_for_messages_alone(&self) -> bool {
         let is_known = |file: &str| {
             let (_, name) = file.rsplit_once('/').unwrap_or(("", file));
@@ -121,18 +121,18 @@ impl Staged {
             let name = name.and_then(|name| name.strip_suffix(".so"));
             name.is_some_and(|name| WITHOUT_THREADS.contains(&name))
         };
-        // What a DHCPv6 server hands over takes another way through Kea.
+        // Messages from a DHCPv6 server take another path through Kea.
         let port = &self.0["dhcp4o6-port"];
         let is_alone = port.is_null() || *port == 0;
         self.has_packet_threads() && is_alone && self.libraries().all(is_known)
     }
 
-    /// Whether an offer may reserve its address by this configuration, or by what may become of it
-    /// while it is in force.
+    /// Returns whether an offer may reserve its address by this configuration, or by one that it may change to
+    /// while in force.
     fn may_reserve_offers(&self) -> bool {
         let changes = |file: &str| CHANGING.iter().any(|name| file.contains(name));
-        // In a single thread the end of an offer must be heard of: leases that change next on that
-        // thread change by something else.
+        // Without packet threads the callout also marks the end of a client's message: later changes on that
+        // thread have other causes.
         !self.has_packet_threads()
             || self.libraries().any(changes)
             || has_config_databases(&self.0)
@@ -140,13 +140,13 @@ impl Staged {
     }
 }
 
-/// Whether databases may add to the configuration.
+/// Returns whether databases may add to the configuration.
 fn has_config_databases(dhcp4: &Value) -> bool {
     let databases = &dhcp4["config-control"]["config-databases"];
     databases.as_array().is_some_and(|all| !all.is_empty())
 }
 
-/// Whether an `offer-lifetime` other than 0 is somewhere in it: of all, of a subnet, of a class.
+/// Returns whether `value` has an `offer-lifetime` other than 0 at any level: global, of a subnet, of a class.
 fn has_offer_lifetime(value: &Value) -> bool {
     match value {
         Value::Object(map) => map.iter().any(|(name, value)| {
@@ -163,12 +163,12 @@ mod tests {
 
     use super::*;
 
-    /// What is needless in a version by a configuration.
+    /// Returns the callouts that are needless in a version with a configuration.
     fn needless_by(version: u32, dhcp4: &Value) -> Vec<&'static str> {
         needless(version, json!({ "Dhcp4": dhcp4 }).to_string().as_bytes())
     }
 
-    /// A configuration with packet threads, and this library as the last one.
+    /// Returns a configuration with packet threads, and with this library as the last one.
     fn threaded(mut dhcp4: Value) -> Value {
         dhcp4["multi-threading"] = json!({ "enable-multi-threading": true });
         let this = json!({ "library": "/a/libdhcp_blq.so" });
@@ -179,7 +179,7 @@ mod tests {
         dhcp4
     }
 
-    /// That configuration with this library, too.
+    /// Returns a configuration with another library.
     fn with(mut dhcp4: Value, library: &str) -> Value {
         let libraries = dhcp4["hooks-libraries"].as_array_mut().unwrap();
         libraries.insert(0, json!({ "library": library }));
@@ -187,13 +187,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_announced_where_the_lease_manager_tells_nothing() {
+    fn nothing_is_announced_where_the_lease_manager_reports_nothing() {
         let needless = needless_by(2_02_00, &threaded(json!({})));
         assert_eq!(needless, [ANNOUNCING, ANNOUNCING_ENDS].concat());
     }
 
     #[test]
-    fn messages_are_not_announced_where_threads_tell_of_them() {
+    fn messages_are_not_announced_where_their_threads_identify_them() {
         for dhcp4 in [
             threaded(json!({ "dhcp4o6-port": 0 })),
             with(

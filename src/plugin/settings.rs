@@ -24,7 +24,7 @@ pub struct Settings {
     pub kea_config: Arc<KeaConfig>,
     /// The form of it that Kea gives.
     source: Arc<Source>,
-    /// The directory of the state file, unless that is configured elsewhere.
+    /// The directory that a relative path of the state file is relative to.
     pub data_directory: PathBuf,
     /// The state file.
     pub state_file: PathBuf,
@@ -40,7 +40,7 @@ struct Source {
 }
 
 impl Source {
-    /// Returns what it means.
+    /// Parses the configuration.
     fn kea_config(&self) -> Result<KeaConfig, KeaConfigError> {
         let RawConfiguration { text, options } = &self.configuration;
         let reservations = &self.reservations;
@@ -88,7 +88,7 @@ impl Settings {
     }
 
     /// Reads Kea's configuration as it is in force now, with `reservations` as the host reservations in
-    /// databases if they were read anew; returns whether it has changed.
+    /// databases if those were just read; returns whether it has changed.
     ///
     /// # Errors
     /// The text for the administrator. The settings stay as they are.

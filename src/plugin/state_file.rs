@@ -1,7 +1,7 @@
-//! Whether the state file may be where it is configured to be.
+//! Checks of the configured path of the state file.
 //!
-//! What there is at a path is for the [store] to judge. But not every file that
-//! Kea will write exists when the configuration is read.
+//! The [store] judges the file that exists at a path. But not every file that Kea will write exists when the
+//! configuration is read.
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -13,18 +13,21 @@ use serde_json::Value;
 use crate::config::ConfigError;
 use crate::persist::{StoreError, store};
 
-/// What `state-file` may name.
+/// The files that `state-file` may name.
 const ALLOWED: &str = "the path of a file that this library made, of an empty one, or of none yet";
 
-/// The ends of the names of the files that Kea's memfile and kea-lfc keep beside the lease file (Kea
-/// ARM, lease file cleanup).
+/// The suffixes of the files that Kea's memfile and kea-lfc keep beside the lease file (Kea ARM, lease file
+/// cleanup).
 const BESIDE_LEASE_FILE: [&str; 5] = [".1", ".2", ".completed", ".output", ".pid"];
 
-/// How many links are followed at most, as in the system.
+/// The most links that are followed, as in the operating system.
 const MOST_LINKS: usize = 40;
 
-/// Checks that the state file may be at `path`, without touching anything. Of Kea's configuration, as
-/// JSON text, the path of the lease file is made by `lease_file` of the name that it is given, if any.
+/// Checks that the state file may be at `path`, without touching any file. `lease_file` returns the path of the
+/// lease file by its name in Kea's `configuration` (JSON text), if it has one.
+///
+/// # Errors
+/// The path is that of a file of Kea, or the store refuses it.
 pub fn check(
     path: &Path,
     configuration: &[u8],
@@ -49,12 +52,12 @@ pub fn check(
     }
     match store::check(path) {
         Err(StoreError::Foreign(reason)) => Err(refused(path, &reason)),
-        // A file that cannot be used now is tried again, and Kea serves its clients meanwhile.
+        // A file that cannot be used now is tried again later, and Kea serves its clients meanwhile.
         _ => Ok(()),
     }
 }
 
-/// Why a configuration with the state file at `path` is refused.
+/// Returns the error that refuses a configuration with the state file at `path`.
 pub fn refused(path: &Path, reason: &dyn Display) -> ConfigError {
     ConfigError::Refused {
         parameter: "state-file".to_owned(),
@@ -63,7 +66,7 @@ pub fn refused(path: &Path, reason: &dyn Display) -> ConfigError {
     }
 }
 
-/// The lease file and those beside it.
+/// Returns the lease file and the files beside it.
 fn of_lease_file(file: &Path) -> impl Iterator<Item = PathBuf> + use<'_> {
     let ends = [""].into_iter().chain(BESIDE_LEASE_FILE);
     ends.map(move |end| {
@@ -73,10 +76,10 @@ fn of_lease_file(file: &Path) -> impl Iterator<Item = PathBuf> + use<'_> {
     })
 }
 
-/// Where Kea logs to; among it what is no path.
+/// Returns the outputs of Kea's log; not all of them are paths.
 fn log_files(dhcp4: &Value) -> impl Iterator<Item = &str> {
     let loggers = dhcp4["loggers"].as_array().into_iter().flatten();
-    // By either name in Kea's versions.
+    // Versions of Kea differ in the name.
     let outputs = loggers.flat_map(|logger| {
         let outputs = ["output_options", "output-options"].map(|name| logger[name].as_array());
         outputs.into_iter().flatten().flatten()
@@ -84,14 +87,14 @@ fn log_files(dhcp4: &Value) -> impl Iterator<Item = &str> {
     outputs.filter_map(|output| output["output"].as_str())
 }
 
-/// Where a path leads: its last link followed, if that is one, and its directory by its one name.
+/// Resolves a path: its last component if that is a link, and the canonical name of its directory.
 fn resolved(path: &Path) -> PathBuf {
     let mut path = path.to_owned();
     for _ in 0..MOST_LINKS {
         let Ok(target) = fs::read_link(&path) else {
             break;
         };
-        // An absolute one replaces the directory.
+        // An absolute target replaces the directory.
         path = directory(&path).join(target);
     }
     match (fs::canonicalize(directory(&path)), path.file_name()) {
@@ -100,7 +103,7 @@ fn resolved(path: &Path) -> PathBuf {
     }
 }
 
-/// The directory a file is in.
+/// Returns the directory of a file.
 fn directory(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -116,14 +119,14 @@ mod tests {
 
     use super::*;
 
-    /// What comes of a state file and Kea's configuration, with the lease files in a directory.
+    /// Checks a state file with a configuration of Kea whose lease files are in a directory.
     fn checked(path: &Path, dhcp4: &Value, directory: &Path) -> Result<(), String> {
         let text = json!({ "Dhcp4": dhcp4 }).to_string();
         let lease_file = |name: Option<&str>| Some(directory.join(name.unwrap_or("default.csv")));
         check(path, text.as_bytes(), lease_file).map_err(|error| error.to_string())
     }
 
-    /// A configuration with a lease file of this name.
+    /// Returns a configuration with a lease file of this name.
     fn with_leases_in(name: &str) -> Value {
         json!({ "lease-database": { "type": "memfile", "name": name } })
     }
@@ -146,7 +149,7 @@ mod tests {
                 assert!(error.contains(part), "{part} in {error}");
             }
         }
-        // One that the file of recent changes would be.
+        // The name of the file of recent changes.
         let configuration = with_leases_in("leases.recent");
         assert!(checked(&directory.join("leases"), &configuration, directory).is_err());
         let configuration = with_leases_in("leases.csv");
@@ -168,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_the_lease_file_by_whatever_way() {
+    fn finds_the_lease_file_by_any_path() {
         let directory = tempfile::tempdir().unwrap();
         let directory = directory.path();
         fs::create_dir(directory.join("sub")).unwrap();
@@ -206,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_where_kea_logs_to() {
+    fn refuses_the_files_of_kea_s_log() {
         let directory = tempfile::tempdir().unwrap();
         let directory = directory.path();
         let file = directory.join("kea.log");
@@ -226,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_not_its_own_and_lets_pass_what_cannot_be_used_now() {
+    fn refuses_files_of_others_and_accepts_files_that_cannot_be_used_now() {
         let directory = tempfile::tempdir().unwrap();
         let directory = directory.path();
         let file = directory.join("notes");

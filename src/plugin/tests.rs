@@ -649,7 +649,7 @@ fn stored(lease: &Lease) -> StoredLease<'_> {
     }
 }
 
-/// What a requester sees of who made the last change: the binding is this server's own.
+/// Returns whether another server made the last change of a binding.
 fn is_remote(server: &Server, last: u8) -> Option<bool> {
     server.binding(address(last)).map(|binding| binding.remote)
 }

@@ -1,51 +1,51 @@
-//! Reading Kea's leases into a new mirror, some at a time, while Kea goes on.
+//! The initial load: reads Kea's leases into a new mirror, some at a time, while Kea serves its clients.
 //!
-//! The lease database may be used on Kea's main thread only, which receives all packets: after each
-//! part of the leases it is theirs for a while.
+//! The lease database may be used on Kea's main thread only, which also receives all packets: after each part
+//! of the leases there is a pause for them.
 
 use std::time::{Duration, Instant};
 
 use crate::mirror::LoadWorker;
 use crate::mirror::event::Lease;
 
-/// How long a part takes, and so packets wait at most; a query of a database may take longer.
+/// The time for a part, and so the longest wait of a packet; a query of a database may take longer.
 const PART: Duration = Duration::from_millis(2);
 
-/// The shortest pause after a part. A pause is half as long as the part was: whoever asks the mirror
-/// waits until all leases are read.
+/// The shortest pause after a part. A pause is half as long as the part was: queries wait until all leases are
+/// read.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 
-/// How long to wait before leases that cannot be read are tried again.
+/// Time from a failure to read leases to the next attempt.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// How many leases that were read are handed on at once: a thread is woken for them.
+/// The number of leases handed to the load worker at once, which is woken for them.
 const BATCH: usize = 1_024;
 
-/// How far the reading has come.
+/// The reading of Kea's leases.
 #[derive(Debug)]
 pub struct LeaseReader {
-    /// How many leases are read at once.
+    /// The number of leases read at once.
     page_size: usize,
-    /// The address after which it goes on.
+    /// The address after which the reading goes on.
     after: u32,
-    /// Leases that have not been handed on.
+    /// Leases read and not handed to the load worker yet.
     batch: Vec<Lease>,
-    /// How many have been read.
+    /// The number of leases read.
     count: usize,
-    /// When it goes on.
+    /// Time of the next part.
     next: Instant,
-    /// Whether the leases could not be read last.
+    /// Whether the last attempt failed.
     has_failed: bool,
 }
 
-/// What came of a part.
+/// The result of a part.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Part<E> {
-    /// There is more.
+    /// There are more leases.
     More,
-    /// So many leases have been handed on, and these were all.
+    /// All leases have been handed to the load worker; their number.
     Last(usize),
-    /// The leases cannot be read, for the first time in a row. It will be tried again.
+    /// The leases cannot be read, for the first time in a row. A later part tries again.
     Failed(E),
 }
 
@@ -62,13 +62,13 @@ impl LeaseReader {
         }
     }
 
-    /// When it goes on.
+    /// Returns the time of the next part.
     pub fn next(&self) -> Instant {
         self.next
     }
 
-    /// Reads a part and hands it on to `load_worker`, if it is time. `read` appends up to so many leases
-    /// after an address, in the order of addresses.
+    /// Reads a part and hands it to `load_worker`, if it is time. `read` appends leases of addresses after the
+    /// given one, up to the given number, in ascending order.
     pub fn go_on<E>(
         &mut self,
         load_worker: &LoadWorker,
@@ -124,7 +124,7 @@ mod tests {
     /// When leases are loaded.
     const NOW: Time = Time(1_000);
 
-    /// A loader that takes nothing over before `begun` says so.
+    /// Returns a load worker that takes no leases before `begun` gives the signal.
     fn load_worker(begun: mpsc::Receiver<()>) -> LoadWorker {
         let kea_config =
             Arc::new(KeaConfig::from_json(r#"{"Dhcp4": {"subnet4": []}}"#, Vec::new()).unwrap());
@@ -136,14 +136,14 @@ mod tests {
         LoadWorker::start(kea_config, NOW, begin).unwrap()
     }
 
-    /// The same, which takes leases over at once.
+    /// Returns a load worker that takes leases at once.
     fn ready_load_worker() -> LoadWorker {
         let (begin, begun) = mpsc::channel();
         begin.send(()).unwrap();
         load_worker(begun)
     }
 
-    /// Up to `limit` of the leases of the addresses 1 to `count` after `after`.
+    /// Appends up to `limit` of the leases of the addresses 1 to `count` after `after`.
     fn page(count: u32, after: u32, limit: usize, leases: &mut Vec<Lease>) {
         leases.extend(
             (after + 1..=count)
@@ -192,7 +192,7 @@ mod tests {
             let now = reading.next();
             assert_eq!(reading.go_on(&load_worker, || now, read), Part::More);
         }
-        let never = |_, _, _: &mut Vec<Lease>| -> Result<(), ()> { panic!("it is not to be read") };
+        let never = |_, _, _: &mut Vec<Lease>| -> Result<(), ()> { panic!("nothing must be read") };
         let next = reading.next();
         assert_eq!(reading.go_on(&load_worker, || next, never), Part::More);
         assert!(reading.next() > next);
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_told_of_once_and_tried_again() {
+    fn a_failure_is_reported_once_and_tried_again() {
         let load_worker = ready_load_worker();
         let mut reading = LeaseReader::new(32, Instant::now());
         let broken = |after, limit, leases: &mut Vec<Lease>| {

@@ -63,7 +63,7 @@ impl<K: Kea> LeaseDatabase for KeaDatabase<'_, K> {
     }
 
     fn missing(&self, limit: usize) -> Vec<Ipv4Addr> {
-        // A second at least, and that counts as one only if it is over.
+        // They have been missing for a second at least, in whole seconds.
         let since = Time(Time::now().0.saturating_sub(2));
         self.mirror.missing(limit, since).unwrap_or_default()
     }
@@ -79,7 +79,7 @@ impl<K: Kea> LeaseDatabase for KeaDatabase<'_, K> {
     }
 
     fn compared(&self, took: Duration) {
-        // A second more: what it began with counts only from the next second on.
+        // A second more: changes in the second in which it began may have come before or after.
         let took = u32::try_from(took.as_secs())
             .unwrap_or(u32::MAX)
             .saturating_add(2);

@@ -1,4 +1,4 @@
-//! The state of this server in its high-availability relationships, as `status-get` tells it.
+//! The state of this server in its high-availability relationships, by its response to `status-get`.
 
 use std::time::{Duration, Instant};
 
@@ -13,9 +13,9 @@ use crate::plugin::sink::Sink;
 /// Time from one look at the state of the relationships to the next.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// States in which it is settled who serves whom (Kea ARM, the states of libdhcp_ha). In others,
-/// which follow each start and each reconfiguration, a server serves nobody for a moment: that
-/// is no reason to say that all free addresses have changed hands.
+/// The states in which it is settled which server serves which clients (Kea ARM, the states of libdhcp_ha). In
+/// the others, which follow each start and each reconfiguration, a server serves no client for a moment: that
+/// must not count as a move of all free addresses to the partner.
 const SETTLED: [&str; 8] = [
     "hot-standby",
     "load-balancing",
@@ -27,17 +27,17 @@ const SETTLED: [&str; 8] = [
     "in-maintenance",
 ];
 
-/// What this server is and does in all of its relationships.
+/// The state of this server in all of its relationships.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
-    /// The states, by relationship.
+    /// The state in each relationship.
     states: Vec<String>,
-    /// The scopes it serves.
+    /// The scopes that it serves.
     pub serving: Serving,
 }
 
 impl Status {
-    /// Reads it from the response to `status-get`; `None` if there is none in it.
+    /// Reads the response to `status-get`; `None` if the state is missing.
     pub fn read(response: &[u8]) -> Option<Status> {
         let response: Value = serde_json::from_slice(response).ok()?;
         let relationships = response.get("arguments")?.get("high-availability")?;
@@ -53,15 +53,15 @@ impl Status {
         Some(status)
     }
 
-    /// Whether it is settled in each relationship who serves whom.
+    /// Returns whether it is settled in each relationship which server serves which clients.
     pub fn is_settled(&self) -> bool {
         self.states
             .iter()
             .all(|state| SETTLED.contains(&state.as_str()))
     }
 
-    /// Whether leases may have been copied from a partner between `before` and this: that is
-    /// done on the way into a settled state.
+    /// Returns whether leases may have been copied from a partner since `before`: a server does so on its way
+    /// into a settled state.
     pub fn follows_synchronisation(&self, before: &Status) -> bool {
         self.is_settled() && self.states != before.states
     }
@@ -129,7 +129,7 @@ impl PartnerJob {
 mod tests {
     use super::*;
 
-    /// A response as of Kea 2.2, in a state and with scopes.
+    /// Returns a status as of Kea 2.2, in a state and with scopes.
     fn status(state: &str, scopes: &[&str]) -> Status {
         let response = serde_json::json!({ "result": 0, "arguments": { "pid": 7,
             "high-availability": [{ "ha-mode": "hot-standby", "ha-servers": {
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backup_in_passive_backup_serves_nobody() {
+    fn a_backup_in_passive_backup_serves_no_client() {
         let response = br#"{ "arguments": { "high-availability": [{ "ha-servers":
             { "local": { "role": "backup", "scopes": [], "state": "backup" } } }] } }"#;
         let status = Status::read(response).unwrap();
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_a_response_without_high_availability_as_none() {
+    fn finds_no_status_in_a_response_without_high_availability() {
         for response in [
             &b""[..],
             b"{",

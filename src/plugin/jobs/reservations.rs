@@ -1,51 +1,51 @@
-//! Host reservations that are in databases: read again and again, a little at a time. Only where
-//! Kea is configured to have such databases.
+//! Reads the host reservations in databases at intervals, a few at a time. Only where Kea is configured to have
+//! such databases.
 
 use std::time::{Duration, Instant};
 
 use crate::kea_config::{ConfiguredOption, DatabaseReservation};
 use crate::plugin::kea::{HostPosition, Kea, KeaError, Result};
 
-/// From one reading of all reservations to the next.
+/// Time from one reading of all reservations to the next, unless configured.
 const INTERVAL: Duration = Duration::from_secs(60);
-/// Until an end that nobody waits for: a year.
+/// Time to the next reading where none is configured: a year.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
-/// How many are read at once.
+/// The number of reservations read at once.
 const AT_ONCE: usize = 100;
-/// How much longer a pause is than the reading it follows: as for leases, Kea's main thread is
-/// ours for a tenth of its time at most.
+/// The ratio of a pause to the reading that it follows: as for leases, the plugin uses a tenth of the main
+/// thread's time at most.
 const PAUSES: u32 = 9;
-/// How long to wait before a database is tried again after an error.
+/// Time from an error of a database to the next attempt.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// All reservations there are in databases, and their options.
+/// All host reservations in databases, and their options.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reservations {
     /// The reservations, in the databases' order.
     pub hosts: Vec<DatabaseReservation>,
-    /// Their options.
+    /// The options of the reservations.
     pub options: Vec<ConfiguredOption>,
 }
 
-/// Reads them.
+/// The reading of host reservations.
 #[derive(Debug)]
 pub struct Reader {
-    /// What was read of them so far.
+    /// The reservations read so far.
     read: Reservations,
-    /// The position of the last one read.
+    /// The position of the last reservation read.
     position: HostPosition,
-    /// When to go on.
+    /// Time of the next part.
     next: Instant,
-    /// From the end of one reading to the next; `None`: once only.
+    /// Time from the end of one reading to the next; `None`: there is only one.
     interval: Option<Duration>,
-    /// Whether it is asked to read again when it is done.
+    /// Whether another reading must follow the one in progress.
     is_asked: bool,
-    /// Whether it failed last.
+    /// Whether the last attempt failed.
     failed: bool,
 }
 
 impl Reader {
-    /// Begins at `now`; reads again after `interval`, in seconds: 0 for never, `None` for the usual.
+    /// Begins at `now`. `interval` is in seconds: 0 for never again, `None` for the usual one.
     pub fn new(interval: Option<u32>, now: Instant) -> Reader {
         Reader {
             read: Reservations::default(),
@@ -61,7 +61,7 @@ impl Reader {
         }
     }
 
-    /// Asks for a reading from the beginning, as soon as possible: after the one in progress.
+    /// Requests a reading from the beginning, after the one in progress.
     pub fn ask(&mut self, now: Instant) {
         self.is_asked = true;
         if !self.is_reading() {
@@ -69,12 +69,12 @@ impl Reader {
         }
     }
 
-    /// Whether a reading has begun and is not over.
+    /// Returns whether a reading is in progress.
     fn is_reading(&self) -> bool {
         self.position != HostPosition::START
     }
 
-    /// Reads some, if it is time; all of them once there are no more.
+    /// Reads some reservations, if it is time; returns all of them at the end of a reading.
     pub fn tick(&mut self, kea: &impl Kea) -> Option<Reservations> {
         let now = kea.now();
         if now < self.next {
@@ -116,21 +116,21 @@ impl Reader {
         all
     }
 
-    /// When there is more to do.
+    /// Returns the time of the next part.
     pub fn next(&self) -> Instant {
         self.next
     }
 
-    /// Begins anew at `at`.
+    /// Begins a reading at `at`.
     fn begin(&mut self, at: Instant) {
         self.read = Reservations::default();
         self.position = HostPosition::START;
         self.next = at;
     }
 
-    /// Reads some; returns all of them if there are no more.
+    /// Reads some reservations; returns all of them if there are no more.
     fn go_on(&mut self, kea: &impl Kea) -> Result<Option<Reservations>> {
-        // While Kea connects to it anew there is none, and no reservation to be found.
+        // While Kea reconnects, it has no database, and would return no reservations.
         if !kea.has_host_database()? {
             return Err(KeaError("Kea has no connection to it".to_owned()));
         }

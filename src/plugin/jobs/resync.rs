@@ -1,56 +1,55 @@
-//! Comparing the mirror with Kea's lease database, a little at a time.
+//! The resync: compares the mirror with Kea's lease database, a few leases at a time.
 //!
-//! The lease database may be used on Kea's main thread only, which receives all packets. So what
-//! is read at once is little, and pauses are longer than what they follow.
+//! The lease database may be used on Kea's main thread only, which also receives all packets. So a page is
+//! small, and a pause is longer than the page before it.
 
 use std::fmt::Display;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-/// How long a part of a pass may take: more than that and fewer leases are read at once.
+/// The longest time for a page: after a longer one, fewer leases are read at once.
 const TARGET: Duration = Duration::from_millis(6);
-/// The least leases that are read at once: fewer cost hardly less.
+/// The least number of leases read at once: fewer cost hardly less.
 const SMALLEST_PAGE: usize = 100;
-/// How much longer a pause is than the part of a pass it follows: Kea's main thread is ours for a
-/// tenth of its time at most.
+/// The ratio of a pause to the page that it follows: the plugin uses a tenth of the main thread's time at most.
 const PAUSES: u32 = 9;
-/// The shortest pause: more of them would only cost.
+/// The shortest pause: shorter ones only cost.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 /// The longest pause within a pass.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// How long to wait before the lease database is tried again after an error.
+/// Time from an error of the lease database to the next attempt.
 const RETRY: Duration = Duration::from_secs(5);
-/// How often leases that were missing are looked for.
+/// Time from one look-up of missing leases to the next.
 const MISSING_INTERVAL: Duration = Duration::from_secs(1);
-/// How soon at the earliest, if there are more of them.
+/// The least such time if there are more of them.
 const MISSING_PAUSE: Duration = Duration::from_millis(100);
-/// How many of those at once.
+/// The number of missing leases looked up at once.
 const MISSING_AT_ONCE: usize = 50;
-/// How many events may wait to be applied for a pass to go on.
+/// The number of events that may wait in the queue for a pass to go on.
 const BACKLOG: usize = 1_000;
 
-/// How many leases are read at once.
+/// The number of leases read at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageSize {
-    /// Now.
+    /// The number now.
     size: usize,
-    /// At most.
+    /// The highest number.
     largest: usize,
 }
 
 impl PageSize {
-    /// The size never changed, for Kea's memfile: the cost of a page grows faster than its size.
+    /// The page of Kea's memfile, which stays the same: the cost of a page grows faster than its size.
     pub const MEMFILE: PageSize = PageSize {
         size: 100,
         largest: 100,
     };
-    /// The size first tried, for databases, where each page is a query.
+    /// The first page of a database, where each page is a query.
     pub const DATABASE: PageSize = PageSize {
         size: 100,
         largest: 1_000,
     };
 
-    /// The size after a page took `took`.
+    /// Returns the size of the page after one that took `took`.
     fn after(self, took: Duration) -> PageSize {
         let size = if took > TARGET {
             (self.size / 2).max(SMALLEST_PAGE)
@@ -66,61 +65,61 @@ impl PageSize {
     }
 }
 
-/// A part of a lease database that was read.
+/// A page of leases that was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Page {
-    /// There is more, after this address.
+    /// There are more leases after this address.
     Until(u32),
-    /// It was the last.
+    /// The page was the last.
     Last,
 }
 
-/// What is compared with the mirror, which is told of everything that is read.
+/// A lease database. The leases that are read are pushed to the mirror, which compares them.
 pub trait LeaseDatabase {
-    /// Why it cannot be read.
+    /// The error of a read.
     type Error: Display;
 
-    /// Reads up to `limit` leases after the address `after`; `None` if it is in use just now.
+    /// Reads up to `limit` leases after the address `after`; `None` if another thread reads.
     fn page(&self, after: u32, limit: usize) -> Option<Result<Page, Self::Error>>;
-    /// Up to `limit` addresses whose leases are to be looked for once more.
+    /// Returns up to `limit` addresses whose leases must be looked up once more.
     fn missing(&self, limit: usize) -> Vec<Ipv4Addr>;
-    /// Looks for the leases of these; `None` if it is in use just now.
+    /// Looks up the leases of these addresses; `None` if another thread reads.
     fn again(&self, addresses: Vec<Ipv4Addr>) -> Option<Result<(), Self::Error>>;
-    /// Takes note that all leases were read, for which it took `took` up to now.
+    /// Records that all leases were read, which took `took` up to now.
     fn compared(&self, took: Duration);
-    /// How many events wait to be applied.
+    /// Returns the number of events in the queue.
     fn backlog(&self) -> usize;
-    /// The time.
+    /// Returns the time.
     fn now(&self) -> Instant;
 }
 
-/// How far the comparison has come.
+/// The resync.
 #[derive(Debug)]
 pub struct ResyncJob {
-    /// From one pass to the next; `None` if only on demand.
+    /// Time from one pass to the next; `None` if passes are made on demand only.
     interval: Option<Duration>,
-    /// How many leases are read at once.
+    /// The number of leases read at once.
     page_size: PageSize,
-    /// The address after which the pass in progress goes on.
+    /// The address after which the pass in progress goes on; `None` between passes.
     pass: Option<u32>,
-    /// When the next pass begins.
+    /// Time of the next pass.
     next_pass: Option<Instant>,
-    /// Whether another pass was asked for while one is in progress.
+    /// Whether another pass must follow the one in progress.
     is_asked: bool,
     /// When the pass in progress began.
     began: Instant,
-    /// Whether a pass took longer than the interval.
+    /// Whether a pass has taken longer than the interval.
     is_slow: bool,
-    /// When the pass in progress goes on.
+    /// Time of the next page.
     next_page: Instant,
-    /// When missing leases are looked for next.
+    /// Time of the next look-up of missing leases.
     next_missing: Instant,
-    /// Whether the database could not be read last.
+    /// Whether the last read failed.
     failed: bool,
 }
 
 impl ResyncJob {
-    /// Begins at `now`, when all is the same: the first pass comes after `interval`.
+    /// Creates the resync at `now`, when the mirror and the database agree: the first pass comes after `interval`.
     pub fn new(interval: Option<Duration>, page_size: PageSize, now: Instant) -> ResyncJob {
         ResyncJob {
             interval,
@@ -136,13 +135,13 @@ impl ResyncJob {
         }
     }
 
-    /// Asks for a pass from the beginning, as soon as possible: after the one in progress.
+    /// Requests a pass from the beginning, after the one in progress.
     pub fn ask(&mut self, now: Instant) {
         self.next_pass = Some(now);
         self.is_asked = self.pass.is_some();
     }
 
-    /// Does what is due; says when there is more to do.
+    /// Does the work that is due; returns the time at which there is more.
     pub fn tick(&mut self, database: &impl LeaseDatabase, now: Instant) -> Instant {
         if now >= self.next_missing {
             self.look_again(database, now);
@@ -165,7 +164,7 @@ impl ResyncJob {
         next.min(self.next_missing)
     }
 
-    /// Looks for leases that were missing.
+    /// Looks up leases that were missing.
     fn look_again(&mut self, database: &impl LeaseDatabase, now: Instant) {
         self.next_missing = now + MISSING_INTERVAL;
         let missing = database.missing(MISSING_AT_ONCE);
@@ -174,7 +173,7 @@ impl ResyncJob {
         }
         let are_more = missing.len() == MISSING_AT_ONCE;
         let looked = database.again(missing);
-        // The pauses after this and after a page come one after the other.
+        // The pause after this is added to the one after a page.
         let took = database.now().saturating_duration_since(now);
         let pause = took * PAUSES;
         self.next_page = self.next_page.max(now) + took + pause;
@@ -186,7 +185,7 @@ impl ResyncJob {
         }
     }
 
-    /// Reads a part.
+    /// Reads a page.
     fn go_on(&mut self, database: &impl LeaseDatabase, after: u32, now: Instant) {
         if database.backlog() > BACKLOG {
             self.next_page = now + LONGEST_PAUSE / 10;
@@ -215,7 +214,7 @@ impl ResyncJob {
                         if std::mem::take(&mut self.is_asked) {
                             self.next_pass = Some(self.next_page);
                         } else if let Some(interval) = self.interval {
-                            self.note_time(now - self.began, interval);
+                            self.check_time(now - self.began, interval);
                             let next = self.began + interval;
                             self.next_pass = Some(next.max(now + LONGEST_PAUSE));
                         } else {
@@ -227,8 +226,8 @@ impl ResyncJob {
         }
     }
 
-    /// A pass took `took`: says so once if that is too long.
-    fn note_time(&mut self, took: Duration, interval: Duration) {
+    /// Logs once that a pass took longer than the interval.
+    fn check_time(&mut self, took: Duration, interval: Duration) {
         if took > interval && !self.is_slow {
             self.is_slow = true;
             tracing::warn!(
@@ -241,7 +240,7 @@ impl ResyncJob {
         }
     }
 
-    /// The database cannot be read: says so once, and waits.
+    /// Handles an error of the database: logs it once, and waits.
     fn fail(&mut self, error: &impl Display, now: Instant) {
         self.next_page = now + RETRY;
         self.next_missing = now + RETRY;
@@ -261,7 +260,7 @@ mod tests {
 
     use super::*;
 
-    /// A database of so many leases, of the addresses from 1 on.
+    /// A database of leases of the addresses from 1 to `leases`.
     #[derive(Default)]
     struct Fake {
         leases: u32,
@@ -314,12 +313,12 @@ mod tests {
         }
     }
 
-    /// Takes turns from `now` on, each when the one before said, for `time`.
+    /// Runs ticks for `time` from `now` on, each at the time that the one before returned.
     fn run(resync_job: &mut ResyncJob, fake: &Fake, now: Instant, time: Duration) -> Vec<String> {
         let mut tick = now;
         while tick < now + time {
             let next = resync_job.tick(fake, tick);
-            assert!(next > tick, "a turn must not follow at once");
+            assert!(next > tick, "a tick must not follow at once");
             tick = next;
         }
         fake.asked.take()
@@ -355,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_that_is_asked_for_during_another_follows_it() {
+    fn a_pass_requested_during_another_follows_it() {
         let now = Instant::now();
         let mut resync_job = ResyncJob::new(None, PageSize::MEMFILE, now);
         let fake = Fake {
@@ -385,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_goes_on_where_it_was_when_the_database_is_there_again() {
+    fn a_pass_goes_on_where_it_was_when_the_database_is_back() {
         let now = Instant::now();
         let mut resync_job = ResyncJob::new(None, PageSize::MEMFILE, now);
         resync_job.ask(now);
@@ -420,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_leases_are_looked_for_a_few_at_a_time_whatever_the_interval() {
+    fn missing_leases_are_looked_up_a_few_at_a_time_with_any_interval() {
         let now = Instant::now();
         let mut resync_job = ResyncJob::new(None, PageSize::DATABASE, now);
         let fake = Fake::default();

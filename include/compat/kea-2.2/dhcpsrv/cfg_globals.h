@@ -1,5 +1,5 @@
-// Declarations of Kea 2.2's dhcpsrv/cfg_globals.h, which its -dev packages leave out although
-// dhcpsrv/network.h and dhcpsrv/srv_config.h include it. Searched after Kea's own directory.
+// Declarations of Kea 2.2's dhcpsrv/cfg_globals.h, which its -dev packages lack although dhcpsrv/network.h and
+// dhcpsrv/srv_config.h include it. The compiler searches Kea's own directory first.
 
 #ifndef CFG_GLOBALS_H
 #define CFG_GLOBALS_H
@@ -20,7 +20,7 @@
 namespace isc {
 namespace dhcp {
 
-// Layout and order are part of Kea's ABI; nothing here is called by us.
+// Layout and order are part of Kea's ABI. The hook calls none of these functions.
 class CfgGlobals : public isc::data::CfgToElement {
 public:
     enum Index : int {
