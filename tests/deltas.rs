@@ -601,6 +601,8 @@ impl World {
                     serving: scopes.map(str::to_owned).collect(),
                     at,
                 });
+                // A crash before the next flush loses when the states of free addresses changed: not covered.
+                self.flush();
             }
             Step::Flush => self.flush(),
             Step::Reload => {
