@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
-use std::thread::{self, Thread};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::Thread;
 
 use crossbeam_queue::ArrayQueue;
 
@@ -22,10 +22,8 @@ pub struct EventQueue {
     queue: ArrayQueue<Report>,
     /// Whether an event was lost since the last [`EventQueue::take_lost`].
     lost: AtomicBool,
-    /// The thread that a push wakes.
+    /// The thread that a push wakes if it is parked. Otherwise it does not park the next time.
     apply_worker: OnceLock<Thread>,
-    /// Whether that thread sleeps. Only then is it woken, which takes longer than the rest of a push.
-    asleep: AtomicBool,
 }
 
 impl Default for EventQueue {
@@ -34,7 +32,6 @@ impl Default for EventQueue {
             queue: ArrayQueue::new(CAPACITY),
             lost: AtomicBool::new(false),
             apply_worker: OnceLock::new(),
-            asleep: AtomicBool::new(false),
         }
     }
 }
@@ -51,45 +48,22 @@ impl EventQueue {
     /// Pushes an event, or a report of one. If the queue is full, it is lost: see [`EventQueue::take_lost`].
     pub fn push(&self, report: impl Into<Report>) {
         if self.queue.push(report.into()).is_err() {
-            self.lose();
+            self.lost.store(true, Ordering::Release);
         }
-        self.wake();
+        self.wake_worker();
     }
 
     /// Records that an event was lost.
     pub fn lose(&self) {
         self.lost.store(true, Ordering::Release);
-        self.wake();
+        self.wake_worker();
     }
 
-    /// Wakes the apply worker if it sleeps.
-    fn wake(&self) {
-        // Pairs with the fence in `sleep`: either `asleep` is seen here, or the event is seen there.
-        fence(Ordering::SeqCst);
-        if self.asleep.load(Ordering::Relaxed)
-            && self.asleep.swap(false, Ordering::Relaxed)
-            && let Some(apply_worker) = self.apply_worker.get()
-        {
-            apply_worker.unpark();
-        }
-    }
-
-    /// Notifies the apply worker, even if it does not wait for events.
+    /// Wakes the apply worker if it is parked.
     pub(super) fn wake_worker(&self) {
         if let Some(apply_worker) = self.apply_worker.get() {
             apply_worker.unpark();
         }
-    }
-
-    /// Parks the current thread, on which [`EventQueue::register_apply_worker`] was called, until a push or
-    /// another unpark. Returns at once if the queue is not empty or events were lost.
-    pub fn sleep(&self) {
-        self.asleep.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        if self.is_empty() && !self.lost.load(Ordering::Relaxed) {
-            thread::park();
-        }
-        self.asleep.store(false, Ordering::Relaxed);
     }
 
     /// Returns the number of queued events.

@@ -13,6 +13,9 @@ use crate::mirror::shared::Mirror;
 /// The maximum delay of events between queries. A query applies queued events itself.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// The time between two looks at whether the initial load, which applies events itself, has ended.
+const LOADING_PAUSE: Duration = Duration::from_millis(20);
+
 /// A running apply worker; stops when dropped.
 #[derive(Debug)]
 pub struct ApplyWorker {
@@ -41,8 +44,7 @@ impl ApplyWorker {
                 mirror.queue().register_apply_worker();
                 while !stopping.load(Ordering::Acquire) {
                     if mirror.ready() == Err(Unready::InitialLoad) {
-                        // A push does not wake this thread now; the end of the initial load does.
-                        thread::park();
+                        thread::sleep(LOADING_PAUSE);
                         continue;
                     }
                     let caught_up = catch_unwind(AssertUnwindSafe(|| mirror.catch_up()));
@@ -58,11 +60,11 @@ impl ApplyWorker {
                         lost();
                     }
                     changed();
-                    // Events pushed during the pause are applied as one batch, and their pushes do not
-                    // have to wake this thread.
-                    thread::park_timeout(PAUSE);
+                    // Events pushed during the pause are applied as one batch. Their pushes do not wake this
+                    // thread, which would take longer than the rest of a push, but then it does not park.
+                    thread::sleep(PAUSE);
                     if !stopping.load(Ordering::Acquire) {
-                        mirror.queue().sleep();
+                        thread::park();
                     }
                 }
             })?;

@@ -437,8 +437,8 @@ fn an_offer_stays_an_offer_in_reports_by_the_lease_manager() {
     let offered_first = offered(None, &offer, &no_client_info());
     let again = updated(Some(&offered_first), &offer, Time(101), Origin::Remote);
     assert_eq!(again, None);
-    let told_first = reported(None, &offer, 101);
-    let binding = offered(Some(&told_first), &offer, &no_client_info());
+    let reported_first = reported(None, &offer, 101);
+    let binding = offered(Some(&reported_first), &offer, &no_client_info());
     assert_eq!(at(&binding, 101), (State::Transitioning, 100));
     let acknowledged = reported(Some(&binding), &lease(1, 105), 105);
     assert_eq!(at(&acknowledged, 105), (State::Active, 105));
@@ -455,11 +455,11 @@ fn an_offer_that_was_not_accepted_is_available_again() {
         state: LeaseState::ExpiredReclaimed,
         ..offer
     };
-    let tell = |before: &Binding| updated(Some(before), &swept, Time(170), Origin::Remote);
-    assert_eq!(tell(&lapsed), None);
+    let report = |before: &Binding| updated(Some(before), &swept, Time(170), Origin::Remote);
+    assert_eq!(report(&lapsed), None);
     let available = reclaimed(&lapsed, Time(165));
     assert_eq!(at(&available, 165), (State::Available, 160));
-    assert_eq!(tell(&available), None);
+    assert_eq!(report(&available), None);
     for saved in [&lapsed, &available] {
         let binding = loaded(Some(saved), &swept, Some(Time(100)), Time(170));
         assert_eq!(at(&binding, 170), (State::Available, 160));
