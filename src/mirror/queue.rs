@@ -7,7 +7,6 @@ use std::thread::Thread;
 
 use crossbeam_queue::ArrayQueue;
 
-use crate::mirror::event::Event;
 use crate::mirror::event::report::Report;
 
 /// The capacity of the queue, in events. Kea makes some ten thousand changes a second at most, and
@@ -86,8 +85,8 @@ impl EventQueue {
         let _ = self.apply_worker.set(std::thread::current());
     }
 
-    /// Pops events, oldest first.
-    pub(super) fn drain(&self) -> impl Iterator<Item = Event> {
-        std::iter::from_fn(|| self.queue.pop()).filter_map(Report::event)
+    /// Pops reports, oldest first.
+    pub(super) fn drain(&self) -> impl Iterator<Item = Report> {
+        std::iter::from_fn(|| self.queue.pop())
     }
 }

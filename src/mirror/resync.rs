@@ -93,7 +93,7 @@ impl Resync {
     pub fn compare(
         &mut self,
         table: &mut Table,
-        scope: ResyncScope,
+        scope: &ResyncScope,
         leases: &[Lease],
         at: Time,
         now: Time,
@@ -108,7 +108,7 @@ impl Resync {
             Err(_) => return,
         };
         let origin = match scope {
-            ResyncScope::Changed(_, origin) => origin,
+            ResyncScope::Changed(_, origin) => *origin,
             ResyncScope::Range(_) | ResyncScope::Again(_) | ResyncScope::Released(_) => {
                 Origin::Remote
             }
@@ -133,7 +133,7 @@ impl Resync {
         let is_gone = |address: &Ipv4Addr| !present.contains(address) && !changed.contains(address);
         match scope {
             ResyncScope::Range(range) => {
-                let leased = table.bindings(range);
+                let leased = table.bindings(range.clone());
                 let leased = leased.filter(|binding| binding.state.is_leased());
                 for address in leased.map(|binding| binding.address).filter(is_gone) {
                     if self.missing.len() < MISSING_LIMIT {
@@ -142,7 +142,7 @@ impl Resync {
                 }
             }
             ResyncScope::Again(addresses) => {
-                for address in addresses.into_iter().filter(is_gone) {
+                for address in addresses.iter().copied().filter(is_gone) {
                     if self.doubtful.remove(&address).is_some() {
                         self.missing.insert(address, at);
                     } else if self.missing.remove(&address).is_some() {
@@ -151,12 +151,12 @@ impl Resync {
                 }
             }
             ResyncScope::Released(address) => {
-                if is_gone(&address) {
-                    table.update(address, now, |before| rules::released(before?, at, origin));
+                if is_gone(address) {
+                    table.update(*address, now, |before| rules::released(before?, at, origin));
                 }
             }
             ResyncScope::Changed(addresses, _) => {
-                for address in addresses.into_iter().filter(is_gone) {
+                for address in addresses.iter().copied().filter(is_gone) {
                     remove(table, address, at, origin, now);
                 }
             }

@@ -198,8 +198,8 @@ impl Mirror {
             // Whoever reads the tables from now on is told of these events, and whoever did before
             // was told no later time.
             let now = clock();
-            for event in self.queue.drain().take(EVENTS_PER_TURN) {
-                apply(&mut table, &mut resync, event, now);
+            for report in self.queue.drain().take(EVENTS_PER_TURN) {
+                report.lend(|event| apply(&mut table, &mut resync, event, now));
             }
             self.record_changes(&mut table);
         }

@@ -12,7 +12,8 @@ use std::time::Duration;
 use crate::kea_config::KeaConfig;
 use crate::mirror::apply::apply;
 use crate::mirror::bootstrap::initial_load::InitialLoad;
-use crate::mirror::event::{Event, Lease};
+use crate::mirror::event::Lease;
+use crate::mirror::event::report::Report;
 use crate::mirror::readiness::Failure;
 use crate::mirror::resync::Resync;
 use crate::mirror::shared::Mirror;
@@ -208,8 +209,8 @@ impl Thread {
         // No query has read these tables, so no reply has a later time than these changes get. The events still
         // in the queue are later and are applied before the first read.
         let mut resync = Resync::default();
-        for event in deferred {
-            apply(&mut table, &mut resync, event, Time::now());
+        for report in deferred {
+            report.lend(|event| apply(&mut table, &mut resync, event, Time::now()));
         }
         *self.mirror.resync.lock() = resync;
         self.mirror.complete(table);
@@ -219,7 +220,7 @@ impl Thread {
     /// Moves events from the queue, whose capacity is limited, to `deferred`, which is applied after all leases.
     /// That order is right: a lease that was read may be older than an event, and if it is newer, it is the
     /// result of a later event.
-    fn defer_events(&self, deferred: &mut Vec<Event>) {
+    fn defer_events(&self, deferred: &mut Vec<Report>) {
         let room = MAX_DEFERRED.saturating_sub(deferred.len());
         deferred.extend(self.mirror.queue.drain().take(room));
     }

@@ -95,15 +95,24 @@ impl Report {
         }
     }
 
+    /// Lends the event to `use_event`. An event is large: to move it takes part of the time of a change.
+    pub fn lend(&self, use_event: impl FnOnce(&Event)) {
+        match &self.0 {
+            Form::Event(event) => use_event(event),
+            Form::Octets(octets) => {
+                if let Some((kind, lease, message)) = whole(octets) {
+                    use_event(&event(kind, &lease, &message));
+                }
+            }
+        }
+    }
+
     /// Returns the event.
     pub fn event(self) -> Option<Event> {
         match self.0 {
             Form::Event(event) => Some(*event),
             Form::Octets(octets) => {
-                let mut reader = Reader::new(&octets);
-                let read = read(&mut reader);
-                debug_assert!(read.is_ok() && reader.is_empty(), "a report is whole");
-                let (kind, lease, message) = read.ok()?;
+                let (kind, lease, message) = whole(&octets)?;
                 Some(event(kind, &lease, &message))
             }
         }
@@ -163,6 +172,14 @@ fn event(kind: Kind, lease: &StoredLease<'_>, message: &ClientMessage<'_>) -> Ev
             client_info,
         },
     }
+}
+
+/// Reads all octets of a report.
+fn whole(octets: &[u8]) -> Option<(Kind, StoredLease<'_>, ClientMessage<'_>)> {
+    let mut reader = Reader::new(octets);
+    let read = read(&mut reader);
+    debug_assert!(read.is_ok() && reader.is_empty(), "a report is whole");
+    read.ok()
 }
 
 /// Reads the octets of a report.

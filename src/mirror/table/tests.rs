@@ -133,7 +133,7 @@ impl World {
             bindings.map(|binding| binding.to_owned()).collect()
         };
         let before = all(&self.table);
-        apply(&mut self.table, &mut self.resync, event, now);
+        apply(&mut self.table, &mut self.resync, &event, now);
         for after in all(&self.table) {
             let before = before.iter().find(|before| before.address == after.address);
             let differs = |before: &Binding| visible::differ(before.view(), after.view(), now);
