@@ -12,7 +12,7 @@ use dhcp_blq::mirror::{InitialLoad, Mirror, Saved};
 use dhcp_blq::model::address::HardwareAddress;
 use dhcp_blq::model::binding::SubnetId;
 use dhcp_blq::model::time::{Lifetime, Time};
-use dhcp_blq::persist::store::{Batch, Store};
+use dhcp_blq::persist::{Batch, Store};
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use parking_lot::Mutex;
@@ -46,7 +46,7 @@ static SAVED: LazyLock<(tempfile::TempDir, Mutex<Store>)> = LazyLock::new(|| {
     (directory, Mutex::new(store))
 });
 
-/// A lease, last heard of at `cltt`.
+/// A lease whose last transaction was at `cltt`.
 fn lease(number: u32, cltt: u32) -> Lease {
     let mut information = vec![12, 8, 0, 0, 0, 0, 0, 0, 0, 1, 2, 28];
     information.extend(format!("line {number:023}").into_bytes());

@@ -90,7 +90,6 @@ mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::pin::pin;
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
     use std::task::{Context, Poll, Waker};
     use std::thread;
 
@@ -98,10 +97,8 @@ mod tests {
     use crate::kea_config::KeaConfig;
     use crate::mirror::event::{Event, Lease};
     use crate::mirror::worker::ApplyWorker;
-    use crate::mirror::{InitialLoad, LoadWorker, Saved, Table};
+    use crate::mirror::{InitialLoad, Saved, Table};
     use crate::model::time::Time;
-    use crate::persist::Store;
-    use crate::persist::flush_worker::FlushWorker;
 
     /// The time of the initial load.
     const NOW: Time = Time(1_000);
@@ -151,49 +148,6 @@ mod tests {
         while mirror.readiness.get() != failure {
             thread::yield_now();
         }
-    }
-
-    #[test]
-    fn a_failed_or_loading_mirror_does_not_change_the_state_file() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("state");
-        let failed = Arc::new(initial_load().finish());
-        failed.panic_in_a_change();
-        let load_worker =
-            LoadWorker::start(KeaConfig::default().into(), NOW, || Some(initial_load())).unwrap();
-        for mirror in [&failed, load_worker.mirror()] {
-            let (store, before) = Store::open(&path).unwrap();
-            drop(FlushWorker::start(Arc::clone(mirror), store).unwrap());
-            let (_store, saved) = Store::open(&path).unwrap();
-            assert_eq!(saved.bindings, []);
-            assert_eq!(saved.saved_at, before.saved_at);
-        }
-    }
-
-    #[test]
-    fn the_initial_load_is_saved_without_a_change() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("state");
-        let (store, _) = Store::open(&path).unwrap();
-        let mut load_worker =
-            LoadWorker::start(KeaConfig::default().into(), NOW, || Some(initial_load())).unwrap();
-        let mirror = Arc::clone(load_worker.mirror());
-        let flush_worker = FlushWorker::start(Arc::clone(&mirror), store).unwrap();
-        let is_notified = Arc::new(AtomicBool::new(false));
-        let (notified, notify) = (Arc::clone(&is_notified), flush_worker.notifier());
-        let changed = move || {
-            notify();
-            notified.store(true, Ordering::Release);
-        };
-        let _apply_worker = ApplyWorker::start(mirror, changed, || {}).unwrap();
-        assert!(!is_notified.load(Ordering::Acquire));
-        load_worker.complete(|| {});
-        while !is_notified.load(Ordering::Acquire) {
-            thread::yield_now();
-        }
-        drop(flush_worker);
-        let (_store, saved) = Store::open(&path).unwrap();
-        assert_eq!(saved.bindings.len(), 1);
     }
 
     #[test]

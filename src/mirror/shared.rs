@@ -184,7 +184,7 @@ impl Mirror {
         self.catch_up_by(Time::now);
     }
 
-    /// Applies all events pushed so far, at the times that `clock` tells.
+    /// Applies all events pushed so far, at the times of `clock`.
     pub fn catch_up_by(&self, clock: impl Fn() -> Time) {
         while !self.queue.is_empty() {
             let mut table = match self.table_mut() {
@@ -195,8 +195,7 @@ impl Mirror {
             #[cfg(test)]
             self.faults.reach("blq-mirror");
             let mut resync = self.resync.lock();
-            // Whoever reads the tables from now on is told of these events, and whoever did before
-            // was told no later time.
+            // Later reads of the tables have these events, and earlier ones have no later time.
             let now = clock();
             for report in self.queue.drain().take(EVENTS_PER_TURN) {
                 report.lend(|event| apply(&mut table, &mut resync, event, now));

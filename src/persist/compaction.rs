@@ -18,11 +18,11 @@ use crate::persist::transaction::{self, Meta};
 /// The suffix of the new file's name until it is complete.
 const SUFFIX: &str = ".compacted";
 
-/// Octets of transactions read in one step, at least, and so the most written, but for the last transaction.
-/// The next transaction waits meanwhile.
+/// Octets of transactions that one step reads, and so the most that it writes; the last transaction may go
+/// beyond. The next flush waits meanwhile.
 const STEP: u64 = if cfg!(test) { 1 << 10 } else { 1 << 20 };
 
-/// Octets that a file may always have beyond twice of what it needs.
+/// Octets that a file may always have beyond twice the octets it needs.
 const SLACK: u64 = if cfg!(test) { 1 << 12 } else { 1 << 20 };
 
 /// Returns the length at which a file is compacted of which `live` octets are needed.
@@ -88,7 +88,7 @@ impl Compaction {
         Ok(compaction)
     }
 
-    /// Copies some entries of `old`; says whether the new file has all of them.
+    /// Copies some entries of `old`; returns whether the new file has all of them.
     pub fn step(&mut self, old: &Journal) -> Result<bool, StoreError> {
         let mut budget = STEP;
         while budget > 0 {
@@ -109,7 +109,7 @@ impl Compaction {
         Ok(false)
     }
 
-    /// Copies entries of the transactions to scan, as far as `budget` goes; says whether these were all.
+    /// Copies entries of the transactions to scan, as far as `budget` goes; returns whether these were all.
     fn copy(&mut self, old: &Journal, budget: &mut u64) -> Result<bool, StoreError> {
         let mut frame = transaction::begin(&Meta::default())?;
         let empty = frame.0.len();
@@ -131,7 +131,7 @@ impl Compaction {
     /// Puts the new file, which has all entries, in the place of the old one.
     pub fn finish(self) -> io::Result<Journal> {
         fs::rename(&self.name.0, &self.target)?;
-        // What is written to it from now on depends on its name.
+        // Writes to it depend on its name from now on.
         file::sync_directory(&self.directory)?;
         Ok(self.journal)
     }

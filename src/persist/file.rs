@@ -47,7 +47,7 @@ impl Fingerprint {
     }
 }
 
-/// Renames a file, to a name of its own that says when. A link to it stays, and leads to the next one.
+/// Renames a file, to a name of its own with the time. A link to it stays, and leads to the next one.
 pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
     let path = fs::canonicalize(path)?;
     let now = Time::now().0;

@@ -10,8 +10,9 @@ use parking_lot::{Condvar, Mutex};
 use crate::mirror::Mirror;
 use crate::mirror::dirty_set::Taken;
 use crate::model::time::Time;
-use crate::persist::StoreError;
-use crate::persist::store::{Batch, Reopened, Store};
+use crate::persist::error::StoreError;
+use crate::persist::store::{Reopened, Store};
+use crate::persist::transaction::Batch;
 
 /// How long changes are gathered before they are flushed: an address that changes several
 /// times is written once, and a change is on disk within half a second.
@@ -288,15 +289,17 @@ fn take(mirror: &Mirror) -> (Taken, bool) {
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
     use crate::kea_config::KeaConfig;
     use crate::mirror::event::{ClientInfo, Event, Lease, Origin};
-    use crate::mirror::{InitialLoad, Saved};
+    use crate::mirror::worker::ApplyWorker;
+    use crate::mirror::{InitialLoad, LoadWorker, Saved};
     use crate::model::state::State;
-    use crate::persist::Recent;
+    use crate::persist::recent::Recent;
 
-    /// A network of one pool.
+    /// A configuration of one pool.
     fn kea_config() -> Arc<KeaConfig> {
         let config = r#"{"Dhcp4": {"subnet4": [
             {"id": 1, "subnet": "192.0.2.0/24", "pools": [{"pool": "192.0.2.1-192.0.2.9"}]}]}}"#;
@@ -326,7 +329,7 @@ mod tests {
             at,
             origin: Origin::Local,
         });
-        // It stops at once, without the time to gather, and with no word that there is more.
+        // It stops at once, without time to gather, and is not notified.
         drop(writer);
         let (_store, saved) = Store::open(&path).unwrap();
         let states: Vec<(Ipv4Addr, State, Time)> = saved
@@ -386,7 +389,58 @@ mod tests {
         initial_load.finish()
     }
 
-    /// Contract: a change is on disk within half a second, whatever else there is to write.
+    /// Returns an initial load of one lease.
+    fn loaded() -> InitialLoad {
+        let mut initial_load =
+            InitialLoad::begin(KeaConfig::default().into(), Saved::default(), Time(1_000));
+        initial_load.lease(&lease(1));
+        initial_load
+    }
+
+    #[test]
+    fn a_failed_or_loading_mirror_does_not_change_the_state_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let failed = Arc::new(loaded().finish());
+        failed.panic_in_a_change();
+        let load_worker =
+            LoadWorker::start(KeaConfig::default().into(), Time(1_000), || Some(loaded())).unwrap();
+        for mirror in [&failed, load_worker.mirror()] {
+            let (store, before) = Store::open(&path).unwrap();
+            drop(FlushWorker::start(Arc::clone(mirror), store).unwrap());
+            let (_store, saved) = Store::open(&path).unwrap();
+            assert_eq!(saved.bindings, []);
+            assert_eq!(saved.saved_at, before.saved_at);
+        }
+    }
+
+    #[test]
+    fn the_initial_load_is_saved_without_a_change() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let (store, _) = Store::open(&path).unwrap();
+        let mut load_worker =
+            LoadWorker::start(KeaConfig::default().into(), Time(1_000), || Some(loaded())).unwrap();
+        let mirror = Arc::clone(load_worker.mirror());
+        let flush_worker = FlushWorker::start(Arc::clone(&mirror), store).unwrap();
+        let is_notified = Arc::new(AtomicBool::new(false));
+        let (notified, notify) = (Arc::clone(&is_notified), flush_worker.notifier());
+        let changed = move || {
+            notify();
+            notified.store(true, Ordering::Release);
+        };
+        let _apply_worker = ApplyWorker::start(mirror, changed, || {}).unwrap();
+        assert!(!is_notified.load(Ordering::Acquire));
+        load_worker.complete(|| {});
+        while !is_notified.load(Ordering::Acquire) {
+            thread::yield_now();
+        }
+        drop(flush_worker);
+        let (_store, saved) = Store::open(&path).unwrap();
+        assert_eq!(saved.bindings.len(), 1);
+    }
+
+    /// Contract: a change is on disk within half a second, also while a new file is filled.
     #[test]
     fn a_change_does_not_wait_for_the_first_fill() {
         let directory = tempfile::tempdir().unwrap();
@@ -474,7 +528,7 @@ mod tests {
         let mut writing = writing(&mirror, &path);
         writing.open_and_write(false).unwrap();
         let before = std::fs::read(&path).unwrap();
-        // In time: what is learned of later is written.
+        // A renewal in time: one that is learned of later is written.
         let renewed_at = Time::now();
         for number in 0..10 {
             let renewed = Lease {
@@ -493,7 +547,7 @@ mod tests {
         assert!(std::fs::read(&path).unwrap() == before);
     }
 
-    /// A reload keeps the mirror: another writer goes on with the same file.
+    /// A reload hands the mirror over: another worker goes on with the same file.
     #[test]
     fn another_writer_goes_on_where_one_stopped() {
         let directory = tempfile::tempdir().unwrap();

@@ -29,3 +29,4 @@ pub use error::StoreError;
 pub use preload::Preload;
 pub use recent::Recent;
 pub use store::Store;
+pub use transaction::Batch;

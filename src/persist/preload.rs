@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 
 use crate::mirror::Prepared;
-use crate::persist::Store;
+use crate::persist::store::Store;
 
 /// A state file that is being read. When dropped it is closed, as it was.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ mod tests {
     use crate::mirror::InitialLoad;
     use crate::model::binding::Binding;
     use crate::model::time::Time;
-    use crate::persist::store::Batch;
+    use crate::persist::transaction::Batch;
 
     /// A state file with one binding, in a directory of its own.
     fn state_file() -> (tempfile::TempDir, PathBuf, Binding) {
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn lets_go_of_the_file_when_nobody_wants_it() {
+    fn lets_go_of_the_file_when_dropped() {
         let (_directory, path, _) = state_file();
         drop(Preload::begin(&path).unwrap());
         assert!(Store::open(&path).is_ok());

@@ -86,7 +86,7 @@ impl Recent {
         Ok((Recent { path, open }, noted))
     }
 
-    /// Makes the file, if it is not there; says whether it can be used.
+    /// Makes the file, if it is not there; returns whether it can be used.
     pub fn make(&self) -> bool {
         let mut open = self.open.lock();
         if open.is_none() {

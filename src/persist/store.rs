@@ -18,8 +18,8 @@ use crate::persist::error::StoreError;
 use crate::persist::journal::{self, Closed, Journal, Tail};
 use crate::persist::recent::{self, Noted, Recent};
 use crate::persist::scan::Scan;
-pub use crate::persist::transaction::Batch;
-use crate::persist::{file, ownership, transaction};
+use crate::persist::transaction::{self, Batch};
+use crate::persist::{file, ownership};
 
 /// The state of a file that was opened again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub struct Store {
     compaction: Option<Compaction>,
     /// The stamp of the last write that is on disk, or that the file had when opened.
     stamp: Option<u64>,
-    /// Whether the log says already that the file cannot be used.
+    /// Whether it is logged already that the file cannot be used.
     is_reported: bool,
     /// The file of recent changes, if it can be used.
     recent: Option<Arc<Recent>>,
@@ -171,7 +171,7 @@ impl Store {
         journal.is_some_and(|journal| journal.check_place(&self.path).is_ok())
     }
 
-    /// Whether the log says already that the file cannot be used.
+    /// Whether it is logged already that the file cannot be used.
     pub fn is_reported(&self) -> bool {
         self.is_reported
     }

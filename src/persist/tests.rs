@@ -19,8 +19,8 @@ use crate::model::state::State;
 use crate::model::time::{Lifetime, Time};
 use crate::model::vpn::Vpn;
 use crate::persist::journal::{HEADER, MARK};
-use crate::persist::store::{Batch, Reopened, check};
-use crate::persist::{Preload, Store, StoreError, compaction};
+use crate::persist::store::{Reopened, check};
+use crate::persist::{Batch, Preload, Store, StoreError, compaction};
 
 fn binding(last: u8) -> Binding {
     Binding {
@@ -175,7 +175,7 @@ fn sets_a_file_aside_that_it_cannot_read_and_begins_a_new_one() {
     }
 }
 
-/// Files that are not this library's, or cannot be told from such.
+/// Files that are not this library's, or cannot be distinguished from such.
 fn foreign() -> Vec<(&'static str, Vec<u8>)> {
     let without_beginning = |mut octets: Vec<u8>| {
         octets[..8].fill(0xa5);
@@ -275,7 +275,7 @@ fn make_pipe(path: &Path) {
     assert!(made.unwrap().success());
 }
 
-/// A link, symbolic or hard, is what it leads to.
+/// A link, symbolic or hard, stands for its file.
 #[test]
 fn judges_what_a_link_leads_to() {
     let (directory, path) = place();

@@ -22,7 +22,7 @@ use crate::model::time::Time;
 use crate::persist::error::StoreError;
 use crate::persist::journal::{Frame, put_number, take_number};
 
-/// One transaction.
+/// A transaction to be written.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     /// Bindings to write.

@@ -203,7 +203,7 @@ fn takes_over_when_another_process_lets_go() {
     assert_eq!(count(directory.path()), 2);
 }
 
-/// A write that failed is repeated, whatever the system says of it later.
+/// A write that failed is repeated, even if the system reports success later.
 #[test]
 fn writes_again_what_a_failing_disk_may_have_lost() {
     let (directory, path) = place();

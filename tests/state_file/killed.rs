@@ -10,7 +10,7 @@ use dhcp_blq::model::binding::{Binding, SubnetId};
 use dhcp_blq::model::client::{Client, ClientParts};
 use dhcp_blq::model::state::State;
 use dhcp_blq::model::time::{Lifetime, Time};
-use dhcp_blq::persist::store::{self, Batch, Store};
+use dhcp_blq::persist::{Batch, Store, store};
 
 use super::child::{HandOver, address, report};
 
@@ -79,7 +79,7 @@ pub fn write_without_end(path: &Path) {
     }
 }
 
-/// Contract: what was written survives kill -9, whole transactions and nothing else.
+/// Contract: the transactions written survive kill -9, whole and nothing else.
 #[test]
 fn a_process_killed_at_any_moment_leaves_its_last_transaction_whole() {
     let directory = tempfile::tempdir().unwrap();

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use dhcp_blq::model::binding::Binding;
-use dhcp_blq::persist::store::{Batch, Store};
+use dhcp_blq::persist::{Batch, Store};
 use dhcp_blq::mirror::dirty_set::Taken;
 use dhcp_blq::model::time::Time;
 use fjall::{KeyspaceCreateOptions, PersistMode};

@@ -12,12 +12,12 @@ use super::{ADDRESSES, value};
 /// How many places are tried, evenly over the file.
 const PLACES: u64 = 16;
 
-/// The answer of a child that read what was written.
+/// The answer of a child that read the values written.
 const RIGHT: i32 = 0;
-/// The answer of a child that read something else and was not told.
+/// The answer of a child that read other values without an error.
 const WRONG: i32 = 10;
-/// The answer of a child that was told.
-const LEARNED_AT: i32 = 11;
+/// The answer of a child that got an error.
+const NOTICED: i32 = 11;
 
 /// In a child process: reads a store that was filled and then damaged.
 pub fn read(name: &str, path: &Path) -> Result<()> {
@@ -30,7 +30,7 @@ pub fn read(name: &str, path: &Path) -> Result<()> {
         })
     });
     let answer = match read {
-        Err(_) => LEARNED_AT,
+        Err(_) => NOTICED,
         Ok(()) if is_right && next == ADDRESSES => RIGHT,
         Ok(()) => WRONG,
     };
@@ -62,7 +62,7 @@ pub fn measure(name: &str, directory: &Path) -> Result<Vec<(String, f64)>> {
             .status()?;
         counts[match status.code() {
             Some(RIGHT) => 0,
-            Some(LEARNED_AT) => 1,
+            Some(NOTICED) => 1,
             Some(WRONG) => 2,
             _ => 3,
         }] += 1.0;

@@ -1,5 +1,5 @@
-//! Compares embedded stores by what the state file asks of one: `benches/README.md` has the
-//! results, and says what they led to.
+//! Compares embedded stores by the demands of the state file: `benches/README.md` has the results, and the
+//! decisions that follow.
 //!
 //! `stores [--seconds N] [--directory PATH] [NAME...]` measures each candidate in processes of
 //! its own: filling it with 1,000,000 bindings; changing them at random as fast as it can; then
@@ -113,7 +113,7 @@ impl Random {
     }
 }
 
-/// Writes one transaction of random changes; says how many octets of keys and values changed.
+/// Writes one transaction of random changes; returns how many octets of keys and values changed.
 fn change(store: &mut dyn Candidate, random: &mut Random, since: u32) -> Result<u64> {
     // In the order of addresses, each once, as the writer does.
     let numbers: BTreeSet<u32> = (0..BATCH).map(|_| random.below(ADDRESSES)).collect();
@@ -147,7 +147,7 @@ fn fill(name: &str, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// In a child process: changes what is in a store, flat out and at the given rate, until killed.
+/// In a child process: changes the values of a store, flat out and at the given rate, until killed.
 fn run(name: &str, path: &Path, time: Duration) -> Result<()> {
     let mut store = candidates::open(name, path)?;
     let mut random = Random(1);
@@ -231,8 +231,8 @@ fn report(name: &str, figure: f64) {
     std::io::stdout().flush().expect("standard output");
 }
 
-/// Runs a part of a measurement in a process of its own; gives what it reports. One that says
-/// it is ready is killed then.
+/// Runs a part of a measurement in a process of its own; returns its reports. A process that reports
+/// that it is ready is killed then.
 fn child(arguments: &[&str]) -> Result<Vec<(String, f64)>> {
     let mut process = Command::new(env::current_exe()?)
         .arg("--child")
