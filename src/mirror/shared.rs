@@ -1,11 +1,11 @@
 //! The mirror that Kea's threads, the workers and the queries share.
 //!
-//! Kea's threads only push events into the queue: bounded, without locks. Whoever needs
-//! the tables up to date, the apply worker or a query about to begin, takes the lock and
-//! applies the events pushed, so a query sees every change Kea made before it came.
+//! Kea's threads only push events into the bounded queue, which takes no lock. The apply worker, and each query
+//! before it begins, takes the lock of the tables and applies the queued events. So a query sees every change that
+//! Kea made before.
 //!
-//! The tables can be read only while they are complete. During the initial load, and after a panic that may
-//! have left a change half done, a read fails at once: it neither waits nor takes a part for the whole.
+//! The tables can be read only while they are complete. During the initial load, and after a panic in an update,
+//! a read fails at once.
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
@@ -27,22 +27,21 @@ use crate::mirror::table::Table;
 use crate::model::binding::{Binding, SubnetId};
 use crate::model::time::Time;
 
-/// How many events are applied before readers get a turn: a fraction of a millisecond's work.
-const EVENTS_PER_TURN: usize = 128;
+/// The number of events that are applied before readers can take the lock: a fraction of a millisecond's work.
+const EVENTS_PER_LOCK: usize = 128;
 
 /// The mirror of Kea's leases.
 #[derive(Debug)]
 pub struct Mirror {
-    /// The tables. Held shortly: a part of a walk, or some events.
+    /// The tables. The lock is held shortly: for a part of a scan, or some events.
     ///
-    /// The standard library's lock and not `parking_lot`'s: that one yields its thread's turn of the
-    /// processor a few times before it waits, which is most of a millisecond for somebody else each
-    /// time. Where a change's thread has taken the processor from one that reads, the reader can then
-    /// not go on, though it had a microsecond to go.
+    /// It is the lock of the standard library, because that of `parking_lot` yields the processor a few times before
+    /// it waits, each time to another thread for most of a millisecond. If the thread of an update has preempted a
+    /// reader, that reader cannot finish meanwhile, though it needs a microsecond.
     table: RwLock<Table>,
     /// Whether the tables may be read.
     pub(super) readiness: Readiness,
-    /// Changes not applied yet.
+    /// Events that are not applied yet.
     pub(super) queue: EventQueue,
     /// The comparison with Kea's lease database. Locked after `table`.
     pub(super) resync: Mutex<Resync>,
@@ -54,18 +53,18 @@ pub struct Mirror {
 }
 
 impl Mirror {
-    /// A mirror of these tables.
+    /// Creates a mirror of complete tables.
     pub(super) fn new(table: Table) -> Mirror {
         Mirror::with_readiness(table, Ok(()))
     }
 
-    /// A mirror of a configuration whose leases are being loaded.
+    /// Creates a mirror of a configuration, for the initial load.
     pub(super) fn initial_load(kea_config: Arc<KeaConfig>, now: Time) -> Mirror {
         let table = Table::new(kea_config, &SavedView::default(), now);
         Mirror::with_readiness(table, Err(Unready::InitialLoad))
     }
 
-    /// A mirror of tables that may be read or not.
+    /// Creates a mirror of tables of this readiness.
     pub(super) fn with_readiness(table: Table, ready: Result<(), Unready>) -> Mirror {
         Mirror {
             table: RwLock::new(table),
@@ -78,20 +77,20 @@ impl Mirror {
         }
     }
 
-    /// The tables, which nobody needs any more; `None` if they are not complete.
+    /// Returns the tables of a mirror without users; `None` if they are not complete.
     pub(super) fn into_table(self) -> Option<Table> {
         self.ready().ok()?;
         self.table.into_inner().ok()
     }
 
-    /// The tables, to be read. The initial load never holds them: it replaces them when it is complete.
+    /// Locks the tables to read them. The initial load never holds this lock: it replaces the tables at its end.
     pub(super) fn table(&self) -> Result<RwLockReadGuard<'_, Table>, Unready> {
         self.ready()?;
         self.table.read().map_err(|_| self.fail(Failure::Change))
     }
 
-    /// The tables, to be changed. A panic while they are held ends their use: a change may be half
-    /// done, and any answer could be wrong.
+    /// Locks the tables to update them. A panic meanwhile ends their use: an update may be half done, so that any
+    /// answer could be wrong.
     pub(super) fn table_mut(&self) -> Result<RwLockWriteGuard<'_, Table>, Unready> {
         self.ready()?;
         self.table.write().map_err(|_| self.fail(Failure::Change))
@@ -100,7 +99,7 @@ impl Mirror {
     /// Whether the tables may be read: they hold every lease.
     ///
     /// # Errors
-    /// Why they must not.
+    /// They may not be read, for this reason.
     pub fn ready(&self) -> Result<(), Unready> {
         self.readiness.get()?;
         match self.table.is_poisoned() {
@@ -114,19 +113,19 @@ impl Mirror {
         self.ready().is_ok()
     }
 
-    /// Returns what completes when [`Mirror::ready`] changes, from this call on.
+    /// Returns a future that completes at the first change of [`Mirror::ready`] after this call.
     pub fn next_change_of_readiness(&self) -> impl Future<Output = ()> + Send + 'static {
         self.readiness.next_change()
     }
 
-    /// Replaces the empty tables of the initial load by complete ones.
+    /// Replaces the empty tables by those of the completed initial load.
     pub(super) fn complete(&self, table: Table) {
         #[cfg(test)]
         self.faults.reach("blq-loading");
         match self.table.write() {
             Ok(mut current) => {
                 *current = table;
-                // Those of before an old mirror was gone on with are not in `take_recent`.
+                // The recent changes lack those before a hand-over: all are recorded instead.
                 drop(current.take_recent());
                 self.record_all(&current);
                 self.readiness.complete();
@@ -138,7 +137,7 @@ impl Mirror {
         self.queue.wake_worker();
     }
 
-    /// Has the next thread of this name panic while it uses the mirror, as a bug would.
+    /// Makes the next thread of this name panic while it uses the mirror, as a bug would.
     #[cfg(test)]
     pub(crate) fn panic_on(&self, thread: &'static str) {
         self.faults.arm(thread);
@@ -173,13 +172,13 @@ impl Mirror {
         Unready::Failed(failure)
     }
 
-    /// The changes' way in.
+    /// Returns the event queue.
     pub fn queue(&self) -> &EventQueue {
         &self.queue
     }
 
-    /// Applies all events pushed so far, if the tables are complete. During the initial load, the loader
-    /// sets events aside; after a failure they are dropped.
+    /// Applies all events pushed so far, if the tables are complete. During the initial load its thread defers
+    /// events; after a failure they are dropped.
     pub fn catch_up(&self) {
         self.catch_up_by(Time::now);
     }
@@ -195,15 +194,15 @@ impl Mirror {
             #[cfg(test)]
             self.faults.reach("blq-mirror");
             let mut resync = self.resync.lock();
-            // Later reads of the tables have these events, and earlier ones have no later time.
+            // Later reads see these events, and the replies of earlier ones have no later time.
             let now = clock();
-            for report in self.queue.drain().take(EVENTS_PER_TURN) {
+            for report in self.queue.drain().take(EVENTS_PER_LOCK) {
                 report.lend(|event| apply(&mut table, &mut resync, event, now));
             }
             self.record_changes(&mut table);
         }
-        // An event taken off the queue is applied once its taker lets go of the lock, for
-        // which the caller's next `read` waits.
+        // Another thread may have popped an event that it has not applied. It holds the lock, for which the next
+        // `read` of the caller waits.
     }
 
     /// Records the addresses that have changed, before any reader sees it.
@@ -214,17 +213,16 @@ impl Mirror {
         }
     }
 
-    /// Records all changes of `table` that are not on disk and that a start would not find.
+    /// Records all changes of `table` that are not on disk.
     fn record_all(&self, table: &Table) {
         if let Some(recorder) = &*self.recorder.lock() {
             recorder.record(&mut table.dirty_changes(), table.latest());
         }
     }
 
-    /// Records changes with `recorder` from now on, and those that are not on disk. The next start finds
-    /// again what the initial load finds now.
+    /// Records changes with `recorder` from now on, and those that are not on disk.
     pub fn attach_recorder(&self, recorder: Arc<dyn ChangeRecorder>) {
-        // Nothing changes meanwhile, nor is a load completed.
+        // Excludes updates and the end of the initial load.
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         *self.recorder.lock() = Some(recorder);
         if self.is_complete() {
@@ -246,17 +244,17 @@ impl Mirror {
         }
     }
 
-    /// The latest transaction of a lease in Kea's lease database, as far as it is known.
+    /// Returns the latest transaction of a lease in Kea's lease database, as far as it is known.
     pub fn latest(&self) -> Option<Time> {
         self.read(Table::latest).ok()?
     }
 
-    /// Up to when changes by other servers are in the mirror: see [`Event::ResyncDone`](crate::mirror::event::Event::ResyncDone).
+    /// Returns the time up to which changes by other servers are in the mirror: see [`Event::ResyncDone`](crate::mirror::event::Event::ResyncDone).
     pub fn resynced_at(&self) -> Option<Time> {
         self.read(Table::resynced_at).ok()?
     }
 
-    /// Reads the tables. `read` must be short: changes wait for it.
+    /// Reads the tables. `read` must be short, because updates wait for it.
     ///
     /// # Errors
     /// The tables are not complete.
@@ -266,9 +264,9 @@ impl Mirror {
         Ok(read(&*self.table()?))
     }
 
-    /// Kea's configuration as taken over last, whether the tables are complete or not.
+    /// Returns Kea's configuration in force, also if the tables are not complete.
     pub fn kea_config(&self) -> Arc<KeaConfig> {
-        // It is replaced as a whole, which a panic leaves done or not done.
+        // A panic cannot leave it half replaced.
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&table.view().kea_config)
     }
@@ -292,14 +290,14 @@ impl Mirror {
         Some(resync.missing(&table, limit, since))
     }
 
-    /// Addresses with a binding from one of `subnets`, ascending.
+    /// Returns the addresses with a binding from one of `subnets`, ascending.
     pub fn addresses_in(&self, subnets: &HashSet<SubnetId>) -> Vec<Ipv4Addr> {
         self.catch_up();
         self.read(|table| table.addresses_in(subnets))
             .unwrap_or_default()
     }
 
-    /// Addresses from `subnet` with an active binding to a client, ascending.
+    /// Returns the addresses from `subnet` with an active binding to a client, ascending.
     pub fn addresses_of(&self, client: &Identity, subnet: SubnetId) -> Vec<Ipv4Addr> {
         self.catch_up();
         let Ok(table) = self.table() else {
@@ -316,7 +314,7 @@ impl Mirror {
             .collect()
     }
 
-    /// The binding of an address, if one is known.
+    /// Returns the binding of an address.
     pub fn binding(&self, address: Ipv4Addr) -> Option<Binding> {
         self.catch_up();
         self.read(|table| table.binding(address)).ok()?
