@@ -18,12 +18,11 @@ use crate::persist::transaction::{self, Meta};
 /// The suffix of the new file's name until it is complete.
 const SUFFIX: &str = ".compacted";
 
-/// Octets of transactions that one step reads, and so the most that it writes; the last transaction may go
-/// beyond. The next flush waits meanwhile.
-const STEP: u64 = if cfg!(test) { 1 << 10 } else { 1 << 20 };
+/// Octets of transactions that one step reads at least, if there are as many. The next flush waits meanwhile.
+const STEP: u64 = if cfg!(test) { 256 } else { 1 << 20 };
 
 /// Octets that a file may always have beyond twice the octets it needs.
-const SLACK: u64 = if cfg!(test) { 1 << 12 } else { 1 << 20 };
+const SLACK: u64 = if cfg!(test) { 1 << 10 } else { 1 << 20 };
 
 /// Returns the length at which a file is compacted of which `live` octets are needed.
 pub fn due(live: u64) -> u64 {
@@ -59,6 +58,8 @@ pub struct Compaction {
     scan: Scan,
     /// The end of those it scans.
     scanned: Tail,
+    /// The end of the old file at the last step.
+    end: u64,
     /// The metadata of those copied.
     meta: Meta,
 }
@@ -78,6 +79,7 @@ impl Compaction {
             directory,
             scan: Scan::new(old),
             scanned: old.tail(),
+            end: old.tail().end,
             meta: Meta::default(),
         };
         let attributes = old.file().metadata()?;
@@ -90,7 +92,10 @@ impl Compaction {
 
     /// Copies some entries of `old`; returns whether the new file has all of them.
     pub fn step(&mut self, old: &Journal) -> Result<bool, StoreError> {
-        let mut budget = STEP;
+        // A multiple of the octets written since the last step: a compaction must come to an end.
+        let written = old.tail().end.saturating_sub(self.end);
+        self.end = old.tail().end;
+        let mut budget = STEP.max(4 * written);
         while budget > 0 {
             if !self.copy(old, &mut budget)? {
                 return Ok(false);

@@ -654,14 +654,15 @@ fn a_binding_removed_during_a_compaction_stays_removed() {
     assert_eq!(saved.bindings, []);
 }
 
+/// A compaction ends also while transactions are written that are longer than a step.
 #[test]
 fn compaction_bounds_the_file() {
     let (directory, path) = place();
     let (mut store, _) = Store::open(&path).unwrap();
     let bindings = churn(&mut store, 200);
-    let needed: u64 = 20 * 80 + 200;
-    let bound = compaction::due(2 * needed);
-    assert!(fs::metadata(&path).unwrap().len() < bound);
+    let needed: u64 = 20 * 60 + 200;
+    let length = fs::metadata(&path).unwrap().len();
+    assert!(length < 3 * compaction::due(needed), "{length}");
     // It goes on where it was.
     store.close();
     assert_eq!(store.reopen().unwrap(), Reopened::Continued);
@@ -833,7 +834,7 @@ proptest! {
             (
                 proptest::collection::vec((any::<u8>(), any::<bool>()), 0..30),
                 proptest::collection::vec(any::<u8>(), 0..10),
-                0..4,
+                0..16,
             ),
             1..80,
         ),
@@ -843,7 +844,6 @@ proptest! {
         let mut expected = BTreeMap::new();
         for (at, (changed, rest, then)) in (1..).zip(steps) {
             let changed_now = |last| Binding { since: Time(at), ..binding(last) };
-            let changed: BTreeMap<u8, bool> = changed.into_iter().collect();
             let rest: BTreeSet<u8> = rest.into_iter().collect();
             let unwritten = |last: u8, is_there: bool| {
                 let change = changed_now(last);
@@ -851,6 +851,7 @@ proptest! {
             };
             let batch = Batch {
                 bindings: Taken {
+                    // An address may change twice.
                     changed: changed.iter().map(|(last, is)| unwritten(*last, *is)).collect(),
                     rest: rest.iter().map(|last| unwritten(*last, true)).collect(),
                 },
@@ -869,9 +870,6 @@ proptest! {
                     store.close();
                     prop_assert_eq!(store.reopen().unwrap(), Reopened::Continued);
                 }
-                2 => {
-                    store.compact().unwrap();
-                }
                 1 => {
                     drop(store);
                     let (opened, saved) = Store::open(&path).unwrap();
@@ -880,7 +878,10 @@ proptest! {
                     prop_assert_eq!(saved.bindings, expected);
                     prop_assert_eq!(saved.saved_at, Some(Time(at)));
                 }
-                _ => {}
+                // Most compactions take several steps.
+                _ => {
+                    store.compact().unwrap();
+                }
             }
         }
         drop(store);
