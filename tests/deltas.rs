@@ -203,7 +203,7 @@ enum Excess {
     /// The lease was renewed after the last resync, and renewals are not in the state file: one by another server would
     /// be new.
     Renewed,
-    /// A configuration was in force that was not written before a kill.
+    /// A configuration, or high-availability scopes, were in force that were not written before a kill.
     LostConfiguration,
     /// Client classes or host reservations changed over a restart. The state file has only their digest.
     CommonDigest,
@@ -601,8 +601,6 @@ impl World {
                     serving: scopes.map(str::to_owned).collect(),
                     at,
                 });
-                // A crash before the next flush loses when the states of free addresses changed: not covered.
-                self.flush();
             }
             Step::Flush => self.flush(),
             Step::Reload => {

@@ -149,6 +149,8 @@ impl Table {
         let renewed = ranges::timed(kea_config, ranges, self.serving.as_ref(), at);
         if renewed != *ranges {
             Arc::make_mut(&mut self.view).ranges = renewed;
+            // A kill before the flush would lose since when free addresses have their state.
+            self.changes.dirty.set_reconfigured();
             self.mark_view_dirty();
         }
     }
