@@ -10,8 +10,9 @@ use std::time::Duration;
 use crate::mirror::readiness::{Failure, Unready};
 use crate::mirror::shared::Mirror;
 
-/// The maximum delay of events between queries. A query applies queued events itself.
-const PAUSE: Duration = Duration::from_millis(5);
+/// The maximum delay of events between queries. A query applies queued events itself, and half a second is
+/// allowed before a change is in the state file. Each pause costs as much as a dozen events.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// The time between two looks at whether the initial load, which applies events itself, has ended.
 const LOADING_PAUSE: Duration = Duration::from_millis(20);
