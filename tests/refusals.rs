@@ -150,20 +150,20 @@ fn cases() -> Vec<Case> {
         },
         Case {
             octets: discover.to_frame().unwrap(),
-            id: "INFO BLQ_QUERY_UNANSWERABLE",
+            id: "INFO BLQ_NOT_A_QUERY",
             parts: vec![xid(discover.xid), "dhcp-message-type 1".into()],
             counter: |counts| &counts.unanswerable,
         },
         Case {
             octets: vec![0, 3, 1, 1, 6],
-            id: "INFO BLQ_QUERY_UNANSWERABLE",
+            id: "INFO BLQ_NOT_DHCP",
             parts: vec!["ends within its fixed fields".into()],
             counter: |counts| &counts.unanswerable,
         },
         Case {
             // The first two octets are the size of a message that never arrives.
             octets: b"GET / HTTP/1.0\r\n\r\n".to_vec(),
-            id: "INFO BLQ_QUERY_UNANSWERABLE",
+            id: "INFO BLQ_MESSAGE_INCOMPLETE",
             parts: vec!["message-size".into()],
             counter: |counts| &counts.unanswerable,
         },
@@ -218,5 +218,5 @@ fn logs_no_query_that_is_answered() {
     send(&server, peer, &[0, 0]);
     let lines = lines(peer);
     assert_eq!(lines.len(), 1, "{lines:?}");
-    assert!(lines[0].contains("BLQ_QUERY_UNANSWERABLE"), "{lines:?}");
+    assert!(lines[0].contains("BLQ_NOT_DHCP"), "{lines:?}");
 }

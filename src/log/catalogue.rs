@@ -76,6 +76,13 @@ pub const MESSAGES: &[Message] = &[
          ('advanced.reconciliation-interval'), or at a reconfiguration.",
     ),
     message(
+        "BLQ_COMPACTED_FOREIGN",
+        "The state file has grown to more than twice the octets it needs, and is not compacted: a file of \
+         another program has the name of the state file with '.compacted', and is left as it is. The \
+         state file stays in use, and the compaction is tried again when the file has grown by half.",
+        "Move the other file away.",
+    ),
+    message(
         "BLQ_CONFIGURATION_REFUSED",
         "The configuration was refused; the text names the parameter, its value and the values \
          allowed.",
@@ -106,6 +113,12 @@ pub const MESSAGES: &[Message] = &[
          the parameter.",
     ),
     message(
+        "BLQ_DESCRIPTOR_LIMIT",
+        "A connection was closed because as many are open as the process has descriptors for, fewer than \
+         'advanced.max-requester-connections'. Logged at most once a minute for each address.",
+        "Raise the limit of open files of kea-dhcp4 (LimitNOFILE).",
+    ),
+    message(
         "BLQ_EVENTS_LOST",
         "Lease events came faster than the mirror could apply them, and some were dropped: answers \
          may be out of date. A resync of all leases begins at once.",
@@ -115,6 +128,12 @@ pub const MESSAGES: &[Message] = &[
         "BLQ_IDLE_TIME_SHORT",
         "'advanced.max-requester-idle-time' is below the value that RFC 6926 recommends.",
         "None, if the value is intended.",
+    ),
+    message(
+        "BLQ_KEA_CONFIG_UNREADABLE",
+        "Kea's configuration was changed at run time, by a command or from a database, and the new \
+         one cannot be understood. Answers follow the configuration before.",
+        "Correct the item that the text names.",
     ),
     message(
         "BLQ_LEASES_NOT_TRACKED",
@@ -151,11 +170,11 @@ pub const MESSAGES: &[Message] = &[
     ),
     message(
         "BLQ_LISTEN_FAILED",
-        "The server cannot listen on an address and port, or cannot start its threads. DHCP service \
-         and the other listeners go on, and the server tries again every few seconds. Logged once for \
-         each cause; BLQ_LISTENING follows when it succeeds.",
-        "None, if the address appears later, as a virtual address does. Otherwise correct the address \
-         or port, stop the process that uses the port, or give kea-dhcp4 the capability for it.",
+        "The server cannot listen on an address and port. DHCP service and the other listeners go on, and \
+         the server tries again every few seconds. Logged once for each cause; BLQ_LISTENING follows when \
+         it succeeds.",
+        "None, if the address appears later, as a virtual address does. Otherwise correct the address or \
+         port, stop the process that uses the port, or give kea-dhcp4 the capability for it.",
     ),
     message(
         "BLQ_LOADED",
@@ -174,6 +193,13 @@ pub const MESSAGES: &[Message] = &[
         "Report it.",
     ),
     message(
+        "BLQ_MESSAGE_INCOMPLETE",
+        "A requester's message ended before the number of octets in its message-size (RFC 6926 section \
+         6.1). The connection was closed. Logged at most once a minute for each requester.",
+        "Find the program at that address that connects to this port. If it is a requester, report it to \
+         its vendor.",
+    ),
+    message(
         "BLQ_MIRROR_FAILED",
         "A fault in this library (see BLQ_PANIC) ended the initial load, or interrupted a change of \
          the mirror. The mirror cannot be trusted any more: each query ends with QueryTerminated, and \
@@ -182,10 +208,19 @@ pub const MESSAGES: &[Message] = &[
          Report it with the text of BLQ_PANIC.",
     ),
     message(
-        "BLQ_NETWORK_UNREADABLE",
-        "Kea's configuration was changed at run time, by a command or from a database, and the new \
-         one cannot be understood. Answers follow the configuration before.",
-        "Correct the item that the text names.",
+        "BLQ_NOT_A_QUERY",
+        "A requester's message was a DHCPv4 message, but not a request of a type that is defined over TCP \
+         (RFC 7724 section 8.1.1). The connection was closed. Logged at most once a minute for each \
+         requester.",
+        "Find the program at that address that connects to this port. If it is a requester, report it to \
+         its vendor.",
+    ),
+    message(
+        "BLQ_NOT_DHCP",
+        "A requester's message was not a DHCPv4 message. The connection was closed. Logged at most once a \
+         minute for each requester.",
+        "Find the program at that address that connects to this port. If it is a requester, report it to \
+         its vendor.",
     ),
     message(
         "BLQ_NOT_ENCRYPTED",
@@ -238,48 +273,29 @@ pub const MESSAGES: &[Message] = &[
         "Add the query type to the requester's 'query-types' if the requester may use it.",
     ),
     message(
-        "BLQ_QUERY_UNANSWERABLE",
-        "A requester's message was not a query, and the connection was closed: not a DHCP message, a \
-         message type that is not defined over TCP, or a message that ended before the number of \
-         octets in its message-size (RFC 6926 section 6.1). Logged at most once a minute for each \
-         requester.",
-        "Find the program at that address that connects to this port. If it is a requester, report it \
-         to its vendor.",
+        "BLQ_RECENT_FOREIGN",
+        "The file with the name of the state file and '.recent' belongs to another program, and is left \
+         as it is. The state file is used without it: changes of the last second before Kea is killed may \
+         be missing from later delta queries.",
+        "Move the other file away, and reconfigure.",
     ),
     message(
-        "BLQ_RECENT_UNUSABLE",
-        "The file of recent changes, '.recent' beside the state file, cannot be opened, or belongs to \
-         another program and is left as it is. The state file is used without it: changes of the last \
-         second before Kea is killed may be missing from later delta queries.",
-        "Make the file writable for Kea, or move it away, and reconfigure.",
-    ),
-    message(
-        "BLQ_RECONCILED",
-        "A resync is complete: the mirror was compared with all leases of Kea's lease database (debug \
-         level).",
-        NOTHING,
-    ),
-    message(
-        "BLQ_RECONCILIATION_FAILED",
-        "The lease database could not be read for a resync. Changes of leases by other servers are \
-         not seen until it can be read.",
-        "Look for messages about the lease database.",
-    ),
-    message(
-        "BLQ_RECONCILIATION_SLOW",
-        "A resync takes longer than 'advanced.reconciliation-interval', so changes by other servers \
-         may be seen later than the interval. Logged once.",
-        "None, if the delay is acceptable; otherwise look for a slow database.",
-    ),
-    message(
-        "BLQ_RECONCILING_AGAIN",
-        "The lease database can be read again after BLQ_RECONCILIATION_FAILED.",
-        NOTHING,
+        "BLQ_RECENT_UNAVAILABLE",
+        "The file of recent changes, '.recent' beside the state file, cannot be opened or written. The \
+         state file is used without it: changes of the last second before Kea is killed may be missing \
+         from later delta queries.",
+        "Make the file writable for Kea, and reconfigure.",
     ),
     message(
         "BLQ_REQUESTER_ANYONE",
         "'requesters' admits every address.",
         "Make sure that only hosts that may learn every binding can connect.",
+    ),
+    message(
+        "BLQ_REQUESTER_LIMIT",
+        "A connection was closed because its entry of 'requesters' has as many open as its 'max- \
+         connections' allows. Logged at most once a minute for each address.",
+        "Raise the entry's 'max-connections'.",
     ),
     message(
         "BLQ_REQUESTER_REFUSED",
@@ -295,32 +311,79 @@ pub const MESSAGES: &[Message] = &[
         "Look for messages about the hosts database.",
     ),
     message(
-        "BLQ_STATE_NOT_COMPACTED",
-        "The state file has grown to more than twice the octets it needs and was to be written anew, to a \
-         file beside it that then takes its name. That failed. The state file stays in use, and it is \
-         tried again when the file has grown by half.",
-        "Make the directory of the state file writable for Kea, and make room for a copy of the file. A file \
-         of another program with the name of the state file and '.compacted' must be moved away.",
+        "BLQ_RESYNCED",
+        "A resync is complete: the mirror was compared with all leases of Kea's lease database (debug \
+         level).",
+        NOTHING,
     ),
     message(
-        "BLQ_STATE_SET_ASIDE",
-        "The state file belongs to this library, but is damaged, of another version, or not the file \
-         that was written before. It was renamed, and a new one begun: states and times of bindings \
-         are those known to Kea's lease database and the mirror.",
-        "Look for disk errors. If an older version of this library was reinstalled, its file can be \
-         restored, too.",
+        "BLQ_RESYNC_FAILED",
+        "The lease database could not be read for a resync. Changes of leases by other servers are \
+         not seen until it can be read.",
+        "Look for messages about the lease database.",
+    ),
+    message(
+        "BLQ_RESYNC_RESUMED",
+        "The lease database can be read again after BLQ_RESYNC_FAILED.",
+        NOTHING,
+    ),
+    message(
+        "BLQ_RESYNC_SLOW",
+        "A resync takes longer than 'advanced.reconciliation-interval', so changes by other servers \
+         may be seen later than the interval. Logged once.",
+        "None, if the delay is acceptable; otherwise look for a slow database.",
+    ),
+    message(
+        "BLQ_SERVER_NOT_STARTED",
+        "The server's threads, or their event loops, cannot be started. DHCP service goes on, and the \
+         server tries again every few seconds; BLQ_LISTENING follows when it succeeds.",
+        "Look for the shortage that the text names: memory, descriptors or threads.",
+    ),
+    message(
+        "BLQ_STATE_DAMAGED",
+        "The state file belongs to this library, but its octets differ from those written. It was \
+         renamed, and a new one begun: states and times of bindings are those known to Kea's lease \
+         database and the mirror.",
+        "Look for disk errors.",
+    ),
+    message(
+        "BLQ_STATE_FOREIGN",
+        "The file that 'state-file' names belongs to another program, or is no regular file; it is left \
+         as it is. Queries are answered, and the hook tries again; until it succeeds, facts that Kea does \
+         not keep are not saved.",
+        "Move the other file away, or name another one in 'state-file'.",
+    ),
+    message(
+        "BLQ_STATE_NOT_COMPACTED",
+        "The state file has grown to more than twice the octets it needs, and could not be written anew \
+         to a file beside it that then takes its name. The state file stays in use, and the compaction is \
+         tried again when the file has grown by half.",
+        "Make the directory of the state file writable for Kea, and make room for a copy of the file.",
+    ),
+    message(
+        "BLQ_STATE_REPLACED",
+        "The state file cannot be continued: it is not the one that was written before, but another of \
+         this library's. It was renamed, and a new one begun: states and times of bindings are those \
+         known to Kea's lease database and the mirror.",
+        "None, if a server that used the same file has ended; otherwise find the program that replaced \
+         the file.",
     ),
     message(
         "BLQ_STATE_UNAVAILABLE",
-        "The state file cannot be opened, or its name has become that of a file of another program, \
-         which is left as it is. Queries are answered, and the hook tries again; until it succeeds, \
-         facts that Kea does not keep are not saved.",
+        "The state file cannot be opened. Queries are answered, and the hook tries again; until it \
+         succeeds, facts that Kea does not keep are not saved.",
         "Make the file and its directory writable for Kea, or name another file in 'state-file'.",
     ),
     message(
+        "BLQ_STATE_VERSION",
+        "The state file was written by another version of this library, with another layout. It was \
+         renamed, and a new one begun: states and times of bindings are those known to Kea's lease \
+         database and the mirror.",
+        "None. If that version is installed again, its file can be restored, too.",
+    ),
+    message(
         "BLQ_STATE_WRITE_FAILED",
-        "A flush to the state file failed. It is tried again, unless Kea is ending. A file of another \
-         program that has taken the name of the state file is left as it is.",
+        "A flush to the state file failed. It is tried again, unless Kea is ending.",
         "Look for a full or failing disk, or for the cause of the file's removal.",
     ),
     message(
@@ -366,10 +429,9 @@ pub const MESSAGES: &[Message] = &[
     ),
     message(
         "BLQ_TOO_MANY_CONNECTIONS",
-        "A connection was closed because the limit of open connections is reached. Logged at most \
-         once a minute for each address.",
-        "Raise 'advanced.max-requester-connections', or the requester's 'max-connections'. If the \
-         text names descriptors, raise the limit of open files of kea-dhcp4 (LimitNOFILE).",
+        "A connection was closed because as many are open as 'advanced.max-requester-connections' allows. \
+         Logged at most once a minute for each address.",
+        "Raise 'advanced.max-requester-connections'.",
     ),
     message(
         "BLQ_WRONG_DAEMON",

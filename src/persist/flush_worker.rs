@@ -176,7 +176,7 @@ impl Writing<'_> {
         {
             if !is_reported || stop {
                 tracing::error!(
-                    id = "BLQ_STATE_WRITE_FAILED",
+                    id = error.log_id("BLQ_STATE_FOREIGN", "BLQ_STATE_WRITE_FAILED"),
                     "the state file cannot be written: {error}; {}",
                     if stop {
                         "changes since the last write are not saved"

@@ -25,7 +25,7 @@ use crc32fast::Hasher;
 use rustix::fs::{Advice, FlockOperation, fadvise, flock};
 use rustix::io::Errno;
 
-use crate::persist::error::StoreError;
+use crate::persist::error::{Defect, StoreError};
 use crate::persist::file::Fingerprint;
 use crate::persist::ownership::{self, Mark, read_at};
 
@@ -175,10 +175,14 @@ impl Journal {
     }
 
     /// Checks that the file still has the name `path`: no start finds one that was deleted or renamed.
+    ///
+    /// # Errors
+    /// [`StoreError::Foreign`] if a file of another program has the name; else [`StoreError::Unavailable`].
     pub fn check_place(&self, path: &Path) -> Result<(), StoreError> {
         if Fingerprint::of(path)?.is_same_file(&self.opened) {
             return Ok(());
         }
+        ownership::look(path, is_own)?;
         Err(StoreError::Unavailable(
             "another file has taken its place".to_owned(),
         ))
@@ -318,10 +322,15 @@ fn vouched_for(octets: &[u8]) -> Result<Tail, StoreError> {
     match fields() {
         Some((VERSION, tail)) if header(tail) == octets => Ok(tail),
         None | Some((VERSION, _)) => Err(damaged(0)),
-        Some((version, _)) => Err(StoreError::Unreadable(match version {
-            0 => "it was written by an earlier version of this library".to_owned(),
-            version => format!("its layout has version {version}, this library reads {VERSION}"),
-        })),
+        Some((version, _)) => {
+            let reason = match version {
+                0 => "it was written by an earlier version of this library".to_owned(),
+                version => {
+                    format!("its layout has version {version}, this library reads {VERSION}")
+                }
+            };
+            Err(StoreError::Unreadable(Defect::Version, reason))
+        }
     }
 }
 
@@ -353,5 +362,5 @@ fn read(file: &File, start: u64, length: u32, frame: &mut Vec<u8>) -> io::Result
 
 /// The file is not as it was written.
 fn damaged(offset: u64) -> StoreError {
-    StoreError::Unreadable(format!("it is damaged at octet {offset}"))
+    StoreError::Unreadable(Defect::Damaged, format!("it is damaged at octet {offset}"))
 }

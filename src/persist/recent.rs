@@ -18,7 +18,6 @@
 //!  4n  addresses, each with its lowest octet first; an address may come several times
 //! ```
 
-use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
@@ -102,7 +101,7 @@ impl Recent {
     fn write(&self, write: impl FnOnce(&mut Open) -> io::Result<()>) {
         let mut open = self.open.lock();
         if let Some(Err(error)) = open.as_mut().map(write) {
-            warn_unusable(&self.path, &error);
+            warn_unusable(&self.path, &error.into());
             *open = None;
         }
     }
@@ -175,9 +174,9 @@ pub fn path(state_file: &Path) -> PathBuf {
 }
 
 /// Logs that the file at `path` cannot be used.
-pub fn warn_unusable(path: &Path, error: &dyn fmt::Display) {
+pub fn warn_unusable(path: &Path, error: &StoreError) {
     tracing::warn!(
-        id = "BLQ_RECENT_UNUSABLE",
+        id = error.log_id("BLQ_RECENT_FOREIGN", "BLQ_RECENT_UNAVAILABLE"),
         "{}, beside 'state-file', cannot be used: {error}; if Kea is killed, requesters may not learn of \
          changes of the last second before",
         path.display(),

@@ -14,7 +14,7 @@ use crate::mirror::Saved;
 use crate::mirror::dirty_set::Taken;
 use crate::model::binding::Binding;
 use crate::persist::compaction::{self, Compaction};
-use crate::persist::error::StoreError;
+use crate::persist::error::{Defect, StoreError};
 use crate::persist::journal::{self, Closed, Journal, Tail};
 use crate::persist::recent::{self, Noted, Recent};
 use crate::persist::scan::Scan;
@@ -124,14 +124,14 @@ impl Store {
     /// trouble is over. Either is logged: the mirror can be filled from Kea.
     pub fn open_or_recover(path: &Path) -> (Store, Saved) {
         let opened = match Store::open(path) {
-            Err(StoreError::Unreadable(reason)) => {
-                set_aside(path, &reason).and_then(|()| Store::open(path))
+            Err(StoreError::Unreadable(defect, reason)) => {
+                set_aside(path, defect, &reason).and_then(|()| Store::open(path))
             }
             opened => opened,
         };
         opened.unwrap_or_else(|error| {
             tracing::error!(
-                id = "BLQ_STATE_UNAVAILABLE",
+                id = error.log_id("BLQ_STATE_FOREIGN", "BLQ_STATE_UNAVAILABLE"),
                 "'state-file' {} cannot be used: {error}; states are not saved until it can",
                 path.display(),
             );
@@ -239,15 +239,15 @@ impl Store {
                 self.compact_at = compaction::due(compacted.tail().end);
                 *journal = compacted;
             }
-            Err(StoreError::Unreadable(reason)) => {
+            Err(error @ StoreError::Unreadable(..)) => {
                 self.close();
                 self.closed = None;
-                return Err(StoreError::Unreadable(reason));
+                return Err(error);
             }
             Err(error) => {
                 self.compact_at = end.saturating_add(self.compact_at / 2);
                 tracing::warn!(
-                    id = "BLQ_STATE_NOT_COMPACTED",
+                    id = error.log_id("BLQ_COMPACTED_FOREIGN", "BLQ_STATE_NOT_COMPACTED"),
                     "'state-file' {} cannot be compacted: {error}; until it can, it grows with each change",
                     self.path.display(),
                 );
@@ -265,8 +265,8 @@ impl Store {
     pub fn reopen(&mut self) -> Result<Reopened, StoreError> {
         self.close();
         let journal = match self.reopen_as_written() {
-            Err(StoreError::Unreadable(reason)) => {
-                set_aside(&self.path, &reason)?;
+            Err(StoreError::Unreadable(defect, reason)) => {
+                set_aside(&self.path, defect, &reason)?;
                 Journal::open(&self.path, true)?
             }
             journal => journal?,
@@ -294,6 +294,7 @@ impl Store {
         let mut scan = Scan::new(&journal);
         if scan.step(&journal, |_| Ok(()))? && scan.take_meta().stamp != self.stamp {
             return Err(StoreError::Unreadable(
+                Defect::Replaced,
                 "it is not the one that was written before".to_owned(),
             ));
         }
@@ -340,13 +341,13 @@ pub fn check(path: &Path) -> Result<(), StoreError> {
 }
 
 /// Renames an unreadable file and logs it. A file that has come to be another program's keeps its name.
-fn set_aside(path: &Path, reason: &str) -> Result<(), StoreError> {
+fn set_aside(path: &Path, defect: Defect, reason: &str) -> Result<(), StoreError> {
     check(path)?;
     let aside = file::set_aside(path).map_err(|error| {
         StoreError::Unavailable(format!("{reason}; and it cannot be renamed: {error}"))
     })?;
     tracing::error!(
-        id = "BLQ_STATE_SET_ASIDE",
+        id = defect.log_id(),
         "'state-file' {} cannot be used ({reason}); it was renamed to {}, and states are saved in \
          a new one",
         path.display(),

@@ -757,7 +757,7 @@ fn sets_a_file_aside_that_compaction_finds_damaged() {
             break error;
         }
     };
-    assert!(matches!(found, StoreError::Unreadable(_)));
+    assert!(matches!(found, StoreError::Unreadable(..)));
     assert!(!store.is_open());
     assert_eq!(store.reopen().unwrap(), Reopened::Replaced);
     assert_eq!(directory.path().read_dir().unwrap().count(), 2);

@@ -19,7 +19,7 @@ use crate::mirror::dirty_set::Taken;
 use crate::mirror::ranges::SavedView;
 use crate::model::binding::Binding;
 use crate::model::time::Time;
-use crate::persist::error::StoreError;
+use crate::persist::error::{Defect, StoreError};
 use crate::persist::journal::{Frame, put_number, take_number};
 
 /// A transaction to be written.
@@ -175,5 +175,5 @@ fn value<'a>(octets: &mut &'a [u8]) -> Option<&'a [u8]> {
 
 /// The contents do not make sense, though the checksums are right.
 fn malformed(error: impl fmt::Display) -> StoreError {
-    StoreError::Unreadable(error.to_string())
+    StoreError::Unreadable(Defect::Damaged, error.to_string())
 }

@@ -519,7 +519,7 @@ impl<K: Kea> Plugin<K> {
         match good.refresh(&self.kea, reservations) {
             Ok(true) => self.push_view(good, is_complete),
             Ok(false) => {}
-            Err(error) => tracing::error!(id = "BLQ_NETWORK_UNREADABLE", "{error}"),
+            Err(error) => tracing::error!(id = "BLQ_KEA_CONFIG_UNREADABLE", "{error}"),
         }
     }
 

@@ -50,7 +50,7 @@ impl Listener {
         };
         if let Err(error) = listener.serve(listeners, mirror) {
             tracing::error!(
-                id = "BLQ_LISTEN_FAILED",
+                id = error.log_id(),
                 "{error}; it is tried again every {} s, and DHCP goes on",
                 RETRY.as_secs()
             );

@@ -12,7 +12,7 @@ use bytes::buf::Limit;
 use tracing::span::EnteredSpan;
 
 use crate::query::{Engine, Progress, Requester};
-use crate::server::peer_log::PeerLog;
+use crate::server::peer_log::{PeerLog, Unanswerable};
 use crate::wire::frame::FrameReader;
 
 /// Octets produced before one write.
@@ -182,8 +182,14 @@ impl<E: Engine> Connection<E> {
                 // RFC 7724 section 8.1.1: the connection must be closed.
                 Err(why) => {
                     let why = why.to_string();
-                    let _query = self.engine.message_xid(&message).map(query_span);
-                    self.peer_log.unanswerable(self.requester.peer, &why);
+                    let xid = self.engine.message_xid(&message);
+                    let _query = xid.map(query_span);
+                    let unanswerable = match xid {
+                        Some(_) => Unanswerable::NotAQuery(&why),
+                        None => Unanswerable::NotDhcp(&why),
+                    };
+                    self.peer_log
+                        .unanswerable(self.requester.peer, unanswerable);
                     self.end_early(End::Unanswerable(why), now);
                 }
             }
@@ -200,7 +206,7 @@ impl<E: Engine> Connection<E> {
         }
         let is_same = |query: &InProgress<E::Answer>| query.xid == xid;
         if self.queries.iter().any(is_same) || self.idle.iter().any(is_same) {
-            // RFC 6926 section 7.7: each query has a xid of its own. Replies with this one could
+            // RFC 6926 section 7.1: each query has a xid of its own. Replies with this one could
             // belong to either query from now on.
             self.queries.retain(|query| query.xid != xid);
             self.idle.retain(|query| query.xid != xid);
@@ -225,10 +231,8 @@ impl<E: Engine> Connection<E> {
     pub fn log_partial_message(&self) {
         let is_cut = !self.input.is_empty() && !self.input.has_message();
         if is_cut && matches!(self.end, None | Some(End::PeerClosed | End::Idle)) {
-            self.peer_log.unanswerable(
-                self.requester.peer,
-                "it ends before it has the octets of its message-size",
-            );
+            let peer = self.requester.peer;
+            self.peer_log.unanswerable(peer, Unanswerable::Incomplete);
         }
     }
 

@@ -51,6 +51,16 @@ pub enum StartError {
     Threads(io::Error),
 }
 
+impl StartError {
+    /// Returns the identifier of the log message about the error.
+    pub fn log_id(&self) -> &'static str {
+        match self {
+            StartError::Listen(_) => "BLQ_LISTEN_FAILED",
+            StartError::Threads(_) => "BLQ_SERVER_NOT_STARTED",
+        }
+    }
+}
+
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

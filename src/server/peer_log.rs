@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use proto::StatusCode;
 
+use crate::server::slots::Full;
+
 /// Shortest time between two messages of a kind about one peer. Messages in between are omitted and counted, and
 /// the next one has their count.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -26,22 +28,8 @@ const MAX_PEERS: usize = 1024;
 pub struct PeerLog {
     /// Counters of their causes.
     counts: Counts,
-    /// BLQ_REQUESTER_REFUSED
-    refused: Throttle,
-    /// BLQ_TOO_MANY_CONNECTIONS
-    full: Throttle,
-    /// BLQ_XID_IN_USE
-    xid: Throttle,
-    /// BLQ_QUERY_NOT_ALLOWED
-    not_allowed: Throttle,
-    /// BLQ_QUERY_MALFORMED
-    malformed: Throttle,
-    /// BLQ_QUERY_UNANSWERABLE
-    unanswerable: Throttle,
-    /// BLQ_ACCEPT_FAILED
-    accept: Mutex<Limit>,
-    /// BLQ_ACCEPT_PAUSED
-    pause: Mutex<Limit>,
+    /// Rate limits.
+    throttle: Throttle,
 }
 
 /// Counters of refused connections and queries, since the server started.
@@ -72,115 +60,133 @@ impl PeerLog {
         &self.counts
     }
 
-    /// A connection came from an address that is not permitted.
+    /// Returns a note about omitted messages, often empty, if message `id` about `peer` may be logged now.
+    fn admit(&self, id: &'static str, peer: impl Into<Option<Ipv4Addr>>) -> Option<String> {
+        self.throttle.admit(id, peer.into(), Instant::now())
+    }
+
+    /// Logs a connection from an address that is not permitted.
     pub fn refused(&self, peer: Ipv4Addr) {
         count(&self.counts.connections_refused);
-        if let Some(more) = self.refused.admit(peer, Instant::now()) {
-            tracing::warn!(
-                id = "BLQ_REQUESTER_REFUSED",
-                "{peer} is not in 'requesters': connection closed{more}"
-            );
+        let id = "BLQ_REQUESTER_REFUSED";
+        if let Some(more) = self.admit(id, peer) {
+            tracing::warn!(id, "{peer} is not in 'requesters': connection closed{more}");
         }
     }
 
-    /// There was no room for a connection.
-    pub fn full(&self, peer: Ipv4Addr, why: impl Display) {
+    /// Logs a connection for which there is no slot.
+    pub fn full(&self, peer: Ipv4Addr, full: Full) {
         count(&self.counts.connections_over_limit);
-        if let Some(more) = self.full.admit(peer, Instant::now()) {
-            tracing::warn!(
-                id = "BLQ_TOO_MANY_CONNECTIONS",
-                "connection from {peer} closed: {why}{more}"
-            );
+        let id = match full {
+            Full::Server(_) => "BLQ_TOO_MANY_CONNECTIONS",
+            Full::Requester(_) => "BLQ_REQUESTER_LIMIT",
+            Full::Descriptors(_) => "BLQ_DESCRIPTOR_LIMIT",
+        };
+        if let Some(more) = self.admit(id, peer) {
+            tracing::warn!(id, "connection from {peer} closed: {full}{more}");
         }
     }
 
-    /// No connection could be accepted.
+    /// Logs that no connection could be accepted.
     pub fn accept_failed(&self, error: &io::Error) {
-        if let Some(more) = self.accept.lock().admit(Instant::now()) {
+        let id = "BLQ_ACCEPT_FAILED";
+        if let Some(more) = self.admit(id, None) {
             tracing::warn!(
-                id = "BLQ_ACCEPT_FAILED",
+                id,
                 "connections cannot be accepted at the moment: {error}{more}"
             );
         }
     }
 
-    /// No connection is accepted until a descriptor is free for it.
+    /// Logs that no connection is accepted until a descriptor is free for it.
     pub fn paused(&self, why: impl Display) {
-        if let Some(more) = self.pause.lock().admit(Instant::now()) {
+        let id = "BLQ_ACCEPT_PAUSED";
+        if let Some(more) = self.admit(id, None) {
             tracing::warn!(
-                id = "BLQ_ACCEPT_PAUSED",
+                id,
                 "no more connections are accepted until others are closed: {why}{more}"
             );
         }
     }
 
-    /// A requester used the xid of a query in progress again.
+    /// Logs a second query with the xid of a query in progress.
     pub fn xid_in_use(&self, peer: Ipv4Addr) {
         count(&self.counts.xids_in_use);
-        if let Some(more) = self.xid.admit(peer, Instant::now()) {
+        let id = "BLQ_XID_IN_USE";
+        if let Some(more) = self.admit(id, peer) {
             tracing::warn!(
-                id = "BLQ_XID_IN_USE",
-                "two queries with the same xid at once, which RFC 6926 section 7.7 forbids: connection \
+                id,
+                "two queries with the same xid at once, which RFC 6926 section 7.1 forbids: connection \
                  closed{more}"
             );
         }
     }
 
-    /// A query was answered by nothing but a DHCPLEASEQUERYDONE with a status.
+    /// Logs a query answered by a DHCPLEASEQUERYDONE with a status only.
     pub fn query_refused(&self, peer: Ipv4Addr, status: StatusCode, why: impl Display) {
-        let now = Instant::now();
-        if status == StatusCode::NOT_ALLOWED {
-            count(&self.counts.queries_not_allowed);
-            if let Some(more) = self.not_allowed.admit(peer, now) {
-                tracing::info!(
-                    id = "BLQ_QUERY_NOT_ALLOWED",
-                    "query answered with {status}: {why}{more}",
-                );
-            }
+        let (id, counter) = if status == StatusCode::NOT_ALLOWED {
+            ("BLQ_QUERY_NOT_ALLOWED", &self.counts.queries_not_allowed)
         } else {
-            count(&self.counts.queries_malformed);
-            if let Some(more) = self.malformed.admit(peer, now) {
-                tracing::info!(
-                    id = "BLQ_QUERY_MALFORMED",
-                    "query answered with {status}: {why}{more}",
-                );
-            }
+            ("BLQ_QUERY_MALFORMED", &self.counts.queries_malformed)
+        };
+        count(counter);
+        if let Some(more) = self.admit(id, peer) {
+            tracing::info!(id, "query answered with {status}: {why}{more}");
         }
     }
 
-    /// A peer sent a message that has no answer.
-    pub fn unanswerable(&self, peer: Ipv4Addr, why: impl Display) {
+    /// Logs a message that has no answer.
+    pub fn unanswerable(&self, peer: Ipv4Addr, why: Unanswerable<'_>) {
         count(&self.counts.unanswerable);
-        if let Some(more) = self.unanswerable.admit(peer, Instant::now()) {
+        let (id, why) = match why {
+            Unanswerable::NotDhcp(why) => ("BLQ_NOT_DHCP", why),
+            Unanswerable::NotAQuery(why) => ("BLQ_NOT_A_QUERY", why),
+            Unanswerable::Incomplete => (
+                "BLQ_MESSAGE_INCOMPLETE",
+                "it ends before it has the octets of its message-size",
+            ),
+        };
+        if let Some(more) = self.admit(id, peer) {
             tracing::info!(
-                id = "BLQ_QUERY_UNANSWERABLE",
+                id,
                 "message cannot be answered: {why}; connection closed{more}"
             );
         }
     }
 }
 
-/// Rate limit of one kind of message: one about each peer in an [`INTERVAL`].
-#[derive(Debug, Default)]
-struct Throttle {
-    /// State of each peer.
-    peers: Mutex<Peers>,
+/// Messages that have no answer; the text gives the details.
+#[derive(Clone, Copy, Debug)]
+pub enum Unanswerable<'a> {
+    /// Not a DHCPv4 message.
+    NotDhcp(&'a str),
+    /// A DHCPv4 message of another type.
+    NotAQuery(&'a str),
+    /// The beginning of a message.
+    Incomplete,
 }
 
-/// Rate limits of peers.
+/// Rate limits: one message of each identifier about each peer in an [`INTERVAL`].
+#[derive(Debug, Default)]
+struct Throttle {
+    /// Limits by the identifier of the message.
+    by_id: Mutex<HashMap<&'static str, Peers>>,
+}
+
+/// Rate limits of one identifier.
 #[derive(Debug, Default)]
 struct Peers {
-    /// Limits of single peers; len() <= MAX_PEERS
-    own: HashMap<Ipv4Addr, Limit>,
+    /// Limits of single peers, and of messages about none; len() <= MAX_PEERS
+    own: HashMap<Option<Ipv4Addr>, Limit>,
     /// Limit of all others.
     shared: Limit,
 }
 
 impl Throttle {
-    /// Returns a note about omitted messages, often empty, if a message about `peer` may be logged `now`.
-    fn admit(&self, peer: Ipv4Addr, now: Instant) -> Option<String> {
-        let mut peers = self.peers.lock();
-        let Peers { own, shared } = &mut *peers;
+    /// Returns a note about omitted messages, often empty, if message `id` about `peer` may be logged `now`.
+    fn admit(&self, id: &'static str, peer: Option<Ipv4Addr>, now: Instant) -> Option<String> {
+        let mut by_id = self.by_id.lock();
+        let Peers { own, shared } = by_id.entry(id).or_default();
         if own.len() >= MAX_PEERS && !own.contains_key(&peer) {
             own.retain(|_, limit| limit.lasts(now));
             if own.len() >= MAX_PEERS {
@@ -234,7 +240,7 @@ mod tests {
     fn admits_one_message_in_each_interval_and_counts_the_others() {
         let throttle = Throttle::default();
         let start = Instant::now();
-        let admit = |now| throttle.admit(PEER, now);
+        let admit = |now| throttle.admit("a", Some(PEER), now);
         assert_eq!(admit(start).as_deref(), Some(""));
         assert_eq!(admit(start), None);
         assert_eq!(admit(start + INTERVAL / 2), None);
@@ -244,15 +250,17 @@ mod tests {
     }
 
     #[test]
-    fn one_peer_does_not_hide_another() {
+    fn neither_a_peer_nor_a_message_hides_another() {
         let throttle = Throttle::default();
         let start = Instant::now();
         let scanner = Ipv4Addr::new(198, 51, 100, 1);
         for _ in 0..1_000 {
-            throttle.admit(scanner, start);
+            throttle.admit("a", Some(scanner), start);
         }
-        assert_eq!(throttle.admit(PEER, start).as_deref(), Some(""));
-        assert_eq!(throttle.admit(PEER, start), None);
+        for id in ["a", "b"] {
+            assert_eq!(throttle.admit(id, Some(PEER), start).as_deref(), Some(""));
+            assert_eq!(throttle.admit(id, Some(PEER), start), None);
+        }
     }
 
     #[test]
@@ -261,13 +269,18 @@ mod tests {
         let start = Instant::now();
         let sweep = |now| {
             let peers = (0..5_000).map(|number| Ipv4Addr::from_bits(0x0a00_0000 + number));
-            peers.filter_map(|peer| throttle.admit(peer, now)).count()
+            peers
+                .filter_map(|peer| throttle.admit("a", Some(peer), now))
+                .count()
         };
         assert_eq!(sweep(start), MAX_PEERS + 1);
         assert_eq!(sweep(start + INTERVAL / 2), 0);
-        assert!(throttle.peers.lock().own.len() <= MAX_PEERS);
+        assert!(throttle.by_id.lock()["a"].own.len() <= MAX_PEERS);
         // Those whose minute is over make room.
-        assert_eq!(throttle.admit(PEER, start + INTERVAL).as_deref(), Some(""));
-        assert!(throttle.peers.lock().own.len() <= MAX_PEERS);
+        assert_eq!(
+            throttle.admit("a", Some(PEER), start + INTERVAL).as_deref(),
+            Some("")
+        );
+        assert!(throttle.by_id.lock()["a"].own.len() <= MAX_PEERS);
     }
 }

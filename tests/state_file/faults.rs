@@ -64,7 +64,7 @@ fn begins_a_new_file_once_one_of_another_owner_can_be_used() {
     keeper.expect_logged(&["BLQ_STATE_UNAVAILABLE"]);
     keeper.order("release 7");
     hand_over(&path, 0o640);
-    keeper.expect_logged(&["BLQ_STATE_SET_ASIDE", "BLQ_STATE_WRITTEN_AGAIN"]);
+    keeper.expect_logged(&["BLQ_STATE_REPLACED", "BLQ_STATE_WRITTEN_AGAIN"]);
     keeper.kill();
     assert_eq!(saved(&path, 7).state, State::Released);
     assert_eq!(count(directory.path()), 2);
@@ -113,7 +113,7 @@ fn sets_a_damaged_file_aside_once_its_directory_can_be_written() {
     keeper.expect_logged(&["BLQ_STATE_UNAVAILABLE"]);
     keeper.order("release 7");
     hand_over(directory.path(), 0o755);
-    keeper.expect_logged(&["BLQ_STATE_SET_ASIDE", "BLQ_STATE_WRITTEN_AGAIN"]);
+    keeper.expect_logged(&["BLQ_STATE_DAMAGED", "BLQ_STATE_WRITTEN_AGAIN"]);
     keeper.kill();
     assert_eq!(saved(&path, 7).state, State::Released);
     assert_eq!(count(directory.path()), 2);
@@ -144,7 +144,7 @@ fn leaves_a_foreign_file_alone_that_takes_its_place() {
     hand_over(&other, 0o640);
     fs::rename(&other, &path).unwrap();
     keeper.order("release 7");
-    keeper.expect_logged(&["BLQ_STATE_WRITE_FAILED"]);
+    keeper.expect_logged(&["BLQ_STATE_FOREIGN"]);
     keeper.order("release 8");
     keeper.stop();
     assert_eq!(fs::read(&path).unwrap(), b"address,hwaddr");
@@ -152,7 +152,7 @@ fn leaves_a_foreign_file_alone_that_takes_its_place() {
     assert_eq!(count(directory.path()), 2);
 
     let mut keeper = start(&path);
-    keeper.expect_logged(&["BLQ_STATE_UNAVAILABLE"]);
+    keeper.expect_logged(&["BLQ_STATE_FOREIGN"]);
     keeper.order("release 7");
     fs::remove_file(&path).unwrap();
     keeper.expect_logged(&["BLQ_STATE_WRITTEN_AGAIN"]);
@@ -197,7 +197,7 @@ fn takes_over_when_another_process_lets_go() {
     first.order("release 7");
     first.stop();
     second.order("release 8");
-    second.expect_logged(&["BLQ_STATE_SET_ASIDE", "BLQ_STATE_WRITTEN_AGAIN"]);
+    second.expect_logged(&["BLQ_STATE_REPLACED", "BLQ_STATE_WRITTEN_AGAIN"]);
     second.kill();
     assert_eq!(saved(&path, 8).state, State::Released);
     assert_eq!(count(directory.path()), 2);

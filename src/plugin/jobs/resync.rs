@@ -200,7 +200,7 @@ impl ResyncJob {
             Some(Ok(page)) => {
                 if std::mem::take(&mut self.failed) {
                     tracing::info!(
-                        id = "BLQ_RECONCILING_AGAIN",
+                        id = "BLQ_RESYNC_RESUMED",
                         "the lease database can be read again"
                     );
                 }
@@ -208,7 +208,7 @@ impl ResyncJob {
                 match page {
                     Page::Until(last) => self.pass = Some(last),
                     Page::Last => {
-                        tracing::debug!(id = "BLQ_RECONCILED", "all leases were compared");
+                        tracing::debug!(id = "BLQ_RESYNCED", "all leases were compared");
                         self.pass = None;
                         database.compared(database.now().saturating_duration_since(self.began));
                         if std::mem::take(&mut self.is_asked) {
@@ -231,7 +231,7 @@ impl ResyncJob {
         if took > interval && !self.is_slow {
             self.is_slow = true;
             tracing::warn!(
-                id = "BLQ_RECONCILIATION_SLOW",
+                id = "BLQ_RESYNC_SLOW",
                 "to compare all leases with the lease database took {} s, more than \
                  'advanced.reconciliation-interval', which is {} s",
                 took.as_secs(),
@@ -247,7 +247,7 @@ impl ResyncJob {
         if !self.failed {
             self.failed = true;
             tracing::warn!(
-                id = "BLQ_RECONCILIATION_FAILED",
+                id = "BLQ_RESYNC_FAILED",
                 "the lease database cannot be read: {error}; trying again"
             );
         }

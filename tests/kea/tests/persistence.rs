@@ -107,7 +107,7 @@ fn sets_a_damaged_state_file_aside() {
     fs::write(&path, &damaged).expect("writing a file");
     kea.start_again();
     kea.await_active(&client);
-    kea.await_log("BLQ_STATE_SET_ASIDE");
+    kea.await_log("BLQ_STATE_DAMAGED");
     let [aside] = &set_aside(&kea)[..] else {
         panic!("one file set aside")
     };
@@ -134,7 +134,7 @@ fn leaves_another_programs_file_with_the_state_files_name_unchanged() {
     fs::write(&other, "text").expect("writing a file");
     fs::rename(&other, &path).expect("renaming a file");
     relay.release(&mut client);
-    kea.await_log("BLQ_STATE_WRITE_FAILED");
+    kea.await_log("BLQ_STATE_FOREIGN");
     kea.await_state(address, State::RELEASED);
     assert_eq!(fs::read(&path).expect("a file"), b"text");
     fs::remove_file(&path).expect("removing a file");
