@@ -126,14 +126,12 @@ mod hook {
         let asked = Command::new("pkg-config")
             .args(["--variable=includedir", "kea"])
             .output();
-        if let Ok(answer) = asked
-            && answer.status.success()
-            && let Ok(directory) = String::from_utf8(answer.stdout)
-            && !directory.trim().is_empty()
-        {
-            return Path::new(directory.trim()).join("kea");
+        let answer = asked.ok().filter(|answer| answer.status.success());
+        let directory = answer.and_then(|answer| String::from_utf8(answer.stdout).ok());
+        match directory.as_deref().map(str::trim) {
+            None | Some("") => DEFAULT_INCLUDE_DIR.into(),
+            Some(directory) => Path::new(directory).join("kea"),
         }
-        DEFAULT_INCLUDE_DIR.into()
     }
 
     /// Returns the number in `const int KEA_HOOKS_VERSION = ...;`, a constant that the preprocessor does not see.

@@ -319,10 +319,9 @@ impl World {
                 .filter(is_active)
                 .map(|(address, _)| *address)
         };
-        if let Some(digests) = self.rest.saved_view.digests
-            && (digests.common, digests.hosts)
-                != (kea_config.common_digest(), kea_config.hosts_digest())
-        {
+        let digests = (kea_config.common_digest(), kea_config.hosts_digest());
+        let saved = self.rest.saved_view.digests;
+        if saved.is_some_and(|saved| (saved.common, saved.hosts) != digests) {
             excess.extend(active().map(|address| (address, Excess::CommonDigest)));
         }
         let latest = self.leases.values().map(|lease| lease.cltt).max();

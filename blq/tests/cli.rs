@@ -29,12 +29,12 @@ fn run(server: Server, arguments: &[&str]) -> Output {
 
 /// Returns the standard output.
 fn stdout(output: &Output) -> &str {
-    str::from_utf8(&output.stdout).unwrap()
+    std::str::from_utf8(&output.stdout).unwrap()
 }
 
 /// Returns the standard error.
 fn stderr(output: &Output) -> &str {
-    str::from_utf8(&output.stderr).unwrap()
+    std::str::from_utf8(&output.stderr).unwrap()
 }
 
 /// Returns the query that the command sends for these arguments.

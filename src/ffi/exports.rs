@@ -94,7 +94,7 @@ fn callout(name: &str, body: impl FnOnce() -> Result<(), KeaError>) -> c_int {
 /// Returns the version of the hooks interface that this library speaks.
 #[unsafe(no_mangle)]
 pub extern "C" fn version() -> c_int {
-    HOOKS_VERSION.cast_signed()
+    HOOKS_VERSION as c_int
 }
 
 /// Returns 1: callouts may run on several threads at once.

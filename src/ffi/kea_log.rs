@@ -63,6 +63,11 @@ fn report_panic(panic: &PanicHookInfo<'_>) {
         }
         reported.push(place.clone());
     }
-    let what = panic.payload_as_str().unwrap_or("");
-    tracing::error!(id = "BLQ_PANIC", "{what} at {place}");
+    let payload = panic.payload();
+    let message = payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref().map(String::as_str))
+        .unwrap_or_default();
+    tracing::error!(id = "BLQ_PANIC", "{message} at {place}");
 }

@@ -48,9 +48,7 @@ pub fn merge(mut claims: Vec<Claim<'_>>) -> Vec<ConfiguredRange> {
     let mut upcoming = 0;
     let mut at = 0_u32;
     loop {
-        while let Some((.., last, _)) = open.peek()
-            && *last < at
-        {
+        while open.peek().is_some_and(|(.., last, _)| *last < at) {
             open.pop();
         }
         if open.is_empty() {
@@ -59,9 +57,7 @@ pub fn merge(mut claims: Vec<Claim<'_>>) -> Vec<ConfiguredRange> {
                 None => return merged.ranges,
             }
         }
-        while let Some(claim) = claims.get(upcoming)
-            && claim.first <= at
-        {
+        while let Some(claim) = claims.get(upcoming).filter(|claim| claim.first <= at) {
             if claim.last >= at {
                 open.push((
                     claim.prefix_length,

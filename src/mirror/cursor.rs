@@ -354,9 +354,8 @@ impl<'a> Entries<'a> {
         let ranges = &self.part.view.ranges;
         loop {
             let position = *self.position;
-            while let Some(range) = ranges.get(self.range)
-                && u64::from(range.last.to_bits()) < position
-            {
+            let is_passed = |range: &TimedRange| u64::from(range.last.to_bits()) < position;
+            while ranges.get(self.range).is_some_and(is_passed) {
                 self.range += 1;
             }
             let bound = (self.bound).map_or(self.part.end, |found| found.address.into());

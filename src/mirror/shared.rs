@@ -237,9 +237,7 @@ impl Mirror {
 
     /// Drops the record of changes that are on disk.
     pub fn trim_record(&self) {
-        if let Ok(table) = self.table()
-            && let Some(recorder) = &*self.recorder.lock()
-        {
+        if let (Ok(table), Some(recorder)) = (self.table(), &*self.recorder.lock()) {
             recorder.retain(&mut table.dirty_changes());
         }
     }

@@ -2,12 +2,12 @@
 
 /// Reads pairs of hexadecimal digits; `None` if there is any other character or a digit without a partner.
 pub fn read(digits: impl AsRef<[u8]>) -> Option<Vec<u8>> {
-    let (pairs, rest) = digits.as_ref().as_chunks::<2>();
-    if !rest.is_empty() {
-        return None;
-    }
-    let mut octets = Vec::with_capacity(pairs.len());
-    for [high, low] in pairs {
+    let digits = digits.as_ref();
+    let mut octets = Vec::with_capacity(digits.len() / 2);
+    for pair in digits.chunks(2) {
+        let [high, low] = pair else {
+            return None;
+        };
         octets.push(digit(*high)? << 4 | digit(*low)?);
     }
     Some(octets)

@@ -202,9 +202,8 @@ impl Instance {
                 self.resync_job.tick(&database, now)
             }
         });
-        if let Some(listener) = &mut self.listener
-            && let Some(due) = listener.tick(&self.mirror, now)
-        {
+        let listener = self.listener.as_mut();
+        if let Some(due) = listener.and_then(|listener| listener.tick(&self.mirror, now)) {
             next = next.min(due);
         }
         let mut reservations = None;

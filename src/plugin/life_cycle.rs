@@ -356,10 +356,11 @@ impl<K: Kea> Plugin<K> {
     /// Starts to track leases, in versions of Kea that can.
     fn track(&self, state: &mut State<K>) {
         let tracking = self.kea.track_leases();
-        if let Err(error) = &tracking
-            && !state.is_track_lost
-        {
-            tracing::warn!(id = "BLQ_LEASES_NOT_TRACKED", "{error}; trying again");
+        match &tracking {
+            Err(error) if !state.is_track_lost => {
+                tracing::warn!(id = "BLQ_LEASES_NOT_TRACKED", "{error}; trying again");
+            }
+            _ => {}
         }
         state.is_track_lost = tracking.is_err();
         self.events.set_tracking(tracking.unwrap_or(false));
@@ -370,10 +371,10 @@ impl<K: Kea> Plugin<K> {
         state.ticks = None;
         state.is_track_lost = false;
         state.awaiting = None;
-        if self.events.set_tracking(false)
-            && let Err(error) = self.kea.untrack_leases()
-        {
-            tracing::error!(id = "BLQ_LEASES_STILL_TRACKED", "{error}");
+        if self.events.set_tracking(false) {
+            if let Err(error) = self.kea.untrack_leases() {
+                tracing::error!(id = "BLQ_LEASES_STILL_TRACKED", "{error}");
+            }
         }
         if let Some(instance) = state.instance.take() {
             self.events.sink.set(None);
@@ -501,9 +502,8 @@ impl<K: Kea> Plugin<K> {
                 // It may be among the lost events.
                 self.push_view(good, false);
             }
-            if let Some(reservations) = tick.reservations
-                && good.have_changed(&reservations)
-            {
+            let changed = |reservations: &_| good.have_changed(reservations);
+            if let Some(reservations) = tick.reservations.filter(changed) {
                 self.reconfigure(state, Some(reservations));
             }
         }

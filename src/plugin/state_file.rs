@@ -40,9 +40,8 @@ pub fn check(
     let leases = &dhcp4["lease-database"];
     if leases.is_null() || leases["type"] == "memfile" {
         let name = leases["name"].as_str().filter(|name| !name.is_empty());
-        if let Some(file) = lease_file(name)
-            && of_lease_file(&file).any(|file| is_there(&file))
-        {
+        let of_leases = |file: &PathBuf| of_lease_file(file).any(|file| is_there(&file));
+        if let Some(file) = lease_file(name).filter(of_leases) {
             let reason = format!("Kea keeps its leases in {}", file.display());
             return Err(refused(path, &reason));
         }

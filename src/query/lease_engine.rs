@@ -165,8 +165,9 @@ impl LeaseEngine {
                         };
                         known_terms = Some(terms);
                         // What is in no VPN that is known is nobody's to see.
-                        if let Some(vpn) = terms.vpn(binding, state.0)
-                            && filter.selects(view, binding, &vpn, state)
+                        let vpn = terms.vpn(binding, state.0);
+                        if let Some(vpn) =
+                            vpn.filter(|vpn| filter.selects(view, binding, vpn, state))
                         {
                             let about = About {
                                 address: binding.address,

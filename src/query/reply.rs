@@ -206,18 +206,17 @@ impl<'a> Replies<'a> {
     ) -> bool {
         let subject = Subject::new(about, kea_config);
         let mut shape = None;
-        if self.wanted.may_be_alike
-            && server_identifier.is_none()
-            && let Some(client) = subject.client
-        {
+        let may_be_alike = self.wanted.may_be_alike && server_identifier.is_none();
+        if let Some(client) = subject.client.filter(|_| may_be_alike) {
             let seconds = subject.seconds();
             let told = Told::of(client);
             shape = Shape::new(about, &told, &seconds);
-            if let (Some(shape), Some(model)) = (shape, &self.model)
-                && model.shape == shape
-            {
-                model.write(out, about.address, told, &seconds);
-                return true;
+            match &self.model {
+                Some(model) if Some(model.shape) == shape => {
+                    model.write(out, about.address, told, &seconds);
+                    return true;
+                }
+                _ => {}
             }
         }
         // A copy: what another function is lent is in memory from the beginning.
@@ -720,9 +719,10 @@ mod tests {
                     learned_at: None,
                     reserved_until: None,
                 };
+                let view = binding.view();
                 let about = About {
                     address: binding.address,
-                    binding: Some(&binding.view()),
+                    binding: Some(&view),
                     tee_times: TeeTimes {
                         renewal,
                         rebinding: Some(rebinding),

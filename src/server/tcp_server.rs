@@ -88,9 +88,7 @@ impl Server {
         let wanted = threads(config);
         let started = affordable(wanted);
         let running = Running::start(started).map_err(StartError::Threads)?;
-        if let Some(configured) = config.threads
-            && started < wanted
-        {
+        if let Some(configured) = config.threads.filter(|_| started < wanted) {
             log_fewer_threads(configured, started);
         }
         let peer_log: Arc<PeerLog> = Arc::default();

@@ -126,7 +126,7 @@ impl Leases {
     /// When the client of lease `number` was last heard of.
     fn last_heard(&self, number: u32) -> u32 {
         let step = self.count / CHANGED;
-        if number.is_multiple_of(step) && number / step < CHANGED {
+        if number % step == 0 && number / step < CHANGED {
             self.now - CHANGED_AGO + number / step % CHANGED_WITHIN
         } else {
             self.now - OTHERS_AGO - number % OTHERS_AGO

@@ -152,9 +152,7 @@ impl ResyncJob {
             self.began = now;
             self.next_page = self.next_page.max(now);
         }
-        if let Some(after) = self.pass
-            && now >= self.next_page
-        {
+        if let Some(after) = self.pass.filter(|_| now >= self.next_page) {
             self.go_on(database, after, now);
         }
         let next = match self.pass {

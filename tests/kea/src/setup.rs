@@ -355,9 +355,8 @@ impl Setup {
     /// Returns the configuration of a server with its files in `home`, and links the hooks there.
     pub(crate) fn configuration(&self, home: &Path) -> Value {
         let mut dhcp4 = self.dhcp4.clone();
-        if let Some(leases) = dhcp4.get_mut("lease-database")
-            && leases["type"] == "memfile"
-        {
+        let leases = dhcp4.get_mut("lease-database");
+        if let Some(leases) = leases.filter(|leases| leases["type"] == "memfile") {
             merge(
                 leases,
                 json!({ "name": home.join(LEASE_FILE).display().to_string() }),

@@ -466,7 +466,7 @@ fn serves_clients_while_leases_are_loaded(multi_threading: bool) {
             let mut client = Client::new(number);
             let address = relay.lease(&mut client).yiaddr;
             let mut state = State::ACTIVE;
-            if number.is_multiple_of(2) {
+            if number % 2 == 0 {
                 relay.release(&mut client);
                 state = State::RELEASED;
             }

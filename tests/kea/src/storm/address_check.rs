@@ -137,10 +137,9 @@ impl AddressCheck<'_> {
             // Kea holds another lease without a message or a command of the storm.
             return Err("Kea holds another lease without an action on it".into());
         }
-        if let Some(offer) = self.lease_before.filter(|lease| self.is_offer(lease))
-            && matches!(before.state, State::ACTIVE | State::TRANSITIONING)
-            && offer.is_over(binding.base)
-        {
+        let was_held = matches!(before.state, State::ACTIVE | State::TRANSITIONING);
+        let is_over = |lease: &&KeaLease| self.is_offer(lease) && lease.is_over(binding.base);
+        if let Some(offer) = self.lease_before.filter(is_over).filter(|_| was_held) {
             // An offer without a request. The lease below it may have ended earlier.
             let is_free = matches!(binding.state, State::EXPIRED | State::AVAILABLE);
             return ensure(
@@ -149,12 +148,11 @@ impl AddressCheck<'_> {
             );
         }
         let (state, since) = later(before, binding.base);
-        if let Some(lease) = self.lease.filter(|lease| self.is_offer(lease))
-            && before.state == State::ACTIVE
-            && state == State::EXPIRED
-            && !lease.is_over(binding.base)
-        {
-            return self.check_offered(lease, binding);
+        if before.state == State::ACTIVE && state == State::EXPIRED {
+            let is_open = |lease: &&KeaLease| self.is_offer(lease) && !lease.is_over(binding.base);
+            if let Some(lease) = self.lease.filter(is_open) {
+                return self.check_offered(lease, binding);
+            }
         }
         ensure((binding.state, binding.since) == (state, since), || {
             format!("no action on it: {state} since {since:?} was expected")
@@ -288,14 +286,13 @@ impl AddressCheck<'_> {
                 format!("{} expected", possible.join(" or "))
             },
         )?;
-        if let Some(lease) = self.lease
-            && binding.state == State::EXPIRED
-            && lease.valid > 0
-            && !self.is_offer(lease)
-        {
-            ensure(binding.since.map(u64::from) == lease.ends(), || {
-                "EXPIRED since another time than the end of the lifetime".into()
-            })?;
+        if binding.state == State::EXPIRED {
+            let is_taken = |lease: &&KeaLease| lease.valid > 0 && !self.is_offer(lease);
+            if let Some(lease) = self.lease.filter(is_taken) {
+                ensure(binding.since.map(u64::from) == lease.ends(), || {
+                    "EXPIRED since another time than the end of the lifetime".into()
+                })?;
+            }
         }
         if self.binding_before.is_none() && !self.activity.ever_touched.contains(&self.address) {
             ensure(binding.since >= Some(self.base_before), || {

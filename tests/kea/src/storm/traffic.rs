@@ -184,9 +184,10 @@ impl Traffic {
             waiting.push_back(*action);
         }
         while !round.ready.is_empty() || !round.flights.is_empty() {
-            while round.flights.len() < width
-                && let Some(host) = round.ready.pop_front()
-            {
+            while round.flights.len() < width {
+                let Some(host) = round.ready.pop_front() else {
+                    break;
+                };
                 let action = round.waiting.get_mut(&host).and_then(VecDeque::pop_front);
                 if !action.is_some_and(|action| self.begin_action(host, action, &mut round)) {
                     self.queue_next(host, &mut round);
