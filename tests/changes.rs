@@ -1,5 +1,5 @@
-//! What changes elsewhere, unheard, or at run time is told all the same: comparisons with Kea's
-//! lease database, reconfigurations, high-availability partners. Without sockets and without Kea.
+//! Changes without a lease event, or at run time: resyncs with Kea's lease database,
+//! reconfigurations and high-availability partners. Without sockets and without Kea.
 
 #[path = "support/bench.rs"]
 mod bench;
@@ -16,13 +16,14 @@ use dhcp_blq::model::binding::SubnetId;
 use dhcp_blq::model::client::ClientIds;
 use dhcp_blq::model::time::{Lifetime, Time};
 
-/// The configuration of these tests with another pool in subnet 1, and reservations in databases.
+/// Returns the configuration of these tests with another pool in subnet 1, and with reservations
+/// from databases.
 fn kea_config(pool: &str, reservations: &[DatabaseReservation]) -> Arc<KeaConfig> {
     let config = CONFIGURATION.replace("10.0.1.10-10.0.1.19", pool);
     Arc::new(KeaConfig::new(&config, Vec::new(), reservations).unwrap())
 }
 
-/// All addresses that changed at `start` or later.
+/// Returns a query for all addresses that changed at `start` or later.
 fn since(start: u32) -> Query {
     Query {
         start: Some(start),
@@ -30,7 +31,7 @@ fn since(start: u32) -> Query {
     }
 }
 
-/// The last octets of the addresses a query finds.
+/// Returns the last octets of the addresses that a query finds.
 fn found(bench: &Bench, query: &Query) -> Vec<u8> {
     let addresses = bench.addresses(query);
     addresses
@@ -39,12 +40,12 @@ fn found(bench: &Bench, query: &Query) -> Vec<u8> {
         .collect()
 }
 
-/// An address of subnet 1.
+/// Returns an address of subnet 1.
 fn address(last: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 0, 1, last)
 }
 
-/// The state of an address of subnet 1, and whether its last change was made elsewhere.
+/// Returns the state of an address of subnet 1, and whether its last change was remote.
 fn state(bench: &Bench, last: u8) -> (State, bool) {
     let query = Query {
         parameter_request_list: Some(vec![156, 157]),
@@ -58,7 +59,8 @@ fn state(bench: &Bench, last: u8) -> (State, bool) {
     (binding.state.expect("dhcp-state"), binding.is_remote())
 }
 
-/// A part of Kea's lease database is read while `meanwhile` happens.
+/// Applies a resync of a part of Kea's lease database; `meanwhile` runs between its beginning and
+/// its page.
 fn look(bench: &Bench, scope: ResyncScope, leases: Vec<Lease>, meanwhile: impl FnOnce()) {
     bench.mirror.queue().push(Event::ResyncBegun);
     meanwhile();
@@ -70,16 +72,15 @@ fn look(bench: &Bench, scope: ResyncScope, leases: Vec<Lease>, meanwhile: impl F
     bench.mirror.catch_up();
 }
 
-/// Everything in subnet 1.
+/// Returns the scope of all addresses of subnet 1.
 fn everything() -> ResyncScope {
     ResyncScope::Range(address(0).to_bits()..=address(255).to_bits())
 }
 
-// ----- Comparisons with Kea's lease database ---------------------------------------------------
+// ----- Resyncs with Kea's lease database -------------------------------------------------------
 
-// Contract: the mirror is always right. A lease that nobody told of is found, and so is one that was
-// renewed or went to another client; they have changed when they were found, elsewhere (RFC 6926
-// sections 6.2.8 and 8.2).
+// RFC 6926 sections 6.2.8 and 8.2. A resync finds a lease that no event reported, and a renewal or
+// another client of a known lease. Each is a remote change at the time of the resync.
 #[test]
 fn finds_what_nobody_told_of() {
     let bench = Bench::with_saved(Saved::default());
@@ -107,7 +108,7 @@ fn finds_what_nobody_told_of() {
     assert_eq!(renewed[0].client_last_transaction_time, Some(100));
 }
 
-// What packets changed while the database was read is newer than what was read.
+// An event during a resync is newer than the page that the resync read.
 #[test]
 fn what_is_told_meanwhile_is_newer_than_what_was_read() {
     let bench = Bench::new();
@@ -131,7 +132,8 @@ fn what_is_told_meanwhile_is_newer_than_what_was_read() {
     assert!(bench.mirror.missing(9, Time(bench.now)).unwrap().is_empty());
 }
 
-// A lease is gone if it is missing twice and nobody told why; until then nothing is said of it.
+// A lease that a resync misses is looked up once more. If it is missing again and no event explains
+// that, it is removed; until then its binding does not change.
 #[test]
 fn a_lease_is_gone_when_it_is_missing_twice() {
     let bench = Bench::new();
@@ -144,7 +146,8 @@ fn a_lease_is_gone_when_it_is_missing_twice() {
     assert_eq!(listed(bench.now), missing);
     assert!(listed(bench.now - 1).is_empty());
     assert_eq!(state(&bench, 10), (State::ACTIVE, false));
-    // One is released, which Kea tells a moment after it has done it; one was there after all.
+    // The event of a release arrives shortly after Kea deletes the lease: 11 is released. 12
+    // reappears.
     bench.mirror.queue().push(Event::Released {
         address: address(11),
         client: None,
@@ -160,7 +163,7 @@ fn a_lease_is_gone_when_it_is_missing_twice() {
     assert!(listed(bench.now).is_empty());
 }
 
-// What an administrator changed was changed here, and needs no second look.
+// A lease changed by a command is a local change, and needs no second look-up.
 #[test]
 fn what_a_command_changed_was_changed_here() {
     let bench = Bench::new();
@@ -173,7 +176,7 @@ fn what_a_command_changed_was_changed_here() {
     assert_eq!(state(&bench, 11), (State::ACTIVE, false));
 }
 
-// A reading whose beginning was lost may be older than anything: it counts for nothing.
+// A resync page whose beginning was lost may be older than any event, and is ignored.
 #[test]
 fn a_reading_without_a_beginning_counts_for_nothing() {
     let bench = Bench::new();
@@ -187,7 +190,7 @@ fn a_reading_without_a_beginning_counts_for_nothing() {
     assert!(bench.mirror.missing(9, Time(bench.now)).unwrap().is_empty());
 }
 
-// Time passes by itself: what Kea makes of a lease that is over is no change.
+// Expiry follows from the lifetime alone: the reclamation of an expired lease is no change.
 #[test]
 fn what_kea_sweeps_up_has_not_changed() {
     let bench = Bench::new();
@@ -205,7 +208,7 @@ fn what_kea_sweeps_up_has_not_changed() {
 
 // ----- Reconfigurations -------------------------------------------------------------------------
 
-/// The mirror of a bench, gone on with after a reconfiguration in which Kea showed `leases`.
+/// Resumes the mirror of a bench after a reconfiguration, with `leases` in Kea's database.
 fn resumed(bench: Bench, kea_config: Arc<KeaConfig>, leases: &[Lease], later: u32) -> Bench {
     let Bench { mirror, engine, .. } = bench;
     drop(engine);
@@ -217,8 +220,8 @@ fn resumed(bench: Bench, kea_config: Arc<KeaConfig>, leases: &[Lease], later: u3
     Bench::over(initial_load.finish())
 }
 
-// Contract: the mirror is kept over a reconfiguration. What Kea's database then shows wins; the rest
-// is as it was, renewals and all.
+// A reload keeps the mirror. Kea's database takes precedence for leases that changed during the
+// reload; all other bindings keep their times.
 #[test]
 fn a_kept_mirror_is_right_if_leases_changed_meanwhile() {
     let bench = Bench::new();
@@ -243,8 +246,8 @@ fn a_kept_mirror_is_right_if_leases_changed_meanwhile() {
     assert_eq!(found(&bench, &by_mac(4)), [12]);
 }
 
-// Contract, configured addresses: a free address is AVAILABLE since it was configured, so deltas
-// have it; those that were configured before are not in them.
+// A free address is AVAILABLE since it was configured. A delta returns it if that was in the
+// delta's window.
 #[test]
 fn a_kept_mirror_follows_the_configuration() {
     let bench = Bench::new();
@@ -258,8 +261,8 @@ fn a_kept_mirror_follows_the_configuration() {
     assert_eq!(found(&bench, &since(later)), [20, 21]);
 }
 
-// The same while Kea runs, by command or from a configuration backend; and for reservations in
-// databases, which are read after all else.
+// The configuration changes while Kea runs, by a command or by a configuration backend.
+// Reservations in databases arrive after the rest of the configuration.
 #[test]
 fn addresses_configured_at_run_time_are_available_since_then() {
     let bench = Bench::new();
@@ -281,13 +284,12 @@ fn addresses_configured_at_run_time_are_available_since_then() {
     };
     configure("10.0.1.10-10.0.1.21", &[reserved], later);
     assert_eq!(found(&bench, &since(later)), [20, 21, 100]);
-    // What is leased is told of all along.
+    // An address that is leased while its pool is removed and restored stays configured.
     bench.lease([10, 0, 1, 20], 1, 50, &[]);
     configure("10.0.1.10-10.0.1.19", &[], later + 100);
     configure("10.0.1.10-10.0.1.20", &[], later + 200);
     assert_eq!(found(&bench, &since(later + 200)), [0u8; 0]);
-    // Taken away with its subnet and given back, an address has changed, even if its binding has
-    // not.
+    // An address whose subnet is removed and restored has changed, even if its binding is equal.
     bench.lease([10, 0, 1, 99], 2, 50, &[]);
     let config = r#"{ "Dhcp4": { "subnet4": [] } }"#;
     bench.mirror.queue().push(Event::Reconfigured {
@@ -301,7 +303,7 @@ fn addresses_configured_at_run_time_are_available_since_then() {
     assert_eq!(found(&bench, &since(later + 400)), [10, 20, 99, 200]);
 }
 
-// An address outside of pools and reservations is a configured one while it is leased.
+// An address outside of pools and reservations is configured only while it is leased.
 #[test]
 fn an_address_that_is_free_and_outside_of_pools_is_not_configured() {
     let bench = Bench::new();
@@ -324,7 +326,7 @@ fn an_address_that_is_free_and_outside_of_pools_is_not_configured() {
 
 // ----- High availability ------------------------------------------------------------------------
 
-/// A pool for each of two servers, and one for both, that balance their load.
+/// Returns the mirror of a load-balancing pair with one pool for each server, and one for both.
 fn balanced() -> Mirror {
     let config = r#"{ "Dhcp4": {
         "hooks-libraries": [ { "library": "/usr/lib/libdhcp_ha.so", "parameters": {
@@ -344,7 +346,7 @@ fn balanced() -> Mirror {
     InitialLoad::begin(Arc::new(kea_config), saved, Time::now()).finish()
 }
 
-/// This server serves these scopes from `at` on.
+/// Makes this server serve these high-availability scopes from `at` on.
 fn serve(bench: &Bench, scopes: &[&str], at: u32) {
     bench.mirror.queue().push(Event::Serving {
         serving: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
@@ -353,12 +355,12 @@ fn serve(bench: &Bench, scopes: &[&str], at: u32) {
     bench.mirror.catch_up();
 }
 
-// RFC 6926 section 6.2.7: a free address that another server gives is REMOTE, as long as it does.
+// RFC 6926 section 6.2.7: a free address that another server allocates is REMOTE.
 #[test]
 fn free_addresses_that_a_partner_gives_are_remote() {
     let bench = Bench::over(balanced());
     let states = || [10, 20, 30].map(|last| state(&bench, last).0);
-    // Before anything is known it is as the configuration has it.
+    // Before the first event about scopes, the configuration decides.
     let usual = [State::AVAILABLE, State::REMOTE, State::AVAILABLE];
     assert_eq!(states(), usual);
     serve(&bench, &["one"], bench.now + 10);
@@ -371,7 +373,7 @@ fn free_addresses_that_a_partner_gives_are_remote() {
     assert_eq!(states(), [State::REMOTE; 3]);
 }
 
-// A declined address is nobody's; after its probation it is the partner's to give.
+// After its probation, a declined address is free, and its allocating server the partner again.
 #[test]
 fn an_address_recovered_after_probation_is_its_givers() {
     let bench = Bench::over(balanced());
@@ -396,7 +398,7 @@ fn an_address_recovered_after_probation_is_its_givers() {
     assert_eq!(found(&bench, &since(bench.now + 200)), [10, 11, 20, 21]);
 }
 
-// What a client gave back to a partner is RELEASED here too, made known by the partner (section 6.2.8).
+// RFC 6926 section 6.2.8: a release that the partner received is RELEASED here, as a remote change.
 #[test]
 fn what_was_released_to_a_partner_is_released_and_remote() {
     let bench = Bench::new();
@@ -419,8 +421,8 @@ fn what_was_released_to_a_partner_is_released_and_remote() {
 
 // ----- Restarts ---------------------------------------------------------------------------------
 
-// Contract: after a restart every difference counts as a change. When another server made it, and when
-// the state file was last written, may both be long before a requestor was last told of the address.
+// After a restart, every difference is a change at the time of the start. Another server may have
+// made it, or the state file may have been written, long before a requester's last delta query.
 #[test]
 fn what_was_found_at_a_start_changed_then_whenever_it_was_made() {
     let now = Time::now();
@@ -441,8 +443,8 @@ fn what_was_found_at_a_start_changed_then_whenever_it_was_made() {
     assert_eq!(found[0].state_started_at(), Some(now.0 - 500));
 }
 
-// An address that was not a configured one when the state file was last written, and is now, has
-// changed, whatever its binding.
+// An address that is configured now, but was not when the state file was written, has changed,
+// whatever its binding.
 #[test]
 fn what_is_configured_again_at_a_start_has_changed_then() {
     let bench = Bench::with_saved(Saved::default());
@@ -477,7 +479,7 @@ fn what_is_configured_again_at_a_start_has_changed_then() {
     }
 }
 
-// A renewal is not in the state file: what was only renewed has not changed.
+// The state file does not contain renewals: a lease that was only renewed has not changed.
 #[test]
 fn what_was_renewed_before_a_restart_has_not_changed_since() {
     let bench = Bench::new();
@@ -500,8 +502,8 @@ fn what_was_renewed_before_a_restart_has_not_changed_since() {
 
 // ----- Order ------------------------------------------------------------------------------------
 
-// Kea's threads tell of what they have done a moment later, and a client's release is answered by
-// nobody: meanwhile the address may be another client's.
+// An event reaches the queue after Kea changed the lease, and a release has no reply: the address
+// may be leased to another client before the event of the release.
 #[test]
 fn a_release_that_is_told_late_does_not_end_the_next_clients_lease() {
     let bench = Bench::new();
@@ -526,8 +528,8 @@ fn a_release_that_is_told_late_does_not_end_the_next_clients_lease() {
     assert_eq!(state(&bench, 10), (State::RELEASED, false));
 }
 
-// A client may come back in the second of its release, while another thread of Kea's reclaims what it
-// released and knows nothing of that. Whose doing lasts, the database says.
+// A client may come back within the second of its release, while another thread of Kea reclaims the
+// released lease. Kea's database decides which of the two prevailed.
 #[test]
 fn reclaiming_a_released_lease_does_not_end_the_one_that_came_after_it() {
     let bench = Bench::new();
@@ -553,7 +555,7 @@ fn reclaiming_a_released_lease_does_not_end_the_one_that_came_after_it() {
     );
     assert_eq!(state(&bench, 10), (State::ACTIVE, false));
 
-    // The lease manager tells that the new lease is overwritten.
+    // The lease manager reports that the new lease was overwritten.
     reclaim_too_late();
     bench.mirror.queue().push(Event::Updated {
         lease: Lease {
@@ -569,8 +571,8 @@ fn reclaiming_a_released_lease_does_not_end_the_one_that_came_after_it() {
     assert!(bench.mirror.missing(9, Time(bench.now)).unwrap().is_empty());
 }
 
-// Two of Kea's threads may lease an address to two clients at once, and tell of it in another order
-// than they did it: Kea's database says who has it.
+// Two threads of Kea may lease one address to two clients, with their events in the opposite order.
+// Kea's database decides which client holds the lease.
 #[test]
 fn of_two_clients_with_one_lease_the_one_in_the_database_has_it() {
     let bench = Bench::new();

@@ -1,7 +1,7 @@
-//! A property: for random lease events, configurations, restarts and reloads, a delta query from the time of an
-//! earlier answer returns the addresses whose full reply has changed since, those with a transaction since
-//! (RFC 6926 section 8.2), and no others. The exceptions, in which a delta returns more, are those of
-//! [`Excess`].
+//! Property test: for random lease events, configurations, restarts and reloads, a delta query from
+//! the time of an earlier answer returns the addresses whose full reply has changed since, those
+//! with a transaction since (RFC 6926 section 8.2), and no others. [`Excess`] lists the exceptions,
+//! in which a delta returns more.
 
 #[path = "support/bench.rs"]
 mod bench;
@@ -29,11 +29,11 @@ use proptest::prelude::*;
 /// Seconds from one step to the next.
 const STEP: u32 = 10;
 
-/// When the first step begins.
+/// The time of the first step.
 const BEGINNING: u32 = 1_700_000_000;
 
 thread_local! {
-    /// The time of the step, by which the engine answers.
+    /// The time of the current step, which the engine takes as the current time.
     static NOW: Cell<u32> = const { Cell::new(BEGINNING) };
 }
 
@@ -45,7 +45,7 @@ fn clock() -> Time {
 /// A lifetime that ends within the steps, and one that does not.
 const LIFETIMES: [u32; 2] = [33, 100_000_000];
 
-/// A step. Its numbers choose an address, a client, and other details.
+/// A step of the test. Its numbers choose an address, a client, and other details.
 #[derive(Clone, Debug)]
 enum Step {
     /// A client leases or renews an address.
@@ -54,17 +54,17 @@ enum Step {
     Confirm,
     /// A client is offered an address.
     Offer,
-    /// A client takes another address.
+    /// A client gives its address up for another one.
     GiveUp,
     /// A client releases its lease.
     Release,
     /// A client declines its address.
     Decline,
-    /// Kea reclaims leases whose lifetime is over.
+    /// Kea reclaims expired leases.
     Reclaim,
-    /// An administrator changes a lease, and leaves its cltt as it is.
+    /// An administrator changes a lease, but not its cltt.
     Update,
-    /// An administrator adds a lease that may be over.
+    /// An administrator adds a lease, perhaps an expired one.
     Add,
     /// An administrator deletes a lease.
     Delete,
@@ -72,13 +72,13 @@ enum Step {
     Unreported,
     /// Another server deletes a lease, without an event.
     UnreportedDelete,
-    /// The mirror is compared with the lease database.
+    /// The mirror is resynced with the lease database.
     Resync,
     /// Another configuration is in force.
     Configure,
-    /// This server serves other high-availability scopes.
+    /// The high-availability scopes of this server change.
     Serve,
-    /// The state file is written.
+    /// The dirty set is written to the state file.
     Flush,
     /// Kea reloads its configuration: the mirror is handed over.
     Reload,
@@ -88,11 +88,11 @@ enum Step {
     Reconfigure,
     /// Kea is killed and started.
     Crash,
-    /// A requester asks for everything.
+    /// A requester queries all addresses.
     Answer,
 }
 
-/// Any step.
+/// Generates a step.
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => Just(Step::Lease),
@@ -128,7 +128,7 @@ const ADDRESSES: [[u8; 4]; 5] = [
     [10, 0, 2, 2],
 ];
 
-/// A configuration by its number.
+/// Returns the configuration with a number.
 fn kea_config(number: usize) -> Arc<KeaConfig> {
     let replaced = |from: &str, to: &str| {
         assert!(CONFIGURATION.contains(from));
@@ -173,7 +173,7 @@ fn kea_config(number: usize) -> Arc<KeaConfig> {
     Arc::new(KeaConfig::from_json(&config, options).unwrap())
 }
 
-/// How many configurations there are.
+/// Number of configurations.
 const CONFIGURATIONS: usize = 11;
 
 /// Replies at one time, with absolute times.
@@ -190,31 +190,33 @@ struct Answer {
     replies: Replies,
     /// The addresses whose full reply has changed since.
     changed: BTreeSet<Ipv4Addr>,
-    /// The addresses that deltas may return though it has not.
+    /// The addresses that deltas may return although their full reply has not changed.
     excess: BTreeMap<Ipv4Addr, Excess>,
 }
 
-/// Why a delta after a restart returns an address whose full reply has not changed.
+/// The reason why a delta after a restart returns an address whose full reply has not changed.
 #[derive(Clone, Copy, Debug)]
 enum Excess {
-    /// The binding changed after the last flush before a kill, or at the start before: requesters may have seen any
-    /// reply.
+    /// The binding changed after the last flush before a kill, or at the start before that:
+    /// requesters may have seen any reply.
     LostChange,
-    /// The lease was renewed after the last resync, and renewals are not in the state file: one by another server would
-    /// be new.
+    /// The lease was renewed after the last resync. Renewals are not in the state file, so this one
+    /// may be a remote change.
     Renewed,
-    /// A configuration, or high-availability scopes, were in force that were not written before a kill.
+    /// A configuration or high-availability scopes were in force that were not flushed before a
+    /// kill.
     LostConfiguration,
     /// Client classes or host reservations changed over a restart. The state file has only their digest.
     CommonDigest,
-    /// Kea's lease database lacks the latest transaction that the state file knows of, as an older copy of it would.
+    /// Kea's lease database lacks the latest transaction of which the state file has the time, as a
+    /// restored backup would.
     OlderDatabase,
 }
 
 /// Kea, the hook, the state file, and requesters.
 struct World {
     bench: Bench,
-    /// The second of the step.
+    /// The time of the step.
     now: u32,
     /// The number of the configuration in force.
     kea_config: usize,
@@ -262,7 +264,7 @@ impl World {
         world
     }
 
-    /// Kea starts, and the hook reads its state file.
+    /// Starts Kea: the hook reads its state file.
     fn start(&mut self) {
         let (recent, noted) = Recent::open(&self.path).unwrap();
         assert!(recent.make());
@@ -283,7 +285,7 @@ impl World {
         self.serve(mirror);
     }
 
-    /// Kea reloads its configuration, and the hook hands its mirror over.
+    /// Reloads Kea's configuration: the hook hands its mirror over.
     fn reload(&mut self) {
         let Bench { mirror, engine, .. } = std::mem::replace(&mut self.bench, Bench::new());
         drop(engine);
@@ -297,7 +299,7 @@ impl World {
         self.serve(initial_load.finish());
     }
 
-    /// Queries are answered from this mirror.
+    /// Answers queries from this mirror from now on.
     fn serve(&mut self, mirror: Mirror) {
         let recent = self.recent.clone().expect("a file of recent changes");
         mirror.attach_recorder(recent);
@@ -306,7 +308,8 @@ impl World {
         self.bench.engine = engine.with_clock(clock);
     }
 
-    /// Notes the addresses that deltas may return after a start though their replies have not changed.
+    /// Records the addresses that deltas may return after a start although their replies have not
+    /// changed.
     fn expect_excess(&mut self, lost: &[u32], lost_latest: Option<Time>) {
         let mut excess = BTreeMap::new();
         let kea_config = kea_config(self.kea_config);
@@ -343,7 +346,7 @@ impl World {
         }
     }
 
-    /// The state file is written.
+    /// Writes the dirty set to the state file.
     fn flush(&mut self) {
         let mirror = &self.bench.mirror;
         self.catch_up();
@@ -376,7 +379,7 @@ impl World {
         self.catch_up();
     }
 
-    /// The lease of an address to a client that begins now.
+    /// Returns the lease of an address to a client that begins now.
     fn lease(&self, address: [u8; 4], client: u8, choice: u8) -> Lease {
         let subnet = match (address[2], self.kea_config) {
             (2, 3) => 3,
@@ -391,7 +394,8 @@ impl World {
         }
     }
 
-    /// The relay agent information that Kea stores with the lease of an address, after a message with this one.
+    /// Returns the relay agent information that Kea stores with the lease of an address after a
+    /// message with this information.
     fn stored(&self, address: [u8; 4], information: &[u8]) -> Option<Vec<u8>> {
         match self.kea_config == 6 && !information.is_empty() {
             true => Some(information.to_vec()),
@@ -402,7 +406,7 @@ impl World {
         }
     }
 
-    /// Kea's lease of an address, if its client holds it now.
+    /// Returns Kea's lease of an address if a client holds it now.
     fn held(&self, address: Ipv4Addr) -> Option<Lease> {
         let lease = self.leases.get(&address)?;
         let end = u64::from(lease.cltt.0) + u64::from(lease.valid_lifetime.0);
@@ -574,8 +578,8 @@ impl World {
                 }
             }
             Step::Unreported => {
-                // With the same cltt another server stores other relay agent information alone: renewals are not
-                // saved, so a start could not find more than that.
+                // If the cltt is equal, another server changes the relay agent information alone:
+                // renewals are not saved, so a start could not find more.
                 let lease = match self.changed(address, choice).filter(|_| choice % 3 == 2) {
                     Some(lease) => lease,
                     None => self.lease(octets, client, choice),
@@ -625,8 +629,8 @@ impl World {
         }
     }
 
-    /// The lease that Kea holds of an address with another lifetime, host name or relay agent
-    /// information, and the same cltt.
+    /// Returns the lease that Kea holds of an address with another lifetime, host name or relay
+    /// agent information, and the same cltt.
     fn changed(&self, address: Ipv4Addr, choice: u8) -> Option<Lease> {
         let mut lease = self.leases.get(&address)?.clone();
         match choice % 3 {
@@ -637,7 +641,7 @@ impl World {
         Some(lease)
     }
 
-    /// Runs a resync, with another look-up of missing leases.
+    /// Runs a resync, with a second look-up of missing leases.
     fn resync(&mut self) {
         let seen = |world: &World, scope| {
             world.push(Event::ResyncBegun);
@@ -658,7 +662,7 @@ impl World {
         seen(self, ResyncScope::Again(missing));
     }
 
-    /// The full replies for all addresses, those that are configured no more included.
+    /// Returns the full replies for all addresses, including those that are no longer configured.
     fn full_view(&self) -> View {
         let listed = self.answer(None);
         let all = self.answer(Some(1)).into_iter();
@@ -666,7 +670,7 @@ impl World {
             .collect()
     }
 
-    /// The bindings that changed at `start` or later, or all.
+    /// Returns the bindings that changed at `start` or later, or all.
     fn answer(&self, start: Option<u32>) -> Replies {
         let query = Query {
             start,
@@ -683,7 +687,7 @@ impl World {
     }
 }
 
-/// Relay agent information by a choice: none, a remote-id, or one and a VPN.
+/// Returns relay agent information by a choice: none, a remote-id, or a remote-id and a VPN.
 fn information(choice: u8) -> Vec<u8> {
     match choice % 5 {
         0 => Vec::new(),
@@ -692,7 +696,7 @@ fn information(choice: u8) -> Vec<u8> {
     }
 }
 
-/// A reply with absolute times in place of those relative to base-time.
+/// Replaces times relative to base-time by absolute times.
 fn absolute(binding: Binding) -> Binding {
     let base = binding.base_time.unwrap();
     let ago = |seconds: Option<u32>| seconds.map(|seconds| base - seconds);
@@ -751,7 +755,8 @@ proptest! {
                     );
                 }
             }
-            // No reply is about an address that is not configured any more, except for the end of its lease.
+            // No reply is about an address that is no longer configured, except for the end of its
+            // lease.
             for (address, before) in &answer.replies {
                 let is_in_subnet = world.kea_config != 5 || address.octets()[2] == 1;
                 if before.state == Some(State::ACTIVE) && is_in_subnet && !now.contains_key(address) {

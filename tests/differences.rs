@@ -1,5 +1,5 @@
-//! A delta query returns every binding of which a requestor would see anything else than before, and
-//! what Kea holds wins over what was remembered. Without sockets and without Kea.
+//! Delta queries return each binding of which a requester would see a difference, and Kea's leases
+//! take precedence over earlier client info and the state file. Without sockets and without Kea.
 
 #[path = "support/bench.rs"]
 mod bench;
@@ -16,17 +16,17 @@ use dhcp_blq::model::binding::SubnetId;
 use dhcp_blq::model::client::ClientIds;
 use dhcp_blq::model::time::{Lifetime, Time};
 
-/// An address of subnet 1.
+/// Returns an address of subnet 1.
 fn address(last: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 0, 1, last)
 }
 
-/// A lease of an address of subnet 1 to the client of that number, an hour long.
+/// Returns a lease of one hour of an address of subnet 1, to the client of that number.
 fn of(last: u8, client: u8, cltt: u32) -> Lease {
     lease([10, 0, 1, last], client, cltt)
 }
 
-/// The lease with relay agent information that Kea stores.
+/// Returns the lease with relay agent information that Kea stores.
 fn storing(lease: Lease, information: &[u8]) -> Lease {
     Lease {
         relay_agent_information: Some(information.to_vec()),
@@ -34,7 +34,7 @@ fn storing(lease: Lease, information: &[u8]) -> Lease {
     }
 }
 
-/// All addresses in all VPNs that changed at `start` or later.
+/// Returns a query for all addresses in all VPNs that changed at `start` or later.
 fn since(start: u32) -> Query {
     Query {
         start: Some(start),
@@ -43,7 +43,7 @@ fn since(start: u32) -> Query {
     }
 }
 
-/// The last octets of the addresses of subnet 1 that changed at `start` or later.
+/// Returns the last octets of the addresses of subnet 1 that changed at `start` or later.
 fn delta(bench: &Bench, start: u32) -> Vec<u8> {
     let addresses = bench.addresses(&since(start));
     let octets = addresses.iter().map(Ipv4Addr::octets);
@@ -53,7 +53,7 @@ fn delta(bench: &Bench, start: u32) -> Vec<u8> {
         .collect()
 }
 
-/// The remote-id by which the address is found, of these; none must find it in two ways.
+/// Returns those of the remote-ids by which a query finds the address.
 fn found_by<'a>(bench: &Bench, last: u8, remote_ids: &[&'a str]) -> Vec<&'a str> {
     let is_found = |remote_id: &&&str| {
         let query = Query::new(Primary::RemoteId(remote_id.as_bytes().to_vec()));
@@ -62,13 +62,13 @@ fn found_by<'a>(bench: &Bench, last: u8, remote_ids: &[&'a str]) -> Vec<&'a str>
     remote_ids.iter().filter(is_found).copied().collect()
 }
 
-/// Relay agent information of a remote-id.
+/// Returns relay agent information with a remote-id.
 fn line(remote_id: &str) -> Vec<u8> {
     let length = u8::try_from(remote_id.len()).unwrap();
     [&[2, length], remote_id.as_bytes()].concat()
 }
 
-/// A change that Kea's lease manager or a comparison with its database shows, at the bench's `now`.
+/// Applies a lease event of Kea's lease manager at the bench's `now`.
 fn updated(bench: &Bench, lease: Lease, origin: Origin) {
     bench.mirror.queue().push(Event::Updated {
         lease,
@@ -78,7 +78,7 @@ fn updated(bench: &Bench, lease: Lease, origin: Origin) {
     bench.mirror.catch_up_by(|| Time(bench.now));
 }
 
-/// What the state file has once everything is written, after `ago` seconds.
+/// Returns the contents of the state file after a complete flush at the bench's `now`.
 fn saved(bench: &Bench) -> Saved {
     let bindings = bench.mirror.read(|table| {
         let bindings = table.bindings(0..=u32::MAX);
@@ -93,7 +93,7 @@ fn saved(bench: &Bench) -> Saved {
     }
 }
 
-/// A start of Kea with these leases, by the configuration of the bench or another, at `now`.
+/// Restarts Kea at `now`, with these leases in its database.
 fn restarted(saved: Saved, kea_config: KeaConfig, leases: &[Lease], now: u32) -> Bench {
     let mut initial_load = InitialLoad::begin(Arc::new(kea_config), saved, Time(now));
     for lease in leases {
@@ -102,7 +102,7 @@ fn restarted(saved: Saved, kea_config: KeaConfig, leases: &[Lease], now: u32) ->
     Bench::over(initial_load.finish())
 }
 
-/// The configuration of the bench with replacements.
+/// Returns the configuration of the bench with replacements.
 fn kea_config(replacements: &[(&str, &str)]) -> KeaConfig {
     let mut config = CONFIGURATION.to_owned();
     for (from, to) in replacements {
@@ -112,7 +112,7 @@ fn kea_config(replacements: &[(&str, &str)]) -> KeaConfig {
     KeaConfig::from_json(&config, Vec::new()).unwrap()
 }
 
-/// A bench whose addresses have been configured for hours.
+/// Returns a bench whose addresses were configured hours ago.
 fn long_configured(kea_config: KeaConfig) -> Bench {
     let saved = Saved {
         saved_at: Some(Time(1)),
@@ -121,7 +121,7 @@ fn long_configured(kea_config: KeaConfig) -> Bench {
     restarted(saved, kea_config, &[], Time::now().0 - 10_000)
 }
 
-/// Another configuration is in force since the bench's `now`.
+/// Puts another configuration in force at the bench's `now`.
 fn configure(bench: &Bench, kea_config: KeaConfig) {
     bench.mirror.queue().push(Event::Reconfigured {
         kea_config: Arc::new(kea_config),
@@ -131,10 +131,10 @@ fn configure(bench: &Bench, kea_config: KeaConfig) {
     bench.mirror.catch_up_by(|| Time(bench.now));
 }
 
-// ----- What Kea stores with a lease --------------------------------------------------------------
+// ----- Relay agent information stored by Kea ----------------------------------------------------
 
-// RFC 4388 section 6.4.2: the latest relay agent information received. An administrator corrects what
-// Kea holds, and nothing else of the lease changes.
+// RFC 4388 section 6.4.2: the most recent relay agent information counts. An administrator corrects
+// the stored information, and changes nothing else of the lease.
 #[test]
 fn relay_information_that_kea_stores_anew_wins_over_what_was_remembered() {
     for origin in [Origin::Local, Origin::Remote] {
@@ -144,7 +144,8 @@ fn relay_information_that_kea_stores_anew_wins_over_what_was_remembered() {
         updated(&bench, corrected.clone(), origin);
         assert_eq!(found_by(&bench, 10, &["typo", "good"]), ["good"]);
         assert_eq!(delta(&bench, bench.now), [10]);
-        // That it is seen again is no change, whatever a later message brought.
+        // A second event with the corrected lease is no change, even after a message with other
+        // information.
         let client_info = ClientInfo {
             relay_agent_information: Some(line("later")),
             ..ClientInfo::default()
@@ -161,7 +162,8 @@ fn relay_information_that_kea_stores_anew_wins_over_what_was_remembered() {
     }
 }
 
-// Two servers, or the hook away: a comparison shows what Kea stored.
+// The partner may store relay agent information, or Kea without the hook: a resync and a start find
+// it.
 #[test]
 fn relay_information_that_kea_stored_unheard_is_found_by_a_comparison_and_at_a_start() {
     for cltt in [500, 100] {
@@ -186,7 +188,8 @@ fn relay_information_that_kea_stored_unheard_is_found_by_a_comparison_and_at_a_s
     }
 }
 
-// Kea told to store no more leaves what it stored in place: a later message counts.
+// If Kea ceases to store relay agent information, stored information remains with the lease. The
+// information of a later message takes precedence.
 #[test]
 fn relay_information_left_over_from_earlier_does_not_come_back() {
     let bench = long_configured(kea_config(&[]));
@@ -196,14 +199,15 @@ fn relay_information_left_over_from_earlier_does_not_come_back() {
     assert_eq!(found_by(&bench, 10, &["a", "b"]), ["b"]);
     bench.commit(storing(of(10, 1, now - 300), &line("a")), &[]);
     assert_eq!(found_by(&bench, 10, &["a", "b"]), ["b"]);
-    // A plain renewal is not saved, so the lease seems to be newer than what was.
+    // The state file does not contain plain renewals, so the lease is newer than its saved binding.
     let before = saved(&bench);
     let renewed = storing(of(10, 1, now - 100), &line("a"));
     let bench = restarted(before, kea_config(&[]), &[renewed], now);
     assert_eq!(found_by(&bench, 10, &["a", "b"]), ["b"]);
 }
 
-// An earlier client's is not the next one's, unless a message or Kea says so.
+// Relay agent information of an earlier client applies to the next client only if a message or
+// Kea's lease has it too.
 #[test]
 fn relay_information_of_an_earlier_client_is_not_the_next_ones() {
     let bench = long_configured(kea_config(&[]));
@@ -225,7 +229,7 @@ fn relay_information_of_an_earlier_client_is_not_the_next_ones() {
     assert_eq!(found_by(&bench, 10, &["a", "c"]), ["c"]);
 }
 
-// Two requests of one second: of both, the partner's Kea stores the second.
+// Of two requests within one second, the partner's Kea stores the second.
 #[test]
 fn of_two_requests_in_one_second_the_one_that_kea_stored_last_counts() {
     let bench = long_configured(kea_config(&[]));
@@ -239,7 +243,7 @@ fn of_two_requests_in_one_second_the_one_that_kea_stored_last_counts() {
     assert_eq!(found_by(&bench, 10, &["first", "second"]), ["second"]);
 }
 
-// An option 82 of the client's own relabels nothing, unless Kea stores it.
+// Option 82 that a client itself sent does not label its lease, unless Kea stores it.
 #[test]
 fn relay_information_that_only_kea_says_to_have_come_counts() {
     let bench = long_configured(kea_config(&[]));
@@ -252,8 +256,8 @@ fn relay_information_that_only_kea_says_to_have_come_counts() {
     assert_eq!(found_by(&bench, 10, &["relay", "own"]), ["own"]);
 }
 
-// A lease that Kea answers for from its cache is not stored again: what the message brought is later
-// than what Kea stores.
+// Kea does not store a lease again that it answers from its cache: the relay agent information of
+// the message is newer than the stored information.
 #[test]
 fn relay_information_of_a_lease_answered_from_the_cache_outlives_comparisons_and_restarts() {
     let bench = long_configured(kea_config(&[]));
@@ -285,14 +289,15 @@ fn relay_information_of_a_lease_answered_from_the_cache_outlives_comparisons_and
     let binding = bench.ask(&by_mac(1)).remove(0);
     assert_eq!(binding.client_last_transaction_at(), Some(now - 400));
     assert_eq!(delta(&bench, now + 10), [0u8; 0]);
-    // An administrator sets what was heard already, and then what was stored before.
+    // An administrator sets the information of the last message, then the information stored
+    // before.
     updated(&bench, storing(stored.clone(), &line("b")), Origin::Local);
     assert_eq!(found_by(&bench, 10, &["a", "b"]), ["b"]);
     updated(&bench, stored, Origin::Local);
     assert_eq!(found_by(&bench, 10, &["a", "b"]), ["a"]);
 }
 
-// Nor does the end of the lease take that transaction back.
+// The end of the lease does not reset the time of that transaction.
 #[test]
 fn a_transaction_answered_from_the_cache_outlives_the_lease() {
     let bench = long_configured(kea_config(&[]));
@@ -324,7 +329,7 @@ fn a_transaction_answered_from_the_cache_outlives_the_lease() {
     assert_eq!(binding.client_last_transaction_at(), Some(now - 3_000));
 }
 
-// Kea's lease databases keep no hardware type: what is known of it stays.
+// Kea's lease databases do not store the hardware type: the mirror keeps it.
 #[test]
 fn a_hardware_type_that_kea_forgets_stays() {
     for client_id in [Vec::new(), vec![1, 2, 3]] {
@@ -363,7 +368,7 @@ fn a_hardware_type_that_kea_forgets_stays() {
         );
         look(&bench);
         assert_eq!(delta(&bench, now + 10), [0u8; 0]);
-        // And so does its release.
+        // A release without the hardware type matches the lease.
         bench.mirror.queue().push(Event::Released {
             address: address(10),
             client: Some(ClientIds {
@@ -378,9 +383,9 @@ fn a_hardware_type_that_kea_forgets_stays() {
     }
 }
 
-// ----- Differences of leases ---------------------------------------------------------------------
+// ----- Differences between leases ----------------------------------------------------------------
 
-// Any difference is a change, learned when it is seen.
+// Any difference is a change at the time at which the mirror learned of it.
 #[test]
 fn a_delta_has_what_changed_without_any_of_its_times() {
     let bench = long_configured(kea_config(&[]));
@@ -406,7 +411,7 @@ fn a_delta_has_what_changed_without_any_of_its_times() {
     updated(&bench, renamed, Origin::Local);
     updated(&bench, declined(2_000), Origin::Local);
     assert_eq!(delta(&bench, now), [10, 11, 12]);
-    // An older time alone does not bring it up.
+    // Their older times do not bring them into a window before the change.
     let window = Query {
         end: Some(now - 1),
         ..since(now - 499)
@@ -414,7 +419,8 @@ fn a_delta_has_what_changed_without_any_of_its_times() {
     assert!(bench.ask(&window).is_empty());
 }
 
-// A lease that was over when it was learned of ended in the past: whoever asked since did not see it.
+// A lease that had expired when the mirror learned of it ended in the past, without an answer about
+// it.
 #[test]
 fn a_delta_has_a_lease_that_was_over_when_it_was_learned_of() {
     for origin in [Origin::Local, Origin::Remote] {
@@ -430,7 +436,7 @@ fn a_delta_has_a_lease_that_was_over_when_it_was_learned_of() {
     }
 }
 
-// A free address is AVAILABLE since its probation ended, which the server may learn later.
+// A free address is AVAILABLE since the end of its probation, of which the server may learn later.
 #[test]
 fn a_delta_has_a_free_address_that_was_learned_of_late() {
     let bench = long_configured(kea_config(&[]));
@@ -451,7 +457,7 @@ fn a_delta_has_a_free_address_that_was_learned_of_late() {
 
 // ----- Restarts ----------------------------------------------------------------------------------
 
-// A lifetime that changed while the process was being killed, or by an older lease file, is told.
+// A lifetime differs after a kill, or after an older lease file was restored.
 #[test]
 fn a_delta_has_what_kea_holds_otherwise_at_a_start() {
     let bench = long_configured(kea_config(&[]));
@@ -472,14 +478,15 @@ fn a_delta_has_what_kea_holds_otherwise_at_a_start() {
     assert_eq!(delta(&bench, now + 10), [10, 11]);
 }
 
-// Renewals are not in the state file. That Kea's database has lost some shows in the latest of them.
+// The state file does not contain renewals. It has the time of the latest transaction, which shows
+// whether Kea's database lost some.
 #[test]
 fn a_delta_has_every_lease_if_keas_database_lost_renewals() {
     let bench = long_configured(kea_config(&[]));
     let now = bench.now;
     bench.commit(of(10, 1, now - 500), &[]);
     bench.commit(of(11, 2, now - 500), &[]);
-    // A release is later than the renewal, and would be in no lease of the database.
+    // A release is later than the renewal, and does not appear in a lease of the database.
     bench.commit(of(12, 3, now - 300), &[]);
     bench.mirror.queue().push(Event::Released {
         address: address(12),
@@ -507,10 +514,10 @@ fn a_delta_has_every_lease_if_keas_database_lost_renewals() {
     let leases = [of(10, 1, now - 500), of(11, 2, now - 500)];
     let killed = restarted(killed, kea_config(&[]), &leases, now + 10);
     assert_eq!(delta(&killed, now + 10), [13]);
-    // Kea serves its clients while its leases are read.
+    // Kea serves clients during the initial load.
     let renewed = restart(&[of(10, 1, now - 500), of(11, 2, now + 10)]);
     assert_eq!(delta(&renewed, now + 10), [10, 11]);
-    // It is known of the older one from now on.
+    // A further start compares with the time of the older database.
     let again = Saved {
         latest: restored.mirror.latest(),
         ..self::saved(&restored)
@@ -520,8 +527,7 @@ fn a_delta_has_every_lease_if_keas_database_lost_renewals() {
     assert_eq!(delta(&again, now + 20), [0u8; 0]);
 }
 
-// A renewal that another server made is seen for the first time at a start, if it was made after the last
-// comparison.
+// A start is the first to find a renewal by another server after the last resync.
 #[test]
 fn a_delta_has_renewals_by_other_servers_that_a_start_shows() {
     let bench = long_configured(kea_config(&[]));
@@ -538,14 +544,14 @@ fn a_delta_has_renewals_by_other_servers_that_a_start_shows() {
     assert_eq!(delta(&bench, now - 100), [11]);
 }
 
-// What changed after the last write and before the process was killed is not in the file.
+// Changes between the last flush and a kill are not in the state file.
 #[test]
 fn a_delta_has_what_changed_just_before_the_process_was_killed() {
     let bench = long_configured(kea_config(&[]));
     let now = bench.now;
     bench.commit(of(10, 1, now - 500), &[]);
     let before = Saved {
-        // 10 was renewed from the cache, 11 leased and released, and 99 was leased outside of pools.
+        // 10 was renewed from the cache, 11 leased and released, and 99 leased outside of pools.
         recent: [10, 11, 11, 99]
             .map(|last| address(last).to_bits())
             .to_vec(),
@@ -558,7 +564,7 @@ fn a_delta_has_what_changed_just_before_the_process_was_killed() {
     assert!(!bench.addresses(&all()).contains(&address(99)));
 }
 
-// Another configuration that requesters saw may be nowhere any more.
+// A configuration that was in force after the last flush is lost with a kill.
 #[test]
 fn a_delta_has_every_binding_if_a_configuration_was_lost_with_the_process() {
     let bench = long_configured(kea_config(&[]));
@@ -577,14 +583,14 @@ fn a_delta_has_every_binding_if_a_configuration_was_lost_with_the_process() {
 
 // ----- Configurations ----------------------------------------------------------------------------
 
-/// A lease in each subnet, a free address that was leased, and an expired lease.
+/// Commits an active lease in each subnet, and an expired lease in subnet 2.
 fn leases_in_two_vpns(bench: &Bench) {
     bench.commit(of(10, 1, bench.now - 500), &[]);
     bench.commit(lease([10, 0, 2, 1], 2, bench.now - 500), &[]);
     bench.commit(lease([10, 0, 2, 2], 3, bench.now - 4_000), &[]);
 }
 
-/// The addresses of subnet 2 that changed at `start` or later, in a VPN.
+/// Returns the last octets of the addresses of subnet 2 that changed at `start` or later, in a VPN.
 fn delta_of_2(bench: &Bench, start: u32, vpn: Vss) -> Vec<u8> {
     let query = Query {
         vpn: Some(vpn),
@@ -596,10 +602,10 @@ fn delta_of_2(bench: &Bench, start: u32, vpn: Vss) -> Vec<u8> {
     in_2.map(|octets| octets[3]).collect()
 }
 
-/// VPN blue by another name.
+/// Replaces the name of VPN blue.
 const RED: (&str, &str) = (r#""blue""#, r#""red""#);
 
-// A binding whose VPN changes changes, in force and over a restart.
+// A binding has changed if its VPN has, at run time and over a restart.
 #[test]
 fn a_delta_has_bindings_that_moved_to_another_vpn() {
     let name = |name: &str| Vss::Name(name.to_owned());
@@ -624,14 +630,14 @@ fn a_delta_has_bindings_that_moved_to_another_vpn() {
         &restarted(before.clone(), kea_config(&[RED]), &leases, now + 10),
         now + 10,
     );
-    // Nothing changes by the same configuration.
+    // An equal configuration changes nothing.
     let same = restarted(before, kea_config(&[]), &leases, now + 10);
     assert_eq!(delta_of_2(&same, now + 10, Vss::All), [0u8; 0]);
     assert_eq!(delta(&same, now + 10), [0u8; 0]);
 }
 
-/// An option of subnet 1, which counts for more than the same of class `gold`, and one that the class
-/// alone has.
+/// Returns two options: 15, whose value of subnet 1 takes precedence over the value of class
+/// `gold`, and 17 of the class alone.
 fn options(subnet: &str, shadowed: &str, class: &str) -> Vec<ConfiguredOption> {
     let option = |scope, code, value: &str| ConfiguredOption {
         scope,
@@ -647,7 +653,7 @@ fn options(subnet: &str, shadowed: &str, class: &str) -> Vec<ConfiguredOption> {
     ]
 }
 
-// What Kea sends with a lease is what a requestor sees: options, T1 and T2, host names.
+// The options, T1 and T2 and host names that Kea sends with a lease are part of its reply.
 #[test]
 fn a_delta_has_leases_with_which_kea_sends_other_options_and_times() {
     let with = |subnet: &str, shadowed: &str, class: &str| {
@@ -698,7 +704,7 @@ fn a_delta_has_leases_with_which_kea_sends_other_options_and_times() {
     }
 }
 
-// A binding without a subnet keeps the VPN that it had, and is nobody else's.
+// A binding whose subnet is removed keeps its VPN, and appears in no other VPN.
 #[test]
 fn a_binding_keeps_its_vpn_when_its_subnet_goes() {
     let without = || KeaConfig::from_json(r#"{ "Dhcp4": { "subnet4": [] } }"#, Vec::new()).unwrap();
@@ -711,7 +717,7 @@ fn a_binding_keeps_its_vpn_when_its_subnet_goes() {
         assert_eq!(found(Some(Vss::Default)), 0);
         assert_eq!(found(Some(Vss::Name("blue".to_owned()))), 1);
         assert_eq!(found(Some(Vss::All)), 1);
-        // What was in the default VPN stays there.
+        // Leases of the default VPN stay in it.
         assert_eq!(bench.addresses(&by_mac(1)), [address(10)]);
         assert!(bench.ask(&since(1)).is_empty());
     };
@@ -722,25 +728,25 @@ fn a_binding_keeps_its_vpn_when_its_subnet_goes() {
     let leases = [of(10, 1, now - 500), lease([10, 0, 2, 1], 2, now - 500)];
     configure(&bench, without());
     look(&bench);
-    // Over a restart, and one more, whether it was removed while Kea ran or not.
+    // Also after one restart and two, whether the subnet was removed while Kea ran or between runs.
     let after = saved(&bench);
     for saved_then in [before, after] {
         let bench = restarted(saved_then, without(), &leases, now + 10);
         look(&bench);
         let bench = restarted(saved(&bench), without(), &leases, now + 20);
         look(&bench);
-        // When it comes back, its addresses are configured ones again.
+        // When the subnet returns, its addresses are configured again.
         configure(&bench, kea_config(&[]));
         assert_eq!(delta_of_2(&bench, bench.now, Vss::All), [1, 2]);
     }
-    // If no VPN is known, it is not told.
+    // A lease of an unknown VPN is returned in no VPN.
     let unknown = restarted(Saved::default(), without(), &leases, now + 10);
     for vpn in [None, Some(Vss::Default), Some(Vss::All)] {
         assert!(unknown.ask(&Query { vpn, ..by_mac(1) }).is_empty());
     }
 }
 
-// Where a lease's subnet number contradicts its address, the subnet that contains the address decides.
+// If a lease's subnet number contradicts its address, the subnet that contains the address decides.
 #[test]
 fn the_subnet_that_contains_an_address_decides_where_numbers_contradict_it() {
     let swapped = kea_config(&[
@@ -767,8 +773,8 @@ fn the_subnet_that_contains_an_address_decides_where_numbers_contradict_it() {
     }
 }
 
-// An address outside of pools and reservations is configured while it is leased. That it is free is a
-// change, and then it is no configured address any more.
+// An address outside of pools and reservations is configured only while it is leased. Its release
+// is a change, after which it is not configured.
 #[test]
 fn an_address_outside_of_pools_is_not_configured_once_it_is_released() {
     let bench = long_configured(kea_config(&[]));
@@ -787,7 +793,7 @@ fn an_address_outside_of_pools_is_not_configured_once_it_is_released() {
 
 // ----- Times -------------------------------------------------------------------------------------
 
-// Kea answers from its cache with what is left of the lease, and with T1 and T2 that suit it.
+// Kea answers from its cache with the remaining lifetime, and with T1 and T2 computed from it.
 #[test]
 fn t1_and_t2_count_from_the_last_answer() {
     let bench = long_configured(kea_config(&[]));
@@ -819,7 +825,7 @@ fn t1_and_t2_count_from_the_last_answer() {
     assert_eq!(times(2), [Some(3_100), Some(400), Some(1_300)]);
 }
 
-// Kea takes lifetimes whose end 32 bits cannot express.
+// Kea accepts lifetimes that end after 2^32 seconds since 1970.
 #[test]
 fn a_lifetime_that_ends_beyond_2106_is_told_whole() {
     for lifetime in [3_000_000_000, u32::MAX - 1] {
