@@ -214,9 +214,7 @@ fn serves_as_many_connections_as_there_are_descriptors_for_and_says_so() {
     let mut over = hold(&kea);
     let _ = over.write_all(&malformed());
     assert!(matches!(over.read(&mut [0; 1]), Ok(0) | Err(_)));
-    eventually("the message", || {
-        kea.log().contains("BLQ_DESCRIPTOR_LIMIT")
-    });
+    eventually("the message", || kea.log().contains("BLQ_DESCRIPTOR_LIMIT"));
 }
 
 // ----- Addresses and ports --------------------------------------------------------------------
