@@ -61,7 +61,7 @@ fn state(bench: &Bench, last: u8) -> (State, bool) {
 
 /// Applies a resync of a part of Kea's lease database; `meanwhile` runs between its beginning and
 /// its page.
-fn look(bench: &Bench, scope: ResyncScope, leases: Vec<Lease>, meanwhile: impl FnOnce()) {
+fn resync(bench: &Bench, scope: ResyncScope, leases: Vec<Lease>, meanwhile: impl FnOnce()) {
     bench.mirror.queue().push(Event::ResyncBegun);
     meanwhile();
     bench.mirror.queue().push(Event::ResyncPage {
@@ -73,7 +73,7 @@ fn look(bench: &Bench, scope: ResyncScope, leases: Vec<Lease>, meanwhile: impl F
 }
 
 /// Returns the scope of all addresses of subnet 1.
-fn everything() -> ResyncScope {
+fn all_of_subnet_1() -> ResyncScope {
     ResyncScope::Range(address(0).to_bits()..=address(255).to_bits())
 }
 
@@ -82,7 +82,7 @@ fn everything() -> ResyncScope {
 // RFC 6926 sections 6.2.8 and 8.2. A resync finds a lease that no event reported, and a renewal or
 // another client of a known lease. Each is a remote change at the time of the resync.
 #[test]
-fn finds_what_nobody_told_of() {
+fn a_resync_finds_changes_without_an_event() {
     let bench = Bench::with_saved(Saved::default());
     bench.lease([10, 0, 1, 10], 1, 500, &[]);
     bench.lease([10, 0, 1, 11], 2, 500, &[]);
@@ -94,7 +94,7 @@ fn finds_what_nobody_told_of() {
         lease([10, 0, 1, 12], 4, long_ago),
         lease([10, 0, 1, 13], 5, long_ago),
     ];
-    look(&bench, everything(), leases, || {});
+    resync(&bench, all_of_subnet_1(), leases, || {});
     assert_eq!(state(&bench, 10), (State::ACTIVE, false));
     for last in [11, 12, 13] {
         assert_eq!(state(&bench, last), (State::ACTIVE, true));
@@ -110,7 +110,7 @@ fn finds_what_nobody_told_of() {
 
 // An event during a resync is newer than the page that the resync read.
 #[test]
-fn what_is_told_meanwhile_is_newer_than_what_was_read() {
+fn an_event_during_a_resync_is_newer_than_its_page() {
     let bench = Bench::new();
     bench.lease([10, 0, 1, 10], 1, 500, &[]);
     bench.lease([10, 0, 1, 11], 2, 500, &[]);
@@ -118,7 +118,7 @@ fn what_is_told_meanwhile_is_newer_than_what_was_read() {
         lease([10, 0, 1, 10], 1, bench.now - 500),
         lease([10, 0, 1, 11], 2, bench.now - 500),
     ];
-    look(&bench, everything(), old, || {
+    resync(&bench, all_of_subnet_1(), old, || {
         bench.mirror.queue().push(Event::Released {
             address: address(10),
             client: None,
@@ -135,12 +135,12 @@ fn what_is_told_meanwhile_is_newer_than_what_was_read() {
 // A lease that a resync misses is looked up once more. If it is missing again and no event explains
 // that, it is removed; until then its binding does not change.
 #[test]
-fn a_lease_is_gone_when_it_is_missing_twice() {
+fn a_lease_missing_from_two_lookups_is_removed() {
     let bench = Bench::new();
     for last in 10..14 {
         bench.lease([10, 0, 1, last], last, 500, &[]);
     }
-    look(&bench, everything(), Vec::new(), || {});
+    resync(&bench, all_of_subnet_1(), Vec::new(), || {});
     let missing: Vec<Ipv4Addr> = (10..14).map(address).collect();
     let listed = |since| bench.mirror.missing(9, Time(since)).unwrap();
     assert_eq!(listed(bench.now), missing);
@@ -155,7 +155,7 @@ fn a_lease_is_gone_when_it_is_missing_twice() {
         origin: Origin::Local,
     });
     let back = vec![lease([10, 0, 1, 12], 12, bench.now - 500)];
-    look(&bench, ResyncScope::Again(missing), back, || {});
+    resync(&bench, ResyncScope::Again(missing), back, || {});
     assert_eq!(state(&bench, 10), (State::RESET, true));
     assert_eq!(state(&bench, 11), (State::RELEASED, false));
     assert_eq!(state(&bench, 12), (State::ACTIVE, false));
@@ -165,24 +165,24 @@ fn a_lease_is_gone_when_it_is_missing_twice() {
 
 // A lease changed by a command is a local change, and needs no second look-up.
 #[test]
-fn what_a_command_changed_was_changed_here() {
+fn a_change_by_command_is_local() {
     let bench = Bench::new();
     bench.lease([10, 0, 1, 10], 1, 500, &[]);
     let changed = |last| ResyncScope::Changed(vec![address(last)], Origin::Local);
-    look(&bench, changed(10), Vec::new(), || {});
+    resync(&bench, changed(10), Vec::new(), || {});
     assert_eq!(state(&bench, 10), (State::RESET, false));
     let added = vec![lease([10, 0, 1, 11], 2, bench.now)];
-    look(&bench, changed(11), added, || {});
+    resync(&bench, changed(11), added, || {});
     assert_eq!(state(&bench, 11), (State::ACTIVE, false));
 }
 
 // A resync page whose beginning was lost may be older than any event, and is ignored.
 #[test]
-fn a_reading_without_a_beginning_counts_for_nothing() {
+fn a_resync_page_without_a_beginning_is_ignored() {
     let bench = Bench::new();
     bench.lease([10, 0, 1, 10], 1, 500, &[]);
     bench.mirror.queue().push(Event::ResyncPage {
-        scope: everything(),
+        scope: all_of_subnet_1(),
         leases: Vec::new(),
         at: Time(bench.now),
     });
@@ -192,27 +192,27 @@ fn a_reading_without_a_beginning_counts_for_nothing() {
 
 // Expiry follows from the lifetime alone: the reclamation of an expired lease is no change.
 #[test]
-fn what_kea_sweeps_up_has_not_changed() {
+fn reclaiming_an_expired_lease_is_no_change() {
     let bench = Bench::new();
     bench.lease([10, 0, 1, 10], 1, 4000, &[]);
     let swept = Lease {
         state: LeaseState::ExpiredReclaimed,
         ..lease([10, 0, 1, 10], 1, bench.now - 4000)
     };
-    look(&bench, everything(), vec![swept], || {});
+    resync(&bench, all_of_subnet_1(), vec![swept], || {});
     assert_eq!(state(&bench, 10), (State::EXPIRED, false));
     let gone = ResyncScope::Again(vec![address(10)]);
-    look(&bench, gone, Vec::new(), || {});
+    resync(&bench, gone, Vec::new(), || {});
     assert_eq!(state(&bench, 10), (State::EXPIRED, false));
 }
 
 // ----- Reconfigurations -------------------------------------------------------------------------
 
 /// Resumes the mirror of a bench after a reconfiguration, with `leases` in Kea's database.
-fn resumed(bench: Bench, kea_config: Arc<KeaConfig>, leases: &[Lease], later: u32) -> Bench {
+fn reloaded(bench: Bench, kea_config: Arc<KeaConfig>, leases: &[Lease], later: u32) -> Bench {
     let Bench { mirror, engine, .. } = bench;
     drop(engine);
-    let mirror = Arc::try_unwrap(mirror).expect("nobody else has it");
+    let mirror = Arc::try_unwrap(mirror).expect("no other owner");
     let mut initial_load = InitialLoad::resume(mirror, kea_config, Time(later)).unwrap();
     for lease in leases {
         initial_load.lease(lease);
@@ -223,7 +223,7 @@ fn resumed(bench: Bench, kea_config: Arc<KeaConfig>, leases: &[Lease], later: u3
 // A reload keeps the mirror. Kea's database takes precedence for leases that changed during the
 // reload; all other bindings keep their times.
 #[test]
-fn a_kept_mirror_is_right_if_leases_changed_meanwhile() {
+fn a_reload_finds_leases_that_changed_meanwhile() {
     let bench = Bench::new();
     let now = bench.now;
     bench.lease([10, 0, 1, 10], 1, 500, &[2, 1, 7]);
@@ -235,7 +235,7 @@ fn a_kept_mirror_is_right_if_leases_changed_meanwhile() {
         lease([10, 0, 1, 12], 4, now - 10),
         lease([10, 0, 1, 13], 5, now - 10),
     ];
-    let bench = resumed(bench, kea_config("10.0.1.10-10.0.1.19", &[]), &leases, now);
+    let bench = reloaded(bench, kea_config("10.0.1.10-10.0.1.19", &[]), &leases, now);
     let kept = &bench.ask(&by_mac(1))[0];
     assert_eq!(kept.start_time_of_state, Some(500));
     assert_eq!(kept.client_last_transaction_time, Some(100));
@@ -249,12 +249,12 @@ fn a_kept_mirror_is_right_if_leases_changed_meanwhile() {
 // A free address is AVAILABLE since it was configured. A delta returns it if that was in the
 // delta's window.
 #[test]
-fn a_kept_mirror_follows_the_configuration() {
+fn a_reload_follows_the_configuration() {
     let bench = Bench::new();
     let later = bench.now + 100;
     bench.lease([10, 0, 1, 19], 1, 500, &[]);
     let held = [lease([10, 0, 1, 19], 1, bench.now - 500)];
-    let bench = resumed(bench, kea_config("10.0.1.15-10.0.1.21", &[]), &held, later);
+    let bench = reloaded(bench, kea_config("10.0.1.15-10.0.1.21", &[]), &held, later);
     let mut all_found = found(&bench, &all());
     all_found.retain(|last| *last != 200);
     assert_eq!(all_found, (15..=21).collect::<Vec<u8>>());
@@ -357,7 +357,7 @@ fn serve(bench: &Bench, scopes: &[&str], at: u32) {
 
 // RFC 6926 section 6.2.7: a free address that another server allocates is REMOTE.
 #[test]
-fn free_addresses_that_a_partner_gives_are_remote() {
+fn free_addresses_that_a_partner_allocates_are_remote() {
     let bench = Bench::over(balanced());
     let states = || [10, 20, 30].map(|last| state(&bench, last).0);
     // Before the first event about scopes, the configuration decides.
@@ -375,7 +375,7 @@ fn free_addresses_that_a_partner_gives_are_remote() {
 
 // After its probation, a declined address is free, and its allocating server the partner again.
 #[test]
-fn an_address_recovered_after_probation_is_its_givers() {
+fn an_address_after_probation_belongs_to_its_allocating_server() {
     let bench = Bench::over(balanced());
     let declined = Lease {
         state: LeaseState::Declined,
@@ -400,7 +400,7 @@ fn an_address_recovered_after_probation_is_its_givers() {
 
 // RFC 6926 section 6.2.8: a release that the partner received is RELEASED here, as a remote change.
 #[test]
-fn what_was_released_to_a_partner_is_released_and_remote() {
+fn a_release_to_a_partner_is_released_and_remote() {
     let bench = Bench::new();
     bench.lease([10, 0, 1, 10], 1, 500, &[]);
     bench.mirror.queue().push(Event::Removed {
@@ -424,7 +424,7 @@ fn what_was_released_to_a_partner_is_released_and_remote() {
 // After a restart, every difference is a change at the time of the start. Another server may have
 // made it, or the state file may have been written, long before a requester's last delta query.
 #[test]
-fn what_was_found_at_a_start_changed_then_whenever_it_was_made() {
+fn a_difference_found_at_a_start_changed_at_the_start() {
     let now = Time::now();
     let kea_config = kea_config("10.0.1.10-10.0.1.19", &[]);
     let saved = Saved {
@@ -446,7 +446,7 @@ fn what_was_found_at_a_start_changed_then_whenever_it_was_made() {
 // An address that is configured now, but was not when the state file was written, has changed,
 // whatever its binding.
 #[test]
-fn what_is_configured_again_at_a_start_has_changed_then() {
+fn an_address_configured_again_at_a_start_changed_at_the_start() {
     let bench = Bench::with_saved(Saved::default());
     let now = bench.now;
     bench.lease([10, 0, 1, 10], 1, 500, &[]);
@@ -481,7 +481,7 @@ fn what_is_configured_again_at_a_start_has_changed_then() {
 
 // The state file does not contain renewals: a lease that was only renewed has not changed.
 #[test]
-fn what_was_renewed_before_a_restart_has_not_changed_since() {
+fn a_renewal_before_a_restart_is_no_change() {
     let bench = Bench::new();
     let now = bench.now;
     bench.lease([10, 0, 1, 10], 1, 500, &[]);
@@ -505,7 +505,7 @@ fn what_was_renewed_before_a_restart_has_not_changed_since() {
 // An event reaches the queue after Kea changed the lease, and a release has no reply: the address
 // may be leased to another client before the event of the release.
 #[test]
-fn a_release_that_is_told_late_does_not_end_the_next_clients_lease() {
+fn a_late_release_event_does_not_end_the_next_clients_lease() {
     let bench = Bench::new();
     bench.lease([10, 0, 1, 10], 1, 500, &[]);
     bench.lease([10, 0, 1, 10], 2, 0, &[]);
@@ -531,7 +531,7 @@ fn a_release_that_is_told_late_does_not_end_the_next_clients_lease() {
 // A client may come back within the second of its release, while another thread of Kea reclaims the
 // released lease. Kea's database decides which of the two prevailed.
 #[test]
-fn reclaiming_a_released_lease_does_not_end_the_one_that_came_after_it() {
+fn reclaiming_a_released_lease_does_not_end_its_successor() {
     let bench = Bench::new();
     let new = lease([10, 0, 1, 10], 1, bench.now);
     let reclaim_too_late = || {
@@ -545,11 +545,11 @@ fn reclaiming_a_released_lease_does_not_end_the_one_that_came_after_it() {
         bench.mirror.catch_up();
         bench.mirror.missing(9, Time::MIN).unwrap()
     };
-    let doubtful = reclaim_too_late();
-    assert_eq!(doubtful, [address(10)]);
-    look(
+    let uncertain = reclaim_too_late();
+    assert_eq!(uncertain, [address(10)]);
+    resync(
         &bench,
-        ResyncScope::Again(doubtful),
+        ResyncScope::Again(uncertain),
         vec![new.clone()],
         || {},
     );
@@ -574,14 +574,14 @@ fn reclaiming_a_released_lease_does_not_end_the_one_that_came_after_it() {
 // Two threads of Kea may lease one address to two clients, with their events in the opposite order.
 // Kea's database decides which client holds the lease.
 #[test]
-fn of_two_clients_with_one_lease_the_one_in_the_database_has_it() {
+fn the_database_decides_which_of_two_clients_has_the_lease() {
     let bench = Bench::new();
     bench.lease([10, 0, 1, 10], 2, 0, &[]);
     bench.lease([10, 0, 1, 10], 1, 0, &[]);
-    let doubtful = bench.mirror.missing(9, Time::MIN).unwrap();
-    assert_eq!(doubtful, [address(10)]);
+    let uncertain = bench.mirror.missing(9, Time::MIN).unwrap();
+    assert_eq!(uncertain, [address(10)]);
     let held = vec![lease([10, 0, 1, 10], 2, bench.now)];
-    look(&bench, ResyncScope::Again(doubtful), held, || {});
+    resync(&bench, ResyncScope::Again(uncertain), held, || {});
     assert_eq!(found(&bench, &by_mac(2)), [10]);
     assert_eq!(found(&bench, &by_mac(1)), [0u8; 0]);
     assert_eq!(state(&bench, 10), (State::ACTIVE, false));

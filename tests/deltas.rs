@@ -266,13 +266,13 @@ impl World {
 
     /// Starts Kea: the hook reads its state file.
     fn start(&mut self) {
-        let (recent, noted) = Recent::open(&self.path).unwrap();
+        let (recent, record) = Recent::open(&self.path).unwrap();
         assert!(recent.make());
-        self.expect_excess(&noted.addresses, noted.latest);
+        self.expect_excess(&record.addresses, record.latest);
         let saved = Saved {
             bindings: self.file.values().cloned().collect(),
-            recent: noted.addresses,
-            latest: self.rest.latest.max(noted.latest),
+            recent: record.addresses,
+            latest: self.rest.latest.max(record.latest),
             ..self.rest.clone()
         };
         let mut initial_load =
@@ -351,8 +351,8 @@ impl World {
         let mirror = &self.bench.mirror;
         self.catch_up();
         let _ = mirror.take_dirty_view();
-        let taken = mirror.take_dirty(usize::MAX);
-        for (address, binding) in taken.rest.into_iter().chain(taken.changed) {
+        let dirty = mirror.take_dirty(usize::MAX);
+        for (address, binding) in dirty.rest.into_iter().chain(dirty.changed) {
             match binding {
                 Some(binding) => self.file.insert(address, binding),
                 None => self.file.remove(&address),
@@ -415,7 +415,7 @@ impl World {
     }
 
     /// Takes a step, and compares the full replies before and after it.
-    fn take(&mut self, step: &Step, place: usize, client: u8, choice: u8) {
+    fn take_step(&mut self, step: &Step, place: usize, client: u8, choice: u8) {
         self.now += STEP;
         NOW.set(self.now);
         self.step(step, place, client, choice);
@@ -643,7 +643,7 @@ impl World {
 
     /// Runs a resync, with a second look-up of missing leases.
     fn resync(&mut self) {
-        let seen = |world: &World, scope| {
+        let push_page = |world: &World, scope| {
             world.push(Event::ResyncBegun);
             world.push(Event::ResyncPage {
                 scope,
@@ -651,7 +651,7 @@ impl World {
                 at: Time(world.now),
             });
         };
-        seen(self, ResyncScope::Range(0..=u32::MAX));
+        push_page(self, ResyncScope::Range(0..=u32::MAX));
         self.now += 2;
         NOW.set(self.now);
         let missing = self
@@ -659,7 +659,7 @@ impl World {
             .mirror
             .missing(usize::MAX, Time(self.now))
             .unwrap();
-        seen(self, ResyncScope::Again(missing));
+        push_page(self, ResyncScope::Again(missing));
     }
 
     /// Returns the full replies for all addresses, including those that are no longer configured.
@@ -730,7 +730,7 @@ proptest! {
     ) {
         let mut world = World::new();
         for (step, place, client, choice) in &steps {
-            world.take(step, *place, *client, *choice);
+            world.take_step(step, *place, *client, *choice);
         }
         let now = world.full_view();
         for answer in &world.answers {

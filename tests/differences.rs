@@ -22,12 +22,12 @@ fn address(last: u8) -> Ipv4Addr {
 }
 
 /// Returns a lease of one hour of an address of subnet 1, to the client of that number.
-fn of(last: u8, client: u8, cltt: u32) -> Lease {
+fn lease_of(last: u8, client: u8, cltt: u32) -> Lease {
     lease([10, 0, 1, last], client, cltt)
 }
 
 /// Returns the lease with relay agent information that Kea stores.
-fn storing(lease: Lease, information: &[u8]) -> Lease {
+fn stored_with(lease: Lease, information: &[u8]) -> Lease {
     Lease {
         relay_agent_information: Some(information.to_vec()),
         ..lease
@@ -63,13 +63,13 @@ fn found_by<'a>(bench: &Bench, last: u8, remote_ids: &[&'a str]) -> Vec<&'a str>
 }
 
 /// Returns relay agent information with a remote-id.
-fn line(remote_id: &str) -> Vec<u8> {
+fn information(remote_id: &str) -> Vec<u8> {
     let length = u8::try_from(remote_id.len()).unwrap();
     [&[2, length], remote_id.as_bytes()].concat()
 }
 
 /// Applies a lease event of Kea's lease manager at the bench's `now`.
-fn updated(bench: &Bench, lease: Lease, origin: Origin) {
+fn update(bench: &Bench, lease: Lease, origin: Origin) {
     bench.mirror.queue().push(Event::Updated {
         lease,
         at: Time(bench.now),
@@ -136,18 +136,18 @@ fn configure(bench: &Bench, kea_config: KeaConfig) {
 // RFC 4388 section 6.4.2: the most recent relay agent information counts. An administrator corrects
 // the stored information, and changes nothing else of the lease.
 #[test]
-fn relay_information_that_kea_stores_anew_wins_over_what_was_remembered() {
+fn corrected_relay_information_in_kea_takes_precedence() {
     for origin in [Origin::Local, Origin::Remote] {
         let bench = long_configured(kea_config(&[]));
-        bench.lease([10, 0, 1, 10], 1, 500, &line("typo"));
-        let corrected = storing(of(10, 1, bench.now - 500), &line("good"));
-        updated(&bench, corrected.clone(), origin);
+        bench.lease([10, 0, 1, 10], 1, 500, &information("typo"));
+        let corrected = stored_with(lease_of(10, 1, bench.now - 500), &information("good"));
+        update(&bench, corrected.clone(), origin);
         assert_eq!(found_by(&bench, 10, &["typo", "good"]), ["good"]);
         assert_eq!(delta(&bench, bench.now), [10]);
         // A second event with the corrected lease is no change, even after a message with other
         // information.
         let client_info = ClientInfo {
-            relay_agent_information: Some(line("later")),
+            relay_agent_information: Some(information("later")),
             ..ClientInfo::default()
         };
         bench.mirror.queue().push(Event::Committed {
@@ -157,7 +157,7 @@ fn relay_information_that_kea_stores_anew_wins_over_what_was_remembered() {
             },
             client_info,
         });
-        updated(&bench, corrected, Origin::Remote);
+        update(&bench, corrected, Origin::Remote);
         assert_eq!(found_by(&bench, 10, &["typo", "good", "later"]), ["later"]);
     }
 }
@@ -165,12 +165,12 @@ fn relay_information_that_kea_stores_anew_wins_over_what_was_remembered() {
 // The partner may store relay agent information, or Kea without the hook: a resync and a start find
 // it.
 #[test]
-fn relay_information_that_kea_stored_unheard_is_found_by_a_comparison_and_at_a_start() {
+fn relay_information_stored_without_an_event_is_found_by_resync_and_start() {
     for cltt in [500, 100] {
         let bench = long_configured(kea_config(&[]));
         let now = bench.now;
-        bench.lease([10, 0, 1, 10], 1, 500, &line("old"));
-        let stored = storing(of(10, 1, now - cltt), &line("new"));
+        bench.lease([10, 0, 1, 10], 1, 500, &information("old"));
+        let stored = stored_with(lease_of(10, 1, now - cltt), &information("new"));
         let before = saved(&bench);
         bench.mirror.queue().push(Event::ResyncBegun);
         bench.mirror.queue().push(Event::ResyncPage {
@@ -191,17 +191,26 @@ fn relay_information_that_kea_stored_unheard_is_found_by_a_comparison_and_at_a_s
 // If Kea ceases to store relay agent information, stored information remains with the lease. The
 // information of a later message takes precedence.
 #[test]
-fn relay_information_left_over_from_earlier_does_not_come_back() {
+fn relay_information_left_in_kea_does_not_return() {
     let bench = long_configured(kea_config(&[]));
     let now = bench.now;
-    bench.commit(storing(of(10, 1, now - 500), &line("a")), &line("a"));
-    bench.commit(storing(of(10, 1, now - 400), &line("a")), &line("b"));
+    bench.commit(
+        stored_with(lease_of(10, 1, now - 500), &information("a")),
+        &information("a"),
+    );
+    bench.commit(
+        stored_with(lease_of(10, 1, now - 400), &information("a")),
+        &information("b"),
+    );
     assert_eq!(found_by(&bench, 10, &["a", "b"]), ["b"]);
-    bench.commit(storing(of(10, 1, now - 300), &line("a")), &[]);
+    bench.commit(
+        stored_with(lease_of(10, 1, now - 300), &information("a")),
+        &[],
+    );
     assert_eq!(found_by(&bench, 10, &["a", "b"]), ["b"]);
     // The state file does not contain plain renewals, so the lease is newer than its saved binding.
     let before = saved(&bench);
-    let renewed = storing(of(10, 1, now - 100), &line("a"));
+    let renewed = stored_with(lease_of(10, 1, now - 100), &information("a"));
     let bench = restarted(before, kea_config(&[]), &[renewed], now);
     assert_eq!(found_by(&bench, 10, &["a", "b"]), ["b"]);
 }
@@ -209,21 +218,27 @@ fn relay_information_left_over_from_earlier_does_not_come_back() {
 // Relay agent information of an earlier client applies to the next client only if a message or
 // Kea's lease has it too.
 #[test]
-fn relay_information_of_an_earlier_client_is_not_the_next_ones() {
+fn relay_information_of_an_earlier_client_is_not_inherited() {
     let bench = long_configured(kea_config(&[]));
     let now = bench.now;
-    bench.commit(storing(of(10, 1, now - 500), &line("a")), &line("a"));
-    bench.commit(storing(of(10, 2, now - 400), &line("a")), &[]);
+    bench.commit(
+        stored_with(lease_of(10, 1, now - 500), &information("a")),
+        &information("a"),
+    );
+    bench.commit(
+        stored_with(lease_of(10, 2, now - 400), &information("a")),
+        &[],
+    );
     assert_eq!(found_by(&bench, 10, &["a"]), [""; 0]);
-    updated(
+    update(
         &bench,
-        storing(of(10, 2, now - 400), &line("a")),
+        stored_with(lease_of(10, 2, now - 400), &information("a")),
         Origin::Remote,
     );
     assert_eq!(found_by(&bench, 10, &["a"]), [""; 0]);
-    updated(
+    update(
         &bench,
-        storing(of(10, 3, now - 300), &line("c")),
+        stored_with(lease_of(10, 3, now - 300), &information("c")),
         Origin::Remote,
     );
     assert_eq!(found_by(&bench, 10, &["a", "c"]), ["c"]);
@@ -231,12 +246,12 @@ fn relay_information_of_an_earlier_client_is_not_the_next_ones() {
 
 // Of two requests within one second, the partner's Kea stores the second.
 #[test]
-fn of_two_requests_in_one_second_the_one_that_kea_stored_last_counts() {
+fn the_last_request_that_kea_stored_within_a_second_counts() {
     let bench = long_configured(kea_config(&[]));
     for remote_id in ["first", "second"] {
-        updated(
+        update(
             &bench,
-            storing(of(10, 1, bench.now), &line(remote_id)),
+            stored_with(lease_of(10, 1, bench.now), &information(remote_id)),
             Origin::Remote,
         );
     }
@@ -245,25 +260,28 @@ fn of_two_requests_in_one_second_the_one_that_kea_stored_last_counts() {
 
 // Option 82 that a client itself sent does not label its lease, unless Kea stores it.
 #[test]
-fn relay_information_that_only_kea_says_to_have_come_counts() {
+fn relay_information_that_only_kea_reports_counts() {
     let bench = long_configured(kea_config(&[]));
     let now = bench.now;
     bench.commit(
-        storing(of(10, 1, now - 500), &line("relay")),
-        &line("relay"),
+        stored_with(lease_of(10, 1, now - 500), &information("relay")),
+        &information("relay"),
     );
-    bench.commit(storing(of(10, 1, now - 400), &line("own")), &[]);
+    bench.commit(
+        stored_with(lease_of(10, 1, now - 400), &information("own")),
+        &[],
+    );
     assert_eq!(found_by(&bench, 10, &["relay", "own"]), ["own"]);
 }
 
 // Kea does not store a lease again that it answers from its cache: the relay agent information of
 // the message is newer than the stored information.
 #[test]
-fn relay_information_of_a_lease_answered_from_the_cache_outlives_comparisons_and_restarts() {
+fn relay_information_of_a_cached_renewal_survives_resync_and_restart() {
     let bench = long_configured(kea_config(&[]));
     let now = bench.now;
-    let stored = storing(of(10, 1, now - 500), &line("a"));
-    bench.commit(stored.clone(), &line("a"));
+    let stored = stored_with(lease_of(10, 1, now - 500), &information("a"));
+    bench.commit(stored.clone(), &information("a"));
     bench.mirror.queue().push(Event::Confirmed {
         address: address(10),
         client: ClientIds {
@@ -272,11 +290,11 @@ fn relay_information_of_a_lease_answered_from_the_cache_outlives_comparisons_and
         },
         at: Time(now - 400),
         client_info: ClientInfo {
-            relay_agent_information: Some(line("b")),
+            relay_agent_information: Some(information("b")),
             ..ClientInfo::default()
         },
     });
-    updated(&bench, stored.clone(), Origin::Remote);
+    update(&bench, stored.clone(), Origin::Remote);
     assert_eq!(found_by(&bench, 10, &["a", "b"]), ["b"]);
     let before = saved(&bench);
     let bench = restarted(
@@ -291,18 +309,22 @@ fn relay_information_of_a_lease_answered_from_the_cache_outlives_comparisons_and
     assert_eq!(delta(&bench, now + 10), [0u8; 0]);
     // An administrator sets the information of the last message, then the information stored
     // before.
-    updated(&bench, storing(stored.clone(), &line("b")), Origin::Local);
+    update(
+        &bench,
+        stored_with(stored.clone(), &information("b")),
+        Origin::Local,
+    );
     assert_eq!(found_by(&bench, 10, &["a", "b"]), ["b"]);
-    updated(&bench, stored, Origin::Local);
+    update(&bench, stored, Origin::Local);
     assert_eq!(found_by(&bench, 10, &["a", "b"]), ["a"]);
 }
 
 // The end of the lease does not reset the time of that transaction.
 #[test]
-fn a_transaction_answered_from_the_cache_outlives_the_lease() {
+fn the_transaction_of_a_cached_renewal_survives_the_lease() {
     let bench = long_configured(kea_config(&[]));
     let now = bench.now;
-    let stored = of(10, 1, now - 3_700);
+    let stored = lease_of(10, 1, now - 3_700);
     bench.commit(stored.clone(), &[]);
     bench.mirror.queue().push(Event::Confirmed {
         address: address(10),
@@ -331,22 +353,22 @@ fn a_transaction_answered_from_the_cache_outlives_the_lease() {
 
 // Kea's lease databases do not store the hardware type: the mirror keeps it.
 #[test]
-fn a_hardware_type_that_kea_forgets_stays() {
+fn a_hardware_type_that_kea_does_not_store_is_kept() {
     for client_id in [Vec::new(), vec![1, 2, 3]] {
         let bench = long_configured(kea_config(&[]));
         let now = bench.now;
         let with_htype = |htype, cltt| {
-            let mut lease = of(10, 1, cltt);
+            let mut lease = lease_of(10, 1, cltt);
             lease.hardware.htype = htype;
             lease.client_id = client_id.clone();
             lease
         };
-        bench.commit(with_htype(6, now - 500), &line("a"));
+        bench.commit(with_htype(6, now - 500), &information("a"));
         let query = Query::new(Primary::Mac {
             htype: 6,
             address: mac(1),
         });
-        let look = |bench: &Bench| {
+        let check = |bench: &Bench| {
             let bindings = bench.ask(&query);
             let [binding] = &bindings[..] else {
                 panic!("{bindings:?}")
@@ -356,17 +378,17 @@ fn a_hardware_type_that_kea_forgets_stays() {
             assert!(!binding.is_remote());
             assert_eq!(found_by(bench, 10, &["a"]), ["a"]);
         };
-        look(&bench);
+        check(&bench);
         let before = saved(&bench);
-        updated(&bench, with_htype(1, now - 500), Origin::Remote);
-        look(&bench);
+        update(&bench, with_htype(1, now - 500), Origin::Remote);
+        check(&bench);
         let bench = restarted(
             before,
             kea_config(&[]),
             &[with_htype(1, now - 500)],
             now + 10,
         );
-        look(&bench);
+        check(&bench);
         assert_eq!(delta(&bench, now + 10), [0u8; 0]);
         // A release without the hardware type matches the lease.
         bench.mirror.queue().push(Event::Released {
@@ -387,29 +409,29 @@ fn a_hardware_type_that_kea_forgets_stays() {
 
 // Any difference is a change at the time at which the mirror learned of it.
 #[test]
-fn a_delta_has_what_changed_without_any_of_its_times() {
+fn a_delta_has_changes_that_leave_the_times_equal() {
     let bench = long_configured(kea_config(&[]));
     let now = bench.now;
     let declined = |lifetime| Lease {
         state: LeaseState::Declined,
         valid_lifetime: Lifetime(lifetime),
-        ..of(12, 3, now - 500)
+        ..lease_of(12, 3, now - 500)
     };
-    bench.commit(of(10, 1, now - 500), &[]);
-    bench.commit(of(11, 2, now - 500), &[]);
+    bench.commit(lease_of(10, 1, now - 500), &[]);
+    bench.commit(lease_of(11, 2, now - 500), &[]);
     bench.commit(declined(1_000), &[]);
     assert_eq!(delta(&bench, now), [0u8; 0]);
     let longer = Lease {
         valid_lifetime: Lifetime(7_200),
-        ..of(10, 1, now - 500)
+        ..lease_of(10, 1, now - 500)
     };
-    updated(&bench, longer, Origin::Local);
+    update(&bench, longer, Origin::Local);
     let renamed = Lease {
         hostname: b"name".to_vec(),
-        ..of(11, 2, now - 500)
+        ..lease_of(11, 2, now - 500)
     };
-    updated(&bench, renamed, Origin::Local);
-    updated(&bench, declined(2_000), Origin::Local);
+    update(&bench, renamed, Origin::Local);
+    update(&bench, declined(2_000), Origin::Local);
     assert_eq!(delta(&bench, now), [10, 11, 12]);
     // Their older times do not bring them into a window before the change.
     let window = Query {
@@ -422,12 +444,12 @@ fn a_delta_has_what_changed_without_any_of_its_times() {
 // A lease that had expired when the mirror learned of it ended in the past, without an answer about
 // it.
 #[test]
-fn a_delta_has_a_lease_that_was_over_when_it_was_learned_of() {
+fn a_delta_has_a_lease_learned_of_after_its_end() {
     for origin in [Origin::Local, Origin::Remote] {
         for left in [3_605, 3_602, 3_600] {
             let bench = long_configured(kea_config(&[]));
-            let added = of(10, 1, bench.now - left);
-            updated(&bench, added, origin);
+            let added = lease_of(10, 1, bench.now - left);
+            update(&bench, added, origin);
             assert_eq!(delta(&bench, bench.now), [10], "{left}");
             let binding = bench.ask(&since(bench.now)).remove(0);
             assert_eq!(binding.state, Some(State::EXPIRED));
@@ -438,15 +460,15 @@ fn a_delta_has_a_lease_that_was_over_when_it_was_learned_of() {
 
 // A free address is AVAILABLE since the end of its probation, of which the server may learn later.
 #[test]
-fn a_delta_has_a_free_address_that_was_learned_of_late() {
+fn a_delta_has_a_free_address_learned_of_late() {
     let bench = long_configured(kea_config(&[]));
     let now = bench.now;
-    bench.commit(of(10, 1, now - 500), &[]);
+    bench.commit(lease_of(10, 1, now - 500), &[]);
     bench.mirror.queue().push(Event::Committed {
         lease: Lease {
             state: LeaseState::Declined,
             valid_lifetime: Lifetime(100),
-            ..of(10, 1, now - 101)
+            ..lease_of(10, 1, now - 101)
         },
         client_info: ClientInfo::default(),
     });
@@ -459,20 +481,20 @@ fn a_delta_has_a_free_address_that_was_learned_of_late() {
 
 // A lifetime differs after a kill, or after an older lease file was restored.
 #[test]
-fn a_delta_has_what_kea_holds_otherwise_at_a_start() {
+fn a_delta_has_leases_that_differ_at_a_start() {
     let bench = long_configured(kea_config(&[]));
     let now = bench.now;
     for (last, client) in [(10, 1), (11, 2), (12, 3)] {
-        bench.commit(of(last, client, now - 500), &[]);
+        bench.commit(lease_of(last, client, now - 500), &[]);
     }
     let before = saved(&bench);
     let leases = [
         Lease {
             valid_lifetime: Lifetime(7_200),
-            ..of(10, 1, now - 500)
+            ..lease_of(10, 1, now - 500)
         },
-        of(11, 2, now - 600),
-        of(12, 3, now - 500),
+        lease_of(11, 2, now - 600),
+        lease_of(12, 3, now - 500),
     ];
     let bench = restarted(before, kea_config(&[]), &leases, now + 10);
     assert_eq!(delta(&bench, now + 10), [10, 11]);
@@ -484,10 +506,10 @@ fn a_delta_has_what_kea_holds_otherwise_at_a_start() {
 fn a_delta_has_every_lease_if_keas_database_lost_renewals() {
     let bench = long_configured(kea_config(&[]));
     let now = bench.now;
-    bench.commit(of(10, 1, now - 500), &[]);
-    bench.commit(of(11, 2, now - 500), &[]);
+    bench.commit(lease_of(10, 1, now - 500), &[]);
+    bench.commit(lease_of(11, 2, now - 500), &[]);
     // A release is later than the renewal, and does not appear in a lease of the database.
-    bench.commit(of(12, 3, now - 300), &[]);
+    bench.commit(lease_of(12, 3, now - 300), &[]);
     bench.mirror.queue().push(Event::Released {
         address: address(12),
         client: None,
@@ -496,33 +518,33 @@ fn a_delta_has_every_lease_if_keas_database_lost_renewals() {
     });
     bench.mirror.catch_up_by(|| Time(now - 40));
     let bindings = saved(&bench).bindings;
-    bench.commit(of(10, 1, now - 100), &[]);
+    bench.commit(lease_of(10, 1, now - 100), &[]);
     let saved = Saved {
         bindings,
         ..saved(&bench)
     };
     let restart = |leases: &[Lease]| restarted(saved.clone(), kea_config(&[]), leases, now + 10);
-    let restored = restart(&[of(10, 1, now - 500), of(11, 2, now - 500)]);
+    let restored = restart(&[lease_of(10, 1, now - 500), lease_of(11, 2, now - 500)]);
     assert_eq!(delta(&restored, now + 10), [10, 11]);
-    let intact = restart(&[of(10, 1, now - 100), of(11, 2, now - 500)]);
+    let intact = restart(&[lease_of(10, 1, now - 100), lease_of(11, 2, now - 500)]);
     assert_eq!(delta(&intact, now + 10), [0u8; 0]);
     // The latest lease ended just before Kea was killed.
     let killed = Saved {
         recent: vec![address(13).to_bits()],
         ..saved.clone()
     };
-    let leases = [of(10, 1, now - 500), of(11, 2, now - 500)];
+    let leases = [lease_of(10, 1, now - 500), lease_of(11, 2, now - 500)];
     let killed = restarted(killed, kea_config(&[]), &leases, now + 10);
     assert_eq!(delta(&killed, now + 10), [13]);
     // Kea serves clients during the initial load.
-    let renewed = restart(&[of(10, 1, now - 500), of(11, 2, now + 10)]);
+    let renewed = restart(&[lease_of(10, 1, now - 500), lease_of(11, 2, now + 10)]);
     assert_eq!(delta(&renewed, now + 10), [10, 11]);
     // A further start compares with the time of the older database.
     let again = Saved {
         latest: restored.mirror.latest(),
         ..self::saved(&restored)
     };
-    let leases = [of(10, 1, now - 500), of(11, 2, now - 500)];
+    let leases = [lease_of(10, 1, now - 500), lease_of(11, 2, now - 500)];
     let again = restarted(again, kea_config(&[]), &leases, now + 20);
     assert_eq!(delta(&again, now + 20), [0u8; 0]);
 }
@@ -533,23 +555,23 @@ fn a_delta_has_renewals_by_other_servers_that_a_start_shows() {
     let bench = long_configured(kea_config(&[]));
     let now = bench.now;
     for (last, client) in [(10, 1), (11, 2)] {
-        bench.commit(of(last, client, now - 500), &[]);
+        bench.commit(lease_of(last, client, now - 500), &[]);
     }
     let before = Saved {
         resynced_at: Some(Time(now - 300)),
         ..saved(&bench)
     };
-    let leases = [of(10, 1, now - 400), of(11, 2, now - 200)];
+    let leases = [lease_of(10, 1, now - 400), lease_of(11, 2, now - 200)];
     let bench = restarted(before, kea_config(&[]), &leases, now + 10);
     assert_eq!(delta(&bench, now - 100), [11]);
 }
 
 // Changes between the last flush and a kill are not in the state file.
 #[test]
-fn a_delta_has_what_changed_just_before_the_process_was_killed() {
+fn a_delta_has_changes_just_before_a_kill() {
     let bench = long_configured(kea_config(&[]));
     let now = bench.now;
-    bench.commit(of(10, 1, now - 500), &[]);
+    bench.commit(lease_of(10, 1, now - 500), &[]);
     let before = Saved {
         // 10 was renewed from the cache, 11 leased and released, and 99 leased outside of pools.
         recent: [10, 11, 11, 99]
@@ -557,25 +579,35 @@ fn a_delta_has_what_changed_just_before_the_process_was_killed() {
             .to_vec(),
         ..saved(&bench)
     };
-    let bench = restarted(before, kea_config(&[]), &[of(10, 1, now - 500)], now + 10);
+    let bench = restarted(
+        before,
+        kea_config(&[]),
+        &[lease_of(10, 1, now - 500)],
+        now + 10,
+    );
     assert_eq!(delta(&bench, now + 10), [10, 11, 99]);
-    let taken_back: Vec<Binding> = bench.ask(&since(now + 10));
-    assert_eq!(taken_back[1].state, Some(State::AVAILABLE));
+    let bindings: Vec<Binding> = bench.ask(&since(now + 10));
+    assert_eq!(bindings[1].state, Some(State::AVAILABLE));
     assert!(!bench.addresses(&all()).contains(&address(99)));
 }
 
 // A configuration that was in force after the last flush is lost with a kill.
 #[test]
-fn a_delta_has_every_binding_if_a_configuration_was_lost_with_the_process() {
+fn a_delta_has_every_binding_if_a_kill_lost_a_configuration() {
     let bench = long_configured(kea_config(&[]));
     let now = bench.now;
-    bench.commit(of(10, 1, now - 500), &[]);
+    bench.commit(lease_of(10, 1, now - 500), &[]);
     let restart = |recent| {
         let before = Saved {
             recent,
             ..saved(&bench)
         };
-        restarted(before, kea_config(&[]), &[of(10, 1, now - 500)], now + 10)
+        restarted(
+            before,
+            kea_config(&[]),
+            &[lease_of(10, 1, now - 500)],
+            now + 10,
+        )
     };
     assert_eq!(delta(&restart(Vec::new()), now + 10), [0u8; 0]);
     assert!(delta(&restart(vec![u32::MAX]), now + 10).contains(&10));
@@ -585,7 +617,7 @@ fn a_delta_has_every_binding_if_a_configuration_was_lost_with_the_process() {
 
 /// Commits an active lease in each subnet, and an expired lease in subnet 2.
 fn leases_in_two_vpns(bench: &Bench) {
-    bench.commit(of(10, 1, bench.now - 500), &[]);
+    bench.commit(lease_of(10, 1, bench.now - 500), &[]);
     bench.commit(lease([10, 0, 2, 1], 2, bench.now - 500), &[]);
     bench.commit(lease([10, 0, 2, 2], 3, bench.now - 4_000), &[]);
 }
@@ -609,7 +641,7 @@ const RED: (&str, &str) = (r#""blue""#, r#""red""#);
 #[test]
 fn a_delta_has_bindings_that_moved_to_another_vpn() {
     let name = |name: &str| Vss::Name(name.to_owned());
-    let look = |bench: &Bench, start: u32| {
+    let check = |bench: &Bench, start: u32| {
         assert_eq!(delta_of_2(bench, start, name("red")), [1, 2]);
         assert_eq!(delta_of_2(bench, start, Vss::All), [1, 2]);
         assert_eq!(delta_of_2(bench, start, name("blue")), [0u8; 0]);
@@ -620,13 +652,13 @@ fn a_delta_has_bindings_that_moved_to_another_vpn() {
     leases_in_two_vpns(&bench);
     let before = saved(&bench);
     configure(&bench, kea_config(&[RED]));
-    look(&bench, now);
+    check(&bench, now);
     let leases = [
-        of(10, 1, now - 500),
+        lease_of(10, 1, now - 500),
         lease([10, 0, 2, 1], 2, now - 500),
         lease([10, 0, 2, 2], 3, now - 4_000),
     ];
-    look(
+    check(
         &restarted(before.clone(), kea_config(&[RED]), &leases, now + 10),
         now + 10,
     );
@@ -689,13 +721,13 @@ fn a_delta_has_leases_with_which_kea_sends_other_options_and_times() {
         (changed(unrelated), vec![]),
     ] {
         let bench = long_configured(original());
-        bench.commit(of(10, 1, bench.now - 500), &[]);
+        bench.commit(lease_of(10, 1, bench.now - 500), &[]);
         let client_info = ClientInfo {
             classes: ["gold".to_owned()].into(),
             ..ClientInfo::default()
         };
         bench.mirror.queue().push(Event::Committed {
-            lease: of(11, 2, bench.now - 500),
+            lease: lease_of(11, 2, bench.now - 500),
             client_info,
         });
         bench.mirror.catch_up_by(|| Time(bench.now - 500));
@@ -706,9 +738,9 @@ fn a_delta_has_leases_with_which_kea_sends_other_options_and_times() {
 
 // A binding whose subnet is removed keeps its VPN, and appears in no other VPN.
 #[test]
-fn a_binding_keeps_its_vpn_when_its_subnet_goes() {
+fn a_binding_keeps_its_vpn_when_its_subnet_is_removed() {
     let without = || KeaConfig::from_json(r#"{ "Dhcp4": { "subnet4": [] } }"#, Vec::new()).unwrap();
-    let look = |bench: &Bench| {
+    let check = |bench: &Bench| {
         let found = |vpn: Option<Vss>| {
             let by_mac = Query { vpn, ..by_mac(2) };
             bench.addresses(&by_mac).len()
@@ -725,16 +757,19 @@ fn a_binding_keeps_its_vpn_when_its_subnet_goes() {
     let now = bench.now;
     leases_in_two_vpns(&bench);
     let before = saved(&bench);
-    let leases = [of(10, 1, now - 500), lease([10, 0, 2, 1], 2, now - 500)];
+    let leases = [
+        lease_of(10, 1, now - 500),
+        lease([10, 0, 2, 1], 2, now - 500),
+    ];
     configure(&bench, without());
-    look(&bench);
+    check(&bench);
     // Also after one restart and two, whether the subnet was removed while Kea ran or between runs.
     let after = saved(&bench);
-    for saved_then in [before, after] {
-        let bench = restarted(saved_then, without(), &leases, now + 10);
-        look(&bench);
+    for before in [before, after] {
+        let bench = restarted(before, without(), &leases, now + 10);
+        check(&bench);
         let bench = restarted(saved(&bench), without(), &leases, now + 20);
-        look(&bench);
+        check(&bench);
         // When the subnet returns, its addresses are configured again.
         configure(&bench, kea_config(&[]));
         assert_eq!(delta_of_2(&bench, bench.now, Vss::All), [1, 2]);
@@ -778,7 +813,7 @@ fn the_subnet_that_contains_an_address_decides_where_numbers_contradict_it() {
 #[test]
 fn an_address_outside_of_pools_is_not_configured_once_it_is_released() {
     let bench = long_configured(kea_config(&[]));
-    bench.commit(of(99, 1, bench.now - 500), &[]);
+    bench.commit(lease_of(99, 1, bench.now - 500), &[]);
     assert!(bench.addresses(&all()).contains(&address(99)));
     bench.mirror.queue().push(Event::Released {
         address: address(99),
@@ -798,12 +833,12 @@ fn an_address_outside_of_pools_is_not_configured_once_it_is_released() {
 fn t1_and_t2_count_from_the_last_answer() {
     let bench = long_configured(kea_config(&[]));
     let now = bench.now;
-    bench.commit(of(10, 1, now - 500), &[]);
-    bench.commit(of(11, 2, now - 500), &[]);
+    bench.commit(lease_of(10, 1, now - 500), &[]);
+    bench.commit(lease_of(11, 2, now - 500), &[]);
     bench.mirror.queue().push(Event::Confirmed {
         address: address(10),
         client: ClientIds {
-            hardware: of(10, 1, 0).hardware,
+            hardware: lease_of(10, 1, 0).hardware,
             client_id: Vec::new(),
         },
         at: Time(now - 2),
@@ -827,12 +862,12 @@ fn t1_and_t2_count_from_the_last_answer() {
 
 // Kea accepts lifetimes that end after 2^32 seconds since 1970.
 #[test]
-fn a_lifetime_that_ends_beyond_2106_is_told_whole() {
+fn a_lifetime_that_ends_beyond_2106_is_returned_whole() {
     for lifetime in [3_000_000_000, u32::MAX - 1] {
         let bench = long_configured(kea_config(&[]));
         let long = Lease {
             valid_lifetime: Lifetime(lifetime),
-            ..of(10, 1, bench.now - 500)
+            ..lease_of(10, 1, bench.now - 500)
         };
         bench.commit(long, &[]);
         let binding = bench.ask(&by_mac(1)).remove(0);
