@@ -1,7 +1,7 @@
-//! Compaction: the state file written anew without entries that later ones replaced.
+//! Compaction: a new state file without entries that later ones replaced.
 //!
-//! The new file grows beside the old one, a part at a time, while transactions go on to the old one. It takes
-//! the old one's name once it has all of them, and is complete and on disk before.
+//! The new file is written in steps beside the old one, while transactions are still appended to
+//! the old one. Once the new file has all of them and is durable, it takes the old one's name.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, fchown};
@@ -15,26 +15,27 @@ use crate::persist::ownership;
 use crate::persist::scan::Scan;
 use crate::persist::transaction::{self, Meta};
 
-/// The suffix of the new file's name until it is complete.
+/// Suffix of the new file's name until the compaction is complete.
 const SUFFIX: &str = ".compacted";
 
-/// Octets of transactions that one step reads at least, if there are as many. The next flush waits meanwhile.
+/// Minimum octets of transactions that one step reads, as far as there are any. The next flush
+/// waits for the step.
 const STEP: u64 = if cfg!(test) { 256 } else { 1 << 20 };
 
-/// Octets that a file may always have beyond twice the octets it needs.
+/// Octets of replaced entries that a file may have at any length.
 const SLACK: u64 = if cfg!(test) { 1 << 10 } else { 1 << 20 };
 
-/// Returns the length at which a file is compacted of which `live` octets are needed.
+/// Returns the length at which a file with `live` octets of current entries is compacted.
 pub fn due(live: u64) -> u64 {
     SLACK.saturating_add(live.saturating_mul(2))
 }
 
-/// Returns the path of the new file until it is complete.
+/// Returns the path of the new file of a compaction in progress.
 pub fn path(state_file: &Path) -> PathBuf {
     file::beside(state_file, SUFFIX)
 }
 
-/// Removes the file that a process left which ended during a compaction.
+/// Removes the file of a compaction that a process did not complete.
 pub fn remove_left_over(state_file: &Path) -> Result<(), StoreError> {
     let path = path(&fs::canonicalize(state_file)?);
     if ownership::look(&path, journal::is_own)?.is_some() {
@@ -43,31 +44,31 @@ pub fn remove_left_over(state_file: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// A compaction under way.
+/// A compaction in progress.
 #[derive(Debug)]
 pub struct Compaction {
     /// The new file.
     journal: Journal,
     /// The name of the new file.
     name: Temporary,
-    /// The path of the old file, whose name it takes.
+    /// The path of the old file, whose name the new one takes.
     target: PathBuf,
     /// The directory of both.
     directory: File,
-    /// The scan of transactions that are not copied.
+    /// The scan of transactions that are not copied yet.
     scan: Scan,
-    /// The end of those it scans.
+    /// The end of the scanned transactions.
     scanned: Tail,
     /// The end of the old file at the last step.
     end: u64,
-    /// The metadata of those copied.
+    /// The metadata of the copied transactions.
     meta: Meta,
 }
 
 impl Compaction {
     /// Begins to compact `old`, the file at `path`.
     pub fn begin(old: &Journal, path: &Path) -> Result<Compaction, StoreError> {
-        // The file itself, where `path` is a link.
+        // Compacts the target of a symbolic link, not the link.
         let target = fs::canonicalize(path)?;
         let directory = file::open_directory(&target)?;
         let path = self::path(&target);
@@ -85,14 +86,14 @@ impl Compaction {
         let attributes = old.file().metadata()?;
         let file = compaction.journal.file();
         file.set_permissions(attributes.permissions())?;
-        // Only a member of the group may.
+        // Fails unless this process is a member of the group.
         let _ = fchown(file, None, Some(attributes.gid()));
         Ok(compaction)
     }
 
-    /// Copies some entries of `old`; returns whether the new file has all of them.
+    /// Copies some entries of `old`. Returns whether the new file has all of them.
     pub fn step(&mut self, old: &Journal) -> Result<bool, StoreError> {
-        // A multiple of the octets written since the last step: a compaction must come to an end.
+        // A multiple of the octets appended since the last step, so that the compaction catches up.
         let written = old.tail().end.saturating_sub(self.end);
         self.end = old.tail().end;
         let mut budget = STEP.max(4 * written);
@@ -107,14 +108,16 @@ impl Compaction {
                 self.journal.append(transaction::begin(&self.meta)?)?;
                 return Ok(true);
             }
-            // The transactions written meanwhile are later ones, and so are their frames in the new file.
+            // The transactions appended since then are later ones, as their frames in the new file
+            // are.
             self.scan = Scan::after(self.scanned, old);
             self.scanned = old.tail();
         }
         Ok(false)
     }
 
-    /// Copies entries of the transactions to scan, as far as `budget` goes; returns whether these were all.
+    /// Copies entries of the transactions to scan, up to `budget` octets. Returns whether these
+    /// were all.
     fn copy(&mut self, old: &Journal, budget: &mut u64) -> Result<bool, StoreError> {
         let mut frame = transaction::begin(&Meta::default())?;
         let empty = frame.0.len();
@@ -133,22 +136,22 @@ impl Compaction {
         Ok(is_over)
     }
 
-    /// Puts the new file, which has all entries, in the place of the old one.
+    /// Replaces the old file by the new one, which has all entries.
     pub fn finish(self) -> io::Result<Journal> {
         fs::rename(&self.name.0, &self.target)?;
-        // Writes to it depend on its name from now on.
+        // The new name must be durable before anything is written to the file.
         file::sync_directory(&self.directory)?;
         Ok(self.journal)
     }
 }
 
-/// A name that is in use until this is dropped, unless its file has got another one.
+/// A file name. Dropping it removes the file, unless the file was renamed.
 #[derive(Debug)]
 struct Temporary(PathBuf);
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        // One that stays is removed when the state file is opened.
+        // If this fails, the file is removed when the state file is next opened.
         let _ = fs::remove_file(&self.0);
     }
 }

@@ -1,26 +1,27 @@
-//! Why the state file cannot be used.
+//! Errors of the state file.
 
 use std::{fmt, io};
 
-/// Why the state file cannot be used.
+/// An error of the state file.
 #[derive(Debug)]
 pub enum StoreError {
-    /// The file belongs to another program and stays as it is.
+    /// The file belongs to another program, and is not changed.
     Foreign(String),
     /// The file is this library's, but cannot be continued.
     Unreadable(Defect, String),
-    /// The file cannot be opened, read or written now: permissions, a full disk, another process.
+    /// The file cannot be opened, read or written now: permissions, a full disk, a lock of another
+    /// process.
     Unavailable(String),
 }
 
-/// A defect of a file of this library, which is set aside for it.
+/// A defect of a file of this library, for which the file is set aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Defect {
     /// Octets differ from those written.
     Damaged,
     /// Another version of this library wrote the file.
     Version,
-    /// The file is not the one that was written before.
+    /// The file is not the one written before.
     Replaced,
 }
 
@@ -36,7 +37,8 @@ impl Defect {
 }
 
 impl StoreError {
-    /// Returns `foreign`, the identifier of a log message, if the file is another program's; else `other`.
+    /// Returns `foreign`, the identifier of a log message, if the file is another program's,
+    /// otherwise `other`.
     pub(super) fn log_id(&self, foreign: &'static str, other: &'static str) -> &'static str {
         match self {
             StoreError::Foreign(_) => foreign,
@@ -57,7 +59,7 @@ impl fmt::Display for StoreError {
 impl std::error::Error for StoreError {}
 
 impl From<io::Error> for StoreError {
-    /// A good file must never be set aside for a fault of the moment.
+    /// A transient error must never set a valid file aside.
     fn from(error: io::Error) -> Self {
         StoreError::Unavailable(error.to_string())
     }

@@ -10,11 +10,11 @@ use crate::model::time::Time;
 /// The identity of a file and the time of its last change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint {
-    /// The device, and the file's number there.
+    /// The device, and the inode number.
     file: (u64, u64),
     /// The length in octets.
     length: u64,
-    /// When contents and attributes last changed, in seconds and nanoseconds.
+    /// Times of the last change of contents and of attributes, in seconds and nanoseconds.
     changed: [(i64, i64); 2],
 }
 
@@ -29,7 +29,7 @@ impl Fingerprint {
         file.metadata().map(|metadata| Fingerprint::new(&metadata))
     }
 
-    /// Makes a fingerprint of a file's metadata.
+    /// Builds the fingerprint from a file's metadata.
     fn new(metadata: &Metadata) -> Fingerprint {
         Fingerprint {
             file: (metadata.dev(), metadata.ino()),
@@ -41,13 +41,13 @@ impl Fingerprint {
         }
     }
 
-    /// Whether it is the same file, changed or not.
+    /// Whether both are of one file, changed or not.
     pub fn is_same_file(&self, other: &Fingerprint) -> bool {
         self.file == other.file
     }
 }
 
-/// Renames a file, to a name of its own with the time. A link to it stays, and leads to the next one.
+/// Renames a file to an unused name that contains the time. A symbolic link to it remains.
 pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
     let path = fs::canonicalize(path)?;
     let now = Time::now().0;
@@ -55,10 +55,10 @@ pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
     let mut count = 1;
     loop {
         let aside = beside(&path, &suffix);
-        // One set aside earlier must stay.
+        // A file set aside earlier is kept.
         if !aside.try_exists()? {
             fs::rename(&path, &aside)?;
-            // The file is of no use: its name may come back after a loss of power.
+            // The rename need not be durable: the file is not used again.
             let _ = open_directory(&path).and_then(|directory| sync_directory(&directory));
             return Ok(aside);
         }
@@ -81,7 +81,7 @@ pub fn open_directory(path: &Path) -> io::Result<File> {
     File::open(named.unwrap_or(Path::new(".")))
 }
 
-/// Makes the names in a directory survive a loss of power, where the file system can do that.
+/// Makes changes of names in a directory durable, where the file system supports that.
 pub fn sync_directory(directory: &File) -> io::Result<()> {
     match directory.sync_all() {
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),

@@ -1,4 +1,4 @@
-//! The flush worker: a thread that writes changes of the mirror to the state file.
+//! The flush worker: a thread that writes the mirror's dirty set to the state file.
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -14,20 +14,20 @@ use crate::persist::error::StoreError;
 use crate::persist::store::{Reopened, Store};
 use crate::persist::transaction::Batch;
 
-/// How long changes are gathered before they are flushed: an address that changes several
-/// times is written once, and a change is on disk within half a second.
+/// Time that changes are gathered before a flush: an address that changes several times is written
+/// once. A change is durable within half a second.
 const GATHERING: Duration = Duration::from_millis(200);
-/// How long a failed write waits before the first new try, and at most.
+/// Delay of the first retry after a failed write, and the longest delay.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-/// The most changes in one transaction: bounds its memory.
+/// Maximum number of changes in one transaction, which bounds its memory.
 const MOST_CHANGES: usize = 10_000;
-/// The most other bindings in one transaction: the next changes wait for it.
+/// Maximum number of other bindings in one transaction, for which the next changes wait.
 const MOST_REST: usize = 4_000;
-/// How many addresses are taken from the mirror at once. Changes and queries wait meanwhile, a fraction of a
-/// millisecond.
+/// Number of addresses taken from the mirror under one lock. Changes and queries wait for it, a
+/// fraction of a millisecond.
 const AT_ONCE: usize = 256;
 
-/// The running worker. When dropped, it flushes all changes and stops.
+/// The running worker. Dropping it flushes all changes and stops it.
 #[derive(Debug)]
 pub struct FlushWorker {
     /// The orders to the thread.
@@ -41,7 +41,7 @@ pub struct FlushWorker {
 struct Orders {
     /// The orders.
     state: Mutex<State>,
-    /// Notified of new orders.
+    /// Signals a new order.
     given: Condvar,
 }
 
@@ -61,15 +61,15 @@ impl Orders {
         self.given.notify_one();
     }
 
-    /// Orders a flush. A thread that has the order gathers changes and is not notified again: this is called
-    /// hundreds of times a second.
+    /// Orders a flush. Called hundreds of times a second; a thread that already gathers changes is
+    /// not signalled again.
     fn ask(&self) {
         if !mem::replace(&mut self.state.lock().flush, true) {
             self.given.notify_one();
         }
     }
 
-    /// Waits for an order, then for changes to gather; returns whether to stop after the flush.
+    /// Waits for an order, then for changes to gather. Returns whether to stop after the flush.
     fn wait(&self) -> bool {
         let mut state = self.state.lock();
         self.given
@@ -80,7 +80,7 @@ impl Orders {
         state.stop
     }
 
-    /// Waits for `time`, or until the order to stop; returns whether that was given.
+    /// Waits for `time`, or until the order to stop. Returns whether that order was given.
     fn back_off(&self, time: Duration) -> bool {
         let mut state = self.state.lock();
         self.given
@@ -90,10 +90,11 @@ impl Orders {
 }
 
 impl FlushWorker {
-    /// Starts to flush changes of `mirror` to `store`. A closed store is opened as soon as that is possible.
+    /// Starts to flush the changes of `mirror` to `store`. A closed store is opened as soon as
+    /// possible.
     ///
     /// # Errors
-    /// The thread could not be started.
+    /// If the thread could not be started.
     pub fn start(mirror: Arc<Mirror>, store: Store) -> io::Result<FlushWorker> {
         let orders = Arc::new(Orders::default());
         orders.give(|state| state.flush = true);
@@ -116,19 +117,19 @@ impl FlushWorker {
         })
     }
 
-    /// Returns a function that notifies the worker of changes; quick.
+    /// Returns a function that notifies the worker of changes. It does not block.
     pub fn notifier(&self) -> impl Fn() + Send + use<> {
         let orders = Arc::clone(&self.orders);
         move || orders.ask()
     }
 
-    /// Flushes all changes and stops; returns the store, closed. Another worker with the same mirror and this
-    /// store goes on where this one stopped, also if not all could be written.
+    /// Flushes all changes and stops. Returns the store, closed. Another worker with this mirror
+    /// and store continues, also if some changes could not be written.
     pub fn stop(mut self) -> Option<Store> {
         self.end()
     }
 
-    /// Ends the thread, unless it was joined.
+    /// Stops the thread, unless it was joined.
     fn end(&mut self) -> Option<Store> {
         self.orders.give(|state| state.stop = true);
         let mut store = self.thread.take()?.join().ok()?;
@@ -162,9 +163,10 @@ impl Writing<'_> {
         }
     }
 
-    /// Flushes all changes, and tries again until it succeeds; returns whether to stop then.
+    /// Flushes all changes, with retries until that succeeds. Returns whether to stop then.
     fn persist(&mut self, orders: &Orders, mut stop: bool) -> bool {
-        // A mirror that is not complete must not be saved; the apply worker notifies again when it is.
+        // An incomplete mirror must not be saved; the apply worker notifies again once it is
+        // complete.
         if !self.mirror.is_complete() {
             return stop;
         }
@@ -201,8 +203,8 @@ impl Writing<'_> {
         stop
     }
 
-    /// Opens the store, if it is closed, and writes all changes; when `stopping`, also the time up to which all
-    /// changes are written.
+    /// Opens the store if it is closed, and writes all changes; when `stopping`, also the time up
+    /// to which all changes are written.
     fn open_and_write(&mut self, stopping: bool) -> Result<(), StoreError> {
         if !self.store.is_open() {
             if self.store.reopen()? == Reopened::Replaced {
@@ -218,8 +220,8 @@ impl Writing<'_> {
         Ok(())
     }
 
-    /// Takes one step of a compaction, if one is due. The next step comes after the changes gathered until
-    /// then are written.
+    /// Runs one step of a compaction if one is due. Changes gathered until then are written before
+    /// the next step.
     fn compact(&mut self, orders: &Orders, stopping: bool) -> Result<(), StoreError> {
         if !stopping && self.store.compact()? {
             orders.ask();
@@ -227,23 +229,24 @@ impl Writing<'_> {
         Ok(())
     }
 
-    /// Attaches the file of recent changes to the mirror, if it can be used.
+    /// Attaches the file of recent changes to the mirror if the file can be used.
     fn attach_recorder(&self) {
         if let Some(recent) = self.store.make_recent() {
             self.mirror.attach_recorder(recent);
         }
     }
 
-    /// Writes one transaction at most; returns whether no change is left.
+    /// Writes at most one transaction. Returns whether the dirty set is empty.
     fn write_some(&mut self, stopping: bool) -> Result<bool, StoreError> {
-        // Before the changes are taken: later changes have later times.
+        // Read before the changes are taken: later changes have later times.
         let at = Time::now();
         let (latest, resynced_at) = (self.mirror.latest(), self.mirror.resynced_at());
-        // Taken before the bindings that a new configuration changes, and not written before them: the next
-        // start then finds the changes that the file does not have.
+        // The view is taken before the bindings that its configuration changes, and not written
+        // before them: otherwise a start would not find changes that the file lacks.
         let mut saved_view = self.mirror.take_dirty_view();
         let (bindings, is_last) = take(self.mirror);
-        // A mirror does not become complete again: no binding taken before is half changed.
+        // An incomplete mirror never becomes complete again, so no binding taken before is
+        // inconsistent.
         if !self.mirror.is_complete() {
             return Ok(true);
         }
@@ -254,7 +257,8 @@ impl Writing<'_> {
             bindings,
             saved_view,
             at,
-            // Not before all that was found up to then.
+            // The last transaction of a flush has it: the file then has all changes up to this
+            // time.
             latest: latest.filter(|_| is_last),
             resynced_at: resynced_at.filter(|_| is_last),
         };
@@ -272,7 +276,7 @@ impl Writing<'_> {
     }
 }
 
-/// Takes the bindings of one transaction from `mirror`; returns whether no dirty one is left.
+/// Takes the bindings of one transaction from `mirror`. Returns whether the dirty set is empty.
 fn take(mirror: &Mirror) -> (Taken, bool) {
     let mut taken = Taken::default();
     while taken.changed.len() < MOST_CHANGES && taken.rest.len() < MOST_REST {
@@ -299,14 +303,14 @@ mod tests {
     use crate::model::state::State;
     use crate::persist::recent::Recent;
 
-    /// A configuration of one pool.
+    /// Returns a configuration with one pool.
     fn kea_config() -> Arc<KeaConfig> {
         let config = r#"{"Dhcp4": {"subnet4": [
             {"id": 1, "subnet": "192.0.2.0/24", "pools": [{"pool": "192.0.2.1-192.0.2.9"}]}]}}"#;
         Arc::new(KeaConfig::from_json(config, Vec::new()).unwrap())
     }
 
-    /// A lease of an address in it.
+    /// Returns a lease of an address in the pool.
     fn lease(last: u8) -> Lease {
         Lease::example(Ipv4Addr::new(192, 0, 2, last), Time(1_000))
     }
@@ -329,7 +333,7 @@ mod tests {
             at,
             origin: Origin::Local,
         });
-        // It stops at once, without time to gather, and is not notified.
+        // The worker stops at once: it gathers no changes and is not notified.
         drop(writer);
         let (_store, saved) = Store::open(&path).unwrap();
         let states: Vec<(Ipv4Addr, State, Time)> = saved
@@ -367,7 +371,7 @@ mod tests {
         assert_eq!(saved.saved_view, mirror.saved_view());
     }
 
-    /// A writer at work on a mirror and a new file, step by step.
+    /// Returns a worker on a mirror and a new file that is run step by step.
     fn writing<'a>(mirror: &'a Mirror, path: &std::path::Path) -> Writing<'a> {
         Writing {
             mirror,
@@ -375,7 +379,7 @@ mod tests {
         }
     }
 
-    /// A mirror of leases of addresses 10.0.0.0 and on.
+    /// Returns a mirror with leases of the addresses from 10.0.0.0 on.
     fn mirror(leases: u32) -> Mirror {
         let mut initial_load =
             InitialLoad::begin(KeaConfig::default().into(), Saved::default(), Time(1_000));
@@ -440,7 +444,7 @@ mod tests {
         assert_eq!(saved.bindings.len(), 1);
     }
 
-    /// Contract: a change is on disk within half a second, also while a new file is filled.
+    /// A change is durable within half a second, also while a new file is filled.
     #[test]
     fn a_change_does_not_wait_for_the_first_fill() {
         let directory = tempfile::tempdir().unwrap();
@@ -455,18 +459,18 @@ mod tests {
             at: Time(2_000),
             origin: Origin::Local,
         });
-        // Within two transactions, for one may be under way.
+        // Within two transactions, since one may be in progress.
         assert!(!writing.write_some(false).unwrap());
         drop(writing);
         let (_store, saved) = Store::open(&path).unwrap();
         assert!(saved.bindings.len() < 3 * MOST_REST, "not all of it");
         let found = saved.bindings.last().unwrap();
         assert_eq!((found.address, found.state), (last, State::Released));
-        // Were the process killed now, the rest would be found once more.
+        // After a kill at this point, the next start finds the remaining bindings.
         assert_eq!((saved.latest, saved.resynced_at), (None, None));
     }
 
-    /// A process that is killed before the next write leaves the addresses that have changed.
+    /// A kill before the next flush leaves the changed addresses in the file of recent changes.
     #[test]
     fn a_change_is_noted_from_when_it_can_be_seen_until_it_is_written() {
         let directory = tempfile::tempdir().unwrap();
@@ -496,7 +500,7 @@ mod tests {
             client_info: ClientInfo::default(),
         });
         mirror.catch_up();
-        // Kea's lease database has the renewal.
+        // The renewal is in Kea's lease database.
         assert_eq!(noted(), [address(3), address(5)].map(Ipv4Addr::to_bits));
         writing.write_some(false).unwrap();
         mirror.queue().push(released(7));
@@ -519,7 +523,7 @@ mod tests {
         assert_eq!(directory.path().read_dir().unwrap().count(), 1);
     }
 
-    /// Contract: a renewal writes nothing.
+    /// A renewal writes nothing.
     #[test]
     fn a_renewal_writes_nothing() {
         let directory = tempfile::tempdir().unwrap();
@@ -528,7 +532,7 @@ mod tests {
         let mut writing = writing(&mirror, &path);
         writing.open_and_write(false).unwrap();
         let before = std::fs::read(&path).unwrap();
-        // A renewal in time: one that is learned of later is written.
+        // A renewal learned of in its own second. A later one would be written.
         let renewed_at = Time::now();
         for number in 0..10 {
             let renewed = Lease {
@@ -547,7 +551,7 @@ mod tests {
         assert!(std::fs::read(&path).unwrap() == before);
     }
 
-    /// A reload hands the mirror over: another worker goes on with the same file.
+    /// A reload hands the mirror over, and another worker continues with the same file.
     #[test]
     fn another_writer_goes_on_where_one_stopped() {
         let directory = tempfile::tempdir().unwrap();

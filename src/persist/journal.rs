@@ -12,9 +12,9 @@
 //!           n  payload: one transaction
 //! ```
 //!
-//! Numbers have their lowest octet first. Frames that the header vouches for are whole, or the file is
-//! damaged. Only the frame behind them may be torn, by the end of the process that wrote it; a torn
-//! frame does not count.
+//! Numbers are little-endian. If a frame before the end in the header is not intact, the file is
+//! damaged. The frame after it may be torn, if the process that wrote it was killed; a torn frame
+//! is ignored.
 
 use std::fs::File;
 use std::io;
@@ -29,7 +29,7 @@ use crate::persist::error::{Defect, StoreError};
 use crate::persist::file::Fingerprint;
 use crate::persist::ownership::{self, Mark, read_at};
 
-/// The beginning of every state file, of whatever version.
+/// The beginning of every state file, of any version.
 pub const MARK: Mark = b"kea-blq state file\n";
 
 /// The version of the layout that this code reads and writes. Version 2 has zeros after the mark,
@@ -47,31 +47,31 @@ const FRAME_HEAD: usize = 12;
 pub struct Journal {
     /// The file.
     file: File,
-    /// The file as it was when opened.
+    /// The fingerprint of the file when it was opened.
     opened: Fingerprint,
-    /// Where it ends.
+    /// The end of the last frame.
     tail: Tail,
-    /// Whether the file has nothing behind its tail.
+    /// Whether the file ends at its tail.
     is_trimmed: bool,
 }
 
-/// A place between two frames.
+/// A boundary between two frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tail {
     /// The offset in the file.
     pub end: u64,
-    /// Length of the payload before it; 0 if there is none.
+    /// Length of the payload before the boundary; 0 without one.
     last: u32,
 }
 
 impl Tail {
-    /// The place before the first frame.
+    /// The boundary before the first frame.
     pub const NEW: Tail = Tail {
         end: HEADER as u64,
         last: 0,
     };
 
-    /// Returns the place behind a payload of `length` octets.
+    /// Returns the boundary after a payload of `length` octets.
     fn after(self, length: u32) -> Tail {
         Tail {
             end: self.end + FRAME_HEAD as u64 + u64::from(length),
@@ -80,16 +80,16 @@ impl Tail {
     }
 }
 
-/// A journal that was closed.
+/// The state of a journal when it was closed.
 #[derive(Clone, Copy, Debug)]
 pub struct Closed {
-    /// The file as it was then; as it was when opened, if its last write failed.
+    /// The fingerprint when closed, or when opened if the last write failed.
     file: Fingerprint,
-    /// Where it ended, after the last write that succeeded.
+    /// The end after the last successful write.
     tail: Tail,
 }
 
-/// A frame to be appended: room for its head, then its payload.
+/// A frame under construction: space for its head, then its payload.
 #[derive(Debug)]
 pub struct Frame(pub Vec<u8>);
 
@@ -101,7 +101,7 @@ impl Frame {
 }
 
 impl Journal {
-    /// Opens the file at `path` and finds its end. Where there is no file, `make` begins one.
+    /// Opens the file at `path` and finds its end. If there is no file, `make` creates one.
     pub fn open(path: &Path, make: bool) -> Result<Journal, StoreError> {
         let file = lock(ownership::open(path, make, is_own)?)?;
         let opened = Fingerprint::of_file(&file)?;
@@ -112,7 +112,7 @@ impl Journal {
             tail,
             is_trimmed: false,
         };
-        // The process that held the lock before may have put a compacted file in its place.
+        // The previous holder of the lock may have replaced the file by a compacted one.
         journal.check_place(path)?;
         Ok(journal)
     }
@@ -135,13 +135,13 @@ impl Journal {
         &self.file
     }
 
-    /// Where it ends.
+    /// Returns the end of the last frame.
     pub fn tail(&self) -> Tail {
         self.tail
     }
 
-    /// Lets go of frames that were not confirmed before the file was closed: a disk that failed to write
-    /// them reports that only once. Returns whether the file is as it was then.
+    /// Discards frames that were not confirmed before the file was closed: a disk reports a failed
+    /// write only once. Returns whether the file is unchanged since then.
     pub fn resume(&mut self, closed: &Closed) -> bool {
         if self.opened.is_same_file(&closed.file) && closed.tail.end < self.tail.end {
             self.tail = closed.tail;
@@ -149,10 +149,10 @@ impl Journal {
         self.opened == closed.file
     }
 
-    /// Appends a frame. It is on disk when this returns.
+    /// Appends a frame, which is durable on return.
     ///
     /// # Errors
-    /// The journal must be closed then: it is not known how much of the frame is on disk.
+    /// The journal must be closed then, because an unknown part of the frame is on disk.
     pub fn append(&mut self, frame: Frame) -> io::Result<()> {
         let Frame(mut octets) = frame;
         let length = octets.len() - FRAME_HEAD;
@@ -166,7 +166,7 @@ impl Journal {
         }
         self.is_trimmed = false;
         self.file.write_all_at(&octets, self.tail.end)?;
-        // All before this frame is on disk.
+        // All frames before this one are durable.
         self.file.write_all_at(&header(self.tail), 0)?;
         self.file.sync_data()?;
         self.is_trimmed = true;
@@ -174,10 +174,11 @@ impl Journal {
         Ok(())
     }
 
-    /// Checks that the file still has the name `path`: no start finds one that was deleted or renamed.
+    /// Checks that `path` still names the file: a start would not find a deleted or renamed one.
     ///
     /// # Errors
-    /// [`StoreError::Foreign`] if a file of another program has the name; else [`StoreError::Unavailable`].
+    /// [`StoreError::Foreign`] if a file of another program has the name, otherwise
+    /// [`StoreError::Unavailable`].
     pub fn check_place(&self, path: &Path) -> Result<(), StoreError> {
         if Fingerprint::of(path)?.is_same_file(&self.opened) {
             return Ok(());
@@ -188,14 +189,15 @@ impl Journal {
         ))
     }
 
-    /// Makes the system read the file from end to end, ahead of [`Journal::read_before`], which a disk
-    /// that has to seek would serve slowly.
+    /// Makes the system read the file sequentially. [`Journal::read_before`] reads backwards, which
+    /// is slow on a disk that has to seek.
     pub fn read_ahead(&self) {
-        // Without, the same is read.
+        // The advice is an optimisation only.
         let _ = fadvise(&self.file, 0, None, Advice::WillNeed);
     }
 
-    /// Reads the payload before `tail` into `frame`, and gives it and the place before it.
+    /// Reads the payload before `tail` into `frame`. Returns the payload and the boundary before
+    /// it.
     pub fn read_before<'a>(
         &self,
         tail: Tail,
@@ -216,7 +218,7 @@ impl Journal {
     /// Closes the file.
     pub fn close(self) -> Closed {
         let vouch = || {
-            // With this, the next start also notices that the last frame is missing.
+            // With the tail in the header, the next start detects that the last frame is missing.
             self.file.write_all_at(&header(self.tail), 0)?;
             Fingerprint::of_file(&self.file)
         };
@@ -228,7 +230,7 @@ impl Journal {
     }
 }
 
-/// Whether an open file is a state file of this library's, of whatever version, damaged or not.
+/// Whether an open file is a state file of this library, of any version, damaged or not.
 pub fn is_own(file: &File) -> io::Result<bool> {
     ownership::begins_with(file, MARK)
 }
@@ -240,7 +242,7 @@ pub fn put_number(octets: &mut [u8], place: usize, number: u32) {
     }
 }
 
-/// Takes a number off the beginning of `octets`.
+/// Splits a number off the beginning of `octets`.
 pub fn take_number(octets: &mut &[u8]) -> Option<u32> {
     let (number, rest) = octets.split_first_chunk()?;
     *octets = rest;
@@ -258,7 +260,7 @@ fn lock(file: File) -> Result<File, StoreError> {
     }
 }
 
-/// Returns the header of a file of which all before `tail` is on disk.
+/// Returns the header of a file whose frames before `tail` are durable.
 fn header(tail: Tail) -> Vec<u8> {
     let numbers = (tail.end.to_le_bytes(), tail.last.to_le_bytes());
     let mut octets = [MARK, &[VERSION], &numbers.0, &numbers.1].concat();
@@ -267,7 +269,8 @@ fn header(tail: Tail) -> Vec<u8> {
     octets
 }
 
-/// Returns the checksum of a frame at `start`, which covers all of it but the checksum.
+/// Returns the checksum of a frame at `start`, over its offset and all its octets after the
+/// checksum.
 fn checksum(start: u64, frame: &[u8]) -> u32 {
     let mut hasher = Hasher::new();
     hasher.update(&start.to_le_bytes());
@@ -275,19 +278,19 @@ fn checksum(start: u64, frame: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// Writes the header of a file without frames. It is on disk when this returns: the file is known as
-/// this library's from then on.
+/// Writes the header of a file without frames, durably: from then on the file is recognised as one
+/// of this library.
 fn begin(file: &File) -> io::Result<()> {
     let begun = file.write_all_at(&header(Tail::NEW), 0);
     let begun = begun.and_then(|()| file.sync_data());
     if begun.is_err() {
-        // A full disk, for one. An empty file can be begun later.
+        // The disk may be full. An empty file can be begun later.
         let _ = file.set_len(0);
     }
     begun
 }
 
-/// Finds the end of a file. One without a whole header is begun anew.
+/// Finds the end of a file. A file without a complete header is begun anew.
 fn find_end(file: &File) -> Result<Tail, StoreError> {
     let mut octets = vec![0; HEADER];
     let length = read_at(file, &mut octets, 0)?;
@@ -303,13 +306,13 @@ fn find_end(file: &File) -> Result<Tail, StoreError> {
         tail = next;
     }
     if tail != vouched {
-        // The next frame's header vouches for it.
+        // The header of the next write covers this frame.
         file.sync_data()?;
     }
     Ok(tail)
 }
 
-/// Returns the end of the frames that a header vouches for.
+/// Returns the end of the durable frames according to the header.
 fn vouched_for(octets: &[u8]) -> Result<Tail, StoreError> {
     let mut rest = octets.get(MARK.len()..).unwrap_or_default();
     let mut fields = || {
@@ -334,7 +337,8 @@ fn vouched_for(octets: &[u8]) -> Result<Tail, StoreError> {
     }
 }
 
-/// Reads the frame behind `tail` and returns the place behind it; `None` if it is missing or torn.
+/// Reads the frame after `tail` and returns the boundary after it; `None` if the frame is missing
+/// or torn.
 fn read_after(file: &File, tail: Tail, frame: &mut Vec<u8>) -> io::Result<Option<Tail>> {
     let mut octets = [0; 4];
     read_at(file, &mut octets, tail.end + 4)?;
@@ -347,8 +351,8 @@ fn read_after(file: &File, tail: Tail, frame: &mut Vec<u8>) -> io::Result<Option
     Ok((previous == Some(tail.last)).then_some(next))
 }
 
-/// Reads the frame at `start` with a payload of `length` octets, and returns the length before it; `None`
-/// if it is not whole.
+/// Reads the frame at `start` with a payload of `length` octets. Returns the length of the payload
+/// before it; `None` if the frame is not intact.
 fn read(file: &File, start: u64, length: u32, frame: &mut Vec<u8>) -> io::Result<Option<u32>> {
     frame.resize(FRAME_HEAD + length as usize, 0);
     if read_at(file, frame, start)? < frame.len() {
@@ -360,7 +364,7 @@ fn read(file: &File, start: u64, length: u32, frame: &mut Vec<u8>) -> io::Result
     Ok(previous.filter(|_| is_whole))
 }
 
-/// The file is not as it was written.
+/// Returns the error about octets that differ from those written.
 fn damaged(offset: u64) -> StoreError {
     StoreError::Unreadable(Defect::Damaged, format!("it is damaged at octet {offset}"))
 }

@@ -1,14 +1,14 @@
-//! The facts of the mirror that Kea does not keep, on disk.
+//! Persistence of the facts about bindings that Kea does not keep.
 //!
 //! - [`flush_worker`]: the thread that writes changes.
-//! - [`store`]: the state file in use.
-//! - `preload`: the state file read before it is needed.
-//! - `journal`: its layout: a header and checked frames, appended one by one.
+//! - [`store`]: the open state file.
+//! - `preload`: reads the state file in advance, while Kea starts.
+//! - `journal`: the layout of the file: a header and checksummed frames, appended one by one.
 //! - `transaction`: the contents of a frame.
-//! - `scan`: the latest entry of each address.
-//! - `compaction`: the file written anew when half of it is of no use any more.
-//! - `recent`: the addresses that changed since it was last written, in a file beside it.
-//! - `ownership`: a file of this library's, or another program's, before it is touched.
+//! - `scan`: finds the latest entry of each address.
+//! - `compaction`: rewrites the file when half of it is replaced entries.
+//! - `recent`: the addresses that changed since the last flush, in a second file.
+//! - `ownership`: distinguishes this library's files from those of other programs.
 //! - `file`: files by name and by identity.
 
 mod compaction;

@@ -1,9 +1,9 @@
-//! Ownership of files. A configuration may name any path, and another program's file there must stay as it
-//! is: never opened for writing, locked, renamed or truncated. A path is used only if there is no file yet,
-//! an empty one, or one that begins as files of this library do.
+//! Ownership of files. A configuration may name any path, and a file of another program there must
+//! stay unchanged: it is never opened for writing, locked, renamed or truncated. A path is used
+//! only if there is no file, an empty file, or a file that begins like those of this library.
 //!
-//! The file itself decides, whatever its name: links are followed, and contents are checked through the
-//! descriptor that is used afterwards.
+//! The contents decide, not the name: symbolic links are followed, and contents are checked through
+//! the descriptor that is used afterwards.
 
 use std::fs::{self, File, FileType, OpenOptions};
 use std::io;
@@ -13,25 +13,25 @@ use std::path::Path;
 use crate::persist::error::StoreError;
 use crate::persist::file::{Fingerprint, open_directory, sync_directory};
 
-/// The mode of a new file: its owner and its group may read it.
+/// The mode of a new file: read and write for the owner, read for the group.
 const MODE: u32 = 0o640;
 
-/// Octets of a [`Mark`] that are in the file at least if writing it was cut short.
+/// Minimum number of octets of a [`Mark`] in a file whose first write was interrupted.
 const LEAST_MARK: usize = 8;
 
-/// The octets that a kind of files begins with.
+/// The octets that files of a kind begin with.
 pub type Mark = &'static [u8];
 
 /// Opens the file at `path` for reading, if it may be used; `None` if there is no file.
 ///
 /// # Errors
-/// [`StoreError::Foreign`] if it may not be used; [`StoreError::Unavailable`] if that cannot be found
-/// out now.
+/// [`StoreError::Foreign`] if it may not be used, [`StoreError::Unavailable`] if that cannot be
+/// determined now.
 pub fn look(
     path: &Path,
     is_own: impl Fn(&File) -> io::Result<bool>,
 ) -> Result<Option<File>, StoreError> {
-    // Before it is opened: to open a device or a named pipe may have effects of its own.
+    // Checked before opening: opening a device or a named pipe may have side effects.
     match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         metadata => check_type(metadata?.file_type())?,
@@ -41,11 +41,11 @@ pub fn look(
     Ok(Some(file))
 }
 
-/// Opens the file at `path` for reading and writing, if it may be used. Where there is none, `make`
-/// makes an empty one.
+/// Opens the file at `path` for reading and writing, if it may be used. If there is none, `make`
+/// creates an empty one.
 ///
 /// # Errors
-/// As for [`look`].
+/// Those of [`look`].
 pub fn open(
     path: &Path,
     make: bool,
@@ -63,18 +63,18 @@ pub fn open(
     let opened = Fingerprint::of_file(&file)?;
     let found = found.as_ref().map(Fingerprint::of_file).transpose()?;
     if !found.is_some_and(|found| found.is_same_file(&opened)) {
-        // New, or put there since.
+        // The file is new, or was replaced since the look.
         check(&file, is_own)?;
     }
     if is_to_make {
-        // If a loss of power takes the name, the next start makes a file again.
+        // If the name is lost with the power, the next start creates a file again.
         let _ = open_directory(path).and_then(|directory| sync_directory(&directory));
     }
     Ok(file)
 }
 
-/// Whether a file begins with a mark, or consists of a part of it: the mark is written first, in one write,
-/// and never again.
+/// Whether a file begins with a mark, or consists of a part of one: the mark is written first, in
+/// one write, and never changed.
 pub fn begins_with(file: &File, mark: Mark) -> io::Result<bool> {
     let mut octets = vec![0; mark.len()];
     let length = read_at(file, &mut octets, 0)?;
@@ -82,7 +82,7 @@ pub fn begins_with(file: &File, mark: Mark) -> io::Result<bool> {
     Ok(length >= LEAST_MARK && mark.starts_with(found))
 }
 
-/// Reads octets from `place` on, until there are no more; returns how many.
+/// Reads octets from `place` on, up to the end of the file. Returns their number.
 pub fn read_at(file: &File, octets: &mut [u8], place: u64) -> io::Result<usize> {
     let mut length = 0;
     while let Some(rest) = octets.get_mut(length..).filter(|rest| !rest.is_empty()) {
@@ -96,7 +96,7 @@ pub fn read_at(file: &File, octets: &mut [u8], place: u64) -> io::Result<usize> 
     Ok(length)
 }
 
-/// Options with which opening a file waits for no other process, and gives no controlling terminal.
+/// Returns options with which opening does not block and acquires no controlling terminal.
 fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);

@@ -1,4 +1,4 @@
-//! The preload: the state file is read while Kea reads its own leases.
+//! The preload: reads the state file while Kea loads its own leases.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,18 +7,19 @@ use std::thread::{self, JoinHandle};
 use crate::mirror::Prepared;
 use crate::persist::store::Store;
 
-/// A state file that is being read. When dropped it is closed, as it was.
+/// A state file that is being read. Dropping it closes the file unchanged.
 #[derive(Debug)]
 pub struct Preload {
-    /// Where it is.
+    /// The path.
     path: PathBuf,
-    /// The thread that reads it, `None` once joined; returns nothing if the file cannot be used.
+    /// The reading thread; `None` once joined. Its result is `None` if the file cannot be used.
     thread: Option<JoinHandle<Option<(Store, Prepared)>>>,
 }
 
 impl Preload {
-    /// Begins to read the file at `path`, on a thread with the signal mask of this one. `None` if there is
-    /// nothing to read: a file is made, begun or set aside only when it is certain that it is used.
+    /// Begins to read the file at `path`, on a thread that inherits this thread's signal mask.
+    /// `None` if there is no file that can be read: a file is created or set aside only once the
+    /// configuration is accepted.
     pub fn begin(path: &Path) -> Option<Preload> {
         let path = path.to_owned();
         if !fs::metadata(&path).is_ok_and(|found| found.is_file() && found.len() > 0) {
@@ -29,7 +30,7 @@ impl Preload {
             .name("blq-loading".into())
             .spawn(move || {
                 let mut saved = Prepared::default();
-                // One by one: a list of all would take as much memory again.
+                // Added one by one: a list of all bindings would need as much memory again.
                 let opened = Store::open_each(&reading, false, |binding| saved.add(&binding));
                 let (store, rest) = opened.ok()?;
                 saved.complete(rest);
@@ -39,8 +40,8 @@ impl Preload {
         Some(Preload { path, thread })
     }
 
-    /// Waits until the file is read, and returns it if it is still the file at `path` and not damaged;
-    /// otherwise it is closed.
+    /// Waits until the file is read. Returns it if `path` still names it and it is not damaged;
+    /// otherwise closes it.
     pub fn take(mut self, path: &Path) -> Option<(Store, Prepared)> {
         let is_it = self.path == path;
         let (store, saved) = self.join().filter(|_| is_it)?;
@@ -49,7 +50,7 @@ impl Preload {
 
     /// Waits until the file is read.
     fn join(&mut self) -> Option<(Store, Prepared)> {
-        // A panic was reported.
+        // A panic has been logged.
         self.thread.take()?.join().ok()?
     }
 }
@@ -71,7 +72,7 @@ mod tests {
     use crate::model::time::Time;
     use crate::persist::transaction::Batch;
 
-    /// A state file with one binding, in a directory of its own.
+    /// Creates a state file with one binding, in a temporary directory.
     fn state_file() -> (tempfile::TempDir, PathBuf, Binding) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state");
@@ -86,7 +87,7 @@ mod tests {
         (directory, path, binding)
     }
 
-    /// Returns the bindings of a mirror that is loaded from `saved`, without any lease.
+    /// Returns the bindings of a mirror that is loaded from `saved` without any lease of Kea.
     fn loaded(saved: impl Into<Prepared>) -> Vec<Binding> {
         let config = r#"{"Dhcp4": {"subnet4": [
             {"id": 1, "subnet": "192.0.2.0/24", "pools": [{"pool": "192.0.2.1-192.0.2.9"}]}]}}"#;

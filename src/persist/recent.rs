@@ -1,16 +1,17 @@
 //! The addresses that changed since the last flush.
 //!
-//! A change is in the state file some tenths of a second after it is in the mirror, and requesters may have
-//! it by then. If the process is killed in between, Kea's lease database need not show that there was a
-//! change: the lease may be gone, or be as it was. So each address that changes is recorded before a reader can
-//! see the change, in a small file beside the state file, without waiting for the disk: it outlives the process,
-//! if not a loss of power. At the next start these addresses count as changed.
+//! A flush writes a change some tenths of a second after the mirror has it, and requesters may see
+//! it by then. If the process is killed in between, Kea's lease database may not show the change:
+//! the lease may be deleted, or equal to the earlier one. Each changed address is therefore
+//! recorded before readers can see the change, in a small file beside the state file. The write is
+//! not synced: the record survives the process, but not a loss of power. At the next start these
+//! addresses count as changed.
 //!
-//! A file of its own, because a write to the state file would wait for the flush under way, with the tables of
-//! the mirror locked.
+//! The file is separate because a write to the state file would wait for a flush in progress, with
+//! the mirror's tables locked.
 //!
-//! Renewals that Kea stores are not recorded one by one, for its lease database has them. The time of the
-//! latest is: a database without it is an older one.
+//! Renewals that Kea stores are not recorded one by one, because its lease database has them. The
+//! time of the latest one is recorded: a database without it is an older copy.
 //!
 //! ```text
 //!  16  "kea-blq recent", 1, line feed
@@ -34,27 +35,27 @@ use crate::persist::ownership;
 /// The beginning of the file.
 const HEADER: [u8; 16] = *b"kea-blq recent\x01\n";
 
-/// Octets of an address, and of a time.
+/// Octets of an address or a time.
 const ENTRY: usize = 4;
 
-/// Where the addresses begin.
+/// Offset of the addresses.
 const ADDRESSES: usize = HEADER.len() + ENTRY;
 
 /// The contents of a file of recent changes.
 #[derive(Debug, Default)]
 pub struct Noted {
-    /// Addresses that changed since the state file was written.
+    /// Addresses that changed since the last flush.
     pub addresses: Vec<u32>,
-    /// When the latest lease began that Kea's lease database had; `None` if no lease was known.
+    /// The start of the latest lease in Kea's lease database; `None` if no lease was known.
     pub latest: Option<Time>,
 }
 
 /// The file of recent changes.
 #[derive(Debug)]
 pub struct Recent {
-    /// Where it is.
+    /// The path.
     path: PathBuf,
-    /// The file; `None` before [`Recent::make`], and once it could not be written.
+    /// The file; `None` before [`Recent::make`] and after a failed write.
     open: Mutex<Option<Open>>,
 }
 
@@ -63,18 +64,18 @@ pub struct Recent {
 struct Open {
     /// The file.
     file: File,
-    /// Length of the file in octets; at least [`ADDRESSES`].
+    /// Length of the file in octets; >= [`ADDRESSES`].
     length: u64,
-    /// When the latest lease began, as the file has it.
+    /// The start of the latest lease, as recorded in the file.
     latest: Option<Time>,
 }
 
 impl Recent {
-    /// Opens the file that belongs to the state file at `state_file`, if it is there; gives its
+    /// Opens the file that belongs to the state file at `state_file`, if it exists. Returns its
     /// contents.
     ///
     /// # Errors
-    /// If the file cannot be used, or is another program's, which is left as it is.
+    /// If the file cannot be used, or belongs to another program; such a file is not changed.
     pub fn open(state_file: &Path) -> Result<(Recent, Noted), StoreError> {
         let path = path(state_file);
         let (open, noted) = match ownership::look(&path, is_own)? {
@@ -85,7 +86,7 @@ impl Recent {
         Ok((Recent { path, open }, noted))
     }
 
-    /// Makes the file, if it is not there; returns whether it can be used.
+    /// Creates the file if it does not exist. Returns whether it can be used.
     pub fn make(&self) -> bool {
         let mut open = self.open.lock();
         if open.is_none() {
@@ -97,7 +98,7 @@ impl Recent {
         open.is_some()
     }
 
-    /// Writes to the file, if it is open. A file that cannot be written is let go.
+    /// Writes to the file if it is open. A failed write closes it.
     fn write(&self, write: impl FnOnce(&mut Open) -> io::Result<()>) {
         let mut open = self.open.lock();
         if let Some(Err(error)) = open.as_mut().map(write) {
@@ -106,7 +107,7 @@ impl Recent {
         }
     }
 
-    /// Takes the file away, if it has no address.
+    /// Closes the file, and removes it if it has no address.
     pub fn close(&self) {
         let is_own = |open: &Open| {
             let found = Fingerprint::of(&self.path)?;
@@ -115,7 +116,7 @@ impl Recent {
         let open = self.open.lock().take();
         let empty = open.filter(|open| open.length <= ADDRESSES as u64);
         if empty.is_some_and(|open| is_own(&open).unwrap_or(false)) {
-            // One that stays does no harm.
+            // A file without addresses has no effect, so a failure is ignored.
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -137,7 +138,7 @@ impl ChangeRecorder for Recent {
         });
     }
 
-    /// A process that is killed meanwhile leaves more addresses.
+    /// Not atomic: a kill in between leaves more addresses, which is harmless.
     fn retain(&self, dirty: &mut dyn Iterator<Item = u32>) {
         self.write(|open| {
             if open.length <= ADDRESSES as u64 {
@@ -152,7 +153,7 @@ impl ChangeRecorder for Recent {
 }
 
 impl Open {
-    /// Opens the file at `path`, or makes it; gives its contents.
+    /// Opens the file at `path`; `make` creates it if it does not exist. Returns its contents.
     fn new(path: &Path, make: bool) -> Result<(Open, Noted), StoreError> {
         let mut file = ownership::open(path, make, is_own)?;
         let mut octets = Vec::new();
@@ -183,7 +184,7 @@ pub fn warn_unusable(path: &Path, error: &StoreError) {
     );
 }
 
-/// Whether an open file is one of recent changes.
+/// Whether an open file is a file of recent changes.
 fn is_own(file: &File) -> io::Result<bool> {
     ownership::begins_with(file, &HEADER)
 }
@@ -195,10 +196,10 @@ fn header(latest: Option<Time>) -> Vec<u8> {
 }
 
 impl Noted {
-    /// Reads the contents of a file; nothing if its header is cut off.
+    /// Decodes the contents of a file; empty if its header is incomplete.
     fn in_file(octets: &[u8]) -> Noted {
         let entries = octets.get(HEADER.len()..).unwrap_or_default();
-        // The last address may be cut off, too.
+        // The last address may be incomplete, too.
         let entries = entries.chunks_exact(ENTRY);
         let entries = entries.filter_map(|entry| entry.first_chunk().copied());
         let mut entries = entries.map(u32::from_le_bytes);
@@ -214,7 +215,7 @@ impl Noted {
 mod tests {
     use super::*;
 
-    /// Records addresses, with the same latest lease.
+    /// Records addresses, with a time of the latest lease.
     fn add<const N: usize>(recent: &Recent, addresses: [u32; N], latest: Option<Time>) {
         recent.record(&mut addresses.into_iter(), latest);
     }
@@ -236,7 +237,7 @@ mod tests {
             (noted.addresses, noted.latest),
             (vec![2, 7, 9], Some(Time(77)))
         );
-        // The addresses stay until they are in the state file.
+        // Addresses stay until they are in the state file.
         add(&recent, [10], Some(Time(77)));
         recent.close();
         drop(recent);
@@ -248,7 +249,7 @@ mod tests {
         recent.retain(&mut [].into_iter());
         recent.close();
         assert_eq!(directory.path().read_dir().unwrap().count(), 0);
-        // Another program's file may have got the name meanwhile.
+        // Another program's file may have taken the name since.
         let (recent, _) = Recent::open(&path).unwrap();
         assert!(recent.make());
         fs::remove_file(&recent.path).unwrap();

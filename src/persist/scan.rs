@@ -8,31 +8,31 @@ use crate::persist::error::StoreError;
 use crate::persist::journal::{Journal, Tail};
 use crate::persist::transaction::{self, Entry, Meta};
 
-/// A scan of a journal from its last transaction to its first: the first entry found of an address is the
-/// latest. Takes the memory of one transaction and of a bit or two for each address.
+/// A backward scan of a journal: the first entry found of an address is its latest. Its memory is
+/// that of one transaction, and one or two bits for each address.
 #[derive(Debug)]
 pub struct Scan {
-    /// The end of the transactions that are not scanned.
+    /// The end of the transactions that are not scanned yet.
     tail: Tail,
-    /// Where these begin.
+    /// The start of these transactions.
     start: Tail,
     /// Addresses found.
     seen: RoaringBitmap,
     /// The metadata found.
     meta: Meta,
-    /// Octets that the entries and metadata found take.
+    /// Total octets of the entries and metadata found.
     live: u64,
     /// The last frame read.
     frame: Vec<u8>,
 }
 
 impl Scan {
-    /// A scan of all of `journal`.
+    /// Returns a scan of all of `journal`.
     pub fn new(journal: &Journal) -> Scan {
         Scan::after(Tail::NEW, journal)
     }
 
-    /// A scan of the transactions of `journal` behind `start`.
+    /// Returns a scan of the transactions of `journal` after `start`.
     pub fn after(start: Tail, journal: &Journal) -> Scan {
         Scan {
             tail: journal.tail(),
@@ -44,8 +44,8 @@ impl Scan {
         }
     }
 
-    /// Scans one transaction, and passes each latest entry to `take`, in a scan of all without removals; `false` if
-    /// there is no transaction left.
+    /// Scans one transaction, and passes the latest entry of each address to `take`. A scan of the
+    /// whole journal omits removals. Returns `false` if no transaction is left.
     pub fn step(
         &mut self,
         journal: &Journal,
@@ -60,7 +60,7 @@ impl Scan {
         self.meta.complete(meta);
         for entry in entries {
             let entry = entry?;
-            // Of transactions behind others, a removal removes an entry of those.
+            // In a scan of later transactions, a removal applies to an entry before them.
             let counts = !entry.binding.is_empty() || self.start != Tail::NEW;
             if self.seen.insert(entry.address) && counts {
                 self.live += entry.octets();
@@ -70,12 +70,12 @@ impl Scan {
         Ok(true)
     }
 
-    /// Octets of transactions that are not scanned.
+    /// Returns the octets of transactions that are not scanned yet.
     pub fn left(&self) -> u64 {
         self.tail.end.saturating_sub(self.start.end)
     }
 
-    /// Octets that the entries found take.
+    /// Returns the total octets of the entries found.
     pub fn live(&self) -> u64 {
         self.live
     }

@@ -1,8 +1,9 @@
-//! The state file: its use.
+//! The state file in use.
 //!
-//! It holds, for each address with a state to return, the whole binding as last changed (not
-//! renewed), and the view that was saved last: configured ranges, each with the time it was first configured,
-//! and subnets. Every write is one transaction that is on disk when it returns, so a crash loses nothing written
+//! The file has, for each address with a state to return, the binding as of its last change
+//! (renewals excluded), and the last saved view: the configured ranges with the time at which each
+//! was first configured, and subnets. Each write is one transaction, durable on return, so a crash
+//! loses nothing written before.
 //! before.
 
 use std::fs;
@@ -21,42 +22,43 @@ use crate::persist::scan::Scan;
 use crate::persist::transaction::{self, Batch};
 use crate::persist::{file, ownership};
 
-/// The state of a file that was opened again.
+/// The result of opening a file again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reopened {
     /// The file has all that was written before.
     Continued,
-    /// The file is a new one: everything has to be written again.
+    /// The file is new: everything has to be written again.
     Replaced,
 }
 
 /// A state file in use.
 #[derive(Debug)]
 pub struct Store {
-    /// Where it is.
+    /// The path.
     path: PathBuf,
-    /// The open file; `None` after [`Store::close`], a failed write, or when it never could be opened.
+    /// The open file; `None` after [`Store::close`], after a failed write, or before the first
+    /// success.
     journal: Option<Journal>,
-    /// The file as it was when closed; `None` if it must be checked.
+    /// The state of the file when closed; `None` if the file must be checked.
     closed: Option<Closed>,
     /// The length at which the file is compacted.
     compact_at: u64,
-    /// The compaction under way.
+    /// The compaction in progress.
     compaction: Option<Compaction>,
-    /// The stamp of the last write that is on disk, or that the file had when opened.
+    /// The stamp of the last durable write, or of the file when opened.
     stamp: Option<u64>,
-    /// Whether it is logged already that the file cannot be used.
+    /// Whether it was logged already that the file cannot be used.
     is_reported: bool,
     /// The file of recent changes, if it can be used.
     recent: Option<Arc<Recent>>,
 }
 
 impl Store {
-    /// Opens the state file at `path` and reads it, or makes a new one. Bindings come in the order of
-    /// addresses.
+    /// Opens the state file at `path` and reads it, or creates a new one. Returns the bindings in
+    /// the order of addresses.
     ///
     /// # Errors
-    /// See [`StoreError`]. The file is left as it was found.
+    /// See [`StoreError`]. The file is unchanged then.
     pub fn open(path: &Path) -> Result<(Store, Saved), StoreError> {
         let mut bindings = Vec::new();
         let (store, rest) = Store::open_each(path, true, |binding| bindings.push(binding))?;
@@ -64,8 +66,8 @@ impl Store {
         Ok((store, Saved { bindings, ..rest }))
     }
 
-    /// Opens the state file at `path` and gives each binding to `take`, in no order; makes no file unless
-    /// `make` is set. In case of an error the bindings given are void.
+    /// Opens the state file at `path` and passes each binding to `take`, in no order. Creates a
+    /// file only if `make` is set. After an error the bindings passed are invalid.
     pub(super) fn open_each(
         path: &Path,
         make: bool,
@@ -83,7 +85,7 @@ impl Store {
         store.journal = Some(journal);
         store.compact_at = compaction::due(scan.live());
         store.stamp = meta.stamp;
-        // It does no harm, but takes room.
+        // If this fails, the file only occupies space.
         let _ = compaction::remove_left_over(path);
         let noted = store.open_recent();
         let saved = Saved {
@@ -97,8 +99,8 @@ impl Store {
         Ok((store, saved))
     }
 
-    /// Opens the file of recent changes, which belongs to the process that has the state file; gives its
-    /// contents. Without it the state file serves all the same.
+    /// Opens the file of recent changes, which belongs to the process that holds the state file.
+    /// Returns its contents. The state file is used even if this one cannot be.
     fn open_recent(&mut self) -> Noted {
         match Recent::open(&self.path) {
             Ok((recent, noted)) => {
@@ -112,16 +114,17 @@ impl Store {
         }
     }
 
-    /// The file of recent changes, made if it is not there, if it can be used.
+    /// Returns the file of recent changes, created if it does not exist; `None` if it cannot be
+    /// used.
     pub(super) fn make_recent(&self) -> Option<Arc<Recent>> {
         let recent = self.recent.as_ref()?;
         recent.make().then(|| Arc::clone(recent))
     }
 
-    /// Opens the state file at `path`, and never fails. A file of this library's that cannot be read is
-    /// set aside under another name and a new one begun; where not even that works, or the file is
-    /// another program's, the result is a closed store, which [`Store::reopen`] may open when the
-    /// trouble is over. Either is logged: the mirror can be filled from Kea.
+    /// Opens the state file at `path`; never fails. An unreadable file of this library is set aside
+    /// under another name and a new one begun. If that fails, or the file is another program's, the
+    /// result is a closed store, which [`Store::reopen`] may open later. Both cases are logged: the
+    /// mirror can be filled from Kea.
     pub fn open_or_recover(path: &Path) -> (Store, Saved) {
         let opened = match Store::open(path) {
             Err(StoreError::Unreadable(defect, reason)) => {
@@ -141,7 +144,7 @@ impl Store {
         })
     }
 
-    /// A store for the file at `path` that has not been opened.
+    /// Returns a store for the file at `path`, not opened yet.
     fn closed(path: &Path) -> Store {
         Store {
             path: path.to_owned(),
@@ -155,7 +158,7 @@ impl Store {
         }
     }
 
-    /// Where the file is.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -171,15 +174,15 @@ impl Store {
         journal.is_some_and(|journal| journal.check_place(&self.path).is_ok())
     }
 
-    /// Whether it is logged already that the file cannot be used.
+    /// Whether it was logged already that the file cannot be used.
     pub fn is_reported(&self) -> bool {
         self.is_reported
     }
 
-    /// Writes a batch. It is on disk when this returns, in the file that the path names.
+    /// Writes a batch, which is durable on return, in the file that the path names.
     ///
     /// # Errors
-    /// See [`StoreError`]. The file is closed then: see [`Store::reopen`].
+    /// See [`StoreError`]. The file is closed then; [`Store::reopen`] opens it again.
     pub fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let written = self.append(batch);
         if written.is_err() {
@@ -197,19 +200,19 @@ impl Store {
         let octets = frame.0.len();
         journal.append(frame)?;
         self.stamp = Some(stamp);
-        // The rest is new for the most part, above all when a file is first filled.
+        // Most of the remaining bindings are new, in particular when a file is first filled.
         let Taken { changed, rest } = &batch.bindings;
         let new = octets * rest.len() / (changed.len() + rest.len()).max(1);
         self.compact_at += 2 * new as u64;
         journal.check_place(&self.path)
     }
 
-    /// Takes a step of compacting a file that has grown to twice the octets it needs; returns whether there is
-    /// more to do.
+    /// Runs a step of compacting a file that has grown to twice the octets it needs. Returns
+    /// whether another step is needed.
     ///
     /// # Errors
-    /// [`StoreError::Unreadable`] if the file turns out to be damaged; it is closed then. Other failures are
-    /// logged, and the compaction put off.
+    /// [`StoreError::Unreadable`] if the file is found damaged; it is closed then. Other failures
+    /// are logged, and the compaction is postponed.
     pub fn compact(&mut self) -> Result<bool, StoreError> {
         let Some(journal) = &mut self.journal else {
             return Ok(false);
@@ -256,9 +259,9 @@ impl Store {
         Ok(false)
     }
 
-    /// Opens the file again after it was closed, or after a failed write; quick if it is as it was
-    /// closed. One that has become unreadable, or another one of this library's, is set aside
-    /// and a new one begun; another program's is left alone.
+    /// Opens the file again after it was closed or a write failed; fast if the file is unchanged
+    /// since it was closed. An unreadable file, or another file of this library, is set aside and a
+    /// new one begun; a file of another program is not changed.
     ///
     /// # Errors
     /// See [`StoreError`]. The file is closed then.
@@ -278,7 +281,7 @@ impl Store {
         }
         self.journal = Some(journal);
         self.is_reported = false;
-        // The mirror has the changes that it lists.
+        // The mirror has these changes already.
         let _ = self.open_recent();
         Ok(match is_new {
             true => Reopened::Replaced,
@@ -286,7 +289,7 @@ impl Store {
         })
     }
 
-    /// Opens the file if it is as it was last written, or new.
+    /// Opens the file if it is unchanged since the last write, or new.
     fn reopen_as_written(&mut self) -> Result<Journal, StoreError> {
         let mut journal = Journal::open(&self.path, true)?;
         let closed = self.closed.take();
@@ -302,8 +305,9 @@ impl Store {
         Ok(journal)
     }
 
-    /// Closes the file, ready for [`Store::reopen`]; nothing if it is closed. The file of recent changes
-    /// stays in use: a mirror that is handed over records its changes before the state file is opened.
+    /// Closes the file, ready for [`Store::reopen`]; does nothing if it is closed. The file of
+    /// recent changes stays in use: a mirror that is handed over records changes before the state
+    /// file is opened again.
     pub fn close(&mut self) {
         self.compaction = None;
         if let Some(journal) = self.journal.take() {
@@ -321,7 +325,7 @@ impl Drop for Store {
     }
 }
 
-/// The files that belong to a state file at `path`, with those beside it.
+/// Returns the paths of all files of a state file at `path`.
 pub fn files(path: &Path) -> [PathBuf; 3] {
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     [
@@ -331,16 +335,18 @@ pub fn files(path: &Path) -> [PathBuf; 3] {
     ]
 }
 
-/// Checks that the file at `path`, if there is one, may be used as a state file, as far as that is known
-/// without touching it.
+/// Checks whether the file at `path`, if there is one, may be used as a state file, without
+/// changing it.
 ///
 /// # Errors
-/// [`StoreError::Foreign`] if it may not; [`StoreError::Unavailable`] if that cannot be found out now.
+/// [`StoreError::Foreign`] if it may not be used, [`StoreError::Unavailable`] if that cannot be
+/// determined now.
 pub fn check(path: &Path) -> Result<(), StoreError> {
     ownership::look(path, journal::is_own).map(drop)
 }
 
-/// Renames an unreadable file and logs it. A file that has come to be another program's keeps its name.
+/// Renames an unreadable file and logs it. A file that another program has replaced meanwhile keeps
+/// its name.
 fn set_aside(path: &Path, defect: Defect, reason: &str) -> Result<(), StoreError> {
     check(path)?;
     let aside = file::set_aside(path).map_err(|error| {

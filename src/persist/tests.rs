@@ -43,7 +43,7 @@ fn binding(last: u8) -> Binding {
     }
 }
 
-/// The part of a batch that stores bindings.
+/// Returns the part of a batch that stores bindings.
 fn changes(bindings: &[Binding]) -> Taken {
     let change = |binding: &Binding| (binding.address, Some(binding.clone()));
     bindings.iter().map(change).collect::<Vec<_>>().into()
@@ -86,7 +86,7 @@ fn batch(bindings: &[Binding]) -> Batch {
     }
 }
 
-/// A directory of the test's own, and a path in it.
+/// Returns a temporary directory and a path in it.
 fn place() -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("kea-blq.state");
@@ -175,7 +175,8 @@ fn sets_a_file_aside_that_it_cannot_read_and_begins_a_new_one() {
     }
 }
 
-/// Files that are not this library's, or cannot be distinguished from such.
+/// Returns contents of files that do not belong to this library, or cannot be distinguished from
+/// such.
 fn foreign() -> Vec<(&'static str, Vec<u8>)> {
     let without_beginning = |mut octets: Vec<u8>| {
         octets[..8].fill(0xa5);
@@ -199,7 +200,7 @@ fn foreign() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// All files in a directory, with their names and contents, and when they were changed.
+/// Returns all files in a directory: their names, contents and times of change.
 fn all(directory: &Path) -> BTreeMap<PathBuf, (Vec<u8>, std::time::SystemTime)> {
     let files = fs::read_dir(directory).unwrap();
     files
@@ -269,13 +270,13 @@ fn leaves_what_is_no_file_alone() {
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 3);
 }
 
-/// Makes a named pipe.
+/// Creates a named pipe.
 fn make_pipe(path: &Path) {
     let made = std::process::Command::new("mkfifo").arg(path).status();
     assert!(made.unwrap().success());
 }
 
-/// A link, symbolic or hard, stands for its file.
+/// A symbolic or hard link represents its file.
 #[test]
 fn judges_what_a_link_leads_to() {
     let (directory, path) = place();
@@ -290,19 +291,19 @@ fn judges_what_a_link_leads_to() {
     }
     assert_eq!(all(directory.path()), before);
     fs::remove_file(&path).unwrap();
-    // To nothing: the file that it leads to is made.
+    // A dangling link: its target is created.
     let (mut store, _) = Store::open(&soft).unwrap();
     store.write(&batch(&[binding(1)])).unwrap();
     drop(store);
     assert_eq!(Store::open(&path).unwrap().1.bindings, [binding(1)]);
-    // A damaged one is renamed, and not the link.
+    // A damaged file is renamed, not the link.
     fs::write(&path, [MARK, b"damaged"].concat()).unwrap();
     assert!(Store::open_or_recover(&soft).0.is_open());
     assert!(soft.is_symlink() && !path.is_symlink());
     assert_eq!(Store::open(&path).unwrap().1.bindings, []);
 }
 
-/// A file whose making was cut short by a crash is known as this library's, or empty.
+/// A file whose creation was interrupted by a crash is recognised as this library's, or is empty.
 #[test]
 fn begins_a_new_file_where_making_one_was_cut_short() {
     let new = {
@@ -473,7 +474,7 @@ fn does_not_go_on_with_an_older_copy_of_the_file() {
     store.close();
     let copy = fs::read(&path).unwrap();
     assert_eq!(store.reopen().unwrap(), Reopened::Continued);
-    // In the same second.
+    // Within the same second.
     store.write(&batch(&[binding(2)])).unwrap();
     store.close();
     fs::write(&path, copy).unwrap();
@@ -481,7 +482,7 @@ fn does_not_go_on_with_an_older_copy_of_the_file() {
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
 }
 
-/// A file of some transactions.
+/// Returns a file of some transactions.
 fn good_file() -> Vec<u8> {
     let (_directory, path) = place();
     let (mut store, _) = Store::open(&path).unwrap();
@@ -493,7 +494,7 @@ fn good_file() -> Vec<u8> {
     fs::read(&path).unwrap()
 }
 
-/// The bindings that a file with these contents has, and their time; `None` if it cannot be used.
+/// Returns the bindings and the time in a file with these contents; `None` if it cannot be used.
 fn read(contents: &[u8]) -> Option<(Vec<Binding>, Option<Time>)> {
     let (_directory, path) = place();
     fs::write(&path, contents).unwrap();
@@ -501,17 +502,17 @@ fn read(contents: &[u8]) -> Option<(Vec<Binding>, Option<Time>)> {
     Some((saved.bindings, saved.saved_at))
 }
 
-/// The contents of a file of three transactions, while it is open and closed, and its states.
+/// A file of three transactions: its contents while open and once closed, and its states.
 struct Small {
     /// The contents after each transaction.
     open: Vec<Vec<u8>>,
-    /// The contents in the end.
+    /// The contents once closed.
     closed: Vec<u8>,
     /// The bindings and the time after each transaction.
     states: Vec<(Vec<Binding>, Option<Time>)>,
 }
 
-/// Makes a file of three transactions.
+/// Creates a file of three transactions.
 fn small() -> Small {
     let (_directory, path) = place();
     let (mut store, _) = Store::open(&path).unwrap();
@@ -544,7 +545,7 @@ fn small() -> Small {
     small
 }
 
-/// Every bit of a file that was closed is checked.
+/// Every bit of a closed file is covered by a checksum.
 #[test]
 fn notices_every_flipped_bit() {
     let Small { closed, states, .. } = small();
@@ -562,15 +563,15 @@ fn notices_every_flipped_bit() {
 fn notices_every_truncation() {
     let Small { closed, states, .. } = small();
     for length in 0..closed.len() {
-        // The rest of a header may be one that was never finished.
+        // A longer prefix may be a header whose write was interrupted.
         let is_new = length == 0 || (8..=MARK.len() + 1).contains(&length);
         let expected = is_new.then(|| states[0].clone());
         assert_eq!(read(&closed[..length]), expected, "{length} octets");
     }
 }
 
-/// A process that was killed may leave its last transaction torn: that one does not count, and any other
-/// damage is noticed.
+/// A killed process may leave its last transaction torn, which is ignored. Any other damage is
+/// detected.
 #[test]
 fn drops_a_torn_transaction_and_nothing_else() {
     let Small { open, states, .. } = small();
@@ -590,7 +591,7 @@ fn drops_a_torn_transaction_and_nothing_else() {
     // The header may be on disk before the transaction.
     let header = [&last[..HEADER], &before[HEADER..]].concat();
     assert_eq!(read(&header).as_ref(), Some(&states[2]));
-    // The transaction is written where the torn one was.
+    // The next transaction overwrites the torn one.
     let (_directory, path) = place();
     fs::write(&path, &last[..last.len() - 1]).unwrap();
     let (mut store, saved) = Store::open(&path).unwrap();
@@ -602,7 +603,7 @@ fn drops_a_torn_transaction_and_nothing_else() {
     assert_eq!(saved.bindings, expected);
 }
 
-/// Frames that are whole, but not where they were written.
+/// Intact frames at another offset than the one they were written at.
 #[test]
 fn notices_frames_in_another_place() {
     let Small { open, closed, .. } = small();
@@ -614,7 +615,7 @@ fn notices_frames_in_another_place() {
     }
 }
 
-/// Changes the same bindings again and again, and compacts meanwhile.
+/// Changes the same bindings repeatedly, with compactions in between.
 fn churn(store: &mut Store, times: u32) -> Vec<Binding> {
     let mut bindings = Vec::new();
     for since in 1..=times {
@@ -640,7 +641,7 @@ fn a_binding_removed_during_a_compaction_stays_removed() {
             break;
         }
     }
-    // The first step of the compaction has copied some of the bindings, or all.
+    // The first step of the compaction has copied some or all of the bindings.
     for removed in &bindings {
         let batch = Batch {
             bindings: vec![(removed.address, None)].into(),
@@ -654,7 +655,7 @@ fn a_binding_removed_during_a_compaction_stays_removed() {
     assert_eq!(saved.bindings, []);
 }
 
-/// A compaction ends also while transactions are written that are longer than a step.
+/// A compaction ends even if the transactions appended meanwhile are longer than a step.
 #[test]
 fn compaction_bounds_the_file() {
     let (directory, path) = place();
@@ -663,7 +664,7 @@ fn compaction_bounds_the_file() {
     let needed: u64 = 20 * 60 + 200;
     let length = fs::metadata(&path).unwrap().len();
     assert!(length < 3 * compaction::due(needed), "{length}");
-    // It goes on where it was.
+    // The compaction continues after a reopen.
     store.close();
     assert_eq!(store.reopen().unwrap(), Reopened::Continued);
     assert!(store.write(&batch(&[])).is_ok());
@@ -701,7 +702,7 @@ fn a_first_fill_is_not_compacted() {
     }
 }
 
-/// The old file is whole until the new one is.
+/// The old file stays complete until the new one is.
 #[test]
 fn a_compaction_that_is_cut_short_leaves_nothing_behind() {
     let (directory, path) = place();
@@ -714,7 +715,7 @@ fn a_compaction_that_is_cut_short_leaves_nothing_behind() {
         }
     }
     assert_eq!(directory.path().read_dir().unwrap().count(), 2);
-    // As a process that is killed leaves it.
+    // The state that a killed process leaves.
     let left = all(directory.path());
     drop(store);
     assert_eq!(directory.path().read_dir().unwrap().count(), 1);
@@ -741,7 +742,7 @@ fn goes_on_with_a_file_that_cannot_be_compacted() {
     assert_eq!(directory.path().read_dir().unwrap().count(), 2);
 }
 
-/// Damage of a file in use is noticed when it is compacted, and all is in memory then.
+/// Compaction detects damage of a file in use. All its contents are in memory then.
 #[test]
 fn sets_a_file_aside_that_compaction_finds_damaged() {
     let (directory, path) = place();
@@ -780,7 +781,7 @@ fn a_compacted_file_keeps_its_link_and_its_mode() {
     }
     assert_eq!(after.permissions().mode() & 0o777, 0o600);
     assert!(link.is_symlink() && !path.is_symlink());
-    // It is locked against other processes.
+    // The file is locked against other processes.
     assert!(matches!(
         Store::open(&path),
         Err(StoreError::Unavailable(_))
@@ -790,7 +791,7 @@ fn a_compacted_file_keeps_its_link_and_its_mode() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
-    /// A damaged file is read as it was after one of the transactions, or set aside.
+    /// A damaged file is read as of one of its transactions, or set aside.
     #[test]
     fn never_believes_a_damaged_file(
         damage in proptest::collection::vec((any::<Index>(), any::<u8>()), 1..20),
@@ -827,7 +828,8 @@ proptest! {
         prop_assert!(set_aside || !saved.bindings.is_empty() || saved.saved_at.is_none());
     }
 
-    /// The file holds the latest bindings after any transactions, compactions, and closes and opens in between.
+    /// The file has the latest bindings after any sequence of transactions, compactions, closes and
+    /// opens.
     #[test]
     fn holds_what_was_written_last(
         steps in proptest::collection::vec(
@@ -851,7 +853,7 @@ proptest! {
             };
             let batch = Batch {
                 bindings: Taken {
-                    // An address may change twice.
+                    // One address may change twice.
                     changed: changed.iter().map(|(last, is)| unwritten(*last, *is)).collect(),
                     rest: rest.iter().map(|last| unwritten(*last, true)).collect(),
                 },

@@ -9,7 +9,7 @@
 //!  n   `Binding` in postcard's encoding; empty if the address has none any more
 //! ```
 //!
-//! Numbers have their lowest octet first. An address may come several times: its first entry is the latest.
+//! Numbers are little-endian. An address may occur several times: its first entry is the latest.
 
 use std::{fmt, mem};
 
@@ -29,31 +29,31 @@ pub struct Batch {
     pub bindings: Taken,
     /// The view, if it changed.
     pub saved_view: Option<SavedView>,
-    /// When the batch was put together.
+    /// The time at which the batch was assembled.
     pub at: Time,
-    /// The latest transaction of a lease that Kea's lease database had then.
+    /// The latest transaction of a lease in Kea's lease database at that time.
     pub latest: Option<Time>,
-    /// When that was last compared as a whole.
+    /// The time of the last complete resync.
     pub resynced_at: Option<Time>,
 }
 
-/// Facts about the file as a whole; `None` for those that a transaction leaves as they were.
+/// Metadata of the file as a whole; `None` for values that a transaction does not change.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Meta {
-    /// The number drawn for the transaction, by which it is known from all others.
+    /// The random number that identifies the transaction.
     pub stamp: Option<u64>,
-    /// When it was written.
+    /// The time at which it was written.
     pub saved_at: Option<Time>,
-    /// The latest transaction of a lease that Kea's lease database had then.
+    /// The latest transaction of a lease in Kea's lease database at that time.
     pub latest: Option<Time>,
-    /// When that was last compared as a whole.
+    /// The time of the last complete resync.
     pub resynced_at: Option<Time>,
     /// The view.
     pub saved_view: Option<SavedView>,
 }
 
 impl Meta {
-    /// Takes over those of `older` metadata that this has not.
+    /// Fills missing values from `older` metadata.
     pub fn complete(&mut self, older: Meta) {
         self.stamp = self.stamp.or(older.stamp);
         self.saved_at = self.saved_at.or(older.saved_at);
@@ -85,15 +85,15 @@ impl Entry<'_> {
         }
     }
 
-    /// Octets that it takes.
+    /// Returns the number of octets of the entry.
     pub fn octets(&self) -> u64 {
         (8 + self.binding.len()) as u64
     }
 }
 
-/// Encodes a batch, with a stamp.
+/// Encodes a batch with a stamp.
 pub fn encode(batch: &Batch, stamp: u64) -> Result<Frame, StoreError> {
-    // A `Meta`, without a copy of the view.
+    // The encoding of a `Meta`, without a copy of the view.
     let mut frame = begin(&(
         Some(stamp),
         Some(batch.at),
@@ -101,7 +101,7 @@ pub fn encode(batch: &Batch, stamp: u64) -> Result<Frame, StoreError> {
         batch.resynced_at,
         &batch.saved_view,
     ))?;
-    // The latest first.
+    // The latest entries come first.
     let Taken { changed, rest } = &batch.bindings;
     for (address, binding) in changed.iter().rev().chain(rest.iter().rev()) {
         frame.0.extend(address.to_bits().to_le_bytes());
@@ -124,7 +124,7 @@ pub fn copy(entry: &Entry<'_>, frame: &mut Frame) {
     frame.0.extend(entry.binding);
 }
 
-/// Appends the length of a value, and the value; nothing has the length 0.
+/// Appends the length of a value, and the value; `None` has the length 0.
 fn append(octets: &mut Vec<u8>, value: Option<&impl Serialize>) -> Result<(), StoreError> {
     let place = octets.len();
     octets.extend([0; 4]);
@@ -146,7 +146,7 @@ pub fn decode(payload: &[u8]) -> Result<(Meta, Entries<'_>), StoreError> {
     Ok((meta, Entries(rest)))
 }
 
-/// The entries of a transaction, the latest one of an address before others.
+/// An iterator over the entries of a transaction, the latest entry of an address first.
 #[derive(Debug)]
 pub struct Entries<'a>(&'a [u8]);
 
@@ -165,7 +165,7 @@ impl<'a> Iterator for Entries<'a> {
     }
 }
 
-/// Takes a value with its length off the beginning of `octets`.
+/// Splits a value with its length off the beginning of `octets`.
 fn value<'a>(octets: &mut &'a [u8]) -> Option<&'a [u8]> {
     let length = take_number(octets)?;
     let (value, rest) = octets.split_at_checked(usize::try_from(length).ok()?)?;
@@ -173,7 +173,7 @@ fn value<'a>(octets: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(value)
 }
 
-/// The contents do not make sense, though the checksums are right.
+/// Returns the error about contents that are invalid although the checksums are correct.
 fn malformed(error: impl fmt::Display) -> StoreError {
     StoreError::Unreadable(Defect::Damaged, error.to_string())
 }
