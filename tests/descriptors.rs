@@ -1,8 +1,8 @@
 //! The descriptors of the server's sockets, in a process with a low or a high limit.
 //!
-//! The server runs in a process of its own, as it does in Kea: this test program run again, under
-//! another limit. Commands arrive on its standard input, one per line; it answers on its standard
-//! error.
+//! The server runs in a separate process, as it does in Kea: this test program, started again with
+//! another limit. Commands arrive on its standard input, one per line, and answers leave on its
+//! standard error.
 
 #[path = "support/fake_engine.rs"]
 mod fake_engine;
@@ -137,7 +137,7 @@ fn does_nothing_unless_started_as_the_server() {
     server.stop("the test is over");
 }
 
-/// A server in a process of its own.
+/// A server in a separate process.
 struct Process {
     /// The process.
     process: Child,
@@ -285,14 +285,14 @@ fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 
 //------------ Tests ---------------------------------------------------------------------------
 
-/// Kea's next descriptors are ones that `select()` can watch, however many connections are open,
-/// closing or waiting, and whatever the limit of the process.
+/// Kea's next descriptors are ones that `select()` can watch, with any number of open, closing or
+/// waiting connections, and at any limit of the process.
 #[test]
 fn leaves_low_descriptors_to_kea_whatever_the_limit() {
     for (limit, reserve) in LIMITS {
         let mut server = Process::start(limit, r#""max-requester-connections": 600"#);
         let held = server.connect_many(700);
-        // Short connections beside the permanent ones.
+        // Short-lived connections beside the permanent ones.
         let mut leaving = Vec::new();
         for _ in 0..300 {
             let mut stream = server.connect();
@@ -340,8 +340,8 @@ fn serves_the_default_connections_with_few_descriptors() {
     assert_eq!(server.logged("BLQ_DESCRIPTORS_SHORT"), [""; 0]);
 }
 
-/// If more connections are configured than descriptors suffice for, as many as possible are served,
-/// and the log has their number.
+/// If the configured connections need more descriptors than available, as many connections as
+/// possible are served, and the log has their number.
 #[test]
 fn serves_as_many_connections_as_there_are_descriptors_for_and_says_so() {
     for (limit, _) in &LIMITS[..3] {
@@ -366,7 +366,7 @@ fn serves_as_many_connections_as_there_are_descriptors_for_and_says_so() {
     }
 }
 
-/// If Kea needs every descriptor itself, the server takes none, and an error is returned.
+/// If Kea needs all descriptors, the server starts with an error and takes none.
 #[test]
 fn does_not_start_if_kea_needs_all_descriptors() {
     let refused = Process::try_start(8, r#""max-requester-connections": 10"#).err();
@@ -404,7 +404,7 @@ fn pauses_while_kea_uses_the_reserved_descriptors() {
     assert_eq!(server.logged("BLQ_ACCEPT_FAILED"), [""; 0]);
 }
 
-/// Event loops have low descriptors, too: their number leaves enough descriptors.
+/// Descriptors of event loops are low ones, too: the number of threads leaves enough of them.
 #[test]
 fn limits_threads_to_the_available_descriptors() {
     for (limit, reserve) in LIMITS {

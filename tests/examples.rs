@@ -19,7 +19,7 @@ fn examples() -> Vec<(String, Value)> {
         })
         .map(|path| {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            // Comments are on lines of their own; Kea allows them, JSON does not.
+            // Kea allows comments, JSON does not. The examples have them on separate lines.
             let json: String = fs::read_to_string(&path)
                 .unwrap()
                 .lines()

@@ -1,6 +1,6 @@
 //! `docs/log-messages.md`, generated from the catalogue of log messages.
 //!
-//! To write it anew after a change of the catalogue:
+//! To update the page after a change of the catalogue:
 //! `BLQ_WRITE_DOCS=1 cargo test --no-default-features --test log_messages`
 
 use std::fmt::Write;

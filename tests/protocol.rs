@@ -308,7 +308,7 @@ fn refuses_to_start_on_a_port_that_is_taken() {
 #[test]
 fn listens_nowhere_if_one_address_fails() {
     let mut config = config("");
-    // An address of this test alone, so that no other test takes the port meanwhile.
+    // An address used by this test only, so that no other test takes the port.
     let good = Ipv4Addr::new(127, 0, 7, 1);
     config.listen_addresses = vec![good];
     let free = start(&config).local_addresses()[0].port();
@@ -328,7 +328,7 @@ fn listens_nowhere_if_one_address_fails() {
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
 }
 
-/// Connects to a server that listens sooner or later.
+/// Connects to a server, with retries until it listens.
 fn connect_to(address: SocketAddrV4) -> TcpStream {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -345,7 +345,7 @@ fn connect_to(address: SocketAddrV4) -> TcpStream {
 
 #[test]
 fn listens_at_available_addresses_and_at_others_once_available() {
-    // Two addresses of this test alone, so that no other test takes the port meanwhile.
+    // Two addresses used by this test only, so that no other test takes the port.
     let [good, late] = [3, 4].map(|host| Ipv4Addr::new(127, 0, 7, host));
     let mut config = config("");
     config.listen_addresses = vec![good, late];
@@ -363,7 +363,7 @@ fn listens_at_available_addresses_and_at_others_once_available() {
     assert!(is_served(&connect_to(SocketAddrV4::new(late, config.port))));
     assert!(is_served(&connect(&server)));
     server.stop("the configuration changes");
-    // Neither address is tried again.
+    // Binding is not retried for either address.
     for address in [good, late] {
         TcpListener::bind((address, config.port)).unwrap();
     }
@@ -445,7 +445,7 @@ fn a_requester_that_reads_late_receives_the_end_of_its_query() {
 fn starts_again_on_the_same_port_at_once() {
     // A reconfiguration, with a requester that has not closed its side, and one that does not read.
     let mut config = config("");
-    // An address of this test alone, so that no other test takes the port meanwhile.
+    // An address used by this test only, so that no other test takes the port.
     config.listen_addresses = vec![Ipv4Addr::new(127, 0, 7, 2)];
     let first = start(&config);
     config.port = first.local_addresses()[0].port();

@@ -27,8 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A load worker without leases that waits for a command to begin or to panic.
 struct PendingLoad {
-    /// Sends the command. Its drop also lets the load worker begin, and comes first, since the drop
-    /// of the load worker waits for that.
+    /// Sends the command. Dropping it lets the load worker begin. It precedes the load worker,
+    /// whose drop waits for that.
     begin: mpsc::Sender<Begin>,
     /// The load worker.
     load_worker: LoadWorker,
@@ -136,8 +136,8 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
 
 proptest! {
     /// A query during the initial load is answered from all leases, with all changes up to the
-    /// beginning of the answer, or ends with QueryTerminated, whatever happens during the load and
-    /// however it ends.
+    /// beginning of the answer, or ends with QueryTerminated, for any order of actions and any end
+    /// of the load.
     #[test]
     fn answers_during_the_initial_load_are_complete_or_terminated(
         clients in 0..6u8,
@@ -326,7 +326,7 @@ fn waiting_queries_end_with_query_terminated_if_the_load_fails() {
         },
         |load, server| {
             load.panic();
-            // A later query ends likewise.
+            // A later query ends in the same way.
             let mut connection = connect(&server);
             let query = by_mac(0);
             connection.send(&query).unwrap();

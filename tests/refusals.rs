@@ -1,6 +1,6 @@
 //! Log messages about refused peers and queries, their rate limits and counters.
 //!
-//! The peers of each test have addresses of their own, since the whole process has one log.
+//! Each test uses different peer addresses, since the process has one log.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};

@@ -204,13 +204,13 @@ fn a_query_malformed_after_its_type_is_the_last_of_its_connection() {
         (&[53, 1, 14, 61, 2, 1], "option 61 runs past"),
         (&[53, 1, 14, 55, 200, 51], "option 55 runs past"),
         (&[53, 1, 14, 53, 2, 14], "option 53 runs past"),
-        // Valid options before it, and other errors, do not matter.
+        // Valid options before the type, and other errors, make no difference.
         (&[53, 1, 14, 61, 2, 1, 9, 154, 4, 1], "option 154 runs past"),
         (
             &[53, 1, 14, 82, 3, 2, 1, 7, 61, 2, 1, 9, 12],
             "option 12 runs past",
         ),
-        // A relay agent's sub-options, whatever else is wrong.
+        // The sub-options of a relay agent, also beside other errors.
         (
             &[53, 1, 14, 82, 3, 2, 9, 1, 255],
             "relay-agent-information has a sub-option",
@@ -361,7 +361,7 @@ fn a_refused_query_whose_connection_ends_early_keeps_its_status() {
 }
 
 proptest! {
-    // RFC 6926 section 8.2: whatever follows the message type, the query is answered or the
+    // RFC 6926 section 8.2: with any octets after the message type, the query is answered or the
     // connection is closed, and a malformed query never succeeds.
     #[test]
     fn any_octets_after_the_type_are_answered_and_succeed_only_if_well_formed(

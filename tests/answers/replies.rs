@@ -80,7 +80,7 @@ fn an_option_that_is_not_declared_non_sensitive_is_not_returned() {
 }
 
 // RFC 4388 section 6.4.2 and RFC 6926 section 8.3 items 1 to 6: options that MUST be returned on
-// request are returned, whatever is declared non-sensitive.
+// request are returned, declared non-sensitive or not.
 #[test]
 fn options_that_must_be_returned_are_not_withheld_as_sensitive() {
     let mut bench = Bench::new();
@@ -199,8 +199,8 @@ fn the_first_message_alone_carries_the_server_identifier() {
     assert_eq!((done.status, done.server_identifier), (None, Some(LOCAL)));
 }
 
-// RFC 6926 section 8.3 items 2 and 7, and the contract: the parameter request list applies to the
-// DHCPLEASEQUERYDONE too, however the query ended.
+// RFC 6926 section 8.3 items 2 and 7, and the contract: the parameter request list applies to each
+// DHCPLEASEQUERYDONE too, with any status.
 #[test]
 fn each_done_has_a_base_time_if_requested() {
     let mut bench = Bench::new();
@@ -318,7 +318,7 @@ fn apply(bench: &Bench, address: [u8; 4], (ago, lifetime, client, relay, next): 
     let mut lease = lease(address, client, bench.now - ago);
     lease.valid_lifetime = Lifetime(lifetime);
     if client % 8 != 0 {
-        // Most clients make it of the MAC address.
+        // Most clients derive it from the MAC address.
         lease.client_id = [&[1], &lease.hardware.octets[..]].concat();
     }
     let mut information = relay_information(b"line", b"relay");
@@ -326,7 +326,7 @@ fn apply(bench: &Bench, address: [u8; 4], (ago, lifetime, client, relay, next): 
         1 => information.extend([151, 8, 1, 0, 0, 0x5e, 0, 0, 0, 7]),
         2 => information = relay_information(b"a longer line", b"relay"),
         3 => information = relay_information(b"line", b"other"),
-        // As long as a VPN-ID, but of an undefined type.
+        // A value of the length of a VPN-ID, but of an undefined type.
         4 => information.extend([151, 8, 9, 0, 0, 0x5e, 0, 0, 0, 7]),
         _ => {}
     }
@@ -360,8 +360,8 @@ fn apply(bench: &Bench, address: [u8; 4], (ago, lifetime, client, relay, next): 
 }
 
 proptest! {
-    // A batch's first reply is written in full; the others may be copied from a template, which
-    // must not make a difference.
+    // A batch's first reply is written in full; later ones may be copied from a template, with the
+    // same result.
     #[test]
     fn replies_are_the_same_whether_batched_or_not(
         histories in (prop_oneof![Just(3_600), Just(15)], prop_oneof![Just(0), Just(4)])

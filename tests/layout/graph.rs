@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 
-/// A directed graph: for each edge, by its two ends, the path that makes it.
+/// The edges of a directed graph, by their two nodes, with the path that causes each.
 pub(crate) type Edges = BTreeMap<(String, String), String>;
 
-/// Nodes that depend on each other.
+/// Nodes that all depend on each other.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Circle {
-    /// The nodes, in the order of their names.
+    /// The nodes, sorted by name.
     pub(crate) nodes: Vec<String>,
-    /// The edges of a shortest way round: each begins where the one before ends.
+    /// The edges of a shortest cycle: each begins where the previous one ends.
     pub(crate) shortest: Vec<(String, String)>,
     /// All edges between the nodes.
     pub(crate) edges: Edges,

@@ -1,7 +1,7 @@
 //! The modules of a crate and their imports, read from its sources.
 //!
-//! An import is a path that leads to another file of the crate: in a `use`, or anywhere in the code,
-//! arguments of macros included. Test code is left out.
+//! An import is a path to another file of the crate: in a `use`, or anywhere in code, including the
+//! arguments of macros. Test code is excluded.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,41 +17,41 @@ pub(crate) type Sources = BTreeMap<String, String>;
 /// The modules of a crate.
 #[derive(Debug)]
 pub(crate) struct Crate {
-    /// The root module first. A module's number is its place here.
+    /// The modules, the root first. The number of a module is its index here.
     modules: Vec<Module>,
 }
 
 /// A module: a file, or a block in one.
 #[derive(Debug, Default)]
 struct Module {
-    /// The names of its modules from the root on.
+    /// The names of the enclosing modules from the root on, and its own.
     path: Vec<String>,
-    /// The file that holds it.
+    /// The file that contains it.
     file: String,
-    /// The number of the module around it.
+    /// The number of the enclosing module.
     parent: Option<usize>,
-    /// Modules in it.
+    /// Its child modules, by name.
     children: BTreeMap<String, usize>,
     /// Other items that it defines.
     items: BTreeSet<String>,
     /// Names that it imports.
     uses: Vec<Use>,
-    /// Paths that it mentions, those of its imports included.
+    /// Paths that it mentions, including those of its imports.
     mentions: BTreeSet<Vec<String>>,
-    /// Holds nothing but modules and re-exports.
+    /// Whether it contains only modules and re-exports.
     is_map: bool,
 }
 
 /// An imported name.
 #[derive(Debug)]
 struct Use {
-    /// The name it has here; `*` for all names of a module.
+    /// The imported name; `*` for all names of a module.
     name: String,
-    /// Where it comes from.
+    /// The path that it is imported from.
     path: Vec<String>,
 }
 
-/// The end of a path.
+/// The target of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Target {
     /// An item in a module.
@@ -64,7 +64,7 @@ impl Crate {
     /// Reads a crate from its root file on.
     ///
     /// # Panics
-    /// Where a source is missing or no Rust.
+    /// If a source is missing or is not valid Rust.
     pub(crate) fn read(sources: &Sources) -> Crate {
         let mut modules = vec![Module {
             file: "lib.rs".to_owned(),
@@ -74,8 +74,8 @@ impl Crate {
         Crate { modules }
     }
 
-    /// Returns the imports between files. A map has none: names found through it are imports of the
-    /// files that define them.
+    /// Returns the imports between files. A map has none: names found through it count as imports
+    /// of the files that define them.
     pub(crate) fn imports(&self) -> Edges {
         let mut edges = Edges::new();
         for (from, module) in self
@@ -101,8 +101,8 @@ impl Crate {
         edges
     }
 
-    /// Returns the place of each file in the tree of folders. A file with modules of its own in other
-    /// files is a folder, in which it is called `mod`.
+    /// Returns the place of each file in the tree of folders. A file with child modules in other
+    /// files is a folder, in which it is named `mod`.
     pub(crate) fn places(&self) -> BTreeMap<&str, Vec<String>> {
         let mut places = BTreeMap::new();
         for module in self.modules.iter().filter(|module| self.is_file(module)) {
@@ -126,8 +126,8 @@ impl Crate {
             .is_none_or(|parent| self.modules[parent].file != module.file)
     }
 
-    /// Returns the files to which a path leads that a module mentions. A module that is a map counts
-    /// for the files that its names lead to.
+    /// Returns the files that a path mentioned by a module leads to. For a module that is a map,
+    /// these are the files of its re-exported names.
     fn files(&self, from: usize, path: &[String]) -> BTreeSet<&str> {
         let (is_glob, path) = match path.split_last() {
             Some((last, module)) if last == "*" => (true, module),
@@ -152,8 +152,8 @@ impl Crate {
         }
     }
 
-    /// Finds the end of a path that a module mentions; `None` outside the crate. `depth` ends
-    /// re-exports that run in a circle.
+    /// Resolves a path that a module mentions; `None` outside the crate. `depth` bounds cyclic
+    /// re-exports.
     fn resolve(&self, from: usize, path: &[String], depth: usize) -> Option<Target> {
         let module = &self.modules[from];
         let (first, rest) = path.split_first()?;
@@ -183,7 +183,7 @@ impl Crate {
         }
     }
 
-    /// Finds the end of a path whose first name a module has by `use …::*`.
+    /// Resolves a path whose first name a module imports by `use …::*`.
     fn resolve_by_globs(&self, from: usize, path: &[String], depth: usize) -> Option<Target> {
         self.modules[from]
             .uses
@@ -205,7 +205,7 @@ impl Crate {
             })
     }
 
-    /// Finds the end of a path from inside a module.
+    /// Resolves the rest of a path inside a module.
     fn walk(&self, at: usize, path: &[String], depth: usize) -> Option<Target> {
         let module = &self.modules[at];
         let Some((first, rest)) = path.split_first() else {
@@ -343,7 +343,7 @@ impl Mentions {
     /// Adds the paths among a macro's arguments, which have no syntax tree.
     fn add_tokens(&mut self, tokens: TokenStream) {
         let mut path: Vec<String> = Vec::new();
-        // How many colons came since the last name.
+        // The number of colons since the last name.
         let mut colons = 0;
         for token in tokens {
             match token {
@@ -368,7 +368,8 @@ impl Mentions {
         self.add_path(path);
     }
 
-    /// Adds a path. A single name is left out: it may be a variable's, and one from elsewhere is imported.
+    /// Adds a path. A single name is omitted: it may be a variable, and imported names are found by
+    /// their `use`.
     fn add_path(&mut self, path: Vec<String>) {
         if path.len() > 1 {
             self.paths.insert(path);
@@ -378,7 +379,7 @@ impl Mentions {
 
 impl<'ast> Visit<'ast> for Mentions {
     fn visit_item(&mut self, item: &'ast Item) {
-        // Modules are read by themselves.
+        // Modules are read separately.
         if !is_test(attributes(item)) && !matches!(item, Item::Mod(_)) {
             visit::visit_item(self, item);
         }
@@ -438,12 +439,12 @@ impl<'ast> Visit<'ast> for Mentions {
         visit::visit_macro(self, call);
     }
 
-    // `pub(in crate::…)` is no import, and neither are attributes.
+    // `pub(in crate::…)` is not an import, and attributes are not either.
     fn visit_visibility(&mut self, _: &'ast Visibility) {}
     fn visit_attribute(&mut self, _: &'ast Attribute) {}
 }
 
-/// Whether a path begins at the root or at a neighbour, so that it is clear where it leads.
+/// Whether a path begins at the root or at a neighbour, so that its target is unambiguous.
 fn is_explicit(path: &str) -> bool {
     ["crate", "self", "super"]
         .iter()

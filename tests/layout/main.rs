@@ -15,7 +15,7 @@ use proc_macro2::{TokenStream, TokenTree};
 use graph::{Edges, circles};
 use imports::{Crate, Sources};
 
-/// The folders of `src`, lowest first. Each depends on those before it only.
+/// The folders of `src`, lowest first. Each depends on earlier ones only.
 const LAYERS: &[&str] = &[
     "model",
     "wire",
@@ -64,8 +64,8 @@ fn file_circles(edges: &Edges) -> Vec<String> {
     circles(edges).iter().map(ToString::to_string).collect()
 }
 
-/// Describes each circle between the files and folders that lie side by side in one folder, at least one
-/// of them a folder.
+/// Describes each circle between the files and folders of one folder, at least one of them a
+/// folder.
 fn folder_circles(edges: &Edges, places: &BTreeMap<&str, Vec<String>>) -> Vec<String> {
     let folders: BTreeSet<&[String]> = places
         .values()
@@ -102,19 +102,20 @@ fn folder_circles(edges: &Edges, places: &BTreeMap<&str, Vec<String>>) -> Vec<St
     found
 }
 
-/// Returns the name of the file or folder in a folder that holds a place; `None` outside the folder.
+/// Returns the name of the file or folder in a folder that contains a place; `None` outside the
+/// folder.
 fn name_in<'a>(folder: &[String], place: &'a [String]) -> Option<&'a str> {
     place.strip_prefix(folder)?.first().map(String::as_str)
 }
 
-/// Describes each import that does not point downwards, and each mistake in the list of layers.
+/// Describes each import that does not point downwards, and each error in the list of layers.
 fn upward_imports(
     edges: &Edges,
     places: &BTreeMap<&str, Vec<String>>,
     layers: &[&str],
 ) -> Vec<String> {
     let rank = |place: &[String]| layers.iter().position(|layer| place[0] == *layer);
-    // The root file, a map of all layers, is in none.
+    // The root file is a map of all layers, and in none of them.
     let of_layers: BTreeMap<&str, &[String]> = places
         .iter()
         .filter(|(file, _)| **file != "lib.rs")
@@ -228,7 +229,7 @@ fn one_folder_depends_on_the_feature_hook() {
     );
 }
 
-/// The checks on made-up crates, in which they must find the faults.
+/// The checks on invented crates, in which they must find the faults.
 mod made_up {
     use super::*;
 
@@ -240,7 +241,8 @@ mod made_up {
             .collect()
     }
 
-    /// A crate in which the folders `low` and `high` depend on each other, though no two files do.
+    /// Returns a crate in which the folders `low` and `high` depend on each other, though no two
+    /// files do.
     fn folders_in_a_circle() -> Crate {
         Crate::read(&sources(&[
             ("lib.rs", "mod low; mod high;"),

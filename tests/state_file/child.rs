@@ -1,8 +1,8 @@
-//! A process of its own with a mirror and its state file, which follows orders: to be killed, denied its
-//! file and left without a disk.
+//! A child process with a mirror and its state file, which a test kills, denies access to the file,
+//! or leaves without disk space.
 //!
-//! The process is this test program run again. It reads orders from standard input, one a line, and reports
-//! its deeds and the identifiers of log messages on standard output.
+//! The child is this test program, started again. It reads commands from standard input, one per
+//! line, and reports progress and the identifiers of log messages on standard output.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::Ipv4Addr;
@@ -30,24 +30,25 @@ const STATE_FILE: &str = "KEA_BLQ_TEST_STATE_FILE";
 /// The environment variable with the number of leases.
 const LEASES: &str = "KEA_BLQ_TEST_LEASES";
 
-/// The user and group that the child runs as where this process may choose: nobody.
+/// The user and group of the child if this process can set them: nobody.
 pub const NOBODY: u32 = 65_534;
 
-/// The longest that a child runs: a test that waits for a report that does not come must fail.
+/// Time after which a child ends, so that a test fails if an expected report is missing.
 const LONGEST: Duration = Duration::from_secs(120);
 
 /// A child process.
 pub struct HandOver {
     /// The process.
     process: Child,
-    /// Where it takes orders.
+    /// The pipe for commands.
     orders: ChildStdin,
-    /// Where it reports.
+    /// The pipe with reports.
     reports: BufReader<ChildStdout>,
 }
 
 impl HandOver {
-    /// Starts a child that keeps `leases` leases and their state file, by means of `wrapper`, if any.
+    /// Starts a child that writes `leases` leases to its state file, run by the command `wrapper`
+    /// if that is not empty.
     pub fn start(wrapper: &[&str], path: &Path, leases: u32) -> HandOver {
         HandOver::run("keep", wrapper, path, leases)
     }
@@ -79,18 +80,18 @@ impl HandOver {
         }
     }
 
-    /// The number of the process.
+    /// Returns the process id.
     pub fn id(&self) -> u32 {
         self.process.id()
     }
 
-    /// Gives it an order.
+    /// Sends a command.
     pub fn order(&mut self, order: &str) {
         writeln!(self.orders, "{order}").unwrap();
     }
 
     /// Waits for the next line that begins with `word`, and returns the rest of it; `None` if the
-    /// child ends before, as it does after [`LONGEST`].
+    /// child ends first, at the latest after [`LONGEST`].
     pub fn next(&mut self, word: &str) -> Option<String> {
         loop {
             let mut line = String::new();
@@ -103,21 +104,21 @@ impl HandOver {
         }
     }
 
-    /// Checks that these are the next messages logged, and no others in between.
+    /// Checks that these are the identifiers of the next messages, without others in between.
     pub fn expect_logged(&mut self, identifiers: &[&str]) {
         for identifier in identifiers {
             assert_eq!(self.next("logged").as_deref(), Some(*identifier));
         }
     }
 
-    /// Stops it.
+    /// Stops the child.
     pub fn stop(mut self) {
         self.order("stop");
         assert_eq!(self.next("stopped").as_deref(), Some(""));
         assert!(self.process.wait().unwrap().success());
     }
 
-    /// Kills it as `kill -9` does.
+    /// Kills the child by SIGKILL.
     pub fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
@@ -126,13 +127,13 @@ impl HandOver {
 
 impl Drop for HandOver {
     fn drop(&mut self) {
-        // A test that fails must not leave it running; one that is gone cannot be killed.
+        // A failed test must not leave the child running. Killing one that has ended fails.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// Runs a child's task in the child; a test in name only.
+/// The entry point of a child process. Without a task it does nothing.
 #[test]
 fn does_nothing_unless_started_as_a_child() {
     let Some(task) = env::var_os(TASK) else {
@@ -159,12 +160,12 @@ fn does_nothing_unless_started_as_a_child() {
     process::exit(0);
 }
 
-/// Reports a line. The test harness may have begun another.
+/// Reports a line. The test harness may have printed the beginning of another.
 pub fn report(line: &str) {
     println!("\n{line}");
 }
 
-/// Lease `number`.
+/// Returns lease `number`.
 pub fn lease(number: u32) -> Lease {
     Lease {
         address: address(number),
@@ -182,12 +183,12 @@ pub fn lease(number: u32) -> Lease {
     }
 }
 
-/// The address with a number.
+/// Returns the address with a number.
 pub fn address(number: u32) -> Ipv4Addr {
     Ipv4Addr::from_bits(0x0a00_0000 + number)
 }
 
-/// Keeps a mirror and its state file, and follows orders.
+/// Runs a mirror with its state file, and obeys commands.
 fn keep(path: &Path) {
     tracing::subscriber::set_global_default(Reporter).unwrap();
     let leases = env::var(LEASES).unwrap().parse().unwrap();
@@ -225,10 +226,10 @@ fn keep(path: &Path) {
     report("stopped");
 }
 
-/// Gives up the privileges of root, if it has them.
+/// Drops the privileges of root, if the process has them.
 #[allow(unsafe_code)] // The C library.
 fn become_nobody() {
-    // SAFETY: plain numbers go in and out.
+    // SAFETY: the calls take numbers only.
     unsafe {
         if libc::geteuid() == 0 {
             assert_eq!(libc::setgroups(0, std::ptr::null()), 0);
@@ -238,8 +239,8 @@ fn become_nobody() {
     }
 }
 
-/// Gives a file or directory to the user that the child runs as, and opens or closes it to that
-/// user by its mode.
+/// Gives a file or directory to the user that the child runs as, with a mode that permits or denies
+/// access.
 pub fn hand_over(path: &Path, mode: u32) {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
     if fs::metadata("/proc/self").unwrap().uid() == 0 {
@@ -248,33 +249,33 @@ pub fn hand_over(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// Whether `fdatasync` fails in this process, as on a disk that is broken.
+/// Whether `fdatasync` fails in this process, as on a broken disk.
 static FAIL_SYNCS: AtomicBool = AtomicBool::new(false);
-/// Whether `pwrite` fails in this process, as on a disk that is full.
+/// Whether `pwrite` fails in this process, as on a full disk.
 static FAIL_WRITES: AtomicBool = AtomicBool::new(false);
 
-/// Returns as a function of the C library that fails.
+/// Sets `errno` and returns the value of a failed call.
 #[allow(unsafe_code)] // The C library.
 fn failed(error: libc::c_int) -> isize {
-    // SAFETY: the location is this thread's own.
+    // SAFETY: the pointer is to this thread's `errno`.
     unsafe { *libc::__errno_location() = error };
     -1
 }
 
-// These stand in for the C library's functions in the whole process, for they are linked first.
+// These replace the functions of the C library in the whole process, because they are linked first.
 
-/// `fdatasync`, unless it is to fail.
+/// `fdatasync`, with injected failures.
 #[allow(unsafe_code)] // The C library.
 #[unsafe(no_mangle)]
 extern "C" fn fdatasync(file: libc::c_int) -> libc::c_int {
     if FAIL_SYNCS.load(Ordering::Relaxed) {
         return failed(libc::EIO) as libc::c_int;
     }
-    // SAFETY: the call is passed on with its own arguments.
+    // SAFETY: the arguments are passed on unchanged.
     unsafe { libc::syscall(libc::SYS_fdatasync, file) as libc::c_int }
 }
 
-/// `pwrite64`, unless it is to fail.
+/// `pwrite64`, with injected failures.
 #[allow(unsafe_code)] // The C library.
 #[unsafe(no_mangle)]
 extern "C" fn pwrite64(
@@ -286,7 +287,7 @@ extern "C" fn pwrite64(
     if FAIL_WRITES.load(Ordering::Relaxed) {
         return failed(libc::ENOSPC);
     }
-    // SAFETY: the call is passed on with its own arguments.
+    // SAFETY: the arguments are passed on unchanged.
     unsafe { libc::syscall(libc::SYS_pwrite64, file, octets, count, offset) as isize }
 }
 

@@ -1,4 +1,4 @@
-//! The state file when it cannot be used, or is taken away, and when it is back.
+//! A state file that becomes unusable or disappears, and its recovery.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,10 +13,10 @@ use tempfile::TempDir;
 
 use super::child::{HandOver, address, hand_over};
 
-/// How many leases a child keeps.
+/// Number of leases of a child.
 const LEASES: u32 = 500;
 
-/// A directory of the test's own that the child may write to, and a path in it.
+/// Returns a temporary directory that the child may write to, and a path in it.
 fn place() -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     hand_over(directory.path(), 0o755);
@@ -24,12 +24,12 @@ fn place() -> (TempDir, PathBuf) {
     (directory, path)
 }
 
-/// A child without privileges that keeps its leases in the file at `path`.
+/// Starts a child without privileges, with its state file at `path`.
 fn start(path: &Path) -> HandOver {
     HandOver::run("keep as nobody", &[], path, LEASES)
 }
 
-/// Returns the binding of lease `number` in the file at `path`; checks that it has all of them.
+/// Returns the binding of lease `number` in the file at `path`, which must have all bindings.
 fn saved(path: &Path, number: u32) -> Binding {
     let (_store, saved) = Store::open(path).unwrap();
     assert_eq!(saved.bindings.len(), LEASES as usize);
@@ -40,7 +40,7 @@ fn saved(path: &Path, number: u32) -> Binding {
         .unwrap()
 }
 
-/// Waits until there is a file at `path`, for ten seconds at most.
+/// Waits up to ten seconds for a file at `path`.
 fn wait_until_exists(path: &Path) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while !path.exists() {
@@ -49,12 +49,12 @@ fn wait_until_exists(path: &Path) {
     }
 }
 
-/// How many files there are in a directory.
+/// Returns the number of files in a directory.
 fn count(directory: &Path) -> usize {
     directory.read_dir().unwrap().count()
 }
 
-/// A file that could not be read at the start is not written over: it may be wanted.
+/// A file that was unreadable at the start may hold useful data: it is never overwritten.
 #[test]
 fn begins_a_new_file_once_one_of_another_owner_can_be_used() {
     let (directory, path) = place();
@@ -70,7 +70,7 @@ fn begins_a_new_file_once_one_of_another_owner_can_be_used() {
     assert_eq!(count(directory.path()), 2);
 }
 
-/// A file that may be read only is one that cannot be used.
+/// A read-only file cannot be used.
 #[test]
 fn leaves_a_read_only_file_alone() {
     let (directory, path) = place();
@@ -85,7 +85,7 @@ fn leaves_a_read_only_file_alone() {
     assert_eq!(count(directory.path()), 1);
 }
 
-/// The file is written as soon as that is possible.
+/// The file is created as soon as the directory is writable.
 #[test]
 fn begins_a_file_once_its_directory_can_be_written() {
     let (directory, path) = place();
@@ -99,7 +99,7 @@ fn begins_a_file_once_its_directory_can_be_written() {
     assert_eq!(saved(&path, 7).state, State::Released);
 }
 
-/// A damaged file that cannot be renamed is left as it is.
+/// A damaged file that cannot be renamed stays unchanged.
 #[test]
 fn sets_a_damaged_file_aside_once_its_directory_can_be_written() {
     let (directory, path) = place();
@@ -119,7 +119,7 @@ fn sets_a_damaged_file_aside_once_its_directory_can_be_written() {
     assert_eq!(count(directory.path()), 2);
 }
 
-/// A file without a name is found by no start.
+/// A start would not find a file whose name was removed.
 #[test]
 fn writes_a_deleted_file_anew() {
     let (_directory, path) = place();
@@ -132,8 +132,8 @@ fn writes_a_deleted_file_anew() {
     assert_eq!(saved(&path, 7).state, State::Released);
 }
 
-/// Another program's file that takes the state file's name is never written, renamed or truncated;
-/// all is written once it is gone.
+/// A file of another program that takes the state file's name is never written, renamed or
+/// truncated. Everything is written once that file is gone.
 #[test]
 fn leaves_a_foreign_file_alone_that_takes_its_place() {
     let (directory, path) = place();
@@ -148,7 +148,7 @@ fn leaves_a_foreign_file_alone_that_takes_its_place() {
     keeper.order("release 8");
     keeper.stop();
     assert_eq!(fs::read(&path).unwrap(), b"address,hwaddr");
-    // The changes that could not be written are recorded beside it.
+    // The changes that could not be written are recorded in the file of recent changes.
     assert_eq!(count(directory.path()), 2);
 
     let mut keeper = start(&path);
@@ -161,7 +161,7 @@ fn leaves_a_foreign_file_alone_that_takes_its_place() {
     assert_eq!(count(directory.path()), 1);
 }
 
-/// A file system may be unmounted, and mounted again.
+/// A file system may be unmounted and mounted again.
 #[test]
 fn goes_on_when_a_directory_that_was_away_is_back() {
     let (directory, _) = place();
@@ -172,7 +172,7 @@ fn goes_on_when_a_directory_that_was_away_is_back() {
     let path = place.join("state");
     let mut keeper = start(&path);
     keeper.next("started").unwrap();
-    // The writer creates this file on its own thread; without the directory it would log that it cannot.
+    // The worker creates this file on its thread; without the directory it would log an error.
     wait_until_exists(&place.join("state.recent"));
     fs::rename(&place, &elsewhere).unwrap();
     keeper.order("release 7");
@@ -186,7 +186,7 @@ fn goes_on_when_a_directory_that_was_away_is_back() {
     assert_eq!(count(&place), 1);
 }
 
-/// The process that comes first keeps the file; the other one gets its turn.
+/// The first process holds the file; the second one takes over when the first ends.
 #[test]
 fn takes_over_when_another_process_lets_go() {
     let (directory, path) = place();
@@ -203,7 +203,7 @@ fn takes_over_when_another_process_lets_go() {
     assert_eq!(count(directory.path()), 2);
 }
 
-/// A write that failed is repeated, even if the system reports success later.
+/// A failed write is repeated, even if the system reports success later.
 #[test]
 fn writes_again_what_a_failing_disk_may_have_lost() {
     let (directory, path) = place();
@@ -229,13 +229,13 @@ fn make_room(keeper: &HandOver) {
     assert!(raised.success());
 }
 
-/// A full disk costs nothing once there is room again, and is logged once.
+/// After a full disk has space again, everything is written. The failure is logged once.
 #[test]
 fn writes_everything_once_a_full_disk_has_room_again() {
     const MANY: u32 = 30_000;
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state");
-    // A limit on the size of files, here 2 MiB, is a disk that any user can fill.
+    // A limit on file sizes, here 2 MiB, simulates a full disk without privileges.
     let limited = r#"trap "" XFSZ; ulimit -S -f 4096; exec "$0" "$@""#;
     let mut keeper = HandOver::start(&["sh", "-c", limited], &path, MANY);
     keeper.expect_logged(&["BLQ_STATE_WRITE_FAILED"]);
@@ -246,7 +246,7 @@ fn writes_everything_once_a_full_disk_has_room_again() {
     assert_eq!(saved.bindings.len(), MANY as usize);
 }
 
-/// A disk without room even for a new file leaves nothing behind that would be set aside later.
+/// A disk too full for a new file leaves no partial file that would be set aside later.
 #[test]
 fn begins_a_file_once_a_full_disk_has_room() {
     let (directory, path) = place();

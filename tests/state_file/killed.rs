@@ -16,12 +16,12 @@ use super::child::{HandOver, address, report};
 
 /// Addresses that are written.
 const ADDRESSES: u32 = 5_000;
-/// Addresses in one transaction: so many that the file is compacted each few transactions.
+/// Addresses in one transaction: enough that the file is compacted every few transactions.
 const CHANGES: u32 = 3_000;
 
-/// Returns the changes of transaction `at`: of addresses here and there, some of them removed.
+/// Returns the changes of transaction `at`: scattered addresses, some of them removed.
 fn changes(at: u32) -> Vec<(Ipv4Addr, Option<Binding>)> {
-    // Numbers without a pattern, the same for the same transaction (SplitMix64's mixing).
+    // Pseudo-random numbers that depend on the transaction only (SplitMix64's mixing).
     let number = |index: u32| {
         let mut mixed =
             (u64::from(at) << 32 | u64::from(index)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -40,7 +40,7 @@ fn changes(at: u32) -> Vec<(Ipv4Addr, Option<Binding>)> {
         .collect()
 }
 
-/// Binding `number` as it was at `since`.
+/// Returns binding `number` with a state since `since`.
 fn binding(number: u32, since: u32) -> Binding {
     Binding {
         address: address(number),
@@ -61,7 +61,7 @@ fn binding(number: u32, since: u32) -> Binding {
     }
 }
 
-/// In a child: goes on writing transactions after the last one in the file.
+/// Writes transactions after the last one in the file until killed. Runs in a child.
 pub fn write_without_end(path: &Path) {
     report("opens it");
     let (mut store, saved) = Store::open(path).unwrap();
@@ -79,7 +79,7 @@ pub fn write_without_end(path: &Path) {
     }
 }
 
-/// Contract: the transactions written survive kill -9, whole and nothing else.
+/// After `kill -9` the file has all complete transactions and nothing else.
 #[test]
 fn a_process_killed_at_any_moment_leaves_its_last_transaction_whole() {
     let directory = tempfile::tempdir().unwrap();
@@ -89,7 +89,7 @@ fn a_process_killed_at_any_moment_leaves_its_last_transaction_whole() {
     for round in 0..25_u64 {
         let mut child = HandOver::run("write without end", &[], &path, 0);
         let mut reported = child.next("wrote");
-        // No condition to wait for: any moment will do.
+        // No condition to await: any moment is suitable.
         thread::sleep(Duration::from_micros(round * round * 97 % 40_000));
         child.kill();
         while let Some(last) = child.next("wrote") {
@@ -110,11 +110,11 @@ fn a_process_killed_at_any_moment_leaves_its_last_transaction_whole() {
         applied = at;
         assert!(saved.bindings.iter().eq(expected.values()), "at {at}");
     }
-    // Nothing was set aside on the way.
+    // No file was set aside.
     assert_eq!(directory.path().read_dir().unwrap().count(), 1);
 }
 
-/// A file whose making was cut short is known as this library's, or empty.
+/// A file whose creation was interrupted is recognised as this library's, or is empty.
 #[test]
 fn a_process_killed_while_it_makes_its_file_can_go_on() {
     for round in 0..40_u64 {
@@ -122,7 +122,7 @@ fn a_process_killed_while_it_makes_its_file_can_go_on() {
         let path = directory.path().join("state");
         let mut child = HandOver::run("write without end", &[], &path, 0);
         child.next("opens it").unwrap();
-        // No condition to wait for: any moment will do.
+        // No condition to await: any moment is suitable.
         thread::sleep(Duration::from_micros(round * 97 % 4_000));
         child.kill();
         store::check(&path).unwrap();

@@ -2,7 +2,7 @@
 //!
 //! `blq` encodes the queries and decodes the replies: the other end of the protocol.
 
-// Each test uses a part of it.
+// No test uses all items.
 #![allow(dead_code)]
 
 use std::net::Ipv4Addr;
@@ -29,7 +29,7 @@ pub const CONFIGURATION: &str = r#"{ "Dhcp4": {
           "user-context": { "vpn": { "name": "blue" } } }
     ] } }"#;
 
-/// The server identifier if none is configured: the local end of the connection.
+/// The server identifier if none is configured: the local address of the connection.
 pub const LOCAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 67);
 
 /// A mirror with an engine.

@@ -1,8 +1,8 @@
 //! Database servers for Kea's leases, reservations and configurations.
 //!
-//! Each test has a server of its own, which it can stop and start again. The script `database.sh`
-//! performs all operations. It and the servers run on this machine or, if `BLQ_DATABASE_IMAGE`
-//! names an image, in containers that share this machine's loopback interface.
+//! Each test has its own server, which it can stop and start again. The script `database.sh`
+//! performs all operations. The script and the servers run on this machine or, if
+//! `BLQ_DATABASE_IMAGE` names an image, in containers that share this machine's loopback interface.
 
 use std::env;
 use std::fs::{self, File};
@@ -188,7 +188,7 @@ impl Database {
         self.home.path().join("log")
     }
 
-    /// Returns how to run the script for this server.
+    /// Returns the environment of the script for this server.
     fn programs(&self) -> Programs<'_> {
         Programs::with_files_in(self.home.path())
     }
@@ -245,7 +245,7 @@ impl Database {
             .stderr(Stdio::piped());
         let mut process = command.spawn().expect("running sh");
         let mut input = process.stdin.take().expect("a pipe");
-        // Results are small, so the program never waits for its output to be read.
+        // The program does not block on its output before the end, because results are small.
         let written = input.write_all(statements.as_bytes());
         drop(input);
         let output = process.wait_with_output().expect("the output of sh");
@@ -275,7 +275,7 @@ impl Template {
     #[track_caller]
     fn of(kind: Kind) -> Arc<Template> {
         static ALL: [Mutex<Weak<Template>>; 2] = [const { Mutex::new(Weak::new()) }; 2];
-        // A test that fails to make the template does not keep the others from trying.
+        // If a test fails to make the template, the others try again.
         let slot = &ALL[kind as usize];
         let mut known = slot.lock().unwrap_or_else(PoisonError::into_inner);
         known.upgrade().unwrap_or_else(|| {
@@ -409,7 +409,7 @@ fn new_home() -> TempDir {
     home
 }
 
-/// Returns the text of a log as far as it is written.
+/// Returns the text of a log file.
 fn read(file: &Path) -> String {
     String::from_utf8_lossy(&fs::read(file).unwrap_or_default()).into_owned()
 }

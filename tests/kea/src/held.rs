@@ -35,10 +35,10 @@ impl Kea {
             "arguments": { "filename": pipe.display().to_string() },
         });
         let command = thread::spawn(move || {
-            // There is no answer if the server ends meanwhile.
+            // If the server ends first, there is no answer.
             let _: Result<Value, _> = control::send(&socket, &command);
         });
-        // The main thread does nothing else until it has performed the command.
+        // The main thread does nothing else until the command is done.
         eventually("the command", || self.commands_received() > before);
         Held {
             pipe,

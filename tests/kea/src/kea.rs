@@ -468,7 +468,7 @@ fn write_configuration(configuration: &Value, home: &Path) {
     fs::write(configuration_file(home), format!("{configuration:#}")).expect("writing a file");
 }
 
-/// Returns the text of a log as far as it is written.
+/// Returns the text of a log file.
 fn read_log(file: &Path) -> String {
     String::from_utf8_lossy(&fs::read(file).unwrap_or_default()).into_owned()
 }

@@ -266,7 +266,7 @@ impl Setup {
             )
     }
 
-    /// Loads Kea's libraries for a database, as far as this version has them.
+    /// Loads those of Kea's libraries for a database that this version has.
     fn database_libraries(mut self, database: &Database) -> Self {
         for name in database.kind().libraries() {
             let file = kea_hooks().join(name);

@@ -103,7 +103,7 @@ fn expires_a_lease_at_the_end_of_its_lifetime(kind: Kind) {
     eventually("Kea to reclaim the lease", || {
         database.sql("SELECT state FROM lease4;") == [["2"]]
     });
-    // A later resync finds the same.
+    // A later resync confirms the state.
     let looked = now();
     eventually("two resyncs", || now() >= looked + 3);
     let expired = kea.await_state(address, State::EXPIRED);
@@ -322,8 +322,8 @@ fn serves_once_a_late_database_is_available(kind: Kind) {
     });
 }
 
-/// While the database is down, the hook answers from the mirror; afterwards it finds the changes
-/// made meanwhile. A reconfiguration that fails meanwhile changes nothing.
+/// While the database is down, the hook answers from the mirror, and a failed reconfiguration
+/// changes nothing. Afterwards the hook finds the changes made in that time.
 fn answers_while_the_database_is_down_and_finds_changes_afterwards(kind: Kind) {
     for multi_threading in [false, true] {
         let mut database = Database::start(kind);
@@ -409,8 +409,8 @@ fn continues_after_a_reload_without_the_database(kind: Kind) {
     kea.await_state(added, State::ACTIVE);
 }
 
-/// Kea ends when its database stops, unless configured otherwise, with the hook as well, whose
-/// reading may be the first to notice. The next start loads its leases.
+/// Kea ends when its database stops, unless configured otherwise. The hook does not prevent that,
+/// though its reading may be the first to notice. The next start loads the leases.
 fn does_not_keep_kea_from_ending_without_its_database(kind: Kind) {
     for multi_threading in [false, true] {
         let mut database = Database::start(kind);
@@ -433,7 +433,7 @@ fn does_not_keep_kea_from_ending_without_its_database(kind: Kind) {
     }
 }
 
-/// A reload starts a resync, whatever the interval.
+/// A reload starts a resync, independently of the interval.
 fn finds_changes_in_the_database_at_a_reload(kind: Kind) {
     let database = Database::start(kind);
     let kea = Setup::with_hook(json!({ "advanced": { "reconciliation-interval": 0 } }))

@@ -1,5 +1,5 @@
-//! Clients' messages count as Kea interprets them, whatever else they carry, however they are
-//! malformed, and whatever identity Kea uses.
+//! Clients' messages count as Kea interprets them: with any other contents, malformed in any way,
+//! and with any identity that Kea uses.
 
 use std::net::Ipv4Addr;
 
@@ -116,8 +116,8 @@ fn stored(kea: &Kea, address: Ipv4Addr) -> Option<Vec<u8>> {
 }
 
 /// RFC 3046, section 2.1: the relay agent adds option 82 to the options field. Octets that a client
-/// writes into sname and file do not count, whatever option 52 says. The option as Kea parses it
-/// counts, whatever follows it.
+/// writes into sname and file do not count, even if option 52 declares them. The option as Kea
+/// parses it counts, with anything after it.
 #[test]
 fn takes_option_82_as_kea_does() {
     let mut kea = kea_with_two_subnets();
@@ -404,7 +404,7 @@ fn set_line(relay: &mut Relay, line: &str) {
 }
 
 /// RFC 6926, section 8.3: a transaction that Kea answers from its lease cache counts for the
-/// lease's client, whatever identity and address Kea uses, and its relay agent is the client's
+/// lease's client, with any identity and address that Kea uses, and its relay agent is the client's
 /// latest. An answer without an address is not a transaction of the lease.
 #[test]
 fn follows_clients_whose_leases_kea_caches() {

@@ -185,8 +185,8 @@ fn serves_clients_beside_a_peer_with_many_short_connections_at_64_descriptors() 
     serves_clients_beside_a_peer_with_many_short_connections(64);
 }
 
-/// The contract: `max-requester-connections` holds as far as descriptors suffice. A warning names
-/// the parameter, its value and the number of connections that remain.
+/// The contract: `max-requester-connections` is reached if descriptors suffice. Otherwise a warning
+/// names the parameter, its value and the number of connections that remain.
 #[test]
 fn serves_as_many_connections_as_there_are_descriptors_for_and_says_so() {
     let kea = limited(256, 65_535).start();

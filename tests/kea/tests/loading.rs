@@ -375,7 +375,7 @@ fn refuses_to_be_loaded_twice() {
 }
 
 /// Changes of leases are logged at debug level, on one line each, with the client labelled as in
-/// Kea's own messages, whatever octets the client sends.
+/// Kea's own messages; any octets of a client are escaped.
 #[test]
 fn logs_changes_of_leases_in_keas_notation() {
     let kea = Setup::with_hook(json!({})).verbose().start();

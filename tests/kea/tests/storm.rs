@@ -28,7 +28,7 @@ fn agrees_with_kea_in_a_storm() {
     run_storm(20, false);
 }
 
-/// Kea with several threads answers likewise.
+/// The same, with several threads in Kea.
 #[test]
 fn agrees_with_kea_in_a_storm_with_several_threads() {
     run_storm(21, true);

@@ -12,8 +12,7 @@ use kea_tests::packet::MessageType;
 use kea_tests::{Client, Kea, Relay, Setup, eventually, eventually_some, kea_version, may_ping};
 use serde_json::json;
 
-/// Starts Kea with its command library and a log of each change. Kea does not reclaim leases
-/// meanwhile.
+/// Starts Kea with its command library and a log of each change, and without reclamation of leases.
 fn kea(multi_threading: bool) -> Kea {
     setup(multi_threading).start()
 }

@@ -1,5 +1,5 @@
-//! Runs a storm on a real Kea with the hook: do the hook's answers agree with Kea's leases under
-//! random actions? The seed is printed; the same seed repeats the actions.
+//! Runs a storm: random actions on a real Kea with the hook, whose answers are compared with Kea's
+//! leases. The seed is printed; the same seed repeats the actions.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;

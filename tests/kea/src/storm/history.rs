@@ -1,4 +1,4 @@
-//! The record of actions on addresses, as far as clients and the administrator know them.
+//! The record of actions on addresses, from the viewpoint of clients and the administrator.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -59,7 +59,8 @@ pub enum TouchKind {
     /// The server acknowledged the address to a client. With the option 82 of that message if a
     /// relay agent forwarded it (empty if the relay agent added none).
     Acknowledged(Identity, Option<Vec<u8>>),
-    /// A client requested the address and received no answer: it may or may not have the lease.
+    /// A client requested the address and received no answer: the client may or may not have the
+    /// lease.
     Requested(Identity, Option<Vec<u8>>),
     /// The server offered the address.
     Offered(Identity),

@@ -206,7 +206,7 @@ impl Storm {
     }
 
     /// Runs clients, administrator and requester concurrently. Returns the effects, and an answer
-    /// received meanwhile.
+    /// received in that time.
     fn run_concurrently(
         &mut self,
         round: &Round,

@@ -31,7 +31,7 @@ struct Host {
     is_brief: bool,
     /// The number of its line.
     line: usize,
-    /// The leased address, as far as the client knows.
+    /// The leased address, according to the client.
     address: Option<Ipv4Addr>,
     /// The last leased address.
     last_address: Option<Ipv4Addr>,
