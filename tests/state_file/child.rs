@@ -37,24 +37,24 @@ pub const NOBODY: u32 = 65_534;
 const LONGEST: Duration = Duration::from_secs(120);
 
 /// A child process.
-pub struct HandOver {
+pub struct ChildProcess {
     /// The process.
     process: Child,
     /// The pipe for commands.
-    orders: ChildStdin,
+    commands: ChildStdin,
     /// The pipe with reports.
     reports: BufReader<ChildStdout>,
 }
 
-impl HandOver {
+impl ChildProcess {
     /// Starts a child that writes `leases` leases to its state file, run by the command `wrapper`
     /// if that is not empty.
-    pub fn start(wrapper: &[&str], path: &Path, leases: u32) -> HandOver {
-        HandOver::run("keep", wrapper, path, leases)
+    pub fn start(wrapper: &[&str], path: &Path, leases: u32) -> ChildProcess {
+        ChildProcess::run("keep", wrapper, path, leases)
     }
 
     /// Starts a child with a task.
-    pub fn run(task: &str, wrapper: &[&str], path: &Path, leases: u32) -> HandOver {
+    pub fn run(task: &str, wrapper: &[&str], path: &Path, leases: u32) -> ChildProcess {
         let itself = env::current_exe().unwrap();
         let test = "child::does_nothing_unless_started_as_a_child";
         let command: Vec<&str> = wrapper
@@ -71,11 +71,11 @@ impl HandOver {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let orders = process.stdin.take().unwrap();
+        let commands = process.stdin.take().unwrap();
         let reports = BufReader::new(process.stdout.take().unwrap());
-        HandOver {
+        ChildProcess {
             process,
-            orders,
+            commands,
             reports,
         }
     }
@@ -86,8 +86,8 @@ impl HandOver {
     }
 
     /// Sends a command.
-    pub fn order(&mut self, order: &str) {
-        writeln!(self.orders, "{order}").unwrap();
+    pub fn send(&mut self, command: &str) {
+        writeln!(self.commands, "{command}").unwrap();
     }
 
     /// Waits for the next line that begins with `word`, and returns the rest of it; `None` if the
@@ -113,7 +113,7 @@ impl HandOver {
 
     /// Stops the child.
     pub fn stop(mut self) {
-        self.order("stop");
+        self.send("stop");
         assert_eq!(self.next("stopped").as_deref(), Some(""));
         assert!(self.process.wait().unwrap().success());
     }
@@ -125,7 +125,7 @@ impl HandOver {
     }
 }
 
-impl Drop for HandOver {
+impl Drop for ChildProcess {
     fn drop(&mut self) {
         // A failed test must not leave the child running. Killing one that has ended fails.
         let _ = self.process.kill();
@@ -201,9 +201,9 @@ fn keep(path: &Path) {
     let writer = FlushWorker::start(Arc::clone(&mirror), store).unwrap();
     let changed = writer.notifier();
     report("started");
-    for order in std::io::stdin().lines() {
-        let order = order.unwrap();
-        match order.split_once(' ').unwrap_or((&order, "")) {
+    for command in std::io::stdin().lines() {
+        let command = command.unwrap();
+        match command.split_once(' ').unwrap_or((&command, "")) {
             ("release", number) => {
                 mirror.queue().push(Event::Released {
                     address: address(number.parse().unwrap()),
@@ -219,7 +219,7 @@ fn keep(path: &Path) {
                 FAIL_WRITES.store(false, Ordering::Relaxed);
             }
             ("stop", _) => break,
-            _ => panic!("{order}"),
+            _ => panic!("{command}"),
         }
     }
     drop(writer.stop());
@@ -241,7 +241,7 @@ fn become_nobody() {
 
 /// Gives a file or directory to the user that the child runs as, with a mode that permits or denies
 /// access.
-pub fn hand_over(path: &Path, mode: u32) {
+pub fn give_to_child(path: &Path, mode: u32) {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
     if fs::metadata("/proc/self").unwrap().uid() == 0 {
         chown(path, Some(NOBODY), Some(NOBODY)).unwrap();

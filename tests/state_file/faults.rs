@@ -11,7 +11,7 @@ use dhcp_blq::model::state::State;
 use dhcp_blq::persist::Store;
 use tempfile::TempDir;
 
-use super::child::{HandOver, address, hand_over};
+use super::child::{ChildProcess, address, give_to_child};
 
 /// Number of leases of a child.
 const LEASES: u32 = 500;
@@ -19,14 +19,14 @@ const LEASES: u32 = 500;
 /// Returns a temporary directory that the child may write to, and a path in it.
 fn place() -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
-    hand_over(directory.path(), 0o755);
+    give_to_child(directory.path(), 0o755);
     let path = directory.path().join("state");
     (directory, path)
 }
 
 /// Starts a child without privileges, with its state file at `path`.
-fn start(path: &Path) -> HandOver {
-    HandOver::run("keep as nobody", &[], path, LEASES)
+fn start(path: &Path) -> ChildProcess {
+    ChildProcess::run("keep as nobody", &[], path, LEASES)
 }
 
 /// Returns the binding of lease `number` in the file at `path`, which must have all bindings.
@@ -59,13 +59,13 @@ fn count(directory: &Path) -> usize {
 fn begins_a_new_file_once_one_of_another_owner_can_be_used() {
     let (directory, path) = place();
     start(&path).stop();
-    hand_over(&path, 0);
-    let mut keeper = start(&path);
-    keeper.expect_logged(&["BLQ_STATE_UNAVAILABLE"]);
-    keeper.order("release 7");
-    hand_over(&path, 0o640);
-    keeper.expect_logged(&["BLQ_STATE_REPLACED", "BLQ_STATE_WRITTEN_AGAIN"]);
-    keeper.kill();
+    give_to_child(&path, 0);
+    let mut child = start(&path);
+    child.expect_logged(&["BLQ_STATE_UNAVAILABLE"]);
+    child.send("release 7");
+    give_to_child(&path, 0o640);
+    child.expect_logged(&["BLQ_STATE_REPLACED", "BLQ_STATE_WRITTEN_AGAIN"]);
+    child.kill();
     assert_eq!(saved(&path, 7).state, State::Released);
     assert_eq!(count(directory.path()), 2);
 }
@@ -75,12 +75,12 @@ fn begins_a_new_file_once_one_of_another_owner_can_be_used() {
 fn leaves_a_read_only_file_alone() {
     let (directory, path) = place();
     start(&path).stop();
-    hand_over(&path, 0o440);
+    give_to_child(&path, 0o440);
     let before = fs::read(&path).unwrap();
-    let mut keeper = start(&path);
-    keeper.expect_logged(&["BLQ_STATE_UNAVAILABLE"]);
-    keeper.order("release 7");
-    keeper.stop();
+    let mut child = start(&path);
+    child.expect_logged(&["BLQ_STATE_UNAVAILABLE"]);
+    child.send("release 7");
+    child.stop();
     assert!(fs::read(&path).unwrap() == before);
     assert_eq!(count(directory.path()), 1);
 }
@@ -89,13 +89,13 @@ fn leaves_a_read_only_file_alone() {
 #[test]
 fn begins_a_file_once_its_directory_can_be_written() {
     let (directory, path) = place();
-    hand_over(directory.path(), 0o555);
-    let mut keeper = start(&path);
-    keeper.expect_logged(&["BLQ_STATE_UNAVAILABLE"]);
-    keeper.order("release 7");
-    hand_over(directory.path(), 0o755);
-    keeper.expect_logged(&["BLQ_STATE_WRITTEN_AGAIN"]);
-    keeper.kill();
+    give_to_child(directory.path(), 0o555);
+    let mut child = start(&path);
+    child.expect_logged(&["BLQ_STATE_UNAVAILABLE"]);
+    child.send("release 7");
+    give_to_child(directory.path(), 0o755);
+    child.expect_logged(&["BLQ_STATE_WRITTEN_AGAIN"]);
+    child.kill();
     assert_eq!(saved(&path, 7).state, State::Released);
 }
 
@@ -107,14 +107,14 @@ fn sets_a_damaged_file_aside_once_its_directory_can_be_written() {
     let mut damaged = fs::read(&path).unwrap();
     damaged[5_000..].fill(0xa5);
     fs::write(&path, damaged).unwrap();
-    hand_over(&path, 0o640);
-    hand_over(directory.path(), 0o555);
-    let mut keeper = start(&path);
-    keeper.expect_logged(&["BLQ_STATE_UNAVAILABLE"]);
-    keeper.order("release 7");
-    hand_over(directory.path(), 0o755);
-    keeper.expect_logged(&["BLQ_STATE_DAMAGED", "BLQ_STATE_WRITTEN_AGAIN"]);
-    keeper.kill();
+    give_to_child(&path, 0o640);
+    give_to_child(directory.path(), 0o555);
+    let mut child = start(&path);
+    child.expect_logged(&["BLQ_STATE_UNAVAILABLE"]);
+    child.send("release 7");
+    give_to_child(directory.path(), 0o755);
+    child.expect_logged(&["BLQ_STATE_DAMAGED", "BLQ_STATE_WRITTEN_AGAIN"]);
+    child.kill();
     assert_eq!(saved(&path, 7).state, State::Released);
     assert_eq!(count(directory.path()), 2);
 }
@@ -123,12 +123,12 @@ fn sets_a_damaged_file_aside_once_its_directory_can_be_written() {
 #[test]
 fn writes_a_deleted_file_anew() {
     let (_directory, path) = place();
-    let mut keeper = start(&path);
-    keeper.next("started").unwrap();
+    let mut child = start(&path);
+    child.next("started").unwrap();
     fs::remove_file(&path).unwrap();
-    keeper.order("release 7");
-    keeper.expect_logged(&["BLQ_STATE_WRITE_FAILED", "BLQ_STATE_WRITTEN_AGAIN"]);
-    keeper.kill();
+    child.send("release 7");
+    child.expect_logged(&["BLQ_STATE_WRITE_FAILED", "BLQ_STATE_WRITTEN_AGAIN"]);
+    child.kill();
     assert_eq!(saved(&path, 7).state, State::Released);
 }
 
@@ -138,25 +138,25 @@ fn writes_a_deleted_file_anew() {
 fn leaves_a_foreign_file_alone_that_takes_its_place() {
     let (directory, path) = place();
     let other = directory.path().join("other");
-    let mut keeper = start(&path);
-    keeper.next("started").unwrap();
+    let mut child = start(&path);
+    child.next("started").unwrap();
     fs::write(&other, "address,hwaddr").unwrap();
-    hand_over(&other, 0o640);
+    give_to_child(&other, 0o640);
     fs::rename(&other, &path).unwrap();
-    keeper.order("release 7");
-    keeper.expect_logged(&["BLQ_STATE_FOREIGN"]);
-    keeper.order("release 8");
-    keeper.stop();
+    child.send("release 7");
+    child.expect_logged(&["BLQ_STATE_FOREIGN"]);
+    child.send("release 8");
+    child.stop();
     assert_eq!(fs::read(&path).unwrap(), b"address,hwaddr");
     // The changes that could not be written are recorded in the file of recent changes.
     assert_eq!(count(directory.path()), 2);
 
-    let mut keeper = start(&path);
-    keeper.expect_logged(&["BLQ_STATE_FOREIGN"]);
-    keeper.order("release 7");
+    let mut child = start(&path);
+    child.expect_logged(&["BLQ_STATE_FOREIGN"]);
+    child.send("release 7");
     fs::remove_file(&path).unwrap();
-    keeper.expect_logged(&["BLQ_STATE_WRITTEN_AGAIN"]);
-    keeper.kill();
+    child.expect_logged(&["BLQ_STATE_WRITTEN_AGAIN"]);
+    child.kill();
     assert_eq!(saved(&path, 7).state, State::Released);
     assert_eq!(count(directory.path()), 1);
 }
@@ -168,19 +168,19 @@ fn goes_on_when_a_directory_that_was_away_is_back() {
     let place = directory.path().join("place");
     let elsewhere = directory.path().join("elsewhere");
     fs::create_dir(&place).unwrap();
-    hand_over(&place, 0o755);
+    give_to_child(&place, 0o755);
     let path = place.join("state");
-    let mut keeper = start(&path);
-    keeper.next("started").unwrap();
+    let mut child = start(&path);
+    child.next("started").unwrap();
     // The worker creates this file on its thread; without the directory it would log an error.
     wait_until_exists(&place.join("state.recent"));
     fs::rename(&place, &elsewhere).unwrap();
-    keeper.order("release 7");
-    keeper.expect_logged(&["BLQ_STATE_WRITE_FAILED"]);
-    keeper.order("release 8");
+    child.send("release 7");
+    child.expect_logged(&["BLQ_STATE_WRITE_FAILED"]);
+    child.send("release 8");
     fs::rename(&elsewhere, &place).unwrap();
-    keeper.expect_logged(&["BLQ_STATE_WRITTEN_AGAIN"]);
-    keeper.kill();
+    child.expect_logged(&["BLQ_STATE_WRITTEN_AGAIN"]);
+    child.kill();
     assert_eq!(saved(&path, 7).state, State::Released);
     assert_eq!(saved(&path, 8).state, State::Released);
     assert_eq!(count(&place), 1);
@@ -194,9 +194,9 @@ fn takes_over_when_another_process_lets_go() {
     first.next("started").unwrap();
     let mut second = start(&path);
     second.expect_logged(&["BLQ_STATE_UNAVAILABLE"]);
-    first.order("release 7");
+    first.send("release 7");
     first.stop();
-    second.order("release 8");
+    second.send("release 8");
     second.expect_logged(&["BLQ_STATE_REPLACED", "BLQ_STATE_WRITTEN_AGAIN"]);
     second.kill();
     assert_eq!(saved(&path, 8).state, State::Released);
@@ -207,23 +207,23 @@ fn takes_over_when_another_process_lets_go() {
 #[test]
 fn writes_again_what_a_failing_disk_may_have_lost() {
     let (directory, path) = place();
-    let mut keeper = start(&path);
-    keeper.next("started").unwrap();
-    keeper.order("fail-syncs");
-    keeper.order("release 7");
-    keeper.expect_logged(&["BLQ_STATE_WRITE_FAILED"]);
-    keeper.order("heal");
-    keeper.expect_logged(&["BLQ_STATE_WRITTEN_AGAIN"]);
-    keeper.kill();
+    let mut child = start(&path);
+    child.next("started").unwrap();
+    child.send("fail-syncs");
+    child.send("release 7");
+    child.expect_logged(&["BLQ_STATE_WRITE_FAILED"]);
+    child.send("heal");
+    child.expect_logged(&["BLQ_STATE_WRITTEN_AGAIN"]);
+    child.kill();
     assert_eq!(saved(&path, 7).state, State::Released);
     assert_eq!(count(directory.path()), 1);
 }
 
 /// Lifts the limit on the size of a child's files.
-fn make_room(keeper: &HandOver) {
+fn lift_file_size_limit(child: &ChildProcess) {
     let raised = Command::new("prlimit")
         .args(["--fsize=unlimited", "--pid"])
-        .arg(keeper.id().to_string())
+        .arg(child.id().to_string())
         .status()
         .unwrap();
     assert!(raised.success());
@@ -237,11 +237,11 @@ fn writes_everything_once_a_full_disk_has_room_again() {
     let path = directory.path().join("state");
     // A limit on file sizes, here 2 MiB, simulates a full disk without privileges.
     let limited = r#"trap "" XFSZ; ulimit -S -f 4096; exec "$0" "$@""#;
-    let mut keeper = HandOver::start(&["sh", "-c", limited], &path, MANY);
-    keeper.expect_logged(&["BLQ_STATE_WRITE_FAILED"]);
-    make_room(&keeper);
-    keeper.expect_logged(&["BLQ_STATE_WRITTEN_AGAIN"]);
-    keeper.kill();
+    let mut child = ChildProcess::start(&["sh", "-c", limited], &path, MANY);
+    child.expect_logged(&["BLQ_STATE_WRITE_FAILED"]);
+    lift_file_size_limit(&child);
+    child.expect_logged(&["BLQ_STATE_WRITTEN_AGAIN"]);
+    child.kill();
     let (_store, saved) = Store::open(&path).unwrap();
     assert_eq!(saved.bindings.len(), MANY as usize);
 }
@@ -250,11 +250,11 @@ fn writes_everything_once_a_full_disk_has_room_again() {
 #[test]
 fn begins_a_file_once_a_full_disk_has_room() {
     let (directory, path) = place();
-    let mut keeper = HandOver::run("keep on a full disk", &[], &path, LEASES);
-    keeper.expect_logged(&["BLQ_STATE_UNAVAILABLE"]);
-    keeper.order("heal");
-    keeper.expect_logged(&["BLQ_STATE_WRITTEN_AGAIN"]);
-    keeper.kill();
+    let mut child = ChildProcess::run("keep on a full disk", &[], &path, LEASES);
+    child.expect_logged(&["BLQ_STATE_UNAVAILABLE"]);
+    child.send("heal");
+    child.expect_logged(&["BLQ_STATE_WRITTEN_AGAIN"]);
+    child.kill();
     assert_eq!(saved(&path, 7).state, State::Active);
     assert_eq!(count(directory.path()), 1);
 }

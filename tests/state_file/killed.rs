@@ -12,7 +12,7 @@ use dhcp_blq::model::state::State;
 use dhcp_blq::model::time::{Lifetime, Time};
 use dhcp_blq::persist::{Batch, Store, store};
 
-use super::child::{HandOver, address, report};
+use super::child::{ChildProcess, address, report};
 
 /// Addresses that are written.
 const ADDRESSES: u32 = 5_000;
@@ -87,7 +87,7 @@ fn a_process_killed_at_any_moment_leaves_its_last_transaction_whole() {
     let mut expected = BTreeMap::new();
     let mut applied = 0;
     for round in 0..25_u64 {
-        let mut child = HandOver::run("write without end", &[], &path, 0);
+        let mut child = ChildProcess::run("write without end", &[], &path, 0);
         let mut reported = child.next("wrote");
         // No condition to await: any moment is suitable.
         thread::sleep(Duration::from_micros(round * round * 97 % 40_000));
@@ -120,7 +120,7 @@ fn a_process_killed_while_it_makes_its_file_can_go_on() {
     for round in 0..40_u64 {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state");
-        let mut child = HandOver::run("write without end", &[], &path, 0);
+        let mut child = ChildProcess::run("write without end", &[], &path, 0);
         child.next("opens it").unwrap();
         // No condition to await: any moment is suitable.
         thread::sleep(Duration::from_micros(round * 97 % 4_000));
