@@ -1,6 +1,6 @@
-//! What the codec costs: `cargo bench --no-default-features --bench codec`.
+//! The cost of the codec: `cargo bench --no-default-features --bench codec`.
 //!
-//! Each round writes as many replies as a chunk of output holds, into the same buffer.
+//! Each round writes the replies of a chunk of output into one buffer.
 
 use std::net::Ipv4Addr;
 
@@ -15,12 +15,12 @@ use proto::option::code;
 /// Replies written in a round.
 const REPLIES: u32 = 200;
 
-/// What replies carry of a query.
+/// The fields of a query that its replies repeat.
 fn header() -> ReplyHeader {
     ReplyHeader::new(0x01020304, 0, Ipv4Addr::new(192, 0, 2, 1))
 }
 
-/// Writes the reply about an active lease with the options sent by default.
+/// Writes the reply about an active lease with the default options.
 fn lease_active(out: &mut Vec<u8>, header: &ReplyHeader, address: Ipv4Addr) {
     let mut writer = MessageWriter::new(out, header, MessageType::LEASE_ACTIVE.0);
     writer.address(address);
@@ -37,7 +37,7 @@ fn lease_active(out: &mut Vec<u8>, header: &ReplyHeader, address: Ipv4Addr) {
     writer.finish();
 }
 
-/// Writes the reply about an address nobody had.
+/// Writes the reply about an address that was never leased.
 fn lease_unassigned(out: &mut Vec<u8>, header: &ReplyHeader, address: Ipv4Addr) {
     let mut writer = MessageWriter::new(out, header, MessageType::LEASE_UNASSIGNED.0);
     writer.address(address);
@@ -47,7 +47,7 @@ fn lease_unassigned(out: &mut Vec<u8>, header: &ReplyHeader, address: Ipv4Addr) 
     writer.finish();
 }
 
-/// Benches `write`, which adds a reply about an address.
+/// Benches a function that writes a reply about an address.
 fn bench_replies(
     bencher: Bencher<'_, '_>,
     mut write: impl FnMut(&mut Vec<u8>, &ReplyHeader, Ipv4Addr),

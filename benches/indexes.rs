@@ -1,6 +1,5 @@
-//! What the mirror's indexes by time and by identity cost, next to the standard library's sets and
-//! maps: `cargo bench --no-default-features --bench indexes`; with `-- memory`, how much memory they
-//! take.
+//! The cost of the mirror's indexes by time and by identity, beside the standard library's sets and
+//! maps: `cargo bench --no-default-features --bench indexes`; with `-- memory`, their memory.
 
 use std::collections::BTreeSet;
 use std::hint::black_box;
@@ -16,11 +15,11 @@ use roaring::RoaringBitmap;
 
 /// Leases in an index.
 const SIZES: [u32; 3] = [100_000, 1_000_000, 10_000_000];
-/// Changes measured at once.
+/// Changes in a sample.
 const CHANGES: u32 = 10_000;
 /// Seconds in which every lease is renewed.
 const RENEWED_IN: u32 = 43_200;
-/// Octets between one key on record and the next.
+/// Octets of a record: a key and zeros.
 const RECORD: usize = 64;
 /// Octets of a key.
 const KEY: usize = 7;
@@ -35,13 +34,13 @@ fn main() {
     }
 }
 
-/// Numbers without visible order, each one different.
+/// A number in no visible order, different for each number.
 fn scatter(number: u32) -> u32 {
     let mixed = number.wrapping_mul(0x9e37_79b1);
     (mixed ^ mixed >> 15).wrapping_mul(0x85eb_ca6b)
 }
 
-/// Comes to each address of so many before it comes to one again.
+/// A number below `leases` in no visible order: each once before one comes again.
 fn shuffled(number: u32, leases: u32) -> u32 {
     (u64::from(number) * 7_368_787 % u64::from(leases)) as u32
 }
@@ -68,7 +67,7 @@ impl TimeIndex for TimeSet {
     }
 }
 
-/// What the standard library has.
+/// The standard library's set.
 type OrdinarySet = BTreeSet<(Time, u32)>;
 
 impl TimeIndex for OrdinarySet {
@@ -86,10 +85,10 @@ impl TimeIndex for OrdinarySet {
     }
 }
 
-/// Leases as they are filed by time: the last transaction and the end of each.
+/// Leases in an index by time: the last transaction and the end of each.
 struct Renewals<T> {
     times: T,
-    /// When each lease was last renewed.
+    /// The time of the last renewal of each lease.
     renewed: Vec<u32>,
     /// Renewals so far.
     count: u32,
@@ -109,10 +108,10 @@ impl<T: TimeIndex> Renewals<T> {
         renewals
     }
 
-    /// Renews the lease that was not for the longest time, or one near it.
+    /// Renews the lease with the earliest renewal, or one near it.
     fn renew(&mut self) {
         let leases = self.renewed.len() as u32;
-        // All sizes can be divided by 8.
+        // All sizes are multiples of 8.
         let round = self.count / leases;
         let address = shuffled(self.count, leases) ^ (round % 8);
         let renewed = &mut self.renewed[address as usize];
@@ -128,12 +127,12 @@ impl<T: TimeIndex> Renewals<T> {
     }
 }
 
-/// A time of the day, of no order.
+/// A time of the day, in no order.
 fn some_time(address: u32, round: u32) -> u32 {
     scatter(address).wrapping_add(round * 77) % (2 * RENEWED_IN)
 }
 
-/// One entry for each lease, at a time of no order.
+/// One entry for each lease, at times in no order.
 fn scattered<T: TimeIndex>(leases: u32) -> T {
     let mut times = T::default();
     for address in 0..leases {
@@ -191,11 +190,11 @@ fn range_of_1000<T: TimeIndex>(bencher: Bencher<'_, '_>, leases: u32) {
     });
 }
 
-/// Keys on record, as far from each other as records are.
+/// Keys by address, a record apart from each other.
 struct Records(Vec<[u8; RECORD]>);
 
 impl Records {
-    /// The key of a client or line each.
+    /// A key of its own for each address.
     fn of_one(leases: u32) -> Records {
         let record = |number: u32| {
             let mut record = [0; RECORD];
@@ -234,10 +233,10 @@ impl Identities for IdentityIndex {
     }
 }
 
-/// A map that has the keys.
+/// The standard library's kind of map, which holds the keys.
 type OrdinaryMap = HashMap<Vec<u8>, OneOrMany>;
 
-/// The addresses of a key in such a map.
+/// The addresses of a key in the map.
 enum OneOrMany {
     One(u32),
     Many(Box<RoaringBitmap>),
@@ -289,7 +288,7 @@ impl Identities for OrdinaryMap {
 }
 
 /// An index of all records.
-fn file_all<T: Identities>(records: &Records) -> T {
+fn index_all<T: Identities>(records: &Records) -> T {
     let mut identities = T::default();
     for address in 0..records.0.len() as u32 {
         identities.insert(address, records);
@@ -302,13 +301,13 @@ fn fill_with_keys<T: Identities>(bencher: Bencher<'_, '_>, leases: u32) {
     let records = Records::of_one(leases);
     bencher
         .counter(ItemsCount::new(leases))
-        .bench_local(|| file_all::<T>(&records));
+        .bench_local(|| index_all::<T>(&records));
 }
 
 #[divan::bench(types = [IdentityIndex, OrdinaryMap], args = SIZES, sample_count = 50)]
 fn find_key<T: Identities>(bencher: Bencher<'_, '_>, leases: u32) {
     let records = Records::of_one(leases);
-    let identities = file_all::<T>(&records);
+    let identities = index_all::<T>(&records);
     let mut count = 0;
     bencher.counter(ItemsCount::new(CHANGES)).bench_local(|| {
         let mut sum = 0u32;
@@ -326,7 +325,7 @@ fn find_key<T: Identities>(bencher: Bencher<'_, '_>, leases: u32) {
 #[divan::bench(types = [IdentityIndex, OrdinaryMap], args = SIZES, sample_count = 50)]
 fn remove_and_insert_key<T: Identities>(bencher: Bencher<'_, '_>, leases: u32) {
     let records = Records::of_one(leases);
-    let mut identities = file_all::<T>(&records);
+    let mut identities = index_all::<T>(&records);
     let mut count = 0;
     bencher
         .counter(ItemsCount::new(2 * CHANGES))
@@ -340,14 +339,14 @@ fn remove_and_insert_key<T: Identities>(bencher: Bencher<'_, '_>, leases: u32) {
         });
 }
 
-/// Memory this process has, in octets.
+/// Resident octets of this process.
 fn resident() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux");
     let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok());
     pages.unwrap_or(0) * 4096
 }
 
-/// Says how many octets what is made takes for each entry.
+/// Prints the octets that a new index takes for each entry.
 fn weigh<T>(entries: u32, make: impl FnOnce() -> T) {
     let before = resident();
     let made = make();
@@ -356,18 +355,18 @@ fn weigh<T>(entries: u32, make: impl FnOnce() -> T) {
     drop(made);
 }
 
-/// Weighs an index of one kind and size.
+/// Measures the memory of an index of one kind and size.
 fn weigh_one(what: &str, leases: u32) {
     match what.split_once(' ') {
-        Some(("TimeIndex", what)) => weigh_times::<TimeSet>(what, leases),
+        Some(("TimeSet", what)) => weigh_times::<TimeSet>(what, leases),
         Some(("BTreeSet", what)) => weigh_times::<OrdinarySet>(what, leases),
         Some(("IdentityIndex", what)) => weigh_identities::<IdentityIndex>(what, leases),
         Some(("HashMap", what)) => weigh_identities::<OrdinaryMap>(what, leases),
-        _ => panic!("an index and how it is filled"),
+        _ => panic!("expected the name of an index and a way to fill it"),
     }
 }
 
-/// Weighs an index by time.
+/// Measures the memory of an index by time.
 fn weigh_times<T: TimeIndex>(what: &str, leases: u32) {
     let at = |time: fn(u32) -> u32| {
         let mut times = T::default();
@@ -385,26 +384,26 @@ fn weigh_times<T: TimeIndex>(what: &str, leases: u32) {
             (0..2 * leases).for_each(|_| renewals.renew());
             renewals.times
         }),
-        _ => panic!("how it is filled"),
+        _ => panic!("expected a way to fill an index"),
     }
 }
 
-/// Weighs an index by identity.
+/// Measures the memory of an index by identity: so many neighbours share a key.
 fn weigh_identities<T: Identities>(what: &str, leases: u32) {
-    let per_key: usize = what.parse().expect("how many leases have a key in common");
+    let per_key: usize = what.parse().expect("a number of addresses");
     let mut records = Records::of_one(leases);
     for number in (0..leases as usize).rev() {
         records.0[number] = records.0[number / per_key];
     }
-    weigh(leases, || file_all::<T>(&records));
+    weigh(leases, || index_all::<T>(&records));
 }
 
-/// Weighs all indexes, each in a process of its own.
+/// Measures the memory of all indexes, each in a process of its own.
 fn weigh_all() {
     let program = std::env::current_exe().expect("Linux");
     let times = ["a second each", "one second", "scattered", "renewed"];
     let per_key = ["1", "2", "3", "8", "9", "20", "100", "100000"];
-    let times = ["TimeIndex", "BTreeSet"].map(|index| (index, &times[..]));
+    let times = ["TimeSet", "BTreeSet"].map(|index| (index, &times[..]));
     let identities = ["IdentityIndex", "HashMap"].map(|index| (index, &per_key[..]));
     println!("octets an entry, of entries: {SIZES:?}");
     for (index, ways) in times.into_iter().chain(identities) {

@@ -1,10 +1,10 @@
-//! What serving costs without an engine's work: `cargo bench --no-default-features --bench server`.
+//! The cost of serving without the work of an engine:
+//! `cargo bench --no-default-features --bench server`.
 //!
-//! The engine here copies frames that were encoded before. What the server makes of it is
-//! compared with the ceiling: the same client reading the same frames from a thread that only
-//! writes them to a socket. The two take turns, so that whatever else the machine does meets
-//! both; what counts is the median of the ratios. Everything is done over the loopback
-//! interface, by the clients' threads and the server's in one process.
+//! The engine here copies frames encoded before. The server is compared with the ceiling: the same
+//! client reads the same frames from a thread that only writes them to a socket. Both take turns, so
+//! that other work on the machine disturbs both; the median of the ratios counts. All threads, those
+//! of the clients and of the server, are in one process and use the loopback interface.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -18,21 +18,21 @@ use dhcp_blq::query::{Engine, Progress, Requester};
 use dhcp_blq::server::Server;
 use socket2::{Domain, Socket, Type};
 
-/// Octets of a reply with its message-size: as those about a lease with usual options.
+/// Octets of a reply with its message-size: about those of a lease with the default options.
 const FRAME: usize = 304;
 /// Octets of a query with its message-size.
 const QUERY: usize = 290;
-/// Octets the trivial sender gives to the system at once, about.
+/// Octets that the trivial sender writes at once, about.
 const LARGE_WRITE: usize = 256 * 1024;
-/// Octets a client asks for at once.
+/// The most octets that a client reads at once.
 const READ: usize = 256 * 1024;
 /// Replies to a query for everything.
 const MANY: u32 = 1_000_000;
-/// Pairs of runs that are compared.
+/// Pairs of runs.
 const PAIRS: usize = 9;
 /// Connections of relays that were reset, and those of readers that stop reading.
 const CONNECTIONS: usize = 100;
-/// Queries each of the relays sends at once.
+/// Queries pipelined by each of the relays.
 const PIPELINED: usize = 100;
 
 fn main() {
@@ -44,7 +44,7 @@ fn main() {
         "", "server", "ceiling", "ratio"
     );
     if wanted("stalled") {
-        // First of all, while the process has no memory left over from what was before.
+        // First, while the process has no free memory of an earlier measurement.
         stalled_readers(served);
     }
     if wanted("streams") {
@@ -60,7 +60,7 @@ fn main() {
     }
 }
 
-/// Whether a measurement is to be made: all are, or those whose names were given.
+/// Whether a measurement is to be made: without names as arguments all are.
 fn wanted(measurement: &str) -> bool {
     let mut names = std::env::args()
         .skip(1)
@@ -69,7 +69,7 @@ fn wanted(measurement: &str) -> bool {
     names.peek().is_none() || names.any(|name| name == measurement)
 }
 
-/// The server to measure, on a port of its own.
+/// Starts the server on a port of its own.
 fn start_server() -> Server {
     let json = r#"{ "requesters": ["127.0.0.0/8"], "advanced": {
         "lease-query-ip": "127.0.0.1", "max-requester-connections": 1000 } }"#;
@@ -82,7 +82,7 @@ fn start_server() -> Server {
 
 //------------ Measurements --------------------------------------------------------------------
 
-/// Compares how many frames a second `connections` receive; the server's, at the median.
+/// Compares the frames a second that `connections` receive. Returns the median of the server's.
 fn stream(what: &str, served: SocketAddrV4, ceiling: SocketAddrV4, connections: usize) -> f64 {
     let each = MANY / connections as u32;
     let run = |address| {
@@ -107,8 +107,8 @@ fn stream(what: &str, served: SocketAddrV4, ceiling: SocketAddrV4, connections: 
     compare(what, PAIRS, || (run(served), run(ceiling)))
 }
 
-/// Compares how long the answer to a query for one binding takes, and how long while other
-/// connections are sent much.
+/// Compares the times of answers to queries for one binding, alone and while other connections
+/// stream.
 fn latencies(served: SocketAddrV4, ceiling: SocketAddrV4) {
     let measure = |address| percentiles(&mut Client::open(address), 3_000);
     let mut pairs = Vec::new();
@@ -148,10 +148,10 @@ fn latencies(served: SocketAddrV4, ceiling: SocketAddrV4) {
     }
 }
 
-/// Compares how many queries a second are answered when relays that were reset connect and
-/// each send many small ones at once.
+/// Compares the queries a second that are answered when relays connect after a reset and each
+/// pipelines many small ones.
 fn storms(served: SocketAddrV4, ceiling: SocketAddrV4) {
-    /// Threads that play the relays.
+    /// Threads of the relays.
     const THREADS: usize = 2;
     let queries: Vec<u8> = (0..PIPELINED as u32)
         .flat_map(|xid| query(xid, 1))
@@ -179,8 +179,8 @@ fn storms(served: SocketAddrV4, ceiling: SocketAddrV4) {
     compare(&what, 2 * PAIRS, || (storm(served), storm(ceiling)));
 }
 
-/// Tells what readers cost that stop reading: how much memory, and how much longer the answer
-/// to another's query for one binding takes, compared with the time without them.
+/// Measures readers that stop reading: their memory, and the time of the answer to a query for one
+/// binding on another connection, compared with the time without them.
 fn stalled_readers(served: SocketAddrV4) {
     /// Octets in a mebibyte.
     const MIB: f64 = (1 << 20) as f64;
@@ -197,7 +197,7 @@ fn stalled_readers(served: SocketAddrV4) {
                     client
                 })
                 .collect();
-            // Until the server can send no more: nothing changes for some looks.
+            // Until the server can send no more: the memory stays the same for some readings.
             let (mut same, mut last) = (0, memory());
             while same < 10 {
                 thread::sleep(Duration::from_millis(10));
@@ -212,7 +212,7 @@ fn stalled_readers(served: SocketAddrV4) {
             (process, sockets, alone, meanwhile)
         })
         .collect();
-    // Memory once used is there for the next round: the first one shows what it takes.
+    // Memory once used is reused in the next round: the first one shows the growth.
     let (process, sockets, ..) = rounds[0];
     let readers = format!("MiB, {CONNECTIONS} readers that stopped");
     println!("{:58} {process:>12.1}", format!("{readers}: the process"));
@@ -233,7 +233,8 @@ fn stalled_readers(served: SocketAddrV4) {
     });
 }
 
-/// The median and the 99th percentile of the microseconds a query for one binding takes.
+/// The median and the 99th percentile of the microseconds until a query for one binding is
+/// answered.
 fn percentiles(client: &mut Client, count: u32) -> (f64, f64) {
     for xid in 0..100 {
         client.ask(xid, 1);
@@ -251,8 +252,7 @@ fn percentiles(client: &mut Client, count: u32) -> (f64, f64) {
     (times[times.len() / 2], times[times.len() * 99 / 100])
 }
 
-/// Prints the medians of so many pairs, the server's first, and of their ratios; gives the
-/// first one.
+/// Prints the medians of pairs, the server's first, and of their ratios. Returns the first one.
 fn compare(what: &str, pairs: usize, mut pair: impl FnMut() -> (f64, f64)) -> f64 {
     let pairs: Vec<(f64, f64)> = (0..pairs).map(|_| pair()).collect();
     let median = |pick: fn(&(f64, f64)) -> f64| {
@@ -267,19 +267,19 @@ fn compare(what: &str, pairs: usize, mut pair: impl FnMut() -> (f64, f64)) -> f6
     served
 }
 
-/// Octets of this process in memory.
+/// Resident octets of this process.
 fn resident() -> u64 {
     let status = fs::read_to_string("/proc/self/status").expect("Linux");
     number_after(&status, "VmRSS:") * 1024
 }
 
-/// Octets the system holds for TCP sockets, those of other processes included.
+/// Octets of the system's TCP sockets, those of other processes included.
 fn socket_memory() -> u64 {
     let statistics = fs::read_to_string("/proc/net/sockstat").expect("Linux");
     let tcp = statistics
         .lines()
         .find(|line| line.starts_with("TCP:"))
-        .expect("there is TCP");
+        .expect("a line for TCP");
     number_after(tcp, "mem") * 4096
 }
 
@@ -293,29 +293,29 @@ fn number_after(text: &str, label: &str) -> u64 {
 
 //------------ Client --------------------------------------------------------------------------
 
-/// A requestor that does not look at what it reads.
+/// A requester that does not decode its answers.
 struct Client {
     /// The connection.
     stream: TcpStream,
-    /// Where octets are read to.
+    /// Octets read.
     buffer: Vec<u8>,
 }
 
 impl Client {
     /// Connects to `address`.
     fn open(address: SocketAddrV4) -> Client {
-        Client::over(TcpStream::connect(address).expect("somebody listens"))
+        Client::over(TcpStream::connect(address).expect("a server"))
     }
 
-    /// Connects to `address`, and lets the system take few octets that are not read.
+    /// Connects to `address` with a small receive buffer.
     fn with_small_window(address: SocketAddrV4) -> Client {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         socket.set_recv_buffer_size(4096).expect("a small buffer");
-        socket.connect(&address.into()).expect("somebody listens");
+        socket.connect(&address.into()).expect("a server");
         Client::over(socket.into())
     }
 
-    /// Over a connection.
+    /// A client of a connection.
     fn over(stream: TcpStream) -> Client {
         stream.set_nodelay(true).expect("a TCP socket");
         Client {
@@ -334,13 +334,13 @@ impl Client {
         self.send(&query(xid, replies));
     }
 
-    /// Reads what is there; how many octets.
+    /// Reads once. Returns the number of octets.
     fn read(&mut self) -> usize {
         self.buffer.resize(READ, 0);
         self.stream.read(&mut self.buffer).unwrap_or(0)
     }
 
-    /// Reads so many frames.
+    /// Reads frames.
     fn skip(&mut self, frames: usize) {
         let mut left = frames * FRAME;
         while left > 0 {
@@ -351,7 +351,7 @@ impl Client {
     }
 }
 
-/// A query: its transaction id and the number of replies it wants, with its message-size.
+/// A query with its message-size: its transaction id and the number of replies.
 fn query(xid: u32, replies: u32) -> Vec<u8> {
     let mut frame = (QUERY as u16 - 2).to_be_bytes().to_vec();
     frame.extend(xid.to_be_bytes());
@@ -360,7 +360,7 @@ fn query(xid: u32, replies: u32) -> Vec<u8> {
     frame
 }
 
-/// What `query` wrote, without its message-size.
+/// Reads a query without its message-size.
 fn read_query(message: &[u8]) -> Option<(u32, u32)> {
     let (xid, rest) = message.split_first_chunk()?;
     let replies = rest.first_chunk()?;
@@ -369,16 +369,16 @@ fn read_query(message: &[u8]) -> Option<(u32, u32)> {
 
 //------------ The two servers -----------------------------------------------------------------
 
-/// The frames of replies, encoded once: as many as one large write takes.
+/// The frames of replies, encoded once: the octets of one large write.
 fn frames() -> Vec<u8> {
     let mut frame = (FRAME as u16 - 2).to_be_bytes().to_vec();
     frame.resize(FRAME, 7);
     frame.repeat(LARGE_WRITE / FRAME)
 }
 
-/// An engine that copies frames: as many as a query wants, and one for its end.
+/// An engine that copies frames: those that a query wants, and one for its end.
 struct Copier {
-    /// What it copies from.
+    /// The frames that it copies.
     frames: Vec<u8>,
 }
 
@@ -391,7 +391,7 @@ impl Copier {
 
 /// An answer in progress.
 struct Answer {
-    /// Its transaction id.
+    /// The transaction id.
     xid: u32,
     /// Frames to write.
     left: u64,
@@ -401,7 +401,7 @@ impl Engine for Copier {
     type Answer = Answer;
     type Unanswerable = &'static str;
 
-    // As DHCP messages have it.
+    // The length of a DHCP message without options but its type.
     const SHORTEST_MESSAGE: usize = 243;
 
     fn open(&self, message: &[u8], _: &Requester) -> Result<Answer, &'static str> {
@@ -436,14 +436,13 @@ impl Engine for Copier {
     }
 }
 
-/// Starts what could not be simpler: a thread for each connection, which reads queries and
-/// writes frames.
+/// Starts the trivial sender: a thread for each connection, which reads queries and writes frames.
 fn start_ceiling() -> SocketAddrV4 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
     let port = listener.local_addr().expect("it is bound").port();
     thread::spawn(move || {
         for stream in listener.incoming() {
-            // It ends when the client is gone.
+            // The thread ends when the client closes its connection.
             thread::spawn(|| stream.and_then(send_frames));
         }
     });
