@@ -1,6 +1,7 @@
-//! What the engine costs without sockets and without Kea: `cargo bench --no-default-features`.
+//! The cost of answering queries and of applying events, without sockets and without Kea:
+//! `cargo bench --no-default-features --bench engine`.
 //!
-//! 1,000,000 leases with relay information of 40 octets, ten relays of 100,000 leases each.
+//! 1,000,000 leases of each set.
 
 use std::net::Ipv4Addr;
 use std::sync::{Arc, LazyLock};
@@ -12,100 +13,152 @@ use dhcp_blq::query::lease_engine::LeaseEngine;
 use dhcp_blq::query::{Engine, Progress, QueryTypes, Requester};
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use leases::PER_RELAY;
+use support::leases::{Leases, Set};
+use support::mirror::{churn, filled, load, renewal};
+use support::queries::{By, Expected, RECENT, Recent};
 
-#[path = "support/leases.rs"]
-mod leases;
+mod support;
 
-/// Leases in the mirror.
+/// Leases in a mirror.
 const LEASES: u32 = 1_000_000;
 
-/// An engine over a full mirror, when that was filled, and the mirror.
-static FULL: LazyLock<(LeaseEngine, u32, Arc<Mirror>)> = LazyLock::new(|| {
-    let now = Time::now().0;
-    let mirror = Arc::new(leases::load(LEASES, now));
-    (LeaseEngine::new(Arc::clone(&mirror), None), now, mirror)
-});
+/// A mirror of a set.
+struct Full {
+    /// The leases.
+    leases: Leases,
+    /// The engine.
+    engine: LeaseEngine,
+    /// The mirror.
+    mirror: Arc<Mirror>,
+}
 
-/// Answers a query and counts its octets.
-fn answer(engine: &LeaseEngine, message: &Message, out: &mut Vec<u8>) -> usize {
+impl Full {
+    /// A mirror of a set after the churn.
+    fn new(set: Set) -> Full {
+        let leases = leases(set);
+        let mirror = Arc::new(filled(&leases));
+        Full {
+            leases,
+            engine: LeaseEngine::new(Arc::clone(&mirror), None),
+            mirror,
+        }
+    }
+
+    /// The mirror of a set, filled at its first use.
+    fn of(set: Set) -> &'static Full {
+        static REALISTIC: LazyLock<Full> = LazyLock::new(|| Full::new(Set::Realistic));
+        static UNIFORM: LazyLock<Full> = LazyLock::new(|| Full::new(Set::Uniform));
+        match set {
+            Set::Realistic => &REALISTIC,
+            Set::Uniform => &UNIFORM,
+        }
+    }
+}
+
+/// The leases of a set.
+fn leases(set: Set) -> Leases {
+    Leases::new(set, LEASES, 16_000_000, Time::now().0)
+}
+
+/// Answers a query, a chunk at a time.
+fn answer(engine: &LeaseEngine, message: &Message, mut take: impl FnMut(&mut Vec<u8>)) {
     let requester = Requester {
         peer: Ipv4Addr::LOCALHOST,
         local: Ipv4Addr::LOCALHOST,
         allowed: QueryTypes::ALL,
     };
-    let Ok(mut answer) = engine.open(&message.encode(), &requester) else {
-        return 0;
+    let opened = engine.open(&message.encode(), &requester);
+    let Ok(mut answer) = opened else {
+        panic!("a query is refused")
     };
-    let mut octets = 0;
+    let mut out = Vec::with_capacity(128 * 1024);
     loop {
+        let progress = engine.write(&mut answer, &mut out, 64 * 1024);
+        take(&mut out);
         out.clear();
-        let progress = engine.write(&mut answer, out, 64 * 1024);
-        octets += out.len();
         if progress == Progress::Done {
-            return octets;
+            return;
         }
     }
 }
 
-/// Benches a query that returns `bindings`.
-fn bench_query(bencher: Bencher<'_, '_>, query: &Query, bindings: u32) {
-    let message = query.to_message().expect("a good query");
-    let engine = &FULL.0;
-    let mut out = Vec::with_capacity(128 * 1024);
+/// The frames of an answer.
+fn frames(engine: &LeaseEngine, message: &Message) -> u32 {
+    let mut frames = 0;
+    answer(engine, message, |out| {
+        let mut rest = &out[..];
+        while let Some((size, after)) = rest.split_first_chunk() {
+            frames += 1;
+            rest = &after[usize::from(u16::from_be_bytes(*size))..];
+        }
+    });
+    frames
+}
+
+/// Benches a query.
+fn bench_query(bencher: Bencher<'_, '_>, set: Set, expected: &Expected) {
+    let message = expected.query.to_message().expect("a valid query");
+    let engine = &Full::of(set).engine;
+    // The DHCPLEASEQUERYDONE comes last.
+    let frames = frames(engine, &message) - 1;
+    assert_eq!(frames, expected.bindings, "{:?}", expected.query);
     bencher
-        .counter(ItemsCount::new(bindings))
-        .bench_local(|| answer(engine, &message, &mut out));
+        .counter(ItemsCount::new(expected.bindings.max(1)))
+        .bench_local(|| {
+            answer(engine, &message, |out| {
+                divan::black_box(out);
+            });
+        });
 }
 
-#[divan::bench]
-fn relay_id_returning_100_000(bencher: Bencher<'_, '_>) {
-    let query = Query::new(Primary::RelayId(vec![0, 0, 0, 0, 0, 0, 0, 3]));
-    bench_query(bencher, &query, PER_RELAY);
+#[divan::bench(args = Set::ALL)]
+fn relay_id_returning_a_tenth(bencher: Bencher<'_, '_>, set: Set) {
+    bench_query(bencher, set, &Full::of(set).leases.relay_query());
 }
 
-#[divan::bench(sample_count = 3)]
-fn all_of_16_777_216(bencher: Bencher<'_, '_>) {
-    bench_query(bencher, &Query::new(Primary::All), 1 << 24);
+#[divan::bench(args = Set::ALL, sample_count = 3)]
+fn all_addresses(bencher: Bencher<'_, '_>, set: Set) {
+    bench_query(bencher, set, &Full::of(set).leases.all_query());
 }
 
-#[divan::bench]
-fn one_by_remote_id(bencher: Bencher<'_, '_>) {
-    let query = Query::new(Primary::RemoteId(b"line 00000000000000000123456".to_vec()));
-    bench_query(bencher, &query, 1);
+#[divan::bench(args = Set::ALL)]
+fn one_by_remote_id(bencher: Bencher<'_, '_>, set: Set) {
+    let expected = Expected {
+        query: Full::of(set).leases.one(7, By::RemoteId),
+        bindings: 1,
+    };
+    bench_query(bencher, set, &expected);
 }
 
-#[divan::bench]
-fn delta_returning_about_100(bencher: Bencher<'_, '_>) {
-    // The last second in which leases were heard of before the mirror was filled.
-    let last = FULL.1 - 1_000;
+/// The latest changes among many bindings: the cost of the answer, not of all that the relay agent
+/// has.
+#[divan::bench(args = Recent::ALL)]
+fn recent_changes_returning_834(bencher: Bencher<'_, '_>, recent: Recent) {
+    let leases = Full::of(Set::Realistic).leases;
+    let expected = leases.recent_query(recent, RECENT);
+    bench_query(bencher, Set::Realistic, &expected);
+}
+
+/// Changes since a time after the last one: none. All leases end later.
+#[divan::bench(args = Set::ALL)]
+fn changes_since_the_last_one(bencher: Bencher<'_, '_>, set: Set) {
     let query = Query {
-        start: Some(last),
-        end: Some(last),
+        start: Some(Full::of(set).leases.now + 3_600),
         ..Query::new(Primary::All)
     };
-    bench_query(bencher, &query, 100);
+    bench_query(bencher, set, &Expected { query, bindings: 0 });
 }
 
-/// What changed since some time, up to now: nothing yet. All leases end later.
-#[divan::bench]
-fn delta_without_end(bencher: Bencher<'_, '_>) {
-    let query = Query {
-        start: Some(FULL.1 + 3_600),
-        ..Query::new(Primary::All)
-    };
-    bench_query(bencher, &query, 1);
-}
-
-#[divan::bench]
-fn applying_a_renewal(bencher: Bencher<'_, '_>) {
-    let mirror = &FULL.2;
-    let mut number = 0;
+// Last, by its name: renewals change the answers to the queries.
+#[divan::bench(args = Set::ALL)]
+fn renewal_applied(bencher: Bencher<'_, '_>, set: Set) {
+    let Full { leases, mirror, .. } = Full::of(set);
+    let mut index = 0;
     bencher
         .counter(ItemsCount::new(1_u32))
         .with_inputs(|| {
-            number = (number + 7_919) % LEASES;
-            leases::renewal(number, Time::now().0)
+            index += 1;
+            renewal(leases, leases.scattered(index, |_| true), Time::now().0)
         })
         .bench_local_values(|renewal| {
             mirror.queue().push(renewal);
@@ -113,11 +166,21 @@ fn applying_a_renewal(bencher: Bencher<'_, '_>) {
         });
 }
 
-#[divan::bench(sample_count = 2)]
-fn loading_1_000_000(bencher: Bencher<'_, '_>) {
+#[divan::bench(args = Set::ALL, sample_count = 2, sample_size = 1)]
+fn loading_1_000_000(bencher: Bencher<'_, '_>, set: Set) {
+    let leases = leases(set);
     bencher
         .counter(ItemsCount::new(LEASES))
-        .bench_local(|| leases::load(LEASES, Time::now().0));
+        .bench_local(|| load(&leases));
+}
+
+#[divan::bench(sample_count = 2, sample_size = 1)]
+fn churn_of_1_000_000(bencher: Bencher<'_, '_>) {
+    let leases = leases(Set::Realistic);
+    bencher
+        .counter(ItemsCount::new(LEASES))
+        .with_inputs(|| load(&leases).0)
+        .bench_local_refs(|mirror| churn(mirror, &leases));
 }
 
 fn main() {
