@@ -1,5 +1,5 @@
-//! The ceiling: what the client reads per second when a trivial sender writes it messages that
-//! were encoded before, over loopback.
+//! The ceiling: the messages a second that the client reads from a trivial sender, which writes
+//! messages encoded before, over loopback.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
@@ -8,27 +8,27 @@ use std::thread;
 
 use crate::client::{Client, Request, Result};
 
-/// Octets written at once: with more or less of them fewer messages come through.
+/// Octets written at once: the size with the highest rate.
 const WRITE: usize = 1024 * 1024;
 
-/// Octets of an answer that are kept, at least; then it is sent again and again.
+/// The least octets kept of a long answer, which are sent repeatedly.
 const KEPT: usize = 64 * 1024 * 1024;
 
-/// An answer of a server, to be sent again.
+/// A recorded answer of a server.
 #[derive(Debug)]
 pub struct Recording {
     /// Messages about single addresses: the first ones of the answer.
     bindings: Vec<u8>,
-    /// How often to send all of them.
+    /// The number of times that all of them are sent.
     times: u64,
-    /// How many octets of them to send after that, to have sent as many messages as there were.
+    /// Octets of them sent after that, so that the number of messages is that of the answer.
     rest: usize,
     /// The message at the end.
     done: Vec<u8>,
 }
 
 impl Recording {
-    /// Asks a server and keeps its answer.
+    /// Records the answer of a server.
     pub fn of(client: &mut Client, request: &Request) -> Result<Recording> {
         let mut bindings = Vec::new();
         let mut done = Vec::new();
@@ -61,12 +61,12 @@ impl Recording {
     }
 }
 
-/// Sends octets in large parts.
+/// Writes octets in large parts.
 fn send(octets: &[u8], to: &mut impl Write) -> io::Result<()> {
     octets.chunks(WRITE).try_for_each(|part| to.write_all(part))
 }
 
-/// Where each message ends.
+/// The end of each message.
 fn ends(octets: &[u8]) -> Vec<usize> {
     let mut ends = Vec::new();
     let mut end = 0;
@@ -77,15 +77,15 @@ fn ends(octets: &[u8]) -> Vec<usize> {
     ends
 }
 
-/// A sender that answers each query with a recording.
+/// A sender that answers each query by a recording.
 #[derive(Debug)]
 pub struct Ceiling {
-    /// Where it listens.
+    /// The address that it listens on.
     address: SocketAddrV4,
 }
 
 impl Ceiling {
-    /// Starts it; its threads end with their connections, and with the process.
+    /// Starts the sender. Its threads end with their connections and with the process.
     pub fn start(recording: Recording) -> Result<Ceiling> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let SocketAddr::V4(address) = listener.local_addr()? else {
@@ -101,15 +101,15 @@ impl Ceiling {
         Ok(Ceiling { address })
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddrV4 {
         self.address
     }
 }
 
-/// Answers queries until the other side closes.
+/// Answers queries until the peer closes the connection.
 fn serve(mut connection: TcpStream, recording: &Recording) {
-    // Else the last message may wait until those before it are acknowledged.
+    // Otherwise the last message may wait for the acknowledgement of those before.
     if connection.set_nodelay(true).is_err() {
         return;
     }

@@ -1,5 +1,5 @@
-//! A requestor that is no slower than the wire: it counts messages by their message-size, and
-//! decodes the first and the last of an answer only.
+//! A requester that is no slower than the wire: it counts messages by their message-size, and
+//! decodes the first and the last of an answer alone.
 
 use std::error::Error;
 use std::io::{self, Read, Write};
@@ -9,24 +9,24 @@ use std::time::Duration;
 use blq::wire::{Message, MessageType};
 use blq::{Query, Reply};
 
-/// What goes wrong in a measurement: it ends, and says so.
+/// A failure ends the measurement.
 pub type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-/// Octets read at once, at most; more than the longest message.
+/// The most octets read at once; more than the longest message.
 const BUFFER: usize = 512 * 1024;
 
-/// How long a server may send nothing.
+/// The longest time for which a server may send nothing.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Where `ciaddr` is, from the message-size on; it is zero in the last message only.
+/// The octets of `ciaddr`, from the message-size on. Zero in the last message of an answer alone.
 const CIADDR: std::ops::Range<usize> = 14..18;
 
-/// A query as it is sent.
+/// An encoded query.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Its transaction id.
+    /// The transaction id.
     pub xid: u32,
-    /// Its octets, message-size first.
+    /// The octets, message-size first.
     pub octets: Vec<u8>,
 }
 
@@ -43,11 +43,11 @@ impl Request {
 /// A connection to a server.
 #[derive(Debug)]
 pub struct Client {
-    /// Its octets.
+    /// The socket.
     stream: TcpStream,
-    /// What was read.
+    /// Octets read.
     buffer: Vec<u8>,
-    /// Where in the buffer it begins and ends that has not been looked at.
+    /// The part of the buffer that has not been processed.
     unread: std::ops::Range<usize>,
 }
 
@@ -59,13 +59,13 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Fails unless it has as many bindings as it must have.
+    /// Checks the number of bindings.
     pub fn expect(self, bindings: impl Into<u64>) -> Result<Answer> {
         let expected = bindings.into();
         if self.bindings == expected {
             Ok(self)
         } else {
-            Err(format!("{} bindings came, not {expected}", self.bindings).into())
+            Err(format!("{} bindings came instead of {expected}", self.bindings).into())
         }
     }
 }
@@ -93,22 +93,22 @@ impl Client {
         Ok(self.stream.write_all(octets)?)
     }
 
-    /// Asks, and reads the whole answer.
+    /// Sends a query and reads its answer.
     pub fn ask(&mut self, request: &Request) -> Result<Answer> {
         self.send(&request.octets)?;
         self.read_answer(request.xid, |_, _| {})
     }
 
-    /// Reads the answer to a query; `take` is given its octets: whole messages about addresses,
-    /// some at a time, and the message that ends it, empty until it has come.
+    /// Reads the answer to a query. `take` gets its octets: whole messages about addresses, some at
+    /// a time, and the message that ends it, empty until it has come.
     pub fn read_answer(&mut self, xid: u32, mut take: impl FnMut(&[u8], &[u8])) -> Result<Answer> {
         let mut answer = Answer::default();
         while !self.read_part(xid, &mut answer, &mut take)? {}
         Ok(answer)
     }
 
-    /// Reads a part of the answer to a query, and adds it to what was read before; whether that
-    /// was the last.
+    /// Reads a part of the answer to a query and adds it to `answer`. Returns whether the answer
+    /// is complete.
     pub fn read_part(
         &mut self,
         xid: u32,
@@ -133,8 +133,8 @@ impl Client {
         Ok(is_over)
     }
 
-    /// Reads the answers to `queries` queries sent one after another, in whatever order their
-    /// messages come. They are looked at by [`check_answers`], when there is time.
+    /// Reads the answers to pipelined queries, in any order of their messages. [`check_answers`]
+    /// checks them later, outside of the measured time.
     pub fn read_answers(&mut self, queries: usize) -> Result<Vec<u8>> {
         let mut answers = Vec::new();
         let mut done = 0;
@@ -153,7 +153,7 @@ impl Client {
         Ok(answers)
     }
 
-    /// Reads more.
+    /// Reads from the socket.
     fn fill(&mut self) -> Result<()> {
         self.buffer.copy_within(self.unread.clone(), 0);
         self.unread = 0..self.unread.len();
@@ -168,15 +168,15 @@ impl Client {
 
 /// Whole messages at the beginning of octets.
 struct Frames {
-    /// How many are about an address, up to the first that is not.
+    /// The number of those about an address, up to the first without one.
     bindings: u64,
-    /// Their octets.
+    /// The octets of these.
     length: usize,
-    /// Octets of the one after them that is about none; 0 if that is not there (yet).
+    /// Octets of the message without an address after them; 0 until it has come.
     last: usize,
 }
 
-/// Counts whole messages, until one is about no address.
+/// Counts whole messages up to the first without an address.
 fn count_frames(octets: &[u8]) -> Frames {
     let mut bindings = 0;
     let mut rest = octets;
@@ -190,7 +190,7 @@ fn count_frames(octets: &[u8]) -> Frames {
                 last,
             };
         };
-        // Shorter than a message can be, it is found out to be wrong when it is decoded.
+        // Decoding fails if the frame is shorter than a message.
         if frame.get(CIADDR).is_none_or(|address| address == [0; 4]) {
             let last = frame.len();
             return Frames {
@@ -204,19 +204,19 @@ fn count_frames(octets: &[u8]) -> Frames {
     }
 }
 
-/// The first message with its message-size, and what comes after it; none if it is not whole.
+/// Splits off the first message with its message-size; `None` if it is not complete.
 fn split_frame(octets: &[u8]) -> Option<(&[u8], &[u8])> {
     let (size, _) = octets.split_first_chunk::<2>()?;
     octets.split_at_checked(2 + usize::from(u16::from_be_bytes(*size)))
 }
 
-/// Reads a message that has its message-size.
+/// Decodes a message with its message-size.
 fn decode(frame: &[u8]) -> Result<Reply> {
     let message = Message::decode(frame.get(2..).unwrap_or_default())?;
     Ok(Reply::decode(&message)?)
 }
 
-/// Checks that the first of some messages is about an address, and answers the query.
+/// Checks that the first message is about an address and answers the query.
 fn check_first(octets: &[u8], xid: u32) -> Result<()> {
     let (first, _) = split_frame(octets).ok_or("no message")?;
     match decode(first)? {
@@ -231,7 +231,7 @@ fn check_first(octets: &[u8], xid: u32) -> Result<()> {
     }
 }
 
-/// Checks that a message ends the answer to the query, in success.
+/// Checks that a message ends the answer to the query without an error.
 fn check_last(frame: &[u8], xid: u32) -> Result<()> {
     match decode(frame)? {
         Reply::Done(done) if done.xid == xid && done.failure().is_none() => Ok(()),
@@ -239,7 +239,7 @@ fn check_last(frame: &[u8], xid: u32) -> Result<()> {
     }
 }
 
-/// Checks that each of the queries was answered by one binding and a success.
+/// Checks that the answer to each query is one binding and no error.
 pub fn check_answers(mut octets: &[u8], queries: &[Query]) -> Result<()> {
     let mut bindings = Vec::new();
     let mut done = Vec::new();
@@ -258,6 +258,6 @@ pub fn check_answers(mut octets: &[u8], queries: &[Query]) -> Result<()> {
     if bindings == expected && done == expected {
         Ok(())
     } else {
-        Err("queries were not answered, each by one binding".into())
+        Err("not every query was answered by one binding".into())
     }
 }

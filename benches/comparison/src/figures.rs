@@ -1,8 +1,8 @@
-//! Figures: what many measurements come to, and how they are written.
+//! Figures: statistics of measurements, and their format.
 
 use std::time::Duration;
 
-/// The value below which a share of the values is, 0 for the smallest; NaN without values.
+/// The quantile of a share of the values, 0 for the smallest; NaN without values.
 pub fn quantile(values: &[f64], share: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -11,18 +11,18 @@ pub fn quantile(values: &[f64], share: f64) -> f64 {
     sorted.get(index).copied().unwrap_or(f64::NAN)
 }
 
-/// The value in the middle, or between both there; NaN without values.
+/// The median; NaN without values.
 pub fn median(values: &[f64]) -> f64 {
     let negated: Vec<f64> = values.iter().map(|value| -value).collect();
     (quantile(values, 0.5) - quantile(&negated, 0.5)) / 2.0
 }
 
-/// Ratios of values to those measured beside them.
+/// Ratios of values to those measured in the same turns.
 pub fn ratios(values: &[f64], to: &[f64]) -> Vec<f64> {
     values.iter().zip(to).map(|(a, b)| a / b).collect()
 }
 
-/// How many things a second.
+/// Things a second.
 pub fn rate(things: u64, time: Duration) -> f64 {
     things as f64 / time.as_secs_f64()
 }
@@ -57,7 +57,7 @@ pub fn number(value: f64) -> String {
     grouped
 }
 
-/// A rate, of which more than three or four digits would be noise.
+/// A number rounded to three digits: more would be noise.
 pub fn rounded(value: f64) -> String {
     if !value.is_finite() || value == 0.0 {
         return number(value);
@@ -66,7 +66,7 @@ pub fn rounded(value: f64) -> String {
     number((value / unit).round() * unit)
 }
 
-/// A time in seconds with a fitting unit.
+/// A time in seconds, with a suitable unit.
 pub fn time(seconds: f64) -> String {
     let (value, unit) = if seconds >= 1.0 {
         (seconds, "s")
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_the_middle_and_the_tail() {
+    fn finds_medians_and_quantiles() {
         let values: Vec<f64> = (1..=100).rev().map(f64::from).collect();
         assert_eq!(quantile(&values, 0.0), 1.0);
         assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn writes_numbers_to_be_read() {
+    fn formats_numbers_for_readers() {
         assert_eq!(number(1_234_567.0), "1,234,567");
         assert_eq!(number(123.4), "123");
         assert_eq!(number(12.34), "12.3");

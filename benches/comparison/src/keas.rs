@@ -1,56 +1,70 @@
-//! The Keas everything is measured in.
+//! The Keas that are measured.
 
+use std::env;
 use std::net::SocketAddrV4;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kea_tests::{Kea, Place, Setup, has_kea_library};
 use serde_json::{Value, json};
 
 use crate::client::Result;
-use crate::leases::{Leases, SUBNET};
 use crate::measure::Server;
 use crate::process::{settled, written};
+use crate::support::leases::Leases;
 
 /// Kea's own hook, from Kea 3.0 on.
 pub const KEAS_HOOK: &str = "libdhcp_lease_query.so";
 
-/// Kea needs about a minute for a million leases.
+/// The longest time for a start: about a minute for a million leases.
 const PATIENCE: Duration = Duration::from_secs(3_600);
 
-/// The hooks a Kea has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The id of the subnet of DHCP clients: below those of generated leases, since Kea looks for a
+/// client's subnet in the order of ids.
+const CLIENTS_SUBNET: u32 = 1;
+
+/// The hooks of a Kea.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hooks {
     /// None.
     None,
-    /// Ours.
+    /// The hook of this project.
     Ours,
-    /// Ours and Kea's own, on the same leases.
+    /// The hook of this project and Kea's own, on the same leases.
     Both,
+    /// A library with an empty callout.
+    Empty(PathBuf),
+}
+
+/// Whether there is a Kea on this machine.
+pub fn is_installed() -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from))
+        .any(|directory| directory.join("kea-dhcp4").is_file())
 }
 
 /// Starts a Kea with leases from a file.
 ///
-/// DHCP clients are in a subnet of their own, whose relay has Kea's own address.
-pub fn start(hooks: Hooks, leases: &Leases, file: &Path) -> Kea {
+/// DHCP clients have a subnet of their own, whose relay agent has Kea's own address.
+pub fn start(hooks: &Hooks, leases: &Leases, file: &Path) -> Kea {
     let ours = json!({ "advanced": { "max-requester-connections": 1_000 } });
     let setup = match hooks {
         Hooks::None => Setup::plain(),
+        Hooks::Empty(library) => Setup::plain().library(library, json!({})),
         Hooks::Ours | Hooks::Both => Setup::with_hook(ours),
     };
-    let clients = json!({
-        "id": 2,
-        "subnet": "100.64.0.0/12",
-        "pools": [{ "pool": "100.64.0.1 - 100.79.255.254" }],
-        "relay": { "ip-addresses": ["127.0.0.1"] },
-    });
-    let leased = json!({ "id": 1, "subnet": SUBNET, "pools": [{ "pool": leases.pool_range() }] });
-    let subnets = match hooks {
-        // There are to be as many configured addresses as the pool has.
-        Hooks::Both => json!([leased]),
-        Hooks::None | Hooks::Ours => json!([leased, clients]),
-    };
-    // An installation that is busy says no more than this.
+    let mut subnets = leases.subnets();
+    // The number of configured addresses is that of the pools, where it is measured.
+    if *hooks != Hooks::Both {
+        subnets.push(json!({
+            "id": CLIENTS_SUBNET,
+            "subnet": "100.64.0.0/12",
+            "pools": [{ "pool": "100.64.0.1 - 100.79.255.254" }],
+            "relay": { "ip-addresses": ["127.0.0.1"] },
+        }));
+    }
+    // The log of a busy installation.
     let loggers = json!([
         logger("kea-dhcp4", "WARN"),
         logger("kea-dhcp4.dhcp4", "INFO"),
@@ -58,13 +72,16 @@ pub fn start(hooks: Hooks, leases: &Leases, file: &Path) -> Kea {
         logger("kea-dhcp4.packets", "WARN"),
         logger("kea-dhcp4.blq-hooks", "INFO"),
     ]);
+    // Expired leases stay as they are while they are measured.
+    let expired = json!({ "flush-reclaimed-timer-wait-time": 0 });
     let mut setup = setup
-        .subnets(subnets)
+        .subnets(json!(subnets))
         .set("loggers", loggers)
+        .set("expired-leases-processing", expired)
         .set("valid-lifetime", json!(86_400))
         .leases_from(file)
         .patience(PATIENCE);
-    if hooks == Hooks::Both && has_kea_library(KEAS_HOOK) {
+    if *hooks == Hooks::Both && has_kea_library(KEAS_HOOK) {
         let keas = keas_listener(&setup.place);
         let parameters = json!({
             "requesters": ["127.0.0.1"],
@@ -92,7 +109,7 @@ fn logger(name: &str, severity: &str) -> Value {
     })
 }
 
-/// Our hook in a Kea.
+/// The server of this hook in a Kea.
 pub fn ours(kea: &Kea, leases: Leases) -> Server {
     Server {
         address: kea.place().lease_query(),
@@ -100,7 +117,7 @@ pub fn ours(kea: &Kea, leases: Leases) -> Server {
     }
 }
 
-/// Kea's own hook in a Kea, if this version has one.
+/// The server of Kea's own hook in a Kea, if this version has one.
 pub fn keas(kea: &Kea, leases: Leases) -> Option<Server> {
     has_kea_library(KEAS_HOOK).then(|| Server {
         address: keas_listener(&kea.place()),
@@ -108,7 +125,7 @@ pub fn keas(kea: &Kea, leases: Leases) -> Option<Server> {
     })
 }
 
-/// Where Kea's own hook listens: beside ours.
+/// The listener of Kea's own hook: beside this one's.
 fn keas_listener(place: &Place) -> SocketAddrV4 {
     SocketAddrV4::new(place.address(2), place.lease_query().port())
 }
@@ -118,7 +135,7 @@ pub fn await_quiet(kea: &Kea) -> Result<()> {
     settled(|| written(kea.pid())).map(drop)
 }
 
-/// Leases loaded a second, by what our hook said at the last start.
+/// Leases loaded a second at the last start, from the hook's log.
 pub fn loading_rate(kea: &Kea) -> Result<f64> {
     kea.await_log("BLQ_LOADED");
     let log = kea.log();
@@ -131,6 +148,6 @@ pub fn loading_rate(kea: &Kea) -> Result<f64> {
         .collect();
     match numbers[..] {
         [leases, seconds] => Ok(leases / seconds),
-        _ => Err(format!("not understood: {line}").into()),
+        _ => Err(format!("unexpected line: {line}").into()),
     }
 }

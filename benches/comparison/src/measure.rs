@@ -1,4 +1,4 @@
-//! What is measured of any server that has the leases, by one client or many.
+//! Measurements of any server that has the leases, by one client or many.
 
 use std::net::SocketAddrV4;
 use std::sync::Barrier;
@@ -9,29 +9,27 @@ use blq::Query;
 
 use crate::client::{Client, Request, Result, check_answers};
 use crate::figures::{median, quantile, rate};
-use crate::leases::{By, Leases};
+use crate::support::leases::Leases;
+use crate::support::queries::By;
 
 /// Connections of the storm after a reset.
 const STORM_CONNECTIONS: u32 = 100;
 
-/// Queries sent at once on each of them.
+/// Queries pipelined on each of them.
 const STORM_QUERIES: u32 = 100;
 
-/// Threads that make the storm: each has as many of the connections.
+/// Threads that open the connections, the same number each.
 const STORM_THREADS: u32 = 2;
 
-/// What takes as long has its turns of the processor like anything else.
-const LONG_ENOUGH: Duration = Duration::from_millis(300);
-
-/// From one lease that is asked for to the next, so that they lie here and there.
-const STRIDE: u64 = 7_919 * 104_729;
+/// A measurement of this time gets a fair share of the processor.
+pub const LONG_ENOUGH: Duration = Duration::from_millis(300);
 
 /// A server with leases.
 #[derive(Clone, Copy, Debug)]
 pub struct Server {
-    /// Where it listens.
+    /// The address that it listens on.
     pub address: SocketAddrV4,
-    /// What it has.
+    /// The leases.
     pub leases: Leases,
 }
 
@@ -45,7 +43,7 @@ pub struct Latency {
 }
 
 impl Latency {
-    /// Of times in seconds.
+    /// The quantiles of times in seconds.
     pub fn of(times: &[f64]) -> Latency {
         Latency {
             p50: median(times),
@@ -54,7 +52,7 @@ impl Latency {
     }
 }
 
-/// Asks on an open connection for an answer of so many bindings; how long it took.
+/// Sends a query that returns `bindings` on an open connection. Returns the time of the answer.
 pub fn ask(client: &mut Client, request: &Request, bindings: u32) -> Result<Duration> {
     let began = Instant::now();
     let answer = client.ask(request)?;
@@ -63,7 +61,7 @@ pub fn ask(client: &mut Client, request: &Request, bindings: u32) -> Result<Dura
     Ok(took)
 }
 
-/// Asks again and again for as long as it takes to tell; bindings a second.
+/// Repeats a query for [`LONG_ENOUGH`]. Returns the bindings a second.
 pub fn bindings_per_second(client: &mut Client, request: &Request, bindings: u32) -> Result<f64> {
     let mut all = 0;
     let mut took = Duration::ZERO;
@@ -75,13 +73,13 @@ pub fn bindings_per_second(client: &mut Client, request: &Request, bindings: u32
 }
 
 impl Server {
-    /// A connection to it.
+    /// Connects to the server.
     pub fn connect(&self) -> Result<Client> {
         Client::connect(self.address)
     }
 
-    /// Asks for `count` leases here and there, one after another on a connection; seconds each
-    /// took, and `first` says where to begin.
+    /// Queries `count` leases at random, one after another on a connection, beginning with the
+    /// random number `first`. Returns the seconds of each answer.
     pub fn one_by_one(
         &self,
         client: &mut Client,
@@ -91,20 +89,14 @@ impl Server {
     ) -> Result<Vec<f64>> {
         let mut times = Vec::new();
         for index in first..first + count {
-            let request = Request::new(&self.leases.one(self.scattered(index), by))?;
+            let request = Request::new(&self.leases.one(index, by))?;
             times.push(ask(client, &request, 1)?.as_secs_f64());
         }
         Ok(times)
     }
 
-    /// The number of a lease, here and there with each `index`.
-    fn scattered(&self, index: u32) -> u32 {
-        // Below `count`.
-        (u64::from(index) * STRIDE % u64::from(self.leases.count)) as u32
-    }
-
-    /// Sends the same query on several connections at once, `times` times on each; bindings a
-    /// second, all together.
+    /// Sends a query `times` times on each of several connections at once. Returns the bindings a
+    /// second of all.
     pub fn at_once(
         &self,
         connections: usize,
@@ -133,14 +125,14 @@ impl Server {
         })
     }
 
-    /// The storm after a reset: many connections at once, with many queries by remote-id sent at
-    /// once on each. All must be answered; queries a second, from the first connection opened.
+    /// The storm after a reset: many connections at once, each with many pipelined queries by
+    /// remote-id. All must be answered. Returns the queries a second, from the first connection on.
     pub fn storm(&self) -> Result<f64> {
         let mut batches = Vec::new();
         for connection in 0..STORM_CONNECTIONS {
             let numbers = connection * STORM_QUERIES..(connection + 1) * STORM_QUERIES;
             let queries: Vec<Query> = numbers
-                .map(|index| self.leases.one(self.scattered(index), By::RemoteId))
+                .map(|index| self.leases.one(index, By::RemoteId))
                 .collect();
             let mut octets = Vec::new();
             for query in &queries {
@@ -183,7 +175,7 @@ impl Server {
     }
 }
 
-/// What a thread came to.
+/// Waits for a thread of the measurement.
 pub fn join<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
     thread
         .join()

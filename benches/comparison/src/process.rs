@@ -1,5 +1,6 @@
-//! What the system says about processes and sockets.
+//! Figures of the system about processes and sockets.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
@@ -8,13 +9,13 @@ use rustix::param::{clock_ticks_per_second, page_size};
 
 use crate::client::Result;
 
-/// How long something must not change to be taken as settled.
+/// A value that has not changed for this time is settled.
 const SETTLED: Duration = Duration::from_secs(2);
 
-/// How often that is looked at.
+/// The time between two readings of it.
 const INTERVAL: Duration = Duration::from_millis(200);
 
-/// How long it may take to settle.
+/// The longest time until it settles.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// The resident memory of a process, in octets.
@@ -23,7 +24,7 @@ pub fn memory(pid: u32) -> Result<u64> {
     Ok(1024 * number_after(&status, "VmRSS:")?)
 }
 
-/// Octets a process has given the system to write, in all.
+/// Octets that a process has given the system to write.
 pub fn written(pid: u32) -> Result<u64> {
     let counters = fs::read_to_string(format!("/proc/{pid}/io"))?;
     number_after(&counters, "wchar:")
@@ -32,14 +33,81 @@ pub fn written(pid: u32) -> Result<u64> {
 /// The processor time of a process, in seconds.
 pub fn processor_time(pid: u32) -> Result<f64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The name, in parentheses, may hold anything.
+    // The name, in parentheses, may contain spaces and parentheses.
     let (_, after) = stat.rsplit_once(')').ok_or("no name in stat")?;
     let times = after.split_whitespace().skip(11).take(2);
     let ticks: u64 = times.map(|ticks| ticks.parse::<u64>().unwrap_or(0)).sum();
     Ok(ticks as f64 / clock_ticks_per_second() as f64)
 }
 
-/// Memory that TCP has in use, of all sockets of the machine, in octets.
+/// The beginning of the names of the hook's threads.
+const HOOK_THREADS: &str = "blq-";
+
+/// The processor time of a Kea, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Usage {
+    /// Of the process: user and system time of all threads.
+    pub process: f64,
+    /// Of Kea's own threads: the share of the process, by the scheduler's statistics.
+    pub kea: f64,
+    /// Of the hook's threads, likewise.
+    pub hook: f64,
+}
+
+/// The processor time of a Kea at one moment.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// Of the process, in seconds.
+    process: f64,
+    /// Of each thread: whether it is the hook's, and its time in seconds.
+    threads: BTreeMap<u32, (bool, f64)>,
+}
+
+impl Reading {
+    /// Reads the processor time of a process and of its threads.
+    pub fn of(pid: u32) -> Result<Reading> {
+        let mut threads = BTreeMap::new();
+        for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
+            let directory = entry?.path();
+            let id = directory.file_name().and_then(|name| name.to_str());
+            let id: u32 = id.unwrap_or_default().parse()?;
+            // A thread may end meanwhile.
+            let Ok(name) = fs::read_to_string(directory.join("comm")) else {
+                continue;
+            };
+            let Ok(statistics) = fs::read_to_string(directory.join("schedstat")) else {
+                continue;
+            };
+            let nanoseconds = statistics.split_whitespace().next().unwrap_or_default();
+            let time = nanoseconds.parse::<u64>()? as f64 * 1e-9;
+            threads.insert(id, (name.starts_with(HOOK_THREADS), time));
+        }
+        Ok(Reading {
+            process: processor_time(pid)?,
+            threads,
+        })
+    }
+
+    /// The processor time since an earlier reading.
+    pub fn since(&self, before: &Reading) -> Usage {
+        let of = |is_hook: bool| -> f64 {
+            let threads = self.threads.iter();
+            let threads = threads.filter(|(_, (hook, _))| *hook == is_hook);
+            let times = threads.map(|(id, (_, time))| {
+                let earlier = before.threads.get(id).map_or(0.0, |(_, time)| *time);
+                time - earlier
+            });
+            times.sum()
+        };
+        Usage {
+            process: self.process - before.process,
+            kea: of(false),
+            hook: of(true),
+        }
+    }
+}
+
+/// Memory of the TCP sockets of the machine, in octets.
 pub fn tcp_memory() -> Result<u64> {
     let counters = fs::read_to_string("/proc/net/sockstat")?;
     let tcp = counters.lines().find(|line| line.starts_with("TCP:"));
@@ -47,8 +115,7 @@ pub fn tcp_memory() -> Result<u64> {
     Ok(pages * page_size() as u64)
 }
 
-/// Octets that are sent from a listening address and port and not acknowledged, or are not sent
-/// yet: all its connections together.
+/// Octets not sent or not acknowledged yet of all connections of a listening address and port.
 pub fn unacknowledged(local: SocketAddrV4) -> Result<u64> {
     let table = fs::read_to_string("/proc/net/tcp")?;
     let address = u32::from_ne_bytes(local.ip().octets());
@@ -62,14 +129,14 @@ pub fn unacknowledged(local: SocketAddrV4) -> Result<u64> {
     Ok(queues.sum())
 }
 
-/// Waits until a value has not changed for some time; the value.
+/// Waits until a value has settled, and returns it.
 pub fn settled<T: PartialEq>(mut read: impl FnMut() -> Result<T>) -> Result<T> {
     let deadline = Instant::now() + PATIENCE;
     let mut value = read()?;
     let mut since = Instant::now();
     while since.elapsed() < SETTLED {
         if Instant::now() > deadline {
-            return Err("something goes on and on".into());
+            return Err("a value does not settle".into());
         }
         std::thread::sleep(INTERVAL);
         let now = read()?;
@@ -81,7 +148,7 @@ pub fn settled<T: PartialEq>(mut read: impl FnMut() -> Result<T>) -> Result<T> {
     Ok(value)
 }
 
-/// The processor, the kernel, and how busy the machine is.
+/// The processors and the kernel.
 pub fn machine() -> String {
     let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let models: Vec<&str> = processors
@@ -98,13 +165,13 @@ pub fn machine() -> String {
     )
 }
 
-/// How many processes ran or waited to run in the last minute, on average.
+/// The load average of the last minute.
 pub fn load() -> String {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     load.split(' ').next().unwrap_or_default().to_owned()
 }
 
-/// The number that follows a word.
+/// The number after a word.
 fn number_after(text: &str, word: &str) -> Result<u64> {
     let (_, after) = text
         .split_once(word)

@@ -2,81 +2,84 @@
 
 use std::collections::BTreeMap;
 
-/// A target and how it was met.
-#[derive(Debug)]
+use crate::figures::number;
+use crate::support::leases::Set;
+
+/// A row of the table of targets.
+#[derive(Debug, Default)]
 pub struct Line {
-    /// What was measured.
+    /// The measure.
     pub what: String,
-    /// What is to be reached.
+    /// The set of leases.
+    pub set: Option<Set>,
+    /// The target; empty if there is none.
     pub target: String,
-    /// What was reached.
+    /// The result.
     pub result: String,
-    /// What that is compared with.
+    /// The figure that the result is compared with.
     pub against: String,
-    /// The ratio of both.
+    /// The ratio of both, or their difference.
     pub ratio: String,
-    /// Whether the target is met; `None` if that cannot be told, or there is none.
+    /// Whether the target is met; `None` without a target, or if the measurement cannot decide.
     pub met: Option<bool>,
 }
 
-/// All that was measured.
+/// Values by number of leases.
+type Growth = Vec<(String, BTreeMap<u32, String>)>;
+
+/// All results.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Targets, in the order they were measured.
+    /// The rows of the table of targets, in the order of their measurement.
     lines: Vec<Line>,
-    /// Measures by number of leases: their names, and values by number of leases.
-    growth: Vec<(String, BTreeMap<u32, String>)>,
+    /// Measures by number of leases, of each set.
+    growth: [Growth; Set::ALL.len()],
 }
 
 impl Report {
-    /// Adds a target, and says how it was met.
+    /// Adds a row to the table of targets, and prints it.
     pub fn add(&mut self, line: Line) {
         eprintln!("    {}", row(&cells(&line)));
         self.lines.push(line);
     }
 
-    /// Adds a measure at some number of leases.
-    pub fn grow(&mut self, what: &str, leases: u32, value: String) {
-        eprintln!("    {leases} leases: {what}: {value}");
-        let known = self.growth.iter_mut().find(|(name, _)| name == what);
-        match known {
+    /// Adds a measure at a number of leases, and prints it.
+    pub fn grow(&mut self, set: Set, what: &str, leases: u32, value: String) {
+        eprintln!("    {leases} {} leases: {what}: {value}", set.name());
+        let growth = &mut self.growth[set as usize];
+        match growth.iter_mut().find(|(name, _)| name == what) {
             Some((_, values)) => {
                 values.insert(leases, value);
             }
-            None => self
-                .growth
-                .push((what.to_owned(), BTreeMap::from([(leases, value)]))),
+            None => growth.push((what.to_owned(), BTreeMap::from([(leases, value)]))),
         }
     }
 
-    /// The targets as a Markdown table.
+    /// The table of targets in Markdown.
     pub fn targets(&self) -> String {
-        let mut rows = vec![
-            row(&["what", "target", "result", "against", "ratio", "met"].map(String::from)),
-            "|---|---|---|---|---|---|".to_owned(),
+        let heads = [
+            "what", "leases", "target", "result", "against", "ratio", "met",
         ];
+        let mut rows = vec![row(&heads.map(String::from)), rule(heads.len())];
         rows.extend(self.lines.iter().map(|line| row(&cells(line))));
         rows.join("\n")
     }
 
-    /// The measures by number of leases as a Markdown table; `None` if there are none.
-    pub fn growth(&self) -> Option<String> {
-        let mut sizes: Vec<u32> = self
-            .growth
-            .iter()
-            .flat_map(|(_, values)| values.keys().copied())
-            .collect();
+    /// The growth table of a set in Markdown; `None` without measures.
+    pub fn growth(&self, set: Set) -> Option<String> {
+        let growth = &self.growth[set as usize];
+        let sizes = growth.iter().flat_map(|(_, values)| values.keys().copied());
+        let mut sizes: Vec<u32> = sizes.collect();
         sizes.sort_unstable();
         sizes.dedup();
         if sizes.is_empty() {
             return None;
         }
-        let heads = sizes
-            .iter()
-            .map(|size| crate::figures::number(f64::from(*size)));
-        let head: Vec<String> = ["leases".to_owned()].into_iter().chain(heads).collect();
-        let mut rows = vec![row(&head), format!("|{}", "---|".repeat(head.len()))];
-        for (what, values) in &self.growth {
+        let heads = sizes.iter().map(|size| number(f64::from(*size)));
+        let head = format!("{} {GROWTH_HEAD}", set.name());
+        let head: Vec<String> = [head].into_iter().chain(heads).collect();
+        let mut rows = vec![row(&head), rule(head.len())];
+        for (what, values) in growth {
             let cells = sizes
                 .iter()
                 .map(|size| values.get(size).cloned().unwrap_or_default());
@@ -87,8 +90,11 @@ impl Report {
     }
 }
 
-/// The cells of a line.
-fn cells(line: &Line) -> [String; 6] {
+/// The end of the first head of a growth table, after the name of the set.
+pub const GROWTH_HEAD: &str = "leases";
+
+/// The cells of a row of the table of targets.
+fn cells(line: &Line) -> [String; 7] {
     let met = match line.met {
         Some(true) => "yes",
         Some(false) => "**no**",
@@ -96,6 +102,7 @@ fn cells(line: &Line) -> [String; 6] {
     };
     [
         line.what.clone(),
+        line.set.map_or("", Set::name).to_owned(),
         line.target.clone(),
         line.result.clone(),
         line.against.clone(),
@@ -107,4 +114,9 @@ fn cells(line: &Line) -> [String; 6] {
 /// A row of a Markdown table.
 fn row(cells: &[String]) -> String {
     format!("| {} |", cells.join(" | "))
+}
+
+/// The line below the heads of a Markdown table.
+fn rule(columns: usize) -> String {
+    format!("|{}", "---|".repeat(columns))
 }

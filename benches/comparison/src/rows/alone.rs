@@ -1,35 +1,31 @@
-//! The library without Kea, at more and more leases: what takes Kea too long to start with.
+//! The library without Kea, at numbers of leases with which Kea takes too long to start.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::Instant;
 
+use super::recent::{self, FLAT_FROM};
 use super::{Extent, Row, say};
-use crate::client::{Answer, Request, Result};
-use crate::figures::{median, number, rate, rounded, time};
-use crate::kealess::{Alone, Applied};
-use crate::leases::{By, CHANGED, Leases};
-use crate::measure::{Latency, Server, ask, bindings_per_second, join};
+use crate::alone::{Alone, Applied};
+use crate::ceiling::{Ceiling, Recording};
+use crate::client::{Answer, Client, Request, Result};
+use crate::figures::{median, number, rate, ratios, rounded, time};
+use crate::measure::{Latency, Server, bindings_per_second, join};
 use crate::report::{Line, Report};
+use crate::support::leases::{Leases, Set};
+use crate::support::queries::By;
 
-/// The most octets the hook may add for a lease.
+/// The most octets that the hook may add for a lease of the uniform set.
 pub const MEMORY_TARGET: f64 = 200.0;
 
-/// From this many leases on a delta query is to cost the same.
-const DELTA_FROM: u32 = 100_000;
-
-/// The target for memory holds from this many leases on.
+/// The target for memory holds from this number of leases on.
 const MEMORY_FROM: u32 = 1_000_000;
-
-/// Delta queries in a round.
-const DELTAS: u32 = 20;
 
 /// Connections on which full-table queries stream while changes are applied.
 const STREAMS: usize = 4;
 
-/// Measures whichever of these rows are wanted, at all the numbers of leases; changes at
-/// `extent`'s, too.
+/// Measures the wanted rows of one set at all numbers of leases.
 pub fn measure(
     sizes: &[u32],
     extent: &Extent,
@@ -37,36 +33,36 @@ pub fn measure(
     report: &mut Report,
 ) -> Result<()> {
     let is_growth = wanted(Row::Growth);
+    let set = extent.leases.set;
     let sizes: Vec<u32> = sizes
         .iter()
         .copied()
         .filter(|size| {
             is_growth
-                || wanted(Row::Delta) && *size >= DELTA_FROM
+                || (wanted(Row::Delta) || wanted(Row::Recent)) && *size >= FLAT_FROM
                 || wanted(Row::Memory) && *size > extent.leases.count
-                || wanted(Row::Changes) && *size == extent.leases.count
+                || (wanted(Row::Changes) || wanted(Row::Recent)) && *size == extent.leases.count
         })
         .collect();
     let mut all = Vec::new();
     for size in sizes {
-        say(format!("{} leases without Kea", number(size.into())));
-        let alone = Alone::start(Leases {
-            count: size,
-            pool: extent.leases.pool.max(size),
-            ..extent.leases
-        })?;
+        say(format!(
+            "{} {} leases without Kea",
+            number(size.into()),
+            set.name()
+        ));
+        let Leases { pool, now, .. } = extent.leases;
+        let alone = Alone::start(Leases::new(set, size, pool.max(size), now))?;
         if is_growth {
             let rate = rounded(alone.loading_rate);
-            report.grow("loading, leases/s", size, rate);
+            report.grow(set, "loading, leases/s", size, rate);
         }
         if is_growth || wanted(Row::Memory) {
             memory(&alone, report);
         }
         all.push(alone);
     }
-    if wanted(Row::Delta) || is_growth {
-        delta(&all, extent, wanted(Row::Delta), report)?;
-    }
+    recent::measure(&all, extent, &wanted, report)?;
     if is_growth {
         for alone in &all {
             queries(&alone.server, extent, report)?;
@@ -81,95 +77,72 @@ pub fn measure(
     Ok(())
 }
 
-/// What a lease takes in memory.
+/// The memory of each lease.
 fn memory(alone: &Alone, report: &mut Report) {
-    let count = alone.server.leases.count;
-    let each = alone.memory / f64::from(count);
-    report.grow("memory, octets a lease", count, number(each));
+    let Leases { set, count, .. } = alone.server.leases;
+    let loaded = alone.memory / f64::from(count);
+    let churned = alone.churned_memory / f64::from(count);
+    report.grow(set, "memory, octets a lease", count, number(loaded));
+    if set == Set::Realistic {
+        let what = "memory after the churn, octets a lease";
+        report.grow(set, what, count, number(churned));
+    }
     if count >= MEMORY_FROM {
+        // The target is as old as the uniform set, whose leases have neither host names nor options.
+        let has_target = set == Set::Uniform;
         report.add(Line {
             what: format!("memory at {} leases, without Kea", number(count.into())),
-            target: format!("≤ {MEMORY_TARGET} octets a lease"),
-            result: format!("{} octets a lease", number(each)),
-            against: String::new(),
-            ratio: String::new(),
-            met: Some(each <= MEMORY_TARGET),
+            set: Some(set),
+            target: match has_target {
+                true => format!("≤ {MEMORY_TARGET} octets a lease"),
+                false => String::new(),
+            },
+            result: match set {
+                Set::Realistic => format!(
+                    "{} octets a lease, after the churn {}",
+                    number(loaded),
+                    number(churned)
+                ),
+                Set::Uniform => format!("{} octets a lease", number(loaded)),
+            },
+            met: has_target.then_some(loaded <= MEMORY_TARGET),
+            ..Line::default()
         });
     }
 }
 
-/// A delta query returning as many bindings of however many leases.
-fn delta(all: &[Alone], extent: &Extent, is_row: bool, report: &mut Report) -> Result<()> {
-    say("delta queries");
-    let mut clients = Vec::new();
-    for alone in all {
-        let server = alone.server;
-        clients.push((server.leases.count, server.connect()?, Vec::new()));
-    }
-    let request = Request::new(&extent.leases.delta())?;
-    for _ in 0..extent.rounds {
-        for (_, client, times) in &mut clients {
-            for _ in 0..DELTAS {
-                times.push(ask(client, &request, CHANGED)?.as_secs_f64());
-            }
-        }
-    }
-    for (size, _, times) in &clients {
-        let what = "delta query returning 1,000 bindings";
-        report.grow(what, *size, time(median(times)));
-    }
-    let compared: Vec<(u32, f64)> = clients
-        .iter()
-        .filter(|(size, ..)| *size >= DELTA_FROM)
-        .map(|(size, _, times)| (*size, median(times)))
-        .collect();
-    let shortest = compared
-        .iter()
-        .map(|(_, time)| *time)
-        .fold(f64::NAN, f64::min);
-    let longest = compared
-        .iter()
-        .map(|(_, time)| *time)
-        .fold(f64::NAN, f64::max);
-    if is_row && compared.len() > 1 {
-        let list = |what: fn(&(u32, f64)) -> String| {
-            let all: Vec<String> = compared.iter().map(what).collect();
-            all.join(", ")
-        };
-        report.add(Line {
-            what: format!(
-                "delta query returning {} bindings in {} leases",
-                number(CHANGED.into()),
-                list(|(size, _)| number((*size).into()))
-            ),
-            target: "the same cost (± 2 ×)".into(),
-            result: list(|(_, took)| time(*took)),
-            against: "each other".into(),
-            ratio: number(longest / shortest),
-            met: Some(longest <= 2.0 * shortest),
-        });
-    }
-    Ok(())
-}
-
-/// Queries, as to Kea.
+/// The queries that are measured in Kea, too.
 fn queries(server: &Server, extent: &Extent, report: &mut Report) -> Result<()> {
     let leases = server.leases;
-    let size = leases.count;
-    say(format!("queries to {} leases", number(size.into())));
+    let Leases { set, count, .. } = leases;
+    say(format!(
+        "queries to {} {} leases",
+        number(count.into()),
+        set.name()
+    ));
     let mut client = server.connect()?;
-    let mut rates = |request: &Request, bindings, rounds| -> Result<f64> {
-        let rates: Result<Vec<f64>> = (0..rounds)
-            .map(|_| bindings_per_second(&mut client, request, bindings))
-            .collect();
-        Ok(median(&rates?))
-    };
-    let relay = Request::new(&leases.relay(3))?;
-    let rate = rates(&relay, leases.per_relay(), extent.rounds)?;
-    report.grow("relay-id query of a tenth, bindings/s", size, rounded(rate));
-    let all = Request::new(&leases.all())?;
-    let rate = rates(&all, leases.pool, extent.rounds.div_ceil(3))?;
-    report.grow("all configured addresses, addresses/s", size, rounded(rate));
+    let relay = leases.relay_query();
+    let request = Request::new(&relay.query)?;
+    let ceiling = Ceiling::start(Recording::of(&mut client, &request)?)?;
+    let mut ceilings_client = Client::connect(ceiling.address())?;
+    let mut rates = Vec::new();
+    let mut ceilings = Vec::new();
+    for _ in 0..extent.rounds {
+        rates.push(bindings_per_second(&mut client, &request, relay.bindings)?);
+        let ceiling = bindings_per_second(&mut ceilings_client, &request, relay.bindings)?;
+        ceilings.push(ceiling);
+    }
+    let rate = rounded(median(&rates));
+    report.grow(set, "relay-id query of a tenth, bindings/s", count, rate);
+    let ratio = number(median(&ratios(&rates, &ceilings)));
+    report.grow(set, "relay-id query of a tenth, × ceiling", count, ratio);
+    let all = leases.all_query();
+    let request = Request::new(&all.query)?;
+    let rates: Result<Vec<f64>> = (0..extent.rounds.div_ceil(3))
+        .map(|_| bindings_per_second(&mut client, &request, all.bindings))
+        .collect();
+    let rate = rounded(median(&rates?));
+    report.grow(set, "all configured addresses, addresses/s", count, rate);
     for by in By::ALL {
         let mut times = Vec::new();
         for round in 0..extent.rounds {
@@ -179,20 +152,24 @@ fn queries(server: &Server, extent: &Extent, report: &mut Report) -> Result<()> 
         let latency = Latency::of(&times);
         let what = format!("one-binding query by {}, p50 / p99", by.name());
         let value = format!("{} / {}", time(latency.p50), time(latency.p99));
-        report.grow(&what, size, value);
+        report.grow(set, &what, count, value);
     }
     let rates: Result<Vec<f64>> = (0..extent.rounds).map(|_| server.storm()).collect();
-    report.grow("reset storm, queries/s", size, rounded(median(&rates?)));
+    let rate = rounded(median(&rates?));
+    report.grow(set, "reset storm, queries/s", count, rate);
     Ok(())
 }
 
 /// Applying changes while full-table queries stream.
 fn changes(alone: &mut Alone, extent: &Extent, is_row: bool, report: &mut Report) -> Result<()> {
-    let server = alone.server;
-    let count = server.leases.count;
-    say(format!("changes of {} leases", number(count.into())));
-    // As many one after another are over before a thread has had its turn.
-    let (many, few) = (20 * extent.changes, extent.changes);
+    let Leases { set, count, .. } = alone.server.leases;
+    say(format!(
+        "changes of {} {} leases",
+        number(count.into()),
+        set.name()
+    ));
+    // A few changes one after another would be over before each thread has had the processor.
+    let (many, few) = (50 * extent.changes, extent.changes);
     for (pause, changes, how) in [
         (false, many, "one after another"),
         (true, few, "5,000 a second"),
@@ -203,7 +180,7 @@ fn changes(alone: &mut Alone, extent: &Extent, is_row: bool, report: &mut Report
         let (busy, quiet) = (busy.latency, quiet.latency);
         let what = format!("applying a change while four queries stream, {how}, median / p99");
         let value = format!("{} / {}", time(busy.p50), time(busy.p99));
-        report.grow(&what, count, value);
+        report.grow(set, &what, count, value);
         if !is_row {
             continue;
         }
@@ -215,34 +192,36 @@ fn changes(alone: &mut Alone, extent: &Extent, is_row: bool, report: &mut Report
                 what: format!(
                     "applying one lease change while four full-table queries stream, {how}: {which}"
                 ),
+                set: Some(set),
                 target: format!("≤ {target} µs"),
                 result: time(busy),
                 against: format!("while nothing streams {}", time(quiet)),
-                ratio: String::new(),
                 met: Some(busy <= target * 1e-6),
+                ..Line::default()
             });
         }
         let both = |latency: Latency| format!("{} / {}", time(latency.p50), time(latency.p99));
         report.add(Line {
-            what: format!("the same, {how}: processor time of the thread, median / p99"),
-            target: String::new(),
+            what: format!(
+                "applying one lease change, {how}: processor time of the thread, median / p99"
+            ),
+            set: Some(set),
             result: both(own),
             against: format!("while nothing streams {}", both(quiet_own)),
-            ratio: String::new(),
-            met: None,
+            ..Line::default()
         });
     }
     Ok(())
 }
 
-/// Has leases changed while all configured addresses are read on several connections.
+/// Changes leases while all configured addresses are read on several connections.
 fn change_while_streaming(alone: &mut Alone, changes: u32, pause: bool) -> Result<Applied> {
     let server = alone.server;
     let over = AtomicBool::new(false);
     let (begun, beginnings) = mpsc::channel();
     let stream = |begun: Sender<()>| {
         stream_all(&server, &over, || {
-            // Nobody listens any more only if another stream has failed.
+            // Nothing receives any more if another stream has failed.
             let _ = begun.send(());
         })
     };
@@ -275,10 +254,10 @@ fn change_while_streaming(alone: &mut Alone, changes: u32, pause: bool) -> Resul
     })
 }
 
-/// Reads all configured addresses again and again until it is over; how many. Calls `begun` once
-/// the first have come.
+/// Reads all configured addresses repeatedly until `over` is set. Returns their number. Calls
+/// `begun` once the first have come.
 pub fn stream_all(server: &Server, over: &AtomicBool, begun: impl FnOnce()) -> Result<u64> {
-    let request = Request::new(&server.leases.all())?;
+    let request = Request::new(&server.leases.all_query().query)?;
     let mut client = server.connect()?;
     let mut begun = Some(begun);
     let mut bindings = 0;

@@ -1,8 +1,9 @@
-//! The rows of the table, by what they need: a Kea with both hooks, the library alone, or Keas
-//! with and without the hook.
+//! The rows of the tables, by the servers that they need: a Kea with both hooks, the library alone,
+//! or Keas with and without the hook.
 
 pub mod alone;
 pub mod queries;
+pub mod recent;
 pub mod service;
 pub mod stalled;
 pub mod startup;
@@ -11,9 +12,9 @@ use std::fmt;
 
 use clap::ValueEnum;
 
-use crate::leases::Leases;
+use crate::support::leases::Leases;
 
-/// What can be measured by itself (`--only`).
+/// A measurement that can be made by itself (`--only`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Row {
     /// A relay-id query returning a tenth of the leases
@@ -26,44 +27,68 @@ pub enum Row {
     One,
     /// The storm of queries after a reset
     Storm,
-    /// Delta queries
+    /// Delta queries; needs no Kea
     Delta,
-    /// Memory
+    /// Queries for a relay agent's recent changes; needs no Kea
+    Recent,
+    /// Memory, without Kea and in Kea
     Memory,
     /// Loading the mirror, and the start of Kea
     Loading,
-    /// Applying changes while queries stream
+    /// Applying changes while queries stream; needs no Kea
     Changes,
-    /// DHCP service
+    /// DHCP service at saturation
     Service,
     /// Readers that stop reading
     Stalled,
-    /// Each measure at more and more leases
+    /// Each measure at more and more leases; needs no Kea
     Growth,
 }
 
-/// How much is measured.
+impl Row {
+    /// The rows measured without Kea.
+    pub const ALONE: [Row; 5] = [
+        Row::Growth,
+        Row::Delta,
+        Row::Recent,
+        Row::Memory,
+        Row::Changes,
+    ];
+    /// The rows measured in a Kea with both hooks.
+    pub const BOTH_HOOKS: [Row; 6] = [
+        Row::RelayId,
+        Row::All,
+        Row::Connections,
+        Row::One,
+        Row::Storm,
+        Row::Stalled,
+    ];
+    /// The rows measured in Keas with and without the hook.
+    pub const WITH_AND_WITHOUT: [Row; 3] = [Row::Memory, Row::Loading, Row::Service];
+}
+
+/// The extent of the measurement.
 #[derive(Clone, Copy, Debug)]
 pub struct Extent {
     /// The leases in Kea.
     pub leases: Leases,
-    /// How often each pair is measured.
+    /// Measurements of each pair.
     pub rounds: u32,
-    /// How often each pair is started.
+    /// Starts of each pair.
     pub starts: u32,
     /// One-binding queries of each kind in a round.
     pub queries: u32,
-    /// The same of Kea's own hook, which takes its time.
+    /// One-binding queries in a round to Kea's own hook, which is slow.
     pub keas_queries: u32,
     /// Changes applied.
     pub changes: u32,
-    /// Seconds for which DHCP clients come, each time.
+    /// Seconds of DHCP service in a round.
     pub service_seconds: u32,
-    /// How often they come to each.
+    /// Rounds of DHCP service.
     pub service_rounds: u32,
 }
 
-/// Says what is being done.
+/// Prints the current step.
 pub fn say(what: impl fmt::Display) {
     eprintln!("==> {what}");
 }

@@ -1,4 +1,4 @@
-//! Readers that stop reading: what they cost, and what others notice of them.
+//! Readers that stop reading: their cost in memory, and their effect on other connections.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
@@ -10,21 +10,21 @@ use super::{Extent, say};
 use crate::client::{Request, Result};
 use crate::figures::{mebibytes, number, ratios, time};
 use crate::keas::ours;
-use crate::leases::By;
 use crate::measure::{Latency, Server};
 use crate::process::{memory, settled, tcp_memory, unacknowledged};
 use crate::report::{Line, Report};
+use crate::support::queries::By;
 
-/// Readers that stop.
+/// Readers that stop reading.
 const READERS: usize = 100;
 
-/// The most octets they may cost.
+/// The most octets of memory for all of them.
 const MEMORY_TARGET: f64 = 32.0 * 1_048_576.0;
 
-/// The receive buffer of each, in octets: what is sent to it is to be kept by the server.
+/// The receive buffer of each, in octets: small, so that the server keeps the octets to send.
 const RECEIVE_BUFFER: usize = 4_096;
 
-/// Measures what they cost.
+/// Measures the readers.
 pub fn measure(kea: &Kea, extent: &Extent, report: &mut Report) -> Result<()> {
     say(format!("{READERS} readers that stop reading"));
     let server = ours(kea, extent.leases);
@@ -41,7 +41,7 @@ pub fn measure(kea: &Kea, extent: &Extent, report: &mut Report) -> Result<()> {
     let before = latencies(0)?;
     let memory_before = memory(kea.pid())? as f64;
     let tcp_before = tcp_memory()? as f64;
-    let request = Request::new(&extent.leases.all())?;
+    let request = Request::new(&extent.leases.all_query().query)?;
     let readers: Result<Vec<TcpStream>> = (0..READERS)
         .map(|_| stalled_reader(&server, &request))
         .collect();
@@ -51,10 +51,11 @@ pub fn measure(kea: &Kea, extent: &Extent, report: &mut Report) -> Result<()> {
     let tcp = tcp_memory()? as f64 - tcp_before;
     let meanwhile = latencies(extent.rounds * extent.queries)?;
     drop(readers);
-    // Of all sockets of the machine: what others do is in it, and the readers' small buffers.
+    // Of all sockets of the machine: those of other programs, and the readers' small buffers, too.
     let kernel = tcp.max(waiting);
     report.add(Line {
         what: format!("{READERS} readers that stop reading: memory"),
+        set: Some(extent.leases.set),
         target: format!("≤ {} in all", mebibytes(MEMORY_TARGET)),
         result: mebibytes(process + kernel),
         against: format!(
@@ -63,13 +64,16 @@ pub fn measure(kea: &Kea, extent: &Extent, report: &mut Report) -> Result<()> {
             mebibytes(kernel),
             mebibytes(waiting)
         ),
-        ratio: String::new(),
         met: Some(process + kernel <= MEMORY_TARGET),
+        ..Line::default()
     });
     let middle = crate::figures::median;
     let ratio = middle(&ratios(&meanwhile, &before));
     report.add(Line {
-        what: "the same: p99 of one-binding queries on another connection".into(),
+        what: format!(
+            "{READERS} readers that stop reading: p99 of one-binding queries on another connection"
+        ),
+        set: Some(extent.leases.set),
         target: "at most doubles".into(),
         result: time(middle(&meanwhile)),
         against: format!("before {}", time(middle(&before))),
@@ -79,7 +83,7 @@ pub fn measure(kea: &Kea, extent: &Extent, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Asks for all configured addresses and reads none.
+/// A connection with a query for all configured addresses, from which nothing is read.
 fn stalled_reader(server: &Server, request: &Request) -> Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
     socket.set_recv_buffer_size(RECEIVE_BUFFER)?;

@@ -1,5 +1,4 @@
-//! The start of Kea with and without the hook: its time, what is loaded meanwhile, and the
-//! memory it takes.
+//! The start of Kea with and without the hook: its time, the rate of the load, and the memory.
 
 use std::fs;
 
@@ -12,33 +11,34 @@ use crate::figures::{mebibytes, median, number, ratios, rounded, time};
 use crate::keas::{await_quiet, loading_rate};
 use crate::process::memory;
 use crate::report::{Line, Report};
+use crate::support::leases::{Leases, Set};
 
 /// The least leases loaded a second.
 const LOADING_TARGET: f64 = 400_000.0;
 
-/// By how much the start of Kea may take longer.
+/// The longest start of Kea, as a multiple of the one without the hook.
 const START_TARGET: f64 = 1.05;
 
-/// The hook's state, in Kea's home.
+/// The hook's state file, in Kea's home.
 const STATE_FILE: &str = "data/kea-blq.state";
 
-/// What is seen of the starts of one Kea.
+/// The starts of one Kea.
 #[derive(Debug, Default)]
 struct Starts {
-    /// How long they took, in seconds.
+    /// The times of the starts, in seconds.
     times: Vec<f64>,
-    /// The memory afterwards, when everything is written, in octets.
+    /// The memory once the files are written, in octets.
     memory: Vec<f64>,
     /// Leases loaded a second, with the hook.
     rates: Vec<f64>,
 }
 
 impl Starts {
-    /// Takes note of a start.
+    /// Adds a start.
     fn add(&mut self, kea: &Kea, has_hook: bool) -> Result<()> {
         self.times.push(kea.start_time().as_secs_f64());
         if has_hook {
-            // Kea goes on meanwhile.
+            // Kea serves its clients during the load.
             self.rates.push(loading_rate(kea)?);
         }
         await_quiet(kea)?;
@@ -46,31 +46,44 @@ impl Starts {
         Ok(())
     }
 
-    /// How long the last one took.
+    /// The time of the last one.
     fn last(&self) -> String {
         time(self.times.last().copied().unwrap_or(f64::NAN))
     }
 }
 
-/// What is seen of all of them.
+/// The starts of all Keas.
 #[derive(Debug, Default)]
 struct All {
     /// Without the hook.
     without: Starts,
-    /// With it, and no state file.
+    /// With the hook and no state file.
     first: Starts,
     /// With the state file of the start before.
     later: Starts,
 }
 
-/// Measures whichever of these rows are wanted; the Keas have just been started. The targets are
-/// for one number of leases; at others only the growth is told.
+impl All {
+    /// The starts with the hook, and their names.
+    fn with(&self) -> [(&Starts, &'static str); 2] {
+        [
+            (&self.first, "first start"),
+            (&self.later, "with a state file"),
+        ]
+    }
+
+    /// The octets that the hook adds for each of `count` leases.
+    fn memory_each(&self, count: u32) -> f64 {
+        (median(&self.first.memory) - median(&self.without.memory)) / f64::from(count)
+    }
+}
+
+/// Measures the wanted rows of two Keas that have just been started.
 pub fn measure(
     plain: &mut Kea,
     hooked: &mut Kea,
     extent: &Extent,
     wanted: impl Fn(Row) -> bool,
-    is_target: bool,
     report: &mut Report,
 ) -> Result<()> {
     say("starts of Kea, without the hook, with it, with its state file");
@@ -86,7 +99,7 @@ pub fn measure(
             hooked.stop();
             fs::remove_file(hooked.home().join(STATE_FILE))?;
         }
-        // What memory each gets depends on what is free, and not all of it need be equally quick.
+        // The order changes: free memory is not all equally fast.
         let in_turns = round % 2 == 0;
         for is_plain in [in_turns, !in_turns] {
             let (kea, starts) = match is_plain {
@@ -110,51 +123,52 @@ pub fn measure(
             all.later.last()
         ));
     }
-    let count = extent.leases.count;
-    if is_target {
-        targets(&all, count, &wanted, report);
-    }
-    growth(&all, count, wanted, report);
+    lines(&all, extent, wanted, report);
     Ok(())
 }
 
-/// Tells whether the targets are met.
-fn targets(all: &All, count: u32, wanted: impl Fn(Row) -> bool, report: &mut Report) {
+/// Adds the rows.
+fn lines(all: &All, extent: &Extent, wanted: impl Fn(Row) -> bool, report: &mut Report) {
+    let Leases { set, count, .. } = extent.leases;
     if wanted(Row::Memory) {
-        let each = memory_each(&all.first, &all.without, count);
+        let each = all.memory_each(count);
+        // The target is as old as the uniform set: see the memory without Kea.
+        let has_target = set == Set::Uniform;
         report.add(Line {
             what: format!(
                 "memory the hook adds at {} leases, in Kea",
                 number(count.into())
             ),
-            target: format!("≤ {MEMORY_TARGET} octets a lease"),
+            set: Some(set),
+            target: match has_target {
+                true => format!("≤ {MEMORY_TARGET} octets a lease"),
+                false => String::new(),
+            },
             result: format!("{} octets a lease", number(each)),
             against: format!(
                 "Kea {}, with the hook {}",
                 mebibytes(median(&all.without.memory)),
                 mebibytes(median(&all.first.memory))
             ),
-            ratio: String::new(),
-            met: Some(each <= MEMORY_TARGET),
+            met: has_target.then_some(each <= MEMORY_TARGET),
+            ..Line::default()
         });
     }
     if wanted(Row::Loading) {
-        for (starts, when) in [
-            (&all.first, "first start"),
-            (&all.later, "with a state file"),
-        ] {
+        for (starts, when) in all.with() {
             let rate = median(&starts.rates);
             report.add(Line {
                 what: format!("loading the mirror, {when}"),
+                set: Some(set),
                 target: format!("≥ {} leases/s", number(LOADING_TARGET)),
                 result: format!("{} leases/s", rounded(rate)),
-                against: String::new(),
-                ratio: String::new(),
                 met: Some(rate >= LOADING_TARGET),
+                ..Line::default()
             });
             let ratio = median(&ratios(&starts.times, &all.without.times));
             report.add(Line {
                 what: format!("start of Kea, {when}, {} leases", number(count.into())),
+                set: Some(set),
                 target: "at most 5 % longer".into(),
                 result: time(median(&starts.times)),
                 against: format!("without the hook {}", time(median(&all.without.times))),
@@ -163,30 +177,4 @@ fn targets(all: &All, count: u32, wanted: impl Fn(Row) -> bool, report: &mut Rep
             });
         }
     }
-}
-
-/// Tells the same by number of leases.
-fn growth(all: &All, count: u32, wanted: impl Fn(Row) -> bool, report: &mut Report) {
-    if wanted(Row::Memory) {
-        let each = memory_each(&all.first, &all.without, count);
-        report.grow("memory in Kea, octets a lease", count, number(each));
-    }
-    if wanted(Row::Loading) {
-        for (starts, when) in [
-            (&all.first, "first start"),
-            (&all.later, "with a state file"),
-        ] {
-            let rate = rounded(median(&starts.rates));
-            let what = format!("loading the mirror, {when}, in Kea, leases/s");
-            report.grow(&what, count, rate);
-            let ratio = number(median(&ratios(&starts.times, &all.without.times)));
-            let what = format!("start of Kea, {when}, × without the hook");
-            report.grow(&what, count, ratio);
-        }
-    }
-}
-
-/// What the hook adds for a lease.
-fn memory_each(with: &Starts, without: &Starts, count: u32) -> f64 {
-    (median(&with.memory) - median(&without.memory)) / f64::from(count)
 }

@@ -1,4 +1,4 @@
-//! The library without Kea: a mirror, an engine and a server, in a process of its own whose
+//! The library without Kea: a mirror, an engine and a server, in a process of its own, so that its
 //! memory is theirs alone.
 
 use std::env;
@@ -10,9 +10,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use dhcp_blq::config::Config;
-use dhcp_blq::kea_config::KeaConfig;
-use dhcp_blq::mirror::event::{ClientInfo, Event};
-use dhcp_blq::mirror::{InitialLoad, Mirror, Saved};
+use dhcp_blq::mirror::Mirror;
 use dhcp_blq::model::time::Time;
 use dhcp_blq::query::lease_engine::LeaseEngine;
 use dhcp_blq::server::Server;
@@ -21,37 +19,37 @@ use serde_json::{Value, json};
 
 use crate::client::Result;
 use crate::figures::rate;
-use crate::leases::{Leases, SUBNET};
 use crate::measure::{self, Latency};
 use crate::process;
+use crate::support::leases::{Leases, Set};
+use crate::support::mirror;
 
-/// The first argument of this program when it is to be such a process.
+/// The first argument of this program for such a process.
 pub const ARGUMENT: &str = "--library-alone";
 
-/// Leases made at a time, so that making them is not counted as loading them.
-const BATCH: u32 = 10_000;
-
-/// From one change to the next when they come by themselves: as many a second as a storm of
-/// renewals may bring.
+/// The pause between changes that come alone: as many a second as a storm of renewals brings.
 const PAUSE: Duration = Duration::from_micros(200);
 
 // ----- The process ----------------------------------------------------------------------------
 
-/// Loads the leases its arguments tell of, serves them, and does what it is told to on standard
-/// input, until that ends.
+/// Loads the leases that its arguments name, serves them, and applies changes on demand until its
+/// standard input ends.
 pub fn run(arguments: &[String]) -> Result<()> {
-    let [count, pool, now] = arguments else {
-        return Err("three numbers are needed".into());
+    let [set, count, pool, now] = arguments else {
+        return Err("a set and three numbers are needed".into());
     };
     let leases = Leases {
+        set: Set::from_name(set).ok_or("no such set")?,
         count: count.parse()?,
         pool: pool.parse()?,
         now: now.parse()?,
     };
     let own = std::process::id();
     let before = process::memory(own)?;
-    let (mirror, took) = load(&leases)?;
-    let after = process::memory(own)?;
+    let (mirror, took) = mirror::load(&leases);
+    let loaded = process::memory(own)?;
+    mirror::churn(&mirror, &leases);
+    let churned = process::memory(own)?;
     let mirror = Arc::new(mirror);
     let parameters = json!({
         "requesters": ["127.0.0.0/8"],
@@ -68,9 +66,10 @@ pub fn run(arguments: &[String]) -> Result<()> {
         .first()
         .ok_or("no listener")?
         .port();
-    tell(&json!({
+    answer(&json!({
         "port": port,
-        "memory": after.saturating_sub(before),
+        "memory": loaded.saturating_sub(before),
+        "churned memory": churned.saturating_sub(before),
         "rate": rate(leases.count.into(), took),
     }))?;
     for line in io::stdin().lines() {
@@ -79,65 +78,40 @@ pub fn run(arguments: &[String]) -> Result<()> {
             None => return Err("a number and a truth value are needed".into()),
         };
         let both = |latency: Latency| json!({ "p50": latency.p50, "p99": latency.p99 });
-        tell(&json!({ "latency": both(applied.latency), "processor": both(applied.processor) }))?;
+        answer(&json!({
+            "latency": both(applied.latency),
+            "processor": both(applied.processor),
+        }))?;
     }
     Ok(())
 }
 
-/// Says something to the process that started this one.
-fn tell(what: &Value) -> Result<()> {
-    println!("{what}");
+/// Writes an answer to the process that started this one.
+fn answer(answer: &Value) -> Result<()> {
+    println!("{answer}");
     Ok(io::stdout().flush()?)
 }
 
-/// Loads the mirror as at start-up; how long that took.
-fn load(leases: &Leases) -> Result<(Mirror, Duration)> {
-    let configuration = json!({ "Dhcp4": { "subnet4": [
-        { "id": 1, "subnet": SUBNET, "pools": [ { "pool": leases.pool_range() } ] },
-    ] } });
-    let network = KeaConfig::from_json(&configuration.to_string(), Vec::new())?;
-    let mut initial_load = InitialLoad::begin(Arc::new(network), Saved::default(), Time::now());
-    let mut took = Duration::ZERO;
-    for first in (0..leases.count).step_by(BATCH as usize) {
-        let numbers = first..leases.count.min(first + BATCH);
-        let batch: Vec<_> = numbers.map(|number| leases.lease(number)).collect();
-        let began = Instant::now();
-        for lease in &batch {
-            initial_load.lease(lease);
-        }
-        took += began.elapsed();
-    }
-    let began = Instant::now();
-    let mirror = initial_load.finish();
-    Ok((mirror, took + began.elapsed()))
-}
-
-/// How long it took to apply changes.
+/// The time that changes take.
 #[derive(Clone, Copy, Debug)]
 pub struct Applied {
     /// By the clock.
     pub latency: Latency,
-    /// Of it, what the thread itself ran: all but waiting, for the tables or for a processor.
+    /// Of it, the processor time of the thread: without waiting for the tables or a processor.
     pub processor: Latency,
 }
 
-/// Renews leases here and there, as Kea tells of it, one after another or with a pause after each;
-/// how long each took to be applied.
+/// Renews leases at random, one after another or with a pause after each.
 fn change(mirror: &Mirror, leases: &Leases, count: u32, pause: bool) -> Applied {
     let mut times = Vec::new();
     let mut own_times = Vec::new();
     let reading = least_reading();
     for index in 0..count {
-        let number = u64::from(index) * 104_729 % u64::from(leases.count);
-        let mut lease = leases.lease(number as u32);
-        lease.cltt = Time::now();
-        let client_info = ClientInfo {
-            relay_agent_information: lease.relay_agent_information.clone(),
-            ..ClientInfo::default()
-        };
+        let number = leases.scattered(index, |_| true);
+        let event = mirror::renewal(leases, number, Time::now().0);
         let own = own_time();
         let began = Instant::now();
-        mirror.queue().push(Event::Committed { lease, client_info });
+        mirror.queue().push(event);
         mirror.catch_up();
         times.push(began.elapsed().as_secs_f64());
         own_times.push((own_time() - own - reading).max(0.0));
@@ -151,7 +125,7 @@ fn change(mirror: &Mirror, leases: &Leases, count: u32, pause: bool) -> Applied 
     }
 }
 
-/// What it takes to read that clock, at least.
+/// The least time that reading the thread's clock takes.
 fn least_reading() -> f64 {
     let readings = (0..1_000).map(|_| {
         let before = own_time();
@@ -160,7 +134,7 @@ fn least_reading() -> f64 {
     readings.fold(f64::INFINITY, f64::min)
 }
 
-/// What this thread has run so far, in seconds.
+/// The processor time of this thread so far, in seconds.
 fn own_time() -> f64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
@@ -173,52 +147,58 @@ fn own_time() -> f64 {
 pub struct Alone {
     /// The process.
     process: Child,
-    /// Where it is told what to do; `None` once it is to end.
+    /// The standard input; `None` once the process is to end.
     orders: Option<ChildStdin>,
-    /// What it says.
+    /// The standard output.
     answers: BufReader<ChildStdout>,
-    /// Its server.
+    /// The server.
     pub server: measure::Server,
-    /// Octets that the leases take in memory.
+    /// Octets of memory that the leases take once loaded.
     pub memory: f64,
+    /// Octets of memory after the churn.
+    pub churned_memory: f64,
     /// Leases loaded a second.
     pub loading_rate: f64,
 }
 
 impl Alone {
-    /// Starts a process with leases, and waits until they are loaded.
+    /// Starts a process of this program with leases, and waits until they are loaded and churned.
     pub fn start(leases: Leases) -> Result<Alone> {
         let numbers = [leases.count, leases.pool, leases.now];
         let mut process = Command::new(env::current_exe()?)
-            .arg(ARGUMENT)
+            .args([ARGUMENT, leases.set.name()])
             .args(numbers.map(|number| number.to_string()))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
         let orders = process.stdin.take();
         let mut answers = BufReader::new(process.stdout.take().ok_or("no standard output")?);
-        let loaded = hear(&mut answers)?;
+        let loaded = next_answer(&mut answers)?;
         let port = loaded["port"]
             .as_u64()
             .and_then(|port| u16::try_from(port).ok());
         let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port.ok_or("no port")?);
+        let figure = |name: &str| {
+            let figure = loaded[name].as_f64();
+            figure.ok_or_else(|| format!("no {name} in {loaded}"))
+        };
         Ok(Alone {
             process,
             orders,
             answers,
             server: measure::Server { address, leases },
-            memory: loaded["memory"].as_f64().ok_or("no memory")?,
-            loading_rate: loaded["rate"].as_f64().ok_or("no rate")?,
+            memory: figure("memory")?,
+            churned_memory: figure("churned memory")?,
+            loading_rate: figure("rate")?,
         })
     }
 
-    /// Has leases changed, one after another or with a pause after each; how long each took to be
-    /// applied.
+    /// Changes leases, one after another or with a pause after each.
     pub fn change(&mut self, count: u32, pause: bool) -> Result<Applied> {
-        let orders = self.orders.as_mut().ok_or("it has ended")?;
+        let orders = self.orders.as_mut().ok_or("the process has ended")?;
         writeln!(orders, "{count} {pause}")?;
         orders.flush()?;
-        let answer = hear(&mut self.answers)?;
+        let answer = next_answer(&mut self.answers)?;
         let both = |of: &str| -> Result<Latency> {
             Ok(Latency {
                 p50: answer[of]["p50"].as_f64().ok_or("no median")?,
@@ -235,13 +215,13 @@ impl Alone {
 impl Drop for Alone {
     fn drop(&mut self) {
         self.orders = None;
-        // It ends by itself, unless it has before.
+        // The process ends with its standard input, unless it has ended before.
         let _ = self.process.wait();
     }
 }
 
-/// The next thing such a process says.
-fn hear(from: &mut BufReader<ChildStdout>) -> Result<Value> {
+/// The next answer of such a process.
+fn next_answer(from: &mut BufReader<ChildStdout>) -> Result<Value> {
     let mut line = String::new();
     from.read_line(&mut line)?;
     Ok(serde_json::from_str(&line)?)
