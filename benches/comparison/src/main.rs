@@ -76,6 +76,9 @@ struct Arguments {
     /// Rounds of DHCP exchanges and service
     #[arg(long)]
     service_rounds: Option<u32>,
+    /// DHCP exchanges a second at a rate that Kea can serve
+    #[arg(long, default_value_t = 5_000)]
+    exchange_rate: u32,
     /// The commit of this build, for the report
     #[arg(long, default_value = "unknown")]
     commit: String,
@@ -103,6 +106,7 @@ impl Arguments {
             changes: if quick { 5_000 } else { 20_000 },
             service_seconds: if quick { 1 } else { 5 },
             service_rounds: self.service_rounds.unwrap_or(if quick { 3 } else { 9 }),
+            exchange_rate: self.exchange_rate,
         }
     }
 
@@ -257,7 +261,7 @@ fn with_and_without(
     if wants(Row::Memory) || wants(Row::Loading) {
         rows::startup::measure(&mut plain, &mut hooked, extent, &wants, report)?;
     }
-    if !wants(Row::Service) {
+    if !(wants(Row::Exchange) || wants(Row::Service)) {
         return Ok(());
     }
     let empty = match empty_hook::build(directory)? {
@@ -277,7 +281,13 @@ fn with_and_without(
         empty: empty.as_ref(),
         hooked: &hooked,
     };
-    rows::service::measure(&keas, extent, report)
+    if wants(Row::Exchange) {
+        rows::exchange::measure(&keas, extent, report)?;
+    }
+    if wants(Row::Service) {
+        rows::service::measure(&keas, extent, report)?;
+    }
+    Ok(())
 }
 
 /// Kea's lease file of a set, written unless it exists.

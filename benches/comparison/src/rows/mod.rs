@@ -2,6 +2,7 @@
 //! or Keas with and without the hook.
 
 pub mod alone;
+pub mod exchange;
 pub mod queries;
 pub mod recent;
 pub mod service;
@@ -37,6 +38,8 @@ pub enum Row {
     Loading,
     /// Applying changes while queries stream; needs no Kea
     Changes,
+    /// Processor time of Kea for each DHCP exchange
+    Exchange,
     /// DHCP service at saturation
     Service,
     /// Readers that stop reading
@@ -64,7 +67,7 @@ impl Row {
         Row::Stalled,
     ];
     /// The rows measured in Keas with and without the hook.
-    pub const WITH_AND_WITHOUT: [Row; 3] = [Row::Memory, Row::Loading, Row::Service];
+    pub const WITH_AND_WITHOUT: [Row; 4] = [Row::Memory, Row::Loading, Row::Exchange, Row::Service];
 }
 
 /// The extent of the measurement.
@@ -86,6 +89,8 @@ pub struct Extent {
     pub service_seconds: u32,
     /// Rounds of DHCP service.
     pub service_rounds: u32,
+    /// DHCP exchanges a second at a rate that Kea can serve.
+    pub exchange_rate: u32,
 }
 
 /// Prints the current step.
