@@ -4,6 +4,7 @@
 use std::env;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::thread::sleep;
@@ -164,8 +165,13 @@ pub struct Alone {
 impl Alone {
     /// Starts a process of this program with leases, and waits until they are loaded and churned.
     pub fn start(leases: Leases) -> Result<Alone> {
+        Alone::start_of(&env::current_exe()?, leases)
+    }
+
+    /// Starts a process of another build of this program.
+    pub fn start_of(program: &Path, leases: Leases) -> Result<Alone> {
         let numbers = [leases.count, leases.pool, leases.now];
-        let mut process = Command::new(env::current_exe()?)
+        let mut process = Command::new(program)
             .args([ARGUMENT, leases.set.name()])
             .args(numbers.map(|number| number.to_string()))
             .stdin(Stdio::piped())

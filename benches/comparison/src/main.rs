@@ -58,6 +58,9 @@ struct Arguments {
     /// Leave out the rows that need a Kea
     #[arg(long)]
     without_kea: bool,
+    /// Compare this build with an earlier build of this program, without Kea, and nothing else
+    #[arg(long, value_name = "PROGRAM")]
+    before: Option<PathBuf>,
     /// Leases in Kea, in thousands rounded down
     #[arg(long)]
     leases: Option<u32>,
@@ -196,6 +199,11 @@ fn measure(
     report: &mut Report,
 ) -> Result<()> {
     let wants = |row| arguments.wants(row);
+    if let Some(before) = &arguments.before {
+        return extents
+            .iter()
+            .try_for_each(|extent| rows::before::measure(before, extent, report));
+    }
     if arguments.wants_any(&Row::ALONE) {
         for extent in extents {
             rows::alone::measure(&arguments.sizes(), extent, wants, report)?;

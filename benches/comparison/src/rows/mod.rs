@@ -2,6 +2,7 @@
 //! or Keas with and without the hook.
 
 pub mod alone;
+pub mod before;
 pub mod exchange;
 pub mod queries;
 pub mod recent;
