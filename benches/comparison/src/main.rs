@@ -8,7 +8,7 @@
 //! - [`perfdhcp`]: DHCP clients.
 //! - [`keas`], [`empty_hook`], [`alone`]: the servers.
 //! - [`measure`]: measurements of any of them; [`rows`]: the rows of the tables.
-//! - [`process`], [`figures`], [`report`]: figures of the system, and their presentation.
+//! - [`process`], [`figures`], [`report`], [`plot`]: figures of the system, and their presentation.
 
 mod alone;
 mod ceiling;
@@ -22,6 +22,7 @@ mod keas;
 mod lease_file;
 mod measure;
 mod perfdhcp;
+mod plot;
 mod process;
 mod report;
 mod rows;
@@ -142,6 +143,7 @@ fn main() -> ExitCode {
     let all: Vec<String> = env::args().collect();
     let done = match all.get(1).map(String::as_str) {
         Some(alone::ARGUMENT) => alone::run(&all[2..]),
+        Some(plot::ARGUMENT) => plot::run(&all[2..]),
         _ => compare(&mut Arguments::parse()),
     };
     match done {
