@@ -19,7 +19,8 @@ impl AccessList {
         AccessList { entries }
     }
 
-    /// Returns the most specific entry that contains `peer`: it alone decides. `None` if `peer` is not permitted.
+    /// Returns the most specific entry that contains `peer`, which alone decides; `None` if `peer`
+    /// is not permitted.
     pub fn find(&self, peer: Ipv4Addr) -> Option<&RequesterEntry> {
         self.entries
             .iter()

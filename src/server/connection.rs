@@ -1,6 +1,7 @@
 //! One connection without its socket: octets in, octets out, deadlines.
 //!
-//! Time is passed in and nothing here waits, so tests run whole dialogues without a network or a clock.
+//! Time is passed in, and nothing blocks, so tests run whole dialogues without a network or a
+//! clock.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -17,18 +18,18 @@ use crate::wire::frame::FrameReader;
 
 /// Octets produced before one write.
 ///
-/// With one message more they fit into the two segments of 64 KiB that the kernel sends at once. The first
-/// segment wakes a waiting requester, and the second mostly arrives before the requester waits again: waking
-/// it costs several microseconds, as much as thirty replies. A larger chunk would need a third segment, and
-/// would delay queries that arrive meanwhile. The output holds at most one chunk, one message (65537 octets)
-/// and the DHCPLEASEQUERYDONEs that end queries early; once a part of it is sent, nothing is added
-/// until all of it is.
+/// A chunk and one more message fit into the two segments of 64 KiB that the kernel sends at once.
+/// The first segment wakes a waiting requester, and the second mostly arrives before the requester
+/// waits again: each wake-up costs several microseconds, as much as thirty replies. A larger chunk
+/// would need a third segment, and would delay queries that arrive in that time. The output holds
+/// at most one chunk, one message (65537 octets) and the DHCPLEASEQUERYDONEs that end queries
+/// early. Nothing is added to a partly sent output until all of it is sent.
 const CHUNK: usize = 127 * 1024;
 
 /// Initial capacity of the output: a chunk and a message of usual length.
 const OUTPUT: usize = CHUNK + 1024;
 
-/// Octets that one query may add in its turn while others are in progress.
+/// Maximum octets that one query adds in its turn while others are in progress.
 const TURN: usize = 8 * 1024;
 
 /// Limits of one connection.
@@ -45,9 +46,9 @@ pub struct Limits {
 pub enum End {
     /// The requester closed its side.
     PeerClosed,
-    /// The requester sent a message that has no answer, for this reason.
+    /// The requester sent a message that cannot be answered, for this reason.
     Unanswerable(String),
-    /// The requester sent a broken query, which is answered.
+    /// The requester sent a malformed query, which is answered.
     Broken,
     /// The requester used the xid of a query in progress.
     XidInUse(u32),
@@ -89,7 +90,7 @@ struct InProgress<A> {
     answer: A,
 }
 
-/// Enters the log span of a query. Only for messages about it: most queries give none.
+/// Enters the log span of a query. Called only for messages about a query: most queries cause none.
 fn query_span(xid: u32) -> EnteredSpan {
     tracing::info_span!("query", xid = format_args!("{xid:#010x}")).entered()
 }
@@ -104,7 +105,8 @@ pub struct Connection<E: Engine> {
     limits: Limits,
     /// The log of refused and malformed queries.
     peer_log: Arc<PeerLog>,
-    /// The query being received. No message in it is complete, unless the one before ended the connection.
+    /// The query being received. It is incomplete, unless the message before it ended the
+    /// connection.
     input: FrameReader,
     /// Active queries; the first has the next turn.
     /// queries.len() + idle.len() <= limits.queries
@@ -113,18 +115,18 @@ pub struct Connection<E: Engine> {
     idle: Vec<InProgress<E::Answer>>,
     /// Messages to send.
     output: Vec<u8>,
-    /// Octets of `output` already sent; <= output.len(), and both are 0 when all are.
+    /// Octets of `output` already sent: <= output.len(), and both are 0 once all are sent.
     sent: usize,
-    /// Start of the time without an active query, if there is none.
+    /// Start of the time without an active query.
     idle_since: Instant,
-    /// Start of the time in which no octet of the output was sent, if it has any.
+    /// Start of the time in which no octet of the output was sent.
     blocked_since: Instant,
-    /// The reason for reading no further queries, once there is one.
+    /// The reason for reading no further queries, if there is one.
     end: Option<End>,
 }
 
 impl<E: Engine> Connection<E> {
-    /// Creates a connection accepted `now`.
+    /// Creates a connection that was accepted at `now`.
     pub fn new(
         engine: Arc<E>,
         requester: Requester,
@@ -142,7 +144,7 @@ impl<E: Engine> Connection<E> {
             idle: Vec::new(),
             output: Vec::new(),
             sent: 0,
-            // RFC 6926 section 8.1: the time counts for a connection just accepted too.
+            // RFC 6926 section 8.1: the idle time of a new connection counts from its acceptance.
             idle_since: now,
             blocked_since: now,
             end: None,
@@ -151,20 +153,20 @@ impl<E: Engine> Connection<E> {
 
     //--- Input
 
-    /// Whether more may be read. Octets beyond the queries that may be in progress at once stay in the socket
-    /// (RFC 6926 section 8.4).
+    /// Whether more may be read. If the maximum number of queries is in progress, further octets
+    /// stay in the socket (RFC 6926 section 8.4).
     pub fn wants_input(&self) -> bool {
         self.end.is_none() && self.room() > 0
     }
 
-    /// Returns how many more queries may be in progress.
+    /// Returns the number of queries that may be begun.
     fn room(&self) -> usize {
         let taken = self.queries.len() + self.idle.len();
         self.limits.queries.saturating_sub(taken)
     }
 
-    /// Returns the space for octets read; none of it is for a query that may not be begun now. It has room
-    /// while [`Connection::wants_input`].
+    /// Returns the space for octets to be read, which admits no octet of a query that may not be
+    /// begun yet. It is not empty while [`Connection::wants_input`].
     pub fn input_space(&mut self) -> Limit<&mut BytesMut> {
         self.input.space(self.room())
     }
@@ -172,7 +174,8 @@ impl<E: Engine> Connection<E> {
     /// Begins to answer the queries completed by octets that were read into [`Connection::input_space`].
     pub fn received(&mut self, now: Instant) {
         while self.end.is_none() {
-            // A part of a query does not extend the idle time: a peer could send single octets for ever.
+            // A partial query does not extend the idle time: a peer could send single octets
+            // without end.
             let Some(message) = self.input.next_message() else {
                 return;
             };
@@ -196,7 +199,7 @@ impl<E: Engine> Connection<E> {
         }
     }
 
-    /// Adds an answer to the ones in progress.
+    /// Adds an answer to those in progress.
     fn begin(&mut self, answer: E::Answer, now: Instant) {
         let xid = self.engine.xid(&answer);
         let peer = self.requester.peer;
@@ -206,8 +209,8 @@ impl<E: Engine> Connection<E> {
         }
         let is_same = |query: &InProgress<E::Answer>| query.xid == xid;
         if self.queries.iter().any(is_same) || self.idle.iter().any(is_same) {
-            // RFC 6926 section 7.1: each query has a xid of its own. Replies with this one could
-            // belong to either query from now on.
+            // RFC 6926 section 7.1: the xid of each query is unique. From now on, replies with this
+            // xid could belong to either query.
             self.queries.retain(|query| query.xid != xid);
             self.idle.retain(|query| query.xid != xid);
             let _query = query_span(xid);
@@ -226,8 +229,9 @@ impl<E: Engine> Connection<E> {
         self.end.get_or_insert(End::PeerClosed);
     }
 
-    /// Logs a message that was received in part when the requester closed its side, or when the idle time was over: it
-    /// is no query, or its message-size is wrong. When the server ends the connection, a valid query may be cut.
+    /// Logs a partial message at the close by the requester or at the end of the idle time: either
+    /// it is not a query, or its message-size is wrong. If the server ends the connection, a valid
+    /// query may be incomplete.
     pub fn log_partial_message(&self) {
         let is_cut = !self.input.is_empty() && !self.input.has_message();
         if is_cut && matches!(self.end, None | Some(End::PeerClosed | End::Idle)) {
@@ -238,8 +242,8 @@ impl<E: Engine> Connection<E> {
 
     //--- Output
 
-    /// Continues the active queries in turns (RFC 6926 section 7.7), until a chunk is ready to be
-    /// sent. The output may stay empty while bindings are searched.
+    /// Continues the active queries in turns (RFC 6926 section 7.7) until a chunk is complete. The
+    /// output may stay empty during a search.
     pub fn produce(&mut self, now: Instant) {
         if self.queries.is_empty() || self.sent > 0 {
             return;
@@ -248,9 +252,9 @@ impl<E: Engine> Connection<E> {
             self.output.reserve_exact(OUTPUT);
         }
         let was_empty = self.output.is_empty();
-        // Consecutive turns that added nothing.
+        // Number of consecutive turns that added nothing.
         let mut silent = 0;
-        // All turns have the same length: a shorter last one would be the same query's in each chunk.
+        // All turns have the same length: a shorter last turn would always fall to the same query.
         while self.output.len() + TURN <= CHUNK && silent < self.queries.len() {
             let Some(mut query) = self.queries.pop_front() else {
                 break;
@@ -298,8 +302,8 @@ impl<E: Engine> Connection<E> {
         if self.sent >= self.output.len() {
             self.output.clear();
             self.sent = 0;
-            // RFC 6926 section 8.5: the timer starts after a DHCPLEASEQUERYDONE, if no query
-            // is outstanding.
+            // RFC 6926 section 8.5: the timer starts after a DHCPLEASEQUERYDONE, if no query is in
+            // progress.
             self.idle_since = now;
         }
     }
@@ -316,21 +320,22 @@ impl<E: Engine> Connection<E> {
 
     //--- End
 
-    /// Returns when [`Connection::expire`] is due, if the connection does not change before.
+    /// Returns the time at which [`Connection::expire`] is due if the connection does not change
+    /// before.
     pub fn deadline(&self) -> Option<Instant> {
         if !self.output().is_empty() {
             // RFC 6926 section 8.2: blocked while sending.
             Some(self.blocked_since + self.limits.idle_time)
         } else if self.queries.is_empty() {
-            // RFC 6926 sections 8.1 and 8.5: blocked while reading a query, or idle. Idle queries do not
-            // count: a requester without any reply for so long has given up.
+            // RFC 6926 sections 8.1 and 8.5: blocked while reading a query, or idle. Idle queries
+            // do not count: a requester that has received no reply for that time has given up.
             Some(self.idle_since + self.limits.idle_time)
         } else {
             None
         }
     }
 
-    /// Ends the connection if its deadline has come.
+    /// Ends the connection if its deadline has passed.
     pub fn expire(&mut self, now: Instant) {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return;
@@ -370,7 +375,7 @@ impl<E: Engine> Connection<E> {
         self.end = Some(end);
     }
 
-    /// Whether the connection is to be closed: nothing is left to read or to send.
+    /// Whether the connection is to be closed: nothing remains to be read or sent.
     pub fn is_finished(&self) -> bool {
         self.end.is_some()
             && self.queries.is_empty()
@@ -388,7 +393,7 @@ impl<E: Engine> Connection<E> {
         &self.engine
     }
 
-    /// Returns how long the connection may be idle or blocked.
+    /// Returns the time that the connection may be idle or blocked.
     pub fn idle_time(&self) -> Duration {
         self.limits.idle_time
     }

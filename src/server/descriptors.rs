@@ -1,18 +1,21 @@
 //! Placement of the server's sockets among the descriptor numbers that they share with Kea.
 //!
-//! Kea's main loop is `select()`, which cannot watch a descriptor above 1,023: Debian's builds abort, others stop
-//! receiving. The system gives each new descriptor the lowest free number. Kea's next one, such as that of a
-//! control connection, therefore needs a free low number, and connections of requesters must not use these up,
-//! whatever the limit of the process (RLIMIT_NOFILE, its soft value).
+//! Kea's main loop is `select()`, which cannot watch a descriptor above 1,023: Debian's builds
+//! abort, others receive nothing more. The system gives each new descriptor the lowest free number.
+//! Kea's next descriptor, such as that of a control connection, therefore needs a free low number,
+//! which connections of requesters must not take, at any limit of the process (RLIMIT_NOFILE, its
+//! soft value).
 //!
-//! - Numbers from [`FIRST_HIGH`] on are of no use to Kea. Sockets are moved there if the limit allows.
-//! - If it does not, or no high number is free, a socket takes the lowest free number, unless that lies in the
-//!   [reserve](Numbers::reserve) at the end of the low ones.
+//! - Numbers from [`FIRST_HIGH`] on are of no use to Kea. Sockets are moved there if the limit
+//!   allows.
+//! - Otherwise, or if no high number is free, a socket takes the lowest free number, unless that is
+//!   in the [reserve](Numbers::reserve) at the end of the low ones.
 //!
-//! The descriptors of Kea and its libraries are not counted. Numbers in the reserve may become theirs, but never
-//! a connection's, in whatever order connections come and go and wherever the free numbers lie. A duplicate of
-//! any descriptor shows the lowest free number, at the cost of two system calls. A connection holds a low number
-//! only for the moment between being accepted and being moved.
+//! The descriptors of Kea and its libraries are not counted. Numbers in the reserve may become
+//! theirs, but never those of a connection, in any order of opening and closing and with any
+//! distribution of free numbers. Duplicating any descriptor yields the lowest free number, at the
+//! cost of two system calls. A connection holds a low number only between its acceptance and its
+//! move.
 
 use std::fmt;
 use std::io;
@@ -25,16 +28,18 @@ use socket2::{Domain, Socket, Type};
 /// First number that `select()` cannot watch: FD_SETSIZE of the C library.
 pub const FIRST_HIGH: RawFd = 1024;
 
-/// Size of the reserve, if the limit is 512 or more. It has room for all descriptors that Kea opens once the
-/// server listens: control connections, connections to databases and partners, a rewritten lease file, sockets of
-/// late interfaces; and for the state file. Most installations need some 20.
+/// Size of the reserve, if the limit is 512 or more. It suffices for all descriptors that Kea opens
+/// once the server listens: control connections, connections to databases and partners, a rewritten
+/// lease file, sockets of interfaces that appear later; and for the state file. Most installations
+/// need some 20.
 const RESERVE: u64 = 128;
 
 /// Share of the low numbers that is reserved (a quarter), if the limit is below 512.
 const RESERVED_SHARE: u64 = 4;
 
-/// Numbers of the reserve that even the first event loop leaves to Kea. Without it nobody is served, which is right
-/// only if Kea itself is about to fail, not if it has sockets for hundreds of interfaces.
+/// Numbers of the reserve that even the first event loop leaves to Kea. Without an event loop the
+/// server cannot start, which is right only if Kea itself is about to run out of descriptors, not
+/// if it has sockets for hundreds of interfaces.
 const LAST_RESERVE: u64 = 16;
 
 /// Range of descriptor numbers that the process may use.
@@ -49,7 +54,7 @@ impl Numbers {
     /// (`prlimit`). The server does not raise it, since it is Kea's.
     pub fn of_process() -> Numbers {
         Numbers {
-            // `None` stands for no limit.
+            // `None` means unlimited.
             limit: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
         }
     }
@@ -59,7 +64,7 @@ impl Numbers {
         self.limit.min(FIRST_HIGH as u64)
     }
 
-    /// Returns the count of low numbers that are Kea's alone.
+    /// Returns the count of low numbers that are reserved for Kea.
     pub fn reserve(self) -> u64 {
         RESERVE.min(self.low() / RESERVED_SHARE)
     }
@@ -84,12 +89,14 @@ impl Numbers {
         free_below(self.reserve_begin(), u64::MAX)
     }
 
-    /// Tests whether `count` descriptors may be opened without which nobody is served; their numbers are low.
+    /// Tests whether `count` descriptors that the server cannot run without may be opened; their
+    /// numbers are low.
     pub fn allow_needed(self, count: u64) -> bool {
         free_below(self.low() - self.reserve().min(LAST_RESERVE), count) >= count
     }
 
-    /// Counts the free numbers that sockets may have. High ones all count as free, since Kea uses none.
+    /// Counts the free numbers that sockets may have. All high numbers count as free, since Kea
+    /// uses none.
     pub fn free(self) -> u64 {
         self.free_low().saturating_add(self.high())
     }
@@ -102,7 +109,7 @@ fn is_below(number: RawFd, end: u64) -> bool {
 
 /// Counts the free numbers below `end`, up to `enough`.
 ///
-/// It takes them all for a moment, and one beyond.
+/// Takes all of them for a moment, and one beyond.
 fn free_below(end: u64, enough: u64) -> u64 {
     let Ok(socket) = Socket::new(Domain::IPV4, Type::STREAM, None) else {
         return 0;
@@ -138,7 +145,8 @@ pub enum Place {
 }
 
 impl Place {
-    /// Finds a number for a socket that is about to be opened; `like` is any open descriptor.
+    /// Finds a number for a socket that is about to be opened; `like` is any open descriptor, which
+    /// is duplicated.
     ///
     /// # Errors
     /// [`NoPlace`] if only numbers of the reserve are free.
@@ -160,7 +168,7 @@ impl Place {
     /// Moves a new socket to this number.
     ///
     /// # Errors
-    /// Whatever the system reports; the socket is closed then.
+    /// The error of the system call; the socket is closed then.
     pub fn take<S>(self, socket: S) -> io::Result<S>
     where
         S: AsFd + From<OwnedFd>,
@@ -175,12 +183,12 @@ impl Place {
     }
 }
 
-/// No number for a socket is free outside of the reserve.
+/// No number outside of the reserve is free for a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoPlace;
 
 impl NoPlace {
-    /// Tests whether it is the cause of an error.
+    /// Tests whether this is the cause of an error.
     pub fn is_cause_of(error: &io::Error) -> bool {
         error.get_ref().is_some_and(|cause| cause.is::<NoPlace>())
     }
@@ -210,7 +218,7 @@ impl From<NoPlace> for io::Error {
 mod tests {
     use super::*;
 
-    /// Limits that processes are run with.
+    /// Limits under which the test runs processes.
     const LIMITS: [u64; 8] = [0, 20, 64, 256, 1024, 1100, 4096, u64::MAX];
 
     #[test]
@@ -222,7 +230,7 @@ mod tests {
                 .filter(|number| !numbers.is_for_sockets(*number))
                 .collect::<Vec<_>>();
             assert_eq!(reserved.len() as u64, reserve, "{limit}");
-            // They are the last ones.
+            // The reserved numbers are the last ones.
             let last = limit.min(1024) as RawFd;
             assert!(reserved.into_iter().eq(last - reserve as RawFd..last));
             assert!(numbers.is_for_sockets(FIRST_HIGH));

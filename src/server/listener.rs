@@ -26,20 +26,21 @@ use crate::server::stop::{Stop, stopped};
 use crate::server::threads::Threads;
 use crate::server::transport::{Carrier, serve};
 
-/// Connections that may wait to be accepted. A requester that has restarted opens many at once;
-/// those above the connection limit are closed only once accepted.
+/// Maximum number of connections that wait to be accepted. A requester opens many at once after its
+/// restart; those above the connection limit are closed only once accepted.
 const BACKLOG: i32 = 1024;
 
-/// Pause after an error of accept, most often the lack of a descriptor, which lasts.
+/// Pause after an error of accept. The most frequent cause, a lack of descriptors, persists.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// Time from one attempt to listen on an address to the next: a late interface, or another process that is about
-/// to end, takes some seconds.
+/// Time between attempts to listen on an address: an interface that appears late, or another
+/// process that is about to end, takes some seconds.
 pub const RETRY: Duration = Duration::from_secs(2);
 
-/// Octets in the kernel's send buffer that are not sent yet (TCP_NOTSENT_LOWAT); it may take one segment of
-/// 64 KiB more. Its own limit is several megabytes, which a requester that does not read would occupy, and
-/// which would delay a small answer. Together with the octets in flight, 64 KiB keep the connection busy.
+/// Limit of unsent octets in the kernel's send buffer (TCP_NOTSENT_LOWAT), which may exceed it by
+/// one segment of 64 KiB. Without it, a requester that does not read would occupy several
+/// megabytes, and a small answer would be delayed. With the octets in flight, 64 KiB keep the
+/// connection busy.
 const UNSENT: u32 = 64 * 1024;
 
 /// Opens a listening socket on `address`.
@@ -47,8 +48,8 @@ pub fn bind(address: SocketAddrV4) -> Result<std::net::TcpListener, ListenError>
     let open = || {
         let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
         let socket = Place::find(&socket)?.take(socket)?;
-        // Connections of a server that was stopped a moment ago may still be in TIME_WAIT.
-        // Another listening socket still makes the call fail, unlike with SO_REUSEPORT.
+        // Connections of a server that was just stopped may be in TIME_WAIT. Unlike SO_REUSEPORT,
+        // this option still refuses a second listening socket.
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
@@ -101,7 +102,7 @@ pub trait Acceptor: Send + 'static {
     /// Waits for the next connection. Dropping the future loses no connection.
     fn accept(&mut self) -> impl Future<Output = io::Result<Accepted<Self::Socket>>> + Send;
 
-    /// Whether a connection waits to be accepted.
+    /// Whether a connection is waiting to be accepted.
     fn is_awaited(&self) -> bool;
 }
 
@@ -113,7 +114,8 @@ impl Acceptor for TcpListener {
         let (SocketAddr::V4(peer), SocketAddr::V4(local)) = (peer, socket.local_addr()?) else {
             return Err(io::ErrorKind::ConnectionAborted.into());
         };
-        // Both are optimisations, and fail only if the connection is already closed, which the first read shows.
+        // Both options are optimisations, and fail only if the connection is already closed, which
+        // the first read detects.
         let options = SockRef::from(&socket);
         let _ = options.set_tcp_nodelay(true);
         let _ = options.set_tcp_notsent_lowat(UNSENT);
@@ -130,8 +132,9 @@ impl Acceptor for TcpListener {
     }
 }
 
-/// Accepts a connection if one waits and a descriptor outside of Kea's reserve is free; otherwise it stays in the
-/// backlog. The socket is in no event loop: another thread may serve it.
+/// Accepts a connection if one is waiting and a descriptor outside of Kea's reserve is free;
+/// otherwise the connection stays in the backlog. The socket is not registered with an event loop,
+/// so that any thread may serve it.
 fn accept_in_place(
     listener: &TcpListener,
     context: &mut Context<'_>,
@@ -149,7 +152,7 @@ impl Carrier for TcpStream {
     }
 }
 
-/// The parts of a server that all its connections share.
+/// The state that all connections of a server share.
 pub struct Shared<E: Engine> {
     /// The engine that answers the queries.
     pub engine: Arc<E>,
@@ -187,8 +190,8 @@ pub fn log_failure(error: &ListenError) {
     );
 }
 
-/// Listens on `address` until the server stops, with the socket opened for it. Without a socket, it tries to open
-/// one every [`RETRY`]. The outcome of the first attempt has been logged.
+/// Listens on `address` until the server stops, on the socket opened for it. Without a socket,
+/// tries to open one every [`RETRY`]. The caller has logged the outcome of the first attempt.
 pub async fn listen<E: Engine>(
     address: SocketAddrV4,
     mut opened: Result<std::net::TcpListener, ListenError>,
@@ -237,7 +240,7 @@ pub async fn accept<A: Acceptor, E: Engine>(
         };
         match accepted {
             Ok(accepted) => admit(accepted, &shared).await,
-            // The requester closed the connection before it was accepted.
+            // The requester closed the connection before its acceptance.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 if !NoPlace::is_cause_of(&error) {
@@ -255,8 +258,8 @@ pub async fn accept<A: Acceptor, E: Engine>(
     }
 }
 
-/// Serves a connection if its requester is permitted and has a slot; else closes it immediately
-/// (RFC 6926 section 8.1).
+/// Serves a connection if its requester is permitted and a slot is free; otherwise closes it
+/// immediately (RFC 6926 section 8.1).
 async fn admit<S, E>(accepted: Accepted<S>, shared: &Arc<Shared<E>>)
 where
     S: Socket<Open: Carrier>,
@@ -273,8 +276,8 @@ where
     };
     let mut slot = shared.slots.take(entry.prefix, entry.max_connections);
     if slot.is_err() {
-        // A requester may close a connection and open the next one at once: other connections get the time to
-        // detect that they are closed.
+        // A requester may close a connection and immediately open another: other connections get
+        // time to detect their close.
         shared.threads.poll_all().await;
         slot = shared.slots.take(entry.prefix, entry.max_connections);
     }

@@ -21,10 +21,11 @@
 //! - [`stop`]: the order to stop.
 //! - [`peer_log`]: messages about peers, and counters.
 //!
-//! The engine writes messages at the end of the connection's output, from which they are sent without a
-//! copy. The memory of one connection is bounded: a query being received (64 KiB), a chunk of output (127 KiB and
-//! a message), the kernel's unsent octets (128 KiB), and `max-concurrent-queries` answers in progress. The
-//! limits and their defaults are in [`crate::config`].
+//! The engine appends messages to the output of the connection, from which they are sent without a
+//! copy. The memory of one connection is bounded: a query being received (64 KiB), a chunk of
+//! output (127 KiB and a message), the kernel's unsent octets (128 KiB), and
+//! `max-concurrent-queries` answers in progress. The limits and their defaults are in
+//! [`crate::config`].
 
 mod access;
 mod connection;

@@ -1,7 +1,8 @@
-//! Log messages that peers can provoke, limited in rate, and counters of their causes.
+//! Log messages that peers can provoke, rate-limited, and counters of their causes.
 //!
-//! Messages about queries are logged in the span of their connection, which has the peer, and of their query, which has
-//! the xid. Each peer has a rate limit of its own: a noisy peer neither fills the log nor hides the messages about others.
+//! Messages about queries are logged in the spans of their connection, which has the peer, and of
+//! their query, which has the xid. The rate is limited for each peer separately: a noisy peer
+//! neither fills the log nor hides messages about others.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -15,18 +16,19 @@ use proto::StatusCode;
 
 use crate::server::slots::Full;
 
-/// Shortest time between two messages of a kind about one peer. Messages in between are omitted and counted, and
-/// the next one has their count.
+/// Minimum time between two messages of a kind about one peer. Messages in between are counted, and
+/// the next message has their number.
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// Peers whose rate is limited apart, for each kind of message; all others share one limit. It bounds the memory
-/// (some 40 KiB for each kind) and the log: at most so many messages and one more of a kind in a minute.
+/// Number of peers with a separate rate limit, for each kind of message; all others share one
+/// limit. It bounds the memory (some 40 KiB for each kind) and the log: at most one more message
+/// than this number, of each kind and in each minute.
 const MAX_PEERS: usize = 1024;
 
 /// The log messages that peers can provoke, each kind rate-limited.
 #[derive(Debug, Default)]
 pub struct PeerLog {
-    /// Counters of their causes.
+    /// Counters of the causes.
     counts: Counts,
     /// Rate limits.
     throttle: Throttle,
@@ -43,9 +45,9 @@ pub struct Counts {
     pub queries_not_allowed: AtomicU64,
     /// Queries answered with MalformedQuery.
     pub queries_malformed: AtomicU64,
-    /// Messages and beginnings of messages that are no query; each ended its connection.
+    /// Messages and partial messages that are not a query; each ended its connection.
     pub unanswerable: AtomicU64,
-    /// Queries with the xid of another one in progress; each ended its connection.
+    /// Queries with the xid of a query in progress; each ended its connection.
     pub xids_in_use: AtomicU64,
 }
 
@@ -98,7 +100,7 @@ impl PeerLog {
         }
     }
 
-    /// Logs that no connection is accepted until a descriptor is free for it.
+    /// Logs that connections are not accepted until a descriptor is free for them.
     pub fn paused(&self, why: impl Display) {
         let id = "BLQ_ACCEPT_PAUSED";
         if let Some(more) = self.admit(id, None) {
@@ -135,7 +137,7 @@ impl PeerLog {
         }
     }
 
-    /// Logs a message that has no answer.
+    /// Logs a message that cannot be answered.
     pub fn unanswerable(&self, peer: Ipv4Addr, why: Unanswerable<'_>) {
         count(&self.counts.unanswerable);
         let (id, why) = match why {
@@ -155,14 +157,14 @@ impl PeerLog {
     }
 }
 
-/// Messages that have no answer; the text gives the details.
+/// Messages that cannot be answered; the text has the details.
 #[derive(Clone, Copy, Debug)]
 pub enum Unanswerable<'a> {
     /// Not a DHCPv4 message.
     NotDhcp(&'a str),
     /// A DHCPv4 message of another type.
     NotAQuery(&'a str),
-    /// The beginning of a message.
+    /// A partial message.
     Incomplete,
 }
 
@@ -176,7 +178,7 @@ struct Throttle {
 /// Rate limits of one identifier.
 #[derive(Debug, Default)]
 struct Peers {
-    /// Limits of single peers, and of messages about none; len() <= MAX_PEERS
+    /// Limits of single peers, and of messages without a peer; len() <= MAX_PEERS
     own: HashMap<Option<Ipv4Addr>, Limit>,
     /// Limit of all others.
     shared: Limit,
@@ -200,12 +202,12 @@ impl Throttle {
 /// Rate limit of one message in an [`INTERVAL`].
 #[derive(Debug, Default)]
 struct Limit {
-    /// Time of the last message admitted, and count of those omitted since.
+    /// Time of the last admitted message, and number of omitted ones since.
     last: Option<(Instant, u64)>,
 }
 
 impl Limit {
-    /// Tests whether the interval after the last message is not over.
+    /// Whether the interval after the last message has not ended.
     fn lasts(&self, now: Instant) -> bool {
         self.last
             .is_some_and(|(at, _)| now.saturating_duration_since(at) < INTERVAL)
@@ -276,7 +278,7 @@ mod tests {
         assert_eq!(sweep(start), MAX_PEERS + 1);
         assert_eq!(sweep(start + INTERVAL / 2), 0);
         assert!(throttle.by_id.lock()["a"].own.len() <= MAX_PEERS);
-        // Those whose minute is over make room.
+        // Peers whose interval has ended are dropped.
         assert_eq!(
             throttle.admit("a", Some(PEER), start + INTERVAL).as_deref(),
             Some("")

@@ -1,4 +1,4 @@
-//! Slots: the limits of open connections, in all and for each requester.
+//! Slots: the limits of open connections, in total and for each requester.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -7,23 +7,23 @@ use std::sync::Arc;
 use ipnet::Ipv4Net;
 use parking_lot::Mutex;
 
-/// Share of the descriptors for connections that is reserved for closing ones (an eighth), if there are too few for
-/// all configured connections.
+/// Share of the connections' descriptors that is reserved for closing connections (an eighth), if
+/// there are too few for all configured connections.
 const CLOSING_SHARE: u64 = 8;
 
 /// Slots for connections: for all requesters together, and for each.
 ///
-/// A connection that only waits for its requester to close takes no slot, so that a requester that saw
-/// the server close a connection can open the next one. Neither does a connection whose requester has closed its
-/// side while its queries are idle. As many connections may be in this state as may be open, if there are
-/// descriptors for them.
+/// A connection that only waits for its requester's close occupies no slot, so that a requester
+/// that received the server's close can open another connection. Neither does a connection whose
+/// requester has closed its side while its queries are idle. As many connections may be in these
+/// states as may be open, if there are enough descriptors.
 #[derive(Debug)]
 pub struct Slots {
     /// 1 <= connections open <= BULK_LQ_MAX_CONNS (RFC 6926 section 8.1).
     limit: u32,
     /// Connections waiting for the requester to close <= closing_limit <= limit.
     closing_limit: u32,
-    /// Whether the limit comes from the descriptors instead of the configuration.
+    /// Whether descriptors, rather than the configuration, determine the limit.
     is_capped: bool,
     /// Slots in use.
     taken: Mutex<Taken>,
@@ -34,8 +34,8 @@ pub struct Slots {
 struct Taken {
     /// Connections open; <= limit.
     open: u32,
-    /// Connections open by requester, as the access list has it: an address, or a prefix whose
-    /// addresses share the room. Their sum is `open`, and none is 0.
+    /// Open connections by the requester's entry in the access list: an address, or a prefix whose
+    /// addresses share the limit. Their sum is `open`, and none is 0.
     by_requester: HashMap<Ipv4Net, u32>,
     /// Connections waiting for the requester to close; <= closing_limit.
     closing: u32,
@@ -54,14 +54,14 @@ impl Taken {
     }
 }
 
-/// Limits that leave no slot for a connection.
+/// A limit that leaves no slot for a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Full {
-    /// Limit of all connections, reached.
+    /// The limit of all connections.
     Server(u32),
-    /// Limit by descriptors, fewer than configured, reached.
+    /// The limit by descriptors, lower than the configured one.
     Descriptors(u32),
-    /// Limit of one entry of 'requesters', reached.
+    /// The limit of one entry of `requesters`.
     Requester(u32),
 }
 
@@ -93,8 +93,8 @@ impl Slots {
         Slots::within(limit, u64::MAX)
     }
 
-    /// Creates slots for `limit` connections, or for fewer if open and closing ones together need more descriptors
-    /// than `places`.
+    /// Creates slots for `limit` connections, or for fewer if open and closing connections together
+    /// need more descriptors than `places`.
     pub fn within(limit: u32, places: u64) -> Slots {
         let most = places.saturating_sub(places / CLOSING_SHARE).max(1);
         let open = u32::try_from(most).map_or(limit, |most| most.min(limit));
@@ -107,15 +107,15 @@ impl Slots {
         }
     }
 
-    /// Returns how many connections may be open, if that is fewer than configured.
+    /// Returns the limit of open connections if it is lower than the configured one.
     pub fn cap(&self) -> Option<u32> {
         self.is_capped.then_some(self.limit)
     }
 
-    /// Takes a slot for a connection of `requester`, which may have `own_limit` open.
+    /// Takes a slot for a connection of `requester`, whose own limit is `own_limit`.
     ///
     /// # Errors
-    /// If one of the two limits is reached.
+    /// The limit that is reached.
     pub fn take(
         self: &Arc<Self>,
         requester: Ipv4Net,
@@ -149,11 +149,11 @@ enum Holds {
     Open,
     /// Counts as a connection that waits for the requester to close.
     Closing,
-    /// Counts as none.
+    /// Occupies no slot.
     Nothing,
 }
 
-/// The slot of one connection, until dropped.
+/// The slot of one connection, released on drop.
 #[derive(Debug)]
 pub struct Slot {
     /// The slots that this one belongs to.
@@ -165,8 +165,8 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// Releases the slot for the next connection; `true` if this one may still wait for
-    /// the requester to close.
+    /// Releases the slot for another connection. Returns whether this connection may still wait for
+    /// the requester's close.
     pub fn start_closing(&mut self) -> bool {
         let mut taken = self.slots.taken.lock();
         if self.holds == Holds::Open {
@@ -232,7 +232,7 @@ mod tests {
             (600, 600, 525, 75),
             (600, 8, 7, 1),
             (600, 2, 2, 0),
-            // One slot is better than none; accepting shows whether a descriptor is free.
+            // At least one slot: accepting shows whether a descriptor is free.
             (600, 0, 1, 0),
             (u32::MAX, u64::MAX, u32::MAX, u32::MAX),
         ] {

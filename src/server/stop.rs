@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-/// Time that connections have to read their output and to close when the server stops.
+/// Time for connections to send their output and to close when the server stops.
 pub const STOP_TIME: Duration = Duration::from_secs(1);
 
 /// The order to stop.
@@ -14,12 +14,12 @@ pub const STOP_TIME: Duration = Duration::from_secs(1);
 pub struct Stop {
     /// Status message for requesters.
     pub reason: Arc<str>,
-    /// When every connection must be closed.
+    /// Deadline at which every connection must be closed.
     pub by: Instant,
 }
 
 impl Stop {
-    /// Returns an order to stop, given now.
+    /// Returns an order to stop that is given now.
     pub fn now(reason: &str) -> Stop {
         Stop {
             reason: reason.into(),
@@ -33,12 +33,12 @@ pub async fn stopped(mut stop: watch::Receiver<Option<Stop>>) -> Stop {
     let stopped = stop.wait_for(Option::is_some).await;
     match stopped.as_deref() {
         Ok(Some(stop)) => stop.clone(),
-        // The server was dropped without an order.
+        // The server was dropped without an order to stop.
         _ => Stop::now("the server ends"),
     }
 }
 
-/// Waits for the order to stop and then until every connection must be closed.
+/// Waits for the order to stop, and then for its deadline.
 pub async fn overdue(stop: watch::Receiver<Option<Stop>>) {
     let stop = stopped(stop).await;
     sleep_until(stop.by).await;

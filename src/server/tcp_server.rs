@@ -15,14 +15,15 @@ use crate::server::slots::Slots;
 use crate::server::stop::Stop;
 use crate::server::threads::{self, Running};
 
-/// The most threads started when the configuration gives no number: a few serve many
-/// connections, and Kea's own threads need processors too.
+/// Maximum number of threads if the configuration has none: a few threads serve many connections,
+/// and Kea's threads need processors too.
 const MAX_CHOSEN_THREADS: usize = 4;
 
-/// Share of the free low descriptors that event loops may take (a quarter): connections need some, too.
+/// Share of the free low descriptors that event loops may take (a quarter): connections need the
+/// others.
 const THREADS_SHARE: u64 = 4;
 
-/// Configured addresses, each with its listening socket or the error of opening it.
+/// The configured addresses, each with its listening socket or the error of opening one.
 #[derive(Debug)]
 pub struct Listeners(Vec<(SocketAddrV4, Result<TcpListener, ListenError>)>);
 
@@ -30,7 +31,8 @@ impl Listeners {
     /// Opens a socket for every configured address. Connections stay in the backlog until a server is started.
     ///
     /// # Errors
-    /// The error of an address among `required`. All others are tried again once a server runs.
+    /// The error of an address in `required`. All other addresses are tried again once a server
+    /// runs.
     pub fn open(config: &Config, required: &[SocketAddrV4]) -> Result<Listeners, ListenError> {
         let mut listeners = Vec::with_capacity(config.listen_addresses.len());
         for address in config.listeners() {
@@ -47,7 +49,7 @@ impl Listeners {
 pub struct Server {
     /// The threads; `None` once stopped.
     running: Option<Running>,
-    /// Addresses listened on from the start.
+    /// Addresses with a listening socket from the start.
     addresses: Vec<SocketAddrV4>,
     /// Log messages and counters.
     peer_log: Arc<PeerLog>,
@@ -57,15 +59,14 @@ impl Server {
     /// Listens on every configured address, and serves connections from then on.
     ///
     /// # Errors
-    /// If an address cannot be listened on, or threads cannot be started. No socket listens
-    /// then.
+    /// If an address cannot be bound, or threads cannot be started. No socket listens then.
     pub fn start<E: Engine>(config: &Config, engine: Arc<E>) -> Result<Server, StartError> {
         let required: Vec<SocketAddrV4> = config.listeners().collect();
         let listeners = Listeners::open(config, &required).map_err(StartError::Listen)?;
         Server::start_with(listeners, config, engine)
     }
 
-    /// Serves connections to `listeners`, and tries addresses without a socket again until they have one.
+    /// Serves connections of `listeners`, and repeatedly tries to bind addresses without a socket.
     ///
     /// # Errors
     /// If threads cannot be started. No socket listens then.
@@ -104,7 +105,8 @@ impl Server {
             threads: running.threads.clone(),
         });
         for (address, opened) in listeners.0 {
-            // Logged here and not on the listener's thread: Kea may lose messages of other threads while it is configured.
+            // Logged here, not on the listener's thread: Kea may lose messages of other threads
+            // while it is being configured.
             match &opened {
                 Ok(socket) => listener::log_listening(socket),
                 Err(error) => listener::log_failure(error),
@@ -124,7 +126,8 @@ impl Server {
         })
     }
 
-    /// Returns the addresses listened on from the start, in the order of the configuration.
+    /// Returns the addresses with a listening socket from the start, in the order of the
+    /// configuration.
     pub fn local_addresses(&self) -> &[SocketAddrV4] {
         &self.addresses
     }
@@ -135,8 +138,8 @@ impl Server {
     }
 
     /// Ends every query in progress with QueryTerminated and `reason` (RFC 6926 section 8.5),
-    /// closes all connections gracefully, and joins the threads. Takes little more than a
-    /// second at most, however slow the requesters are.
+    /// closes all connections gracefully, and joins the threads. Takes little more than a second,
+    /// even if requesters are slow.
     pub fn stop(mut self, reason: &str) {
         self.end(reason);
     }
@@ -157,7 +160,8 @@ impl Drop for Server {
     }
 }
 
-/// Returns the number of threads: no more than connections, since each connection has one thread.
+/// Returns the number of threads: at most that of connections, since each connection is on one
+/// thread.
 fn threads(config: &Config) -> usize {
     let wanted = match config.threads {
         Some(threads) => threads as usize,
@@ -167,7 +171,7 @@ fn threads(config: &Config) -> usize {
     wanted.clamp(1, config.max_connections.max(1) as usize)
 }
 
-/// Returns how many of `wanted` threads leave descriptors for connections.
+/// Returns the number of threads, up to `wanted`, that leaves enough descriptors for connections.
 fn affordable(wanted: usize) -> usize {
     // The descriptors of an event loop cannot be moved to high numbers.
     let most = Numbers::of_process().free_low() / THREADS_SHARE / threads::DESCRIPTORS;
@@ -187,11 +191,11 @@ fn log_fewer_threads(configured: u32, started: usize) {
     );
 }
 
-/// Returns room for the configured connections, or for fewer if there are not enough descriptors.
+/// Returns slots for the configured connections, or for fewer if there are not enough descriptors.
 fn slots(config: &Config) -> Slots {
     let numbers = Numbers::of_process();
     let configured = config.max_connections;
-    // A listener needs one descriptor for the moment in which it refuses a connection.
+    // The listener needs a descriptor for each connection that it refuses.
     let places = numbers
         .free()
         .saturating_sub(config.listen_addresses.len() as u64);

@@ -1,8 +1,8 @@
-//! The threads that serve connections, each with connections of its own.
+//! The threads that serve connections, each with a disjoint set of connections.
 //!
-//! Every thread has its own event loop, and a connection stays with one thread: polling the other connections of
-//! the thread takes one system call. With work stealing, threads would wake each other too often for a connection
-//! that sends at full speed.
+//! Every thread has its own event loop, and a connection stays on one thread: polling the thread's
+//! other connections takes one system call. With work stealing, threads would wake each other too
+//! often for a connection that sends at full speed.
 
 use std::io;
 use std::sync::Arc;
@@ -19,22 +19,22 @@ use tokio::time::timeout_at;
 
 use crate::server::stop::{Stop, stopped};
 
-/// Time that the server waits for its threads after [`Stop::by`]. They exceed it only if the
-/// engine blocks, which it must not; then they are detached, so that Kea does not wait.
+/// Time that the server waits for its threads after [`Stop::by`]. Threads exceed it only if the
+/// engine blocks, which it must not do; they are then detached, so that Kea does not wait.
 const JOIN_TIME: Duration = Duration::from_millis(500);
 
-/// Nice value of these threads: leases have priority over answers about them. On a busy processor they get
-/// a tenth of the time of one of Kea's threads.
+/// Nice value of these threads: granting leases has priority over queries about them. On a busy
+/// processor they get a tenth of the time of one of Kea's threads.
 const NICENESS: i32 = 10;
 
-/// Descriptors of a thread's event loop: two of the poll (epoll) and one for wake-ups (eventfd).
+/// Descriptors of a thread's event loop: two for polling (epoll) and one for wake-ups (eventfd).
 pub const DESCRIPTORS: u64 = 3;
 
-/// Yields to the event loop in [`Threads::poll_all`]: one for octets that have arrived, one for the tasks they
-/// wake, and one for the tasks that those wake.
+/// Number of yields to the event loop in [`Threads::poll_all`]: the first receives octets, the
+/// second runs the tasks that they wake, the third those that these tasks wake.
 const POLLS: usize = 3;
 
-/// Handles of the threads, to run tasks on them.
+/// Handles of the threads, by which tasks are spawned on them.
 #[derive(Clone, Debug)]
 pub struct Threads(Vec<Thread>);
 
@@ -56,15 +56,16 @@ impl Thread {
         }
     }
 
-    /// Returns the count of its tasks, plus a constant: each shares the order to stop.
+    /// Returns the number of its tasks, plus a constant: each task shares the order to stop.
     fn tasks(&self) -> usize {
         Arc::strong_count(&self.stop)
     }
 }
 
 impl Threads {
-    /// Runs a task on the thread with the fewest tasks. `make` runs in its event loop, so that it may register
-    /// sockets; the task must keep the receiver of the order to stop until it ends.
+    /// Runs a task on the thread with the fewest tasks. `make` runs in the thread's event loop, so
+    /// that it may register sockets. The task must keep the receiver of the order to stop until it
+    /// ends.
     ///
     /// # Errors
     /// The error of `make`.
@@ -108,17 +109,17 @@ impl Threads {
         }
     }
 
-    /// Returns the event loop of the calling thread as the only thread.
+    /// Returns the calling thread, with its event loop, as the only thread.
     #[cfg(test)]
     pub fn here() -> Threads {
         Threads(vec![Thread::new(Handle::current())])
     }
 }
 
-/// The threads, running.
+/// The running threads.
 #[derive(Debug)]
 pub struct Running {
-    /// Handles of the threads, to run tasks on them.
+    /// Handles of the threads, by which tasks are spawned on them.
     pub threads: Threads,
     /// The threads themselves.
     handles: Vec<JoinHandle<()>>,
@@ -130,7 +131,7 @@ impl Running {
     /// Starts `count` threads.
     ///
     /// # Errors
-    /// If the system has no more threads, or files for their event loops.
+    /// If the system cannot provide threads, or descriptors for their event loops.
     pub fn start(count: usize) -> io::Result<Running> {
         let (ends, ended) = channel();
         let mut running = Running {
@@ -158,7 +159,7 @@ impl Running {
         let name = "blq-server".to_owned();
         let handle = Builder::new().name(name).spawn(move || {
             run(runtime, &stop);
-            // Nobody waits for it any more if this fails.
+            // Fails if the server has stopped waiting for this thread.
             let _ = ends.send(());
         })?;
         self.handles.push(handle);
@@ -166,7 +167,7 @@ impl Running {
         Ok(())
     }
 
-    /// Orders all tasks to stop, and joins the threads once they have.
+    /// Orders all tasks to stop, and joins the threads when the tasks have ended.
     pub fn stop(self, stop: &Stop) {
         self.threads.stop(stop);
         let by = stop.by.into_std() + JOIN_TIME;
@@ -177,20 +178,20 @@ impl Running {
         });
         if all_ended {
             for handle in self.handles {
-                // The panic of a task has been reported.
+                // The panic of a task has been logged.
                 let _ = handle.join();
             }
         }
     }
 }
 
-/// Runs a thread's tasks until the order to stop, and then until they end or their time is over.
+/// Runs a thread's tasks until the order to stop, and then until they end or the deadline passes.
 fn run(runtime: Runtime, stop: &watch::Sender<Option<Stop>>) {
-    // Without the permission for it, the thread serves with its usual priority.
+    // Without permission to change it, the thread keeps its priority.
     let _ = setpriority_process(Some(gettid()), NICENESS);
     runtime.block_on(async {
         let order = stopped(stop.subscribe()).await;
-        // Tasks that remain are dropped next.
+        // Tasks that remain are dropped with the runtime.
         let _ = timeout_at(order.by, stop.closed()).await;
     });
 }
@@ -243,7 +244,7 @@ mod tests {
             running.threads.spawn(task).unwrap();
         }
         running.stop(&Stop::now("test"));
-        // All threads have ended, so this is the only reference.
+        // All threads have ended, so no other reference exists.
         let by_thread = Arc::into_inner(by_thread).unwrap().into_inner().unwrap();
         assert_eq!(by_thread.into_values().collect::<Vec<_>>(), [2, 2, 2]);
     }

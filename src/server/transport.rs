@@ -17,25 +17,25 @@ use crate::server::connection::{Connection, End};
 use crate::server::slots::Slot;
 use crate::server::stop::{Stop, overdue, stopped};
 
-/// Time that a connection closed by the server waits for the requester to close it too.
-/// Octets that arrive at a closed socket make the kernel send RST, which may discard
-/// data that the requester has not read yet.
+/// Time that a connection closed by the server waits for the requester's close. Octets that arrive
+/// at a closed socket make the kernel send RST, which may discard data that the requester has not
+/// read yet.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
 
 /// [`CLOSE_TIME`] when the server stops and Kea waits for it: enough to discard octets already received.
 const STOPPING_CLOSE_TIME: Duration = Duration::from_millis(100);
 
-/// Status message for requesters that closed their side while their queries are idle, when too many did.
+/// Status message for a requester that closed its side while its queries are idle, if too many did.
 const TOO_MANY_IDLE: &str = "the server cannot answer yet, and too many connections wait";
 
 /// A stream that carries a connection's octets.
 pub trait Carrier: AsyncRead + AsyncWrite + Unpin {
-    /// Removes the limit of unsent octets in the kernel. Called when the server stops: octets in the kernel
-    /// reach the requester even after the process has ended.
+    /// Removes the limit of unsent octets in the kernel. Called when the server stops: octets in
+    /// the kernel reach the requester even after the end of the process.
     fn write_freely(&self) {}
 }
 
-/// Serves a connection on `stream` until it ends, or until the time after `stop` is over.
+/// Serves a connection on `stream` until it ends, at the latest at the deadline of `stop`.
 pub async fn serve<S, E>(
     mut stream: S,
     mut connection: Connection<E>,
@@ -59,7 +59,7 @@ pub async fn serve<S, E>(
             tracing::debug!(id = "BLQ_CONNECTION_FAILED", "connection failed: {error}");
         }
     }
-    // After an error, or when the requester does not read, a graceful close has no use.
+    // After an error, or if the requester does not read, a graceful close is impossible.
     if outcome.is_ok() && connection.end() != Some(&End::Blocked) {
         let wait = match connection.end() {
             Some(End::Terminated(_)) => STOPPING_CLOSE_TIME,
@@ -85,26 +85,26 @@ where
 {
     let mut stopping = pin!(stopped(stop));
     let mut stop_seen = false;
-    // Deadlines only move later: checking them when the timer fires is enough.
+    // Deadlines only move later, so it is sufficient to check them when the timer fires.
     let mut timer = pin!(sleep_until(next_check(connection)));
     let mut unflushed = false;
     let engine = Arc::clone(connection.engine());
-    // Created before any query is read, so that no wake-up is missed.
+    // Created before any query is read, so that no wake-up is lost.
     let mut wake_up = pin!(engine.wake_up());
     loop {
         connection.produce(Instant::now().into_std());
         if connection.is_finished() && !unflushed {
             return Ok(());
         }
-        // A requester that gave up looks like one that has no more queries. Its connection must not keep
-        // it from connecting again while its queries are idle.
+        // A requester that gave up cannot be distinguished from one without further queries. Its
+        // connection must not prevent it from connecting again while its queries are idle.
         if connection.has_idle_queries()
             && connection.end() == Some(&End::PeerClosed)
             && !slot.start_closing()
         {
             connection.terminate(TOO_MANY_IDLE, Instant::now().into_std());
         }
-        // Active queries, but nothing to send: the search continues in the next tick.
+        // Active queries without output: the search continues after the next yield.
         let searching = connection.is_answering() && connection.output().is_empty();
         tokio::select! {
             biased;
@@ -115,7 +115,8 @@ where
             }
             result = poll_fn(|context| transfer(stream, connection, &mut unflushed, context)) => {
                 result?;
-                // A requester that reads everything at once would leave other connections no time.
+                // Yields to other connections: a requester that reads everything immediately would
+                // starve them.
                 if connection.is_answering() {
                     yield_now().await;
                 }
@@ -136,7 +137,7 @@ where
     }
 }
 
-/// Returns when to check the connection's deadline again.
+/// Returns the time of the next check of the connection's deadline.
 fn next_check<E: Engine>(connection: &Connection<E>) -> Instant {
     match connection.deadline() {
         Some(deadline) => deadline.into(),
@@ -144,7 +145,7 @@ fn next_check<E: Engine>(connection: &Connection<E>) -> Instant {
     }
 }
 
-/// Reads and writes as much as possible without waiting; ready if any octet moved.
+/// Reads and writes as much as possible without blocking; ready if any octet moved.
 fn transfer<S, E>(
     stream: &mut S,
     connection: &mut Connection<E>,
@@ -165,7 +166,8 @@ where
                 0 => connection.input_closed(),
                 _ => {
                     connection.received(now);
-                    // A short answer makes room for the next query: many arrive in one segment.
+                    // After a short answer the next query may begin: one segment often contains
+                    // several.
                     connection.produce(now);
                 }
             },
@@ -200,8 +202,8 @@ where
     }
 }
 
-/// Closes a connection gracefully (RFC 6926 section 8.5): shuts down the sending side, then
-/// waits a short time for the requester to read the rest and to close its side.
+/// Closes a connection gracefully (RFC 6926 section 8.5): shuts down the sending side, then waits a
+/// short time for the requester to read the rest and to close its side.
 async fn close<S>(stream: &mut S, slot: &mut Slot, wait: Duration)
 where
     S: Carrier,
@@ -214,7 +216,7 @@ where
         let mut discarded = [0; 2048];
         while matches!(stream.read(&mut discarded).await, Ok(count) if count > 0) {}
     };
-    // A requester that does not close its side in time is closed all the same.
+    // After the timeout the connection is closed without the requester's close.
     let _ = timeout(wait, closing).await;
 }
 

@@ -10,7 +10,7 @@ use crate::query::QueryTypes;
 
 /// BULK_LQ_DATA_TIMEOUT.
 const IDLE_TIME: Duration = Duration::from_secs(300);
-/// A moment.
+/// A short time.
 const MOMENT: Duration = Duration::from_millis(1);
 
 /// A connection and the requester at its other end.
@@ -19,14 +19,14 @@ struct Dialogue {
     connection: Connection<FakeEngine>,
     /// The time.
     now: Instant,
-    /// Octets that the connection has not read yet: those in the network.
+    /// Octets that the connection has not read yet, as in the network.
     unread: VecDeque<u8>,
     /// Octets received.
     received: Vec<u8>,
 }
 
 impl Dialogue {
-    /// A connection just accepted, with so many queries at once.
+    /// Returns a connection just accepted, with this limit of queries in progress.
     fn with_queries(queries: usize) -> Dialogue {
         let now = Instant::now();
         let requester = Requester {
@@ -46,12 +46,12 @@ impl Dialogue {
         }
     }
 
-    /// A connection just accepted, with 16 queries at once.
+    /// Returns a connection just accepted, with a limit of 16 queries in progress.
     fn new() -> Dialogue {
         Dialogue::with_queries(16)
     }
 
-    /// Sends octets, which the connection reads as far as it wants to.
+    /// Sends octets, of which the connection reads those that it wants.
     fn send(&mut self, octets: &[u8]) {
         self.unread.extend(octets);
         while !self.unread.is_empty() && self.connection.wants_input() {
@@ -68,7 +68,7 @@ impl Dialogue {
         self.send(&Query { xid, replies, size }.frame());
     }
 
-    /// Lets the connection produce, and takes up to `count` octets; how many there were.
+    /// Makes the connection produce, and receives up to `count` octets. Returns their number.
     fn take(&mut self, count: usize) -> usize {
         self.connection.produce(self.now);
         let output = self.connection.output();
@@ -77,12 +77,12 @@ impl Dialogue {
         if count > 0 {
             self.connection.sent(count, self.now);
         }
-        // The connection reads the octets it has room for now.
+        // The connection now reads the octets that it has room for.
         self.send(&[]);
         count
     }
 
-    /// Takes everything, and gives the replies received since the start.
+    /// Receives all output. Returns the replies since the start.
     fn replies(&mut self) -> Vec<Reply> {
         while self.take(usize::MAX) > 0 {}
         let (replies, rest) = Reply::read_all(&self.received);
@@ -90,14 +90,14 @@ impl Dialogue {
         replies
     }
 
-    /// Lets time pass, as the timer sees it.
+    /// Advances the time, with the timer's checks.
     fn wait(&mut self, time: Duration) {
         self.now += time;
         self.connection.expire(self.now);
     }
 }
 
-/// The end of a query that was aborted for `end`.
+/// Returns the end of a query that was aborted for the reason `end`.
 fn terminated(xid: u32, end: &End) -> Reply {
     Reply::Done {
         xid,
@@ -175,7 +175,7 @@ fn sends_whole_messages_however_little_is_taken_at_once() {
 
 #[test]
 fn closes_after_a_message_that_cannot_be_answered() {
-    // RFC 7724 section 8.1.1. A message of no octets or of too few is one of these.
+    // RFC 7724 section 8.1.1. An empty or too short message is one of these.
     for message in [&b""[..], b"x", b"not a query at all"] {
         let mut dialogue = Dialogue::new();
         dialogue.send(&frame(message));
@@ -211,7 +211,8 @@ fn sends_what_was_answered_before_it_closes_for_a_bad_message() {
 
 #[test]
 fn answers_a_broken_query_and_those_in_progress_then_closes() {
-    // RFC 6926 section 8.2: a query is ended by a DHCPLEASEQUERYDONE; the connection may be closed then.
+    // RFC 6926 section 8.2: a DHCPLEASEQUERYDONE ends a query, after which the connection may be
+    // closed.
     for is_half_closed in [false, true] {
         let mut dialogue = Dialogue::new();
         dialogue.query(1, 10_000, 300);
@@ -254,7 +255,7 @@ fn a_small_query_sent_after_a_large_one_finishes_first() {
     dialogue.query(1, 100_000, 300);
     dialogue.take(1);
     dialogue.query(2, 3, 300);
-    // Replies produced before the order, and one chunk more.
+    // Replies produced before the order to stop, and one more chunk.
     dialogue.take(usize::MAX);
     dialogue.take(usize::MAX);
     let (replies, _) = Reply::read_all(&dialogue.received);
@@ -305,7 +306,7 @@ fn takes_no_octet_of_a_query_beyond_the_limit() {
         assert!(!dialogue.connection.wants_input());
         let left = 2 * Query::endless_search(0).frame().len();
         assert_eq!(dialogue.unread.len(), left);
-        // Each that was taken ends with a DHCPLEASEQUERYDONE.
+        // Each query that was read ends with a DHCPLEASEQUERYDONE.
         dialogue.connection.terminate("reconfigured", dialogue.now);
         let end = End::Terminated("reconfigured".to_owned());
         let all: Vec<Reply> = (1..=limit as u32)
@@ -411,7 +412,7 @@ fn a_reader_that_takes_nothing_costs_one_chunk() {
         dialogue.connection.produce(dialogue.now);
     }
     assert!(dialogue.connection.output.len() <= CHUNK + 302);
-    // Nothing is added until the last octet was taken.
+    // Nothing is added until the last octet is received.
     let all = dialogue.connection.output().len();
     dialogue.take(all - 1);
     dialogue.connection.produce(dialogue.now);
@@ -498,7 +499,7 @@ fn gives_up_a_requester_that_takes_nothing_for_the_idle_time() {
     dialogue.query(1, 100_000, 300);
     dialogue.take(1);
     dialogue.wait(IDLE_TIME - MOMENT);
-    // Queries it sends meanwhile do not count.
+    // Queries that it sends in that time do not count.
     dialogue.query(2, 1, 300);
     assert_eq!(dialogue.connection.end(), None);
     dialogue.wait(MOMENT);
@@ -569,7 +570,7 @@ fn a_query_that_waits_for_the_idle_time_is_aborted() {
     let mut dialogue = Dialogue::new();
     dialogue.send(&Query::waiting(1).frame());
     dialogue.take(usize::MAX);
-    // A look at it that comes to nothing does not prolong the time.
+    // A wake-up without progress does not extend the time.
     dialogue.wait(IDLE_TIME / 2);
     dialogue.connection.wake();
     dialogue.take(usize::MAX);
@@ -682,7 +683,7 @@ enum Step {
     Arrive(usize),
     /// The requester reads at most this many octets.
     Take(usize),
-    /// Idle queries become active.
+    /// Idle queries become active again.
     GoOn,
 }
 
@@ -705,8 +706,8 @@ fn any_step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// RFC 6926 section 8.4: no octet is read of a query that may not be begun; each query read is
-    /// begun, and ends with one DHCPLEASEQUERYDONE.
+    /// RFC 6926 section 8.4: no octet of a query that may not be begun is read. Each query that is
+    /// read is begun, and ends with one DHCPLEASEQUERYDONE.
     #[test]
     fn reads_only_queries_it_can_begin_and_ends_each_once(
         limit in 1..5usize,

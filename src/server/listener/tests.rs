@@ -10,7 +10,7 @@ use super::*;
 use crate::config::Config;
 use crate::server::fake_engine::{FakeEngine, Query, Reply};
 
-/// Gives connections and errors in order, then none.
+/// A source that yields connections and errors in order, then blocks.
 struct Script(VecDeque<io::Result<Accepted<DuplexStream>>>);
 
 impl Socket for DuplexStream {
@@ -36,7 +36,7 @@ impl Acceptor for Script {
     }
 }
 
-/// A connection from `peer`, and the requester's end of it.
+/// Returns a connection from `peer`, and the requester's end of it.
 fn connection(peer: [u8; 4]) -> (DuplexStream, io::Result<Accepted<DuplexStream>>) {
     let (requester, stream) = duplex(1_000);
     let accepted = Accepted {
@@ -71,14 +71,14 @@ fn run(
     (stop, engine, task)
 }
 
-/// Whether a query on the connection is answered; else it must be closed.
+/// Whether a query on the connection is answered; otherwise the connection must be closed.
 async fn is_served(stream: &mut DuplexStream) -> bool {
     let query = Query {
         xid: 7,
         replies: 0,
         size: 8,
     };
-    // Fails if it is closed already.
+    // Fails if the connection is closed already.
     let _ = stream.write_all(&query.frame()).await;
     let mut received = [0; 10];
     match stream.read_exact(&mut received).await {
@@ -109,7 +109,7 @@ async fn goes_on_accepting_after_every_error() {
     );
     let start = Instant::now();
     assert!(is_served(&mut requester).await);
-    // It waits a little after each but the first, which is about one connection alone.
+    // A pause follows each error except the first, which concerns one connection only.
     assert_eq!(start.elapsed().as_millis() / 100, 6);
 }
 

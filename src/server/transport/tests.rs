@@ -1,4 +1,4 @@
-//! Connections on streams in memory, with a clock that stands still until all wait.
+//! Connections on streams in memory, with a clock that advances only when all tasks wait.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -27,14 +27,14 @@ struct Served {
     stop: watch::Sender<Option<Stop>>,
     /// The engine.
     engine: Arc<FakeEngine>,
-    /// The slots that the connection takes one of.
+    /// The slots, one of which the connection takes.
     slots: Arc<Slots>,
-    /// When the connection began.
+    /// The start of the connection.
     start: Instant,
 }
 
 impl Served {
-    /// Serves a connection on a stream that holds `buffer` octets each way.
+    /// Serves a connection on a stream with a buffer of `buffer` octets in each direction.
     fn new(buffer: usize) -> Served {
         let slots = Arc::new(Slots::new(1));
         let slot = slots.take(Ipv4Addr::new(192, 0, 2, 1).into(), None);
@@ -101,7 +101,7 @@ impl Served {
             .is_ok()
     }
 
-    /// Waits for the server's end to be gone; after how long it is.
+    /// Waits until the server has closed its end. Returns the time since the start.
     async fn gone(self) -> Duration {
         self.task.await.unwrap();
         self.start.elapsed()
@@ -177,7 +177,7 @@ async fn a_query_that_waits_is_answered_when_the_engine_can() {
     let query = Query::waiting(1).frame();
     served.stream.write_all(&query).await.unwrap();
     tokio::time::sleep(IDLE_TIME / 2).await;
-    // Another one is answered meanwhile.
+    // Another query is answered in the meantime.
     served.query(2, 0, 8).await;
     tokio::time::sleep(IDLE_TIME / 2).await;
     served.engine.go_on();
@@ -226,7 +226,7 @@ async fn a_requester_that_gave_up_a_query_that_waits_may_connect_again() {
     served.stream.shutdown().await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(served.has_room());
-    // One that only has nothing more to ask is answered all the same.
+    // A requester that has only finished sending queries still receives its answer.
     served.engine.go_on();
     assert_eq!(served.replies().await, [Reply::done(1)]);
 }
@@ -335,7 +335,7 @@ async fn waits_a_short_time_for_the_requester_to_close_too() {
     served.stream.write_all(&frame(b"")).await.unwrap();
     let replies = served.replies().await;
     assert_eq!(replies.len(), 1, "the one query was aborted: {replies:?}");
-    // What arrives after the end is discarded, not refused: no RST.
+    // Octets that arrive after the end are discarded without an RST.
     served.stream.write_all(&[0; 5_000]).await.unwrap();
     assert!(served.has_room());
     assert_eq!(served.gone().await, CLOSE_TIME);
@@ -367,14 +367,14 @@ async fn signals_aborted_queries_when_the_server_stops() {
 
 #[tokio::test(start_paused = true)]
 async fn stops_in_bounded_time_whatever_the_requester_does() {
-    // One that reads nothing; one that does not close; one that is closing already.
+    // A requester that does not read, one that does not close, and one that is closing.
     let mut blocked = Served::new(100);
     blocked.query(1, 1_000_000, 300).await;
     let silent = Served::new(100);
     let mut closing = Served::new(100);
     closing.stream.write_all(&frame(b"")).await.unwrap();
     for served in [blocked, silent, closing] {
-        // It gets as far as it can.
+        // The connection proceeds until it blocks.
         tokio::time::sleep(Duration::from_millis(1)).await;
         served.stop.send_replace(Some(Stop::now("unloaded")));
         let before = Instant::now();
@@ -385,7 +385,7 @@ async fn stops_in_bounded_time_whatever_the_requester_does() {
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_requester_hardly_prolongs_the_stop() {
-    // Kea waits for it, and with Kea the clients.
+    // Kea, and with it DHCP service, waits for the stop.
     let served = Served::new(100);
     served.stop.send_replace(Some(Stop::now("unloaded")));
     assert_eq!(served.gone().await, STOPPING_CLOSE_TIME);
@@ -400,7 +400,7 @@ async fn a_requester_that_reads_late_does_not_prolong_the_stop() {
     let before = Instant::now();
     tokio::time::sleep(crate::server::stop::STOP_TIME - Duration::from_millis(100)).await;
     assert!(served.replies().await.len() > 1);
-    // It has everything, but does not close its side.
+    // The requester has received everything, but does not close its side.
     served.task.await.unwrap();
     assert!(before.elapsed() <= crate::server::stop::STOP_TIME);
 }
