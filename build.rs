@@ -25,7 +25,8 @@ mod hook {
     /// Where distributions put Kea's headers.
     const DEFAULT_INCLUDE_DIR: &str = "/usr/include/kea";
 
-    /// Headers that Kea's own headers include but that one of its releases does not install.
+    /// Replacements for headers that Kea's headers include but that one of its releases does not
+    /// install.
     const COMPATIBILITY_HEADERS: &str = "include/compat/kea-2.2";
 
     /// Advice about missing headers.
@@ -70,14 +71,14 @@ mod hook {
             .file("cpp-shim/server.cc")
             .std("c++17")
             .define("KEA_BLQ_HOOKS_VERSION", version.to_string().as_str())
-            // As system headers: their warnings concern Kea alone.
+            // Included as system headers, without warnings, since these concern Kea only.
             .flag("-isystem")
             .flag(
                 include
                     .to_str()
                     .ok_or("Kea's include directory is not UTF-8")?,
             )
-            // Searched after Kea's own directory, so that Kea's own header wins.
+            // Searched after Kea's directory, so that Kea's own header has precedence.
             .flag("-idirafter")
             .flag(COMPATIBILITY_HEADERS)
             .flag_if_supported("-Wextra")
@@ -90,17 +91,17 @@ mod hook {
             })?;
         weaken()?;
 
-        // Threads of the library may outlive dlclose for an instant, and state survives reconfigurations: once
-        // loaded, the library stays.
+        // The library stays loaded: its threads may outlive dlclose for an instant, and state
+        // survives reconfigurations.
         println!("cargo::rustc-link-arg-cdylib=-Wl,-z,nodelete");
         Ok(())
     }
 
     /// Makes the references to Kea's symbols weak.
     ///
-    /// Kea's other daemons do not have all of its libraries. With strong references, loading would fail there on
-    /// the mangled name of a symbol; with weak ones, Kea calls load(), which logs the reason.
-    /// `scripts/check-symbols` finds symbols that no library of Kea defines.
+    /// Kea's other daemons do not have all of its libraries. With strong references, they would
+    /// fail to load the hook with the mangled name of a symbol; with weak ones, Kea calls load(),
+    /// which logs the reason. `scripts/check-symbols` finds symbols that no library of Kea defines.
     fn weaken() -> Result<(), String> {
         let out = env::var("OUT_DIR").map_err(|error| format!("OUT_DIR: {error}"))?;
         let archive = Path::new(&out).join(format!("lib{ARCHIVE}.a"));
@@ -117,12 +118,14 @@ mod hook {
             .ok_or_else(|| format!("{objcopy} failed on {}: {done}", archive.display()))
     }
 
-    /// Returns Kea's include directory: `KEA_INCLUDE_DIR`, else by kea.pc, else the usual place.
+    /// Returns Kea's include directory: `KEA_INCLUDE_DIR`, otherwise that of kea.pc, otherwise the
+    /// usual place.
     fn include_dir() -> PathBuf {
         if let Some(directory) = env::var_os("KEA_INCLUDE_DIR") {
             return directory.into();
         }
-        // For the variable only: kea.pc requires packages of databases that are not used.
+        // Reads the variable only: the requirements of kea.pc include database packages that are
+        // not used.
         let asked = Command::new("pkg-config")
             .args(["--variable=includedir", "kea"])
             .output();
@@ -134,7 +137,8 @@ mod hook {
         }
     }
 
-    /// Returns the number in `const int KEA_HOOKS_VERSION = ...;`, a constant that the preprocessor does not see.
+    /// Returns the number in `const int KEA_HOOKS_VERSION = ...;`, a constant that the preprocessor
+    /// cannot read.
     fn hooks_version(header: &str) -> Option<u32> {
         let (_, after) = header.split_once("const int KEA_HOOKS_VERSION")?;
         let (value, _) = after.trim_start().strip_prefix('=')?.split_once(';')?;

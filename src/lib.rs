@@ -3,11 +3,11 @@
 //! From the bottom up; each folder depends on folders above it in this list only.
 //! - [`model`]: bindings, clients, VPNs, times.
 //! - [`wire`]: messages, options and their framing.
-//! - [`kea_config`]: Kea's own configuration as far as leases depend on it: subnets, configured
-//!   addresses, VPNs, options.
-//! - [`mirror`]: every binding, found by address, client, relay agent and time.
+//! - [`kea_config`]: Kea's configuration, restricted to the parts that affect leases: subnets,
+//!   configured addresses, VPNs, options.
+//! - [`mirror`]: every binding, indexed by address, client, relay agent and time.
 //! - [`persist`]: the state file.
-//! - [`query`]: from a query to its replies.
+//! - [`query`]: decodes a query and produces its replies.
 //! - [`config`]: the hook's parameters.
 //! - [`server`]: connections, limits and access.
 //! - [`log`]: the log and its catalogue.

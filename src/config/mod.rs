@@ -1,13 +1,13 @@
 //! The hook's parameters: ranges, defaults and effects.
 //!
-//! Kea passes the parameters as JSON; [`Config::parse`] refuses unknown names and values out of range,
-//! so that a mistyped name never silently means its default. Every parameter of
-//! Kea's own lease query hook is accepted with that hook's meaning. One default differs:
-//! `bulk-query-enabled` is true here, and false there.
+//! Kea passes the parameters as JSON; [`Config::parse`] refuses unknown names and values out of
+//! range, so that a mistyped name never silently means its default. Every parameter of Kea's own
+//! lease query hook is accepted with that hook's meaning. One default differs: `bulk-query-enabled`
+//! is true here, and false there.
 //!
 //! Kea unloads and loads its hooks at each reconfiguration, even if nothing changed: all
-//! connections are then ended with QueryTerminated (RFC 6926 section 8.5), and the new
-//! values, every limit below included, hold for the connections made afterwards.
+//! connections then end with QueryTerminated (RFC 6926 section 8.5), and the new values, including
+//! all limits below, apply to later connections.
 
 mod section;
 
@@ -28,33 +28,31 @@ use crate::query::{QueryType, QueryTypes};
 /// 65535.
 pub const DEFAULT_PORT: u16 = port::SERVER;
 
-/// `max-requester-connections`: connections open at once, all requesters together. Default:
-/// BULK_LQ_MAX_CONNS (RFC 6926 section 6.3); from 1 to [`MAX_CONNECTIONS`]. A connection over
-/// the limit is accepted and closed at once (section 8.1).
+/// `max-requester-connections`: open connections of all requesters together. Default:
+/// BULK_LQ_MAX_CONNS (RFC 6926 section 6.3); from 1 to [`MAX_CONNECTIONS`]. A connection over the
+/// limit is accepted and closed at once (section 8.1).
 pub const DEFAULT_CONNECTIONS: u32 = timing::BULK_LQ_MAX_CONNS;
-/// The most connections that can be configured: more than a process may have files open.
+/// Maximum of `max-requester-connections`: more than the files that a process may have open.
 const MAX_CONNECTIONS: u32 = 65_535;
 
-/// `max-concurrent-queries`, if it is 0: queries in progress at once on one connection.
-/// Requesters that recover from a restart send many small queries together. From 1 to
-/// [`MAX_QUERIES`]. Queries over the limit are not read from the socket until one in
-/// progress is done (RFC 6926 section 8.4).
+/// Value of `max-concurrent-queries` if it is 0: queries in progress on one connection. Requesters
+/// that recover from a restart send many small queries together. From 1 to [`MAX_QUERIES`]. Queries
+/// over the limit are not read from the socket until another one ends (RFC 6926 section 8.4).
 pub const DEFAULT_QUERIES: u32 = 16;
-/// The most queries that can be configured: each costs memory.
+/// Maximum of `max-concurrent-queries`: each query needs memory.
 const MAX_QUERIES: u32 = 1024;
 
 /// `max-requester-idle-time`: seconds after which a connection is closed that has no query in
-/// progress, or whose requester reads no data. Default: BULK_LQ_DATA_TIMEOUT
-/// (RFC 6926 section 6.3); from 1. The RFC does not recommend less than the
-/// default; a smaller value gives a warning.
+/// progress, or whose requester reads no data. Default: BULK_LQ_DATA_TIMEOUT (RFC 6926 section
+/// 6.3); at least 1. The RFC does not recommend less than the default; a smaller value causes a
+/// warning.
 pub const DEFAULT_IDLE_SECONDS: u32 = timing::BULK_LQ_DATA_TIMEOUT.as_secs() as u32;
 
-/// The longest `reconciliation-interval`, in seconds: a week. 0 stands for never; the default
-/// depends on the type of Kea's lease database.
+/// Maximum of `reconciliation-interval`, in seconds: a week. 0 means never; the default depends on
+/// the type of Kea's lease database.
 const MAX_RESYNC_INTERVAL: u32 = 7 * 24 * 3600;
 
-/// The most threads that `max-bulk-query-threads` can ask for; 0, the default, leaves the
-/// number to the server.
+/// Maximum of `max-bulk-query-threads`. 0, the default, lets the server choose.
 const MAX_THREADS: u32 = 1024;
 
 /// Parameters at the top level.
@@ -88,7 +86,7 @@ const REQUESTER: [&str; 3] = ["address", "query-types", "max-connections"];
 /// The hook's parameters, checked and with defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Requesters that may query; never empty, no prefix twice.
+    /// Requesters that may query; not empty, without duplicate prefixes.
     pub requesters: Vec<RequesterEntry>,
     /// Path of the state file; `None`: `kea-blq.state` in Kea's data directory. A relative path is relative to
     /// that directory.
@@ -100,21 +98,21 @@ pub struct Config {
     /// section 8.3 (91, 152, 153, 156, 157) require when they are requested, nor those that the
     /// protocol adds without a request (53, 54, 151, 221).
     pub non_sensitive_options: Option<BTreeSet<u8>>,
-    /// Whether to listen at all. The default of Kea's own hook is false.
+    /// Whether to listen. The default of Kea's own hook is false.
     pub bulk_query_enabled: bool,
-    /// Addresses to listen on; never empty, no address twice, 0.0.0.0 only alone.
+    /// Addresses to listen on; not empty, without duplicates; 0.0.0.0 only as the single one.
     pub listen_addresses: Vec<Ipv4Addr>,
-    /// The TCP port to listen on. Never 0 when parsed; 0 lets the system choose one.
+    /// The TCP port to listen on. 0, which [`Config::parse`] refuses, lets the system choose.
     pub port: u16,
-    /// 1 <= connections open at once, all requesters together.
+    /// Maximum of open connections of all requesters together; >= 1.
     pub max_connections: u32,
-    /// 1 <= queries in progress at once on a connection.
+    /// Maximum of queries in progress on a connection; >= 1.
     pub max_queries: u32,
-    /// How long a connection may be idle or blocked; 1 s or more.
+    /// Time that a connection may be idle or blocked; >= 1 s.
     pub idle_time: Duration,
-    /// Threads that serve connections; `None`: chosen by the server.
+    /// Number of threads that serve connections; `None` lets the server choose.
     pub threads: Option<u32>,
-    /// Seconds from one resync with Kea's lease database to the next; 0: never; `None`: the default for the
+    /// Seconds between resyncs with Kea's lease database; 0: never; `None`: the default for the
     /// type of database.
     pub reconciliation_interval: Option<u32>,
     /// Log messages about the configuration.
@@ -126,19 +124,19 @@ pub struct Config {
 pub struct RequesterEntry {
     /// Addresses of the requesters.
     pub prefix: Ipv4Net,
-    /// The query types they may use; the others are answered with NotAllowed.
+    /// The permitted query types; others are answered with NotAllowed.
     pub query_types: QueryTypes,
-    /// 1 <= connections open at once from these addresses together; `None`: no limit but the
-    /// common one. A connection over the limit is accepted and closed at once.
+    /// Maximum of open connections from these addresses together, >= 1; `None`: only the common
+    /// limit applies. A connection over the limit is accepted and closed at once.
     pub max_connections: Option<u32>,
 }
 
 /// Severity of a notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// For information.
+    /// Information.
     Info,
-    /// Probably not intended.
+    /// A warning: probably not intended.
     Warning,
 }
 
@@ -154,7 +152,7 @@ pub struct Notice {
 }
 
 impl Config {
-    /// Reads the hook's `parameters`, given as JSON; `null` stands for none.
+    /// Reads the hook's `parameters` in JSON; `null` means none.
     ///
     /// # Errors
     /// The first parameter that is unknown, missing, of the wrong type or out of range.
@@ -205,7 +203,7 @@ impl Config {
             .map(|address| SocketAddrV4::new(*address, self.port))
     }
 
-    /// Returns the [listeners](Config::listeners) that `before` does not have.
+    /// Returns the [listeners](Config::listeners) that are not in `before`.
     pub fn new_listeners(&self, before: &Config) -> Vec<SocketAddrV4> {
         let known: Vec<SocketAddrV4> = before.listeners().collect();
         let listeners = self.listeners();
@@ -315,8 +313,8 @@ fn requester(path: &str, value: &Value) -> Result<RequesterEntry, ConfigError> {
 
 /// Reads a prefix, or an address as a prefix of length 32.
 ///
-/// A prefix with bits set after its length is refused: "192.0.2.1/24" may mean
-/// one address or all of its network, and access must not rest on a guess.
+/// A prefix with bits set after its length is refused: "192.0.2.1/24" may mean one address or its
+/// whole network, and access must not depend on a guess.
 fn prefix(
     parameter: &str,
     text: &str,
@@ -373,7 +371,7 @@ fn state_file(top: &Section) -> Result<Option<PathBuf>, ConfigError> {
     let Some(path) = top.string("state-file")? else {
         return Ok(None);
     };
-    // Such a path names a directory.
+    // A path that ends so names a directory.
     let (_, name) = path.rsplit_once('/').unwrap_or(("", path));
     if matches!(name, "" | "." | "..") || path.contains('\0') {
         let value = Value::from(path);
@@ -383,7 +381,7 @@ fn state_file(top: &Section) -> Result<Option<PathBuf>, ConfigError> {
 }
 
 /// Reads `non-sensitive-options`. An empty list is valid: only the options that no list withholds
-/// are returned.
+/// are returned then.
 fn non_sensitive_options(top: &Section) -> Result<Option<BTreeSet<u8>>, ConfigError> {
     const NAME: &str = "non-sensitive-options";
     let Some(value) = top.value(NAME) else {
@@ -447,7 +445,7 @@ fn listen_addresses(advanced: &Section) -> Result<Vec<Ipv4Addr>, ConfigError> {
         }
         addresses.push(address);
     }
-    // Binding the second of the two would fail.
+    // Binding the second address would fail.
     if addresses.len() > 1 && addresses.contains(&Ipv4Addr::UNSPECIFIED) {
         let value = Value::from("0.0.0.0");
         return Err(refused(
@@ -467,15 +465,15 @@ fn port(advanced: &Section) -> Result<u16, ConfigError> {
         .unwrap_or(DEFAULT_PORT))
 }
 
-/// Checks the types of parameters of Kea's own hook without an effect here, and returns notices about those
-/// given.
+/// Checks the types of those parameters of Kea's own hook that have no effect here, and returns
+/// notices about them.
 ///
 /// # Errors
-/// A wrong type, or a value that requires a protection or service that is missing: operators must not rely
-/// on it.
+/// A wrong type, or a value that demands a protection or service that is not implemented: operators
+/// must not rely on it.
 fn without_effect(advanced: &Section) -> Result<Vec<Notice>, ConfigError> {
     const ACTIVE: &str = "active-query-enabled";
-    // As Kea's own hook refuses it.
+    // Kea's own hook refuses this value, too.
     if advanced.boolean(ACTIVE)? == Some(true) {
         return Err(refused(
             &advanced.parameter(ACTIVE),
@@ -509,7 +507,7 @@ fn without_effect(advanced: &Section) -> Result<Vec<Notice>, ConfigError> {
     Ok(notices)
 }
 
-/// Checks the TLS parameters likewise.
+/// Checks the TLS parameters, which have no effect either.
 fn tls_without_effect(advanced: &Section) -> Result<Option<Notice>, ConfigError> {
     const FILES: [&str; 3] = ["trust-anchor", "cert-file", "key-file"];
     const REQUIRED: &str = "cert-required";

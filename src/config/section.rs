@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
 
-/// The most characters of a refused value that an error shows.
+/// Maximum number of characters of a refused value in an error.
 const SHOWN_VALUE: usize = 80;
 
 /// Errors of a configuration. The message names the parameter, its value, and the allowed
@@ -16,14 +16,14 @@ pub enum ConfigError {
     NotMap(String),
     /// A required parameter is missing.
     Missing {
-        /// The parameter, with the maps it is in: `requesters[1].address`.
+        /// The parameter with the enclosing maps: `requesters[1].address`.
         parameter: String,
         /// Allowed values.
         allowed: String,
     },
-    /// No parameter has this name.
+    /// The parameter does not exist.
     Unknown {
-        /// The name, with the maps it is in.
+        /// The name with the enclosing maps.
         parameter: String,
         /// The value given, as JSON.
         value: String,
@@ -32,7 +32,7 @@ pub enum ConfigError {
     },
     /// The value has the wrong type, is out of range, or contradicts another one.
     Refused {
-        /// The parameter, with the maps it is in.
+        /// The parameter with the enclosing maps.
         parameter: String,
         /// The value refused, as JSON.
         value: String,
@@ -75,7 +75,7 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// Returns the error for a value that is none of the `allowed` ones.
+/// Returns the error for a value that is not `allowed`.
 pub fn refused(parameter: &str, value: &Value, allowed: impl Into<String>) -> ConfigError {
     ConfigError::Refused {
         parameter: parameter.to_owned(),
@@ -84,7 +84,7 @@ pub fn refused(parameter: &str, value: &Value, allowed: impl Into<String>) -> Co
     }
 }
 
-/// Returns a value for an error: JSON, cut if long.
+/// Returns a value for an error: JSON, truncated if long.
 fn shown(value: &Value) -> String {
     let text = value.to_string();
     match text.char_indices().nth(SHOWN_VALUE) {
@@ -93,16 +93,16 @@ fn shown(value: &Value) -> String {
     }
 }
 
-/// A map of parameters all of whose names are known.
+/// A map of parameters whose names are all known.
 pub struct Section<'a> {
-    /// Path of the map: empty at the top level, else the name of its parameter.
+    /// Path of the map: empty at the top level, otherwise the name of its parameter.
     path: String,
     /// The parameters given.
     map: &'a Map<String, Value>,
 }
 
 impl<'a> Section<'a> {
-    /// Returns the map at `path`, which may hold the parameters in `known`.
+    /// Returns the map at `path`, which may have the parameters in `known`.
     ///
     /// # Errors
     /// If there is a parameter with another name.
@@ -125,7 +125,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// The full name of one of its parameters.
+    /// Returns the full name of a parameter in the map.
     pub fn parameter(&self, name: &str) -> String {
         if self.path.is_empty() {
             name.to_owned()
@@ -134,7 +134,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// The value of a parameter, whatever its type.
+    /// Returns the value of a parameter, of any type.
     pub fn value(&self, name: &str) -> Option<&'a Value> {
         self.map.get(name)
     }
@@ -144,12 +144,12 @@ impl<'a> Section<'a> {
         self.map.contains_key(name)
     }
 
-    /// The value of a parameter that is a boolean.
+    /// Returns the value of a boolean parameter.
     pub fn boolean(&self, name: &str) -> Result<Option<bool>, ConfigError> {
         self.typed(name, "true or false", Value::as_bool)
     }
 
-    /// The value of a parameter that is an integer within `range`.
+    /// Returns the value of an integer parameter, which must be in `range`.
     pub fn integer(
         &self,
         name: &str,
@@ -164,17 +164,18 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// The value of a parameter that is a string.
+    /// Returns the value of a string parameter.
     pub fn string(&self, name: &str) -> Result<Option<&'a str>, ConfigError> {
         self.typed(name, "a string", Value::as_str)
     }
 
-    /// The value of a parameter that is a map.
+    /// Returns the value of a map parameter.
     pub fn map(&self, name: &str) -> Result<Option<&'a Map<String, Value>>, ConfigError> {
         self.typed(name, "a map", Value::as_object)
     }
 
-    /// The value of a parameter that is a list and not empty; `allowed` says of what.
+    /// Returns the value of a list parameter, which must not be empty; `allowed` describes its
+    /// elements.
     pub fn list(&self, name: &str, allowed: &str) -> Result<Option<&'a [Value]>, ConfigError> {
         self.typed(name, allowed, |value| {
             value
@@ -184,7 +185,7 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// The value of a parameter as `read` takes it; `None` of `read` is refused.
+    /// Returns the value of a parameter, converted by `read`; refuses it if `read` returns `None`.
     fn typed<T>(
         &self,
         name: &str,

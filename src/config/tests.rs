@@ -1,20 +1,20 @@
-//! Each parameter: its default, its limits, and what a refusal says.
+//! Each parameter: its default, its limits, and the messages of refusals.
 
 use super::*;
 
-/// Parses parameters with one requester and `advanced` as given.
+/// Parses parameters with one requester and this value of `advanced`.
 fn advanced(advanced: &str) -> Result<Config, ConfigError> {
     Config::parse(&format!(
         r#"{{ "requesters": ["192.0.2.1"], "advanced": {advanced} }}"#
     ))
 }
 
-/// Parses parameters with `requesters` as given.
+/// Parses parameters with this value of `requesters`.
 fn with_requesters(requesters: &str) -> Result<Config, ConfigError> {
     Config::parse(&format!(r#"{{ "requesters": {requesters} }}"#))
 }
 
-/// Asserts that each of `cases`, parameters and what must be in the message, is refused.
+/// Asserts that each of `cases` is refused: parameters, and parts of the message.
 fn refuses(cases: &[(&str, &[&str])]) {
     for (json, expected) in cases {
         let error = Config::parse(json).expect_err(json).to_string();
@@ -24,7 +24,7 @@ fn refuses(cases: &[(&str, &[&str])]) {
     }
 }
 
-/// An entry of `requesters` without limits of its own.
+/// Returns an entry of `requesters` without limits.
 fn entry(prefix: &str) -> RequesterEntry {
     RequesterEntry {
         prefix: prefix.parse().unwrap(),
@@ -236,7 +236,7 @@ fn refuses_parameters_nobody_knows() {
             r#"{ "requesters": ["192.0.2.1"], "advanced": { "port": 67 } }"#,
             &["'advanced.port'", "67", "lease-query-tcp-port"],
         ),
-        // What is not served yet has no parameters.
+        // Features that are not implemented have no parameters.
         (
             r#"{ "requesters": ["192.0.2.1"], "advanced": { "tls": "required" } }"#,
             &["'advanced.tls'", "required", "cert-file"],
@@ -387,7 +387,7 @@ fn refuses_wrong_types_and_values_out_of_range() {
             .expect_err(bad)
             .to_string();
         let parameter = format!("'advanced.{name}'");
-        // Of a list, the element at fault is shown.
+        // The message shows the wrong element of a list.
         let shown = bad.trim_start_matches('[').split(',').next_back().unwrap();
         assert!(
             error.contains(&parameter)

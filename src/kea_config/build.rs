@@ -1,4 +1,4 @@
-//! From Kea's layout to a [`KeaConfig`].
+//! Builds a [`KeaConfig`] from Kea's layout.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -86,14 +86,14 @@ fn build(
     Ok(builder.finish())
 }
 
-/// Properties that subnets take from their shared network.
+/// Properties that subnets inherit from their shared network.
 #[derive(Default)]
 struct Around {
     /// Index of the shared network; `None` for subnets outside any.
     place: Option<usize>,
     /// The VPN.
     vpn: Vpn,
-    /// The classes its clients must be in.
+    /// The classes that restrict its clients.
     classes: layout::Classes,
     /// The user-context.
     user_context: Option<Value>,
@@ -101,9 +101,9 @@ struct Around {
 
 /// A configuration being built.
 struct Builder {
-    /// The configuration so far; its ranges come last.
+    /// The configuration so far; its ranges are added last.
     kea_config: KeaConfig,
-    /// Reserved addresses, with the subnets they are reserved in.
+    /// Reserved addresses, with the subnets of their reservations.
     reserved: Vec<(SubnetId, Ipv4Addr)>,
     /// Indexes of shared networks by name.
     shared_networks: HashMap<String, usize>,
@@ -219,7 +219,7 @@ impl Builder {
         Ok(())
     }
 
-    /// Adds an option to its scope. An option of an unknown scope holds for no client.
+    /// Adds an option to its scope. An option of an unknown scope applies to no client.
     fn option(&mut self, option: ConfiguredOption) {
         let kea_config = &mut self.kea_config;
         let set = match &option.scope {
@@ -248,7 +248,7 @@ impl Builder {
         }
     }
 
-    /// Returns the configuration, with ranges and digests of the whole.
+    /// Returns the configuration, with its ranges and digests.
     fn finish(self) -> KeaConfig {
         let mut kea_config = self.kea_config;
         let mut lengths: Vec<u8> = kea_config
@@ -276,7 +276,7 @@ impl Builder {
                 })
             });
         let reserved = self.reserved.iter().filter_map(|(id, address)| {
-            // The address of a global reservation is configured in the subnet that can lease it.
+            // The address of a global reservation belongs to the subnet that contains it.
             let id = match *id {
                 hosts::GLOBAL => kea_config.subnet_holding(*address)?.id,
                 id => id,

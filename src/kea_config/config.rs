@@ -25,15 +25,15 @@ pub struct Subnet {
     pub id: SubnetId,
     /// The prefix.
     pub prefix: Ipv4Net,
-    /// The VPN declared for it, or for its shared network.
+    /// The VPN declared for the subnet or for its shared network.
     pub vpn: Vpn,
-    /// Index of its shared network.
+    /// Index of its shared network; `None` outside any.
     pub(super) shared_network: Option<usize>,
     /// The high-availability servers that can lease its free addresses outside of pools.
     pub(super) givers: Givers,
     /// The pools, ascending; Kea allows no overlap.
     pub(super) pools: Vec<Pool>,
-    /// The options configured for it.
+    /// The options configured for the subnet.
     pub(super) options: OptionSet,
     /// The parameters of T1 and T2.
     pub(super) timers: Timers,
@@ -41,13 +41,13 @@ pub struct Subnet {
     pub(super) reservations_global: bool,
     /// Whether Kea looks for the subnet's reservations.
     pub(super) reservations_in_subnet: bool,
-    /// A digest of the values that replies use from the subnet and its shared network:
-    /// see [`Difference`](crate::kea_config::Difference).
+    /// A digest of the values that replies use from the subnet and its shared network: see
+    /// [`Difference`](crate::kea_config::Difference).
     pub digest: u64,
 }
 
 impl Subnet {
-    /// Returns T1 and T2 of a lease of this lifetime, as Kea sends them.
+    /// Returns T1 and T2 of a lease with this lifetime, as Kea sends them.
     pub fn tee_times(&self, lifetime: Lifetime) -> TeeTimes {
         self.timers.tee_times(lifetime)
     }
@@ -69,20 +69,20 @@ pub struct Pool {
     pub(super) last: Ipv4Addr,
     /// The high-availability servers that can lease its free addresses.
     pub(super) givers: Givers,
-    /// The options configured for it.
+    /// The options configured for the pool.
     pub(super) options: OptionSet,
 }
 
-/// Kea's configuration as far as leases depend on it.
+/// Kea's configuration, restricted to the parts that affect leases.
 #[derive(Debug, Default)]
 pub struct KeaConfig {
-    /// Subnets, those in shared networks after those outside.
+    /// Subnets outside of shared networks, then those in shared networks.
     pub(super) subnets: Vec<Subnet>,
     /// Indexes in `subnets` by subnet id.
     pub(super) by_id: HashMap<SubnetId, usize>,
     /// Indexes in `subnets` by prefix.
     pub(super) by_prefix: HashMap<Ipv4Net, usize>,
-    /// The distinct prefix lengths, the longest first.
+    /// The distinct prefix lengths, descending.
     pub(super) prefix_lengths: Vec<u8>,
     /// Options of shared networks.
     pub(super) shared_networks: Vec<OptionSet>,
@@ -98,7 +98,7 @@ pub struct KeaConfig {
     pub(super) vpns: BTreeSet<Vpn>,
     /// The partners of this server.
     pub(super) high_availability: HighAvailability,
-    /// Whether Kea keeps host reservations in databases too.
+    /// Whether Kea has host reservations in databases too.
     pub(super) has_host_database: bool,
     /// A digest of the values that replies use from the global scope and from client classes.
     pub(super) common_digest: u64,
@@ -112,13 +112,13 @@ impl KeaConfig {
         self.subnets.get(*self.by_id.get(&id)?)
     }
 
-    /// Whether Kea keeps host reservations also in databases, which its configuration does not
-    /// show.
+    /// Whether Kea has host reservations in databases too, which its configuration does not
+    /// contain.
     pub fn has_host_database(&self) -> bool {
         self.has_host_database
     }
 
-    /// Whether this server is configured to have a high-availability partner.
+    /// Whether the configuration gives this server a high-availability partner.
     pub fn has_partner(&self) -> bool {
         self.high_availability.is_configured()
     }
@@ -138,8 +138,8 @@ impl KeaConfig {
         self.subnets.iter()
     }
 
-    /// Returns the subnet with the most specific prefix that contains `address`; the first configured
-    /// if Kea has several of the same prefix.
+    /// Returns the subnet with the longest prefix that contains `address`; of several with this
+    /// prefix, the first configured.
     pub fn subnet_holding(&self, address: Ipv4Addr) -> Option<&Subnet> {
         let place = self.prefix_lengths.iter().find_map(|length| {
             let prefix = Ipv4Net::new(address, *length).ok()?.trunc();
@@ -148,9 +148,9 @@ impl KeaConfig {
         self.subnets.get(*place)
     }
 
-    /// Returns the subnet of an `address` that was leased from the subnet with this `id`. Ids outlive their
-    /// subnets: if the subnet with the id does not contain the
-    /// address, the one that contains it decides. `None` if none does.
+    /// Returns the subnet of an `address` that was leased from the subnet with this `id`. Leases
+    /// outlive subnets: if the subnet with the id does not contain the address, the subnet that
+    /// contains the address decides; `None` without one.
     pub fn subnet_of(&self, address: Ipv4Addr, id: SubnetId) -> Option<&Subnet> {
         self.subnet(id)
             .filter(|subnet| subnet.prefix.contains(&address))
@@ -167,9 +167,9 @@ impl KeaConfig {
         *vpn == Vpn::Default || self.vpns.contains(vpn)
     }
 
-    /// Returns all configured addresses: every pool and every reserved address, ascending, none of
-    /// them in two ranges. An address in several subnets belongs to the one with the longest
-    /// prefix, and among equals to the first configured.
+    /// Returns all configured addresses: pools and reserved addresses, ascending and disjoint. An
+    /// address in several subnets belongs to the subnet with the longest prefix, and among equals
+    /// to the first configured.
     pub fn ranges(&self) -> &[ConfiguredRange] {
         &self.ranges
     }
@@ -180,13 +180,13 @@ impl KeaConfig {
         Some(Ipv4Addr::from(<[u8; 4]>::try_from(value).ok()?))
     }
 
-    /// Returns the value of option `code` that Kea sends with the lease of `binding`: see
-    /// [`KeaConfig::scopes`], which costs less for several options of one binding.
+    /// Returns the value of option `code` that Kea sends with the lease of `binding`. For several
+    /// options of one binding, [`KeaConfig::scopes`] is cheaper.
     pub fn option<'a>(&'a self, code: u8, binding: BindingRef<'a>) -> Option<Cow<'a, [u8]>> {
         self.scopes(binding).option(code)
     }
 
-    /// Returns the scopes that hold for the lease of `binding`: see
+    /// Returns the scopes that apply to the lease of `binding`, whose subnet is that of
     /// [`KeaConfig::subnet_of`].
     pub fn scopes<'a>(&'a self, binding: BindingRef<'a>) -> Scopes<'a> {
         let client = binding.client;
@@ -214,7 +214,8 @@ impl KeaConfig {
         }
     }
 
-    /// Returns the reservation that holds for a lease in `subnet`: the subnet's precedes a global one.
+    /// Returns the reservation that applies to a lease in `subnet`: a reservation in the subnet
+    /// precedes a global one.
     fn host(&self, subnet: &Subnet, binding: BindingRef<'_>) -> Option<&Host> {
         let in_subnet = subnet
             .reservations_in_subnet
@@ -229,15 +230,15 @@ impl KeaConfig {
     }
 }
 
-/// The parts of the configuration that hold for one lease.
+/// The parts of the configuration that apply to one lease.
 #[derive(Debug)]
 pub struct Scopes<'a> {
-    /// Options, in Kea's order: the reservation, the pool, the subnet, the shared network,
-    /// the client's classes in the client's order, and the global ones.
+    /// Options in Kea's order of precedence: reservation, pool, subnet, shared network, the
+    /// client's classes in the client's order, global options.
     pub(super) sets: Vec<&'a OptionSet>,
     /// The client's classes.
     pub(super) classes: Vec<&'a str>,
-    /// The host name that Kea keeps with the lease; empty if none.
+    /// The host name that Kea stores with the lease; empty if none.
     pub(super) lease_hostname: &'a [u8],
     /// The client's reservation.
     pub(super) host: Option<&'a Host>,
@@ -249,7 +250,7 @@ impl<'a> Scopes<'a> {
     /// Returns the value of option `code` that Kea sends with the lease.
     pub fn option(&self, code: u8) -> Option<Cow<'a, [u8]>> {
         match code {
-            // Kea sets the subnet mask from the prefix before it reads configured options.
+            // Kea derives the subnet mask from the prefix before it evaluates configured options.
             code::SUBNET_MASK => self
                 .subnet
                 .map(|subnet| Cow::Owned(subnet.prefix.netmask().octets().to_vec())),
@@ -258,8 +259,8 @@ impl<'a> Scopes<'a> {
         }
     }
 
-    /// Returns the client's host name: the one that Kea keeps with the lease, else the reserved one, else
-    /// the configured one.
+    /// Returns the client's host name: the one stored with the lease, otherwise the reserved one,
+    /// otherwise the configured one.
     fn hostname(&self) -> Option<&'a [u8]> {
         let reserved = self.host.map_or(&[][..], |host| host.hostname.as_bytes());
         [self.lease_hostname, reserved]

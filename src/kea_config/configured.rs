@@ -1,4 +1,4 @@
-//! Options and host reservations as Kea holds them, with option values in wire format.
+//! Options and host reservations in Kea's own representation, with option values in wire format.
 
 use std::net::Ipv4Addr;
 
@@ -13,8 +13,8 @@ pub struct ConfiguredOption {
     pub code: u8,
     /// The value on the wire, of any length.
     pub value: Vec<u8>,
-    /// `never-send`: clients of this scope never receive the option, whatever other scopes
-    /// configure. Kea lets the value be absent then.
+    /// `never-send`: clients of this scope never receive the option, even if other scopes configure
+    /// it. Its value may be empty in Kea.
     pub never_send: bool,
     /// `client-classes` (Kea 2.7.4 and later): only clients in one of these receive the option; if
     /// empty, all.
@@ -43,7 +43,7 @@ pub enum Scope {
     Class(String),
     /// A host reservation.
     Reservation {
-        /// The subnet it is for; 0 for a global one.
+        /// The subnet of the reservation; 0 for a global one.
         subnet: SubnetId,
         /// `hw-address`, `client-id`, `duid`, `circuit-id` or `flex-id`.
         identifier_type: String,
@@ -54,18 +54,18 @@ pub enum Scope {
     },
 }
 
-/// A host reservation in a database, which Kea's configuration does not show. Its options come as
-/// [`ConfiguredOption`]s of [`Scope::Reservation`].
+/// A host reservation in a database, which Kea's configuration does not contain. Its options are
+/// separate [`ConfiguredOption`]s with [`Scope::Reservation`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatabaseReservation {
-    /// The subnet it is for; 0 for a global one.
+    /// The subnet of the reservation; 0 for a global one.
     pub subnet: SubnetId,
     /// `hw-address`, `client-id`, `duid`, `circuit-id` or `flex-id`.
     pub identifier_type: String,
     /// The identifier's octets.
     pub identifier: Vec<u8>,
-    /// The address reserved, if one is.
+    /// The reserved address, if any.
     pub address: Option<Ipv4Addr>,
-    /// The host name reserved; empty if none.
+    /// The reserved host name; empty if none.
     pub hostname: String,
 }

@@ -1,7 +1,7 @@
 //! The leases whose replies differ between two of Kea's configurations.
 //!
-//! Replies carry the options and times that Kea sends with a lease: options of several scopes, T1 and T2. A
-//! configuration that changes any of these changes the lease for a requester. Digests
+//! Replies contain the options and times that Kea sends with a lease: options of several scopes, T1
+//! and T2. A configuration that changes any of these changes the lease for a requester. Digests
 //! make the comparison cheap: most configurations differ in few subnets.
 
 use std::collections::BTreeSet;
@@ -14,7 +14,8 @@ use crate::kea_config::digest::digest;
 use crate::model::binding::BindingRef;
 use crate::model::time::Lifetime;
 
-/// The difference of two configurations, as far as replies about leases depend on them.
+/// The difference between two configurations, restricted to the parts that affect replies about
+/// leases.
 #[derive(Clone, Copy, Debug)]
 pub struct Difference<'a> {
     /// The configuration before.
@@ -45,7 +46,7 @@ impl<'a> Difference<'a> {
         self.is_common_alike
     }
 
-    /// Whether replies about a lease may carry other options or times than before.
+    /// Whether replies about a lease may have other options or times than before.
     pub fn is_in(&self, binding: BindingRef<'_>) -> bool {
         let subnet_of =
             |kea_config: &'a KeaConfig| kea_config.subnet_of(binding.address, binding.subnet);
@@ -66,18 +67,17 @@ impl<'a> Difference<'a> {
 }
 
 impl KeaConfig {
-    /// Returns a digest of the values that replies use from outside of subnets and
-    /// reservations.
+    /// Returns a digest of the values outside of subnets and reservations that replies use.
     pub fn common_digest(&self) -> u64 {
         self.common_digest
     }
 
-    /// Returns a digest of the values that replies use from reservations.
+    /// Returns a digest of the values in reservations that replies use.
     pub fn hosts_digest(&self) -> u64 {
         self.hosts_digest
     }
 
-    /// Computes all digests; the rest of the configuration must be complete.
+    /// Computes all digests. The rest of the configuration must be complete.
     pub(super) fn make_digests(&mut self) {
         let of_subnets: Vec<u64> = self
             .subnets
@@ -93,7 +93,7 @@ impl KeaConfig {
         self.hosts_digest = self.hosts.digest();
     }
 
-    /// Returns a digest of the values that replies use from a subnet and its shared network.
+    /// Returns a digest of the values in a subnet and its shared network that replies use.
     fn of_subnet(&self, subnet: &Subnet) -> u64 {
         let mut digest = DefaultHasher::new();
         (subnet.prefix, &subnet.options).hash(&mut digest);
@@ -110,8 +110,8 @@ impl KeaConfig {
 }
 
 impl Scopes<'_> {
-    /// Whether the reply about a lease of this lifetime is the same with both. An option that the client itself sent
-    /// has precedence over a configured one.
+    /// Whether the replies about a lease with this lifetime are equal with both. An option that the
+    /// client sent has precedence over a configured one.
     fn reply_alike(
         &self,
         other: &Scopes<'_>,

@@ -5,7 +5,7 @@ use std::fmt;
 /// Errors of Kea's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeaConfigError {
-    /// The layout is not that of any version of Kea.
+    /// The layout does not match any version of Kea.
     Layout(String),
     /// A value is not allowed.
     Refused {

@@ -1,9 +1,9 @@
-//! The servers of a high-availability relationship that can lease a free address, by the parameters
-//! of Kea's `libdhcp_ha.so`.
+//! The servers of a high-availability relationship that can lease a free address, from the
+//! parameters of Kea's `libdhcp_ha.so`.
 //!
-//! Kea's servers split their clients, not their addresses: each client belongs to a scope, which
-//! has the name of a server, and at any time each server serves some of the scopes. A pool can
-//! be bound to a scope by the client class `HA_<server>`.
+//! Kea's servers divide clients, not addresses, among themselves: each client belongs to a scope,
+//! which has the name of a server, and at any time each server serves some of the scopes. A client
+//! class `HA_<server>` restricts a pool to a scope.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -49,7 +49,7 @@ struct Parameters {
     relationships: Vec<Relationship>,
 }
 
-/// A relationship, as the library's parameters give it.
+/// A relationship, in the layout of the library's parameters.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct Relationship {
@@ -77,7 +77,7 @@ impl Relationship {
         self.peers.iter().find(|peer| *peer.name == *name)
     }
 
-    /// The servers that lease addresses in normal operation.
+    /// Returns the servers that lease addresses in normal operation.
     fn givers(&self) -> impl Iterator<Item = &Peer> {
         let balanced = self.mode == "load-balancing";
         self.peers
@@ -87,8 +87,8 @@ impl Relationship {
 }
 
 impl HighAvailability {
-    /// Reads the relationships in the parameters of the libraries loaded. Parameters that the library itself
-    /// refuses count as none.
+    /// Reads the relationships from the parameters of the loaded libraries. Parameters that the
+    /// library itself refuses count as none.
     pub fn new(libraries: &[HooksLibrary]) -> HighAvailability {
         let parameters = libraries
             .iter()
@@ -108,7 +108,7 @@ impl HighAvailability {
         !self.relationships.is_empty()
     }
 
-    /// Returns the scopes that this server serves in normal operation; none if no server is configured to.
+    /// Returns the scopes that this server serves in normal operation; empty if it serves none.
     pub fn usually_serving(&self) -> Serving {
         let names = self.relationships.iter();
         names
@@ -116,9 +116,9 @@ impl HighAvailability {
             .collect()
     }
 
-    /// Returns the servers that lease the free addresses of a part of a subnet for clients of these `classes`: the
-    /// server that a class names, else all that lease any. The user-contexts of the subnet and its shared
-    /// network name the relationship.
+    /// Returns the servers that lease the free addresses of a part of a subnet to clients of these
+    /// `classes`: the server that a class names, otherwise all that lease addresses. The
+    /// user-contexts of the subnet and its shared network name the relationship.
     pub fn givers<'a>(
         &self,
         contexts: &[Option<&Value>],

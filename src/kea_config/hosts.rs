@@ -1,4 +1,4 @@
-//! Host reservations, looked up as Kea does.
+//! Host reservations, and their lookup in Kea's order.
 
 use std::net::Ipv4Addr;
 
@@ -28,11 +28,12 @@ enum IdentifierType {
     Duid,
     /// The circuit ID that a relay agent adds.
     CircuitId,
-    /// The identifier that the flexible identifier hook computes from a message: unknown here.
+    /// The identifier that Kea's flexible identifier hook computes from a message; not known to
+    /// this library.
     FlexId,
 }
 
-/// Kea's order of preference where none is configured.
+/// Kea's default order of preference.
 const DEFAULT_ORDER: [IdentifierType; 4] = [
     IdentifierType::HardwareAddress,
     IdentifierType::Duid,
@@ -53,7 +54,8 @@ impl IdentifierType {
         }
     }
 
-    /// Returns the client's identifier of this type; `None` if the client has none or it is unknown here.
+    /// Returns the client's identifier of this type; `None` if the client has none, or the type is
+    /// unknown.
     fn of(self, client: ClientRef<'_>) -> Option<&[u8]> {
         let identifier = match self {
             IdentifierType::HardwareAddress => Some(client.chaddr()),
@@ -77,7 +79,7 @@ impl IdentifierType {
 pub struct Host {
     /// The type of the identifier.
     identifier_type: Option<IdentifierType>,
-    /// The host name reserved; empty if none.
+    /// The reserved host name; empty if none.
     pub hostname: Box<str>,
     /// The options configured for it.
     pub options: OptionSet,
@@ -100,14 +102,14 @@ pub struct Hosts {
     hosts: Vec<Host>,
     /// Indexes in `hosts` by identifier, for each subnet and type.
     by_identifier: HashMap<(SubnetId, IdentifierType), Places>,
-    /// Indexes in `hosts` by the address reserved.
+    /// Indexes in `hosts` by the reserved address.
     by_address: HashMap<(SubnetId, Ipv4Addr), usize>,
     /// Types in the order Kea tries them.
     order: Vec<IdentifierType>,
 }
 
 impl Hosts {
-    /// Creates an empty set; Kea tries the identifier types with these names.
+    /// Creates an empty set; `order` has the names of the identifier types that Kea looks up.
     pub fn new(order: Option<&[String]>) -> Hosts {
         let order = match order {
             Some(names) => names
@@ -154,8 +156,8 @@ impl Hosts {
         );
     }
 
-    /// Returns the options of a reservation, which is added if it is missing: Kea may keep it
-    /// in a database instead of its configuration.
+    /// Returns the options of a reservation, which is added if it does not exist: it may be in a
+    /// database rather than in Kea's configuration.
     pub fn options_mut(
         &mut self,
         subnet: SubnetId,
@@ -173,8 +175,8 @@ impl Hosts {
         self.hosts.get_mut(place).map(|host| &mut host.options)
     }
 
-    /// Returns a digest of all reservations that replies depend on: those with options or a host
-    /// name. It does not depend on the order in which they were added.
+    /// Returns a digest of all reservations with options or a host name, on which replies depend.
+    /// It is independent of the order of insertion.
     pub fn digest(&self) -> u64 {
         let matters = |place: &usize| {
             self.hosts
@@ -221,8 +223,8 @@ impl Hosts {
 
     /// Returns the reservation in `subnet` for the client of `binding`.
     ///
-    /// Kea looks for the client's identifiers. Where an identifier is unknown here, the address
-    /// decides: Kea leases a reserved address to its client only.
+    /// Kea looks the client's identifiers up. If an identifier is unknown here, the address
+    /// decides: Kea leases a reserved address only to the client of the reservation.
     pub fn find(&self, subnet: SubnetId, binding: BindingRef<'_>) -> Option<&Host> {
         let client = binding.client;
         let by_identifier = client.and_then(|client| {

@@ -1,9 +1,9 @@
-//! Repair of Kea's JSON text where it is invalid.
+//! Repair of invalid JSON from Kea.
 
 use std::borrow::Cow;
 
-/// Returns the text with numbers such as `1e-06.0` repaired: Kea appends `.0` to each real number without
-/// a point, even after an exponent.
+/// Returns the text with numbers such as `1e-06.0` repaired: Kea appends `.0` to each real number
+/// without a point, even after an exponent.
 pub fn mended(text: &str) -> Cow<'_, str> {
     let octets = text.as_bytes();
     let mut mended = String::new();
@@ -68,7 +68,7 @@ mod tests {
     proptest! {
         #[test]
         fn leaves_json_as_it_is(text in r#"([\[\]{}:,"\\e. 0-9a-z-]|é){0,40}"#, number: f64) {
-            // The function ends for any text, and leaves valid JSON unchanged.
+            // The function terminates for any text, and leaves valid JSON unchanged.
             mended(&text);
             let json = serde_json::json!({ text: number, "b": [number] }).to_string();
             prop_assert_eq!(mended(&json), json.as_str());

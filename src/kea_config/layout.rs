@@ -1,7 +1,7 @@
-//! The parts of Kea's configuration that matter here, in the layout of `config-get`.
+//! The parts of Kea's configuration that affect leases, in the layout of `config-get`.
 //!
-//! Kea omits parameters that are not set, and each release adds some, so
-//! every field but the identifying ones has a default and unknown ones are skipped.
+//! Kea omits parameters that are not set, and each release adds some. All fields but the
+//! identifying ones therefore have defaults, and unknown fields are skipped.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -21,7 +21,7 @@ pub struct Dhcp4 {
     /// Parameters that subnets inherit.
     #[serde(flatten)]
     pub inherited: Inherited,
-    /// The hooks loaded.
+    /// The loaded hooks.
     #[serde(default)]
     pub hooks_libraries: Vec<HooksLibrary>,
     /// The database of host reservations.
@@ -50,11 +50,11 @@ pub struct HooksLibrary {
     pub parameters: Option<Value>,
 }
 
-/// The client classes of a restricted part of the configuration.
+/// The client classes that restrict a part of the configuration.
 #[derive(Clone, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Classes {
-    /// The class, up to Kea 2.6.
+    /// The class, in Kea 2.6 and earlier.
     client_class: Option<String>,
     /// The classes, in later versions.
     #[serde(default)]
@@ -62,14 +62,14 @@ pub struct Classes {
 }
 
 impl Classes {
-    /// The classes' names.
+    /// Returns the names of the classes.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         let all = self.client_class.iter().chain(&self.client_classes);
         all.map(String::as_str)
     }
 }
 
-/// Parameters that a shared network and a subnet inherit from the wider scope.
+/// Parameters that a shared network or subnet inherits from the enclosing scope.
 #[derive(Clone, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Inherited {
@@ -77,11 +77,11 @@ pub struct Inherited {
     pub renew_timer: Option<u32>,
     /// T2, in seconds.
     pub rebind_timer: Option<u32>,
-    /// Whether T1 and T2 are shares of the lifetime where they are not set.
+    /// Whether T1 and T2 are computed as shares of the lifetime if they are not set.
     pub calculate_tee_times: Option<bool>,
-    /// T1's share, between 0 and 1.
+    /// T1 as a share of the lifetime, between 0 and 1.
     pub t1_percent: Option<f64>,
-    /// T2's share, between 0 and 1.
+    /// T2 as a share of the lifetime, between 0 and 1.
     pub t2_percent: Option<f64>,
     /// Whether Kea looks for global reservations.
     pub reservations_global: Option<bool>,
@@ -90,7 +90,7 @@ pub struct Inherited {
 }
 
 impl Inherited {
-    /// Returns these parameters, and those of `wider` where not set.
+    /// Returns these parameters, with those of `wider` for the unset ones.
     pub fn or(&self, wider: &Inherited) -> Inherited {
         Inherited {
             renew_timer: self.renew_timer.or(wider.renew_timer),
@@ -113,7 +113,7 @@ pub struct SharedNetwork {
     /// Parameters its subnets inherit.
     #[serde(flatten)]
     pub inherited: Inherited,
-    /// The classes its clients must be in.
+    /// The classes that restrict its clients.
     #[serde(flatten)]
     pub classes: Classes,
     /// The user-context.
@@ -127,14 +127,14 @@ pub struct SharedNetwork {
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Subnet {
-    /// The number.
+    /// The subnet id.
     pub id: u32,
     /// The prefix.
     pub subnet: String,
     /// Parameters set for the subnet, or derived by Kea.
     #[serde(flatten)]
     pub inherited: Inherited,
-    /// The classes its clients must be in.
+    /// The classes that restrict its clients.
     #[serde(flatten)]
     pub classes: Classes,
     /// The user-context.
@@ -152,7 +152,7 @@ pub struct Subnet {
 pub struct Pool {
     /// `first-last`, or a prefix.
     pub pool: String,
-    /// The classes its clients must be in.
+    /// The classes that restrict its clients.
     #[serde(flatten)]
     pub classes: Classes,
 }
@@ -161,19 +161,19 @@ pub struct Pool {
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Reservation {
-    /// A MAC address, in hex with colons.
+    /// A MAC address, in hexadecimal with colons.
     pub hw_address: Option<String>,
-    /// A client identifier, in hex.
+    /// A client identifier, in hexadecimal.
     pub client_id: Option<String>,
-    /// A DUID, in hex with colons.
+    /// A DUID, in hexadecimal with colons.
     pub duid: Option<String>,
-    /// A relay agent's circuit ID, in hex.
+    /// A circuit ID of a relay agent, in hexadecimal.
     pub circuit_id: Option<String>,
-    /// The identifier of the flexible identifier hook, in hex.
+    /// An identifier of the flexible identifier hook, in hexadecimal.
     pub flex_id: Option<String>,
-    /// The address reserved.
+    /// The reserved address.
     pub ip_address: Option<String>,
-    /// The host name reserved; empty if none.
+    /// The reserved host name; empty if none.
     #[serde(default)]
     pub hostname: String,
 }

@@ -1,16 +1,15 @@
-//! Kea's own configuration as far as leases depend on it: subnets, configured addresses,
+//! Kea's configuration, restricted to the parts that affect leases: subnets, configured addresses,
 //! VPNs, options.
 //!
-//! A [`KeaConfig`] is built at each reconfiguration and never changes. The source is Kea's own
-//! `config-get`, so that defaults, inheritance and numbering are Kea's;
-//! only options come separately, as octets, since their encoding depends on Kea's
-//! option definitions.
+//! A [`KeaConfig`] is built at each reconfiguration and is immutable. Its source is Kea's
+//! `config-get`, so that Kea itself applies defaults, inheritance and numbering. Options are read
+//! separately in wire format, since their encoding depends on Kea's option definitions.
 
 //!
 //! - [`build`]: reads a configuration.
 //! - [`config`]: the configuration and its lookups.
 //! - [`layout`], [`json`]: the layout of `config-get`, and repairs of its text.
-//! - [`configured`]: options and reservations that come besides it.
+//! - [`configured`]: options and reservations that are read separately.
 //! - [`hosts`], [`options`], [`ranges`], [`times`], [`vpn`], [`high_availability`]: parts of a configuration.
 //! - [`difference`]: the leases whose replies differ between two configurations.
 

@@ -5,7 +5,7 @@ use crate::kea_config::configured::ConfiguredOption;
 /// The options of one scope.
 #[derive(Debug, Default, Hash)]
 pub struct OptionSet {
-    /// Options in the order of their codes, and in Kea's order for one code.
+    /// Options by code, ascending, and in Kea's order within one code.
     options: Vec<SetOption>,
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::kea_config::high_availability::Givers;
 use crate::model::vpn::Vpn;
 
-/// A run of configured addresses in one VPN, leased by the same servers.
+/// A run of configured addresses in one VPN that the same servers can lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfiguredRange {
     /// The first address.
@@ -17,19 +17,19 @@ pub struct ConfiguredRange {
     pub last: Ipv4Addr,
     /// The VPN of all addresses.
     pub vpn: Vpn,
-    /// The high-availability servers that can lease the free ones.
+    /// The high-availability servers that can lease its free addresses.
     pub givers: Givers,
 }
 
-/// A pool or a reserved address, and its rank among others that overlap it.
+/// A pool or a reserved address, and its precedence among overlapping ones.
 pub struct Claim<'a> {
     /// The first address.
     pub first: u32,
     /// The last address, `first <= last`.
     pub last: u32,
-    /// The prefix length of the subnet: the longest wins.
+    /// The prefix length of the subnet: the longest has precedence.
     pub prefix_length: u8,
-    /// Index of the subnet in the configuration: at equal length, the first wins.
+    /// Index of the subnet in the configuration: the first of equal length has precedence.
     pub order: usize,
     /// The subnet's VPN.
     pub vpn: &'a Vpn,
@@ -37,12 +37,12 @@ pub struct Claim<'a> {
     pub givers: &'a Givers,
 }
 
-/// Merges `claims` into ranges, ascending, each address in one range. Neighbours of one kind
-/// become one range. The cost is n log n for any overlap.
+/// Merges `claims` into ascending, disjoint ranges. Adjacent ranges of one kind are joined. Takes
+/// O(n log n), for any overlap.
 pub fn merge(mut claims: Vec<Claim<'_>>) -> Vec<ConfiguredRange> {
     claims.sort_unstable_by_key(|claim| claim.first);
     let mut merged = Merged::default();
-    // Claims that began at or before `at`, the winner on top; ended claims
+    // Claims that began at or before `at`, that with the highest precedence on top. Ended claims
     // are removed when they reach the top.
     let mut open: BinaryHeap<(u8, Reverse<usize>, u32, usize)> = BinaryHeap::new();
     let mut upcoming = 0;
@@ -72,7 +72,7 @@ pub fn merge(mut claims: Vec<Claim<'_>>) -> Vec<ConfiguredRange> {
             continue;
         };
         let next = claims.get(upcoming).map(|claim| claim.first);
-        // The winner holds until it ends or another claim begins.
+        // The claim on top applies until it ends or another claim begins.
         let until = next.map_or(*last, |next| (*last).min(next.saturating_sub(1)));
         if let Some(winner) = claims.get(*winner) {
             merged.push(at, until, winner);
@@ -87,12 +87,12 @@ pub fn merge(mut claims: Vec<Claim<'_>>) -> Vec<ConfiguredRange> {
 /// Ranges being built.
 #[derive(Default)]
 struct Merged {
-    /// Ranges, ascending; neighbours differ in kind or have a gap between them.
+    /// Ranges, ascending. Adjacent ranges differ in kind or have a gap between them.
     ranges: Vec<ConfiguredRange>,
 }
 
 impl Merged {
-    /// Adds addresses of `claim`, above all others.
+    /// Adds addresses of `claim`, which are above all others.
     fn push(&mut self, first: u32, last: u32, claim: &Claim<'_>) {
         match self.ranges.last_mut() {
             Some(range)
@@ -119,10 +119,10 @@ mod tests {
     /// The default VPN.
     static DEFAULT: Vpn = Vpn::Default;
 
-    /// No servers but this one.
+    /// No high-availability servers.
     static NOBODY: std::sync::LazyLock<Givers> = std::sync::LazyLock::new(Givers::default);
 
-    /// A claim of the subnet at `order` with a prefix of `prefix_length`.
+    /// Returns a claim of the subnet at `order` with a prefix of `prefix_length`.
     fn claim(first: u32, last: u32, prefix_length: u8, order: usize, vpn: &Vpn) -> Claim<'_> {
         Claim {
             first,
@@ -134,7 +134,7 @@ mod tests {
         }
     }
 
-    /// First, last and VPN of each range.
+    /// Returns first address, last address and VPN of each range.
     fn plain(ranges: &[ConfiguredRange]) -> Vec<(u32, u32, &Vpn)> {
         ranges
             .iter()
@@ -187,7 +187,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Every address has the VPN of the winner among all claims.
+        /// Every address has the VPN of the claim with the highest precedence.
         #[test]
         fn gives_each_address_what_the_definition_gives_it(
             claims in proptest::collection::vec((0_u32..60, 0_u32..20, 0_u8..3, 0_usize..3), 0..12)

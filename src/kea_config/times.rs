@@ -5,13 +5,13 @@ use std::hash::{Hash, Hasher};
 use crate::kea_config::layout::Inherited;
 use crate::model::time::Lifetime;
 
-/// T1's share of the lifetime where none is configured.
+/// T1's share of the lifetime if none is configured.
 const T1_PERCENT: f64 = 0.5;
-/// T2's share of the lifetime where none is configured.
+/// T2's share of the lifetime if none is configured.
 const T2_PERCENT: f64 = 0.875;
 
-/// The renewal (T1, option 58) and rebinding (T2, option 59) times of a lease: seconds from
-/// its start, `renewal < rebinding < lifetime` where present.
+/// The renewal (T1, option 58) and rebinding (T2, option 59) times of a lease, in seconds from its
+/// start; `renewal < rebinding < lifetime` for those that are present.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TeeTimes {
     /// T1; `None` if Kea sends none.
@@ -52,8 +52,8 @@ impl Timers {
         (self.renew, self.rebind, shares).hash(digest);
     }
 
-    /// Returns the times for a lease of this lifetime. A configured time precedes a calculated
-    /// one; a time of 0, or not before the time it must precede, is not sent.
+    /// Returns the times for a lease with this lifetime. A configured time precedes a computed one.
+    /// A time that is 0, or does not precede the next one, is not sent.
     pub fn tee_times(&self, lifetime: Lifetime) -> TeeTimes {
         let sane =
             |time: Option<u32>, ceiling: u32| time.filter(|time| (1..ceiling).contains(time));
@@ -81,7 +81,7 @@ fn share(share: f64, lifetime: Lifetime) -> u32 {
 mod tests {
     use super::*;
 
-    /// The times for `lifetime` with these timers.
+    /// Returns the times for `lifetime` with these timers.
     fn times(renew: Option<u32>, rebind: Option<u32>, lifetime: u32) -> (Option<u32>, Option<u32>) {
         let timers = Timers {
             renew,

@@ -9,8 +9,8 @@ use crate::model::vpn::Vpn;
 /// Allowed declarations of a VPN, for error messages.
 const ALLOWED: &str = r#"a map of either "name" (1 to 254 ASCII characters, none of them NUL) or "rfc2685" (14 hexadecimal digits)"#;
 
-/// Returns the VPN that `user_context` declares, if any. `holder` names the subnet or
-/// shared network it belongs to, for error messages.
+/// Returns the VPN that `user_context` declares, if any. `holder` names its subnet or shared
+/// network for error messages.
 pub fn declared(holder: &str, user_context: Option<&Value>) -> Result<Option<Vpn>, KeaConfigError> {
     let Some(value) = user_context.and_then(|context| context.get("vpn")) else {
         return Ok(None);
@@ -26,7 +26,7 @@ pub fn declared(holder: &str, user_context: Option<&Value>) -> Result<Option<Vpn
         })
 }
 
-/// Reads the map of `vpn`: one known key and no other.
+/// Reads the map of `vpn`, which has exactly one of the known keys.
 fn read(map: &Map<String, Value>) -> Option<Vpn> {
     if map.len() != 1 {
         return None;

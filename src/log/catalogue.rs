@@ -13,7 +13,7 @@ pub struct Message {
     pub action: &'static str,
 }
 
-/// Finds the message of an identifier.
+/// Returns the message with an identifier.
 pub fn find(id: &str) -> Option<&'static Message> {
     let index = MESSAGES
         .binary_search_by_key(&id, |message| message.id)
@@ -454,7 +454,7 @@ mod tests {
 
     use super::*;
 
-    /// Collects the identifiers in the sources under `directory`, this file left out.
+    /// Collects the identifiers in the sources under `directory`, without this file.
     fn used(directory: &Path, ids: &mut BTreeSet<String>) {
         for entry in fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
@@ -462,7 +462,7 @@ mod tests {
                 used(&path, ids);
             } else if !path.ends_with("log/catalogue.rs") {
                 let source = fs::read_to_string(&path).unwrap();
-                // Tests may make them up.
+                // Tests may use invented identifiers.
                 let source = source.split("#[cfg(test)]\nmod tests {").next().unwrap();
                 ids.extend(
                     source

@@ -1,9 +1,9 @@
-//! From `tracing` to Kea's log.
+//! The `tracing` subscriber that writes to Kea's log.
 //!
-//! The field `id` of an event is its message identifier; the other fields follow the text, and then those of the
-//! spans around it, the innermost first: the xid of the query, the peer of the connection.
-//! As Kea does, the thread that logs writes the line: no line is lost when the
-//! process ends, and none waits for another thread.
+//! The field `id` of an event is its message identifier. The other fields follow the text, and then
+//! those of the enclosing spans, the innermost first: the xid of the query, the peer of the
+//! connection. As in Kea, the logging thread itself writes the line: no line is lost when the
+//! process ends.
 
 use std::fmt::{self, Write};
 
@@ -39,8 +39,8 @@ struct Forward<S>(S);
 /// The fields of a span, as they follow the text of its events.
 struct SpanFields(String);
 
-/// Whether a span or an event is this crate's own. Events of other crates have no identifiers, and are not
-/// logged.
+/// Whether a span or an event belongs to this crate. Events of other crates have no identifiers,
+/// and are not logged.
 fn is_own(metadata: &Metadata<'_>) -> bool {
     metadata.target().starts_with(env!("CARGO_CRATE_NAME"))
 }
@@ -56,7 +56,7 @@ where
         } else if metadata.is_span() {
             Interest::always()
         } else {
-            // Kea's levels change with its configuration: each event is checked.
+            // Not cached: Kea's levels change with its configuration.
             Interest::sometimes()
         }
     }
@@ -98,8 +98,7 @@ struct Line {
 impl Line {
     /// Appends a field's value.
     fn append(&mut self, field: &Field, value: fmt::Arguments<'_>) {
-        // Writing to a string fails only if a value's own formatting does: then it stays as far
-        // as it came.
+        // Fails only if the formatting of the value fails. The value is then incomplete.
         let _ = match field.name() {
             "message" => {
                 let rest = std::mem::take(&mut self.text);
@@ -124,7 +123,7 @@ impl Visit for Line {
     }
 }
 
-/// Writes on one line: what a client sends must not look like another message.
+/// Writes on one line: octets from a client must not look like another message.
 struct OneLine<'a>(&'a mut String);
 
 impl Write for OneLine<'_> {
@@ -148,10 +147,10 @@ mod tests {
 
     use super::*;
 
-    /// A line as the sink gets it.
+    /// A line as the sink receives it.
     type Written = (Level, &'static str, String);
 
-    /// Collects the lines written, from INFO on.
+    /// A sink that collects the lines from INFO on.
     #[derive(Clone, Default)]
     struct Kept(Arc<Mutex<Vec<Written>>>);
 

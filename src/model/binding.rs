@@ -35,10 +35,11 @@ pub struct Binding<C = Client> {
     pub client: Option<C>,
     /// Whether the last change was made by another server: see [`Binding::is_remote`].
     pub remote: bool,
-    /// The time at which the mirror learned of the last change, if that is later than the times in a reply.
-    /// Possible reasons: another server made the change, it changed none of these times, the clock
-    /// entered the next second in between, or Kea's configuration changed. A query between both times
-    /// did not return the change, so the binding counts as changed at this time too.
+    /// The time at which the mirror learned of the last change, if that is later than the times in
+    /// a reply. Possible reasons: another server made the change, the change left these times
+    /// equal, the clock entered the next second in between, or Kea's configuration changed. A query
+    /// between both times did not return the change, so the binding counts as changed at this time
+    /// too.
     pub learned_at: Option<Time>,
     /// The end of an offer made to the client during the lease, which reserves the address; `None`
     /// without such an offer.
@@ -80,7 +81,7 @@ impl BindingRef<'_> {
 }
 
 impl<C> Binding<C> {
-    /// Returns this binding with `client` in place of its own.
+    /// Returns this binding with another `client`.
     pub fn with_client<Other>(&self, client: Option<Other>) -> Binding<Other> {
         Binding {
             address: self.address,
@@ -115,7 +116,7 @@ impl<C> Binding<C> {
         }
     }
 
-    /// Returns the end of a state that ends by itself; `None` for other states.
+    /// Returns the time at which the state ends by itself; `None` for states without such an end.
     pub fn ends(&self) -> Option<Time> {
         match self.state {
             State::Active | State::Abandoned | State::Transitioning => {
@@ -125,7 +126,8 @@ impl<C> Binding<C> {
         }
     }
 
-    /// Returns the time of Kea's last answer about the current lease: the client's timers count from then.
+    /// Returns the time of Kea's last answer about the current lease, from which the client's
+    /// timers count.
     #[inline]
     pub fn answered(&self) -> Time {
         let lease_start = self.lease_start;

@@ -122,7 +122,7 @@ impl<'de> Deserialize<'de> for Client {
 }
 
 impl<'a> ClientRef<'a> {
-    /// Wraps octets that [`ClientRef::octets`] returned. Any others are read without a panic.
+    /// Wraps octets returned by [`ClientRef::octets`]. Other octets are decoded without a panic.
     pub fn from_octets(octets: &'a [u8]) -> ClientRef<'a> {
         ClientRef(octets)
     }
@@ -225,8 +225,8 @@ impl<'a> ClientRef<'a> {
         })
     }
 
-    /// Returns the relay agent information last found in Kea's lease; empty if Kea stored none. Without
-    /// knowledge of a difference it is the latest one received.
+    /// Returns the relay agent information last found in Kea's lease; empty if Kea stored none. If
+    /// no difference is known, this is the latest one received.
     pub fn stored_by_kea(self) -> &'a [u8] {
         match self.has_stored() {
             true => self.stored(),
@@ -357,7 +357,7 @@ impl fmt::Debug for ClientRef<'_> {
     }
 }
 
-/// A reader of values that are each preceded by their length: the octets that are left.
+/// A reader of length-prefixed values: the remaining octets.
 #[derive(Clone, Copy)]
 struct Sections<'a>(&'a [u8]);
 
@@ -405,7 +405,7 @@ impl<'a> Sections<'a> {
     }
 }
 
-/// Appends the length of a value: seven bits in each octet, the lowest first.
+/// Appends the length of a value, seven bits in each octet, little-endian.
 fn put_length(octets: &mut Vec<u8>, mut length: usize) {
     while length > 0x7f {
         // Seven bits, marked as not the last.

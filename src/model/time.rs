@@ -56,7 +56,7 @@ impl Window {
         end: Time::MAX,
     };
 
-    /// Whether `time` is one of these times.
+    /// Whether `time` is in the window.
     #[inline]
     pub fn contains(self, time: Time) -> bool {
         self.start <= time && time <= self.end

@@ -1,7 +1,7 @@
 //! Reading the configuration of each Kea release.
 //!
-//! `config-get-*.json` is the answer of Kea 2.2.0, 2.6.3 and 3.0.3 to `config-get` for one and
-//! the same configuration file.
+//! `config-get-*.json` are the answers of Kea 2.2.0, 2.6.3 and 3.0.3 to `config-get`, for the same
+//! configuration file.
 
 use std::borrow::Cow;
 use std::net::Ipv4Addr;
@@ -20,12 +20,12 @@ const RELEASES: [&str; 3] = [
     include_str!("config-get-3.0.json"),
 ];
 
-/// An address.
+/// Parses an address.
 fn ip(address: &str) -> Ipv4Addr {
     address.parse().unwrap()
 }
 
-/// A network of one subnet 192.0.2.0/24, number 1, with these further parameters.
+/// Returns a configuration with one subnet 192.0.2.0/24, id 1, with further parameters.
 fn one_subnet(parameters: &str) -> Result<KeaConfig, KeaConfigError> {
     let config = format!(
         r#"{{"Dhcp4": {{"subnet4": [{{"id": 1, "subnet": "192.0.2.0/24" {parameters}}}]}}}}"#
@@ -33,7 +33,7 @@ fn one_subnet(parameters: &str) -> Result<KeaConfig, KeaConfigError> {
     KeaConfig::from_json(&config, Vec::new())
 }
 
-/// An option that everybody is sent.
+/// Returns an option for all clients.
 fn option(scope: Scope, code: u8, value: &str) -> ConfiguredOption {
     ConfiguredOption {
         scope,
@@ -44,7 +44,7 @@ fn option(scope: Scope, code: u8, value: &str) -> ConfiguredOption {
     }
 }
 
-/// A binding of `address` in `subnet` to `client`.
+/// Returns a binding of `address` in `subnet` to `client`.
 fn binding(address: &str, subnet: u32, client: ClientParts<'_>) -> Binding {
     Binding {
         address: ip(address),
@@ -61,7 +61,7 @@ fn binding(address: &str, subnet: u32, client: ClientParts<'_>) -> Binding {
     }
 }
 
-/// A client with this MAC address.
+/// Returns a client with this MAC address.
 fn with_mac(chaddr: &[u8; 6]) -> ClientParts<'_> {
     ClientParts {
         htype: 1,
@@ -70,7 +70,7 @@ fn with_mac(chaddr: &[u8; 6]) -> ClientParts<'_> {
     }
 }
 
-/// A client nobody made a reservation for.
+/// Returns a client without a reservation.
 fn stranger() -> ClientParts<'static> {
     with_mac(&[0, 0, 0x5e, 0, 0x53, 0xff])
 }
@@ -158,7 +158,7 @@ fn takes_the_option_of_the_most_specific_scope() {
         classes: vec!["ALL", "gold", "silver"],
         ..stranger()
     };
-    // Each scope decides as soon as the more specific ones have no value.
+    // Each scope decides if the more specific ones have no value.
     for configured in 0..scopes.len() {
         let options = scopes
             .iter()
@@ -289,12 +289,12 @@ fn finds_the_reservation_by_each_identifier_a_client_has() {
     };
     assert_eq!(found(relayed).as_deref(), Some("by-circuit"));
     assert_eq!(found(stranger()), None);
-    // A flexible identifier cannot be known here, but the address is its client's alone.
+    // A flexible identifier is unknown here, but a reserved address is leased to its client only.
     assert_eq!(
         hostname("192.0.2.9", stranger()).as_deref(),
         Some("by-address")
     );
-    // An address still leased to another than its reservation's client.
+    // An address that is still leased to a client other than that of its reservation.
     assert_eq!(hostname("192.0.2.10", with_id(&[7, 7])), None);
 }
 
