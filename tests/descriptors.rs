@@ -288,7 +288,7 @@ fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 /// Kea's next descriptors are ones that `select()` can watch, with any number of open, closing or
 /// waiting connections, and at any limit of the process.
 #[test]
-fn leaves_low_descriptors_to_kea_whatever_the_limit() {
+fn leaves_low_descriptors_to_kea_at_any_limit() {
     for (limit, reserve) in LIMITS {
         let mut server = Process::start(limit, r#""max-requester-connections": 600"#);
         let held = server.connect_many(700);

@@ -371,7 +371,7 @@ fn state_file(top: &Section) -> Result<Option<PathBuf>, ConfigError> {
     let Some(path) = top.string("state-file")? else {
         return Ok(None);
     };
-    // A path that ends so names a directory.
+    // A path whose last component is empty, `.` or `..` names a directory.
     let (_, name) = path.rsplit_once('/').unwrap_or(("", path));
     if matches!(name, "" | "." | "..") || path.contains('\0') {
         let value = Value::from(path);

@@ -34,7 +34,7 @@ fn entry(prefix: &str) -> RequesterEntry {
 }
 
 #[test]
-fn requesters_alone_give_the_defaults() {
+fn requesters_alone_yield_the_defaults() {
     // RFC 6926 section 6.3: port 67, 10 connections, 300 seconds.
     assert_eq!(
         with_requesters(r#"["192.0.2.1"]"#).unwrap(),
@@ -111,7 +111,7 @@ fn accepts_every_parameter() {
 }
 
 #[test]
-fn accepts_what_configures_keas_own_hook_and_says_once_what_has_no_effect() {
+fn accepts_keas_own_parameters_with_one_notice_for_each_without_effect() {
     let config = advanced(
         r#"{
             "bulk-query-enabled": true,
@@ -180,7 +180,7 @@ fn warns_of_each_tls_parameter_that_does_not_encrypt_connections() {
 }
 
 #[test]
-fn refuses_what_asks_for_a_protection_or_service_that_is_missing() {
+fn refuses_parameters_for_missing_protections_and_services() {
     refuses(&[
         (
             r#"{ "requesters": ["192.0.2.1"], "advanced": { "cert-required": true } }"#,
@@ -220,13 +220,13 @@ fn accepts_an_idle_time_below_300_with_a_warning() {
 }
 
 #[test]
-fn warns_of_requesters_that_are_everybody() {
+fn warns_of_requesters_that_include_every_address() {
     let config = with_requesters(r#"["0.0.0.0/0"]"#).unwrap();
     assert_eq!(config.notices[0].level, Level::Warning);
 }
 
 #[test]
-fn refuses_parameters_nobody_knows() {
+fn refuses_unknown_parameters() {
     refuses(&[
         (
             r#"{ "requesters": ["192.0.2.1"], "requestors": 5 }"#,

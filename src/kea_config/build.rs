@@ -41,7 +41,7 @@ impl KeaConfig {
         options: Vec<ConfiguredOption>,
         reservations: &[DatabaseReservation],
     ) -> Result<KeaConfig, KeaConfigError> {
-        let root: layout::Root = serde_json::from_str(&json::mended(config))
+        let root: layout::Root = serde_json::from_str(&json::repaired(config))
             .map_err(|error| KeaConfigError::Layout(error.to_string()))?;
         build(root.dhcp4, options, reservations)
     }

@@ -62,7 +62,7 @@ impl<'a> Difference<'a> {
                 .and_then(|client| client.option(code))
                 .is_some_and(|value| !value.is_empty())
         };
-        !before.reply_alike(&after, binding.lifetime, is_sent_by_client)
+        !before.has_equal_reply(&after, binding.lifetime, is_sent_by_client)
     }
 }
 
@@ -112,7 +112,7 @@ impl KeaConfig {
 impl Scopes<'_> {
     /// Whether the replies about a lease with this lifetime are equal with both. An option that the
     /// client sent has precedence over a configured one.
-    fn reply_alike(
+    fn has_equal_reply(
         &self,
         other: &Scopes<'_>,
         lifetime: Lifetime,

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 /// Returns the text with numbers such as `1e-06.0` repaired: Kea appends `.0` to each real number
 /// without a point, even after an exponent.
-pub fn mended(text: &str) -> Cow<'_, str> {
+pub fn repaired(text: &str) -> Cow<'_, str> {
     let octets = text.as_bytes();
-    let mut mended = String::new();
+    let mut repaired = String::new();
     let mut copied = 0;
     let mut position = 0;
     while let Some(octet) = octets.get(position) {
@@ -16,7 +16,7 @@ pub fn mended(text: &str) -> Cow<'_, str> {
                 let end = end_of_number(octets, position);
                 let number = &octets[position..end];
                 if number.contains(&b'e') && number.ends_with(b".0") {
-                    mended.push_str(&text[copied..end - 2]);
+                    repaired.push_str(&text[copied..end - 2]);
                     copied = end;
                 }
                 position = end;
@@ -27,8 +27,8 @@ pub fn mended(text: &str) -> Cow<'_, str> {
     if copied == 0 {
         return Cow::Borrowed(text);
     }
-    mended.push_str(&text[copied..]);
-    Cow::Owned(mended)
+    repaired.push_str(&text[copied..]);
+    Cow::Owned(repaired)
 }
 
 /// Returns the end of the string that begins at `start`.
@@ -57,21 +57,21 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn mends_small_numbers_and_nothing_else() {
+    fn repairs_small_numbers_only() {
         let kea = r#"{ "a": 1e-06.0, "b": [ -2.5e-07.0, 1.5e-05 ], "c": "3e-06.0", "d\"": 0.5, "e": 2.0, "f": 1e+20.0 }"#;
         let json = r#"{ "a": 1e-06, "b": [ -2.5e-07, 1.5e-05 ], "c": "3e-06.0", "d\"": 0.5, "e": 2.0, "f": 1e+20 }"#;
-        assert_eq!(mended(kea), json);
+        assert_eq!(repaired(kea), json);
         let value: serde_json::Value = serde_json::from_str(json).unwrap();
         assert_eq!(value["c"], "3e-06.0");
     }
 
     proptest! {
         #[test]
-        fn leaves_json_as_it_is(text in r#"([\[\]{}:,"\\e. 0-9a-z-]|é){0,40}"#, number: f64) {
+        fn leaves_valid_json_unchanged(text in r#"([\[\]{}:,"\\e. 0-9a-z-]|é){0,40}"#, number: f64) {
             // The function terminates for any text, and leaves valid JSON unchanged.
-            mended(&text);
+            repaired(&text);
             let json = serde_json::json!({ text: number, "b": [number] }).to_string();
-            prop_assert_eq!(mended(&json), json.as_str());
+            prop_assert_eq!(repaired(&json), json.as_str());
         }
     }
 }

@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_for_the_clients_class_goes_before_one_for_everybody() {
+    fn a_value_for_the_clients_class_precedes_one_for_all_clients() {
         let mut set = OptionSet::default();
         set.insert(option("silver", &["silver"]));
         set.insert(option("gold", &["gold"]));
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn never_send_in_the_widest_scope_keeps_back_the_narrowest() {
+    fn never_send_in_the_widest_scope_withholds_the_narrowest() {
         let mut subnet = OptionSet::default();
         subnet.insert(option("subnet", &[]));
         let mut global = OptionSet::default();

@@ -189,7 +189,7 @@ mod tests {
     proptest::proptest! {
         /// Every address has the VPN of the claim with the highest precedence.
         #[test]
-        fn gives_each_address_what_the_definition_gives_it(
+        fn each_address_belongs_to_the_claim_of_highest_precedence(
             claims in proptest::collection::vec((0_u32..60, 0_u32..20, 0_u8..3, 0_usize..3), 0..12)
         ) {
             let vpns: Vec<Vpn> = (0..3).map(|n| Vpn::Name(n.to_string())).collect();

@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn sends_only_times_that_come_in_order() {
+    fn sends_only_times_in_order() {
         assert_eq!(times(Some(900), Some(1800), 3600), (Some(900), Some(1800)));
         assert_eq!(times(Some(900), Some(3600), 3600), (Some(900), None));
         assert_eq!(times(Some(1800), Some(1800), 3600), (None, Some(1800)));
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn calculates_shares_of_the_lifetime_where_asked_to() {
+    fn computes_shares_of_the_lifetime_if_configured() {
         let timers = Timers::new(&Inherited {
             calculate_tee_times: Some(true),
             ..Inherited::default()
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configured_time_goes_before_a_calculated_one() {
+    fn a_configured_time_precedes_a_computed_one() {
         let timers = Timers::new(&Inherited {
             calculate_tee_times: Some(true),
             renew_timer: Some(60),

@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn writes_an_event_without_a_known_identifier_all_the_same() {
+    fn writes_an_event_without_a_known_identifier() {
         let lines = written(|| {
             tracing::error!("a");
             tracing::warn!(id = "BLQ_NO_SUCH_MESSAGE", "b");
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn leaves_out_what_is_not_enabled_and_what_is_not_ours() {
+    fn omits_events_that_are_disabled_or_of_other_crates() {
         let lines = written(|| {
             tracing::debug!("a");
             tracing::error!(target: "mio::poll", "b");

@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn gives_each_thread_as_many_tasks_as_the_others_and_joins_them() {
+    fn distributes_tasks_evenly_and_joins_the_threads() {
         let running = Running::start(3).unwrap();
         let by_thread: Arc<Mutex<BTreeMap<_, u32>>> = Arc::default();
         for _ in 0..6 {

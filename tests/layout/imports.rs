@@ -556,7 +556,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_other_crates_and_variables_for_no_import() {
+    fn ignores_other_crates_and_variables() {
         for text in [
             "use b_other::B;",
             "use ::b::B;",
@@ -599,7 +599,7 @@ mod tests {
     }
 
     #[test]
-    fn sees_through_a_mod_file_that_is_a_map() {
+    fn follows_the_re_exports_of_a_map() {
         let a = "use crate::folder::{B, C}; fn f() { crate::folder::g() }";
         let found = imports(&[
             ("lib.rs", "mod a; mod folder;"),
@@ -624,7 +624,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_at_a_mod_file_that_holds_more_than_a_map() {
+    fn stops_at_a_mod_file_with_other_items() {
         let found = imports(&[
             ("lib.rs", "mod a; mod folder;"),
             ("a.rs", "use crate::folder::B;"),

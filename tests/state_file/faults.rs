@@ -56,7 +56,7 @@ fn count(directory: &Path) -> usize {
 
 /// A file that was unreadable at the start may hold useful data: it is never overwritten.
 #[test]
-fn begins_a_new_file_once_one_of_another_owner_can_be_used() {
+fn begins_a_new_file_once_an_unreadable_one_can_be_read() {
     let (directory, path) = place();
     start(&path).stop();
     give_to_child(&path, 0);
@@ -135,7 +135,7 @@ fn writes_a_deleted_file_anew() {
 /// A file of another program that takes the state file's name is never written, renamed or
 /// truncated. Everything is written once that file is gone.
 #[test]
-fn leaves_a_foreign_file_alone_that_takes_its_place() {
+fn leaves_a_foreign_file_in_its_place_unchanged() {
     let (directory, path) = place();
     let other = directory.path().join("other");
     let mut child = start(&path);
@@ -163,7 +163,7 @@ fn leaves_a_foreign_file_alone_that_takes_its_place() {
 
 /// A file system may be unmounted and mounted again.
 #[test]
-fn goes_on_when_a_directory_that_was_away_is_back() {
+fn continues_when_a_missing_directory_returns() {
     let (directory, _) = place();
     let place = directory.path().join("place");
     let elsewhere = directory.path().join("elsewhere");
@@ -188,7 +188,7 @@ fn goes_on_when_a_directory_that_was_away_is_back() {
 
 /// The first process holds the file; the second one takes over when the first ends.
 #[test]
-fn takes_over_when_another_process_lets_go() {
+fn takes_over_when_another_process_ends() {
     let (directory, path) = place();
     let mut first = start(&path);
     first.next("started").unwrap();
@@ -205,7 +205,7 @@ fn takes_over_when_another_process_lets_go() {
 
 /// A failed write is repeated, even if the system reports success later.
 #[test]
-fn writes_again_what_a_failing_disk_may_have_lost() {
+fn rewrites_data_that_a_failing_disk_may_have_lost() {
     let (directory, path) = place();
     let mut child = start(&path);
     child.next("started").unwrap();

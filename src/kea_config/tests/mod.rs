@@ -203,7 +203,7 @@ fn sends_no_option_of_a_scope_the_lease_is_not_in() {
 }
 
 #[test]
-fn never_send_keeps_an_option_back_whatever_narrower_scopes_say() {
+fn never_send_withholds_an_option_of_narrower_scopes() {
     let options = vec![
         option(Scope::Subnet(SubnetId(1)), 15, "subnet"),
         ConfiguredOption {
@@ -241,7 +241,7 @@ fn the_subnet_mask_is_always_the_subnets() {
 }
 
 #[test]
-fn a_lease_whose_subnet_was_removed_gets_what_the_new_one_of_its_address_sends() {
+fn a_lease_of_a_removed_subnet_gets_the_options_of_its_new_subnet() {
     let options = vec![option(Scope::Global, 15, "global")];
     let kea_config = KeaConfig::from_json(RELEASES[0], options).unwrap();
     let value = |address| {
@@ -324,7 +324,7 @@ fn looks_for_reservations_only_where_kea_does() {
 }
 
 #[test]
-fn the_leases_host_name_goes_before_the_reserved_and_that_before_the_configured() {
+fn the_leases_host_name_precedes_the_reserved_and_the_configured_one() {
     let options = vec![option(Scope::Global, 12, "configured")];
     let kea_config = KeaConfig::from_json(RELEASES[0], options).unwrap();
     let reserved = with_mac(&[0, 0, 0x5e, 0, 0x53, 1]);
@@ -384,7 +384,7 @@ fn the_most_specific_subnet_holds_an_address() {
 }
 
 #[test]
-fn a_subnets_vpn_goes_before_its_shared_networks() {
+fn a_subnets_vpn_precedes_its_shared_networks() {
     let config = r#"{"Dhcp4": {"shared-networks": [{"name": "net",
         "user-context": {"vpn": {"name": "blue"}},
         "subnet4": [{"id": 1, "subnet": "192.0.2.0/24", "user-context": {"vpn": {"name": "red"}}},
@@ -441,7 +441,7 @@ fn refuses_a_malformed_vpn_and_says_where_it_is_and_what_is_allowed() {
 }
 
 #[test]
-fn refuses_what_no_kea_says() {
+fn refuses_layouts_of_no_kea() {
     for config in [
         "",
         "{}",
@@ -470,7 +470,7 @@ fn refuses_what_no_kea_says() {
 }
 
 #[test]
-fn accepts_a_configuration_with_nothing_in_it() {
+fn accepts_an_empty_configuration() {
     let kea_config = KeaConfig::from_json(r#"{"Dhcp4": {}}"#, Vec::new()).unwrap();
     assert!(kea_config.ranges().is_empty());
     assert_eq!(

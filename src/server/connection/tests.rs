@@ -147,7 +147,7 @@ fn answers_two_queries_in_one_segment() {
 }
 
 #[test]
-fn sends_whole_messages_however_little_is_taken_at_once() {
+fn sends_whole_messages_in_pieces_of_any_size() {
     let mut dialogue = Dialogue::new();
     dialogue.query(1, 400, 300);
     dialogue.query(2, 400, 301);
@@ -189,7 +189,7 @@ fn closes_after_a_message_that_cannot_be_answered() {
 }
 
 #[test]
-fn sends_what_was_answered_before_it_closes_for_a_bad_message() {
+fn sends_earlier_answers_before_it_closes_for_an_unanswerable_message() {
     // RFC 6926 section 8.5: an aborted query SHOULD be signalled by QueryTerminated.
     let mut dialogue = Dialogue::new();
     dialogue.query(1, 1, 300);
@@ -284,7 +284,7 @@ fn queries_take_turns() {
 }
 
 #[test]
-fn a_search_that_finds_nothing_does_not_hold_up_other_queries() {
+fn a_search_that_finds_nothing_does_not_delay_other_queries() {
     let mut dialogue = Dialogue::new();
     dialogue.send(&Query::endless_search(1).frame());
     assert_eq!(dialogue.take(usize::MAX), 0);
@@ -294,7 +294,7 @@ fn a_search_that_finds_nothing_does_not_hold_up_other_queries() {
 }
 
 #[test]
-fn takes_no_octet_of_a_query_beyond_the_limit() {
+fn reads_no_octet_of_a_query_beyond_the_limit() {
     // RFC 6926 section 8.4: MUST NOT read more queries than it is prepared to process.
     for limit in [1, 2, 16] {
         let mut dialogue = Dialogue::with_queries(limit);
@@ -364,7 +364,7 @@ fn answers_queries_sent_together_one_after_the_other_if_the_limit_is_one() {
 }
 
 #[test]
-fn a_short_answer_is_added_to_what_was_not_begun_to_be_sent() {
+fn a_short_answer_is_added_to_unsent_output() {
     let mut dialogue = Dialogue::with_queries(2);
     for xid in 1..=20 {
         dialogue.query(xid, 1, 300);
@@ -403,7 +403,7 @@ fn accepts_a_xid_again_once_its_query_is_done() {
 //------------ Bounds --------------------------------------------------------------------------
 
 #[test]
-fn a_reader_that_takes_nothing_costs_one_chunk() {
+fn a_requester_that_reads_nothing_costs_one_chunk() {
     let mut dialogue = Dialogue::new();
     for xid in 1..=16 {
         dialogue.query(xid, 1_000_000, 300);
@@ -493,7 +493,7 @@ fn a_long_answer_that_is_taken_is_not_cut() {
 }
 
 #[test]
-fn gives_up_a_requester_that_takes_nothing_for_the_idle_time() {
+fn drops_a_requester_that_reads_nothing_for_the_idle_time() {
     // RFC 6926 section 8.2: blocked while sending.
     let mut dialogue = Dialogue::new();
     dialogue.query(1, 100_000, 300);
@@ -508,7 +508,7 @@ fn gives_up_a_requester_that_takes_nothing_for_the_idle_time() {
 }
 
 #[test]
-fn what_ends_a_long_search_has_time_to_be_taken() {
+fn a_requester_has_time_to_read_the_end_of_a_long_search() {
     let mut dialogue = Dialogue::new();
     dialogue.send(&Query::endless_search(1).frame());
     dialogue.wait(IDLE_TIME * 10);
@@ -521,7 +521,7 @@ fn what_ends_a_long_search_has_time_to_be_taken() {
 //------------ Queries that wait ---------------------------------------------------------------
 
 #[test]
-fn a_query_that_waits_holds_up_no_other() {
+fn a_waiting_query_delays_no_other() {
     let mut dialogue = Dialogue::new();
     dialogue.send(&Query::waiting(1).frame());
     dialogue.query(2, 1, 300);
@@ -538,7 +538,7 @@ fn a_query_that_waits_holds_up_no_other() {
 }
 
 #[test]
-fn queries_that_wait_count_as_in_progress() {
+fn waiting_queries_count_as_in_progress() {
     let mut dialogue = Dialogue::with_queries(2);
     let segment: Vec<u8> = (1..=3)
         .flat_map(|xid| Query::waiting(xid).frame())
@@ -553,7 +553,7 @@ fn queries_that_wait_count_as_in_progress() {
 }
 
 #[test]
-fn closes_when_the_xid_of_a_query_that_waits_is_used_again() {
+fn closes_when_the_xid_of_a_waiting_query_is_used_again() {
     let mut dialogue = Dialogue::new();
     for xid in [1, 2] {
         dialogue.send(&Query::waiting(xid).frame());
@@ -566,7 +566,7 @@ fn closes_when_the_xid_of_a_query_that_waits_is_used_again() {
 }
 
 #[test]
-fn a_query_that_waits_for_the_idle_time_is_aborted() {
+fn a_waiting_query_for_the_idle_time_is_aborted() {
     let mut dialogue = Dialogue::new();
     dialogue.send(&Query::waiting(1).frame());
     dialogue.take(usize::MAX);
@@ -582,7 +582,7 @@ fn a_query_that_waits_for_the_idle_time_is_aborted() {
 }
 
 #[test]
-fn what_is_sent_meanwhile_prolongs_the_time_of_a_query_that_waits() {
+fn replies_to_other_queries_extend_the_time_of_a_waiting_query() {
     let mut dialogue = Dialogue::new();
     dialogue.send(&Query::waiting(1).frame());
     dialogue.query(2, 100_000, 300);
@@ -597,7 +597,7 @@ fn what_is_sent_meanwhile_prolongs_the_time_of_a_query_that_waits() {
 }
 
 #[test]
-fn a_requester_that_takes_nothing_is_given_up_with_its_queries_that_wait() {
+fn a_blocked_requester_is_dropped_with_its_waiting_queries() {
     let mut dialogue = Dialogue::new();
     dialogue.send(&Query::waiting(1).frame());
     dialogue.query(2, 1, 300);
@@ -608,7 +608,7 @@ fn a_requester_that_takes_nothing_is_given_up_with_its_queries_that_wait() {
 }
 
 #[test]
-fn terminates_a_query_that_waits() {
+fn terminates_a_waiting_query() {
     let mut dialogue = Dialogue::new();
     dialogue.send(&Query::waiting(1).frame());
     dialogue.take(usize::MAX);

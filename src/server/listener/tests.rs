@@ -140,7 +140,7 @@ async fn closes_connections_over_the_limit_and_keeps_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn limits_connections_of_an_entry_whichever_its_addresses() {
+async fn limits_connections_of_an_entry_across_its_addresses() {
     let peers = [[192, 0, 2, 1], [192, 0, 2, 2], [198, 51, 100, 1]];
     let (mut streams, script): (Vec<_>, Vec<_>) = peers.into_iter().map(connection).unzip();
     let (_stop, ..) = run(
@@ -156,7 +156,7 @@ async fn limits_connections_of_an_entry_whichever_its_addresses() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn notices_that_a_connection_is_over_before_it_refuses_the_next() {
+async fn detects_a_close_before_it_refuses_the_next_connection() {
     let (first_stream, first) = connection([192, 0, 2, 1]);
     let (mut second_stream, second) = connection([192, 0, 2, 1]);
     // Both arrive at once, and the first is closed already.

@@ -149,7 +149,7 @@ async fn closes_an_idle_connection_after_the_idle_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn closes_a_connection_that_sends_its_query_in_drips() {
+async fn closes_a_connection_that_sends_its_query_octet_by_octet() {
     // RFC 6926 section 8.1: blocked while reading a query.
     let mut served = Served::new(1_000);
     for octet in [0, 100, 7, 7, 7] {
@@ -172,7 +172,7 @@ async fn the_idle_time_starts_at_the_last_done() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_query_that_waits_is_answered_when_the_engine_can() {
+async fn a_waiting_query_is_answered_when_the_engine_can() {
     let mut served = Served::new(1_000);
     let query = Query::waiting(1).frame();
     served.stream.write_all(&query).await.unwrap();
@@ -187,7 +187,7 @@ async fn a_query_that_waits_is_answered_when_the_engine_can() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_query_that_waits_for_the_idle_time_is_aborted_and_the_connection_closed() {
+async fn a_waiting_query_for_the_idle_time_is_aborted_and_the_connection_closed() {
     let mut served = Served::new(1_000);
     let query = Query::waiting(1).frame();
     served.stream.write_all(&query).await.unwrap();
@@ -202,7 +202,7 @@ async fn a_query_that_waits_for_the_idle_time_is_aborted_and_the_connection_clos
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_query_that_waits_is_aborted_when_the_server_stops() {
+async fn a_waiting_query_is_aborted_when_the_server_stops() {
     let mut served = Served::new(1_000);
     let query = Query::waiting(1).frame();
     served.stream.write_all(&query).await.unwrap();
@@ -217,7 +217,7 @@ async fn a_query_that_waits_is_aborted_when_the_server_stops() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_requester_that_gave_up_a_query_that_waits_may_connect_again() {
+async fn a_requester_that_gave_up_a_waiting_query_may_connect_again() {
     let mut served = Served::new(1_000);
     let query = Query::waiting(1).frame();
     served.stream.write_all(&query).await.unwrap();
@@ -265,7 +265,7 @@ async fn an_answer_that_panics_ends_its_connection_without_a_done() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn takes_no_query_from_the_stream_that_may_not_be_begun() {
+async fn reads_no_query_from_the_stream_that_may_not_be_begun() {
     // RFC 6926 section 8.4.
     let mut served = Served::new(1_000_000);
     let segment: Vec<u8> = (1..=20)
@@ -286,7 +286,7 @@ async fn takes_no_query_from_the_stream_that_may_not_be_begun() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn gives_up_a_requester_that_takes_nothing() {
+async fn drops_a_requester_that_reads_nothing() {
     // RFC 6926 section 8.2.
     let mut served = Served::new(100);
     served.query(1, 1_000, 300).await;
@@ -294,7 +294,7 @@ async fn gives_up_a_requester_that_takes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn keeps_a_requester_that_takes_a_little_now_and_then() {
+async fn keeps_a_requester_that_reads_slowly() {
     let mut served = Served::new(100);
     served.query(1, 10, 92).await;
     let mut received = Vec::new();
@@ -366,7 +366,7 @@ async fn signals_aborted_queries_when_the_server_stops() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stops_in_bounded_time_whatever_the_requester_does() {
+async fn stops_in_bounded_time_with_any_requester() {
     // A requester that does not read, one that does not close, and one that is closing.
     let mut blocked = Served::new(100);
     blocked.query(1, 1_000_000, 300).await;

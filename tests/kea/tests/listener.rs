@@ -319,7 +319,7 @@ fn listens_at_the_other_addresses_meanwhile() {
 /// The contract: an address that is configured after Kea's start, of a late or virtual interface,
 /// is served from then on.
 #[test]
-fn listens_at_an_address_once_it_is_there() {
+fn listens_at_an_address_once_it_exists() {
     /// An address for documentation (RFC 5737), which no host has.
     const ADDRESS: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 67);
     let parameters = json!({ "advanced": { "lease-query-ip": ADDRESS.to_string() } });

@@ -59,7 +59,7 @@ mod tests {
 
     /// A storm is repeatable by its seed alone.
     #[test]
-    fn gives_the_same_numbers_for_the_same_seed() {
+    fn yields_the_same_numbers_for_the_same_seed() {
         let numbers = |seed| {
             let mut random = Random::new(seed);
             [random.next(), random.next(), random.next()]
