@@ -231,7 +231,7 @@ pub enum MalformedReply {
     /// dhcp-message-type is missing or not one octet long.
     #[error("the dhcp-message-type option is missing or not one octet long")]
     NoMessageType,
-    /// A message type that is no reply to a Bulk Leasequery (RFC 6926 section 7.3).
+    /// A message type that is not a reply to a Bulk Leasequery (RFC 6926 section 7.3).
     #[error("{0} is no reply to a Bulk Leasequery")]
     MessageType(MessageType),
     /// hlen is larger than `chaddr`.

@@ -110,7 +110,7 @@ impl Connection {
     /// Returns the server's address.
     ///
     /// # Errors
-    /// The socket is not connected any more.
+    /// The socket is no longer connected.
     pub fn peer_address(&self) -> io::Result<SocketAddr> {
         self.stream.get_ref().peer_addr()
     }
@@ -157,7 +157,7 @@ impl Connection {
     /// Closes the connection for sending; replies can still be read.
     ///
     /// # Errors
-    /// The socket is not connected any more.
+    /// The socket is no longer connected.
     pub fn finish_sending(&self) -> io::Result<()> {
         self.stream.get_ref().shutdown(Shutdown::Write)
     }
@@ -204,7 +204,8 @@ impl Connection {
     ///
     /// # Errors
     /// The connection ends, breaks or stays blocked while a query is in progress, or the server
-    /// violates the protocol. The connection is then closed, and no query is in progress any more.
+    /// violates the protocol. The connection is then closed, and all queries in progress have
+    /// ended.
     pub fn next_reply(&mut self) -> Result<Option<Reply>, Error> {
         if self.outstanding.is_empty() {
             return Ok(None);

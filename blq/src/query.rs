@@ -85,8 +85,7 @@ pub enum InvalidQuery {
 }
 
 impl Query {
-    /// Returns a query without qualifiers, with an `xid` of its own and the
-    /// [`DEFAULT_PARAMETERS`].
+    /// Returns a query without qualifiers, with a unique `xid` and the [`DEFAULT_PARAMETERS`].
     pub fn new(primary: Primary) -> Query {
         Query {
             xid: next_xid(),

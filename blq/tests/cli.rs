@@ -169,7 +169,7 @@ fn continues_where_the_query_ended() {
     );
 }
 
-/// Each field of the reply has the name that the RFCs give it.
+/// Each field of the reply has its name from the RFCs.
 #[test]
 fn prints_each_binding_as_a_json_object() {
     let server = Server::start(|mut peer| {
@@ -418,7 +418,7 @@ fn fails_after_the_timeout_of_a_silent_server() {
     assert!(stderr(&output).contains("the server sent nothing for 1 s"));
 }
 
-/// A wrong command line has an exit status of its own, and sends no query.
+/// A wrong command line has a separate exit status, and sends no query.
 #[test]
 fn refuses_wrong_command_lines() {
     for arguments in [

@@ -28,10 +28,10 @@ pub enum Vss {
     Default,
 }
 
-/// Why a value is no virtual subnet selection.
+/// The reason why a value is not a virtual subnet selection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidVss {
-    /// The value has no octets, and so no type.
+    /// The value is empty, and so has no type.
     Empty,
     /// The type is unassigned: 2 to 253.
     UnassignedType(u8),

@@ -108,7 +108,7 @@ impl HighAvailability {
         !self.relationships.is_empty()
     }
 
-    /// Returns the scopes that this server serves in normal operation; empty if it serves none.
+    /// Returns the scopes that this server serves in normal operation; empty without high availability.
     pub fn usually_serving(&self) -> Serving {
         let names = self.relationships.iter();
         names

@@ -170,9 +170,9 @@ pub const MESSAGES: &[Message] = &[
     ),
     message(
         "BLQ_LISTEN_FAILED",
-        "The server cannot listen on an address and port. DHCP service and the other listeners go on, and \
-         the server tries again every few seconds. Logged once for each cause; BLQ_LISTENING follows when \
-         it succeeds.",
+        "The server cannot listen on an address and port. DHCP service and the other listeners continue, \
+         and the server tries again every few seconds. Logged once for each cause; BLQ_LISTENING follows \
+         when it succeeds.",
         "None, if the address appears later, as a virtual address does. Otherwise correct the address or \
          port, stop the process that uses the port, or give kea-dhcp4 the capability for it.",
     ),
@@ -189,7 +189,7 @@ pub const MESSAGES: &[Message] = &[
     ),
     message(
         "BLQ_MESSAGE",
-        "A message without an identifier of its own.",
+        "A message without its own identifier.",
         "Report it.",
     ),
     message(
@@ -202,8 +202,8 @@ pub const MESSAGES: &[Message] = &[
     message(
         "BLQ_MIRROR_FAILED",
         "A fault in this library (see BLQ_PANIC) ended the initial load, or interrupted a change of \
-         the mirror. The mirror cannot be trusted any more: each query ends with QueryTerminated, and \
-         the state file is not written. DHCP service goes on.",
+         the mirror. The mirror is no longer reliable: each query ends with QueryTerminated, and the \
+         state file is not written. DHCP service continues.",
         "Reload Kea's configuration (config-reload) or restart Kea, which loads the leases again. \
          Report it with the text of BLQ_PANIC.",
     ),
@@ -241,7 +241,7 @@ pub const MESSAGES: &[Message] = &[
     ),
     message(
         "BLQ_PANIC",
-        "A fault in this library. It was contained, and Kea goes on. Logged once for each place in \
+        "A fault in this library. It was contained, and Kea continues. Logged once for each place in \
          the code.",
         "Report it with the text. A reconfiguration restarts the library.",
     ),
@@ -293,8 +293,8 @@ pub const MESSAGES: &[Message] = &[
     ),
     message(
         "BLQ_REQUESTER_LIMIT",
-        "A connection was closed because its entry of 'requesters' has as many open as its 'max- \
-         connections' allows. Logged at most once a minute for each address.",
+        "A connection was closed because its entry of 'requesters' has as many open as its \
+         'max-connections' allows. Logged at most once a minute for each address.",
         "Raise the entry's 'max-connections'.",
     ),
     message(
@@ -335,8 +335,8 @@ pub const MESSAGES: &[Message] = &[
     ),
     message(
         "BLQ_SERVER_NOT_STARTED",
-        "The server's threads, or their event loops, cannot be started. DHCP service goes on, and the \
-         server tries again every few seconds; BLQ_LISTENING follows when it succeeds.",
+        "The server's threads, or their event loops, cannot be started. DHCP service continues, and \
+         the server tries again every few seconds; BLQ_LISTENING follows when it succeeds.",
         "Look for the shortage that the text names: memory, descriptors or threads.",
     ),
     message(
@@ -348,16 +348,16 @@ pub const MESSAGES: &[Message] = &[
     ),
     message(
         "BLQ_STATE_FOREIGN",
-        "The file that 'state-file' names belongs to another program, or is no regular file; it is left \
-         as it is. Queries are answered, and the hook tries again; until it succeeds, facts that Kea does \
-         not keep are not saved.",
+        "The file that 'state-file' names belongs to another program, or is not a regular file; it \
+         stays unchanged. Queries are answered, and the hook tries again; until it succeeds, facts that \
+         Kea does not keep are not saved.",
         "Move the other file away, or name another one in 'state-file'.",
     ),
     message(
         "BLQ_STATE_NOT_COMPACTED",
-        "The state file has grown to more than twice the octets it needs, and could not be written anew \
-         to a file beside it that then takes its name. The state file stays in use, and the compaction is \
-         tried again when the file has grown by half.",
+        "The state file has grown to more than twice the octets it needs, and could not be compacted, that \
+         is, written anew to a second file that replaces it. The state file stays in use, and the compaction \
+         is tried again when the file has grown by half.",
         "Make the directory of the state file writable for Kea, and make room for a copy of the file.",
     ),
     message(

@@ -117,7 +117,7 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Begins a file at `path`, over one of this library's if there is one.
+    /// Begins a file at `path`, and overwrites an existing one of this library.
     pub fn begin(path: &Path) -> Result<Journal, StoreError> {
         let file = lock(ownership::open(path, true, is_own)?)?;
         file.set_len(0)?;

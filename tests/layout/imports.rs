@@ -30,7 +30,7 @@ struct Module {
     file: String,
     /// The number of the enclosing module.
     parent: Option<usize>,
-    /// Its child modules, by name.
+    /// Child modules, by name.
     children: BTreeMap<String, usize>,
     /// Other items that it defines.
     items: BTreeSet<String>,

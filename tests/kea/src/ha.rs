@@ -19,7 +19,7 @@ const NAMES: [&str; 2] = ["server1", "server2"];
 pub enum Mode {
     /// The first server serves, the second stands by.
     HotStandby,
-    /// Each server serves a part of the clients, from a pool of its own.
+    /// Each server serves a part of the clients, from its own pool.
     LoadBalancing,
 }
 

@@ -29,7 +29,7 @@ pub struct Kea {
     home: TempDir,
     /// The process; `None` once it has ended.
     process: Option<Child>,
-    /// Number of starts; each run has a log of its own.
+    /// Number of starts; each run has a separate log.
     runs: usize,
     /// The duration of the last start.
     start_time: Duration,

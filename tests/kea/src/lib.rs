@@ -1,6 +1,6 @@
 //! Runs a real kea-dhcp4, with or without the hook, for the tests in `tests/`.
 //!
-//! Each test's Kea serves on the loopback interface, with ports of its own. Tests need neither
+//! Each test's Kea serves on the loopback interface, with separate ports. Tests need neither
 //! privileges nor network namespaces, and run in parallel.
 //! - [`Setup`]: a configuration to start a Kea with.
 //! - [`Kea`]: a running server: its log, its commands, its restarts.

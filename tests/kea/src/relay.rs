@@ -98,7 +98,7 @@ impl Client {
     }
 }
 
-/// A relay agent with an address of its own, and the option 82 it adds.
+/// A relay agent: its address, and the option 82 it adds.
 #[derive(Debug)]
 pub struct Relay {
     /// The giaddr.

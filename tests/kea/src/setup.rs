@@ -126,7 +126,7 @@ impl Setup {
     }
 
     /// Returns a setup of a second server in the net of another, with the same configuration, such
-    /// as subnets and database, but with a port and a listener of its own.
+    /// as subnets and database, but with another port and listener.
     pub fn beside(other: &Kea) -> Self {
         let mut setup = other.setup().clone();
         setup.place = setup.place.of_partner();
@@ -266,7 +266,7 @@ impl Setup {
             )
     }
 
-    /// Loads those of Kea's libraries for a database that this version has.
+    /// Loads Kea's libraries for a database, if this version has separate ones.
     fn database_libraries(mut self, database: &Database) -> Self {
         for name in database.kind().libraries() {
             let file = kea_hooks().join(name);
@@ -418,7 +418,7 @@ fn built_library() -> PathBuf {
     profile.join("libdhcp_blq.so")
 }
 
-/// Whether this version of Kea has a hook library of its own with this name.
+/// Whether this version of Kea comes with a hook library of this name.
 pub fn has_kea_library(name: &str) -> bool {
     kea_hooks().join(name).is_file()
 }

@@ -28,7 +28,7 @@ fn agrees_with_kea_in_a_storm() {
     run_storm(20, false);
 }
 
-/// The same, with several threads in Kea.
+/// A storm with several threads in Kea.
 #[test]
 fn agrees_with_kea_in_a_storm_with_several_threads() {
     run_storm(21, true);

@@ -15,9 +15,9 @@ pub struct NextStart {
 impl NextStart {
     /// Records the base-time of a reply that arrived `elapsed` after the query was sent.
     ///
-    /// base-time is the time at which the reply was made (RFC 6926 section 6.2.3). The server began at most
-    /// `elapsed` before it; base-time has whole seconds, so `elapsed` is rounded up. The first reply gives the
-    /// closest bound.
+    /// base-time is the time at which the reply was made (RFC 6926 section 6.2.3). The server began
+    /// at most `elapsed` before it; base-time has whole seconds, so `elapsed` is rounded up. The
+    /// first reply yields the tightest bound.
     pub fn note(&mut self, base_time: Option<u32>, elapsed: Duration) {
         if let (None, Some(time)) = (self.first, base_time) {
             let elapsed = u32::try_from(elapsed.as_secs()).unwrap_or(u32::MAX);
