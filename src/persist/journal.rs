@@ -3,18 +3,18 @@
 //! ```text
 //! header   19  "kea-blq state file\n"
 //!           1  version of the layout
-//!           8  end of the frames that are certainly on disk: an offset in the file
-//!           4  length of the last one's payload; 0 if there is none
-//!           4  CRC-32 of the octets before
+//!           8  end of the durable frames, an offset in the file
+//!           4  length of the payload of the last durable frame; 0 without one
+//!           4  CRC-32 of the preceding octets
 //! frame     4  CRC-32 of the frame's offset in the file, as 8 octets, and of the octets that follow
 //!           4  length of its payload (n)
-//!           4  length of the payload of the frame before it; 0 in the first frame
+//!           4  length of the payload of the preceding frame; 0 in the first frame
 //!           n  payload: one transaction
 //! ```
 //!
 //! Numbers are little-endian. If a frame before the end in the header is not intact, the file is
-//! damaged. The frame after it may be torn, if the process that wrote it was killed; a torn frame
-//! is ignored.
+//! damaged. The one frame after that end may be torn, if its process was killed; a torn frame is
+//! ignored.
 
 use std::fs::File;
 use std::io;

@@ -15,8 +15,8 @@
 //!
 //! ```text
 //!  16  "kea-blq recent", 1, line feed
-//!   4  when the latest lease began, in seconds since 1970, lowest octet first; 0 if there is none
-//!  4n  addresses, each with its lowest octet first; an address may come several times
+//!   4  start of the latest lease, in seconds since 1970, little-endian; 0 without one
+//!  4n  addresses, little-endian; an address may occur several times
 //! ```
 
 use std::fs::{self, File};

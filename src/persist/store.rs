@@ -4,7 +4,6 @@
 //! (renewals excluded), and the last saved view: the configured ranges with the time at which each
 //! was first configured, and subnets. Each write is one transaction, durable on return, so a crash
 //! loses nothing written before.
-//! before.
 
 use std::fs;
 use std::hash::{BuildHasher, RandomState};

@@ -2,11 +2,11 @@
 //!
 //! ```text
 //!  4   length of the metadata (m)
-//!  m   `Meta` in postcard's encoding: what the transaction changes of it
-//!      then for each address that changed:
+//!  m   `Meta` in postcard's encoding, with the changed values
+//!      then for each changed address:
 //!  4   address
 //!  4   length of its binding (n)
-//!  n   `Binding` in postcard's encoding; empty if the address has none any more
+//!  n   `Binding` in postcard's encoding; empty if it was removed
 //! ```
 //!
 //! Numbers are little-endian. An address may occur several times: its first entry is the latest.
@@ -68,12 +68,12 @@ impl Meta {
 pub struct Entry<'a> {
     /// The address.
     pub address: u32,
-    /// The binding in postcard's encoding; empty if the address has none any more.
+    /// The binding in postcard's encoding; empty if it was removed.
     pub binding: &'a [u8],
 }
 
 impl Entry<'_> {
-    /// Returns the binding; `None` if the address has none any more.
+    /// Returns the binding; `None` if it was removed.
     pub fn decode(&self) -> Result<Option<Binding>, StoreError> {
         if self.binding.is_empty() {
             return Ok(None);
