@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::kea_config::config::{KeaConfig, Pool, Subnet};
 use crate::kea_config::configured::{ConfiguredOption, DatabaseReservation, Scope};
 use crate::kea_config::error::KeaConfigError;
-use crate::kea_config::high_availability::{Givers, HighAvailability};
+use crate::kea_config::high_availability::{Allocators, HighAvailability};
 use crate::kea_config::hosts::{self, Hosts};
 use crate::kea_config::layout::{self, Inherited};
 use crate::kea_config::options::OptionSet;
@@ -158,14 +158,14 @@ impl Builder {
         let outer = || subnet.classes.names().chain(around.classes.names());
         let high_availability = &self.kea_config.high_availability;
         let contexts = [subnet.user_context.as_ref(), around.user_context.as_ref()];
-        let givers = high_availability.givers(&contexts, outer());
+        let allocators = high_availability.allocators(&contexts, outer());
         let mut pools = subnet
             .pools
             .iter()
             .map(|pool| {
                 let classes = pool.classes.names().chain(outer());
-                let givers = high_availability.givers(&contexts, classes);
-                read_pool(&holder, &pool.pool, givers)
+                let allocators = high_availability.allocators(&contexts, classes);
+                read_pool(&holder, &pool.pool, allocators)
             })
             .collect::<Result<Vec<Pool>, KeaConfigError>>()?;
         pools.sort_by_key(|pool| pool.first);
@@ -181,7 +181,7 @@ impl Builder {
             prefix,
             vpn: declared.unwrap_or_else(|| around.vpn.clone()),
             shared_network: around.place,
-            givers,
+            allocators,
             pools,
             options: OptionSet::default(),
             timers: Timers::new(&inherited),
@@ -272,7 +272,7 @@ impl Builder {
                     prefix_length: subnet.prefix.prefix_len(),
                     order: place,
                     vpn: &subnet.vpn,
-                    givers: &pool.givers,
+                    allocators: &pool.allocators,
                 })
             });
         let reserved = self.reserved.iter().filter_map(|(id, address)| {
@@ -290,7 +290,7 @@ impl Builder {
                 prefix_length: subnet.prefix.prefix_len(),
                 order: place,
                 vpn: &subnet.vpn,
-                givers: pool.map_or(&subnet.givers, |pool| &pool.givers),
+                allocators: pool.map_or(&subnet.allocators, |pool| &pool.allocators),
             })
         });
         kea_config.ranges = ranges::merge(pools.chain(reserved).collect());
@@ -318,7 +318,7 @@ impl Subnet {
 }
 
 /// Reads a pool in one of Kea's two forms; `holder` names its subnet for error messages.
-fn read_pool(holder: &str, text: &str, givers: Givers) -> Result<Pool, KeaConfigError> {
+fn read_pool(holder: &str, text: &str, allocators: Allocators) -> Result<Pool, KeaConfigError> {
     let bounds = match text.split_once('-') {
         Some((first, last)) => first.trim().parse().ok().zip(last.trim().parse().ok()),
         None => text
@@ -332,7 +332,7 @@ fn read_pool(holder: &str, text: &str, givers: Givers) -> Result<Pool, KeaConfig
         .map(|(first, last): (Ipv4Addr, Ipv4Addr)| Pool {
             first,
             last,
-            givers,
+            allocators,
             options: OptionSet::default(),
         })
         .ok_or_else(|| KeaConfigError::Refused {

@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use ipnet::Ipv4Net;
 use proto::option::code;
 
-use crate::kea_config::high_availability::{Givers, HighAvailability, Serving};
+use crate::kea_config::high_availability::{Allocators, HighAvailability, Serving};
 use crate::kea_config::hosts::{self, Host, Hosts};
 use crate::kea_config::options::{self, OptionSet};
 use crate::kea_config::ranges::ConfiguredRange;
@@ -30,7 +30,7 @@ pub struct Subnet {
     /// Index of its shared network; `None` outside any.
     pub(super) shared_network: Option<usize>,
     /// The high-availability servers that can lease its free addresses outside of pools.
-    pub(super) givers: Givers,
+    pub(super) allocators: Allocators,
     /// The pools, ascending; Kea allows no overlap.
     pub(super) pools: Vec<Pool>,
     /// The options configured for the subnet.
@@ -68,7 +68,7 @@ pub struct Pool {
     /// The last address, `first <= last`.
     pub(super) last: Ipv4Addr,
     /// The high-availability servers that can lease its free addresses.
-    pub(super) givers: Givers,
+    pub(super) allocators: Allocators,
     /// The options configured for the pool.
     pub(super) options: OptionSet,
 }

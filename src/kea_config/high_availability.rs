@@ -24,14 +24,17 @@ const CLASS_PREFIX: &str = "HA_";
 const RELATIONSHIP_KEY: &str = "ha-server-name";
 
 /// The scopes in which a free address can be leased; none without high availability.
-pub type Givers = Arc<[Box<str>]>;
+pub type Allocators = Arc<[Box<str>]>;
 
 /// The scopes that this server serves at a time.
 pub type Serving = BTreeSet<String>;
 
-/// Whether only other servers can lease a free address of `givers` while this one is `serving`.
-pub fn is_elsewhere(givers: &Givers, serving: &Serving) -> bool {
-    !givers.is_empty() && !givers.iter().any(|giver| serving.contains(&**giver))
+/// Whether only other servers can lease a free address of `allocators` while this one is `serving`.
+pub fn only_others_allocate(allocators: &Allocators, serving: &Serving) -> bool {
+    !allocators.is_empty()
+        && !allocators
+            .iter()
+            .any(|allocator| serving.contains(&**allocator))
 }
 
 /// All relationships of this server.
@@ -78,7 +81,7 @@ impl Relationship {
     }
 
     /// Returns the servers that lease addresses in normal operation.
-    fn givers(&self) -> impl Iterator<Item = &Peer> {
+    fn allocators(&self) -> impl Iterator<Item = &Peer> {
         let balanced = self.mode == "load-balancing";
         self.peers
             .iter()
@@ -119,13 +122,13 @@ impl HighAvailability {
     /// Returns the servers that lease the free addresses of a part of a subnet to clients of these
     /// `classes`: the server that a class names, otherwise all that lease addresses. The
     /// user-contexts of the subnet and its shared network name the relationship.
-    pub fn givers<'a>(
+    pub fn allocators<'a>(
         &self,
         contexts: &[Option<&Value>],
         classes: impl IntoIterator<Item = &'a str>,
-    ) -> Givers {
+    ) -> Allocators {
         let Some(relationship) = self.relationship(contexts) else {
-            return Givers::default();
+            return Allocators::default();
         };
         let named = classes.into_iter().find_map(|class| {
             let name = class.strip_prefix(CLASS_PREFIX)?;
@@ -134,7 +137,7 @@ impl HighAvailability {
         match named {
             Some(peer) => [peer.name.clone()].into(),
             None => relationship
-                .givers()
+                .allocators()
                 .map(|peer| peer.name.clone())
                 .collect(),
         }

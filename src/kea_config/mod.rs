@@ -34,6 +34,6 @@ pub use config::{KeaConfig, Scopes, Subnet};
 pub use configured::{ConfiguredOption, DatabaseReservation, Scope};
 pub use difference::Difference;
 pub use error::KeaConfigError;
-pub use high_availability::{Givers, Serving, is_elsewhere};
+pub use high_availability::{Allocators, Serving, only_others_allocate};
 pub use ranges::ConfiguredRange;
 pub use times::TeeTimes;

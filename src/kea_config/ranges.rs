@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use crate::kea_config::high_availability::Givers;
+use crate::kea_config::high_availability::Allocators;
 use crate::model::vpn::Vpn;
 
 /// A run of configured addresses in one VPN that the same servers can lease.
@@ -18,7 +18,7 @@ pub struct ConfiguredRange {
     /// The VPN of all addresses.
     pub vpn: Vpn,
     /// The high-availability servers that can lease its free addresses.
-    pub givers: Givers,
+    pub allocators: Allocators,
 }
 
 /// A pool or a reserved address, and its precedence among overlapping ones.
@@ -34,7 +34,7 @@ pub struct Claim<'a> {
     /// The subnet's VPN.
     pub vpn: &'a Vpn,
     /// The high-availability servers that can lease the free addresses.
-    pub givers: &'a Givers,
+    pub allocators: &'a Allocators,
 }
 
 /// Merges `claims` into ascending, disjoint ranges. Adjacent ranges of one kind are joined. Takes
@@ -97,7 +97,7 @@ impl Merged {
         match self.ranges.last_mut() {
             Some(range)
                 if range.vpn == *claim.vpn
-                    && range.givers == *claim.givers
+                    && range.allocators == *claim.allocators
                     && range.last.to_bits().checked_add(1) == Some(first) =>
             {
                 range.last = Ipv4Addr::from_bits(last);
@@ -106,7 +106,7 @@ impl Merged {
                 first: Ipv4Addr::from_bits(first),
                 last: Ipv4Addr::from_bits(last),
                 vpn: claim.vpn.clone(),
-                givers: Arc::clone(claim.givers),
+                allocators: Arc::clone(claim.allocators),
             }),
         }
     }
@@ -120,7 +120,7 @@ mod tests {
     static DEFAULT: Vpn = Vpn::Default;
 
     /// No high-availability servers.
-    static NOBODY: std::sync::LazyLock<Givers> = std::sync::LazyLock::new(Givers::default);
+    static NONE: std::sync::LazyLock<Allocators> = std::sync::LazyLock::new(Allocators::default);
 
     /// Returns a claim of the subnet at `order` with a prefix of `prefix_length`.
     fn claim(first: u32, last: u32, prefix_length: u8, order: usize, vpn: &Vpn) -> Claim<'_> {
@@ -130,7 +130,7 @@ mod tests {
             prefix_length,
             order,
             vpn,
-            givers: &NOBODY,
+            allocators: &NONE,
         }
     }
 

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::kea_config::{ConfiguredRange, KeaConfig, Serving, is_elsewhere};
+use crate::kea_config::{ConfiguredRange, KeaConfig, Serving, only_others_allocate};
 use crate::model::binding::SubnetId;
 use crate::model::state::State;
 use crate::model::time::Time;
@@ -142,7 +142,7 @@ fn assign(
     let mut timed = Vec::new();
     let mut known = known.iter().peekable();
     for range in configured {
-        let remote = serving.map(|serving| is_elsewhere(&range.givers, serving));
+        let remote = serving.map(|serving| only_others_allocate(&range.allocators, serving));
         // The beginning of the rest of the range; beyond its end after the last part.
         let mut position = u64::from(range.first.to_bits());
         let last = u64::from(range.last.to_bits());
@@ -160,8 +160,8 @@ fn assign(
             };
             let remote = remote.unwrap_or_else(|| match before {
                 // Without a partner, no address is remote.
-                Some(before) => before.remote && !range.givers.is_empty(),
-                None => is_elsewhere(&range.givers, usual),
+                Some(before) => before.remote && !range.allocators.is_empty(),
+                None => only_others_allocate(&range.allocators, usual),
             });
             let unchanged =
                 before.filter(|before| before.vpn == range.vpn && before.remote == remote);
@@ -230,14 +230,14 @@ fn push(ranges: &mut Vec<TimedRange>, next: TimedRange) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kea_config::Givers;
+    use crate::kea_config::Allocators;
 
     fn configured(first: [u8; 4], last: [u8; 4]) -> ConfiguredRange {
         ConfiguredRange {
             first: first.into(),
             last: last.into(),
             vpn: Vpn::Default,
-            givers: Givers::default(),
+            allocators: Allocators::default(),
         }
     }
 
@@ -307,7 +307,7 @@ mod tests {
     #[test]
     fn a_range_gets_a_new_time_when_another_server_assigns_it() {
         let shared = [ConfiguredRange {
-            givers: ["one".into()].into(),
+            allocators: ["one".into()].into(),
             ..configured([10, 0, 0, 0], [10, 0, 0, 3])
         }];
         let usual = Serving::from(["one".to_owned()]);

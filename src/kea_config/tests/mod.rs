@@ -83,7 +83,7 @@ fn finds_pools_and_reservations_of_each_kea_release() {
             first: ip(first),
             last: ip(last),
             vpn: vpn.clone(),
-            givers: Givers::default(),
+            allocators: Allocators::default(),
         };
         let rfc2685 = Vpn::Rfc2685([0, 0, 0x5e, 0, 0, 0, 7]);
         let blue = Vpn::Name("blue".into());
