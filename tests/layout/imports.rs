@@ -91,9 +91,9 @@ impl Crate {
                     .filter(|to| *to != module.file)
                 {
                     let edge = (module.file.clone(), to.to_owned());
-                    let shown = edges.entry(edge).or_insert_with(|| path.join("::"));
-                    if !is_explicit(shown) && is_explicit(&path[0]) {
-                        *shown = path.join("::");
+                    let recorded = edges.entry(edge).or_insert_with(|| path.join("::"));
+                    if !is_explicit(recorded) && is_explicit(&path[0]) {
+                        *recorded = path.join("::");
                     }
                 }
             }

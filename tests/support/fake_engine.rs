@@ -30,7 +30,7 @@ pub struct Query {
     /// Number of replies, or of calls that a search takes.
     pub replies: u32,
     /// At least 8: the size of each reply, in octets. 0: a search that finds nothing. 1: no replies,
-    /// and the answer waits for [`FakeEngine::go_on`]. 2: the answer panics. 3: [`BROKEN`].
+    /// and the answer waits for [`FakeEngine::resume`]. 2: the answer panics. 3: [`BROKEN`].
     pub size: u16,
 }
 
@@ -58,7 +58,7 @@ impl Query {
         }
     }
 
-    /// Returns a query whose answer waits for [`FakeEngine::go_on`], and is empty then.
+    /// Returns a query whose answer waits for [`FakeEngine::resume`], and is empty then.
     pub fn waiting(xid: u32) -> Query {
         Query {
             xid,
@@ -164,13 +164,13 @@ pub struct FakeEngine {
     /// The requesters of these messages.
     requesters: Mutex<Vec<Requester>>,
     /// Whether waiting answers may continue.
-    goes_on: watch::Sender<bool>,
+    resumed: watch::Sender<bool>,
 }
 
 impl FakeEngine {
-    /// Lets waiting answers continue.
-    pub fn go_on(&self) {
-        self.goes_on.send_replace(true);
+    /// Makes waiting answers continue.
+    pub fn resume(&self) {
+        self.resumed.send_replace(true);
     }
 
     /// Returns the number of messages received.
@@ -220,7 +220,7 @@ impl Engine for FakeEngine {
             return Progress::More;
         }
         assert!(answer.query.size != 2, "an answer that panics");
-        if answer.query.size == 1 && !*self.goes_on.borrow() {
+        if answer.query.size == 1 && !*self.resumed.borrow() {
             return Progress::Idle;
         }
         let end = out.len() + room;
@@ -240,9 +240,9 @@ impl Engine for FakeEngine {
     }
 
     fn wake_up(&self) -> impl Future<Output = ()> + Send + 'static {
-        let mut goes_on = self.goes_on.subscribe();
+        let mut resumed = self.resumed.subscribe();
         async move {
-            let _ = goes_on.changed().await;
+            let _ = resumed.changed().await;
         }
     }
 

@@ -69,7 +69,7 @@ impl Dialogue {
     }
 
     /// Makes the connection produce, and receives up to `count` octets. Returns their number.
-    fn take(&mut self, count: usize) -> usize {
+    fn receive(&mut self, count: usize) -> usize {
         self.connection.produce(self.now);
         let output = self.connection.output();
         let count = output.len().min(count);
@@ -84,7 +84,7 @@ impl Dialogue {
 
     /// Receives all output. Returns the replies since the start.
     fn replies(&mut self) -> Vec<Reply> {
-        while self.take(usize::MAX) > 0 {}
+        while self.receive(usize::MAX) > 0 {}
         let (replies, rest) = Reply::read_all(&self.received);
         assert!(rest.is_empty(), "the stream ends within a message");
         replies
@@ -152,7 +152,7 @@ fn sends_whole_messages_in_pieces_of_any_size() {
     dialogue.query(1, 400, 300);
     dialogue.query(2, 400, 301);
     let mut piece = 0;
-    while dialogue.take(1 + piece % 97) > 0 {
+    while dialogue.receive(1 + piece % 97) > 0 {
         piece += 1;
     }
     let replies = dialogue.replies();
@@ -194,7 +194,7 @@ fn sends_earlier_answers_before_it_closes_for_an_unanswerable_message() {
     let mut dialogue = Dialogue::new();
     dialogue.query(1, 1, 300);
     dialogue.query(2, 10_000, 300);
-    dialogue.take(1);
+    dialogue.receive(1);
     dialogue.send(&frame(b""));
     dialogue.query(3, 0, 8);
     assert!(!dialogue.connection.is_finished());
@@ -253,11 +253,11 @@ fn a_small_query_sent_after_a_large_one_finishes_first() {
     // RFC 6926 section 7.7: replies on new queries MUST NOT wait for the existing query.
     let mut dialogue = Dialogue::new();
     dialogue.query(1, 100_000, 300);
-    dialogue.take(1);
+    dialogue.receive(1);
     dialogue.query(2, 3, 300);
     // Replies produced before the order to stop, and one more chunk.
-    dialogue.take(usize::MAX);
-    dialogue.take(usize::MAX);
+    dialogue.receive(usize::MAX);
+    dialogue.receive(usize::MAX);
     let (replies, _) = Reply::read_all(&dialogue.received);
     assert!(replies.contains(&Reply::done(2)));
     assert!(!replies.contains(&Reply::done(1)));
@@ -270,7 +270,7 @@ fn queries_take_turns() {
         dialogue.query(xid, 100_000, 300);
     }
     for _ in 0..8 {
-        dialogue.take(usize::MAX);
+        dialogue.receive(usize::MAX);
     }
     let (replies, _) = Reply::read_all(&dialogue.received);
     let shares: Vec<usize> = (1..=4)
@@ -287,7 +287,7 @@ fn queries_take_turns() {
 fn a_search_that_finds_nothing_does_not_delay_other_queries() {
     let mut dialogue = Dialogue::new();
     dialogue.send(&Query::endless_search(1).frame());
-    assert_eq!(dialogue.take(usize::MAX), 0);
+    assert_eq!(dialogue.receive(usize::MAX), 0);
     dialogue.query(2, 1, 300);
     assert_eq!(dialogue.replies(), [Reply::binding(2, 0), Reply::done(2)]);
     assert!(dialogue.connection.is_answering());
@@ -336,7 +336,7 @@ fn reads_the_next_query_when_one_is_done() {
         dialogue.query(xid, 1, 300);
     }
     assert_eq!(dialogue.connection.engine.opened(), 16);
-    dialogue.take(usize::MAX);
+    dialogue.receive(usize::MAX);
     assert_eq!(dialogue.connection.engine.opened(), 17);
     assert!(dialogue.replies().contains(&Reply::done(17)));
 }
@@ -370,7 +370,7 @@ fn a_short_answer_is_added_to_unsent_output() {
         dialogue.query(xid, 1, 300);
         dialogue.connection.produce(dialogue.now);
     }
-    dialogue.take(usize::MAX);
+    dialogue.receive(usize::MAX);
     assert_eq!(Reply::read_all(&dialogue.received).0.len(), 40);
 }
 
@@ -380,7 +380,7 @@ fn closes_when_a_xid_in_progress_is_used_again() {
     let mut dialogue = Dialogue::new();
     dialogue.query(1, 100_000, 300);
     dialogue.query(2, 100_000, 300);
-    dialogue.take(1);
+    dialogue.receive(1);
     dialogue.query(1, 0, 8);
     assert_eq!(dialogue.connection.end(), Some(&End::XidInUse(1)));
     let replies = dialogue.replies();
@@ -414,7 +414,7 @@ fn a_requester_that_reads_nothing_costs_one_chunk() {
     assert!(dialogue.connection.output.len() <= CHUNK + 302);
     // Nothing is added until the last octet is received.
     let all = dialogue.connection.output().len();
-    dialogue.take(all - 1);
+    dialogue.receive(all - 1);
     dialogue.connection.produce(dialogue.now);
     assert_eq!(dialogue.connection.output().len(), 1);
 }
@@ -423,7 +423,7 @@ fn a_requester_that_reads_nothing_costs_one_chunk() {
 fn output_does_not_grow_with_the_length_of_an_answer() {
     let mut dialogue = Dialogue::new();
     dialogue.query(1, 1_000, 65_535);
-    while dialogue.take(usize::MAX) > 0 {
+    while dialogue.receive(usize::MAX) > 0 {
         dialogue.received.clear();
     }
     assert!(dialogue.connection.output.capacity() <= 2 * (CHUNK + TURN + 65_537));
@@ -473,7 +473,7 @@ fn a_query_in_progress_is_not_idle() {
     let mut dialogue = Dialogue::new();
     dialogue.send(&Query::endless_search(1).frame());
     for _ in 0..10 {
-        dialogue.take(usize::MAX);
+        dialogue.receive(usize::MAX);
         dialogue.wait(IDLE_TIME);
     }
     assert_eq!(dialogue.connection.end(), None);
@@ -486,7 +486,7 @@ fn a_long_answer_that_is_taken_is_not_cut() {
     dialogue.query(1, 3_000, 300);
     for _ in 0..20 {
         dialogue.wait(IDLE_TIME - MOMENT);
-        dialogue.take(50_000);
+        dialogue.receive(50_000);
     }
     assert_eq!(dialogue.replies().last(), Some(&Reply::done(1)));
     assert_eq!(dialogue.connection.end(), None);
@@ -497,7 +497,7 @@ fn drops_a_requester_that_reads_nothing_for_the_idle_time() {
     // RFC 6926 section 8.2: blocked while sending.
     let mut dialogue = Dialogue::new();
     dialogue.query(1, 100_000, 300);
-    dialogue.take(1);
+    dialogue.receive(1);
     dialogue.wait(IDLE_TIME - MOMENT);
     // Queries that it sends in that time do not count.
     dialogue.query(2, 1, 300);
@@ -529,9 +529,9 @@ fn a_waiting_query_delays_no_other() {
     assert!(dialogue.connection.has_idle_queries());
     assert!(!dialogue.connection.is_answering(), "nothing to go on with");
     dialogue.connection.wake();
-    assert_eq!(dialogue.take(usize::MAX), 0);
+    assert_eq!(dialogue.receive(usize::MAX), 0);
     assert!(dialogue.connection.has_idle_queries(), "it was too early");
-    dialogue.connection.engine.go_on();
+    dialogue.connection.engine.resume();
     dialogue.connection.wake();
     assert_eq!(dialogue.replies().last(), Some(&Reply::done(1)));
     assert!(!dialogue.connection.has_idle_queries());
@@ -544,10 +544,10 @@ fn waiting_queries_count_as_in_progress() {
         .flat_map(|xid| Query::waiting(xid).frame())
         .collect();
     dialogue.send(&segment);
-    dialogue.take(usize::MAX);
+    dialogue.receive(usize::MAX);
     assert_eq!(dialogue.connection.engine.opened(), 2);
     assert_eq!(dialogue.unread.len(), segment.len() / 3);
-    dialogue.connection.engine.go_on();
+    dialogue.connection.engine.resume();
     dialogue.connection.wake();
     assert_eq!(dialogue.replies(), [1, 2, 3].map(Reply::done));
 }
@@ -558,7 +558,7 @@ fn closes_when_the_xid_of_a_waiting_query_is_used_again() {
     for xid in [1, 2] {
         dialogue.send(&Query::waiting(xid).frame());
     }
-    dialogue.take(usize::MAX);
+    dialogue.receive(usize::MAX);
     dialogue.query(1, 0, 8);
     let end = End::XidInUse(1);
     assert_eq!(dialogue.replies(), [terminated(2, &end)]);
@@ -569,11 +569,11 @@ fn closes_when_the_xid_of_a_waiting_query_is_used_again() {
 fn a_waiting_query_for_the_idle_time_is_aborted() {
     let mut dialogue = Dialogue::new();
     dialogue.send(&Query::waiting(1).frame());
-    dialogue.take(usize::MAX);
+    dialogue.receive(usize::MAX);
     // A wake-up without progress does not extend the time.
     dialogue.wait(IDLE_TIME / 2);
     dialogue.connection.wake();
-    dialogue.take(usize::MAX);
+    dialogue.receive(usize::MAX);
     dialogue.wait(IDLE_TIME / 2 - MOMENT);
     assert_eq!(dialogue.connection.end(), None);
     dialogue.wait(MOMENT);
@@ -587,7 +587,7 @@ fn replies_to_other_queries_extend_the_time_of_a_waiting_query() {
     dialogue.send(&Query::waiting(1).frame());
     dialogue.query(2, 100_000, 300);
     for _ in 0..3 {
-        dialogue.take(1_000);
+        dialogue.receive(1_000);
         dialogue.wait(IDLE_TIME - MOMENT);
     }
     assert_eq!(dialogue.connection.end(), None);
@@ -601,7 +601,7 @@ fn a_blocked_requester_is_dropped_with_its_waiting_queries() {
     let mut dialogue = Dialogue::new();
     dialogue.send(&Query::waiting(1).frame());
     dialogue.query(2, 1, 300);
-    dialogue.take(1);
+    dialogue.receive(1);
     dialogue.wait(IDLE_TIME);
     assert_eq!(dialogue.connection.end(), Some(&End::Blocked));
     assert!(dialogue.connection.is_finished());
@@ -611,7 +611,7 @@ fn a_blocked_requester_is_dropped_with_its_waiting_queries() {
 fn terminates_a_waiting_query() {
     let mut dialogue = Dialogue::new();
     dialogue.send(&Query::waiting(1).frame());
-    dialogue.take(usize::MAX);
+    dialogue.receive(usize::MAX);
     dialogue.connection.input_closed();
     assert!(!dialogue.connection.is_finished(), "it is still answered");
     dialogue.connection.terminate("unloaded", dialogue.now);
@@ -651,7 +651,7 @@ fn signals_every_aborted_query_by_query_terminated() {
     for xid in 1..=3 {
         dialogue.query(xid, 100_000, 300);
     }
-    dialogue.take(1_000);
+    dialogue.receive(1_000);
     dialogue.connection.terminate("reconfigured", dialogue.now);
     assert!(!dialogue.connection.wants_input());
     let replies = dialogue.replies();
@@ -681,10 +681,10 @@ fn terminates_the_answers_of_a_half_closed_connection_too() {
 enum Step {
     /// Arrival of this many octets.
     Arrive(usize),
-    /// The requester reads at most this many octets.
-    Take(usize),
+    /// The requester receives at most this many octets.
+    Receive(usize),
     /// Idle queries become active again.
-    GoOn,
+    Resume,
 }
 
 /// A query: a number of replies and their size, or an idle one.
@@ -700,8 +700,8 @@ fn any_query() -> impl Strategy<Value = (u32, u16)> {
 fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (1..40usize).prop_map(Step::Arrive),
-        4 => prop_oneof![1..500usize, Just(usize::MAX)].prop_map(Step::Take),
-        1 => Just(Step::GoOn),
+        4 => prop_oneof![1..500usize, Just(usize::MAX)].prop_map(Step::Receive),
+        1 => Just(Step::Resume),
     ]
 }
 
@@ -726,11 +726,11 @@ proptest! {
             let opened = connection.engine.opened();
             let in_progress = connection.queries.len() + connection.idle.len();
             assert!(in_progress <= limit);
-            let taken = length - network.len() - dialogue.unread.len();
-            let may_be_taken = frames.iter().take(opened + limit - in_progress);
-            assert!(taken <= may_be_taken.map(Vec::len).sum());
+            let read = length - network.len() - dialogue.unread.len();
+            let may_be_read = frames.iter().take(opened + limit - in_progress);
+            assert!(read <= may_be_read.map(Vec::len).sum());
             let begun: usize = frames[..opened].iter().map(Vec::len).sum();
-            assert!(taken >= begun);
+            assert!(read >= begun);
             opened
         };
         for step in steps {
@@ -740,11 +740,11 @@ proptest! {
                     let octets: Vec<u8> = network.drain(..count).collect();
                     dialogue.send(&octets);
                 }
-                Step::Take(count) => {
-                    dialogue.take(count);
+                Step::Receive(count) => {
+                    dialogue.receive(count);
                 }
-                Step::GoOn => {
-                    dialogue.connection.engine.go_on();
+                Step::Resume => {
+                    dialogue.connection.engine.resume();
                     dialogue.connection.wake();
                 }
             }

@@ -180,7 +180,7 @@ async fn a_waiting_query_is_answered_when_the_engine_can() {
     // Another query is answered in the meantime.
     served.query(2, 0, 8).await;
     tokio::time::sleep(IDLE_TIME / 2).await;
-    served.engine.go_on();
+    served.engine.resume();
     served.stream.shutdown().await.unwrap();
     assert_eq!(served.replies().await, [2, 1].map(Reply::done));
     assert_eq!(served.start.elapsed().as_secs(), IDLE_TIME.as_secs());
@@ -227,7 +227,7 @@ async fn a_requester_that_gave_up_a_waiting_query_may_connect_again() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(served.has_room());
     // A requester that has only finished sending queries still receives its answer.
-    served.engine.go_on();
+    served.engine.resume();
     assert_eq!(served.replies().await, [Reply::done(1)]);
 }
 

@@ -104,8 +104,8 @@ fn expires_a_lease_at_the_end_of_its_lifetime(kind: Kind) {
         database.sql("SELECT state FROM lease4;") == [["2"]]
     });
     // A later resync confirms the state.
-    let looked = now();
-    eventually("two resyncs", || now() >= looked + 3);
+    let observed_at = now();
+    eventually("two resyncs", || now() >= observed_at + 3);
     let expired = kea.await_state(address, State::EXPIRED);
     assert_eq!(since(&expired), end);
     assert_eq!(expired.data_source.unwrap_or(0), 0);
@@ -467,8 +467,8 @@ fn reports_infinite_leases(kind: Kind) {
     kea.restart();
     let binding = kea.await_active(&client);
     assert_eq!(binding.lease_time, Some(u32::MAX));
-    let heard = binding.client_last_transaction_at().map(u64::from);
-    assert!(heard.is_some_and(|heard| (start..=now()).contains(&heard)));
+    let transaction = binding.client_last_transaction_at().map(u64::from);
+    assert!(transaction.is_some_and(|transaction| (start..=now()).contains(&transaction)));
 }
 
 /// The contract: configured addresses include reserved ones, wherever the reservations are.

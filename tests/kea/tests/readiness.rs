@@ -130,26 +130,26 @@ fn never_answers_from_a_part_of_the_leases() {
         .patience(Duration::from_secs(120))
         .start();
     let held = kea.hold();
-    let asked = PendingQueries::send(&kea);
+    let pending = PendingQueries::send(&kea);
     assert!(!kea.log().contains("BLQ_LOADED"));
     kea.begin_to_stop();
     drop(held);
-    assert_eq!(asked.complete(), 0);
+    assert_eq!(pending.complete(), 0);
     assert!(kea.await_end().success(), "{}", kea.log());
 
     kea.start_again();
     let held = kea.hold();
-    let asked = PendingQueries::send(&kea);
+    let pending = PendingQueries::send(&kea);
     assert!(!kea.log().contains("BLQ_LOADED"));
     thread::scope(|scope| {
         let reload = scope.spawn(|| kea.command_ok("config-reload", Value::Null));
         drop(held);
-        assert_eq!(asked.complete(), 0);
+        assert_eq!(pending.complete(), 0);
         reload.join().expect("no panic");
     });
     // The main thread is not held during this second load.
-    let asked = PendingQueries::send(&kea);
-    assert_eq!(asked.complete(), REQUESTERS as usize + 1);
+    let pending = PendingQueries::send(&kea);
+    assert_eq!(pending.complete(), REQUESTERS as usize + 1);
 }
 
 /// Opens a connection from an address.

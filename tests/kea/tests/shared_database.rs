@@ -191,8 +191,8 @@ fn reports_expiries_of_the_other_servers_leases(kind: Kind) {
     eventually("one of them to reclaim the lease", || {
         servers.database.sql("SELECT state FROM lease4;") == [["2"]]
     });
-    let looked = now();
-    eventually("two resyncs", || now() >= looked + 3);
+    let observed_at = now();
+    eventually("two resyncs", || now() >= observed_at + 3);
     for kea in [first, second] {
         let expired = kea.await_state(address, State::EXPIRED);
         assert_eq!(since(&expired), end);

@@ -199,8 +199,8 @@ impl Storm {
             effects.killed = None;
             self.record_effects(round.number, &mut effects);
             let title = format!("round {}, after {action:?}", round.number);
-            let looked = self.observe(&title);
-            result = result.and(looked);
+            let observed = self.observe(&title);
+            result = result.and(observed);
         }
         result
     }

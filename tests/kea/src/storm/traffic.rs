@@ -546,9 +546,9 @@ impl Traffic {
                 continue;
             }
             if flight.message.message_type() == Some(MessageType::REQUEST) {
-                let asked = packet::value(&flight.message, code::REQUESTED_ADDRESS);
-                let asked: Result<[u8; 4], _> = asked.try_into();
-                let address = asked.map_or(flight.message.ciaddr, Ipv4Addr::from);
+                let requested = packet::value(&flight.message, code::REQUESTED_ADDRESS);
+                let requested: Result<[u8; 4], _> = requested.try_into();
+                let address = requested.map_or(flight.message.ciaddr, Ipv4Addr::from);
                 let identity = identity_in(&flight.message);
                 round.touches.push(Touch {
                     address,
