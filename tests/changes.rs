@@ -373,7 +373,7 @@ fn free_addresses_that_a_partner_allocates_are_remote() {
     assert_eq!(states(), [State::REMOTE; 3]);
 }
 
-// After its probation, a declined address is free, and its allocating server the partner again.
+// After its probation, a declined address is free, and belongs to the partner that allocates it.
 #[test]
 fn an_address_after_probation_belongs_to_its_allocating_server() {
     let bench = Bench::over(balanced());
@@ -444,7 +444,7 @@ fn a_difference_found_at_a_start_changed_at_the_start() {
 }
 
 // An address that is configured now, but was not when the state file was written, has changed,
-// whatever its binding.
+// even if its binding is equal.
 #[test]
 fn an_address_configured_again_at_a_start_changed_at_the_start() {
     let bench = Bench::with_saved(Saved::default());

@@ -215,8 +215,8 @@ fn relay_information_left_in_kea_does_not_return() {
     assert_eq!(found_by(&bench, 10, &["a", "b"]), ["b"]);
 }
 
-// Relay agent information of an earlier client applies to the next client only if a message or
-// Kea's lease has it too.
+// Relay agent information of an earlier client does not apply to the next client, even if it
+// remains in Kea's lease. New information in Kea's lease does.
 #[test]
 fn relay_information_of_an_earlier_client_is_not_inherited() {
     let bench = long_configured(kea_config(&[]));
@@ -441,8 +441,7 @@ fn a_delta_has_changes_that_leave_the_times_equal() {
     assert!(bench.ask(&window).is_empty());
 }
 
-// A lease that had expired when the mirror learned of it ended in the past, without an answer about
-// it.
+// The mirror may learn of a lease after its end: no earlier answer contained the lease.
 #[test]
 fn a_delta_has_a_lease_learned_of_after_its_end() {
     for origin in [Origin::Local, Origin::Remote] {
