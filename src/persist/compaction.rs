@@ -22,7 +22,7 @@ const SUFFIX: &str = ".compacted";
 /// waits for the step.
 const STEP: u64 = if cfg!(test) { 256 } else { 1 << 20 };
 
-/// Octets of replaced entries that a file may have at any length.
+/// Octets that a file may have in addition to twice its current entries.
 const SLACK: u64 = if cfg!(test) { 1 << 10 } else { 1 << 20 };
 
 /// Returns the length at which a file with `live` octets of current entries is compacted.

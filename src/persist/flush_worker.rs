@@ -245,8 +245,8 @@ impl Writing<'_> {
         // before them: otherwise a start would not find changes that the file lacks.
         let mut saved_view = self.mirror.take_dirty_view();
         let (bindings, is_last) = take(self.mirror);
-        // An incomplete mirror never becomes complete again, so no binding taken before is
-        // inconsistent.
+        // Completeness is never regained once lost: if the mirror is complete now, the bindings taken
+        // before are consistent.
         if !self.mirror.is_complete() {
             return Ok(true);
         }

@@ -563,7 +563,7 @@ fn notices_every_flipped_bit() {
 fn notices_every_truncation() {
     let Small { closed, states, .. } = small();
     for length in 0..closed.len() {
-        // A longer prefix may be a header whose write was interrupted.
+        // A file of this length may be one whose first write was interrupted.
         let is_new = length == 0 || (8..=MARK.len() + 1).contains(&length);
         let expected = is_new.then(|| states[0].clone());
         assert_eq!(read(&closed[..length]), expected, "{length} octets");
