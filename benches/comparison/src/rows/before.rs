@@ -103,8 +103,10 @@ pub fn measure(before: &Path, extent: &Extent, report: &mut Report) -> Result<()
             add("loading, leases", Kind::Rate, build, alone.loading_rate);
             let each = alone.memory / count;
             add("memory, loaded", Kind::Memory, build, each);
-            let each = alone.churned_memory / count;
-            add("memory, after the churn", Kind::Memory, build, each);
+            if leases.is_realistic() {
+                let each = alone.churned_memory / count;
+                add("memory, after the churn", Kind::Memory, build, each);
+            }
             builds[build] = Some(alone);
         }
         let mut servers = Vec::new();
@@ -124,6 +126,8 @@ pub fn measure(before: &Path, extent: &Extent, report: &mut Report) -> Result<()
             recents.push((recent, Request::new(&expected.query)?, expected.bindings));
         }
         for round in 0..extent.rounds {
+            // Which of both is first changes here, too.
+            servers.reverse();
             for (build, client, alone) in &mut servers {
                 let build = *build;
                 let rate = bindings_per_second(client, &relay_request, relay.bindings)?;
@@ -156,6 +160,7 @@ pub fn measure(before: &Path, extent: &Extent, report: &mut Report) -> Result<()
         }
         // Last: changes move bindings in time.
         for _ in 0..extent.rounds {
+            servers.reverse();
             for (build, _, alone) in &mut servers {
                 let (many, few) = (5 * extent.changes, extent.changes / 4);
                 for (pause, changes, what) in [
