@@ -3,5 +3,4 @@
 pub mod identity;
 pub mod time_set;
 
-mod address_set;
 pub(in crate::mirror) mod time;
