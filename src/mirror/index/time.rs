@@ -5,8 +5,6 @@
 //! find what ended in a window, the window is looked through as much earlier as each lifetime in use
 //! lasts. A renewal then changes one time and not two.
 
-use std::iter;
-
 use crate::mirror::index::time_set::TimeSet;
 use crate::mirror::pages::Pages;
 use crate::model::binding::BindingRef;
@@ -19,27 +17,11 @@ const LIFETIMES: usize = 8;
 /// The last step of a search: the times that bindings are filed under.
 const FILED: usize = LIFETIMES;
 
-/// How many entries that are of no use any more are taken out of the index together.
-///
-/// Nothing of where such an entry is is in the processor's caches as a rule, and to wait for it is a
-/// fourth of what a change that comes alone takes. So most changes do without, and what one in
-/// [`STALE`] does then finds more in the caches. If they were more, it would be long.
-const STALE: usize = 4;
-
-/// How many entries are put into the index together, likewise. They are mostly of the same time, and so
-/// in the same place.
-const FRESH: usize = 16;
-
 /// The bindings in the order of their times.
 #[derive(Debug, Default)]
 pub struct TimeIndex {
     /// The times.
     index: TimeSet,
-    /// Entries of the index that are of no use any more: fewer than [`STALE`]. Until they are taken
-    /// out, a search may find a binding that is not in its window any more.
-    stale: Vec<(Time, u32)>,
-    /// Entries that are not in the index yet: fewer than [`FRESH`], in no order.
-    fresh: Vec<(Time, u32)>,
     /// The lifetimes that are looked for: the first there were.
     lifetimes: Lifetimes,
 }
@@ -71,8 +53,6 @@ impl TimeIndex {
         });
         TimeIndex {
             index: times.collect(),
-            stale: Vec::new(),
-            fresh: Vec::new(),
             lifetimes,
         }
     }
@@ -92,56 +72,17 @@ impl TimeIndex {
             after.map_or([None; 5], times),
         );
         for time in old.into_iter().filter(|time| !new.contains(time)).flatten() {
-            if !take(&mut self.fresh, (time, address)) {
-                self.stale.push((time, address));
-            }
-        }
-        for time in new.into_iter().filter(|time| !old.contains(time)).flatten() {
-            if !take(&mut self.stale, (time, address)) {
-                self.fresh.push((time, address));
-            }
-        }
-        if self.stale.len() >= STALE {
-            self.take_out_stale();
-        }
-        if self.fresh.len() >= FRESH {
-            self.put_in_fresh();
-        }
-    }
-
-    /// Takes out of the index what is of no use any more.
-    fn take_out_stale(&mut self) {
-        for (time, address) in self.stale.drain(..) {
             self.index.remove(time, address);
         }
-    }
-
-    /// Puts into the index what is not in it yet.
-    fn put_in_fresh(&mut self) {
-        for (time, address) in self.fresh.drain(..) {
+        for time in new.into_iter().filter(|time| !old.contains(time)).flatten() {
             self.index.insert(time, address);
         }
-    }
-
-    /// All entries from one to the last of a time, in order.
-    fn range(&self, from: (Time, u32), last: Time) -> impl Iterator<Item = (Time, u32)> {
-        let is_wanted = |entry: &(Time, u32)| *entry >= from && entry.0 <= last;
-        let fresh = self.fresh.iter().copied().filter(is_wanted);
-        let mut fresh: Vec<_> = fresh.collect();
-        fresh.sort_unstable();
-        let mut fresh = fresh.into_iter().peekable();
-        let mut filed = self.index.range(from, last).peekable();
-        iter::from_fn(move || match (filed.peek(), fresh.peek()) {
-            (Some(filed), Some(first)) if first < filed => fresh.next(),
-            (None, _) => fresh.next(),
-            _ => filed.next(),
-        })
     }
 
     /// Counts no less than the bindings that changed in a window, or more than `limit`. Those that
     /// end in it by themselves count if they do until then.
     pub fn count(&self, window: Window, until: Option<Time>, limit: usize) -> usize {
-        let mut count = self.fresh.len();
+        let mut count = 0;
         for (_, filed) in self.lifetimes.steps(0, window, until) {
             if count > limit {
                 break;
@@ -166,7 +107,7 @@ impl TimeIndex {
                 true => reached.from.max((filed.start, 0)),
                 false => (filed.start, 0),
             };
-            let found = self.range(from, filed.end);
+            let found = self.index.range(from, filed.end);
             found.map(move |from| Reached {
                 step,
                 from,
@@ -174,15 +115,6 @@ impl TimeIndex {
             })
         })
     }
-}
-
-/// Takes an entry out of some; says whether it was there.
-fn take(entries: &mut Vec<(Time, u32)>, entry: (Time, u32)) -> bool {
-    let place = entries.iter().position(|other| *other == entry);
-    if let Some(place) = place {
-        entries.swap_remove(place);
-    }
-    place.is_some()
 }
 
 impl Lifetimes {
@@ -343,8 +275,6 @@ mod tests {
             for binding in pages.iter() {
                 times.change(Some(binding), None);
             }
-            times.take_out_stale();
-            prop_assert!(times.fresh.is_empty());
             prop_assert!(times.index.is_empty());
         }
     }
@@ -370,7 +300,6 @@ mod tests {
             };
             times.change(None, Some(binding.view()));
         }
-        times.put_in_fresh();
         assert_eq!(times.index.len(), 100);
         let found = |start, end, until| {
             let window = Window {
