@@ -1,4 +1,4 @@
-//! Slots: the limits of open connections, in total and for each requester.
+//! Slots: the limits of open connections, in all and for each requester.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -6,62 +6,41 @@ use std::sync::Arc;
 
 use ipnet::Ipv4Net;
 use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Share of the connections' descriptors that is reserved for closing connections (an eighth), if
-/// there are too few for all configured connections.
+/// Share of the descriptors for connections that is reserved for closing ones (an eighth), if there are too few for
+/// all configured connections.
 const CLOSING_SHARE: u64 = 8;
 
 /// Slots for connections: for all requesters together, and for each.
 ///
-/// A connection that only waits for its requester's close occupies no slot, so that a requester
-/// that received the server's close can open another connection. Neither does a connection whose
-/// requester has closed its side while its queries are idle. As many connections may be in these
-/// states as may be open, if there are enough descriptors.
+/// A connection that only waits for its requester to close takes no slot, so that a requester that saw
+/// the server close a connection can open the next one. Neither does a connection whose requester has closed its
+/// side while its queries are idle. As many connections may be in this state as may be open, if there are
+/// descriptors for them.
 #[derive(Debug)]
 pub struct Slots {
-    /// 1 <= connections open <= BULK_LQ_MAX_CONNS (RFC 6926 section 8.1).
+    /// Limit of open connections (RFC 6926 section 8.1: BULK_LQ_MAX_CONNS); at least 1.
     limit: u32,
-    /// Connections waiting for the requester to close <= closing_limit <= limit.
-    closing_limit: u32,
-    /// Whether descriptors, rather than the configuration, determine the limit.
+    /// Whether the limit comes from the descriptors instead of the configuration.
     is_capped: bool,
-    /// Slots in use.
-    taken: Mutex<Taken>,
+    /// Free slots for open connections.
+    open: Arc<Semaphore>,
+    /// Free slots for open connections of each requester with a limit of its own, as the access list has
+    /// it: an address, or a prefix whose addresses share the slots.
+    by_requester: Mutex<HashMap<Ipv4Net, Arc<Semaphore>>>,
+    /// Free slots for connections that wait for the requester to close; at first no more than `limit`.
+    closing: Arc<Semaphore>,
 }
 
-/// Slots in use.
-#[derive(Debug, Default)]
-struct Taken {
-    /// Connections open; <= limit.
-    open: u32,
-    /// Open connections by the requester's entry in the access list: an address, or a prefix whose
-    /// addresses share the limit. Their sum is `open`, and none is 0.
-    by_requester: HashMap<Ipv4Net, u32>,
-    /// Connections waiting for the requester to close; <= closing_limit.
-    closing: u32,
-}
-
-impl Taken {
-    /// Releases the slot of an open connection.
-    fn close(&mut self, requester: Ipv4Net) {
-        self.open -= 1;
-        if let Some(count) = self.by_requester.get_mut(&requester) {
-            *count -= 1;
-            if *count == 0 {
-                self.by_requester.remove(&requester);
-            }
-        }
-    }
-}
-
-/// A limit that leaves no slot for a connection.
+/// Limits that leave no slot for a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Full {
-    /// The limit of all connections.
+    /// Limit of all connections, reached.
     Server(u32),
-    /// The limit by descriptors, lower than the configured one.
+    /// Limit by descriptors, fewer than configured, reached.
     Descriptors(u32),
-    /// The limit of one entry of `requesters`.
+    /// Limit of one entry of 'requesters', reached.
     Requester(u32),
 }
 
@@ -93,102 +72,79 @@ impl Slots {
         Slots::within(limit, u64::MAX)
     }
 
-    /// Creates slots for `limit` connections, or for fewer if open and closing connections together
-    /// need more descriptors than `places`.
+    /// Creates slots for `limit` connections, or for fewer if open and closing ones together need more descriptors
+    /// than `places`.
     pub fn within(limit: u32, places: u64) -> Slots {
         let most = places.saturating_sub(places / CLOSING_SHARE).max(1);
         let open = u32::try_from(most).map_or(limit, |most| most.min(limit));
         let rest = places.saturating_sub(open.into());
         Slots {
             limit: open,
-            closing_limit: u32::try_from(rest).map_or(open, |rest| rest.min(open)),
             is_capped: open < limit,
-            taken: Mutex::default(),
+            open: semaphore(open),
+            by_requester: Mutex::default(),
+            closing: semaphore(u32::try_from(rest).map_or(open, |rest| rest.min(open))),
         }
     }
 
-    /// Returns the limit of open connections if it is lower than the configured one.
+    /// Returns how many connections may be open, if that is fewer than configured.
     pub fn cap(&self) -> Option<u32> {
         self.is_capped.then_some(self.limit)
     }
 
-    /// Takes a slot for a connection of `requester`, whose own limit is `own_limit`.
+    /// Takes a slot for a connection of `requester`, which may have `own_limit` open.
     ///
     /// # Errors
-    /// The limit that is reached.
-    pub fn take(
-        self: &Arc<Self>,
-        requester: Ipv4Net,
-        own_limit: Option<u32>,
-    ) -> Result<Slot, Full> {
-        let mut taken = self.taken.lock();
-        if taken.open >= self.limit {
-            return Err(match self.cap() {
-                None => Full::Server(self.limit),
-                Some(cap) => Full::Descriptors(cap),
-            });
-        }
-        let own = taken.by_requester.get(&requester).copied().unwrap_or(0);
-        if let Some(limit) = own_limit.filter(|limit| own >= *limit) {
-            return Err(Full::Requester(limit));
-        }
-        taken.by_requester.insert(requester, own + 1);
-        taken.open += 1;
+    /// If one of the two limits is reached.
+    pub fn take(&self, requester: Ipv4Net, own_limit: Option<u32>) -> Result<Slot, Full> {
+        let full = match self.is_capped {
+            false => Full::Server(self.limit),
+            true => Full::Descriptors(self.limit),
+        };
+        let open = acquire(&self.open).ok_or(full)?;
+        let own = own_limit.map(|limit| {
+            let mut by_requester = self.by_requester.lock();
+            let free = by_requester.entry(requester);
+            acquire(free.or_insert_with(|| semaphore(limit))).ok_or(Full::Requester(limit))
+        });
         Ok(Slot {
-            slots: Arc::clone(self),
-            requester,
-            holds: Holds::Open,
+            open: Some((open, own.transpose()?)),
+            waiting: None,
+            closing: Arc::clone(&self.closing),
         })
     }
 }
 
-/// States of a slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Holds {
-    /// Counts as an open connection.
-    Open,
-    /// Counts as a connection that waits for the requester to close.
-    Closing,
-    /// Occupies no slot.
-    Nothing,
+/// Creates a semaphore of so many permits.
+fn semaphore(permits: u32) -> Arc<Semaphore> {
+    let permits = usize::try_from(permits).unwrap_or(usize::MAX);
+    Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)))
 }
 
-/// The slot of one connection, released on drop.
+/// Acquires a permit, if one is free.
+fn acquire(semaphore: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    Arc::clone(semaphore).try_acquire_owned().ok()
+}
+
+/// The slot of one connection, until dropped.
 #[derive(Debug)]
 pub struct Slot {
-    /// The slots that this one belongs to.
-    slots: Arc<Slots>,
-    /// The entry of the requester.
-    requester: Ipv4Net,
-    /// The state of the slot.
-    holds: Holds,
+    /// The permits of an open connection: of all requesters together, and of its own.
+    open: Option<(OwnedSemaphorePermit, Option<OwnedSemaphorePermit>)>,
+    /// The permit of a connection that waits for the requester to close.
+    waiting: Option<OwnedSemaphorePermit>,
+    /// Free slots for such connections.
+    closing: Arc<Semaphore>,
 }
 
 impl Slot {
-    /// Releases the slot for another connection. Returns whether this connection may still wait for
-    /// the requester's close.
+    /// Releases the slot for the next connection; `true` if this one may still wait for
+    /// the requester to close.
     pub fn start_closing(&mut self) -> bool {
-        let mut taken = self.slots.taken.lock();
-        if self.holds == Holds::Open {
-            taken.close(self.requester);
-            self.holds = Holds::Nothing;
-            if taken.closing < self.slots.closing_limit {
-                taken.closing += 1;
-                self.holds = Holds::Closing;
-            }
+        if self.open.take().is_some() {
+            self.waiting = acquire(&self.closing);
         }
-        self.holds == Holds::Closing
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let mut taken = self.slots.taken.lock();
-        match self.holds {
-            Holds::Open => taken.close(self.requester),
-            Holds::Closing => taken.closing -= 1,
-            Holds::Nothing => {}
-        }
+        self.waiting.is_some()
     }
 }
 
@@ -202,7 +158,7 @@ mod tests {
     #[test]
     fn limits_all_requesters_together() {
         // RFC 6926 section 8.1: BULK_LQ_MAX_CONNS.
-        let slots = Arc::new(Slots::new(2));
+        let slots = Slots::new(2);
         let first = slots.take(ONE, None).unwrap();
         let _second = slots.take(TWO, None).unwrap();
         assert_eq!(slots.take(TWO, None).unwrap_err(), Full::Server(2));
@@ -213,7 +169,7 @@ mod tests {
 
     #[test]
     fn limits_each_requester() {
-        let slots = Arc::new(Slots::new(10));
+        let slots = Slots::new(10);
         let first = slots.take(ONE, Some(1)).unwrap();
         assert_eq!(slots.take(ONE, Some(1)).unwrap_err(), Full::Requester(1));
         let _other = slots.take(TWO, Some(1)).unwrap();
@@ -232,16 +188,17 @@ mod tests {
             (600, 600, 525, 75),
             (600, 8, 7, 1),
             (600, 2, 2, 0),
-            // At least one slot: accepting shows whether a descriptor is free.
+            // One slot is better than none; accepting shows whether a descriptor is free.
             (600, 0, 1, 0),
-            (u32::MAX, u64::MAX, u32::MAX, u32::MAX),
+            (u32::MAX, u64::MAX, u32::MAX, u32::MAX as usize),
         ] {
             let slots = Slots::within(configured, places);
             assert_eq!(slots.limit, open, "{configured} {places}");
-            assert_eq!(slots.closing_limit, closing, "{configured} {places}");
+            let waiting = slots.closing.available_permits();
+            assert_eq!(waiting, closing, "{configured} {places}");
             assert_eq!(slots.cap(), (open < configured).then_some(open));
         }
-        let slots = Arc::new(Slots::within(3, 2));
+        let slots = Slots::within(3, 2);
         let mut first = slots.take(ONE, None).unwrap();
         let _second = slots.take(ONE, None).unwrap();
         assert_eq!(slots.take(ONE, None).unwrap_err(), Full::Descriptors(2));
@@ -253,15 +210,16 @@ mod tests {
 
     #[test]
     fn a_closing_connection_leaves_its_slot_to_the_next_within_bounds() {
-        let slots = Arc::new(Slots::new(1));
+        let slots = Slots::new(1);
         let mut first = slots.take(ONE, Some(1)).unwrap();
         assert!(first.start_closing());
         let mut second = slots.take(ONE, Some(1)).unwrap();
         assert!(!second.start_closing(), "one is waiting already");
         drop(first);
         drop(second);
-        let taken = slots.taken.lock();
-        assert_eq!((taken.open, taken.closing), (0, 0));
-        assert!(taken.by_requester.is_empty());
+        let own = Arc::clone(&slots.by_requester.lock()[&ONE]);
+        for free in [&slots.open, &slots.closing, &own] {
+            assert_eq!(free.available_permits(), 1);
+        }
     }
 }
