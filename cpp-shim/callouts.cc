@@ -36,6 +36,9 @@ using isc::dhcp::Option;
 using isc::dhcp::Pkt4;
 using isc::dhcp::Pkt4Ptr;
 
+// The names of arguments, as the strings that Kea takes.
+const std::string QUERY("query4"), ANSWER("response4"), LEASES("leases4"), DELETED("deleted_leases4");
+
 // Whether the relay agent information that is stored with a lease is looked for.
 enum class Context { LEAVE, LOOK };
 
@@ -54,16 +57,18 @@ struct Scratch {
     std::string classes;
 };
 
+// Behind a pointer, which is read once: the compiler computes the address of a thread-local variable anew at
+// each use, by a call.
 Scratch& scratch() {
-    thread_local Scratch scratch;
-    return scratch;
+    thread_local const auto scratch = std::make_unique<Scratch>();
+    return *scratch;
 }
 
 // -------------------------------------------------------------------------------- Arguments
 
 // An argument of a callout. One that is missing or of another type throws.
 template <typename Value>
-Value argument(const CalloutHandle& handle, const char* name) {
+Value argument(const CalloutHandle& handle, const std::string& name) {
     Value value{};
     handle.getArgument(name, value);
     return value;
@@ -71,10 +76,10 @@ Value argument(const CalloutHandle& handle, const char* name) {
 
 // An argument of a callout that must not be null.
 template <typename Pointer>
-Pointer pointer(const CalloutHandle& handle, const char* name) {
+Pointer pointer(const CalloutHandle& handle, const std::string& name) {
     auto value = argument<Pointer>(handle, name);
     if (!value) {
-        throw std::runtime_error(std::string("argument ") + name + " is null");
+        throw std::runtime_error("argument " + name + " is null");
     }
     return value;
 }
@@ -221,9 +226,9 @@ rust::Slice<const std::uint8_t> classes(const Pkt4& message, std::string& scratc
         if (name.size() > UINT16_MAX) {
             continue;
         }
-        scratch.push_back(static_cast<char>(name.size() >> 8));
-        scratch.push_back(static_cast<char>(name.size() & 0xff));
-        scratch.append(name);
+        const char length[] = {static_cast<char>(name.size() >> 8),
+                               static_cast<char>(name.size() & 0xff)};
+        scratch.append(length, sizeof length).append(name);
     }
     return lent(scratch);
 }
@@ -251,7 +256,7 @@ KeaMessage lend(const Pkt4& query, Scratch& scratch) {
 // The answer to a client; of no type and without an address if there is none.
 KeaAnswer answer(const CalloutHandle& handle) {
     KeaAnswer copy{};
-    if (const auto answer = argument<Pkt4Ptr>(handle, "response4")) {
+    if (const auto answer = argument<Pkt4Ptr>(handle, ANSWER)) {
         copy.message_type = answer->getType();
         copy.address = answer->getYiaddr().toUint32();
     }
@@ -280,9 +285,9 @@ void report(Report&& report) noexcept {
 void lend_committed(const CalloutHandle& handle, bool with_answer) noexcept {
     callout("leases4_committed", [&] {
         // The handle holds these until the callout returns.
-        const auto query = pointer<Pkt4Ptr>(handle, "query4");
-        const auto leases = pointer<Lease4CollectionPtr>(handle, "leases4");
-        const auto deleted = pointer<Lease4CollectionPtr>(handle, "deleted_leases4");
+        const auto query = pointer<Pkt4Ptr>(handle, QUERY);
+        const auto leases = pointer<Lease4CollectionPtr>(handle, LEASES);
+        const auto deleted = pointer<Lease4CollectionPtr>(handle, DELETED);
         auto& memory = scratch();
         KeaCommitted arguments{};
         arguments.message = lend(*query, memory);
@@ -297,8 +302,8 @@ void lend_committed(const CalloutHandle& handle, bool with_answer) noexcept {
 
 void lend_offered(const CalloutHandle& handle) noexcept {
     callout("lease4_offer", [&] {
-        const auto query = pointer<Pkt4Ptr>(handle, "query4");
-        const auto leases = pointer<Lease4CollectionPtr>(handle, "leases4");
+        const auto query = pointer<Pkt4Ptr>(handle, QUERY);
+        const auto leases = pointer<Lease4CollectionPtr>(handle, LEASES);
         auto& memory = scratch();
         KeaOffered arguments{};
         arguments.message = lend(*query, memory);
@@ -310,7 +315,7 @@ void lend_offered(const CalloutHandle& handle) noexcept {
 
 void lend_answered(const CalloutHandle& handle) noexcept {
     callout("pkt4_send", [&] {
-        const auto query = pointer<Pkt4Ptr>(handle, "query4");
+        const auto query = pointer<Pkt4Ptr>(handle, QUERY);
         KeaAnswered arguments{};
         arguments.message = lend(*query, scratch());
         arguments.answer = answer(handle);
