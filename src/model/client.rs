@@ -426,12 +426,14 @@ fn pack(parts: &ClientParts<'_>) -> Vec<u8> {
     let chaddr = &parts.chaddr[..parts.chaddr.len().min(usize::from(HLEN))];
     let id_is_mac = !chaddr.is_empty()
         && (parts.client_id.split_first()).is_some_and(|id| id == (&parts.htype, chaddr));
-    let mut options = Vec::new();
+    let lengths = parts.options.iter().map(|(_, value)| value.len() + 4);
+    let mut options = Vec::with_capacity(lengths.sum());
     for (code, value) in &parts.options {
         options.push(*code);
         put(&mut options, value);
     }
-    let mut classes = Vec::new();
+    let lengths = parts.classes.iter().map(|name| name.len() + 3);
+    let mut classes = Vec::with_capacity(lengths.sum());
     for name in &parts.classes {
         put(&mut classes, name.as_bytes());
     }
