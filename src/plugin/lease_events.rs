@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::mirror::event::report::{Kind, Report};
 use crate::mirror::event::stored_lease::StoredLease;
 use crate::mirror::event::{Event, Lease, LeaseState, Origin, Reason, ResyncScope};
 use crate::mirror::{Identity, Mirror};
@@ -91,7 +92,8 @@ impl<K: Kea> LeaseEvents<K> {
         let mut led_to_lease = false;
         for lease in leases {
             led_to_lease = true;
-            self.sink.push(message.committed(&lease));
+            self.sink
+                .push(Report::new(Kind::Committed, &lease, &message.rest));
         }
         match answer {
             None => IS_UNANSWERED.set(!led_to_lease),
@@ -127,7 +129,8 @@ impl<K: Kea> LeaseEvents<K> {
             return;
         }
         for lease in leases {
-            self.sink.push(message.offered(&lease));
+            self.sink
+                .push(Report::new(Kind::Offered, &lease, &message.rest));
         }
     }
 

@@ -54,16 +54,6 @@ impl Answer {
 }
 
 impl Message<'_> {
-    /// Reports a lease that the message made or changed.
-    pub fn committed(&self, lease: &StoredLease<'_>) -> Report {
-        Report::committed(lease, &self.rest)
-    }
-
-    /// Reports an offer that reserves its address.
-    pub fn offered(&self, lease: &StoredLease<'_>) -> Report {
-        Report::offered(lease, &self.rest)
-    }
-
     /// Returns the event of a lease that the message ended, given the lease before.
     pub fn ended(&self, lease: &StoredLease<'_>, now: Time) -> Event {
         let address = Ipv4Addr::from_bits(lease.address);

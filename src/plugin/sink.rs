@@ -51,14 +51,10 @@ impl Sink {
 
     /// Pushes an event, or a report of one.
     pub fn push(&self, report: impl Into<Report>) {
-        let mut report = report.into();
+        let report = report.into();
         // An event is made of a report on this thread only to be logged.
         if tracing::event_enabled!(tracing::Level::DEBUG) {
-            let Some(event) = report.event() else {
-                return;
-            };
-            log(&event);
-            report = event.into();
+            report.lend(log);
         }
         if let Some(mirror) = &*self.mirror.read() {
             mirror.queue().push(report);

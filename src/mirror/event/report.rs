@@ -31,7 +31,7 @@ const FIXED: usize = 27;
 
 /// The kind of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub enum Kind {
     /// [`Event::Committed`].
     Committed,
     /// [`Event::Confirmed`]: a lease of which only the address, the client, and in place of the client last
@@ -61,16 +61,6 @@ impl From<Event> for Report {
 }
 
 impl Report {
-    /// Reports a lease that a message made or changed.
-    pub fn committed(lease: &StoredLease<'_>, message: &ClientMessage<'_>) -> Report {
-        Report::new(Kind::Committed, lease, message)
-    }
-
-    /// Reports an offer that reserves its address.
-    pub fn offered(lease: &StoredLease<'_>, message: &ClientMessage<'_>) -> Report {
-        Report::new(Kind::Offered, lease, message)
-    }
-
     /// Reports a message at `at` whose client still has the lease of `address`. The client's hardware type,
     /// address and identifier are those of `client`.
     pub fn confirmed(
@@ -88,7 +78,7 @@ impl Report {
     }
 
     /// Reports a client's message.
-    fn new(kind: Kind, lease: &StoredLease<'_>, message: &ClientMessage<'_>) -> Report {
+    pub fn new(kind: Kind, lease: &StoredLease<'_>, message: &ClientMessage<'_>) -> Report {
         match octets(kind, lease, message) {
             Some(octets) => Report(Form::Octets(octets)),
             None => event(kind, lease, message).into(),
@@ -103,17 +93,6 @@ impl Report {
                 if let Some((kind, lease, message)) = whole(octets) {
                     use_event(&event(kind, &lease, &message));
                 }
-            }
-        }
-    }
-
-    /// Returns the event.
-    pub fn event(self) -> Option<Event> {
-        match self.0 {
-            Form::Event(event) => Some(*event),
-            Form::Octets(octets) => {
-                let (kind, lease, message) = whole(&octets)?;
-                Some(event(kind, &lease, &message))
             }
         }
     }
@@ -244,23 +223,30 @@ mod tests {
         classes: b"\0\x03ALL",
     };
 
+    /// Returns the event of a report.
+    fn event_of(report: &Report) -> Option<Event> {
+        let mut lent = None;
+        report.lend(|event| lent = Some(event.clone()));
+        lent
+    }
+
     #[test]
     fn gives_back_what_it_was_made_of() {
-        let committed = Report::committed(&LEASE, &MESSAGE).event();
+        let committed = event_of(&Report::new(Kind::Committed, &LEASE, &MESSAGE));
         let Some(Event::Committed { lease, client_info }) = committed else {
             panic!("{committed:?}");
         };
         assert_eq!(lease, LEASE.lease());
         assert_eq!(client_info, MESSAGE.client_info());
         assert_eq!(client_info.options.len(), 2);
-        let offered = Report::offered(&LEASE, &MESSAGE).event();
+        let offered = event_of(&Report::new(Kind::Offered, &LEASE, &MESSAGE));
         let Some(Event::Offered { lease, client_info }) = offered else {
             panic!("{offered:?}");
         };
         assert_eq!(lease, LEASE.lease());
         assert_eq!(client_info, MESSAGE.client_info());
         let address = Ipv4Addr::new(192, 0, 2, 9);
-        let confirmed = Report::confirmed(address, &LEASE, Time(9), &MESSAGE).event();
+        let confirmed = event_of(&Report::confirmed(address, &LEASE, Time(9), &MESSAGE));
         let Some(Event::Confirmed {
             address: found,
             client,
@@ -292,7 +278,7 @@ mod tests {
                 options,
                 ..ClientMessage::default()
             };
-            Report::committed(&lease, &message)
+            Report::new(Kind::Committed, &lease, &message)
         };
         assert!(matches!(report(&options).0, Form::Octets(_)));
         options.push(0);
