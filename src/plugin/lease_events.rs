@@ -22,7 +22,7 @@ use crate::plugin::commands::{Touched, reconfigures, synchronises, touched};
 use crate::plugin::kea::{Kea, Result};
 use crate::plugin::lookup;
 use crate::plugin::message::{Answer, Message};
-use crate::plugin::requests::Requests;
+use crate::plugin::request::Request;
 use crate::plugin::sink::Sink;
 
 thread_local! {
@@ -40,20 +40,23 @@ pub struct LeaseEvents<K> {
     pub(super) sink: Sink,
     /// The attribution of changes.
     pub(super) attribution: Attribution,
-    /// Work for the next tick.
-    pub(super) requests: Requests,
+    /// Kea's configuration may have changed while in force: the next tick reads it.
+    pub(super) reconfiguration: Request,
+    /// Leases may have changed without an event: the next tick starts a resync.
+    pub(super) resync: Request,
     /// Whether the lease manager reports changes.
     is_tracking: AtomicBool,
 }
 
 impl<K: Kea> LeaseEvents<K> {
     /// Creates events without a destination.
-    pub const fn new(kea: K) -> LeaseEvents<K> {
+    pub fn new(kea: K) -> LeaseEvents<K> {
         LeaseEvents {
             kea,
             sink: Sink::new(),
             attribution: Attribution::new(),
-            requests: Requests::new(),
+            reconfiguration: Request::default(),
+            resync: Request::default(),
             is_tracking: AtomicBool::new(false),
         }
     }
@@ -297,13 +300,13 @@ impl<K: Kea> LeaseEvents<K> {
 
     /// Requests that Kea's configuration, which may have changed while in force, is read in the next tick.
     pub fn request_reconfiguration(&self) {
-        self.requests.request_reconfiguration();
+        self.reconfiguration.make();
         self.kea.schedule_tick(Duration::ZERO);
     }
 
     /// Requests a resync in the next tick, because leases may have changed without an event.
     fn request_resync(&self) {
-        self.requests.request_resync();
+        self.resync.make();
         self.kea.schedule_tick(Duration::ZERO);
     }
 }

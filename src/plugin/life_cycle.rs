@@ -461,8 +461,7 @@ impl<K: Kea> Plugin<K> {
         };
         self.kea.schedule_tick(next);
         // Requests made before the tick was scheduled are not forgotten.
-        let requests = &self.events.requests;
-        let is_due = |instance: &Instance| instance.is_tick_due() || requests.is_resync_requested();
+        let is_due = |instance: &Instance| instance.is_tick_due() || self.events.resync.is_made();
         if state.instance.as_ref().is_some_and(is_due) {
             self.kea.schedule_tick(Duration::ZERO);
         }
@@ -474,15 +473,14 @@ impl<K: Kea> Plugin<K> {
         if state.is_track_lost {
             self.track(state);
         }
-        let requests = &self.events.requests;
         let mut next = IDLE;
-        if requests.is_reconfiguration_requested() {
+        if self.events.reconfiguration.is_made() {
             // Commands come one by one, and each might make the whole configuration be read.
             let last = state.reconfigured;
             if last.is_some_and(|last| now < last + RECONFIGURATION_PAUSE) {
                 next = RECONFIGURATION_PAUSE;
             } else {
-                requests.take_reconfiguration();
+                self.events.reconfiguration.take();
                 state.reconfigured = Some(now);
                 self.reconfigure(state, None);
                 if let Some(instance) = &mut state.instance {
@@ -493,7 +491,7 @@ impl<K: Kea> Plugin<K> {
         let Some(instance) = &mut state.instance else {
             return next;
         };
-        if requests.take_resync() {
+        if self.events.resync.take() {
             instance.resync(now);
         }
         let tick = instance.tick(&self.kea, &self.events.sink);
