@@ -16,8 +16,8 @@ pub const EVERY_ADDRESS: u32 = u32::MAX;
 /// The most deferred addresses that are recorded one by one.
 const RECORDED: u64 = 65_536;
 
-/// An address and the binding to write for it; `None` removes the address from the file.
-pub type Unwritten = (Ipv4Addr, Option<Binding>);
+/// An address and the binding to write for it; `None` removes the address from the state file.
+pub type DirtyBinding = (Ipv4Addr, Option<Binding>);
 
 /// The addresses that must be written to the state file, and whether the configuration must be.
 #[derive(Debug, Default)]
@@ -36,14 +36,14 @@ pub struct DirtySet {
     recent: Vec<u32>,
 }
 
-/// A part of the dirty set, taken to be written.
+/// A part of the dirty set, taken for one transaction.
 #[derive(Clone, Debug, Default)]
-pub struct Taken {
+pub struct DirtyPart {
     /// Addresses that changed.
-    pub changed: Vec<Unwritten>,
+    pub changed: Vec<DirtyBinding>,
     /// Other addresses, ascending, taken only if no more have changed. Of an address that changed between two
     /// takes and is in both lists, the binding in `changed` is the later one.
-    pub rest: Vec<Unwritten>,
+    pub rest: Vec<DirtyBinding>,
 }
 
 impl DirtySet {
@@ -102,41 +102,41 @@ impl DirtySet {
     }
 
     /// Takes up to `limit` addresses with their bindings. They count as written from then on.
-    pub fn take(&mut self, bindings: &Pages, limit: usize) -> Taken {
-        let unwritten = |address: u32| {
+    pub fn take(&mut self, bindings: &Pages, limit: usize) -> DirtyPart {
+        let dirty_binding = |address: u32| {
             let binding = bindings.get(address).map(|binding| binding.to_owned());
             (Ipv4Addr::from_bits(address), binding)
         };
-        let mut taken = Taken::default();
-        while taken.len() < limit {
+        let mut part = DirtyPart::default();
+        while part.len() < limit {
             let Some(address) = pop_first(&mut self.changed) else {
                 break;
             };
             self.deferred.remove(address);
-            taken.changed.push(unwritten(address));
+            part.changed.push(dirty_binding(address));
         }
-        while taken.len() < limit {
+        while part.len() < limit {
             let Some(address) = pop_first(&mut self.deferred) else {
                 break;
             };
-            taken.rest.push(unwritten(address));
+            part.rest.push(dirty_binding(address));
         }
-        if let Some(first) = self.all_from.filter(|_| taken.len() < limit) {
+        if let Some(first) = self.all_from.filter(|_| part.len() < limit) {
             let mut left = bindings.range(first..=u32::MAX);
-            let room = limit - taken.len();
-            let unwritten = left.by_ref().take(room);
-            let unwritten = unwritten.map(|binding| (binding.address, Some(binding.to_owned())));
-            taken.rest.extend(unwritten);
+            let room = limit - part.len();
+            let bindings = left.by_ref().take(room);
+            let bindings = bindings.map(|binding| (binding.address, Some(binding.to_owned())));
+            part.rest.extend(bindings);
             self.all_from = left.next().map(|binding| binding.address.to_bits());
         }
-        taken
+        part
     }
 
     /// Adds a part that was taken and could not be written.
-    pub fn put_back(&mut self, taken: &Taken) {
-        let bits = |(address, _): &Unwritten| address.to_bits();
-        self.changed.extend(taken.changed.iter().map(bits));
-        self.deferred.extend(taken.rest.iter().map(bits));
+    pub fn put_back(&mut self, part: &DirtyPart) {
+        let bits = |(address, _): &DirtyBinding| address.to_bits();
+        self.changed.extend(part.changed.iter().map(bits));
+        self.deferred.extend(part.rest.iter().map(bits));
     }
 }
 
@@ -147,18 +147,18 @@ fn pop_first(set: &mut RoaringBitmap) -> Option<u32> {
     Some(first)
 }
 
-impl From<Vec<Unwritten>> for Taken {
-    fn from(changed: Vec<Unwritten>) -> Self {
-        Taken {
+impl From<Vec<DirtyBinding>> for DirtyPart {
+    fn from(changed: Vec<DirtyBinding>) -> Self {
+        DirtyPart {
             changed,
             rest: Vec::new(),
         }
     }
 }
 
-impl Taken {
+impl DirtyPart {
     /// Appends a part that was taken later.
-    pub fn append(&mut self, later: &mut Taken) {
+    pub fn append(&mut self, later: &mut DirtyPart) {
         self.changed.append(&mut later.changed);
         self.rest.append(&mut later.rest);
     }
@@ -189,9 +189,9 @@ mod tests {
     }
 
     /// The addresses as numbers.
-    fn numbers(unwritten: &[Unwritten]) -> Vec<u32> {
-        let number = |(address, _): &Unwritten| address.to_bits();
-        unwritten.iter().map(number).collect()
+    fn numbers(bindings: &[DirtyBinding]) -> Vec<u32> {
+        let number = |(address, _): &DirtyBinding| address.to_bits();
+        bindings.iter().map(number).collect()
     }
 
     #[test]
@@ -203,18 +203,18 @@ mod tests {
         }
         dirty.defer();
         dirty.add(90, true);
-        let taken = dirty.take(&bindings, 2);
-        assert_eq!(numbers(&taken.changed), [90]);
-        assert_eq!(numbers(&taken.rest), [3]);
+        let part = dirty.take(&bindings, 2);
+        assert_eq!(numbers(&part.changed), [90]);
+        assert_eq!(numbers(&part.rest), [3]);
         dirty.add_all();
         dirty.add(99, true);
-        let taken = dirty.take(&bindings, 4);
-        assert_eq!(numbers(&taken.changed), [99]);
-        assert_eq!(numbers(&taken.rest), [0, 1, 2]);
+        let part = dirty.take(&bindings, 4);
+        assert_eq!(numbers(&part.changed), [99]);
+        assert_eq!(numbers(&part.rest), [0, 1, 2]);
         dirty.add(50, true);
-        let taken = dirty.take(&bindings, 1_000);
-        assert_eq!(numbers(&taken.changed), [50]);
-        assert_eq!(numbers(&taken.rest), (3..100).collect::<Vec<_>>());
+        let part = dirty.take(&bindings, 1_000);
+        assert_eq!(numbers(&part.changed), [50]);
+        assert_eq!(numbers(&part.rest), (3..100).collect::<Vec<_>>());
         assert!(dirty.take(&bindings, 1_000).is_empty());
     }
 

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 
 use crate::kea_config::KeaConfig;
 use crate::mirror::apply::apply;
-use crate::mirror::dirty_set::Taken;
+use crate::mirror::dirty_set::DirtyPart;
 use crate::mirror::indexes::Identity;
 use crate::mirror::queue::EventQueue;
 use crate::mirror::ranges::SavedView;
@@ -320,18 +320,21 @@ impl Mirror {
 
     /// Takes a part of the [dirty set](crate::mirror::dirty_set::DirtySet::take). `limit` should be small: changes
     /// and queries wait meanwhile.
-    pub fn take_dirty(&self, limit: usize) -> Taken {
+    pub fn take_dirty(&self, limit: usize) -> DirtyPart {
         #[cfg(test)]
         self.faults.reach("blq-state");
         self.catch_up();
         let table = self.table_mut();
-        table.map_or_else(|_| Taken::default(), |mut table| table.take_dirty(limit))
+        table.map_or_else(
+            |_| DirtyPart::default(),
+            |mut table| table.take_dirty(limit),
+        )
     }
 
     /// Puts a part back that could not be written.
-    pub fn mark_dirty(&self, taken: &Taken) {
+    pub fn mark_dirty(&self, part: &DirtyPart) {
         if let Ok(mut table) = self.table_mut() {
-            table.mark_dirty(taken);
+            table.mark_dirty(part);
         }
     }
 

@@ -8,7 +8,7 @@ use std::{io, mem};
 use parking_lot::{Condvar, Mutex};
 
 use crate::mirror::Mirror;
-use crate::mirror::dirty_set::Taken;
+use crate::mirror::dirty_set::DirtyPart;
 use crate::model::time::Time;
 use crate::persist::error::StoreError;
 use crate::persist::store::{Reopened, Store};
@@ -277,17 +277,17 @@ impl Writing<'_> {
 }
 
 /// Takes the bindings of one transaction from `mirror`. Returns whether the dirty set is empty.
-fn take(mirror: &Mirror) -> (Taken, bool) {
-    let mut taken = Taken::default();
-    while taken.changed.len() < MOST_CHANGES && taken.rest.len() < MOST_REST {
+fn take(mirror: &Mirror) -> (DirtyPart, bool) {
+    let mut part = DirtyPart::default();
+    while part.changed.len() < MOST_CHANGES && part.rest.len() < MOST_REST {
         let mut more = mirror.take_dirty(AT_ONCE);
         let is_last = more.len() < AT_ONCE;
-        taken.append(&mut more);
+        part.append(&mut more);
         if is_last {
-            return (taken, true);
+            return (part, true);
         }
     }
-    (taken, false)
+    (part, false)
 }
 
 #[cfg(test)]

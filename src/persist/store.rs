@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::mirror::Saved;
-use crate::mirror::dirty_set::Taken;
+use crate::mirror::dirty_set::DirtyPart;
 use crate::model::binding::Binding;
 use crate::persist::compaction::{self, Compaction};
 use crate::persist::error::{Defect, StoreError};
@@ -200,7 +200,7 @@ impl Store {
         journal.append(frame)?;
         self.stamp = Some(stamp);
         // Most of the remaining bindings are new, in particular when a file is first filled.
-        let Taken { changed, rest } = &batch.bindings;
+        let DirtyPart { changed, rest } = &batch.bindings;
         let new = octets * rest.len() / (changed.len() + rest.len()).max(1);
         self.compact_at += 2 * new as u64;
         journal.check_place(&self.path)

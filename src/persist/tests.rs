@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use crate::mirror::dirty_set::Taken;
+use crate::mirror::dirty_set::DirtyPart;
 use crate::mirror::ranges::{
     CommonDigests, ConfiguredSubnet, FormerSubnet, SavedView, SubnetView, TimedRange,
 };
@@ -44,7 +44,7 @@ fn binding(last: u8) -> Binding {
 }
 
 /// Returns the part of a batch that stores bindings.
-fn changes(bindings: &[Binding]) -> Taken {
+fn changes(bindings: &[Binding]) -> DirtyPart {
     let change = |binding: &Binding| (binding.address, Some(binding.clone()));
     bindings.iter().map(change).collect::<Vec<_>>().into()
 }
@@ -691,9 +691,9 @@ fn a_first_fill_is_not_compacted() {
             (address, Some(filled))
         });
         let batch = Batch {
-            bindings: Taken {
+            bindings: DirtyPart {
                 rest: rest.collect(),
-                ..Taken::default()
+                ..DirtyPart::default()
             },
             ..Batch::default()
         };
@@ -847,15 +847,15 @@ proptest! {
         for (at, (changed, rest, then)) in (1..).zip(steps) {
             let changed_now = |last| Binding { since: Time(at), ..binding(last) };
             let rest: BTreeSet<u8> = rest.into_iter().collect();
-            let unwritten = |last: u8, is_there: bool| {
+            let dirty_binding = |last: u8, is_leased: bool| {
                 let change = changed_now(last);
-                (change.address, is_there.then_some(change))
+                (change.address, is_leased.then_some(change))
             };
             let batch = Batch {
-                bindings: Taken {
+                bindings: DirtyPart {
                     // One address may change twice.
-                    changed: changed.iter().map(|(last, is)| unwritten(*last, *is)).collect(),
-                    rest: rest.iter().map(|last| unwritten(*last, true)).collect(),
+                    changed: changed.iter().map(|(last, is_leased)| dirty_binding(*last, *is_leased)).collect(),
+                    rest: rest.iter().map(|last| dirty_binding(*last, true)).collect(),
                 },
                 at: Time(at),
                 ..Batch::default()

@@ -15,7 +15,7 @@ use std::{fmt, mem};
 
 use serde::{Deserialize, Serialize};
 
-use crate::mirror::dirty_set::Taken;
+use crate::mirror::dirty_set::DirtyPart;
 use crate::mirror::ranges::SavedView;
 use crate::model::binding::Binding;
 use crate::model::time::Time;
@@ -26,7 +26,7 @@ use crate::persist::journal::{Frame, put_number, take_number};
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     /// Bindings to write.
-    pub bindings: Taken,
+    pub bindings: DirtyPart,
     /// The view, if it changed.
     pub saved_view: Option<SavedView>,
     /// The time at which the batch was assembled.
@@ -102,7 +102,7 @@ pub fn encode(batch: &Batch, stamp: u64) -> Result<Frame, StoreError> {
         &batch.saved_view,
     ))?;
     // The latest entries come first.
-    let Taken { changed, rest } = &batch.bindings;
+    let DirtyPart { changed, rest } = &batch.bindings;
     for (address, binding) in changed.iter().rev().chain(rest.iter().rev()) {
         frame.0.extend(address.to_bits().to_le_bytes());
         append(&mut frame.0, binding.as_ref())?;

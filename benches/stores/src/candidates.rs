@@ -5,7 +5,7 @@ use std::path::Path;
 
 use dhcp_blq::model::binding::Binding;
 use dhcp_blq::persist::{Batch, Store};
-use dhcp_blq::mirror::dirty_set::Taken;
+use dhcp_blq::mirror::dirty_set::DirtyPart;
 use dhcp_blq::model::time::Time;
 use fjall::{KeyspaceCreateOptions, PersistMode};
 use heed::byteorder::BigEndian;
@@ -145,11 +145,11 @@ impl Candidate for StateFile {
             .collect();
         self.saved = Vec::new();
         let bindings = match kind {
-            Kind::Fill => Taken {
+            Kind::Fill => DirtyPart {
                 changed: Vec::new(),
                 rest: bindings,
             },
-            Kind::Change => Taken::from(bindings),
+            Kind::Change => DirtyPart::from(bindings),
         };
         let batch = Batch {
             bindings,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::kea_config::{KeaConfig, Serving};
 use crate::mirror::changes::ChangeLog;
-use crate::mirror::dirty_set::Taken;
+use crate::mirror::dirty_set::DirtyPart;
 use crate::mirror::index::identity::Found;
 use crate::mirror::index::time::Reached;
 use crate::mirror::indexes::{Identity, Indexes, indexed_client};
@@ -333,13 +333,13 @@ impl Table {
     /// Takes a part of the dirty set: see [`DirtySet::take`].
     ///
     /// [`DirtySet::take`]: crate::mirror::dirty_set::DirtySet::take
-    pub fn take_dirty(&mut self, limit: usize) -> Taken {
+    pub fn take_dirty(&mut self, limit: usize) -> DirtyPart {
         self.changes.dirty.take(&self.bindings, limit)
     }
 
     /// Makes addresses dirty that were taken and could not be written.
-    pub fn mark_dirty(&mut self, taken: &Taken) {
-        self.changes.dirty.put_back(taken);
+    pub fn mark_dirty(&mut self, part: &DirtyPart) {
+        self.changes.dirty.put_back(part);
     }
 
     /// Makes the configuration dirty.
