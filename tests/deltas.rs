@@ -22,7 +22,7 @@ use dhcp_blq::model::binding::SubnetId;
 use dhcp_blq::model::client::ClientIds;
 use dhcp_blq::model::option::RawOption;
 use dhcp_blq::model::time::{Lifetime, Time};
-use dhcp_blq::persist::Recent;
+use dhcp_blq::persist::RecentFile;
 use dhcp_blq::query::lease_engine::LeaseEngine;
 use proptest::prelude::*;
 
@@ -227,7 +227,7 @@ struct World {
     /// The rest of the state file.
     rest: Saved,
     /// The file of recent changes.
-    recent: Option<Arc<Recent>>,
+    recent: Option<Arc<RecentFile>>,
     /// The path of the state file, from which the path of the file of recent changes derives.
     path: PathBuf,
     /// The answers so far.
@@ -266,7 +266,7 @@ impl World {
 
     /// Starts Kea: the hook reads its state file.
     fn start(&mut self) {
-        let (recent, record) = Recent::open(&self.path).unwrap();
+        let (recent, record) = RecentFile::open(&self.path).unwrap();
         assert!(recent.make());
         self.expect_excess(&record.addresses, record.latest);
         let saved = Saved {

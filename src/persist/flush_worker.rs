@@ -301,7 +301,7 @@ mod tests {
     use crate::mirror::worker::ApplyWorker;
     use crate::mirror::{InitialLoad, LoadWorker, Saved};
     use crate::model::state::State;
-    use crate::persist::recent::Recent;
+    use crate::persist::recent::RecentFile;
 
     /// Returns a configuration with one pool.
     fn kea_config() -> Arc<KeaConfig> {
@@ -472,15 +472,15 @@ mod tests {
 
     /// A kill before the next flush leaves the changed addresses in the file of recent changes.
     #[test]
-    fn a_change_is_noted_from_when_it_can_be_seen_until_it_is_written() {
+    fn a_change_is_recorded_before_it_can_be_seen_and_until_it_is_flushed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state");
         let mirror = mirror(10);
         let mut writing = writing(&mirror, &path);
         writing.attach_recorder();
         writing.open_and_write(false).unwrap();
-        let noted = || Recent::open(&path).unwrap().1.addresses;
-        assert!(noted().is_empty());
+        let recorded = || RecentFile::open(&path).unwrap().1.addresses;
+        assert!(recorded().is_empty());
         let address = |number: u32| Ipv4Addr::from_bits(0x0a00_0000 + number);
         let released = |number| Event::Released {
             address: address(number),
@@ -501,23 +501,23 @@ mod tests {
         });
         mirror.catch_up();
         // The renewal is in Kea's lease database.
-        assert_eq!(noted(), [address(3), address(5)].map(Ipv4Addr::to_bits));
+        assert_eq!(recorded(), [address(3), address(5)].map(Ipv4Addr::to_bits));
         writing.write_some(false).unwrap();
         mirror.queue().push(released(7));
         mirror.catch_up();
         mirror.trim_record();
-        assert_eq!(noted(), [address(7).to_bits()]);
+        assert_eq!(recorded(), [address(7).to_bits()]);
         writing.open_and_write(true).unwrap();
-        assert!(noted().is_empty());
+        assert!(recorded().is_empty());
         // Between two configurations the state file is closed.
         mirror.detach_recorder();
         writing.store.close();
         writing.attach_recorder();
         mirror.queue().push(released(8));
         mirror.catch_up();
-        assert_eq!(noted(), [address(8).to_bits()]);
+        assert_eq!(recorded(), [address(8).to_bits()]);
         writing.open_and_write(true).unwrap();
-        assert!(noted().is_empty());
+        assert!(recorded().is_empty());
         mirror.detach_recorder();
         drop(writing);
         assert_eq!(directory.path().read_dir().unwrap().count(), 1);

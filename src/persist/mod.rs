@@ -27,6 +27,6 @@ mod transaction;
 
 pub use error::StoreError;
 pub use preload::Preload;
-pub use recent::Recent;
+pub use recent::RecentFile;
 pub use store::Store;
 pub use transaction::Batch;

@@ -33,17 +33,17 @@ use crate::persist::file::{self, Fingerprint};
 use crate::persist::ownership;
 
 /// The beginning of the file.
-const HEADER: [u8; 16] = *b"kea-blq recent\x01\n";
+const MARK: [u8; 16] = *b"kea-blq recent\x01\n";
 
 /// Octets of an address or a time.
 const ENTRY: usize = 4;
 
 /// Offset of the addresses.
-const ADDRESSES: usize = HEADER.len() + ENTRY;
+const ADDRESSES: usize = MARK.len() + ENTRY;
 
 /// The contents of a file of recent changes.
 #[derive(Debug, Default)]
-pub struct Noted {
+pub struct RecentChanges {
     /// Addresses that changed since the last flush.
     pub addresses: Vec<u32>,
     /// The start of the latest lease in Kea's lease database; `None` if no lease was known.
@@ -52,16 +52,16 @@ pub struct Noted {
 
 /// The file of recent changes.
 #[derive(Debug)]
-pub struct Recent {
+pub struct RecentFile {
     /// The path.
     path: PathBuf,
-    /// The file; `None` before [`Recent::make`] and after a failed write.
-    open: Mutex<Option<Open>>,
+    /// The file; `None` before [`RecentFile::make`] and after a failed write.
+    open: Mutex<Option<OpenFile>>,
 }
 
 /// The open file.
 #[derive(Debug)]
-struct Open {
+struct OpenFile {
     /// The file.
     file: File,
     /// Length of the file in octets; >= [`ADDRESSES`].
@@ -70,27 +70,27 @@ struct Open {
     latest: Option<Time>,
 }
 
-impl Recent {
+impl RecentFile {
     /// Opens the file that belongs to the state file at `state_file`, if it exists. Returns its
     /// contents.
     ///
     /// # Errors
     /// If the file cannot be used, or belongs to another program; such a file is not changed.
-    pub fn open(state_file: &Path) -> Result<(Recent, Noted), StoreError> {
+    pub fn open(state_file: &Path) -> Result<(RecentFile, RecentChanges), StoreError> {
         let path = path(state_file);
-        let (open, noted) = match ownership::look(&path, is_own)? {
-            Some(_) => Open::new(&path, false).map(|(open, noted)| (Some(open), noted))?,
-            None => (None, Noted::default()),
+        let (open, changes) = match ownership::look(&path, is_own)? {
+            Some(_) => OpenFile::open(&path, false).map(|(open, changes)| (Some(open), changes))?,
+            None => (None, RecentChanges::default()),
         };
         let open = Mutex::new(open);
-        Ok((Recent { path, open }, noted))
+        Ok((RecentFile { path, open }, changes))
     }
 
     /// Creates the file if it does not exist. Returns whether it can be used.
     pub fn make(&self) -> bool {
         let mut open = self.open.lock();
         if open.is_none() {
-            match Open::new(&self.path, true) {
+            match OpenFile::open(&self.path, true) {
                 Ok((made, _)) => *open = Some(made),
                 Err(error) => warn_unusable(&self.path, &error),
             }
@@ -99,7 +99,7 @@ impl Recent {
     }
 
     /// Writes to the file if it is open. A failed write closes it.
-    fn write(&self, write: impl FnOnce(&mut Open) -> io::Result<()>) {
+    fn write(&self, write: impl FnOnce(&mut OpenFile) -> io::Result<()>) {
         let mut open = self.open.lock();
         if let Some(Err(error)) = open.as_mut().map(write) {
             warn_unusable(&self.path, &error.into());
@@ -109,7 +109,7 @@ impl Recent {
 
     /// Closes the file, and removes it if it has no address.
     pub fn close(&self) {
-        let is_own = |open: &Open| {
+        let is_own = |open: &OpenFile| {
             let found = Fingerprint::of(&self.path)?;
             Ok::<bool, io::Error>(found.is_same_file(&Fingerprint::of_file(&open.file)?))
         };
@@ -122,7 +122,7 @@ impl Recent {
     }
 }
 
-impl ChangeRecorder for Recent {
+impl ChangeRecorder for RecentFile {
     fn record(&self, changed: &mut dyn Iterator<Item = u32>, latest: Option<Time>) {
         self.write(|open| {
             let entries: Vec<u8> = changed.flat_map(u32::to_le_bytes).collect();
@@ -152,20 +152,20 @@ impl ChangeRecorder for Recent {
     }
 }
 
-impl Open {
+impl OpenFile {
     /// Opens the file at `path`; `make` creates it if it does not exist. Returns its contents.
-    fn new(path: &Path, make: bool) -> Result<(Open, Noted), StoreError> {
+    fn open(path: &Path, make: bool) -> Result<(OpenFile, RecentChanges), StoreError> {
         let mut file = ownership::open(path, make, is_own)?;
         let mut octets = Vec::new();
         file.read_to_end(&mut octets)?;
-        let noted = Noted::in_file(&octets);
-        file.write_all_at(&header(noted.latest), 0)?;
-        let open = Open {
+        let changes = RecentChanges::decode(&octets);
+        file.write_all_at(&header(changes.latest), 0)?;
+        let open = OpenFile {
             file,
-            length: (ADDRESSES + noted.addresses.len() * ENTRY) as u64,
-            latest: noted.latest,
+            length: (ADDRESSES + changes.addresses.len() * ENTRY) as u64,
+            latest: changes.latest,
         };
-        Ok((open, noted))
+        Ok((open, changes))
     }
 }
 
@@ -186,25 +186,25 @@ pub fn warn_unusable(path: &Path, error: &StoreError) {
 
 /// Whether an open file is a file of recent changes.
 fn is_own(file: &File) -> io::Result<bool> {
-    ownership::begins_with(file, &HEADER)
+    ownership::begins_with(file, &MARK)
 }
 
 /// Returns the octets before the addresses.
 fn header(latest: Option<Time>) -> Vec<u8> {
     let latest = latest.map_or(0, |latest| latest.0);
-    [&HEADER[..], &latest.to_le_bytes()].concat()
+    [&MARK[..], &latest.to_le_bytes()].concat()
 }
 
-impl Noted {
-    /// Decodes the contents of a file; empty if its header is incomplete.
-    fn in_file(octets: &[u8]) -> Noted {
-        let entries = octets.get(HEADER.len()..).unwrap_or_default();
+impl RecentChanges {
+    /// Decodes the contents of a file; empty if the beginning is incomplete.
+    fn decode(octets: &[u8]) -> RecentChanges {
+        let entries = octets.get(MARK.len()..).unwrap_or_default();
         // The last address may be incomplete, too.
         let entries = entries.chunks_exact(ENTRY);
         let entries = entries.filter_map(|entry| entry.first_chunk().copied());
         let mut entries = entries.map(u32::from_le_bytes);
         let latest = entries.next().filter(|time| *time != 0);
-        Noted {
+        RecentChanges {
             addresses: entries.collect(),
             latest: latest.map(Time),
         }
@@ -216,7 +216,7 @@ mod tests {
     use super::*;
 
     /// Records addresses, with a time of the latest lease.
-    fn add<const N: usize>(recent: &Recent, addresses: [u32; N], latest: Option<Time>) {
+    fn add<const N: usize>(recent: &RecentFile, addresses: [u32; N], latest: Option<Time>) {
         recent.record(&mut addresses.into_iter(), latest);
     }
 
@@ -224,33 +224,33 @@ mod tests {
     fn has_what_was_added_since_it_was_last_cleared_also_after_the_process_is_gone() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state");
-        let (recent, noted) = Recent::open(&path).unwrap();
-        assert!(noted.addresses.is_empty());
+        let (recent, changes) = RecentFile::open(&path).unwrap();
+        assert!(changes.addresses.is_empty());
         assert!(recent.make());
         add(&recent, [1, 2, 3], None);
         add(&recent, [], None);
         recent.retain(&mut [2, 7].into_iter());
         add(&recent, [9], Some(Time(77)));
         drop(recent);
-        let (recent, noted) = Recent::open(&path).unwrap();
+        let (recent, changes) = RecentFile::open(&path).unwrap();
         assert_eq!(
-            (noted.addresses, noted.latest),
+            (changes.addresses, changes.latest),
             (vec![2, 7, 9], Some(Time(77)))
         );
         // Addresses stay until they are in the state file.
         add(&recent, [10], Some(Time(77)));
         recent.close();
         drop(recent);
-        let (recent, noted) = Recent::open(&path).unwrap();
+        let (recent, changes) = RecentFile::open(&path).unwrap();
         assert_eq!(
-            (noted.addresses, noted.latest),
+            (changes.addresses, changes.latest),
             (vec![2, 7, 9, 10], Some(Time(77)))
         );
         recent.retain(&mut [].into_iter());
         recent.close();
         assert_eq!(directory.path().read_dir().unwrap().count(), 0);
         // Another program's file may have taken the name since.
-        let (recent, _) = Recent::open(&path).unwrap();
+        let (recent, _) = RecentFile::open(&path).unwrap();
         assert!(recent.make());
         fs::remove_file(&recent.path).unwrap();
         fs::write(&recent.path, b"theirs").unwrap();
@@ -263,14 +263,14 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state");
         let file = directory.path().join("state.recent");
-        let whole = [&HEADER[..], &[9, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0]].concat();
+        let whole = [&MARK[..], &[9, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0]].concat();
         for length in [0].into_iter().chain(8..=whole.len()) {
             fs::write(&file, &whole[..length]).unwrap();
-            let (_, noted) = Recent::open(&path).unwrap();
+            let (_, changes) = RecentFile::open(&path).unwrap();
             let expected = length.saturating_sub(ADDRESSES) / ENTRY;
-            assert_eq!(noted.addresses, [1, 2][..expected], "{length} octets");
+            assert_eq!(changes.addresses, [1, 2][..expected], "{length} octets");
             assert_eq!(
-                noted.latest.is_some(),
+                changes.latest.is_some(),
                 length >= ADDRESSES,
                 "{length} octets"
             );
@@ -283,10 +283,10 @@ mod tests {
         let path = directory.path().join("state");
         let file = directory.path().join("state.recent");
         fs::write(&file, b"address,hwaddr,client_id").unwrap();
-        assert!(Recent::open(&path).is_err());
+        assert!(RecentFile::open(&path).is_err());
         assert_eq!(fs::read(&file).unwrap(), b"address,hwaddr,client_id");
         fs::remove_file(&file).unwrap();
         fs::create_dir(&file).unwrap();
-        assert!(Recent::open(&path).is_err());
+        assert!(RecentFile::open(&path).is_err());
     }
 }

@@ -16,7 +16,7 @@ use crate::model::binding::Binding;
 use crate::persist::compaction::{self, Compaction};
 use crate::persist::error::{Defect, StoreError};
 use crate::persist::journal::{self, Closed, Journal, Tail};
-use crate::persist::recent::{self, Noted, Recent};
+use crate::persist::recent::{self, RecentChanges, RecentFile};
 use crate::persist::scan::Scan;
 use crate::persist::transaction::{self, Batch};
 use crate::persist::{file, ownership};
@@ -49,7 +49,7 @@ pub struct Store {
     /// Whether it was logged already that the file cannot be used.
     is_reported: bool,
     /// The file of recent changes, if it can be used.
-    recent: Option<Arc<Recent>>,
+    recent: Option<Arc<RecentFile>>,
 }
 
 impl Store {
@@ -86,13 +86,13 @@ impl Store {
         store.stamp = meta.stamp;
         // If this fails, the file only occupies space.
         let _ = compaction::remove_left_over(path);
-        let noted = store.open_recent();
+        let recent = store.open_recent();
         let saved = Saved {
             saved_view: meta.saved_view.unwrap_or_default(),
             saved_at: meta.saved_at,
-            latest: meta.latest.max(noted.latest),
+            latest: meta.latest.max(recent.latest),
             resynced_at: meta.resynced_at,
-            recent: noted.addresses,
+            recent: recent.addresses,
             ..Saved::default()
         };
         Ok((store, saved))
@@ -100,22 +100,22 @@ impl Store {
 
     /// Opens the file of recent changes, which belongs to the process that holds the state file.
     /// Returns its contents. The state file is used even if this one cannot be.
-    fn open_recent(&mut self) -> Noted {
-        match Recent::open(&self.path) {
-            Ok((recent, noted)) => {
-                self.recent = Some(Arc::new(recent));
-                noted
+    fn open_recent(&mut self) -> RecentChanges {
+        match RecentFile::open(&self.path) {
+            Ok((file, changes)) => {
+                self.recent = Some(Arc::new(file));
+                changes
             }
             Err(error) => {
                 recent::warn_unusable(&recent::path(&self.path), &error);
-                Noted::default()
+                RecentChanges::default()
             }
         }
     }
 
     /// Returns the file of recent changes, created if it does not exist; `None` if it cannot be
     /// used.
-    pub(super) fn make_recent(&self) -> Option<Arc<Recent>> {
+    pub(super) fn make_recent(&self) -> Option<Arc<RecentFile>> {
         let recent = self.recent.as_ref()?;
         recent.make().then(|| Arc::clone(recent))
     }
