@@ -267,7 +267,7 @@ impl World {
     /// Starts Kea: the hook reads its state file.
     fn start(&mut self) {
         let (recent, record) = RecentFile::open(&self.path).unwrap();
-        assert!(recent.make());
+        assert!(recent.open_or_create());
         self.expect_excess(&record.addresses, record.latest);
         let saved = Saved {
             bindings: self.file.values().cloned().collect(),

@@ -231,7 +231,7 @@ impl Writing<'_> {
 
     /// Attaches the file of recent changes to the mirror if the file can be used.
     fn attach_recorder(&self) {
-        if let Some(recent) = self.store.make_recent() {
+        if let Some(recent) = self.store.open_or_create_recent() {
             self.mirror.attach_recorder(recent);
         }
     }

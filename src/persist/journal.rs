@@ -101,9 +101,9 @@ impl Frame {
 }
 
 impl Journal {
-    /// Opens the file at `path` and finds its end. If there is no file, `make` creates one.
-    pub fn open(path: &Path, make: bool) -> Result<Journal, StoreError> {
-        let file = lock(ownership::open(path, make, is_own)?)?;
+    /// Opens the file at `path` and finds its end. If there is no file, `create` creates one.
+    pub fn open(path: &Path, create: bool) -> Result<Journal, StoreError> {
+        let file = lock(ownership::open(path, create, is_own)?)?;
         let opened = Fingerprint::of_file(&file)?;
         let tail = find_end(&file)?;
         let journal = Journal {

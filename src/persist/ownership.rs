@@ -41,22 +41,22 @@ pub fn look(
     Ok(Some(file))
 }
 
-/// Opens the file at `path` for reading and writing, if it may be used. If there is none, `make`
+/// Opens the file at `path` for reading and writing, if it may be used. If there is none, `create`
 /// creates an empty one.
 ///
 /// # Errors
 /// Those of [`look`].
 pub fn open(
     path: &Path,
-    make: bool,
+    create: bool,
     is_own: impl Fn(&File) -> io::Result<bool>,
 ) -> Result<File, StoreError> {
     let found = look(path, &is_own)?;
-    let is_to_make = make && found.is_none();
+    let must_create = create && found.is_none();
     let file = options()
         .read(true)
         .write(true)
-        .create(is_to_make)
+        .create(must_create)
         .truncate(false)
         .mode(MODE)
         .open(path)?;
@@ -66,7 +66,7 @@ pub fn open(
         // The file is new, or was replaced since the look.
         check(&file, is_own)?;
     }
-    if is_to_make {
+    if must_create {
         // If the name is lost with the power, the next start creates a file again.
         let _ = open_directory(path).and_then(|directory| sync_directory(&directory));
     }

@@ -55,7 +55,7 @@ pub struct RecentChanges {
 pub struct RecentFile {
     /// The path.
     path: PathBuf,
-    /// The file; `None` before [`RecentFile::make`] and after a failed write.
+    /// The file; `None` before [`RecentFile::open_or_create`] and after a failed write.
     open: Mutex<Option<OpenFile>>,
 }
 
@@ -87,11 +87,11 @@ impl RecentFile {
     }
 
     /// Creates the file if it does not exist. Returns whether it can be used.
-    pub fn make(&self) -> bool {
+    pub fn open_or_create(&self) -> bool {
         let mut open = self.open.lock();
         if open.is_none() {
             match OpenFile::open(&self.path, true) {
-                Ok((made, _)) => *open = Some(made),
+                Ok((file, _)) => *open = Some(file),
                 Err(error) => warn_unusable(&self.path, &error),
             }
         }
@@ -153,9 +153,9 @@ impl ChangeRecorder for RecentFile {
 }
 
 impl OpenFile {
-    /// Opens the file at `path`; `make` creates it if it does not exist. Returns its contents.
-    fn open(path: &Path, make: bool) -> Result<(OpenFile, RecentChanges), StoreError> {
-        let mut file = ownership::open(path, make, is_own)?;
+    /// Opens the file at `path`; `create` makes a new one if it does not exist. Returns its contents.
+    fn open(path: &Path, create: bool) -> Result<(OpenFile, RecentChanges), StoreError> {
+        let mut file = ownership::open(path, create, is_own)?;
         let mut octets = Vec::new();
         file.read_to_end(&mut octets)?;
         let changes = RecentChanges::decode(&octets);
@@ -226,7 +226,7 @@ mod tests {
         let path = directory.path().join("state");
         let (recent, changes) = RecentFile::open(&path).unwrap();
         assert!(changes.addresses.is_empty());
-        assert!(recent.make());
+        assert!(recent.open_or_create());
         add(&recent, [1, 2, 3], None);
         add(&recent, [], None);
         recent.retain(&mut [2, 7].into_iter());
@@ -251,7 +251,7 @@ mod tests {
         assert_eq!(directory.path().read_dir().unwrap().count(), 0);
         // Another program's file may have taken the name since.
         let (recent, _) = RecentFile::open(&path).unwrap();
-        assert!(recent.make());
+        assert!(recent.open_or_create());
         fs::remove_file(&recent.path).unwrap();
         fs::write(&recent.path, b"theirs").unwrap();
         recent.close();

@@ -66,13 +66,13 @@ impl Store {
     }
 
     /// Opens the state file at `path` and passes each binding to `take`, in no order. Creates a
-    /// file only if `make` is set. After an error the bindings passed are invalid.
+    /// file only if `create` is set. After an error the bindings passed are invalid.
     pub(super) fn open_each(
         path: &Path,
-        make: bool,
+        create: bool,
         mut take: impl FnMut(Binding),
     ) -> Result<(Store, Saved), StoreError> {
-        let journal = Journal::open(path, make)?;
+        let journal = Journal::open(path, create)?;
         journal.read_ahead();
         let mut scan = Scan::new(&journal);
         while scan.step(&journal, |entry| {
@@ -115,9 +115,9 @@ impl Store {
 
     /// Returns the file of recent changes, created if it does not exist; `None` if it cannot be
     /// used.
-    pub(super) fn make_recent(&self) -> Option<Arc<RecentFile>> {
+    pub(super) fn open_or_create_recent(&self) -> Option<Arc<RecentFile>> {
         let recent = self.recent.as_ref()?;
-        recent.make().then(|| Arc::clone(recent))
+        recent.open_or_create().then(|| Arc::clone(recent))
     }
 
     /// Opens the state file at `path`; never fails. An unreadable file of this library is set aside

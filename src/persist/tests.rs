@@ -248,7 +248,7 @@ fn leaves_what_is_no_file_alone() {
     let pipe = directory.path().join("pipe");
     let socket = directory.path().join("socket");
     let link = directory.path().join("link");
-    make_pipe(&pipe);
+    create_pipe(&pipe);
     let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     std::os::unix::fs::symlink(directory.path(), &link).unwrap();
     for (path, what) in [
@@ -271,9 +271,9 @@ fn leaves_what_is_no_file_alone() {
 }
 
 /// Creates a named pipe.
-fn make_pipe(path: &Path) {
-    let made = std::process::Command::new("mkfifo").arg(path).status();
-    assert!(made.unwrap().success());
+fn create_pipe(path: &Path) {
+    let status = std::process::Command::new("mkfifo").arg(path).status();
+    assert!(status.unwrap().success());
 }
 
 /// A symbolic or hard link represents its file.
