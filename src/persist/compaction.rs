@@ -26,7 +26,7 @@ const STEP: u64 = if cfg!(test) { 256 } else { 1 << 20 };
 const SLACK: u64 = if cfg!(test) { 1 << 10 } else { 1 << 20 };
 
 /// Returns the length at which a file with `live` octets of current entries is compacted.
-pub fn due(live: u64) -> u64 {
+pub fn threshold(live: u64) -> u64 {
     SLACK.saturating_add(live.saturating_mul(2))
 }
 
@@ -38,7 +38,7 @@ pub fn path(state_file: &Path) -> PathBuf {
 /// Removes the file of a compaction that a process did not complete.
 pub fn remove_left_over(state_file: &Path) -> Result<(), StoreError> {
     let path = path(&fs::canonicalize(state_file)?);
-    if ownership::look(&path, journal::is_own)?.is_some() {
+    if ownership::open_existing(&path, journal::is_own)?.is_some() {
         fs::remove_file(&path)?;
     }
     Ok(())
@@ -72,7 +72,7 @@ impl Compaction {
         let target = fs::canonicalize(path)?;
         let directory = file::open_directory(&target)?;
         let path = self::path(&target);
-        let journal = Journal::begin(&path)?;
+        let journal = Journal::create(&path)?;
         let compaction = Compaction {
             journal,
             name: Temporary(path),
@@ -105,7 +105,7 @@ impl Compaction {
             meta.complete(mem::take(&mut self.meta));
             self.meta = meta;
             if self.scanned == old.tail() {
-                self.journal.append(transaction::begin(&self.meta)?)?;
+                self.journal.append(transaction::new_frame(&self.meta)?)?;
                 return Ok(true);
             }
             // The transactions appended since then are later ones, as their frames in the new file
@@ -119,7 +119,7 @@ impl Compaction {
     /// Copies entries of the transactions to scan, up to `budget` octets. Returns whether these
     /// were all.
     fn copy(&mut self, old: &Journal, budget: &mut u64) -> Result<bool, StoreError> {
-        let mut frame = transaction::begin(&Meta::default())?;
+        let mut frame = transaction::new_frame(&Meta::default())?;
         let empty = frame.0.len();
         let mut is_over = false;
         while *budget > 0 && !is_over {

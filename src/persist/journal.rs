@@ -113,15 +113,15 @@ impl Journal {
             is_trimmed: false,
         };
         // The previous holder of the lock may have replaced the file by a compacted one.
-        journal.check_place(path)?;
+        journal.check_path(path)?;
         Ok(journal)
     }
 
     /// Begins a file at `path`, and overwrites an existing one of this library.
-    pub fn begin(path: &Path) -> Result<Journal, StoreError> {
+    pub fn create(path: &Path) -> Result<Journal, StoreError> {
         let file = lock(ownership::open(path, true, is_own)?)?;
         file.set_len(0)?;
-        begin(&file)?;
+        write_empty(&file)?;
         Ok(Journal {
             opened: Fingerprint::of_file(&file)?,
             file,
@@ -179,11 +179,11 @@ impl Journal {
     /// # Errors
     /// [`StoreError::Foreign`] if a file of another program has the name, otherwise
     /// [`StoreError::Unavailable`].
-    pub fn check_place(&self, path: &Path) -> Result<(), StoreError> {
+    pub fn check_path(&self, path: &Path) -> Result<(), StoreError> {
         if Fingerprint::of(path)?.is_same_file(&self.opened) {
             return Ok(());
         }
-        ownership::look(path, is_own)?;
+        ownership::open_existing(path, is_own)?;
         Err(StoreError::Unavailable(
             "another file has taken its place".to_owned(),
         ))
@@ -217,14 +217,14 @@ impl Journal {
 
     /// Closes the file.
     pub fn close(self) -> Closed {
-        let vouch = || {
+        let write_tail = || {
             // With the tail in the header, the next start detects that the last frame is missing.
             self.file.write_all_at(&header(self.tail), 0)?;
             Fingerprint::of_file(&self.file)
         };
-        let vouched = self.is_trimmed.then(vouch);
+        let fingerprint = self.is_trimmed.then(write_tail);
         Closed {
-            file: vouched.and_then(Result::ok).unwrap_or(self.opened),
+            file: fingerprint.and_then(Result::ok).unwrap_or(self.opened),
             tail: self.tail,
         }
     }
@@ -235,9 +235,9 @@ pub fn is_own(file: &File) -> io::Result<bool> {
     ownership::begins_with(file, MARK)
 }
 
-/// Writes a number over four octets at `place`.
-pub fn put_number(octets: &mut [u8], place: usize, number: u32) {
-    if let Some(octets) = octets.get_mut(place..place + 4) {
+/// Writes a number over the four octets at `offset`.
+pub fn put_number(octets: &mut [u8], offset: usize, number: u32) {
+    if let Some(octets) = octets.get_mut(offset..offset + 4) {
         octets.copy_from_slice(&number.to_le_bytes());
     }
 }
@@ -280,14 +280,14 @@ fn checksum(start: u64, frame: &[u8]) -> u32 {
 
 /// Writes the header of a file without frames, durably: from then on the file is recognised as one
 /// of this library.
-fn begin(file: &File) -> io::Result<()> {
-    let begun = file.write_all_at(&header(Tail::NEW), 0);
-    let begun = begun.and_then(|()| file.sync_data());
-    if begun.is_err() {
-        // The disk may be full. An empty file can be begun later.
+fn write_empty(file: &File) -> io::Result<()> {
+    let written = file.write_all_at(&header(Tail::NEW), 0);
+    let written = written.and_then(|()| file.sync_data());
+    if written.is_err() {
+        // The disk may be full. The header of an empty file can be written later.
         let _ = file.set_len(0);
     }
-    begun
+    written
 }
 
 /// Finds the end of a file. A file without a complete header is begun anew.
@@ -296,16 +296,16 @@ fn find_end(file: &File) -> Result<Tail, StoreError> {
     let length = read_at(file, &mut octets, 0)?;
     octets.truncate(length);
     if length < HEADER && header(Tail::NEW).starts_with(&octets) {
-        begin(file)?;
+        write_empty(file)?;
         return Ok(Tail::NEW);
     }
-    let vouched = vouched_for(&octets)?;
-    let mut tail = vouched;
+    let durable = durable_tail(&octets)?;
+    let mut tail = durable;
     let mut frame = Vec::new();
     while let Some(next) = read_after(file, tail, &mut frame)? {
         tail = next;
     }
-    if tail != vouched {
+    if tail != durable {
         // The header of the next write covers this frame.
         file.sync_data()?;
     }
@@ -313,7 +313,7 @@ fn find_end(file: &File) -> Result<Tail, StoreError> {
 }
 
 /// Returns the end of the durable frames according to the header.
-fn vouched_for(octets: &[u8]) -> Result<Tail, StoreError> {
+fn durable_tail(octets: &[u8]) -> Result<Tail, StoreError> {
     let mut rest = octets.get(MARK.len()..).unwrap_or_default();
     let mut fields = || {
         let (version, numbers) = rest.split_first()?;

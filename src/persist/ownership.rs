@@ -14,10 +14,10 @@ use crate::persist::error::StoreError;
 use crate::persist::file::{Fingerprint, open_directory, sync_directory};
 
 /// The mode of a new file: read and write for the owner, read for the group.
-const MODE: u32 = 0o640;
+const FILE_MODE: u32 = 0o640;
 
 /// Minimum number of octets of a [`Mark`] in a file whose first write was interrupted.
-const LEAST_MARK: usize = 8;
+const MIN_MARK: usize = 8;
 
 /// The octets that files of a kind begin with.
 pub type Mark = &'static [u8];
@@ -27,7 +27,7 @@ pub type Mark = &'static [u8];
 /// # Errors
 /// [`StoreError::Foreign`] if it may not be used, [`StoreError::Unavailable`] if that cannot be
 /// determined now.
-pub fn look(
+pub fn open_existing(
     path: &Path,
     is_own: impl Fn(&File) -> io::Result<bool>,
 ) -> Result<Option<File>, StoreError> {
@@ -45,25 +45,25 @@ pub fn look(
 /// creates an empty one.
 ///
 /// # Errors
-/// Those of [`look`].
+/// Those of [`open_existing`].
 pub fn open(
     path: &Path,
     create: bool,
     is_own: impl Fn(&File) -> io::Result<bool>,
 ) -> Result<File, StoreError> {
-    let found = look(path, &is_own)?;
-    let must_create = create && found.is_none();
+    let existing = open_existing(path, &is_own)?;
+    let must_create = create && existing.is_none();
     let file = options()
         .read(true)
         .write(true)
         .create(must_create)
         .truncate(false)
-        .mode(MODE)
+        .mode(FILE_MODE)
         .open(path)?;
     let opened = Fingerprint::of_file(&file)?;
-    let found = found.as_ref().map(Fingerprint::of_file).transpose()?;
-    if !found.is_some_and(|found| found.is_same_file(&opened)) {
-        // The file is new, or was replaced since the look.
+    let existing = existing.as_ref().map(Fingerprint::of_file).transpose()?;
+    if !existing.is_some_and(|existing| existing.is_same_file(&opened)) {
+        // The file is new, or was replaced after `open_existing`.
         check(&file, is_own)?;
     }
     if must_create {
@@ -79,14 +79,14 @@ pub fn begins_with(file: &File, mark: Mark) -> io::Result<bool> {
     let mut octets = vec![0; mark.len()];
     let length = read_at(file, &mut octets, 0)?;
     let found = octets.get(..length).unwrap_or_default();
-    Ok(length >= LEAST_MARK && mark.starts_with(found))
+    Ok(length >= MIN_MARK && mark.starts_with(found))
 }
 
-/// Reads octets from `place` on, up to the end of the file. Returns their number.
-pub fn read_at(file: &File, octets: &mut [u8], place: u64) -> io::Result<usize> {
+/// Reads octets from `offset` on, up to the end of the file. Returns their number.
+pub fn read_at(file: &File, octets: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut length = 0;
     while let Some(rest) = octets.get_mut(length..).filter(|rest| !rest.is_empty()) {
-        match file.read_at(rest, place + length as u64) {
+        match file.read_at(rest, offset + length as u64) {
             Ok(0) => break,
             Ok(more) => length += more,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

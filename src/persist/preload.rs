@@ -45,7 +45,7 @@ impl Preload {
     pub fn take(mut self, path: &Path) -> Option<(Store, Prepared)> {
         let is_it = self.path == path;
         let (store, saved) = self.join().filter(|_| is_it)?;
-        store.is_in_place().then_some((store, saved))
+        store.is_at_path().then_some((store, saved))
     }
 
     /// Waits until the file is read.

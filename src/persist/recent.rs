@@ -78,7 +78,7 @@ impl RecentFile {
     /// If the file cannot be used, or belongs to another program; such a file is not changed.
     pub fn open(state_file: &Path) -> Result<(RecentFile, RecentChanges), StoreError> {
         let path = path(state_file);
-        let (open, changes) = match ownership::look(&path, is_own)? {
+        let (open, changes) = match ownership::open_existing(&path, is_own)? {
             Some(_) => OpenFile::open(&path, false).map(|(open, changes)| (Some(open), changes))?,
             None => (None, RecentChanges::default()),
         };

@@ -82,7 +82,7 @@ impl Store {
         let meta = scan.take_meta();
         let mut store = Store::closed(path);
         store.journal = Some(journal);
-        store.compact_at = compaction::due(scan.live());
+        store.compact_at = compaction::threshold(scan.live());
         store.stamp = meta.stamp;
         // If this fails, the file only occupies space.
         let _ = compaction::remove_left_over(path);
@@ -149,7 +149,7 @@ impl Store {
             path: path.to_owned(),
             journal: None,
             closed: None,
-            compact_at: compaction::due(0),
+            compact_at: compaction::threshold(0),
             compaction: None,
             stamp: None,
             is_reported: false,
@@ -168,9 +168,9 @@ impl Store {
     }
 
     /// Whether the file is open and still has its name.
-    pub(super) fn is_in_place(&self) -> bool {
+    pub(super) fn is_at_path(&self) -> bool {
         let journal = self.journal.as_ref();
-        journal.is_some_and(|journal| journal.check_place(&self.path).is_ok())
+        journal.is_some_and(|journal| journal.check_path(&self.path).is_ok())
     }
 
     /// Whether it was logged already that the file cannot be used.
@@ -203,7 +203,7 @@ impl Store {
         let DirtyPart { changed, rest } = &batch.bindings;
         let new = octets * rest.len() / (changed.len() + rest.len()).max(1);
         self.compact_at += 2 * new as u64;
-        journal.check_place(&self.path)
+        journal.check_path(&self.path)
     }
 
     /// Runs a step of compacting a file that has grown to twice the octets it needs. Returns
@@ -238,7 +238,7 @@ impl Store {
         match finished {
             Ok(None) => return Ok(true),
             Ok(Some(compacted)) => {
-                self.compact_at = compaction::due(compacted.tail().end);
+                self.compact_at = compaction::threshold(compacted.tail().end);
                 *journal = compacted;
             }
             Err(error @ StoreError::Unreadable(..)) => {
@@ -276,7 +276,7 @@ impl Store {
         let is_new = journal.tail() == Tail::NEW;
         if is_new {
             self.stamp = None;
-            self.compact_at = compaction::due(0);
+            self.compact_at = compaction::threshold(0);
         }
         self.journal = Some(journal);
         self.is_reported = false;
@@ -341,7 +341,7 @@ pub fn files(path: &Path) -> [PathBuf; 3] {
 /// [`StoreError::Foreign`] if it may not be used, [`StoreError::Unavailable`] if that cannot be
 /// determined now.
 pub fn check(path: &Path) -> Result<(), StoreError> {
-    ownership::look(path, journal::is_own).map(drop)
+    ownership::open_existing(path, journal::is_own).map(drop)
 }
 
 /// Renames an unreadable file and logs it. A file that another program has replaced meanwhile keeps

@@ -663,7 +663,7 @@ fn compaction_bounds_the_file() {
     let bindings = churn(&mut store, 200);
     let needed: u64 = 20 * 60 + 200;
     let length = fs::metadata(&path).unwrap().len();
-    assert!(length < 3 * compaction::due(needed), "{length}");
+    assert!(length < 3 * compaction::threshold(needed), "{length}");
     // The compaction continues after a reopen.
     store.close();
     assert_eq!(store.reopen().unwrap(), Reopened::Continued);

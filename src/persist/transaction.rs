@@ -94,7 +94,7 @@ impl Entry<'_> {
 /// Encodes a batch with a stamp.
 pub fn encode(batch: &Batch, stamp: u64) -> Result<Frame, StoreError> {
     // The encoding of a `Meta`, without a copy of the view.
-    let mut frame = begin(&(
+    let mut frame = new_frame(&(
         Some(stamp),
         Some(batch.at),
         batch.latest,
@@ -111,7 +111,7 @@ pub fn encode(batch: &Batch, stamp: u64) -> Result<Frame, StoreError> {
 }
 
 /// Begins a transaction with this metadata and no entries.
-pub fn begin(meta: &impl Serialize) -> Result<Frame, StoreError> {
+pub fn new_frame(meta: &impl Serialize) -> Result<Frame, StoreError> {
     let mut frame = Frame::new();
     append(&mut frame.0, Some(meta))?;
     Ok(frame)
@@ -126,15 +126,15 @@ pub fn copy(entry: &Entry<'_>, frame: &mut Frame) {
 
 /// Appends the length of a value, and the value; `None` has the length 0.
 fn append(octets: &mut Vec<u8>, value: Option<&impl Serialize>) -> Result<(), StoreError> {
-    let place = octets.len();
+    let offset = octets.len();
     octets.extend([0; 4]);
     let Some(value) = value else {
         return Ok(());
     };
     let encoded = postcard::to_extend(value, mem::take(octets));
     *octets = encoded.map_err(|error| StoreError::Unavailable(error.to_string()))?;
-    let length = octets.len() - place - 4;
-    put_number(octets, place, length as u32);
+    let length = octets.len() - offset - 4;
+    put_number(octets, offset, length as u32);
     Ok(())
 }
 
