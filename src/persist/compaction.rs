@@ -10,7 +10,7 @@ use std::{io, mem};
 
 use crate::persist::error::StoreError;
 use crate::persist::file;
-use crate::persist::journal::{self, Journal, Tail};
+use crate::persist::journal::{self, Boundary, Journal};
 use crate::persist::ownership;
 use crate::persist::scan::Scan;
 use crate::persist::transaction::{self, Meta};
@@ -58,7 +58,7 @@ pub struct Compaction {
     /// The scan of transactions that are not copied yet.
     scan: Scan,
     /// The end of the scanned transactions.
-    scanned: Tail,
+    scanned: Boundary,
     /// The end of the old file at the last step.
     end: u64,
     /// The metadata of the copied transactions.
@@ -80,7 +80,7 @@ impl Compaction {
             directory,
             scan: Scan::new(old),
             scanned: old.tail(),
-            end: old.tail().end,
+            end: old.tail().offset,
             meta: Meta::default(),
         };
         let attributes = old.file().metadata()?;
@@ -94,8 +94,8 @@ impl Compaction {
     /// Copies some entries of `old`. Returns whether the new file has all of them.
     pub fn step(&mut self, old: &Journal) -> Result<bool, StoreError> {
         // A multiple of the octets appended since the last step, so that the compaction catches up.
-        let written = old.tail().end.saturating_sub(self.end);
-        self.end = old.tail().end;
+        let written = old.tail().offset.saturating_sub(self.end);
+        self.end = old.tail().offset;
         let mut budget = STEP.max(4 * written);
         while budget > 0 {
             if !self.copy(old, &mut budget)? {

@@ -50,32 +50,32 @@ pub struct Journal {
     /// The fingerprint of the file when it was opened.
     opened: Fingerprint,
     /// The end of the last frame.
-    tail: Tail,
+    tail: Boundary,
     /// Whether the file ends at its tail.
     is_trimmed: bool,
 }
 
 /// A boundary between two frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tail {
+pub struct Boundary {
     /// The offset in the file.
-    pub end: u64,
-    /// Length of the payload before the boundary; 0 without one.
-    last: u32,
+    pub offset: u64,
+    /// Length of the payload before the boundary; 0 at the start.
+    payload: u32,
 }
 
-impl Tail {
+impl Boundary {
     /// The boundary before the first frame.
-    pub const NEW: Tail = Tail {
-        end: HEADER as u64,
-        last: 0,
+    pub const START: Boundary = Boundary {
+        offset: HEADER as u64,
+        payload: 0,
     };
 
     /// Returns the boundary after a payload of `length` octets.
-    fn after(self, length: u32) -> Tail {
-        Tail {
-            end: self.end + FRAME_HEAD as u64 + u64::from(length),
-            last: length,
+    fn after(self, length: u32) -> Boundary {
+        Boundary {
+            offset: self.offset + FRAME_HEAD as u64 + u64::from(length),
+            payload: length,
         }
     }
 }
@@ -86,7 +86,7 @@ pub struct Closed {
     /// The fingerprint when closed, or when opened if the last write failed.
     file: Fingerprint,
     /// The end after the last successful write.
-    tail: Tail,
+    tail: Boundary,
 }
 
 /// A frame under construction: space for its head, then its payload.
@@ -125,7 +125,7 @@ impl Journal {
         Ok(Journal {
             opened: Fingerprint::of_file(&file)?,
             file,
-            tail: Tail::NEW,
+            tail: Boundary::START,
             is_trimmed: true,
         })
     }
@@ -136,14 +136,14 @@ impl Journal {
     }
 
     /// Returns the end of the last frame.
-    pub fn tail(&self) -> Tail {
+    pub fn tail(&self) -> Boundary {
         self.tail
     }
 
     /// Discards frames that were not confirmed before the file was closed: a disk reports a failed
     /// write only once. Returns whether the file is unchanged since then.
     pub fn resume(&mut self, closed: &Closed) -> bool {
-        if self.opened.is_same_file(&closed.file) && closed.tail.end < self.tail.end {
+        if self.opened.is_same_file(&closed.file) && closed.tail.offset < self.tail.offset {
             self.tail = closed.tail;
         }
         self.opened == closed.file
@@ -158,14 +158,14 @@ impl Journal {
         let length = octets.len() - FRAME_HEAD;
         let length = u32::try_from(length).map_err(|_| io::ErrorKind::FileTooLarge)?;
         put_number(&mut octets, 4, length);
-        put_number(&mut octets, 8, self.tail.last);
-        let checksum = checksum(self.tail.end, &octets);
+        put_number(&mut octets, 8, self.tail.payload);
+        let checksum = checksum(self.tail.offset, &octets);
         put_number(&mut octets, 0, checksum);
         if !self.is_trimmed {
-            self.file.set_len(self.tail.end)?;
+            self.file.set_len(self.tail.offset)?;
         }
         self.is_trimmed = false;
-        self.file.write_all_at(&octets, self.tail.end)?;
+        self.file.write_all_at(&octets, self.tail.offset)?;
         // All frames before this one are durable.
         self.file.write_all_at(&header(self.tail), 0)?;
         self.file.sync_data()?;
@@ -200,18 +200,22 @@ impl Journal {
     /// it.
     pub fn read_before<'a>(
         &self,
-        tail: Tail,
+        tail: Boundary,
         frame: &'a mut Vec<u8>,
-    ) -> Result<(&'a [u8], Tail), StoreError> {
-        let end = tail
-            .end
-            .checked_sub(FRAME_HEAD as u64 + u64::from(tail.last));
-        let end = end.filter(|end| *end >= Tail::NEW.end);
-        let end = end.ok_or_else(|| damaged(tail.end))?;
-        let last = read(&self.file, end, tail.last, frame)?.ok_or_else(|| damaged(end))?;
+    ) -> Result<(&'a [u8], Boundary), StoreError> {
+        let start = tail
+            .offset
+            .checked_sub(FRAME_HEAD as u64 + u64::from(tail.payload));
+        let start = start.filter(|start| *start >= Boundary::START.offset);
+        let start = start.ok_or_else(|| damaged(tail.offset))?;
+        let payload =
+            read(&self.file, start, tail.payload, frame)?.ok_or_else(|| damaged(start))?;
         Ok((
             frame.get(FRAME_HEAD..).unwrap_or_default(),
-            Tail { end, last },
+            Boundary {
+                offset: start,
+                payload,
+            },
         ))
     }
 
@@ -261,8 +265,8 @@ fn lock(file: File) -> Result<File, StoreError> {
 }
 
 /// Returns the header of a file whose frames before `tail` are durable.
-fn header(tail: Tail) -> Vec<u8> {
-    let numbers = (tail.end.to_le_bytes(), tail.last.to_le_bytes());
+fn header(tail: Boundary) -> Vec<u8> {
+    let numbers = (tail.offset.to_le_bytes(), tail.payload.to_le_bytes());
     let mut octets = [MARK, &[VERSION], &numbers.0, &numbers.1].concat();
     let checksum = crc32fast::hash(&octets);
     octets.extend(checksum.to_le_bytes());
@@ -281,7 +285,7 @@ fn checksum(start: u64, frame: &[u8]) -> u32 {
 /// Writes the header of a file without frames, durably: from then on the file is recognised as one
 /// of this library.
 fn write_empty(file: &File) -> io::Result<()> {
-    let written = file.write_all_at(&header(Tail::NEW), 0);
+    let written = file.write_all_at(&header(Boundary::START), 0);
     let written = written.and_then(|()| file.sync_data());
     if written.is_err() {
         // The disk may be full. The header of an empty file can be written later.
@@ -291,13 +295,13 @@ fn write_empty(file: &File) -> io::Result<()> {
 }
 
 /// Finds the end of a file. A file without a complete header is begun anew.
-fn find_end(file: &File) -> Result<Tail, StoreError> {
+fn find_end(file: &File) -> Result<Boundary, StoreError> {
     let mut octets = vec![0; HEADER];
     let length = read_at(file, &mut octets, 0)?;
     octets.truncate(length);
-    if length < HEADER && header(Tail::NEW).starts_with(&octets) {
+    if length < HEADER && header(Boundary::START).starts_with(&octets) {
         write_empty(file)?;
-        return Ok(Tail::NEW);
+        return Ok(Boundary::START);
     }
     let durable = durable_tail(&octets)?;
     let mut tail = durable;
@@ -313,14 +317,20 @@ fn find_end(file: &File) -> Result<Tail, StoreError> {
 }
 
 /// Returns the end of the durable frames according to the header.
-fn durable_tail(octets: &[u8]) -> Result<Tail, StoreError> {
+fn durable_tail(octets: &[u8]) -> Result<Boundary, StoreError> {
     let mut rest = octets.get(MARK.len()..).unwrap_or_default();
     let mut fields = || {
         let (version, numbers) = rest.split_first()?;
         rest = numbers;
-        let [low, high, last] = [(); 3].map(|()| take_number(&mut rest));
-        let end = u64::from(low?) | u64::from(high?) << 32;
-        Some((*version, Tail { end, last: last? }))
+        let [low, high, payload] = [(); 3].map(|()| take_number(&mut rest));
+        let offset = u64::from(low?) | u64::from(high?) << 32;
+        Some((
+            *version,
+            Boundary {
+                offset,
+                payload: payload?,
+            },
+        ))
     };
     match fields() {
         Some((VERSION, tail)) if header(tail) == octets => Ok(tail),
@@ -339,16 +349,16 @@ fn durable_tail(octets: &[u8]) -> Result<Tail, StoreError> {
 
 /// Reads the frame after `tail` and returns the boundary after it; `None` if the frame is missing
 /// or torn.
-fn read_after(file: &File, tail: Tail, frame: &mut Vec<u8>) -> io::Result<Option<Tail>> {
+fn read_after(file: &File, tail: Boundary, frame: &mut Vec<u8>) -> io::Result<Option<Boundary>> {
     let mut octets = [0; 4];
-    read_at(file, &mut octets, tail.end + 4)?;
+    read_at(file, &mut octets, tail.offset + 4)?;
     let length = u32::from_le_bytes(octets);
     let next = tail.after(length);
-    if next.end > file.metadata()?.len() {
+    if next.offset > file.metadata()?.len() {
         return Ok(None);
     }
-    let previous = read(file, tail.end, length, frame)?;
-    Ok((previous == Some(tail.last)).then_some(next))
+    let previous = read(file, tail.offset, length, frame)?;
+    Ok((previous == Some(tail.payload)).then_some(next))
 }
 
 /// Reads the frame at `start` with a payload of `length` octets. Returns the length of the payload

@@ -5,7 +5,7 @@ use std::mem;
 use roaring::RoaringBitmap;
 
 use crate::persist::error::StoreError;
-use crate::persist::journal::{Journal, Tail};
+use crate::persist::journal::{Boundary, Journal};
 use crate::persist::transaction::{self, Entry, Meta};
 
 /// A backward scan of a journal: the first entry found of an address is its latest. Its memory is
@@ -13,9 +13,9 @@ use crate::persist::transaction::{self, Entry, Meta};
 #[derive(Debug)]
 pub struct Scan {
     /// The end of the transactions that are not scanned yet.
-    tail: Tail,
+    tail: Boundary,
     /// The start of these transactions.
-    start: Tail,
+    start: Boundary,
     /// Addresses found.
     seen: RoaringBitmap,
     /// The metadata found.
@@ -29,11 +29,11 @@ pub struct Scan {
 impl Scan {
     /// Returns a scan of all of `journal`.
     pub fn new(journal: &Journal) -> Scan {
-        Scan::after(Tail::NEW, journal)
+        Scan::after(Boundary::START, journal)
     }
 
     /// Returns a scan of the transactions of `journal` after `start`.
-    pub fn after(start: Tail, journal: &Journal) -> Scan {
+    pub fn after(start: Boundary, journal: &Journal) -> Scan {
         Scan {
             tail: journal.tail(),
             start,
@@ -61,7 +61,7 @@ impl Scan {
         for entry in entries {
             let entry = entry?;
             // In a scan of later transactions, a removal applies to an entry before them.
-            let counts = !entry.binding.is_empty() || self.start != Tail::NEW;
+            let counts = !entry.binding.is_empty() || self.start != Boundary::START;
             if self.seen.insert(entry.address) && counts {
                 self.live += entry.octets();
                 take(&entry)?;
@@ -72,7 +72,7 @@ impl Scan {
 
     /// Returns the octets of transactions that are not scanned yet.
     pub fn left(&self) -> u64 {
-        self.tail.end.saturating_sub(self.start.end)
+        self.tail.offset.saturating_sub(self.start.offset)
     }
 
     /// Returns the total octets of the entries found.

@@ -15,7 +15,7 @@ use crate::mirror::dirty_set::DirtyPart;
 use crate::model::binding::Binding;
 use crate::persist::compaction::{self, Compaction};
 use crate::persist::error::{Defect, StoreError};
-use crate::persist::journal::{self, Closed, Journal, Tail};
+use crate::persist::journal::{self, Boundary, Closed, Journal};
 use crate::persist::recent::{self, RecentChanges, RecentFile};
 use crate::persist::scan::Scan;
 use crate::persist::transaction::{self, Batch};
@@ -216,7 +216,7 @@ impl Store {
         let Some(journal) = &mut self.journal else {
             return Ok(false);
         };
-        let end = journal.tail().end;
+        let end = journal.tail().offset;
         if self.compaction.is_none() && end < self.compact_at {
             return Ok(false);
         }
@@ -238,7 +238,7 @@ impl Store {
         match finished {
             Ok(None) => return Ok(true),
             Ok(Some(compacted)) => {
-                self.compact_at = compaction::threshold(compacted.tail().end);
+                self.compact_at = compaction::threshold(compacted.tail().offset);
                 *journal = compacted;
             }
             Err(error @ StoreError::Unreadable(..)) => {
@@ -273,7 +273,7 @@ impl Store {
             }
             journal => journal?,
         };
-        let is_new = journal.tail() == Tail::NEW;
+        let is_new = journal.tail() == Boundary::START;
         if is_new {
             self.stamp = None;
             self.compact_at = compaction::threshold(0);
