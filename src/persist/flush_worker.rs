@@ -14,78 +14,78 @@ use crate::persist::error::StoreError;
 use crate::persist::store::{Reopened, Store};
 use crate::persist::transaction::Batch;
 
-/// Time that changes are gathered before a flush: an address that changes several times is written
-/// once. A change is durable within half a second.
-const GATHERING: Duration = Duration::from_millis(200);
-/// Delay of the first retry after a failed write, and the longest delay.
+/// Time for which changes are gathered before a flush, so that an address that changes several times
+/// is written once. A change is durable within half a second.
+const GATHER_TIME: Duration = Duration::from_millis(200);
+/// Delays before a retry after a failed write: the first and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// Maximum number of changes in one transaction, which bounds its memory.
-const MOST_CHANGES: usize = 10_000;
-/// Maximum number of other bindings in one transaction, for which the next changes wait.
-const MOST_REST: usize = 4_000;
-/// Number of addresses taken from the mirror under one lock. Changes and queries wait for it, a
-/// fraction of a millisecond.
-const AT_ONCE: usize = 256;
+const MAX_CHANGES: usize = 10_000;
+/// Maximum number of other bindings in one transaction: the next changes wait for it.
+const MAX_REST: usize = 4_000;
+/// Maximum number of addresses taken from the mirror under one lock. Changes and queries wait for the
+/// lock, a fraction of a millisecond.
+const ADDRESSES_PER_LOCK: usize = 256;
 
 /// The running worker. Dropping it flushes all changes and stops it.
 #[derive(Debug)]
 pub struct FlushWorker {
-    /// The orders to the thread.
-    orders: Arc<Orders>,
+    /// The requests to the thread.
+    requests: Arc<Requests>,
     /// The thread, which returns the store; `None` once joined.
     thread: Option<JoinHandle<Store>>,
 }
 
-/// The orders to a worker's thread.
+/// The requests to the thread, and their notification.
 #[derive(Debug, Default)]
-struct Orders {
-    /// The orders.
-    state: Mutex<State>,
-    /// Signals a new order.
-    given: Condvar,
+struct Requests {
+    /// The requests that the thread has not taken yet.
+    pending: Mutex<Pending>,
+    /// Notifies the thread of a new request.
+    changed: Condvar,
 }
 
-/// The state of the orders.
+/// Pending requests.
 #[derive(Debug, Default)]
-struct State {
+struct Pending {
     /// Whether to flush.
     flush: bool,
     /// Whether to flush and stop.
     stop: bool,
 }
 
-impl Orders {
-    /// Gives an order.
-    fn give(&self, order: impl FnOnce(&mut State)) {
-        order(&mut self.state.lock());
-        self.given.notify_one();
+impl Requests {
+    /// Changes the pending requests and notifies the thread.
+    fn set(&self, set: impl FnOnce(&mut Pending)) {
+        set(&mut self.pending.lock());
+        self.changed.notify_one();
     }
 
-    /// Orders a flush. Called hundreds of times a second; a thread that already gathers changes is
-    /// not signalled again.
-    fn ask(&self) {
-        if !mem::replace(&mut self.state.lock().flush, true) {
-            self.given.notify_one();
+    /// Requests a flush. Called hundreds of times a second; a thread that already gathers changes is
+    /// not notified again.
+    fn request_flush(&self) {
+        if !mem::replace(&mut self.pending.lock().flush, true) {
+            self.changed.notify_one();
         }
     }
 
-    /// Waits for an order, then for changes to gather. Returns whether to stop after the flush.
+    /// Waits for a request, then for changes to gather. Returns whether to stop after the flush.
     fn wait(&self) -> bool {
-        let mut state = self.state.lock();
-        self.given
-            .wait_while(&mut state, |state| !state.flush && !state.stop);
-        self.given
-            .wait_while_for(&mut state, |state| !state.stop, GATHERING);
-        state.flush = false;
-        state.stop
+        let mut pending = self.pending.lock();
+        self.changed
+            .wait_while(&mut pending, |pending| !pending.flush && !pending.stop);
+        self.changed
+            .wait_while_for(&mut pending, |pending| !pending.stop, GATHER_TIME);
+        pending.flush = false;
+        pending.stop
     }
 
-    /// Waits for `time`, or until the order to stop. Returns whether that order was given.
+    /// Waits for `time`, at most until the request to stop. Returns whether to stop.
     fn back_off(&self, time: Duration) -> bool {
-        let mut state = self.state.lock();
-        self.given
-            .wait_while_for(&mut state, |state| !state.stop, time);
-        state.stop
+        let mut pending = self.pending.lock();
+        self.changed
+            .wait_while_for(&mut pending, |pending| !pending.stop, time);
+        pending.stop
     }
 }
 
@@ -96,42 +96,42 @@ impl FlushWorker {
     /// # Errors
     /// If the thread could not be started.
     pub fn start(mirror: Arc<Mirror>, store: Store) -> io::Result<FlushWorker> {
-        let orders = Arc::new(Orders::default());
-        orders.give(|state| state.flush = true);
-        let given = Arc::clone(&orders);
+        let requests = Arc::new(Requests::default());
+        requests.set(|pending| pending.flush = true);
+        let thread_requests = Arc::clone(&requests);
         let thread = thread::Builder::new()
             .name("blq-state".into())
             .spawn(move || {
-                let mut writing = Writing {
+                let mut flusher = Flusher {
                     mirror: &mirror,
                     store,
                 };
-                writing.attach_recorder();
-                writing.run(&given);
+                flusher.attach_recorder();
+                flusher.run(&thread_requests);
                 mirror.detach_recorder();
-                writing.store
+                flusher.store
             })?;
         Ok(FlushWorker {
-            orders,
+            requests,
             thread: Some(thread),
         })
     }
 
     /// Returns a function that notifies the worker of changes. It does not block.
     pub fn notifier(&self) -> impl Fn() + Send + use<> {
-        let orders = Arc::clone(&self.orders);
-        move || orders.ask()
+        let requests = Arc::clone(&self.requests);
+        move || requests.request_flush()
     }
 
     /// Flushes all changes and stops. Returns the store, closed. Another worker with this mirror
     /// and store continues, also if some changes could not be written.
     pub fn stop(mut self) -> Option<Store> {
-        self.end()
+        self.join()
     }
 
-    /// Stops the thread, unless it was joined.
-    fn end(&mut self) -> Option<Store> {
-        self.orders.give(|state| state.stop = true);
+    /// Stops and joins the thread, unless it was joined.
+    fn join(&mut self) -> Option<Store> {
+        self.requests.set(|pending| pending.stop = true);
         let mut store = self.thread.take()?.join().ok()?;
         store.close();
         Some(store)
@@ -140,31 +140,31 @@ impl FlushWorker {
 
 impl Drop for FlushWorker {
     fn drop(&mut self) {
-        self.end();
+        self.join();
     }
 }
 
-/// The worker's thread.
-struct Writing<'a> {
+/// The state of the worker's thread.
+struct Flusher<'a> {
     /// The mirror whose changes it writes.
     mirror: &'a Mirror,
     /// The state file.
     store: Store,
 }
 
-impl Writing<'_> {
-    /// Flushes until the order to stop.
-    fn run(&mut self, orders: &Orders) {
+impl Flusher<'_> {
+    /// Flushes until the request to stop.
+    fn run(&mut self, requests: &Requests) {
         loop {
-            let stop = orders.wait();
-            if self.persist(orders, stop) {
+            let stop = requests.wait();
+            if self.flush_with_retries(requests, stop) {
                 return;
             }
         }
     }
 
     /// Flushes all changes, with retries until that succeeds. Returns whether to stop then.
-    fn persist(&mut self, orders: &Orders, mut stop: bool) -> bool {
+    fn flush_with_retries(&mut self, requests: &Requests, mut stop: bool) -> bool {
         // An incomplete mirror must not be saved; the apply worker notifies again once it is
         // complete.
         if !self.mirror.is_complete() {
@@ -173,8 +173,8 @@ impl Writing<'_> {
         let mut is_reported = self.store.is_reported();
         let mut retry = RETRY.0;
         while let Err(error) = self
-            .open_and_write(stop)
-            .and_then(|()| self.compact(orders, stop))
+            .open_and_flush(stop)
+            .and_then(|()| self.compact(requests, stop))
         {
             if !is_reported || stop {
                 tracing::error!(
@@ -191,7 +191,7 @@ impl Writing<'_> {
                 return true;
             }
             is_reported = true;
-            stop = orders.back_off(retry);
+            stop = requests.back_off(retry);
             retry = (retry * 2).min(RETRY.1);
         }
         if is_reported && self.mirror.is_complete() {
@@ -205,7 +205,7 @@ impl Writing<'_> {
 
     /// Opens the store if it is closed, and writes all changes; when `stopping`, also the time up
     /// to which all changes are written.
-    fn open_and_write(&mut self, stopping: bool) -> Result<(), StoreError> {
+    fn open_and_flush(&mut self, stopping: bool) -> Result<(), StoreError> {
         if !self.store.is_open() {
             if self.store.reopen()? == Reopened::Replaced {
                 self.mirror.mark_all_dirty();
@@ -214,7 +214,7 @@ impl Writing<'_> {
         }
         let mut is_last = false;
         while !is_last {
-            is_last = self.write_some(stopping)?;
+            is_last = self.write_transaction(stopping)?;
         }
         self.mirror.trim_record();
         Ok(())
@@ -222,9 +222,9 @@ impl Writing<'_> {
 
     /// Runs one step of a compaction if one is due. Changes gathered until then are written before
     /// the next step.
-    fn compact(&mut self, orders: &Orders, stopping: bool) -> Result<(), StoreError> {
+    fn compact(&mut self, requests: &Requests, stopping: bool) -> Result<(), StoreError> {
         if !stopping && self.store.compact()? {
-            orders.ask();
+            requests.request_flush();
         }
         Ok(())
     }
@@ -237,16 +237,16 @@ impl Writing<'_> {
     }
 
     /// Writes at most one transaction. Returns whether the dirty set is empty.
-    fn write_some(&mut self, stopping: bool) -> Result<bool, StoreError> {
+    fn write_transaction(&mut self, stopping: bool) -> Result<bool, StoreError> {
         // Read before the changes are taken: later changes have later times.
         let at = Time::now();
         let (latest, resynced_at) = (self.mirror.latest(), self.mirror.resynced_at());
         // The view is taken before the bindings that its configuration changes, and not written
         // before them: otherwise a start would not find changes that the file lacks.
         let mut saved_view = self.mirror.take_dirty_view();
-        let (bindings, is_last) = take(self.mirror);
-        // Completeness is never regained once lost: if the mirror is complete now, the bindings taken
-        // before are consistent.
+        let (bindings, is_last) = take_part(self.mirror);
+        // A mirror that has failed never becomes complete again: if it is complete now, the bindings
+        // taken before are consistent.
         if !self.mirror.is_complete() {
             return Ok(true);
         }
@@ -257,8 +257,8 @@ impl Writing<'_> {
             bindings,
             saved_view,
             at,
-            // The last transaction of a flush has it: the file then has all changes up to this
-            // time.
+            // Only the last transaction of a flush has this time: the file then has all changes up to
+            // it.
             latest: latest.filter(|_| is_last),
             resynced_at: resynced_at.filter(|_| is_last),
         };
@@ -276,12 +276,13 @@ impl Writing<'_> {
     }
 }
 
-/// Takes the bindings of one transaction from `mirror`. Returns whether the dirty set is empty.
-fn take(mirror: &Mirror) -> (DirtyPart, bool) {
+/// Takes the bindings of one transaction from `mirror`. Returns them, and whether the dirty set is
+/// empty.
+fn take_part(mirror: &Mirror) -> (DirtyPart, bool) {
     let mut part = DirtyPart::default();
-    while part.changed.len() < MOST_CHANGES && part.rest.len() < MOST_REST {
-        let mut more = mirror.take_dirty(AT_ONCE);
-        let is_last = more.len() < AT_ONCE;
+    while part.changed.len() < MAX_CHANGES && part.rest.len() < MAX_REST {
+        let mut more = mirror.take_dirty(ADDRESSES_PER_LOCK);
+        let is_last = more.len() < ADDRESSES_PER_LOCK;
         part.append(&mut more);
         if is_last {
             return (part, true);
@@ -372,8 +373,8 @@ mod tests {
     }
 
     /// Returns a worker on a mirror and a new file that is run step by step.
-    fn writing<'a>(mirror: &'a Mirror, path: &std::path::Path) -> Writing<'a> {
-        Writing {
+    fn flusher<'a>(mirror: &'a Mirror, path: &std::path::Path) -> Flusher<'a> {
+        Flusher {
             mirror,
             store: Store::open(path).unwrap().0,
         }
@@ -450,8 +451,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state");
         let mirror = mirror(30_000);
-        let mut writing = writing(&mirror, &path);
-        assert!(!writing.write_some(false).unwrap());
+        let mut flusher = flusher(&mirror, &path);
+        assert!(!flusher.write_transaction(false).unwrap());
         let last = Ipv4Addr::from_bits(0x0a00_0000 + 29_999);
         mirror.queue().push(Event::Released {
             address: last,
@@ -460,10 +461,10 @@ mod tests {
             origin: Origin::Local,
         });
         // Within two transactions, since one may be in progress.
-        assert!(!writing.write_some(false).unwrap());
-        drop(writing);
+        assert!(!flusher.write_transaction(false).unwrap());
+        drop(flusher);
         let (_store, saved) = Store::open(&path).unwrap();
-        assert!(saved.bindings.len() < 3 * MOST_REST, "not all of it");
+        assert!(saved.bindings.len() < 3 * MAX_REST, "not all of it");
         let found = saved.bindings.last().unwrap();
         assert_eq!((found.address, found.state), (last, State::Released));
         // After a kill at this point, the next start finds the remaining bindings.
@@ -476,9 +477,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state");
         let mirror = mirror(10);
-        let mut writing = writing(&mirror, &path);
-        writing.attach_recorder();
-        writing.open_and_write(false).unwrap();
+        let mut flusher = flusher(&mirror, &path);
+        flusher.attach_recorder();
+        flusher.open_and_flush(false).unwrap();
         let recorded = || RecentFile::open(&path).unwrap().1.addresses;
         assert!(recorded().is_empty());
         let address = |number: u32| Ipv4Addr::from_bits(0x0a00_0000 + number);
@@ -502,24 +503,24 @@ mod tests {
         mirror.catch_up();
         // The renewal is in Kea's lease database.
         assert_eq!(recorded(), [address(3), address(5)].map(Ipv4Addr::to_bits));
-        writing.write_some(false).unwrap();
+        flusher.write_transaction(false).unwrap();
         mirror.queue().push(released(7));
         mirror.catch_up();
         mirror.trim_record();
         assert_eq!(recorded(), [address(7).to_bits()]);
-        writing.open_and_write(true).unwrap();
+        flusher.open_and_flush(true).unwrap();
         assert!(recorded().is_empty());
         // Between two configurations the state file is closed.
         mirror.detach_recorder();
-        writing.store.close();
-        writing.attach_recorder();
+        flusher.store.close();
+        flusher.attach_recorder();
         mirror.queue().push(released(8));
         mirror.catch_up();
         assert_eq!(recorded(), [address(8).to_bits()]);
-        writing.open_and_write(true).unwrap();
+        flusher.open_and_flush(true).unwrap();
         assert!(recorded().is_empty());
         mirror.detach_recorder();
-        drop(writing);
+        drop(flusher);
         assert_eq!(directory.path().read_dir().unwrap().count(), 1);
     }
 
@@ -529,8 +530,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state");
         let mirror = mirror(10);
-        let mut writing = writing(&mirror, &path);
-        writing.open_and_write(false).unwrap();
+        let mut flusher = flusher(&mirror, &path);
+        flusher.open_and_flush(false).unwrap();
         let before = std::fs::read(&path).unwrap();
         // A renewal learned of in its own second. A later one would be written.
         let renewed_at = Time::now();
@@ -545,7 +546,7 @@ mod tests {
                 client_info: ClientInfo::default(),
             });
         }
-        writing.open_and_write(false).unwrap();
+        flusher.open_and_flush(false).unwrap();
         let renewed = mirror.binding(Ipv4Addr::from_bits(0x0a00_0000)).unwrap();
         assert_eq!(renewed.last_transaction, Some(renewed_at));
         assert!(std::fs::read(&path).unwrap() == before);
