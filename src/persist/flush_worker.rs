@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_changed_is_in_the_file_when_it_stops() {
+    fn every_change_is_in_the_file_when_it_stops() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state");
         let (store, saved) = Store::open(&path).unwrap();
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_replaced_gets_everything() {
+    fn a_replaced_file_is_filled_with_every_binding() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state");
         let (store, _) = Store::open(&path).unwrap();
@@ -524,7 +524,7 @@ mod tests {
         assert_eq!(directory.path().read_dir().unwrap().count(), 1);
     }
 
-    /// A renewal writes nothing.
+    /// Kea's lease database has renewals.
     #[test]
     fn a_renewal_writes_nothing() {
         let directory = tempfile::tempdir().unwrap();
@@ -554,7 +554,7 @@ mod tests {
 
     /// A reload hands the mirror over, and another worker continues with the same file.
     #[test]
-    fn another_writer_goes_on_where_one_stopped() {
+    fn a_second_worker_continues_with_the_file_of_the_first() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state");
         let mirror = Arc::new(mirror(100));

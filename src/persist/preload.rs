@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn gives_what_is_read_later_too() {
+    fn reads_the_contents_that_a_later_open_reads() {
         let (_directory, path, _) = state_file();
         let (mut store, preload) = Preload::begin(&path).unwrap().take(&path).unwrap();
         assert!(store.is_open());
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn gives_nothing_for_another_path_and_lets_go_of_the_file() {
+    fn returns_nothing_for_another_path_and_unlocks_the_file() {
         let (directory, path, binding) = state_file();
         let preload = Preload::begin(&path).unwrap();
         assert!(preload.take(&directory.path().join("other")).is_none());
@@ -120,14 +120,14 @@ mod tests {
     }
 
     #[test]
-    fn lets_go_of_the_file_when_dropped() {
+    fn unlocks_the_file_when_dropped() {
         let (_directory, path, _) = state_file();
         drop(Preload::begin(&path).unwrap());
         assert!(Store::open(&path).is_ok());
     }
 
     #[test]
-    fn gives_nothing_if_another_file_has_taken_its_place() {
+    fn returns_nothing_if_the_file_was_replaced() {
         let (directory, path, _) = state_file();
         let preload = Preload::begin(&path).unwrap();
         let thread = preload.thread.as_ref().unwrap();
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn makes_no_file_and_leaves_a_damaged_one_alone() {
+    fn creates_no_file_and_does_not_change_a_damaged_one() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state");
         assert!(Preload::begin(&path).is_none());

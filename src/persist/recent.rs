@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn has_what_was_added_since_it_was_last_cleared_also_after_the_process_is_gone() {
+    fn has_the_addresses_recorded_since_the_last_flush_also_after_a_kill() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state");
         let (recent, changes) = RecentFile::open(&path).unwrap();
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_was_written_whole_before_the_process_was_killed() {
+    fn reads_the_complete_entries_of_a_truncated_file() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state");
         let file = directory.path().join("state.recent");
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn leaves_a_file_alone_that_is_not_its_own() {
+    fn does_not_change_a_file_of_another_program() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state");
         let file = directory.path().join("state.recent");

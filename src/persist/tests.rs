@@ -22,6 +22,7 @@ use crate::persist::journal::{HEADER, MARK};
 use crate::persist::store::{Reopened, check};
 use crate::persist::{Batch, Preload, Store, StoreError, compaction};
 
+/// Returns a released binding.
 fn binding(last: u8) -> Binding {
     Binding {
         address: Ipv4Addr::new(10, 0, 0, last),
@@ -49,6 +50,7 @@ fn changes(bindings: &[Binding]) -> DirtyPart {
     bindings.iter().map(change).collect::<Vec<_>>().into()
 }
 
+/// Returns a batch that stores bindings and a view.
 fn batch(bindings: &[Binding]) -> Batch {
     Batch {
         bindings: changes(bindings),
@@ -94,7 +96,7 @@ fn place() -> (tempfile::TempDir, PathBuf) {
 }
 
 #[test]
-fn reads_what_it_wrote_and_not_what_was_removed() {
+fn a_written_binding_is_read_and_a_removed_one_is_not() {
     let (_directory, path) = place();
     let (mut store, saved) = Store::open(&path).unwrap();
     assert!(saved.bindings.is_empty() && saved.saved_at.is_none());
@@ -116,7 +118,7 @@ fn reads_what_it_wrote_and_not_what_was_removed() {
 }
 
 #[test]
-fn reads_what_kea_has_stored_with_a_lease() {
+fn stores_the_relay_agent_information_that_kea_stores_with_a_lease() {
     let (_directory, path) = place();
     let (mut store, _) = Store::open(&path).unwrap();
     let stored = Binding {
@@ -136,7 +138,7 @@ fn reads_what_kea_has_stored_with_a_lease() {
 }
 
 #[test]
-fn sets_a_file_aside_that_it_cannot_read_and_begins_a_new_one() {
+fn sets_an_unreadable_file_aside_and_creates_a_new_one() {
     let good = {
         let (_directory, path) = place();
         let (mut store, _) = Store::open(&path).unwrap();
@@ -147,17 +149,12 @@ fn sets_a_file_aside_that_it_cannot_read_and_begins_a_new_one() {
     let truncated = &good[..good.len() / 3];
     let mut damaged = good.clone();
     damaged[100..].fill(0xa5);
-    let mut of_a_newer_version = good.clone();
-    of_a_newer_version[MARK.len()] += 1;
-    let mut of_an_earlier_version = MARK.to_vec();
-    of_an_earlier_version.resize(4_096, 0);
-    of_an_earlier_version.extend(b"redb\x1a\n\xa9\r\n");
-    for contents in [
-        truncated,
-        &damaged,
-        &of_a_newer_version,
-        &of_an_earlier_version,
-    ] {
+    let mut later_version = good.clone();
+    later_version[MARK.len()] += 1;
+    let mut earlier_version = MARK.to_vec();
+    earlier_version.resize(4_096, 0);
+    earlier_version.extend(b"redb\x1a\n\xa9\r\n");
+    for contents in [truncated, &damaged, &later_version, &earlier_version] {
         let (directory, path) = place();
         fs::write(&path, contents).unwrap();
         let (mut store, saved) = Store::open_or_recover(&path);
@@ -186,7 +183,7 @@ fn foreign() -> Vec<(&'static str, Vec<u8>)> {
         ("a lease file", b"address,hwaddr,client_id\n".to_vec()),
         ("a configuration", b"{ \"Dhcp4\": {} }\n".to_vec()),
         ("one octet", b"k".to_vec()),
-        ("what is much like the mark", b"kea-blq".to_vec()),
+        ("the beginning of the mark, too short", b"kea-blq".to_vec()),
         (
             "a text about state files",
             b"kea-blq state files\n".to_vec(),
@@ -213,7 +210,7 @@ fn all(directory: &Path) -> BTreeMap<PathBuf, (Vec<u8>, std::time::SystemTime)> 
 }
 
 #[test]
-fn leaves_a_file_alone_that_is_not_its_own() {
+fn does_not_change_a_file_of_another_program() {
     for (what, contents) in foreign() {
         let (directory, path) = place();
         fs::write(&path, &contents).unwrap();
@@ -243,7 +240,7 @@ fn leaves_a_file_alone_that_is_not_its_own() {
 }
 
 #[test]
-fn leaves_what_is_no_file_alone() {
+fn refuses_paths_that_are_not_regular_files() {
     let (directory, path) = place();
     let pipe = directory.path().join("pipe");
     let socket = directory.path().join("socket");
@@ -278,7 +275,7 @@ fn create_pipe(path: &Path) {
 
 /// A symbolic or hard link represents its file.
 #[test]
-fn judges_what_a_link_leads_to() {
+fn the_target_of_a_link_decides() {
     let (directory, path) = place();
     let [soft, hard] = ["soft", "hard"].map(|name| directory.path().join(name));
     fs::write(&path, b"address,hwaddr").unwrap();
@@ -305,7 +302,7 @@ fn judges_what_a_link_leads_to() {
 
 /// A file whose creation was interrupted by a crash is recognised as this library's, or is empty.
 #[test]
-fn begins_a_new_file_where_making_one_was_cut_short() {
+fn completes_a_file_whose_creation_was_interrupted() {
     let new = {
         let (_directory, path) = place();
         drop(Store::open(&path).unwrap());
@@ -326,7 +323,7 @@ fn begins_a_new_file_where_making_one_was_cut_short() {
 }
 
 #[test]
-fn makes_nothing_to_find_out_whether_a_path_may_be_used() {
+fn checking_a_path_creates_no_file() {
     let (directory, path) = place();
     check(&path).unwrap();
     check(&path.join("below")).unwrap();
@@ -339,7 +336,7 @@ fn makes_nothing_to_find_out_whether_a_path_may_be_used() {
 }
 
 #[test]
-fn leaves_a_foreign_file_alone_that_took_the_place_of_its_own() {
+fn does_not_change_a_foreign_file_that_replaced_its_own() {
     let (directory, path) = place();
     let (mut store, _) = Store::open(&path).unwrap();
     store.write(&batch(&[binding(1)])).unwrap();
@@ -358,7 +355,7 @@ fn leaves_a_foreign_file_alone_that_took_the_place_of_its_own() {
 }
 
 #[test]
-fn goes_without_a_file_that_another_process_uses_and_leaves_it_alone() {
+fn continues_without_a_file_that_another_process_uses() {
     let (directory, path) = place();
     let (mut first, _) = Store::open(&path).unwrap();
     assert!(matches!(
@@ -372,7 +369,7 @@ fn goes_without_a_file_that_another_process_uses_and_leaves_it_alone() {
 }
 
 #[test]
-fn goes_without_a_file_where_there_can_be_none() {
+fn continues_without_a_file_that_cannot_be_created() {
     let (directory, path) = place();
     for impossible in [
         path.join("below/nothing").as_path(),
@@ -388,7 +385,7 @@ fn goes_without_a_file_where_there_can_be_none() {
 }
 
 #[test]
-fn takes_an_empty_file_for_a_new_one() {
+fn accepts_an_empty_file_as_a_new_one() {
     let (directory, path) = place();
     fs::write(&path, b"").unwrap();
     let (mut store, saved) = Store::open(&path).unwrap();
@@ -408,7 +405,7 @@ fn never_replaces_a_file_set_aside_earlier() {
 }
 
 #[test]
-fn keeps_the_file_from_users_outside_its_group() {
+fn users_outside_of_its_group_have_no_access_to_the_file() {
     let (_directory, path) = place();
     let (_store, _) = Store::open(&path).unwrap();
     let mode = fs::metadata(&path).unwrap().permissions().mode();
@@ -416,7 +413,7 @@ fn keeps_the_file_from_users_outside_its_group() {
 }
 
 #[test]
-fn goes_on_with_the_same_file_after_a_failed_write() {
+fn continues_with_the_same_file_after_a_failed_write() {
     let (_directory, path) = place();
     let (mut store, _) = Store::open(&path).unwrap();
     store.write(&batch(&[binding(1)])).unwrap();
@@ -430,7 +427,7 @@ fn goes_on_with_the_same_file_after_a_failed_write() {
 }
 
 #[test]
-fn tells_when_the_file_is_another_one_after_a_failed_write() {
+fn reports_a_replaced_file_after_a_failed_write() {
     let (directory, path) = place();
     let (mut store, _) = Store::open(&path).unwrap();
     store.write(&batch(&[binding(1)])).unwrap();
@@ -467,7 +464,7 @@ fn checks_a_file_again_that_changed_while_it_was_closed() {
 }
 
 #[test]
-fn does_not_go_on_with_an_older_copy_of_the_file() {
+fn refuses_an_older_copy_of_the_file() {
     let (directory, path) = place();
     let (mut store, _) = Store::open(&path).unwrap();
     store.write(&batch(&[binding(1)])).unwrap();
@@ -547,7 +544,7 @@ fn small() -> Small {
 
 /// Every bit of a closed file is covered by a checksum.
 #[test]
-fn notices_every_flipped_bit() {
+fn detects_every_flipped_bit() {
     let Small { closed, states, .. } = small();
     assert_eq!(read(&closed).as_ref(), states.last());
     for place in 0..closed.len() {
@@ -560,7 +557,7 @@ fn notices_every_flipped_bit() {
 }
 
 #[test]
-fn notices_every_truncation() {
+fn detects_every_truncation() {
     let Small { closed, states, .. } = small();
     for length in 0..closed.len() {
         // A file of this length may be one whose first write was interrupted.
@@ -605,7 +602,7 @@ fn drops_a_torn_transaction_and_nothing_else() {
 
 /// Intact frames at another offset than the one they were written at.
 #[test]
-fn notices_frames_in_another_place() {
+fn detects_frames_at_another_offset() {
     let Small { open, closed, .. } = small();
     let frame = |number: usize| &closed[open[number].len()..open[number + 1].len()];
     let header = &closed[..HEADER];
@@ -704,7 +701,7 @@ fn a_first_fill_is_not_compacted() {
 
 /// The old file stays complete until the new one is.
 #[test]
-fn a_compaction_that_is_cut_short_leaves_nothing_behind() {
+fn an_interrupted_compaction_leaves_no_file_behind() {
     let (directory, path) = place();
     let (mut store, _) = Store::open(&path).unwrap();
     let expected = (1..=20).map(binding).collect::<Vec<_>>();
@@ -728,14 +725,14 @@ fn a_compaction_that_is_cut_short_leaves_nothing_behind() {
 }
 
 #[test]
-fn goes_on_with_a_file_that_cannot_be_compacted() {
+fn continues_with_a_file_that_cannot_be_compacted() {
     let (directory, path) = place();
-    let theirs = compaction::path(&path);
-    fs::write(&theirs, b"address,hwaddr").unwrap();
+    let foreign = compaction::path(&path);
+    fs::write(&foreign, b"address,hwaddr").unwrap();
     let (mut store, _) = Store::open(&path).unwrap();
     let bindings = churn(&mut store, 50);
     assert!(store.is_open());
-    assert_eq!(fs::read(&theirs).unwrap(), b"address,hwaddr");
+    assert_eq!(fs::read(&foreign).unwrap(), b"address,hwaddr");
     drop(store);
     let (_, saved) = Store::open(&path).unwrap();
     assert_eq!(saved.bindings, bindings);
@@ -793,7 +790,7 @@ proptest! {
 
     /// A damaged file is read as of one of its transactions, or set aside.
     #[test]
-    fn never_believes_a_damaged_file(
+    fn never_accepts_damaged_contents(
         damage in proptest::collection::vec((any::<Index>(), any::<u8>()), 1..20),
         length in proptest::option::of(any::<Index>()),
     ) {
@@ -831,7 +828,7 @@ proptest! {
     /// The file has the latest bindings after any sequence of transactions, compactions, closes and
     /// opens.
     #[test]
-    fn holds_what_was_written_last(
+    fn has_the_latest_bindings(
         steps in proptest::collection::vec(
             (
                 proptest::collection::vec((any::<u8>(), any::<bool>()), 0..30),
