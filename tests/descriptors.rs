@@ -343,7 +343,7 @@ fn serves_the_default_connections_with_few_descriptors() {
 /// If the configured connections need more descriptors than available, as many connections as
 /// possible are served, and the log has their number.
 #[test]
-fn serves_as_many_connections_as_there_are_descriptors_for_and_says_so() {
+fn serves_as_many_connections_as_descriptors_allow_and_logs_the_limit() {
     for (limit, _) in &LIMITS[..3] {
         let mut server = Process::start(*limit, r#""max-requester-connections": 2000"#);
         let warned = server.logged("BLQ_DESCRIPTORS_SHORT");

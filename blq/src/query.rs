@@ -266,7 +266,7 @@ mod tests {
 
     /// RFC 6926 section 7.1: each xid is unique on the connection.
     #[test]
-    fn gives_each_query_an_xid_of_its_own() {
+    fn assigns_a_unique_xid_to_each_query() {
         assert_ne!(Query::new(Primary::All).xid, Query::new(Primary::All).xid);
     }
 }

@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn says_which_lengths_are_allowed() {
+    fn shows_the_allowed_lengths() {
         for (code, text) in [
             (code::DHCP_STATE, "1 octet"),
             (code::BASE_TIME, "4 octets"),

@@ -574,7 +574,7 @@ mod tests {
     }
 
     #[test]
-    fn leaves_test_code_out() {
+    fn ignores_test_code() {
         for text in [
             "#[cfg(test)] use crate::b::B;",
             "#[cfg(test)] mod tests { use crate::b::B; }",

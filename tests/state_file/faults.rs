@@ -72,7 +72,7 @@ fn begins_a_new_file_once_an_unreadable_one_can_be_read() {
 
 /// A read-only file cannot be used.
 #[test]
-fn leaves_a_read_only_file_alone() {
+fn does_not_change_a_read_only_file() {
     let (directory, path) = place();
     start(&path).stop();
     give_to_child(&path, 0o440);

@@ -116,7 +116,7 @@ fn a_process_killed_at_any_moment_leaves_its_last_transaction_whole() {
 
 /// A file whose creation was interrupted is recognised as this library's, or is empty.
 #[test]
-fn a_process_killed_while_it_makes_its_file_can_go_on() {
+fn a_file_whose_creation_was_killed_can_be_used() {
     for round in 0..40_u64 {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state");

@@ -401,7 +401,7 @@ fn a_subnets_vpn_precedes_its_shared_networks() {
 }
 
 #[test]
-fn refuses_a_malformed_vpn_and_says_where_it_is_and_what_is_allowed() {
+fn refuses_a_malformed_vpn_with_its_location_and_the_allowed_values() {
     let long = format!(r#"{{"name": "{}"}}"#, "x".repeat(255));
     for vpn in [
         r#""blue""#,

@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn gives_back_what_it_was_made_of() {
+    fn yields_the_event_of_its_values() {
         let committed = event_of(&Report::new(Kind::Committed, &LEASE, &MESSAGE));
         let Some(Event::Committed { lease, client_info }) = committed else {
             panic!("{committed:?}");

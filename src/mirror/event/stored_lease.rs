@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_what_is_malformed_as_absent() {
+    fn malformed_text_counts_as_absent() {
         for text in [
             &b""[..],
             b"0x",

@@ -176,7 +176,7 @@ fn a_declined_address_keeps_its_client_until_probation_ends() {
 }
 
 #[test]
-fn an_administrators_deletion_resets_what_was_held() {
+fn an_administrators_deletion_resets_the_binding() {
     let active = committed(None, &lease(1, 100), &no_client_info());
     assert_eq!(
         at(&removed(&active, Time(150), Origin::Local), 150),
@@ -190,7 +190,7 @@ fn an_administrators_deletion_resets_what_was_held() {
 }
 
 #[test]
-fn an_offer_reserves_a_free_address_and_leaves_a_lease_alone() {
+fn an_offer_reserves_a_free_address_and_does_not_change_a_lease() {
     let offer = Lease {
         valid_lifetime: Lifetime(60),
         ..lease(1, 100)

@@ -91,7 +91,7 @@ async fn is_served(stream: &mut DuplexStream) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn goes_on_accepting_after_every_error() {
+async fn continues_to_accept_after_every_error() {
     let (mut requester, accepted) = connection([192, 0, 2, 1]);
     let errors = [
         libc::ECONNABORTED,

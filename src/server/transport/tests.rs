@@ -124,7 +124,7 @@ async fn sends_whole_messages_over_a_stream_that_accepts_few_octets_at_a_time() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn goes_on_with_a_search_that_takes_many_turns() {
+async fn continues_a_search_over_many_turns() {
     let mut served = Served::new(1_000);
     let search = Query::search(1, 1_000).frame();
     served.stream.write_all(&search).await.unwrap();

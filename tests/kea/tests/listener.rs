@@ -188,7 +188,7 @@ fn serves_clients_beside_a_peer_with_many_short_connections_at_64_descriptors() 
 /// The contract: `max-requester-connections` is reached if descriptors suffice. Otherwise a warning
 /// names the parameter, its value and the number of connections that remain.
 #[test]
-fn serves_as_many_connections_as_there_are_descriptors_for_and_says_so() {
+fn serves_as_many_connections_as_descriptors_allow_and_logs_the_limit() {
     let kea = limited(256, 65_535).start();
     kea.await_log("BLQ_LISTENING");
     let log = kea.log();
