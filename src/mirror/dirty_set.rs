@@ -14,7 +14,7 @@ use crate::model::binding::Binding;
 pub const EVERY_ADDRESS: u32 = u32::MAX;
 
 /// The most deferred addresses that are recorded one by one.
-const RECORDED: u64 = 65_536;
+const MAX_RECORDED: u64 = 65_536;
 
 /// An address and the binding to write for it; `None` removes the address from the state file.
 pub type DirtyBinding = (Ipv4Addr, Option<Binding>);
@@ -88,8 +88,8 @@ impl DirtySet {
 
     /// Iterates over the addresses whose replies would be lost if the file stayed as it is: the next start would not
     /// know that they were different. [`EVERY_ADDRESS`] stands for another configuration, or too many addresses.
-    pub fn lost(&self) -> impl Iterator<Item = u32> {
-        let are_many = self.all_from.is_some() || self.deferred.len() > RECORDED;
+    pub fn dirty_changes(&self) -> impl Iterator<Item = u32> {
+        let are_many = self.all_from.is_some() || self.deferred.len() > MAX_RECORDED;
         let deferred = (!are_many).then_some(&self.deferred);
         let is_view_lost = self.is_view_dirty && self.is_reconfigured;
         let addresses = self.changed.iter().chain(deferred.into_iter().flatten());

@@ -43,8 +43,8 @@ impl Preload {
     /// Waits until the file is read. Returns it if `path` still names it and it is not damaged;
     /// otherwise closes it.
     pub fn take(mut self, path: &Path) -> Option<(Store, Prepared)> {
-        let is_it = self.path == path;
-        let (store, saved) = self.join().filter(|_| is_it)?;
+        let is_same_path = self.path == path;
+        let (store, saved) = self.join().filter(|_| is_same_path)?;
         store.is_at_path().then_some((store, saved))
     }
 

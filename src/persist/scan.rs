@@ -44,12 +44,12 @@ impl Scan {
         }
     }
 
-    /// Scans one transaction, and passes the latest entry of each address to `take`. A scan of the
+    /// Scans one transaction, and passes the latest entry of each address to `visit`. A scan of the
     /// whole journal omits removals. Returns `false` if no transaction is left.
     pub fn step(
         &mut self,
         journal: &Journal,
-        mut take: impl FnMut(&Entry<'_>) -> Result<(), StoreError>,
+        mut visit: impl FnMut(&Entry<'_>) -> Result<(), StoreError>,
     ) -> Result<bool, StoreError> {
         if self.tail == self.start {
             return Ok(false);
@@ -61,10 +61,10 @@ impl Scan {
         for entry in entries {
             let entry = entry?;
             // In a scan of later transactions, a removal applies to an entry before them.
-            let counts = !entry.binding.is_empty() || self.start != Boundary::START;
-            if self.seen.insert(entry.address) && counts {
+            let is_needed = !entry.binding.is_empty() || self.start != Boundary::START;
+            if self.seen.insert(entry.address) && is_needed {
                 self.live += entry.octets();
-                take(&entry)?;
+                visit(&entry)?;
             }
         }
         Ok(true)

@@ -65,18 +65,18 @@ impl Store {
         Ok((store, Saved { bindings, ..rest }))
     }
 
-    /// Opens the state file at `path` and passes each binding to `take`, in no order. Creates a
+    /// Opens the state file at `path` and passes each binding to `visit`, in no order. Creates a
     /// file only if `create` is set. After an error the bindings passed are invalid.
     pub(super) fn open_each(
         path: &Path,
         create: bool,
-        mut take: impl FnMut(Binding),
+        mut visit: impl FnMut(Binding),
     ) -> Result<(Store, Saved), StoreError> {
         let journal = Journal::open(path, create)?;
         journal.read_ahead();
         let mut scan = Scan::new(&journal);
         while scan.step(&journal, |entry| {
-            entry.decode()?.into_iter().for_each(&mut take);
+            entry.decode()?.into_iter().for_each(&mut visit);
             Ok(())
         })? {}
         let meta = scan.take_meta();

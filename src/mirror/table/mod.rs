@@ -311,11 +311,11 @@ impl Table {
         self.changes.dirty.take_recent()
     }
 
-    /// Iterates over the dirty addresses whose replies a kill would lose: see [`DirtySet::lost`].
+    /// Iterates over the dirty addresses whose replies a kill would lose: see [`DirtySet::dirty_changes`].
     ///
-    /// [`DirtySet::lost`]: crate::mirror::dirty_set::DirtySet::lost
+    /// [`DirtySet::dirty_changes`]: crate::mirror::dirty_set::DirtySet::dirty_changes
     pub fn dirty_changes(&self) -> impl Iterator<Item = u32> {
-        self.changes.dirty.lost()
+        self.changes.dirty.dirty_changes()
     }
 
     /// Defers the flush of all dirty addresses until there are no later changes: see [`DirtySet::defer`].
