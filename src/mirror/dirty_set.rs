@@ -1,7 +1,7 @@
-//! The dirty set: what the state file does not hold as the mirror does.
+//! The dirty set: the bindings and the view that the state file lacks, or has as they were before.
 //!
-//! Changes are flushed before the rest. When a large mirror is written to a new file, a change made meanwhile is
-//! on disk as soon as at any other time.
+//! Changes are flushed before the other bindings. A change made while a large mirror is written to a new file is
+//! therefore on disk as soon as at any other time.
 
 use std::net::Ipv4Addr;
 
@@ -10,29 +10,29 @@ use roaring::RoaringBitmap;
 use crate::mirror::pages::Pages;
 use crate::model::binding::Binding;
 
-/// Stands for every address among changed ones. No host has this address (RFC 919 section 7).
+/// Stands for every address in a list of changed ones. No host has this address (RFC 919 section 7).
 pub const EVERY_ADDRESS: u32 = u32::MAX;
 
-/// The most deferred addresses that are recorded one by one.
+/// The maximum number of deferred addresses that are recorded one by one.
 const MAX_RECORDED: u64 = 65_536;
 
 /// An address and the binding to write for it; `None` removes the address from the state file.
 pub type DirtyBinding = (Ipv4Addr, Option<Binding>);
 
-/// The addresses that must be written to the state file, and whether the configuration must be.
+/// The addresses that must be written to the state file, and whether the view must be.
 #[derive(Debug, Default)]
 pub struct DirtySet {
     /// Addresses that changed.
     changed: RoaringBitmap,
-    /// Addresses that can wait: those that the initial load found to differ.
+    /// Addresses that are written after the changed ones: those whose difference the initial load found.
     deferred: RoaringBitmap,
-    /// The first address from which on every binding must be written, last of all.
+    /// The first address from which on every binding must be written, after all others; `None` if none must be.
     all_from: Option<u32>,
-    /// Whether the configuration must be written.
+    /// Whether the view must be written.
     is_view_dirty: bool,
-    /// Whether the configuration has differed from the one in the state file.
+    /// Whether the view has differed from the one in the state file since the start.
     is_reconfigured: bool,
-    /// The recent changes that were added to `changed` since [`DirtySet::take_recent`] was last called.
+    /// The recent changes that were added to `changed` since the last [`DirtySet::take_recent`].
     recent: Vec<u32>,
 }
 
@@ -41,28 +41,28 @@ pub struct DirtySet {
 pub struct DirtyPart {
     /// Addresses that changed.
     pub changed: Vec<DirtyBinding>,
-    /// Other addresses, ascending, taken only if no more have changed. Of an address that changed between two
-    /// takes and is in both lists, the binding in `changed` is the later one.
+    /// Other addresses, ascending; only if all changed ones are in this part. If an address is in both lists,
+    /// because it changed after it was taken, the binding in `changed` is the later one.
     pub rest: Vec<DirtyBinding>,
 }
 
 impl DirtySet {
-    /// Adds an address that changed. A change that the initial load found is not a recent one.
+    /// Adds an address that changed. A change that the initial load found is not recent.
     pub fn add(&mut self, address: u32, is_recent: bool) {
         if self.changed.insert(address) && is_recent {
             self.recent.push(address);
         }
     }
 
-    /// Adds every address, to be written after those that change.
+    /// Adds every address, to be written after the changed ones.
     pub fn add_all(&mut self) {
         self.all_from = Some(0);
-        // Each of these is either among all, or has no binding, and so no place in the new file.
+        // Each of these is either among all addresses, or has no binding, and the new file needs no entry for it.
         self.deferred.clear();
         self.recent.push(EVERY_ADDRESS);
     }
 
-    /// Adds the configuration.
+    /// Adds the view.
     pub fn add_view(&mut self) {
         self.is_view_dirty = true;
         if self.is_reconfigured {
@@ -70,24 +70,24 @@ impl DirtySet {
         }
     }
 
-    /// Notes that the configuration differs from the one in the state file.
+    /// Records that the view differs from the one in the state file.
     pub fn set_reconfigured(&mut self) {
         self.is_reconfigured = true;
     }
 
-    /// Defers all addresses added so far until those added from now on are written.
+    /// Defers all addresses added so far: those added from now on are written first.
     pub fn defer(&mut self) {
         self.deferred |= std::mem::take(&mut self.changed);
     }
 
-    /// Takes the recent changes that were added since the last call; [`EVERY_ADDRESS`] stands for another
-    /// configuration.
+    /// Takes the recent changes that were added since the last call; [`EVERY_ADDRESS`] stands for a changed
+    /// view.
     pub fn take_recent(&mut self) -> Vec<u32> {
         std::mem::take(&mut self.recent)
     }
 
-    /// Iterates over the addresses whose replies would be lost if the file stayed as it is: the next start would not
-    /// know that they were different. [`EVERY_ADDRESS`] stands for another configuration, or too many addresses.
+    /// Iterates over the changes that a start from the present state file would not find: the addresses whose
+    /// replies have changed. [`EVERY_ADDRESS`] stands for a changed view, or for too many addresses.
     pub fn dirty_changes(&self) -> impl Iterator<Item = u32> {
         let are_many = self.all_from.is_some() || self.deferred.len() > MAX_RECORDED;
         let deferred = (!are_many).then_some(&self.deferred);
@@ -96,12 +96,12 @@ impl DirtySet {
         addresses.chain((are_many || is_view_lost).then_some(EVERY_ADDRESS))
     }
 
-    /// Takes the configuration: whether it must be written. It counts as written from then on.
+    /// Returns whether the view must be written, and marks it as written.
     pub fn take_view(&mut self) -> bool {
         std::mem::take(&mut self.is_view_dirty)
     }
 
-    /// Takes up to `limit` addresses with their bindings. They count as written from then on.
+    /// Takes up to `limit` addresses with their bindings, and marks them as written.
     pub fn take(&mut self, bindings: &Pages, limit: usize) -> DirtyPart {
         let dirty_binding = |address: u32| {
             let binding = bindings.get(address).map(|binding| binding.to_owned());
@@ -132,7 +132,7 @@ impl DirtySet {
         part
     }
 
-    /// Adds a part that was taken and could not be written.
+    /// Adds a part again that was taken and could not be written.
     pub fn put_back(&mut self, part: &DirtyPart) {
         let bits = |(address, _): &DirtyBinding| address.to_bits();
         self.changed.extend(part.changed.iter().map(bits));
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
     use crate::model::time::Time;
 
-    /// Bindings of the addresses numbered 0 to `count`.
+    /// Returns bindings of the first `count` addresses.
     fn bindings(count: u32) -> Pages {
         let mut bindings = Pages::default();
         for number in 0..count {
@@ -188,7 +188,7 @@ mod tests {
         bindings
     }
 
-    /// The addresses as numbers.
+    /// Returns the addresses as numbers.
     fn numbers(bindings: &[DirtyBinding]) -> Vec<u32> {
         let number = |(address, _): &DirtyBinding| address.to_bits();
         bindings.iter().map(number).collect()
@@ -223,7 +223,7 @@ mod tests {
         let bindings = bindings(10);
         let mut dirty = DirtySet::default();
         dirty.add(7, true);
-        // Without a binding any more.
+        // An address without a binding.
         dirty.add(70, true);
         dirty.add_all();
         let first = dirty.take(&bindings, 5);

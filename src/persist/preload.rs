@@ -40,8 +40,8 @@ impl Preload {
         Some(Preload { path, thread })
     }
 
-    /// Waits until the file is read. Returns it if `path` still names it and it is not damaged;
-    /// otherwise closes it.
+    /// Waits until the file is read. Returns the file and its contents if it is not damaged and
+    /// `path` still names it; otherwise closes it.
     pub fn take(mut self, path: &Path) -> Option<(Store, Prepared)> {
         let is_same_path = self.path == path;
         let (store, saved) = self.join().filter(|_| is_same_path)?;

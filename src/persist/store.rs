@@ -1,9 +1,9 @@
-//! The state file in use.
+//! The state file in use: opened, written, compacted, recovered.
 //!
-//! The file has, for each address with a state to return, the binding as of its last change
-//! (renewals excluded), and the last saved view: the configured ranges with the time at which each
-//! was first configured, and subnets. Each write is one transaction, durable on return, so a crash
-//! loses nothing written before.
+//! The file has the binding of each address as of its last change other than a renewal, and the
+//! last saved view: subnets, and the configured ranges with the time at which each was first
+//! configured. Each write is one transaction, durable on return, so a crash loses nothing written
+//! before.
 
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
@@ -24,9 +24,9 @@ use crate::persist::{file, ownership};
 /// The result of opening a file again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reopened {
-    /// The file has all that was written before.
+    /// The file has everything written before.
     Continued,
-    /// The file is new: everything has to be written again.
+    /// The file is new: everything must be written again.
     Replaced,
 }
 
@@ -84,7 +84,7 @@ impl Store {
         store.journal = Some(journal);
         store.compact_at = compaction::threshold(scan.live());
         store.stamp = meta.stamp;
-        // If this fails, the file only occupies space.
+        // If this fails, the file occupies space and does no harm.
         let _ = compaction::remove_left_over(path);
         let recent = store.open_recent();
         let saved = Saved {
@@ -280,7 +280,7 @@ impl Store {
         }
         self.journal = Some(journal);
         self.is_reported = false;
-        // The mirror has these changes already.
+        // The mirror already has the changes in this file.
         let _ = self.open_recent();
         Ok(match is_new {
             true => Reopened::Replaced,

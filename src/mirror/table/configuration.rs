@@ -15,7 +15,7 @@ use crate::mirror::visible;
 use crate::model::time::Time;
 
 impl Table {
-    /// Creates a table without bindings at `now`; `before` is the configuration before the restart.
+    /// Creates a table without bindings at `now`; `before` is the view before the restart.
     pub fn new(kea_config: Arc<KeaConfig>, before: &SavedView, now: Time) -> Table {
         let ranges = ranges::timed(&kea_config, &before.ranges, None, now);
         let known = &before.former_subnets;
@@ -53,7 +53,7 @@ impl Table {
         let before = Arc::clone(&self.view);
         let saved_before = self.saved_view();
         let incomplete = self.incomplete.take();
-        // Reservations that are read for the first time since a restart need not be new.
+        // Reservations that are read for the first time since a restart may be the same as before it.
         let with_hosts = match &incomplete {
             Some(incomplete) => is_complete && incomplete.hosts != Some(kea_config.hosts_digest()),
             None => true,
@@ -77,15 +77,15 @@ impl Table {
         self.record_changes_of_view(&before, with_hosts, at);
     }
 
-    /// Notes whether the configuration differs from `before`.
+    /// Records whether the view differs from `before`.
     pub fn note_reconfigured(&mut self, before: &SavedView) {
         if *before != self.saved_view() {
             self.changes.dirty.set_reconfigured();
         }
     }
 
-    /// Records the changes of bindings that requesters see differently than by the configuration `before`, and
-    /// drops former subnets that have no bindings.
+    /// Records the changes of bindings that requesters see differently than in the view `before`, and drops
+    /// former subnets that have no bindings.
     fn record_changes_of_view(&mut self, before: &View, with_hosts: bool, at: Time) {
         let changed = visible::changed(&self.bindings, before, &self.view, with_hosts, at);
         for address in changed.addresses {
@@ -94,14 +94,14 @@ impl Table {
         let former = &self.view.former_subnets;
         if changed.former_subnets.len() < former.len() {
             let needed = changed.former_subnets.iter();
-            let needed = needed.filter_map(|place| former.get(*place).cloned());
+            let needed = needed.filter_map(|index| former.get(*index).cloned());
             let needed = FormerSubnets::from(needed.collect::<Vec<_>>());
             Arc::make_mut(&mut self.view).former_subnets = needed;
         }
     }
 
-    /// Records the changes at `now` of bindings that requesters see differently than by the configuration
-    /// `before` a restart.
+    /// Records the changes at `now` of bindings that requesters see differently than in the view `before` a
+    /// restart.
     pub fn record_changes_since(&mut self, before: &SavedView, now: Time) {
         for address in visible::changed_since(&self.bindings, before, &self.view, now) {
             self.mark_changed(address, now);
@@ -149,13 +149,13 @@ impl Table {
         let renewed = ranges::timed(kea_config, ranges, self.serving.as_ref(), at);
         if renewed != *ranges {
             Arc::make_mut(&mut self.view).ranges = renewed;
-            // A kill before the flush would lose since when free addresses have their state.
+            // The view has the start-time-of-state of free addresses, which a kill before the flush would lose.
             self.changes.dirty.set_reconfigured();
             self.mark_view_dirty();
         }
     }
 
-    /// Returns the configuration as the state file stores it.
+    /// Returns the view as the state file stores it.
     pub fn saved_view(&self) -> SavedView {
         let kea_config = self.kea_config();
         let subnets = kea_config.subnets().map(|subnet| ConfiguredSubnet {

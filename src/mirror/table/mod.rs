@@ -23,46 +23,46 @@ use crate::model::client::Client;
 use crate::model::state::State;
 use crate::model::time::{Time, Window};
 
-/// The part of the configuration before a restart that depends on host reservations in databases. These are
-/// read later than the rest: until then it is not known what has changed.
+/// The part of the view before a restart that depends on host reservations in databases. These are read after
+/// the rest of the configuration, and can be compared only then.
 #[derive(Clone, Debug)]
 pub struct Incomplete {
     /// Configured ranges.
     ranges: Vec<TimedRange>,
-    /// The digest of all reservations, if it is known.
+    /// The digest of all reservations; `None` if it is unknown.
     hosts: Option<u64>,
 }
 
-/// All bindings, and the configuration as queries see it.
+/// All bindings, their indexes and changes, and the view.
 #[derive(Debug)]
 pub struct Table {
-    /// The configuration as queries see it.
+    /// The configuration and ranges as queries see them.
     view: Arc<View>,
     /// The high-availability scopes that this server serves, once they are known.
     serving: Option<Serving>,
-    /// The part of the configuration before a restart that is compared later, and saved until then.
+    /// The part of the view before a restart that is compared later; until then the state file keeps it.
     incomplete: Option<Incomplete>,
-    /// Whether the log names a lease whose subnet id contradicts its address.
+    /// Whether a lease whose subnet id contradicts its address was logged already.
     is_contradiction_logged: bool,
     /// Bindings by address.
     bindings: Pages,
-    /// Their indexes; `None` during the initial load.
+    /// The indexes of the bindings; `None` during the initial load.
     indexes: Option<Indexes>,
-    /// The changes of bindings.
+    /// The change log.
     changes: ChangeLog,
     /// The latest transaction of a lease in Kea's lease database.
     latest: Option<Time>,
-    /// When the last resync began that was completed.
+    /// The beginning of the last complete resync.
     resynced_at: Option<Time>,
 }
 
 //--- Updates
 
 impl Table {
-    /// Updates the binding of an address at `now` by a rule, which gets the binding so far and returns the one
-    /// after it; `None` leaves it as it is.
+    /// Updates the binding of an address at `now` by a rule, which computes the new binding from the present one;
+    /// `None` leaves it unchanged.
     ///
-    /// Any difference that a requester sees is a change: it is learned of `now`.
+    /// Any difference that a requester sees is a change, and is learned at `now`.
     pub fn update(
         &mut self,
         address: Ipv4Addr,
@@ -76,8 +76,8 @@ impl Table {
         });
     }
 
-    /// Updates the binding of an address as [`Table::update`] does, with the [`Binding::learned_at`] that the
-    /// rule decides on.
+    /// Updates the binding of an address as [`Table::update`] does, but the rule also sets
+    /// [`Binding::learned_at`].
     pub(super) fn revise(
         &mut self,
         address: Ipv4Addr,
@@ -106,11 +106,11 @@ impl Table {
         indexes.times.change(before, Some(after));
         let client = indexed_client(after);
         let client_before = before.and_then(indexed_client);
-        // Most updates are renewals, whose clients have been compared.
+        // Most updates are renewals: `is_renewal` has compared the clients.
         if is_renewal || client_before == client {
             return entry.put(after);
         }
-        // The new binding overwrites the client before.
+        // Copied because the new binding overwrites it.
         let client_before = client_before.map(Client::from);
         entry.put(after);
         let client_before = client_before.as_ref().map(Client::view);
@@ -119,11 +119,11 @@ impl Table {
             .update(bits, client_before, client, &self.bindings);
     }
 
-    /// Records a change of an address at `at` by its configuration: requesters see its binding differently.
+    /// Records that requesters see the binding of an address differently since `at`, although no event changed it.
     pub(super) fn mark_changed(&mut self, address: u32, at: Time) {
         let before = self.bindings.get(address);
         if before.is_some_and(|before| before.learned_at == Some(at)) {
-            // The second change of a second leaves the binding as it is.
+            // A second change at this time would leave the binding unchanged, and the update would not record it.
             return self.changes.record(address, at, true);
         }
         self.revise(Ipv4Addr::from_bits(address), at, |_, before| {
@@ -173,7 +173,7 @@ impl Table {
 //--- Reads
 
 impl Table {
-    /// Returns the configuration as queries see it.
+    /// Returns the view.
     pub fn view(&self) -> &Arc<View> {
         &self.view
     }
@@ -265,7 +265,7 @@ impl Table {
         self.bindings = bindings;
     }
 
-    /// Drops the indexes until [`Table::build_indexes`]: to build them at once takes less time than to update
+    /// Drops the indexes until [`Table::build_indexes`]: building them at once takes less time than updating
     /// them with each binding.
     pub fn drop_indexes(&mut self) {
         self.indexes = None;
@@ -290,12 +290,12 @@ impl Table {
         self.latest
     }
 
-    /// Sets when a resync began that is complete.
+    /// Records the beginning of a complete resync.
     pub fn set_resynced(&mut self, began: Time) {
         self.resynced_at = self.resynced_at.max(Some(began));
     }
 
-    /// Returns when the last resync began that was completed; `None` without one.
+    /// Returns the beginning of the last complete resync; `None` without one.
     pub fn resynced_at(&self) -> Option<Time> {
         self.resynced_at
     }
@@ -311,21 +311,21 @@ impl Table {
         self.changes.dirty.take_recent()
     }
 
-    /// Iterates over the dirty addresses whose replies a kill would lose: see [`DirtySet::dirty_changes`].
+    /// Iterates over the changes that are not in the state file: see [`DirtySet::dirty_changes`].
     ///
     /// [`DirtySet::dirty_changes`]: crate::mirror::dirty_set::DirtySet::dirty_changes
     pub fn dirty_changes(&self) -> impl Iterator<Item = u32> {
         self.changes.dirty.dirty_changes()
     }
 
-    /// Defers the flush of all dirty addresses until there are no later changes: see [`DirtySet::defer`].
+    /// Defers the flush of all dirty addresses: later changes are written first, see [`DirtySet::defer`].
     ///
     /// [`DirtySet::defer`]: crate::mirror::dirty_set::DirtySet::defer
     pub fn defer_dirty(&mut self) {
         self.changes.dirty.defer();
     }
 
-    /// Takes the configuration for the state file, if it is dirty.
+    /// Takes the view for the state file, if it is dirty.
     pub fn take_dirty_view(&mut self) -> Option<SavedView> {
         self.changes.dirty.take_view().then(|| self.saved_view())
     }
@@ -337,12 +337,12 @@ impl Table {
         self.changes.dirty.take(&self.bindings, limit)
     }
 
-    /// Makes addresses dirty that were taken and could not be written.
+    /// Makes the addresses of a part dirty again that could not be written.
     pub fn mark_dirty(&mut self, part: &DirtyPart) {
         self.changes.dirty.put_back(part);
     }
 
-    /// Makes the configuration dirty.
+    /// Makes the view dirty.
     pub fn mark_view_dirty(&mut self) {
         self.changes.dirty.add_view();
     }
