@@ -13,7 +13,7 @@ use crate::server::listener::{self, Shared};
 use crate::server::peer_log::{Counts, PeerLog};
 use crate::server::slots::Slots;
 use crate::server::stop::Stop;
-use crate::server::threads::{self, Running};
+use crate::server::threads::{self, ThreadPool};
 
 /// Maximum number of threads if the configuration has none: a few threads serve many connections,
 /// and Kea's threads need processors too.
@@ -48,7 +48,7 @@ impl Listeners {
 /// A running server. Dropping it stops it.
 pub struct Server {
     /// The threads; `None` once stopped.
-    running: Option<Running>,
+    pool: Option<ThreadPool>,
     /// Addresses with a listening socket from the start.
     addresses: Vec<SocketAddrV4>,
     /// Log messages and counters.
@@ -88,7 +88,7 @@ impl Server {
         }
         let wanted = threads(config);
         let started = affordable(wanted);
-        let running = Running::start(started).map_err(StartError::Threads)?;
+        let pool = ThreadPool::start(started).map_err(StartError::Threads)?;
         if let Some(configured) = config.threads.filter(|_| started < wanted) {
             log_fewer_threads(configured, started);
         }
@@ -102,7 +102,7 @@ impl Server {
                 idle_time: config.idle_time,
             },
             peer_log: Arc::clone(&peer_log),
-            threads: running.threads.clone(),
+            threads: pool.threads.clone(),
         });
         for (address, opened) in listeners.0 {
             // Logged here, not on the listener's thread: Kea may lose messages of other threads
@@ -113,14 +113,14 @@ impl Server {
             }
             let shared = Arc::clone(&shared);
             let listen = |stop| Ok(listener::listen(address, opened, shared, stop));
-            let spawned = running.threads.spawn(listen);
+            let spawned = pool.threads.spawn(listen);
             if let Err(error) = spawned {
-                running.stop(&Stop::now("the server cannot start"));
+                pool.stop(&Stop::now("the server cannot start"));
                 return Err(StartError::Threads(error));
             }
         }
         Ok(Server {
-            running: Some(running),
+            pool: Some(pool),
             addresses,
             peer_log,
         })
@@ -146,10 +146,10 @@ impl Server {
 
     /// Stops the server, unless it has stopped.
     fn end(&mut self, reason: &str) {
-        let Some(running) = self.running.take() else {
+        let Some(pool) = self.pool.take() else {
             return;
         };
-        running.stop(&Stop::now(reason));
+        pool.stop(&Stop::now(reason));
         tracing::info!(id = "BLQ_STOPPED", "stopped listening: {reason}");
     }
 }
@@ -196,10 +196,10 @@ fn slots(config: &Config) -> Slots {
     let numbers = Numbers::of_process();
     let configured = config.max_connections;
     // The listener needs a descriptor for each connection that it refuses.
-    let places = numbers
+    let free = numbers
         .free()
         .saturating_sub(config.listen_addresses.len() as u64);
-    let slots = Slots::within(configured, places);
+    let slots = Slots::within(configured, free);
     if let Some(cap) = slots.cap() {
         let reserve = numbers.reserve();
         // As many connections may be closing as may be open.
@@ -208,7 +208,7 @@ fn slots(config: &Config) -> Slots {
             id = "BLQ_DESCRIPTORS_SHORT",
             "parameter 'advanced.max-requester-connections' is {configured}, but at most {cap} are served at \
              once: the process may have {numbers} descriptors open (RLIMIT_NOFILE, LimitNOFILE in a unit of \
-             systemd), {places} of them are free for connections, and {reserve} are kept free for Kea; a limit \
+             systemd), {free} of them are free for connections, and {reserve} are kept free for Kea; a limit \
              of {enough} would do"
         );
     }

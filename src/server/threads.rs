@@ -118,7 +118,7 @@ impl Threads {
 
 /// The running threads.
 #[derive(Debug)]
-pub struct Running {
+pub struct ThreadPool {
     /// Handles of the threads, by which tasks are spawned on them.
     pub threads: Threads,
     /// The threads themselves.
@@ -127,25 +127,25 @@ pub struct Running {
     ended: Receiver<()>,
 }
 
-impl Running {
+impl ThreadPool {
     /// Starts `count` threads.
     ///
     /// # Errors
     /// If the system cannot provide threads, or descriptors for their event loops.
-    pub fn start(count: usize) -> io::Result<Running> {
+    pub fn start(count: usize) -> io::Result<ThreadPool> {
         let (ends, ended) = channel();
-        let mut running = Running {
+        let mut pool = ThreadPool {
             threads: Threads(Vec::with_capacity(count)),
             handles: Vec::with_capacity(count),
             ended,
         };
         for _ in 0..count {
-            if let Err(error) = running.add(ends.clone()) {
-                running.stop(&Stop::now("the server cannot start"));
+            if let Err(error) = pool.add(ends.clone()) {
+                pool.stop(&Stop::now("the server cannot start"));
                 return Err(error);
             }
         }
-        Ok(running)
+        Ok(pool)
     }
 
     /// Starts one more thread.
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn tasks_woken_before_poll_all_have_run_when_it_ends() {
-        let running = Running::start(2).unwrap();
+        let pool = ThreadPool::start(2).unwrap();
         let (sender, receiver) = watch::channel(false);
         let done: [Arc<AtomicBool>; 2] = Default::default();
         for done in &done {
@@ -218,19 +218,19 @@ mod tests {
                     done.store(true, Ordering::Relaxed);
                 })
             };
-            running.threads.spawn(task).unwrap();
+            pool.threads.spawn(task).unwrap();
         }
-        let threads = running.threads.clone();
+        let threads = pool.threads.clone();
         let caller = runtime::Builder::new_current_thread().build().unwrap();
         sender.send_replace(true);
         caller.block_on(threads.poll_all());
         assert!(done.iter().all(|done| done.load(Ordering::Relaxed)));
-        running.stop(&Stop::now("test"));
+        pool.stop(&Stop::now("test"));
     }
 
     #[test]
     fn distributes_tasks_evenly_and_joins_the_threads() {
-        let running = Running::start(3).unwrap();
+        let pool = ThreadPool::start(3).unwrap();
         let by_thread: Arc<Mutex<BTreeMap<_, u32>>> = Arc::default();
         for _ in 0..6 {
             let by_thread = Arc::clone(&by_thread);
@@ -241,9 +241,9 @@ mod tests {
                     stopped(stop).await;
                 })
             };
-            running.threads.spawn(task).unwrap();
+            pool.threads.spawn(task).unwrap();
         }
-        running.stop(&Stop::now("test"));
+        pool.stop(&Stop::now("test"));
         // All threads have ended, so no other reference exists.
         let by_thread = Arc::into_inner(by_thread).unwrap().into_inner().unwrap();
         assert_eq!(by_thread.into_values().collect::<Vec<_>>(), [2, 2, 2]);
