@@ -294,7 +294,7 @@ impl Builder {
             })
         });
         kea_config.ranges = ranges::merge(pools.chain(reserved).collect());
-        kea_config.make_digests();
+        kea_config.compute_digests();
         kea_config
     }
 }

@@ -23,7 +23,7 @@ pub struct Difference<'a> {
     /// The configuration after.
     after: &'a KeaConfig,
     /// Whether both are equal outside of subnets.
-    is_common_alike: bool,
+    is_common_equal: bool,
 }
 
 impl<'a> Difference<'a> {
@@ -33,26 +33,26 @@ impl<'a> Difference<'a> {
         after: &'a KeaConfig,
         with_hosts: bool,
     ) -> Difference<'a> {
-        let are_hosts_alike = !with_hosts || before.hosts_digest == after.hosts_digest;
+        let are_hosts_equal = !with_hosts || before.hosts_digest == after.hosts_digest;
         Difference {
             before,
             after,
-            is_common_alike: before.common_digest == after.common_digest && are_hosts_alike,
+            is_common_equal: before.common_digest == after.common_digest && are_hosts_equal,
         }
     }
 
     /// Whether both configurations are equal outside of subnets.
-    pub fn is_common_alike(&self) -> bool {
-        self.is_common_alike
+    pub fn is_common_equal(&self) -> bool {
+        self.is_common_equal
     }
 
     /// Whether replies about a lease may have other options or times than before.
-    pub fn is_in(&self, binding: BindingRef<'_>) -> bool {
+    pub fn affects(&self, binding: BindingRef<'_>) -> bool {
         let subnet_of =
             |kea_config: &'a KeaConfig| kea_config.subnet_of(binding.address, binding.subnet);
         let digest = |subnet: Option<&Subnet>| subnet.map(|subnet| subnet.digest);
-        let are_subnets_alike = digest(subnet_of(self.before)) == digest(subnet_of(self.after));
-        if are_subnets_alike && self.is_common_alike {
+        let are_subnets_equal = digest(subnet_of(self.before)) == digest(subnet_of(self.after));
+        if are_subnets_equal && self.is_common_equal {
             return false;
         }
         let (before, after) = (self.before.scopes(binding), self.after.scopes(binding));
@@ -78,13 +78,13 @@ impl KeaConfig {
     }
 
     /// Computes all digests. The rest of the configuration must be complete.
-    pub(super) fn make_digests(&mut self) {
-        let of_subnets: Vec<u64> = self
+    pub(super) fn compute_digests(&mut self) {
+        let subnet_digests: Vec<u64> = self
             .subnets
             .iter()
-            .map(|subnet| self.of_subnet(subnet))
+            .map(|subnet| self.subnet_digest(subnet))
             .collect();
-        for (subnet, digest) in self.subnets.iter_mut().zip(of_subnets) {
+        for (subnet, digest) in self.subnets.iter_mut().zip(subnet_digests) {
             subnet.digest = digest;
         }
         let mut classes: Vec<_> = self.classes.iter().collect();
@@ -94,13 +94,13 @@ impl KeaConfig {
     }
 
     /// Returns a digest of the values in a subnet and its shared network that replies use.
-    fn of_subnet(&self, subnet: &Subnet) -> u64 {
+    fn subnet_digest(&self, subnet: &Subnet) -> u64 {
         let mut digest = DefaultHasher::new();
         (subnet.prefix, &subnet.options).hash(&mut digest);
         subnet.timers.digest(&mut digest);
         let shared_network = subnet.shared_network;
-        let around = shared_network.and_then(|place| self.shared_networks.get(place));
-        around.hash(&mut digest);
+        let outer = shared_network.and_then(|index| self.shared_networks.get(index));
+        outer.hash(&mut digest);
         for pool in subnet.pools.iter().filter(|pool| !pool.options.is_empty()) {
             (pool.first, pool.last, &pool.options).hash(&mut digest);
         }
@@ -124,9 +124,9 @@ impl Scopes<'_> {
         for set in self.sets.iter().chain(&other.sets) {
             codes.extend(set.codes());
         }
-        let is_alike = |option: &u8| {
+        let is_equal = |option: &u8| {
             self.option(*option) == other.option(*option) || is_sent_by_client(*option)
         };
-        tee_times(self) == tee_times(other) && codes.iter().all(is_alike)
+        tee_times(self) == tee_times(other) && codes.iter().all(is_equal)
     }
 }

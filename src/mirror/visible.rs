@@ -121,7 +121,7 @@ pub fn changed(
         if before.lists(binding, at) != after.lists(binding, at)
             || before.vpn_of(&binding, state) != after.vpn_of(&binding, state)
             // Only replies for active bindings carry configured options and times.
-            || state == State::Active && difference.is_in(binding)
+            || state == State::Active && difference.affects(binding)
         {
             changed.addresses.push(address.to_bits());
         }
@@ -183,7 +183,7 @@ impl<'a> UnchangedSubnets<'a> {
         UnchangedSubnets {
             before,
             after,
-            is_common_equal: difference.is_common_alike(),
+            is_common_equal: difference.is_common_equal(),
             last: None,
         }
     }
