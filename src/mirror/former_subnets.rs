@@ -23,7 +23,7 @@ pub struct FormerSubnets {
 impl FormerSubnets {
     /// Returns the index of the subnet of an address that was leased from the subnet `id`: the latest with
     /// that id that contains the address, else the latest with any id.
-    pub fn place_of(&self, address: Ipv4Addr, id: SubnetId) -> Option<usize> {
+    pub fn index_of(&self, address: Ipv4Addr, id: SubnetId) -> Option<usize> {
         let named = self.by_id.get(&id).and_then(|latest| latest.at(address));
         named.or_else(|| self.by_address.at(address))
     }
@@ -31,12 +31,12 @@ impl FormerSubnets {
 
 impl From<Vec<FormerSubnet>> for FormerSubnets {
     fn from(all: Vec<FormerSubnet>) -> FormerSubnets {
-        let mut places: HashMap<SubnetId, Vec<usize>> = HashMap::new();
-        for (place, former) in all.iter().enumerate() {
-            places.entry(former.id).or_default().push(place);
+        let mut indexes: HashMap<SubnetId, Vec<usize>> = HashMap::new();
+        for (index, former) in all.iter().enumerate() {
+            indexes.entry(former.id).or_default().push(index);
         }
-        let by_id = places.into_iter();
-        let by_id = by_id.map(|(id, places)| (id, Latest::new(&all, places)));
+        let by_id = indexes.into_iter();
+        let by_id = by_id.map(|(id, indexes)| (id, Latest::new(&all, indexes)));
         FormerSubnets {
             by_id: by_id.collect(),
             by_address: Latest::new(&all, 0..all.len()),
@@ -62,24 +62,24 @@ struct Latest {
 
 impl Latest {
     /// Creates the map of the subnets at these indexes of `all`.
-    fn new(all: &[FormerSubnet], places: impl IntoIterator<Item = usize>) -> Latest {
+    fn new(all: &[FormerSubnet], indexes: impl IntoIterator<Item = usize>) -> Latest {
         // The first address of each subnet, and the first address after it.
         let mut bounds = Vec::new();
-        for place in places {
-            if let Some(former) = all.get(place).filter(|former| former.first <= former.last) {
-                bounds.push((former.first.to_bits(), place, true));
+        for index in indexes {
+            if let Some(former) = all.get(index).filter(|former| former.first <= former.last) {
+                bounds.push((former.first.to_bits(), index, true));
                 let end = former.last.to_bits().checked_add(1);
-                bounds.extend(end.map(|end| (end, place, false)));
+                bounds.extend(end.map(|end| (end, index, false)));
             }
         }
         bounds.sort_unstable();
         let mut steps = Vec::new();
         let mut containing = BTreeSet::new();
         for at_once in bounds.chunk_by(|one, next| one.0 == next.0) {
-            for (_, place, begins) in at_once {
+            for (_, index, begins) in at_once {
                 match begins {
-                    true => containing.insert(*place),
-                    false => containing.remove(place),
+                    true => containing.insert(*index),
+                    false => containing.remove(index),
                 };
             }
             let address = at_once.first().map(|(address, ..)| *address);
@@ -93,8 +93,8 @@ impl Latest {
         let after = self
             .steps
             .partition_point(|(from, _)| *from <= address.to_bits());
-        let (_, place) = self.steps.get(after.checked_sub(1)?)?;
-        *place
+        let (_, index) = self.steps.get(after.checked_sub(1)?)?;
+        *index
     }
 }
 
@@ -128,13 +128,13 @@ mod tests {
             prop_assert_eq!(&*indexed, &*all);
             for (offset, id) in (0..60).flat_map(|offset| (0..5).map(move |id| (offset, id))) {
                 let (address, id) = (address(offset), SubnetId(id));
-                let contains = |place: &usize| {
-                    (all[*place].first..=all[*place].last).contains(&address)
+                let contains = |index: &usize| {
+                    (all[*index].first..=all[*index].last).contains(&address)
                 };
                 let containing = || (0..all.len()).rev().filter(contains);
-                let named = containing().find(|place| all[*place].id == id);
+                let named = containing().find(|index| all[*index].id == id);
                 let expected = named.or_else(|| containing().next());
-                prop_assert_eq!(indexed.place_of(address, id), expected);
+                prop_assert_eq!(indexed.index_of(address, id), expected);
             }
         }
     }

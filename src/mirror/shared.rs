@@ -121,7 +121,7 @@ impl Mirror {
     /// Replaces the empty tables by those of the completed initial load.
     pub(super) fn complete(&self, table: Table) {
         #[cfg(test)]
-        self.faults.reach("blq-loading");
+        self.faults.panic_if_armed("blq-loading");
         match self.table.write() {
             Ok(mut current) => {
                 *current = table;
@@ -146,7 +146,7 @@ impl Mirror {
     /// Returns whether the thread named last has panicked.
     #[cfg(test)]
     pub(crate) fn has_panicked(&self) -> bool {
-        self.faults.have_struck()
+        self.faults.has_fired()
     }
 
     /// Panics in the middle of a change, as a bug would.
@@ -192,7 +192,7 @@ impl Mirror {
                 Err(Unready::Failed(_)) => return self.queue.drain().for_each(drop),
             };
             #[cfg(test)]
-            self.faults.reach("blq-mirror");
+            self.faults.panic_if_armed("blq-mirror");
             let mut resync = self.resync.lock();
             // Later reads see these events, and the replies of earlier ones have no later time.
             let now = clock();
@@ -258,7 +258,7 @@ impl Mirror {
     /// The tables are not complete.
     pub fn read<R>(&self, read: impl FnOnce(&Table) -> R) -> Result<R, Unready> {
         #[cfg(test)]
-        self.faults.reach("blq-server");
+        self.faults.panic_if_armed("blq-server");
         Ok(read(&*self.table()?))
     }
 
@@ -322,7 +322,7 @@ impl Mirror {
     /// and queries wait meanwhile.
     pub fn take_dirty(&self, limit: usize) -> DirtyPart {
         #[cfg(test)]
-        self.faults.reach("blq-state");
+        self.faults.panic_if_armed("blq-state");
         self.catch_up();
         let table = self.table_mut();
         table.map_or_else(
@@ -371,12 +371,12 @@ mod faults {
         }
 
         /// Returns whether it has panicked.
-        pub fn have_struck(&self) -> bool {
+        pub fn has_fired(&self) -> bool {
             self.0.lock().is_none()
         }
 
         /// Panics if this is the thread, and the one that comes here by `thread`.
-        pub fn reach(&self, thread: &str) {
+        pub fn panic_if_armed(&self, thread: &str) {
             let mut armed = self.0.lock();
             if *armed == Some(thread) && thread::current().name() == Some(thread) {
                 *armed = None;

@@ -130,7 +130,7 @@ impl View {
 
     /// Returns the index of the former subnet of an address that was leased from the subnet `id`.
     pub fn former_subnet_of(&self, address: Ipv4Addr, id: SubnetId) -> Option<usize> {
-        self.former_subnets.place_of(address, id)
+        self.former_subnets.index_of(address, id)
     }
 
     /// Returns the VPN of the configured or former subnet of an address that was leased from the subnet

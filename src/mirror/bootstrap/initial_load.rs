@@ -144,7 +144,7 @@ impl InitialLoad {
         table.set_saved(bindings);
         table.record_changes_since(&saved_view, now);
         if saved_at.is_some() {
-            table.note_reconfigured(&saved_view);
+            table.record_view_difference(&saved_view);
         }
         InitialLoad {
             table,
@@ -252,7 +252,7 @@ impl InitialLoad {
         }
         self.table.set_resynced(self.now);
         if let Source::StateFile(before) = std::mem::replace(&mut self.source, Source::HandOver) {
-            self.record_dirty(before);
+            self.record_possible_changes(before);
         }
         self.table.build_indexes();
         // Later changes can be written before all bindings of a large mirror are.
@@ -262,7 +262,7 @@ impl InitialLoad {
 
     /// Records changes of bindings that the state file cannot prove unchanged: earlier replies may have
     /// differed.
-    fn record_dirty(&mut self, before: StateFileInfo) {
+    fn record_possible_changes(&mut self, before: StateFileInfo) {
         // The latest transaction may be of a lease that has ended. The end itself is not a transaction of
         // Kea's lease database, nor is an offer.
         let ended = self.table.bindings(0..=u32::MAX).filter(|binding| {
@@ -282,11 +282,11 @@ impl InitialLoad {
         // If Kea's lease database is older than at the last write, such as a restored backup, renewals are
         // lost. But the latest lease may have ended just before the process was killed, which is not recorded
         // anywhere either.
-        let are_lost = before.latest > self.latest_before.max(ended.max())
+        let are_renewals_lost = before.latest > self.latest_before.max(ended.max())
             && !before.recent.iter().any(has_ended);
         // Any reply may have been different, by another configuration or by the start before.
         let is_every_reply_lost = before.recent.contains(&EVERY_ADDRESS);
-        if are_lost || is_every_reply_lost {
+        if are_renewals_lost || is_every_reply_lost {
             let held = self.table.bindings(0..=u32::MAX);
             let held = held.filter(|binding| is_every_reply_lost || binding.state == State::Active);
             let held: Vec<u32> = held.map(|binding| binding.address.to_bits()).collect();

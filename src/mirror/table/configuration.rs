@@ -72,13 +72,13 @@ impl Table {
             former_subnets: former_subnets.into(),
         });
         self.renew_ranges(at);
-        self.note_reconfigured(&saved_before);
+        self.record_view_difference(&saved_before);
         self.mark_view_dirty();
         self.record_changes_of_view(&before, with_hosts, at);
     }
 
     /// Records whether the view differs from `before`.
-    pub fn note_reconfigured(&mut self, before: &SavedView) {
+    pub fn record_view_difference(&mut self, before: &SavedView) {
         if *before != self.saved_view() {
             self.changes.dirty.set_reconfigured();
         }
