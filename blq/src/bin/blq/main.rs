@@ -80,12 +80,14 @@ fn run(args: &Args, query: &Query, output: &mut Output) -> Result<(), Failure> {
         }
         match connection.next_reply()? {
             Some(Reply::Binding(binding)) => {
-                output.next_start.note(binding.base_time, sent.elapsed());
+                output
+                    .next_start
+                    .record_reply(binding.base_time, sent.elapsed());
                 output.write(&binding)?;
             }
             Some(Reply::Done(done)) => {
                 let elapsed = sent.elapsed();
-                output.next_start.note_done(done.base_time, elapsed);
+                output.next_start.record_done(done.base_time, elapsed);
                 return match done.failure() {
                     Some(status) => Err(Failure::Server(status.clone())),
                     None => Ok(()),

@@ -18,7 +18,7 @@ impl NextStart {
     /// base-time is the time at which the reply was made (RFC 6926 section 6.2.3). The server began
     /// at most `elapsed` before it; base-time has whole seconds, so `elapsed` is rounded up. The
     /// first reply yields the tightest bound.
-    pub fn note(&mut self, base_time: Option<u32>, elapsed: Duration) {
+    pub fn record_reply(&mut self, base_time: Option<u32>, elapsed: Duration) {
         if let (None, Some(time)) = (self.first, base_time) {
             let elapsed = u32::try_from(elapsed.as_secs()).unwrap_or(u32::MAX);
             self.first = base_time;
@@ -30,11 +30,11 @@ impl NextStart {
     ///
     /// A base-time before that of the first reply is the time at which the server began. Any other
     /// one may be that time, or the time at which the message was made.
-    pub fn note_done(&mut self, base_time: Option<u32>, elapsed: Duration) {
+    pub fn record_done(&mut self, base_time: Option<u32>, elapsed: Duration) {
         if self.first.is_some() && base_time.is_some() && base_time < self.first {
             self.start = base_time;
         } else {
-            self.note(base_time, elapsed);
+            self.record_reply(base_time, elapsed);
         }
     }
 
@@ -57,9 +57,9 @@ mod tests {
     fn next(bindings: &[(Option<u32>, u64)], done: (Option<u32>, u64)) -> Option<u32> {
         let mut next = NextStart::default();
         for (base_time, elapsed) in bindings {
-            next.note(*base_time, Duration::from_millis(*elapsed));
+            next.record_reply(*base_time, Duration::from_millis(*elapsed));
         }
-        next.note_done(done.0, Duration::from_millis(done.1));
+        next.record_done(done.0, Duration::from_millis(done.1));
         next.after(None)
     }
 
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn starts_where_the_query_ended() {
         let mut next = NextStart::default();
-        next.note_done(Some(100), Duration::ZERO);
+        next.record_done(Some(100), Duration::ZERO);
         assert_eq!(next.after(Some(50)), Some(50));
         assert_eq!(next.after(Some(100)), Some(99));
     }
