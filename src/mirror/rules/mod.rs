@@ -94,7 +94,7 @@ pub fn updated(
         && are_visibly_equal(before.client, after.client.as_ref().map(Client::view))
         && before.subnet == after.subnet
         && (before.lease_start, before.lifetime) == (after.lease_start, after.lifetime);
-    if !is_same && !is_offer(before, lease) && !is_known_to_be_over(before, lease, at) {
+    if !is_same && !is_offer(before, lease) && !is_end_known(before, lease, at) {
         return Some(after);
     }
     // Kea's lease manager reports each change before the server that made it is known.
@@ -112,7 +112,7 @@ pub fn updated(
 
 /// Whether `lease`, which Kea holds as ended, was known at `at` to be over: by an event, or because its
 /// lifetime had ended. Only a release before that end is new then.
-fn is_known_to_be_over(known: BindingRef<'_>, lease: &Lease, at: Time) -> bool {
+fn is_end_known(known: BindingRef<'_>, lease: &Lease, at: Time) -> bool {
     let ended = match lease.state {
         LeaseState::Default | LeaseState::Declined => return false,
         LeaseState::ExpiredReclaimed => known.at(at).0 != State::Active,
