@@ -5,7 +5,7 @@
 //! in between, the lease in the page may be older than that change, and is ignored. Kea reports a change only
 //! after it was made, so a lease in the page may also be newer than the events so far. That does no harm if the
 //! lease exists, because the next event reports the same. A lease that is missing may have been released at this
-//! moment: it counts as deleted only if it is still missing when it is looked up again, a moment later.
+//! moment: it counts as deleted only if a later look-up does not find it either.
 //!
 //! [`Event::ResyncBegun`]: crate::mirror::event::Event::ResyncBegun
 //! [`Event::ResyncPage`]: crate::mirror::event::Event::ResyncPage
@@ -19,7 +19,7 @@ use crate::mirror::rules;
 use crate::mirror::table::Table;
 use crate::model::time::Time;
 
-/// The most addresses that wait for another look-up. The next resync finds the others.
+/// The maximum number of addresses that wait for another look-up. The next resync finds the others.
 const MISSING_LIMIT: usize = 100_000;
 
 /// The state of the resync between two pages.
@@ -27,10 +27,10 @@ const MISSING_LIMIT: usize = 100_000;
 pub struct Resync {
     /// The position in the change log at which the reading of the current page began.
     begun: Option<Position>,
-    /// Addresses whose lease was missing, and when that was found.
+    /// Addresses whose lease was missing, and the time of that read.
     missing: BTreeMap<Ipv4Addr, Time>,
-    /// Addresses whose events contradict each other, because several of Kea's threads reported them at once; and
-    /// the sequence number of the first change after the last of these events.
+    /// Addresses whose events contradict each other, because several of Kea's threads reported them at once; each
+    /// with the sequence number of the first change after the last of these events.
     doubtful: BTreeMap<Ipv4Addr, u64>,
     /// The position in the change log up to which `missing` and `doubtful` take changes into account.
     position: Position,
@@ -42,9 +42,9 @@ impl Resync {
         self.begun = Some(table.changes().end());
     }
 
-    /// Takes note of contradictory events about `address`: they took a lease from one client and gave it to
-    /// another, or ended a lease that had just been renewed. Kea does neither, only its threads report in another
-    /// order. The database shows the outcome.
+    /// Records contradictory events about `address`: a lease passed to another client before its end, or a lease
+    /// ended that had just been renewed. Kea does neither; its threads report changes in another order than they
+    /// make them. The lease database shows the result.
     pub fn doubt(&mut self, table: &Table, address: Ipv4Addr) {
         if self.doubtful.len() < MISSING_LIMIT {
             self.doubtful
@@ -77,8 +77,8 @@ impl Resync {
                         position = next;
                     }
                     Ok(None) => break,
-                    // The next resync finds again those that are still missing. Another look-up of a doubtful
-                    // address does no harm.
+                    // The next resync finds again those that are still missing. Looking a doubtful address up
+                    // once more does no harm.
                     Err(_) => {
                         self.missing.clear();
                         break;
@@ -99,7 +99,7 @@ impl Resync {
         now: Time,
     ) {
         self.drop_changed(table);
-        // Without a beginning, or after too many changes, nothing is known of the age of the page.
+        // Without a beginning, or after too many changes, the leases may be older than the bindings.
         let Some(begun) = self.begun.take() else {
             return;
         };

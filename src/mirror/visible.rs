@@ -1,5 +1,4 @@
-//! The parts of a binding that requesters see, and the differences that they see after an event or under another
-//! Kea configuration.
+//! The parts of a binding that requesters see: differences after an event, or under another Kea configuration.
 
 use std::collections::BTreeSet;
 
@@ -65,8 +64,8 @@ pub fn learned_at(
     (latest < Some(now)).then_some(now)
 }
 
-/// Whether a renewal is the only change of a binding. Kea's lease database has renewals, so the state file does
-/// not store them. A transaction that Kea's lease database lacks is not a renewal.
+/// Whether a renewal is the only change of a binding. The state file does not store renewals, because Kea's lease
+/// database has them. A transaction that Kea's lease database lacks does not count as a renewal.
 pub fn is_renewal(before: BindingRef<'_>, after: BindingRef<'_>) -> bool {
     let renewed = Binding {
         last_transaction: after.last_transaction,
@@ -76,7 +75,7 @@ pub fn is_renewal(before: BindingRef<'_>, after: BindingRef<'_>) -> bool {
         ..before
     };
     // The clock may enter the next second while Kea processes a message. If the mirror learned of the renewal
-    // even later, the time must be stored for the time after a restart.
+    // even later, `learned_at` must be in the state file to survive a restart.
     let in_time = after.last_transaction.map(|last| last.plus(1));
     after.state == State::Active
         && before.last_transaction < after.last_transaction
@@ -96,8 +95,8 @@ pub struct Changed {
     pub former_subnets: BTreeSet<usize>,
 }
 
-/// Returns the changes between two views, of which the latter is in force since `at`. `with_hosts` is whether
-/// reservations are compared.
+/// Returns the changes between two views, of which `after` is in force since `at`. `with_hosts` includes
+/// host reservations.
 pub fn changed(
     bindings: &Pages,
     before: &View,
@@ -133,7 +132,7 @@ pub fn changed(
 /// view of `before`.
 pub fn changed_since(bindings: &Pages, before: &SavedView, after: &View, now: Time) -> Vec<u32> {
     let kea_config = &after.kea_config;
-    // Reservations of databases are read later.
+    // Reservations in databases are read, and compared, later.
     let digests_match = |then: CommonDigests| {
         then.common == kea_config.common_digest()
             && (kea_config.has_host_database() || then.hosts == kea_config.hosts_digest())
@@ -168,7 +167,7 @@ struct UnchangedSubnets<'a> {
     after: &'a KeaConfig,
     /// Whether the parts outside of subnets are equal too.
     is_common_equal: bool,
-    /// The last subnet id and its addresses with equal replies: a cache, because consecutive bindings are
+    /// The last subnet id and, if its replies are equal, its prefix: a cache, because consecutive bindings are
     /// mostly of one subnet.
     last: Option<(SubnetId, Option<Ipv4Net>)>,
 }
@@ -188,7 +187,7 @@ impl<'a> UnchangedSubnets<'a> {
         }
     }
 
-    /// Whether a binding belongs to one of these subnets. `false` may be wrong.
+    /// Whether a binding certainly belongs to one of these subnets. `false` means that it must be compared.
     fn contains(&mut self, binding: &BindingRef<'_>) -> bool {
         let prefix = match self.last {
             Some((id, prefix)) if id == binding.subnet => prefix,

@@ -1,9 +1,9 @@
 //! The rules by which a lease event turns one binding into another.
 //!
-//! Pure functions, without tables: `before` is the binding of the address so far, and the result the binding
-//! after the event. A rule that returns an `Option` returns `None` where the event changes nothing. A state
-//! begins when its cause happened, and a state that has run out (see [`Binding::at`]) ended at that time,
-//! whenever Kea processes it.
+//! Pure functions, without tables: `before` is the present binding of the address, and the result is the binding
+//! after the event. A rule that returns an `Option` returns `None` if the event changes nothing. A state begins at
+//! the time of its cause. A state that ends by itself (see [`Binding::at`]) ends at that time, even if Kea
+//! processes the end later.
 
 #[cfg(test)]
 mod tests;
@@ -15,7 +15,7 @@ use crate::model::client::{Client, ClientIds, ClientParts, ClientRef, are_visibl
 use crate::model::state::State;
 use crate::model::time::{Lifetime, Time};
 
-/// Kea answered a client's message by `lease`: it is new, renewed, or declined.
+/// Kea answered a client's message and committed `lease`, which is new, renewed, or declined.
 pub fn committed(
     before: Option<BindingRef<'_>>,
     lease: &Lease,
@@ -24,8 +24,8 @@ pub fn committed(
     held(before, lease, Some(client_info), lease.cltt)
 }
 
-/// Whether `after` gives to another client a lease that had not ended. Several threads of Kea may lease one
-/// address at once, and report it in another order.
+/// Whether `after` is a lease to another client while the lease of `before` has not ended. Several threads of Kea
+/// may lease one address at once, and report the leases in another order.
 pub fn is_taken(before: BindingRef<'_>, after: BindingRef<'_>) -> bool {
     let both = before.client.zip(after.client);
     before.is_active(after.since)
@@ -33,16 +33,16 @@ pub fn is_taken(before: BindingRef<'_>, after: BindingRef<'_>) -> bool {
         && both.is_some_and(|(before, after)| !before.is_same_client(after))
 }
 
-/// Whether a binding belongs to `client`. `None` stands for whichever client it belongs to, and a binding
-/// without a client for any client's.
+/// Whether a binding belongs to `client`. `None` matches every client, and a binding without a client belongs to
+/// every client.
 pub fn belongs_to(binding: BindingRef<'_>, client: Option<&ClientIds>) -> bool {
     let both = binding.client.zip(client);
     both.is_none_or(|(known, client)| known.is(client))
 }
 
-/// Kea acknowledged at `at` the lease that its client holds, and left it unchanged: a transaction, and
-/// nothing else. Kea finds a lease by either identifier, so one match shows that the address has not gone to
-/// another client meanwhile.
+/// Kea acknowledged at `at` the lease that the `sender` holds, without a change of the lease: only the last
+/// transaction of the binding changes. Kea finds a lease by either identifier, so a match of one shows that the
+/// address was not leased to another client meanwhile.
 pub fn confirmed(
     before: BindingRef<'_>,
     sender: &ClientIds,
@@ -64,7 +64,7 @@ pub fn confirmed(
         chaddr: holder.chaddr(),
         client_id: holder.client_id(),
         hostname: holder.hostname(),
-        // Kea stored nothing with this message.
+        // Kea has stored no information of this message.
         relay_agent_information: holder.stored_by_kea(),
         ..ClientParts::default()
     };
@@ -76,7 +76,7 @@ pub fn confirmed(
     })
 }
 
-/// Kea's lease database holds `lease` at `at`, by a cause other than a client's message.
+/// Kea's lease database holds `lease` at `at`; the cause is not a client's message.
 pub fn updated(
     before: Option<BindingRef<'_>>,
     lease: &Lease,
@@ -99,8 +99,8 @@ pub fn updated(
     }
     // Kea's lease manager reports each change before the server that made it is known.
     let remote = before.remote && origin == Origin::Remote;
-    // Kea may store relay agent information that was known from a message. No requester sees that, but the
-    // information that Kea stores next is compared with it.
+    // Kea may store relay agent information that the mirror knows from a message. Requesters see no difference,
+    // but the information that Kea stores next is compared with it.
     let client = after.client.filter(|_| is_same);
     let client = client.or_else(|| before.client.map(Client::from));
     let after = Binding {
@@ -110,8 +110,8 @@ pub fn updated(
     (after.view() != before).then_some(after)
 }
 
-/// Whether `lease`, which Kea holds as ended, was known at `at` to be over: by an event, or because its
-/// lifetime had ended. Only a release before that end is new then.
+/// Whether the end of `lease`, which Kea holds as ended, was known at `at`: from an event, or because the
+/// lifetime had ended. Only a release before that end is a change then.
 fn is_end_known(known: BindingRef<'_>, lease: &Lease, at: Time) -> bool {
     let ended = match lease.state {
         LeaseState::Default | LeaseState::Declined => return false,
@@ -122,8 +122,8 @@ fn is_end_known(known: BindingRef<'_>, lease: &Lease, at: Time) -> bool {
     ended && is_about(known, lease, client.as_ref())
 }
 
-/// The address was offered and is reserved by `lease`. A client that holds the lease already and asks again
-/// keeps it to its end, whatever Kea then makes of it.
+/// Kea offered the address, and reserves it by `lease`. If the client of the offer already holds the address, its
+/// lease stays active until its end, although the offer replaces it in Kea's lease database.
 pub fn offered(before: Option<BindingRef<'_>>, lease: &Lease, client_info: &ClientInfo) -> Binding {
     let client = client_of(before, lease, Some(client_info));
     // The lease manager may have reported this offer before, as a lease of another server.
@@ -161,7 +161,7 @@ pub fn released(before: BindingRef<'_>, at: Time, origin: Origin) -> Option<Bind
     })
 }
 
-/// Why a lease ended whose deletion Kea's lease manager has reported before.
+/// A lease whose deletion Kea's lease manager has reported before ended for this `reason`.
 pub fn explained(before: BindingRef<'_>, reason: Reason) -> Option<Binding> {
     if before.state != State::Reset || !before.remote {
         return None;
@@ -175,17 +175,17 @@ pub fn explained(before: BindingRef<'_>, reason: Reason) -> Option<Binding> {
     }
 }
 
-/// The client took another address at `at`, and so gave this one up if it still held it. An address that was
+/// The client accepted another address at `at`, and so gave this one up if it still held it. An address that was
 /// only offered is available again.
 pub fn given_up(before: BindingRef<'_>, at: Time) -> Option<Binding> {
     match before.at(at) {
         (State::Active, _) => released(before, at, Origin::Local),
-        // The lease was over, and its address still reserved.
+        // The lease had ended, and an offer still reserved its address.
         (State::Transitioning, since) if before.state == State::Active => {
             Some(ended(before, State::Expired, since))
         }
         (State::Transitioning, _) => Some(available(before, at)),
-        // Kea deletes the lease; when it was over stays known.
+        // Kea deletes the lease, and the binding keeps the time of its end.
         (State::Expired, since) => Some(ended(before, State::Expired, since)),
         // Kea's lease manager has reported the end before, without its cause.
         (State::Reset, _) if before.remote => released(before, at, Origin::Local),
@@ -196,28 +196,28 @@ pub fn given_up(before: BindingRef<'_>, at: Time) -> Option<Binding> {
 /// Kea reclaimed the lease, or recovered the declined address, at `at`.
 pub fn reclaimed(before: BindingRef<'_>, at: Time) -> Option<Binding> {
     let (state, since) = before.at(at);
-    let over = if state == before.state {
-        // Kea's clock decides that it is over, even a second before this one does. If an offer replaced the
-        // lease in Kea's lease database, the lease was over when the offer was.
+    let ended_at = if state == before.state {
+        // Kea's clock decides on the end, even if it is a second ahead of this one. If an offer replaced the
+        // lease in Kea's lease database, the lease ended with the offer.
         before.reserved_until.map_or(at, |until| until.min(at))
     } else {
         since
     };
     match before.state {
-        State::Active => Some(ended(before, State::Expired, over)),
-        State::Abandoned | State::Transitioning => Some(available(before, over)),
+        State::Active => Some(ended(before, State::Expired, ended_at)),
+        State::Abandoned | State::Transitioning => Some(available(before, ended_at)),
         _ => None,
     }
 }
 
-/// An administrator removed the lease at `at`. An address whose lease had ended keeps the state it ended in.
+/// An administrator removed the lease at `at`. An address whose lease had ended before keeps its state.
 pub fn removed(before: BindingRef<'_>, at: Time, origin: Origin) -> Option<Binding> {
     match before.at(at) {
         (State::Active | State::Transitioning | State::Abandoned, _) => Some(Binding {
             remote: origin == Origin::Remote,
             ..ended(before, State::Reset, at)
         }),
-        // The lease manager has reported it before, without its origin.
+        // The lease manager has reported the removal before, without its origin.
         (State::Reset, _) if origin == Origin::Local => Some(Binding {
             remote: false,
             ..before.to_owned()
@@ -230,7 +230,7 @@ pub fn removed(before: BindingRef<'_>, at: Time, origin: Origin) -> Option<Bindi
 
 /// Kea's lease database holds `lease` at a start. `saved` is the binding in the state file, which was last
 /// written at `saved_at` (`None` for a new file). Kea's lease database has precedence, and a difference counts
-/// as a change: made at the time in the lease if that is after the last write, else found `now`.
+/// as a change: at the time in the lease if that is after the last write, else at `now`.
 pub fn loaded(
     saved: Option<BindingRef<'_>>,
     lease: &Lease,
@@ -238,7 +238,7 @@ pub fn loaded(
     now: Time,
 ) -> Binding {
     let client = client_of(saved, lease, None);
-    // The saved end of a lease that lasts means nothing: renewals are not written.
+    // The saved end of an active lease is meaningless: the state file lacks renewals.
     let known = saved.filter(|saved| is_about(*saved, lease, client.as_ref()));
     if let Some(known) = known.filter(|known| is_offer(*known, lease)) {
         return known.to_owned();
@@ -276,8 +276,8 @@ pub fn loaded(
     }
 }
 
-/// Kea's lease database does not hold, at a start, a lease for an address that was saved as leased. The
-/// cause is unknown, and the end was found `now`.
+/// Kea's lease database lacks, at a start, the lease of an address that the state file has as leased. The cause
+/// is unknown, and the end counts as a change at `now`.
 pub fn vanished(saved: BindingRef<'_>, now: Time) -> Option<Binding> {
     match (saved.state, saved.at(now).0) {
         (State::Active, State::Expired) => Some(ended(saved, State::Expired, now)),
@@ -290,8 +290,8 @@ pub fn vanished(saved: BindingRef<'_>, now: Time) -> Option<Binding> {
     }
 }
 
-/// Whether `lease` is the offer that is `known` of the address. In Kea's lease database, which also keeps
-/// offers, it looks like a lease, and may replace one.
+/// Whether `lease` is the offer in the `known` binding of the address. Kea's lease database also holds offers,
+/// which look like leases, and may replace one.
 fn is_offer(known: BindingRef<'_>, lease: &Lease) -> bool {
     let end = lease.valid_lifetime.end(lease.cltt);
     lease.state == LeaseState::Default
@@ -307,8 +307,8 @@ fn is_offer(known: BindingRef<'_>, lease: &Lease) -> bool {
         }
 }
 
-/// Whether the `known` binding of an address is about `lease` of `client`, and not about another client or,
-/// if Kea holds the lease as ended, an earlier lease.
+/// Whether the `known` binding of an address is that of `lease` to `client`, rather than that of another client
+/// or, if Kea holds the lease as ended, that of an earlier lease.
 fn is_about(known: BindingRef<'_>, lease: &Lease, client: Option<&Client>) -> bool {
     let same_client = match (known.client, client) {
         (Some(known), Some(new)) => known.is_same_client(new.view()),
@@ -336,7 +336,7 @@ fn held(
         (Some(known), Some(new)) => known.is_same_client(new.view()),
         _ => false,
     };
-    // A renewal that Kea answered from its cache is not in its database.
+    // A renewal that Kea answered from its cache is not in Kea's lease database.
     let last_known = before.filter(|_| same_client);
     let last_known = last_known.and_then(|before| before.last_transaction);
     binding.last_transaction = binding.last_transaction.max(last_known);
@@ -344,7 +344,7 @@ fn held(
         State::Active => {
             let kept = before.filter(|before| same_client && before.is_active(at));
             Binding {
-                // Kea's lease manager may report it a second after the message came.
+                // Kea's lease manager may report the lease a second after the client's message.
                 since: kept.map_or(at, |before| before.since.min(at)),
                 ..binding
             }
@@ -357,7 +357,7 @@ fn held(
                 ..binding
             }
         }
-        // Kea holds a lease that is over, and that was not known before.
+        // Kea holds a lease as ended whose end was unknown before.
         _ => {
             let since = match state {
                 State::Expired => lease.valid_lifetime.end(lease.cltt).unwrap_or(at).min(at),
@@ -368,8 +368,8 @@ fn held(
     }
 }
 
-/// Returns the state of a binding by Kea's state of its lease. Kea does not keep how a reclaimed lease ended;
-/// the binding `before` does.
+/// Returns the state of a binding by Kea's state of its lease. Kea does not keep the cause of the end of a
+/// reclaimed lease; the binding `before` does.
 fn state_of(lease: &Lease, before: Option<BindingRef<'_>>) -> State {
     match lease.state {
         LeaseState::Default => State::Active,
@@ -379,14 +379,14 @@ fn state_of(lease: &Lease, before: Option<BindingRef<'_>>) -> State {
             Some(ended @ (State::Released | State::Reset | State::Available)) => ended,
             // The offer was not accepted.
             Some(State::Transitioning) => State::Available,
-            // A release leaves a lifetime of 0 behind.
+            // Kea sets the lifetime of a released lease to 0.
             _ if lease.valid_lifetime == Lifetime(0) => State::Released,
             _ => State::Expired,
         },
     }
 }
 
-/// Returns an active binding with the times of `lease`, in its state since `since`.
+/// Returns an active binding with the times of `lease`, active since `since`.
 fn started(lease: &Lease, client: Option<Client>, since: Time) -> Binding {
     Binding {
         address: lease.address,
@@ -423,8 +423,8 @@ fn available(before: BindingRef<'_>, since: Time) -> Binding {
     }
 }
 
-/// Returns the client of `lease`, with the facts known of the same client before and those of its message now.
-/// A declined lease names no client: the last one declined it.
+/// Returns the client of `lease`, with the facts of the same client in the binding `before`, and those of its
+/// message. A declined lease has no client: the last one declined it.
 fn client_of(
     before: Option<BindingRef<'_>>,
     lease: &Lease,
@@ -450,8 +450,8 @@ fn client_of(
     Some(merged(leased, known, client_info))
 }
 
-/// Returns the client that Kea has `leased` an address to, with the facts `known` of the client of this address
-/// before, if it is the same, and those of its message now.
+/// Returns the client that Kea `leased` an address to, with the facts of the `known` client of this address, if
+/// both are the same, and those of its message.
 fn merged(
     leased: ClientParts<'_>,
     known: Option<ClientRef<'_>>,
@@ -494,8 +494,8 @@ fn merged(
 ///
 /// The information that Kea stores with the lease (`kept_by_kea`, empty if none) counts if it differs from
 /// that of the lease before. Otherwise it is as old as that lease, even if the rest of the lease is newer: Kea
-/// leaves it in place when a message comes without a relay agent, when it answers from its cache, and when it
-/// is configured to store no more. Information from a message since then is later.
+/// does not remove it if a later message comes without a relay agent, if Kea answers from its cache, or if
+/// Kea is configured to store none from now on. Information from a message since then is later.
 fn relay_agent_information<'a>(
     kept_by_kea: &'a [u8],
     known: Option<ClientRef<'a>>,
@@ -507,14 +507,14 @@ fn relay_agent_information<'a>(
     let relayed =
         client_info.and_then(|client_info| client_info.relay_agent_information.as_deref());
     match relayed.filter(|relayed| !relayed.is_empty()) {
-        // Kea stores the same, or nothing of this message.
+        // Kea stores the same information, or none of this message.
         Some(relayed) => relayed,
         None if is_new => kept_by_kea,
-        // A message without a relay agent, such as a unicast renewal, leaves the latest information received
-        // in place, also if that is none.
+        // A message without a relay agent, such as a unicast renewal, does not change the latest information
+        // received, even if there is none.
         None => match same {
             Some(same) => same.relay_agent_information(),
-            // The stored information is an earlier client's, if the message of this one had none.
+            // If the message of this client had none, the stored information is that of an earlier client.
             None if client_info.is_some() => &[],
             None => kept_by_kea,
         },

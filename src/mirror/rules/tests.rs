@@ -33,7 +33,7 @@ fn ids(client: u8) -> ClientIds {
     }
 }
 
-// The rules for owned bindings, which return the binding before if they leave it as it is.
+// The rules for owned bindings; each returns the binding before if the event does not change it.
 
 fn committed(before: Option<&Binding>, lease: &Lease, client_info: &ClientInfo) -> Binding {
     super::committed(before.map(Binding::view), lease, client_info)
