@@ -35,8 +35,8 @@ const DEFER_INTERVAL: Duration = Duration::from_millis(100);
 /// A callback for the completion of the mirror.
 type OnComplete = Box<dyn FnOnce() + Send>;
 
-/// An order to the thread.
-enum Order {
+/// A request to the thread.
+enum Request {
     /// Load a batch of leases.
     Leases(Vec<Lease>),
     /// Complete the mirror: all leases have been sent.
@@ -48,13 +48,13 @@ enum Order {
 /// A mirror in its initial load. Leases are loaded into separate tables, which become those of the mirror when
 /// they are complete. Events are deferred until then, because a lease may be read before or after its change.
 ///
-/// Dropping it joins the thread. Without an order to complete the mirror, the load is abandoned: after a
+/// Dropping it joins the thread. Without a request to complete the mirror, the load is abandoned: after a
 /// hand-over the mirror has the previous bindings, else it has [failed](crate::mirror::Failure::Stopped).
 pub struct LoadWorker {
     /// The mirror.
     mirror: Arc<Mirror>,
-    /// The channel to the thread; `None` after the last order.
-    orders: Option<Sender<Order>>,
+    /// The channel to the thread; `None` after the last request.
+    requests: Option<Sender<Request>>,
     /// The number of queued batches of leases.
     waiting: Arc<AtomicUsize>,
     /// The thread; `None` once joined.
@@ -64,7 +64,7 @@ pub struct LoadWorker {
 impl fmt::Debug for LoadWorker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LoadWorker")
-            .field("has_all", &self.orders.is_none())
+            .field("has_all", &self.requests.is_none())
             .finish_non_exhaustive()
     }
 }
@@ -80,11 +80,11 @@ impl LoadWorker {
         begin: impl FnOnce() -> Option<InitialLoad> + Send + 'static,
     ) -> io::Result<LoadWorker> {
         let mirror = Arc::new(Mirror::initial_load(kea_config, now));
-        let (orders, receiver) = mpsc::channel();
+        let (requests, receiver) = mpsc::channel();
         let waiting = Arc::new(AtomicUsize::new(0));
         let thread = Thread {
             mirror: Arc::clone(&mirror),
-            orders: receiver,
+            requests: receiver,
             waiting: Arc::clone(&waiting),
         };
         let thread = thread::Builder::new()
@@ -101,7 +101,7 @@ impl LoadWorker {
             })?;
         Ok(LoadWorker {
             mirror,
-            orders: Some(orders),
+            requests: Some(requests),
             waiting,
             thread: Some(thread),
         })
@@ -120,37 +120,37 @@ impl LoadWorker {
     /// Queues a batch of leases without waiting. Requires [`LoadWorker::has_room`].
     pub fn take(&self, leases: Vec<Lease>) {
         self.waiting.fetch_add(1, Ordering::AcqRel);
-        self.send(Order::Leases(leases));
+        self.send(Request::Leases(leases));
     }
 
     /// Completes the mirror with the leases queued so far; the thread then calls `on_complete`.
     pub fn complete(&mut self, on_complete: impl FnOnce() + Send + 'static) {
-        self.send(Order::Complete(Box::new(on_complete)));
-        self.orders = None;
+        self.send(Request::Complete(Box::new(on_complete)));
+        self.requests = None;
     }
 
     /// Completes the mirror like [`LoadWorker::complete`], but leases that were not queued do not count as
     /// ended.
     pub fn leave_incomplete(&mut self, on_complete: impl FnOnce() + Send + 'static) {
-        self.send(Order::Incomplete(Box::new(on_complete)));
-        self.orders = None;
+        self.send(Request::Incomplete(Box::new(on_complete)));
+        self.requests = None;
     }
 
-    /// Waits until the mirror is complete or, without an order to complete it, the load is abandoned.
+    /// Waits until the mirror is complete or, without a request to complete it, the load is abandoned.
     pub fn wait(mut self) {
         self.join();
     }
 
-    /// Sends an order. A thread that has ended has already failed the mirror.
-    fn send(&self, order: Order) {
-        if let Some(orders) = &self.orders {
-            let _ = orders.send(order);
+    /// Sends a request. A thread that has ended has already failed the mirror.
+    fn send(&self, request: Request) {
+        if let Some(requests) = &self.requests {
+            let _ = requests.send(request);
         }
     }
 
     /// Closes the channel and joins the thread.
     fn join(&mut self) {
-        self.orders = None;
+        self.requests = None;
         if let Some(thread) = self.thread.take() {
             // An error means a panic, which ends the thread too.
             let _ = thread.join();
@@ -168,14 +168,14 @@ impl Drop for LoadWorker {
 struct Thread {
     /// The mirror.
     mirror: Arc<Mirror>,
-    /// The channel of orders.
-    orders: Receiver<Order>,
+    /// The channel of requests.
+    requests: Receiver<Request>,
     /// The number of queued batches of leases.
     waiting: Arc<AtomicUsize>,
 }
 
 impl Thread {
-    /// Executes orders on the load that `begin` returns, until the mirror is complete or the load abandoned.
+    /// Executes requests on the load that `begin` returns, until the mirror is complete or the load abandoned.
     /// Returns the callback for a complete mirror.
     fn load(&self, begin: impl FnOnce() -> Option<InitialLoad>) -> Option<OnComplete> {
         let Some(mut initial_load) = begin() else {
@@ -185,13 +185,13 @@ impl Thread {
         let mut deferred = Vec::new();
         let mut end = None;
         loop {
-            match self.orders.recv_timeout(DEFER_INTERVAL) {
-                Ok(Order::Leases(leases)) => {
+            match self.requests.recv_timeout(DEFER_INTERVAL) {
+                Ok(Request::Leases(leases)) => {
                     self.waiting.fetch_sub(1, Ordering::AcqRel);
                     leases.iter().for_each(|lease| initial_load.lease(lease));
                 }
-                Ok(Order::Complete(on_complete)) => end = Some((true, on_complete)),
-                Ok(Order::Incomplete(on_complete)) => end = Some((false, on_complete)),
+                Ok(Request::Complete(on_complete)) => end = Some((true, on_complete)),
+                Ok(Request::Incomplete(on_complete)) => end = Some((false, on_complete)),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
