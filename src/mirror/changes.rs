@@ -3,7 +3,7 @@
 //! [`Table::update`](crate::mirror::table::Table::update) decides whether an update is a change, and records it
 //! here. The consumers:
 //!
-//! - Delta queries find a change by the time index, which holds the time at which it was learned of.
+//! - Delta queries find a change by the time index, which has the time at which the mirror learned of it.
 //! - The state file is written from the [`DirtySet`]: changes since the last flush.
 //! - The resync ignores addresses that changed while it read Kea's lease database. It reads the log itself.
 //!
@@ -16,8 +16,8 @@
 use crate::mirror::dirty_set::DirtySet;
 use crate::model::time::Time;
 
-/// The number of changes in the ring. A page of Kea's lease database is read in a small part of the time in
-/// which Kea makes as many.
+/// The number of changes in the ring. Reading a page of Kea's lease database takes a small part of the time in
+/// which Kea makes this many changes.
 const CAPACITY: usize = 32_768;
 
 /// The position of a consumer: after the changes that it has read.
@@ -52,10 +52,10 @@ pub struct ChangeLog {
     next: u64,
     /// The time of the latest change.
     latest: Time,
-    /// The sequence number of the first change after the clock was last set back, and the earliest time to which it
-    /// ever was.
+    /// The sequence number of the first change after the clock was last set back, and the earliest time of a change
+    /// after any set-back.
     set_back: Option<(u64, Time)>,
-    /// Whether the initial load is going on: no consumer reads the log yet.
+    /// Whether the initial load is in progress: no consumer reads the log yet.
     is_loading: bool,
     /// The changes that are not in the state file.
     pub dirty: DirtySet,
@@ -71,7 +71,7 @@ impl ChangeLog {
     pub fn with_capacity(capacity: usize, now: Time) -> ChangeLog {
         ChangeLog {
             ring: vec![0; capacity].into(),
-            // Above those of any earlier log: a position in one has lagged here.
+            // Above those of any earlier log: a position in an earlier one has lagged here.
             next: u64::from(now.0) << 32,
             latest: now,
             set_back: None,
@@ -85,8 +85,8 @@ impl ChangeLog {
         self.is_loading = is_loading;
     }
 
-    /// Records a change that was learned of at `time`. `is_saved` says whether a start finds it in Kea's lease
-    /// database, so that it need not be written to the state file.
+    /// Records a change that was learned at `time`. `is_saved` is whether a start finds the change in Kea's lease
+    /// database, so that the state file does not need it.
     pub fn record(&mut self, address: u32, time: Time, is_saved: bool) {
         if !is_saved {
             self.dirty.add(address, !self.is_loading);
@@ -102,8 +102,8 @@ impl ChangeLog {
         }
         self.latest = time;
         let index = self.index(self.next);
-        if let Some(place) = self.ring.get_mut(index) {
-            *place = address;
+        if let Some(entry) = self.ring.get_mut(index) {
+            *entry = address;
         }
         self.next += 1;
     }
@@ -166,7 +166,7 @@ impl ChangeLog {
         set_back.map_or(position.time, |(_, earliest)| earliest.min(position.time))
     }
 
-    /// Returns the place of a sequence number in the ring.
+    /// Returns the index of a sequence number in the ring.
     fn index(&self, number: u64) -> usize {
         // Less than the ring's length.
         (number % self.ring.len().max(1) as u64) as usize

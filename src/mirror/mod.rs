@@ -12,8 +12,8 @@
 //! - [`view`], [`ranges`], `former_subnets`: the configuration seen by queries, with times of change.
 //! - `visible`: the parts of a binding that requesters see, and their differences.
 //! - `cursor`: scans over bindings, ascending by address, in parts.
-//! - `recorder`: the record of changes that are not on disk.
-//! - `resync`: comparison with Kea's lease database, which finds differences that no event reported.
+//! - `recorder`: the interface to the record of dirty changes, which survives a kill of the process.
+//! - `resync`: comparison with Kea's lease database, which finds changes that no event reported.
 //! - `bootstrap`: the initial load, from the state file or a hand-over, and Kea's leases.
 //! - `readiness`: whether the tables may be read.
 //! - `shared`: the mirror itself: tables behind a lock, the event queue, the resync state.

@@ -6,7 +6,7 @@ use crate::model::time::Time;
 
 /// A record of the addresses that changed and are still dirty.
 ///
-/// The mirror calls it with the tables locked, so it must be quick.
+/// The mirror calls the methods with the tables locked: they must be fast.
 pub trait ChangeRecorder: fmt::Debug + Send + Sync {
     /// Adds addresses, before any reader sees the change, and the latest transaction of a lease in Kea's
     /// lease database.

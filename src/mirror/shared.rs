@@ -1,8 +1,8 @@
 //! The mirror that Kea's threads, the workers and the queries share.
 //!
 //! Kea's threads only push events into the bounded queue, which takes no lock. The apply worker, and each query
-//! before it begins, takes the lock of the tables and applies the queued events. So a query sees every change that
-//! Kea made before.
+//! before it begins, takes the lock of the tables and applies the queued events. A query therefore sees every
+//! change that Kea has made before.
 //!
 //! The tables can be read only while they are complete. During the initial load, and after a panic in an update,
 //! a read fails at once.
@@ -27,21 +27,22 @@ use crate::mirror::table::Table;
 use crate::model::binding::{Binding, SubnetId};
 use crate::model::time::Time;
 
-/// The number of events that are applied before readers can take the lock: a fraction of a millisecond's work.
+/// The maximum number of events that are applied under one lock: a fraction of a millisecond's work, for which
+/// readers wait.
 const EVENTS_PER_LOCK: usize = 128;
 
 /// The mirror of Kea's leases.
 #[derive(Debug)]
 pub struct Mirror {
-    /// The tables. The lock is held shortly: for a part of a scan, or some events.
+    /// The tables. The lock is held for a short time: a part of a scan, or some events.
     ///
-    /// It is the lock of the standard library, because that of `parking_lot` yields the processor a few times before
-    /// it waits, each time to another thread for most of a millisecond. If the thread of an update has preempted a
-    /// reader, that reader cannot finish meanwhile, though it needs a microsecond.
+    /// The lock is that of the standard library: before it waits, that of `parking_lot` yields the processor a few
+    /// times, each time to another thread for most of a millisecond. A reader that was preempted by the thread of an
+    /// update, and needs a microsecond to finish, would be delayed by all of this.
     table: RwLock<Table>,
     /// Whether the tables may be read.
     pub(super) readiness: Readiness,
-    /// Events that are not applied yet.
+    /// The event queue.
     pub(super) queue: EventQueue,
     /// The comparison with Kea's lease database. Locked after `table`.
     pub(super) resync: Mutex<Resync>,
@@ -64,7 +65,7 @@ impl Mirror {
         Mirror::with_readiness(table, Err(Unready::InitialLoad))
     }
 
-    /// Creates a mirror of tables of this readiness.
+    /// Creates a mirror of tables with this readiness.
     pub(super) fn with_readiness(table: Table, ready: Result<(), Unready>) -> Mirror {
         Mirror {
             table: RwLock::new(table),
@@ -77,7 +78,7 @@ impl Mirror {
         }
     }
 
-    /// Returns the tables of a mirror without users; `None` if they are not complete.
+    /// Returns the tables of a mirror that has no other owner; `None` if they are not complete.
     pub(super) fn into_table(self) -> Option<Table> {
         self.ready().ok()?;
         self.table.into_inner().ok()
@@ -89,8 +90,8 @@ impl Mirror {
         self.table.read().map_err(|_| self.fail(Failure::Change))
     }
 
-    /// Locks the tables to update them. A panic meanwhile ends their use: an update may be half done, so that any
-    /// answer could be wrong.
+    /// Locks the tables to update them. A panic while the lock is held ends their use: an update may be incomplete,
+    /// and any answer from the tables wrong.
     pub(super) fn table_mut(&self) -> Result<RwLockWriteGuard<'_, Table>, Unready> {
         self.ready()?;
         self.table.write().map_err(|_| self.fail(Failure::Change))
@@ -99,7 +100,7 @@ impl Mirror {
     /// Whether the tables may be read: they hold every lease.
     ///
     /// # Errors
-    /// They may not be read, for this reason.
+    /// The reason why they may not be read.
     pub fn ready(&self) -> Result<(), Unready> {
         self.readiness.get()?;
         match self.table.is_poisoned() {
@@ -125,7 +126,7 @@ impl Mirror {
         match self.table.write() {
             Ok(mut current) => {
                 *current = table;
-                // The recent changes lack those before a hand-over: all are recorded instead.
+                // The recent changes lack those before a hand-over: all dirty ones are recorded instead.
                 drop(current.take_recent());
                 self.record_all(&current);
                 self.readiness.complete();
@@ -143,7 +144,7 @@ impl Mirror {
         self.faults.arm(thread);
     }
 
-    /// Returns whether the thread named last has panicked.
+    /// Whether the thread named last has panicked.
     #[cfg(test)]
     pub(crate) fn has_panicked(&self) -> bool {
         self.faults.has_fired()
@@ -194,7 +195,7 @@ impl Mirror {
             #[cfg(test)]
             self.faults.panic_if_armed("blq-mirror");
             let mut resync = self.resync.lock();
-            // Later reads see these events, and the replies of earlier ones have no later time.
+            // Read under the lock: no earlier reply has a later time, and every later reply sees these events.
             let now = clock();
             for report in self.queue.drain().take(EVENTS_PER_LOCK) {
                 report.lend(|event| apply(&mut table, &mut resync, event, now));
@@ -205,7 +206,7 @@ impl Mirror {
         // `read` of the caller waits.
     }
 
-    /// Records the addresses that have changed, before any reader sees it.
+    /// Records the addresses that have changed, before any reader sees the changes.
     fn record_changes(&self, table: &mut Table) {
         let changed = table.take_recent();
         if let Some(recorder) = &*self.recorder.lock() {
@@ -213,14 +214,14 @@ impl Mirror {
         }
     }
 
-    /// Records all changes of `table` that are not on disk.
+    /// Records all dirty changes of `table`.
     fn record_all(&self, table: &Table) {
         if let Some(recorder) = &*self.recorder.lock() {
             recorder.record(&mut table.dirty_changes(), table.latest());
         }
     }
 
-    /// Records changes with `recorder` from now on, and those that are not on disk.
+    /// Records the dirty changes, and all changes from now on, with `recorder`.
     pub fn attach_recorder(&self, recorder: Arc<dyn ChangeRecorder>) {
         // Excludes updates and the end of the initial load.
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
@@ -242,7 +243,7 @@ impl Mirror {
         }
     }
 
-    /// Returns the latest transaction of a lease in Kea's lease database, as far as it is known.
+    /// Returns the time of the latest transaction of a lease in Kea's lease database; `None` if unknown.
     pub fn latest(&self) -> Option<Time> {
         self.read(Table::latest).ok()?
     }
@@ -274,7 +275,7 @@ impl Mirror {
         self.read(Table::saved_view).unwrap_or_default()
     }
 
-    /// Takes the view to be written, if the state file does not have it. It counts as written from then on.
+    /// Takes the view if it is dirty, and marks it as written.
     pub fn take_dirty_view(&self) -> Option<SavedView> {
         self.table_mut().ok()?.take_dirty_view()
     }
@@ -318,8 +319,8 @@ impl Mirror {
         self.read(|table| table.binding(address)).ok()?
     }
 
-    /// Takes a part of the [dirty set](crate::mirror::dirty_set::DirtySet::take). `limit` should be small: changes
-    /// and queries wait meanwhile.
+    /// Takes a part of the [dirty set](crate::mirror::dirty_set::DirtySet::take). `limit` should be small: events
+    /// and queries wait for the lock.
     pub fn take_dirty(&self, limit: usize) -> DirtyPart {
         #[cfg(test)]
         self.faults.panic_if_armed("blq-state");
@@ -331,7 +332,7 @@ impl Mirror {
         )
     }
 
-    /// Puts a part back that could not be written.
+    /// Makes the addresses of a part dirty again that could not be written.
     pub fn mark_dirty(&self, part: &DirtyPart) {
         if let Ok(mut table) = self.table_mut() {
             table.mark_dirty(part);
@@ -345,7 +346,7 @@ impl Mirror {
         }
     }
 
-    /// Marks everything dirty: the state file is a new one.
+    /// Marks everything dirty: the state file is new.
     pub fn mark_all_dirty(&self) {
         if let Ok(mut table) = self.table_mut() {
             table.mark_all_dirty();
@@ -360,7 +361,7 @@ mod faults {
 
     use parking_lot::Mutex;
 
-    /// The name of the thread that is to panic.
+    /// The name of the thread that must panic.
     #[derive(Debug, Default)]
     pub struct Faults(Mutex<Option<&'static str>>);
 
@@ -370,12 +371,12 @@ mod faults {
             *self.0.lock() = Some(thread);
         }
 
-        /// Returns whether it has panicked.
+        /// Whether that thread has panicked.
         pub fn has_fired(&self) -> bool {
             self.0.lock().is_none()
         }
 
-        /// Panics if this is the thread, and the one that comes here by `thread`.
+        /// Panics if the named thread is `thread`, and the current one.
         pub fn panic_if_armed(&self, thread: &str) {
             let mut armed = self.0.lock();
             if *armed == Some(thread) && thread::current().name() == Some(thread) {

@@ -18,7 +18,7 @@ use crate::model::binding::Binding;
 use crate::model::state::State;
 use crate::model::time::Time;
 
-/// The contents of the state file, from which the initial load starts.
+/// The contents of the state file, with which the initial load begins.
 #[derive(Clone, Debug, Default)]
 pub struct Saved {
     /// The bindings last written.
@@ -29,8 +29,8 @@ pub struct Saved {
     pub saved_at: Option<Time>,
     /// The latest transaction of a lease in Kea's lease database at the time of the last write, if known.
     pub latest: Option<Time>,
-    /// The time up to which the mirror had all renewals by other servers at the last write. `None` if unknown
-    /// or without other servers.
+    /// The time up to which the mirror had all renewals by other servers at the last write; `None` if it is
+    /// unknown, or if there are no other servers.
     pub resynced_at: Option<Time>,
     /// The addresses that changed after the last write: see
     /// [`ChangeRecorder`](crate::mirror::ChangeRecorder).
@@ -56,8 +56,7 @@ impl Prepared {
         self.bindings.put(binding.view());
     }
 
-    /// Records that no other server writes Kea's lease database, so this server has received the events of
-    /// all renewals.
+    /// Records that no other server writes Kea's lease database: the mirror had all renewals, as events.
     pub fn without_other_servers(mut self) -> Prepared {
         self.rest.resynced_at = None;
         self
@@ -113,7 +112,7 @@ pub struct InitialLoad {
     unconfirmed: RoaringBitmap,
     /// The latest transaction of a loaded lease.
     latest: Option<Time>,
-    /// The latest one before the load began. Kea serves clients during the load.
+    /// The latest transaction of a loaded lease before the load began: Kea serves clients during the load.
     latest_before: Option<Time>,
     /// The beginning of the load.
     now: Time,
@@ -136,7 +135,7 @@ impl InitialLoad {
             ..
         } = rest;
         if recent.contains(&EVERY_ADDRESS) {
-            // The configuration may have been another one since the last write, so the times of ranges are unknown.
+            // Another configuration may have been in force after the last write: the times of ranges are unknown.
             saved_view.ranges.clear();
         }
         let mut table = Table::new(kea_config, &saved_view, now);
@@ -161,8 +160,8 @@ impl InitialLoad {
         }
     }
 
-    /// Begins with the tables of a mirror handed over across a reconfiguration, which has no other owner.
-    /// `None` if that mirror failed.
+    /// Begins with the tables of a mirror that is handed over across a reload and has no other owner. `None` if
+    /// that mirror failed.
     pub fn resume(mirror: Mirror, kea_config: Arc<KeaConfig>, now: Time) -> Option<InitialLoad> {
         mirror.catch_up();
         let mut table = mirror.into_table()?;
@@ -195,8 +194,8 @@ impl InitialLoad {
                 ..
             }) => self.table.revise(address, now, |view, before| {
                 let after = rules::loaded(before, lease, *saved_at, now);
-                // The state file lacks renewals, but replies had them, unless another server made them after
-                // the last resync. Without a state file there were no replies.
+                // The state file lacks renewals, but earlier replies had them, except those by another server
+                // after the last resync. Without a state file there were no earlier replies.
                 let was_received = resynced_at.is_none_or(|resynced_at| lease.cltt < resynced_at);
                 let is_known = saved_at.is_none()
                     || was_received
@@ -236,7 +235,7 @@ impl InitialLoad {
         Mirror::new(self.complete())
     }
 
-    /// Completes the load after all leases were loaded. Leases that were expected and not loaded have vanished;
+    /// Completes the load after all leases were loaded. The leases of unconfirmed bindings no longer exist;
     /// bindings that have neither a lease nor a configured address are removed.
     pub(in crate::mirror) fn complete(mut self) -> Table {
         for address in std::mem::take(&mut self.unconfirmed) {
@@ -255,7 +254,7 @@ impl InitialLoad {
             self.record_possible_changes(before);
         }
         self.table.build_indexes();
-        // Later changes can be written before all bindings of a large mirror are.
+        // Later changes are written before the bindings of a large mirror.
         self.table.defer_dirty();
         self.table
     }
@@ -279,12 +278,12 @@ impl InitialLoad {
             *address != EVERY_ADDRESS
                 && binding.is_none_or(|binding| binding.state != State::Active)
         };
-        // If Kea's lease database is older than at the last write, such as a restored backup, renewals are
-        // lost. But the latest lease may have ended just before the process was killed, which is not recorded
-        // anywhere either.
+        // If Kea's lease database lacks the latest transaction, it is older than the state file, such as a
+        // restored backup, and renewals are lost. A recently changed address that is no longer leased is another
+        // explanation: the latest lease may have ended just before the process was killed.
         let are_renewals_lost = before.latest > self.latest_before.max(ended.max())
             && !before.recent.iter().any(has_ended);
-        // Any reply may have been different, by another configuration or by the start before.
+        // Any reply may have differed: under another configuration, or after the previous start.
         let is_every_reply_lost = before.recent.contains(&EVERY_ADDRESS);
         if are_renewals_lost || is_every_reply_lost {
             let held = self.table.bindings(0..=u32::MAX);

@@ -24,12 +24,12 @@ use crate::model::time::Time;
 const MAX_QUEUED_BATCHES: usize = 4;
 
 /// The maximum number of deferred events, besides those in the event queue. It suffices for 10,000 changes a
-/// second during the half-minute in which 10,000,000 leases are read. With usual client info, so many take
-/// some 150 MB. Further events are lost, and a resync finds their changes.
+/// second during the half-minute in which 10,000,000 leases are read. With usual client info, this many events
+/// take some 150 MB. Further events are lost, and a resync finds their changes.
 const MAX_DEFERRED: usize = 262_144;
 
-/// The interval at which events are deferred while no leases arrive: Kea's lease database may be down for
-/// long.
+/// The interval at which events are deferred while no leases arrive: Kea's lease database may be unavailable
+/// for a long time.
 const DEFER_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A callback for the completion of the mirror.
