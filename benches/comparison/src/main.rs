@@ -239,10 +239,7 @@ fn with_both_hooks(
         figures::time(kea.start_time().as_secs_f64())
     ));
     let renewed = churn::renew_all(&kea, &extent.leases)?;
-    say(format!(
-        "{} leases are renewed",
-        figures::number(renewed.into())
-    ));
+    say(format!("{renewed} leases are renewed"));
     keas::await_quiet(&kea)?;
     let ours = keas::ours(&kea, extent.leases);
     let keas = keas::keas(&kea, extent.leases);
