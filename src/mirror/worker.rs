@@ -12,7 +12,7 @@ use crate::mirror::shared::Mirror;
 
 /// The maximum delay of events between queries. A query applies queued events itself, and half a second is
 /// allowed before a change is in the state file. Each pause costs as much as a dozen events.
-const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// The time between two looks at whether the initial load, which applies events itself, has ended.
 const LOADING_PAUSE: Duration = Duration::from_millis(20);
