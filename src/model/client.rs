@@ -55,24 +55,34 @@ pub struct ClientParts<'a> {
     /// The hardware type.
     pub htype: u8,
     /// The hardware address; at most 20 octets, empty if the client gave none.
+    #[serde(serialize_with = "octets")]
     pub chaddr: &'a [u8],
     /// The client identifier (option 61); empty if the client sent none.
+    #[serde(serialize_with = "octets")]
     pub client_id: &'a [u8],
     /// The value of the latest relay agent information option (82) received with a message of the client
     /// (RFC 4388 section 6.4.2); empty if none was received.
+    #[serde(serialize_with = "octets")]
     pub relay_agent_information: &'a [u8],
     /// The options of the last message that are stored for requesters: codes and values, ascending by
     /// code.
     #[serde(borrow)]
     pub options: Vec<(u8, &'a [u8])>,
     /// The host name that Kea stores with the lease; empty without one.
+    #[serde(serialize_with = "octets")]
     pub hostname: &'a [u8],
     /// The client classes of the last message, in Kea's order.
     pub classes: Vec<&'a str>,
     /// The relay agent information last found in Kea's lease, if it differs from
     /// `relay_agent_information`: a message that was later, or whose option Kea does not store, had
     /// a different one. Empty otherwise.
+    #[serde(serialize_with = "octets")]
     pub stored: &'a [u8],
+}
+
+/// Serializes octets at once rather than one by one; their form is the same.
+fn octets<S: Serializer>(octets: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bytes(octets)
 }
 
 /// The identifiers by which a server recognises a DHCP client.
