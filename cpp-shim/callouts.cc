@@ -236,7 +236,6 @@ rust::Slice<const std::uint8_t> classes(const Pkt4& message, std::string& scratc
 // A message, lent as long as it and `scratch` stay as they are.
 KeaMessage lend(const Pkt4& query, Scratch& scratch) {
     KeaMessage message{};
-    message.message_type = query.getType();
     message.octets = lent(query.data_);
     if (const auto hardware = query.getHWAddr()) {
         message.hardware_type = hardware->htype_;
@@ -293,6 +292,10 @@ void lend_committed(const CalloutHandle& handle, bool with_answer) noexcept {
         arguments.message = lend(*query, memory);
         arguments.leases = lend(*leases, Context::LOOK, memory.leases);
         arguments.deleted = lend(*deleted, Context::LEAVE, memory.deleted);
+        // Kea looks the type up among the options.
+        if (arguments.leases.empty() || !arguments.deleted.empty()) {
+            arguments.message.message_type = query->getType();
+        }
         if (with_answer && arguments.leases.empty()) {
             arguments.answer = answer(handle);
         }
@@ -318,6 +321,7 @@ void lend_answered(const CalloutHandle& handle) noexcept {
         const auto query = pointer<Pkt4Ptr>(handle, QUERY);
         KeaAnswered arguments{};
         arguments.message = lend(*query, scratch());
+        arguments.message.message_type = query->getType();
         arguments.answer = answer(handle);
         answered(arguments);
     });

@@ -43,7 +43,7 @@ mod ffi {
     /// A client's message, lent for the time of a callout. All but its octets is as Kea has parsed it, and as
     /// other hooks have left it.
     struct KeaMessage<'a> {
-        /// The DHCP message type.
+        /// The DHCP message type; read only if leases ended, or if there are none.
         message_type: u8,
         /// The message as received.
         octets: &'a [u8],

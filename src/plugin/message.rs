@@ -24,7 +24,7 @@ const NO_TYPE: u8 = 0;
 /// as other hooks have left it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Message<'a> {
-    /// The DHCP message type.
+    /// The DHCP message type; 0 if the message made or changed leases and ended none.
     pub message_type: u8,
     /// The client's hardware type.
     pub htype: u16,
