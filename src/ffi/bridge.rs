@@ -339,18 +339,37 @@ fn copied(octets: &[u8]) -> Vec<u8> {
 
 // ---------------------------------------------------------------------------------- Handlers
 
-/// The functions that C++ calls, by their names in the bridge.
-pub struct Handlers {
-    pub committed: fn(&KeaCommitted<'_>),
-    pub offered: fn(&KeaOffered<'_>),
-    pub answered: fn(&KeaAnswered<'_>),
-    pub lease_callout: fn(KeaLeaseCallout, &KeaLease<'_>),
-    pub callout_failed: fn(&str, &str),
-    pub wants_change: fn(u32) -> bool,
-    pub lease_changed: fn(&KeaLease<'_>),
-    pub lease_deleted: fn(u32),
-    pub change_missed: fn(),
-    pub tick: fn(),
+/// Declares the table of the functions that C++ calls, and those functions. Each calls its handler. Its result is
+/// the value after `or` before there are handlers, and if the handler panics, which the panic hook has reported
+/// then.
+macro_rules! handlers {
+    ($($name:ident($($argument:ident: $type:ty),*) -> $result:ty, or $failed:expr;)*) => {
+        /// The functions that C++ calls, by their names in the bridge.
+        pub struct Handlers {
+            $(pub $name: fn($($type),*) -> $result,)*
+        }
+
+        $(fn $name($($argument: $type),*) -> $result {
+            let Some(handlers) = HANDLERS.get() else {
+                return $failed;
+            };
+            let call = AssertUnwindSafe(|| (handlers.$name)($($argument),*));
+            catch_unwind(call).unwrap_or($failed)
+        })*
+    };
+}
+
+handlers! {
+    committed(arguments: &KeaCommitted<'_>) -> (), or ();
+    offered(arguments: &KeaOffered<'_>) -> (), or ();
+    answered(arguments: &KeaAnswered<'_>) -> (), or ();
+    lease_callout(callout: KeaLeaseCallout, lease: &KeaLease<'_>) -> (), or ();
+    callout_failed(callout: &str, error: String) -> (), or ();
+    wants_change(state: u32) -> bool, or true;
+    lease_changed(lease: &KeaLease<'_>) -> (), or ();
+    lease_deleted(address: u32) -> (), or ();
+    change_missed() -> (), or ();
+    tick() -> (), or ();
 }
 
 /// The registered handlers.
@@ -359,65 +378,6 @@ static HANDLERS: OnceCell<&Handlers> = OnceCell::new();
 /// Registers the handlers. The first ones stay.
 pub fn register(handlers: &'static Handlers) {
     let _ = HANDLERS.set(handlers);
-}
-
-/// Calls a handler. The result is `failed` before there are any, and if the handler panics, which the panic
-/// hook has reported then.
-fn handle<T>(failed: T, call: impl FnOnce(&Handlers) -> T) -> T {
-    let Some(handlers) = HANDLERS.get() else {
-        return failed;
-    };
-    catch_unwind(AssertUnwindSafe(|| call(handlers))).unwrap_or(failed)
-}
-
-/// Calls the handler of this name.
-fn committed(arguments: &KeaCommitted<'_>) {
-    handle((), |handlers| (handlers.committed)(arguments));
-}
-
-/// Calls the handler of this name.
-fn offered(arguments: &KeaOffered<'_>) {
-    handle((), |handlers| (handlers.offered)(arguments));
-}
-
-/// Calls the handler of this name.
-fn answered(arguments: &KeaAnswered<'_>) {
-    handle((), |handlers| (handlers.answered)(arguments));
-}
-
-/// Calls the handler of this name.
-fn lease_callout(callout: KeaLeaseCallout, lease: &KeaLease<'_>) {
-    handle((), |handlers| (handlers.lease_callout)(callout, lease));
-}
-
-/// Calls the handler of this name.
-fn callout_failed(callout: &str, error: String) {
-    handle((), |handlers| (handlers.callout_failed)(callout, &error));
-}
-
-/// Calls the handler of this name.
-fn wants_change(state: u32) -> bool {
-    handle(true, |handlers| (handlers.wants_change)(state))
-}
-
-/// Calls the handler of this name.
-fn lease_changed(lease: &KeaLease<'_>) {
-    handle((), |handlers| (handlers.lease_changed)(lease));
-}
-
-/// Calls the handler of this name.
-fn lease_deleted(address: u32) {
-    handle((), |handlers| (handlers.lease_deleted)(address));
-}
-
-/// Calls the handler of this name.
-fn change_missed() {
-    handle((), |handlers| (handlers.change_missed)());
-}
-
-/// Calls the handler of this name.
-fn tick() {
-    handle((), |handlers| (handlers.tick)());
 }
 
 // ------------------------------------------------------------------------------------ Leases
