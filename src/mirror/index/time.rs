@@ -1,49 +1,49 @@
-//! When something happened to bindings, or will by itself.
+//! The time index: bindings by the times of their changes, past and future.
 //!
-//! A binding is filed under each of its times but one: it ends its lifetime after its lease began,
-//! which is when its client was last heard of as a rule. So it is filed under that beginning, and to
-//! find what ended in a window, the window is looked through as much earlier as each lifetime in use
-//! lasts. A renewal then changes one time and not two.
+//! A binding has an entry for each of its times except its end. The end follows from the begin of the lease,
+//! which is mostly the time of the last transaction and thus has an entry already. So the ends in a window are
+//! found by the begins in the same window, moved back by each lifetime in use. A renewal then changes one entry
+//! instead of two.
 
 use crate::mirror::index::time_set::TimeSet;
 use crate::mirror::pages::Pages;
 use crate::model::binding::BindingRef;
 use crate::model::time::{Lifetime, Time, Window};
 
-/// How many lifetimes are looked for. There is mostly one of leases, one of offers and one of
-/// probation; where clients choose theirs, bindings with others are filed under their ends.
+/// The most lifetimes by which ends are searched. There is mostly one of leases, one of offers and one of
+/// probation. Where clients choose lifetimes, bindings with further ones have entries for their ends.
 const LIFETIMES: usize = 8;
 
-/// The last step of a search: the times that bindings are filed under.
+/// The last step of a search: the entries in the window itself.
 const FILED: usize = LIFETIMES;
 
-/// The bindings in the order of their times.
+/// Bindings by their times.
 #[derive(Debug, Default)]
 pub struct TimeIndex {
-    /// The times.
+    /// The entries.
     index: TimeSet,
-    /// The lifetimes that are looked for: the first there were.
+    /// The lifetimes by which ends are searched: the first ones of all bindings.
     lifetimes: Lifetimes,
 }
 
-/// How far a search for what happened in a window has come.
+/// The position of a search for changes in a window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reached {
-    /// Which lifetime's ends are looked for; [`FILED`] for the times that bindings are filed under,
-    /// which come last: what changes meanwhile is filed under a later time there.
+    /// The index of the lifetime whose ends are searched, or [`FILED`]. That step is last, because a binding
+    /// that changes during the search gets an entry with a later time.
     step: usize,
-    /// The time and the address to go on from.
+    /// The time and the address of the next entry.
     from: (Time, u32),
-    /// The address found there.
+    /// The address of that entry.
     pub address: u32,
 }
 
-/// Lifetimes, at most [`LIFETIMES`]. None is taken out, so that what was filed by it stays so.
+/// Lifetimes, at most [`LIFETIMES`]. None is removed, because the entries of bindings depend on them.
 #[derive(Debug, Default)]
 struct Lifetimes(Vec<Lifetime>);
 
 impl TimeIndex {
-    /// The times of all these bindings.
+    /// Creates an index of all `bindings`.
     pub fn of_all(bindings: &Pages) -> TimeIndex {
         let mut lifetimes = Lifetimes::default();
         let times = bindings.iter().flat_map(|binding| {
@@ -57,7 +57,7 @@ impl TimeIndex {
         }
     }
 
-    /// Files a binding, which was as it was `before`, as it is `after`.
+    /// Replaces the entries of the binding `before` a change by those of the binding `after` it.
     pub fn change(&mut self, before: Option<BindingRef<'_>>, after: Option<BindingRef<'_>>) {
         let Some(either) = after.or(before) else {
             return;
@@ -79,8 +79,8 @@ impl TimeIndex {
         }
     }
 
-    /// Counts no less than the bindings that changed in a window, or more than `limit`. Those that
-    /// end in it by themselves count if they do until then.
+    /// Returns an upper bound of the number of bindings that changed in a window, or any number above `limit`.
+    /// Bindings whose lifetime ends in the window count if it ends at `until` or before.
     pub fn count(&self, window: Window, until: Option<Time>, limit: usize) -> usize {
         let mut count = 0;
         for (_, filed) in self.lifetimes.steps(0, window, until) {
@@ -92,9 +92,9 @@ impl TimeIndex {
         count
     }
 
-    /// The addresses of no less than the bindings that changed in a window; one may come several
-    /// times. Those that end in it by themselves are among these if they do until then. Goes on from
-    /// where a search has come to.
+    /// Iterates, from a position on, over the addresses of all bindings that changed in a window, and perhaps of
+    /// others; an address may come several times. Bindings whose lifetime ends in the window are included if it
+    /// ends at `until` or before.
     pub fn touched(
         &self,
         reached: Reached,
@@ -118,19 +118,19 @@ impl TimeIndex {
 }
 
 impl Lifetimes {
-    /// Looks for the lifetime of a binding from now on, if it ends and that is one of the first.
+    /// Adds the lifetime of a binding that ends, if there is room.
     fn add(&mut self, binding: BindingRef<'_>) {
         if self.0.len() < LIFETIMES && binding.ends().is_some() && !self.has(binding.lifetime) {
             self.0.push(binding.lifetime);
         }
     }
 
-    /// Whether a lifetime is looked for.
+    /// Whether ends are searched by a lifetime.
     fn has(&self, lifetime: Lifetime) -> bool {
         self.0.contains(&lifetime)
     }
 
-    /// The times under which a binding is filed, each once.
+    /// Returns the times of the entries of a binding, each once.
     fn times(&self, binding: BindingRef<'_>) -> [Option<Time>; 5] {
         let end = binding.ends().map(|end| match self.has(binding.lifetime) {
             true => binding.lease_start,
@@ -151,7 +151,7 @@ impl Lifetimes {
         times
     }
 
-    /// The steps of a search from one on, each with the times under which is filed what it looks for.
+    /// Iterates over the steps of a search from one on, each with the window of its entries.
     fn steps(
         &self,
         first: usize,
@@ -160,10 +160,9 @@ impl Lifetimes {
     ) -> impl Iterator<Item = (usize, Window)> {
         let lifetimes = self.0.iter().enumerate().skip(first);
         let ends = lifetimes.filter_map(move |(step, lifetime)| {
-            // Every lease there is will end.
             let end = window.end.min(until?);
             let last = match end {
-                // A lifetime ends there, too, that would last longer than can be said.
+                // A lifetime that would exceed the range of times ends here too.
                 Time::MAX => Time::MAX,
                 end => Time(end.0.checked_sub(lifetime.0)?),
             };
@@ -185,13 +184,19 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
-    /// Times that are close to each other, at both ends of all.
+    /// The window of all times.
+    const ALL: Window = Window {
+        start: Time::MIN,
+        end: Time::MAX,
+    };
+
+    /// Times that are close to each other, at both ends of the range.
     fn time() -> impl Strategy<Value = Time> {
         prop_oneof![0..30u32, u32::MAX - 20..=u32::MAX].prop_map(Time)
     }
 
     prop_compose! {
-        /// Any binding of one of some addresses, in one of more lifetimes than are looked for.
+        /// Bindings of some addresses, with more lifetimes than ends are searched by.
         fn binding()(
             address in 0..20u32,
             is_active in any::<bool>(),
@@ -218,7 +223,7 @@ mod tests {
         }
     }
 
-    /// Whether something happened to a binding in a window, or it ends there, but not later.
+    /// Whether a binding changed in a window, or its lifetime ends there at `until` or before.
     fn is_touched(binding: BindingRef<'_>, window: Window, until: Option<Time>) -> bool {
         let times = [
             Some(binding.since),
@@ -233,7 +238,7 @@ mod tests {
         times.any(|time| window.contains(time))
     }
 
-    /// All that is found in a window, so many at a time.
+    /// Returns the addresses found in a window, in parts of `at_once`.
     fn found(
         times: &TimeIndex,
         window: Window,
@@ -275,11 +280,11 @@ mod tests {
             for binding in pages.iter() {
                 times.change(Some(binding), None);
             }
-            prop_assert!(times.index.is_empty());
+            prop_assert_eq!(times.index.count(ALL, usize::MAX), 0);
         }
     }
 
-    /// What a query for changes looks at is what it tells of, if all have the same lifetime.
+    /// A delta query reads no other bindings than those in its reply if all have the same lifetime.
     #[test]
     fn finds_nothing_else_where_there_is_one_lifetime() {
         let mut times = TimeIndex::default();
@@ -300,7 +305,7 @@ mod tests {
             };
             times.change(None, Some(binding.view()));
         }
-        assert_eq!(times.index.len(), 100);
+        assert_eq!(times.index.count(ALL, usize::MAX), 100);
         let found = |start, end, until| {
             let window = Window {
                 start: Time(start),
@@ -311,7 +316,7 @@ mod tests {
         assert_eq!(found(1_010, 1_014, 2_000), BTreeSet::from_iter(10..15));
         assert_eq!(found(1_610, 1_614, 2_000), BTreeSet::from_iter(10..15));
         assert!(found(1_200, 1_599, 2_000).is_empty());
-        // Who asks for all that changed since some time is not told what is still to end.
+        // A query for all changes since some time does not return future ends.
         assert_eq!(found(1_090, u32::MAX, 1_100), BTreeSet::from_iter(90..100));
         assert_eq!(
             found(1_090, u32::MAX, 1_601),

@@ -1,24 +1,22 @@
-//! Addresses in the order of times, some entries for each lease, in six octets each.
+//! An ordered set of times with addresses, six octets each.
 //!
-//! An entry is 64 bits, a time before an address, and entries are kept in sorted chunks. Those of a
-//! chunk agree in their first 16 bits, that is to some 18 hours, which only the chunk's key has: the
-//! other 48 are stored. A chunk has no more than [`FULL`] entries, so no change costs more than
-//! moving these.
+//! An entry is 64 bits: a time, then an address. Entries are stored in sorted chunks. The entries of a chunk
+//! agree in their first 16 bits, which are times of some 18 hours; the chunk's key contains these bits, and the
+//! chunk the other 48. A change moves at most the [`FULL`] entries of a chunk.
 
 use std::collections::BTreeMap;
 
 use crate::model::time::{Time, Window};
 
-/// Most entries of a chunk, which takes 1.5 KiB then. A power of two: chunks take memory by doubling,
-/// so that what one gives back is what another needs.
+/// The most entries of a chunk, which takes 1.5 KiB then. A power of two: the capacity of chunks doubles, so the
+/// memory that one frees suits another.
 const FULL: usize = 256;
-/// Most entries of two chunks that are put together: there must be room for more.
+/// The most entries of two chunks that are joined: the result needs room for further ones.
 const JOINED: usize = FULL / 8 * 7;
-/// So many entries are taken out of a chunk before it is tried again to put it together with another.
+/// The number of removals from a chunk after which it is compared with its neighbours again.
 const TAKEN_OUT: usize = FULL / 16;
 
-/// Each so many entries, one is looked at when one is searched for: one in each line of the
-/// processor's caches, 64 octets.
+/// The distance of the entries that a search compares first: one in each cache line of 64 octets.
 const STEP: usize = 8;
 
 /// The last 48 bits of an entry, in units that leave no gap between entries.
@@ -27,50 +25,31 @@ type Stored = [u16; 3];
 /// An ordered set of times with addresses.
 #[derive(Clone, Debug, Default)]
 pub struct TimeSet {
-    /// Chunks by a key that is no more than their first entry and more than the last one of the
-    /// chunk before, and that agrees with their entries in its first 16 bits. None is empty.
+    /// Chunks by key. The key is at most the first entry, above the last entry of the chunk before, and agrees
+    /// with the entries in the first 16 bits. No chunk is empty.
     chunks: BTreeMap<u64, Vec<Stored>>,
-    /// How many entries there are.
-    len: usize,
 }
 
 impl TimeSet {
-    /// An index without entries.
-    pub fn new() -> TimeSet {
-        TimeSet::default()
-    }
-
-    /// How many entries there are.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether there is no entry.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Files an address under a time; says whether it was not filed so already.
+    /// Adds an entry; returns whether it is new.
     pub fn insert(&mut self, time: Time, address: u32) -> bool {
         let entry = entry(time, address);
         let before = self.chunks.range_mut(..=entry).next_back();
         let Some((_, chunk)) = before.filter(|(key, _)| prefix(**key) == prefix(entry)) else {
-            // Under the least key, so that earlier entries go into this chunk, too.
+            // With the lowest key, so that this chunk also gets earlier entries.
             let chunk = chunk_of(&[stored(entry)]);
             self.chunks.insert(prefix(entry), chunk);
-            self.len += 1;
             return true;
         };
         let Err(place) = find(chunk, entry) else {
             return false;
         };
-        self.len += 1;
         if chunk.len() < FULL {
             chunk.insert(place, stored(entry));
             return true;
         }
-        // Times mostly come in their order: what is before the new one stays together, and what is
-        // after it goes where there is room, if there is.
+        // Entries mostly come in ascending order: the ones before the new entry stay together, and the ones after
+        // it join the next chunk if that has room.
         let (key, after) = if place < FULL {
             let after = chunk.split_off(place.max(FULL / 2));
             chunk.insert(place, stored(entry));
@@ -84,7 +63,7 @@ impl TimeSet {
         true
     }
 
-    /// Takes an address out from under a time; says whether it was filed so.
+    /// Removes an entry; returns whether it was in the set.
     pub fn remove(&mut self, time: Time, address: u32) -> bool {
         let entry = entry(time, address);
         let Some((key, chunk)) = self.chunks.range_mut(..=entry).next_back() else {
@@ -98,7 +77,6 @@ impl TimeSet {
         };
         let key = *key;
         chunk.remove(place);
-        self.len -= 1;
         let left = chunk.len();
         if left == 0 {
             self.chunks.remove(&key);
@@ -108,8 +86,8 @@ impl TimeSet {
         true
     }
 
-    /// The entries from `from` to the time `end`, both included, in the order of times, then of
-    /// addresses.
+    /// Iterates over the entries from `from` to the time `end`, both included, in ascending order of times, then
+    /// of addresses.
     pub fn range(&self, from: (Time, u32), end: Time) -> impl Iterator<Item = (Time, u32)> {
         let (first, last) = (entry(from.0, from.1), entry(end, u32::MAX));
         let before = self.chunks.range(..=first).next_back();
@@ -128,9 +106,9 @@ impl TimeSet {
             })
     }
 
-    /// Counts the entries of a window, or some more than `limit` of them.
+    /// Returns the number of entries in a window, or any number above `limit`.
     ///
-    /// Reads the sizes of chunks, and entries of the first and the last one only.
+    /// Reads the sizes of chunks, and entries of only the first and the last one.
     pub fn count(&self, window: Window, limit: usize) -> usize {
         let (first, last) = (entry(window.start, 0), entry(window.end, u32::MAX));
         if first > last {
@@ -157,7 +135,7 @@ impl TimeSet {
         count
     }
 
-    /// Puts a chunk together with the one before or after it, if they are small.
+    /// Joins a chunk with the one before or after it, if both are small.
     fn join(&mut self, key: u64) {
         let len = |chunk: Option<(&u64, &Vec<Stored>)>| {
             chunk
@@ -196,42 +174,38 @@ impl FromIterator<(Time, u32)> for TimeSet {
             for part in agreeing.chunks(FULL) {
                 let entries: Vec<Stored> = part.iter().map(|entry| stored(*entry)).collect();
                 chunks.insert(key, chunk_of(&entries));
-                // More than all up to here; the last one, after which it is of no use, may have
-                // no successor.
+                // The last entry of all, after which the key is unused, may have no successor.
                 key = part.last().map_or(key, |last| last.saturating_add(1));
             }
         }
-        TimeSet {
-            chunks,
-            len: entries.len(),
-        }
+        TimeSet { chunks }
     }
 }
 
-/// A time and an address as an entry.
+/// Returns the entry of a time and an address.
 fn entry(time: Time, address: u32) -> u64 {
     u64::from(time.0) << 32 | u64::from(address)
 }
 
-/// An entry without the bits that a chunk stores.
+/// Returns an entry without the bits that a chunk stores.
 fn prefix(entry: u64) -> u64 {
     entry & !0 << 48
 }
 
-/// The bits of an entry that a chunk stores.
+/// Returns the bits of an entry that a chunk stores.
 fn stored(entry: u64) -> Stored {
     [(entry >> 32) as u16, (entry >> 16) as u16, entry as u16]
 }
 
-/// The entry of what is stored in a chunk with this key.
+/// Returns the entry of which a chunk with this key stores these bits.
 fn whole(key: u64, [time, high, low]: &Stored) -> u64 {
     prefix(key) | u64::from(*time) << 32 | u64::from(*high) << 16 | u64::from(*low)
 }
 
-/// Where an entry is in its chunk, or belongs.
+/// Returns the index of an entry in its chunk, or the index to insert it at.
 ///
-/// A chunk is seldom in the processor's caches. A binary search would wait for memory several times,
-/// since it knows where to look next only then; this waits for all of the chunk at once.
+/// A chunk is rarely in the processor's caches. In a binary search each access waits for the one before; here
+/// the accesses are independent, and their waits overlap.
 fn find(chunk: &[Stored], entry: u64) -> Result<usize, usize> {
     let is_before = |first: &&Stored| whole(entry, first) <= entry;
     let steps = chunk.iter().step_by(STEP).filter(is_before).count();
@@ -244,7 +218,7 @@ fn find(chunk: &[Stored], entry: u64) -> Result<usize, usize> {
         .map_err(|place| from + place)
 }
 
-/// A chunk of entries, with the room it gets.
+/// Creates a chunk of entries.
 fn chunk_of(entries: &[Stored]) -> Vec<Stored> {
     let mut chunk = Vec::with_capacity(entries.len().next_power_of_two());
     chunk.extend_from_slice(entries);
@@ -257,7 +231,7 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
-    /// What must hold of the chunks.
+    /// Checks the invariants of the chunks.
     fn check(index: &TimeSet) {
         let mut last = None;
         for (key, chunk) in &index.chunks {
@@ -269,9 +243,6 @@ mod tests {
                 last = Some(entry);
             }
         }
-        let len: usize = index.chunks.values().map(Vec::len).sum();
-        assert_eq!(len, index.len());
-        assert_eq!(len == 0, index.is_empty());
     }
 
     fn addresses_in(index: &TimeSet, start: Time, end: Time) -> Vec<u32> {
@@ -283,7 +254,7 @@ mod tests {
         addresses_in(index, Time::MIN, Time::MAX)
     }
 
-    /// Times that come in order, in few seconds, or apart, also at the edges of 16 bits.
+    /// Times in few seconds, at the edges of 16 bits, and far apart.
     fn times() -> impl Strategy<Value = u32> {
         prop_oneof![
             0..4u32,
@@ -293,7 +264,7 @@ mod tests {
         ]
     }
 
-    /// Addresses, of which some come again.
+    /// Addresses, some of which recur.
     fn addresses() -> impl Strategy<Value = u32> {
         prop_oneof![0..2_000u32, any::<u32>(), u32::MAX - 2..=u32::MAX]
     }
@@ -306,7 +277,7 @@ mod tests {
             (start, end) in (times(), times()),
             limit in 0..2_000usize,
         ) {
-            let mut index = TimeSet::new();
+            let mut index = TimeSet::default();
             let mut expected = BTreeSet::new();
             for (what, time, address, count) in steps {
                 for number in 0..count {
@@ -338,19 +309,19 @@ mod tests {
             let built: TimeSet = entries.map(|(time, address)| (Time(*time), *address)).collect();
             check(&built);
             prop_assert_eq!(all(&built), all(&index));
-            prop_assert_eq!(built.len(), expected.len());
+            prop_assert_eq!(all(&built).len(), expected.len());
 
             for (time, address) in &expected {
                 prop_assert!(index.remove(Time(*time), *address));
             }
             check(&index);
-            prop_assert!(index.is_empty() && index.chunks.is_empty());
+            prop_assert!(index.chunks.is_empty());
         }
     }
 
     #[test]
     fn chunks_filled_in_order_are_full() {
-        let mut index = TimeSet::new();
+        let mut index = TimeSet::default();
         for number in 0..100 * FULL as u32 {
             // A renewal: now, and at the end of its lifetime.
             index.insert(Time(number / 10), number);
@@ -362,7 +333,7 @@ mod tests {
 
     #[test]
     fn chunks_are_mostly_full_if_each_second_is_in_no_order() {
-        let mut index = TimeSet::new();
+        let mut index = TimeSet::default();
         for number in 0..100 * FULL as u32 {
             index.insert(
                 Time(number / (FULL as u32 / 2)),
@@ -391,6 +362,6 @@ mod tests {
         assert_eq!(addresses_in(&index, Time(2), Time(2)), [2]);
         let from = index.range((Time(2), 3), Time(3));
         assert_eq!(from.collect::<Vec<_>>(), [(Time(3), 3)]);
-        assert!(all(&TimeSet::new()).is_empty());
+        assert!(all(&TimeSet::default()).is_empty());
     }
 }
