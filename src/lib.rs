@@ -1,6 +1,6 @@
 //! kea-blq: DHCPv4 Bulk Leasequery (RFC 6926) for ISC Kea, as a hook library.
 //!
-//! From the bottom up; each folder depends on folders above it in this list only.
+//! The lowest layer first; each folder depends only on folders above it in this list.
 //! - [`model`]: bindings, clients, VPNs, times.
 //! - [`wire`]: messages, options and their framing.
 //! - [`kea_config`]: Kea's configuration, restricted to the parts that affect leases: subnets,
@@ -13,6 +13,8 @@
 //! - [`log`]: the log and its catalogue.
 //! - [`plugin`]: load, configure, unload.
 //! - `ffi`: the C ABI and the bridge to Kea's C++.
+//!
+//! `docs/architecture.md` has the glossary and the path of a lease from a callout to a frame.
 
 pub mod config;
 pub mod kea_config;

@@ -70,19 +70,19 @@ pub mod lease_time {
 pub mod timing {
     use std::time::Duration;
 
-    /// BULK_LQ_DATA_TIMEOUT: how long a connection may stay blocked while a peer reads or writes
-    /// (RFC 6926 section 6.3).
+    /// BULK_LQ_DATA_TIMEOUT: maximum time that a connection may stay blocked while a peer reads or
+    /// writes (RFC 6926 section 6.3).
     pub const BULK_LQ_DATA_TIMEOUT: Duration = Duration::from_secs(300);
     /// BULK_LQ_MAX_CONNS: connections that a server has open at the same time (RFC 6926 section
     /// 6.3).
     pub const BULK_LQ_MAX_CONNS: u32 = 10;
-    /// ACTIVE_LQ_RCV_TIMEOUT: how long a requester waits for any message on an active connection
-    /// (RFC 7724 section 5.3).
+    /// ACTIVE_LQ_RCV_TIMEOUT: maximum time that a requester waits for any message on an active
+    /// connection (RFC 7724 section 5.3).
     pub const ACTIVE_LQ_RCV_TIMEOUT: Duration = Duration::from_secs(120);
-    /// ACTIVE_LQ_SEND_TIMEOUT: how long a server may be blocked while it sends on an active
+    /// ACTIVE_LQ_SEND_TIMEOUT: maximum time that a server may be blocked while it sends on an active
     /// connection (RFC 7724 section 5.3).
     pub const ACTIVE_LQ_SEND_TIMEOUT: Duration = Duration::from_secs(120);
-    /// ACTIVE_LQ_IDLE_TIMEOUT: after how long without a message a server sends a
+    /// ACTIVE_LQ_IDLE_TIMEOUT: time without a message after which a server sends a
     /// DHCPLEASEQUERYSTATUS with ConnectionActive (RFC 7724 section 5.3).
     pub const ACTIVE_LQ_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 }

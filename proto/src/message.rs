@@ -7,7 +7,7 @@ pub const BOOTREQUEST: u8 = 1;
 /// op of a message from a server.
 pub const BOOTREPLY: u8 = 2;
 
-/// Flag that asks for a broadcast reply; all other bits are reserved and zero.
+/// Flag by which a client requests a broadcast reply; all other bits are reserved and zero.
 pub const BROADCAST: u16 = 0x8000;
 
 /// Offset of htype, one octet; hlen and hops follow, one octet each.
@@ -34,14 +34,14 @@ pub const SNAME_LENGTH: usize = 64;
 /// Octets of file.
 pub const FILE_LENGTH: usize = 128;
 
-/// Octets of the fixed fields, which stand before the magic cookie.
+/// Octets of the fixed fields, which precede the magic cookie.
 pub const FIXED_FIELDS: usize = FILE + FILE_LENGTH;
-/// Stands before the options (RFC 2131 section 3).
+/// The four octets that precede the options (RFC 2131 section 3).
 pub const MAGIC_COOKIE: [u8; 4] = [99, 130, 83, 99];
 /// Octets before the first option: the fixed fields and the magic cookie.
 pub const HEADER_LENGTH: usize = FIXED_FIELDS + MAGIC_COOKIE.len();
 
-/// Octets of message-size, which stands before each message on a TCP connection.
+/// Octets of message-size, which precedes each message on a TCP connection.
 pub const MESSAGE_SIZE_LENGTH: usize = 2;
 /// Octets of the longest message on a TCP connection, without its message-size.
 pub const MAX_MESSAGE: usize = 65_535;

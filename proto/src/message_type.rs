@@ -22,11 +22,11 @@ impl MessageType {
     pub const NAK: MessageType = MessageType(6);
     /// DHCPRELEASE: a client gives its address up.
     pub const RELEASE: MessageType = MessageType(7);
-    /// DHCPINFORM: a client asks for options alone.
+    /// DHCPINFORM: a client requests only options.
     pub const INFORM: MessageType = MessageType(8);
     /// DHCPFORCERENEW (RFC 3203): a server makes a client renew.
     pub const FORCE_RENEW: MessageType = MessageType(9);
-    /// DHCPLEASEQUERY (RFC 4388): a requester asks for one binding over UDP.
+    /// DHCPLEASEQUERY (RFC 4388): a requester queries one binding over UDP.
     pub const LEASE_QUERY: MessageType = MessageType(10);
     /// DHCPLEASEUNASSIGNED (RFC 4388): no client holds the address.
     pub const LEASE_UNASSIGNED: MessageType = MessageType(11);
@@ -34,15 +34,15 @@ impl MessageType {
     pub const LEASE_UNKNOWN: MessageType = MessageType(12);
     /// DHCPLEASEACTIVE (RFC 4388): a client holds the address.
     pub const LEASE_ACTIVE: MessageType = MessageType(13);
-    /// DHCPBULKLEASEQUERY (RFC 6926): a requester asks for any number of bindings.
+    /// DHCPBULKLEASEQUERY (RFC 6926): a requester queries any number of bindings.
     pub const BULK_LEASE_QUERY: MessageType = MessageType(14);
     /// DHCPLEASEQUERYDONE (RFC 6926): the end of the replies to a DHCPBULKLEASEQUERY.
     pub const LEASE_QUERY_DONE: MessageType = MessageType(15);
-    /// DHCPACTIVELEASEQUERY (RFC 7724): a requester asks for bindings as they change.
+    /// DHCPACTIVELEASEQUERY (RFC 7724): a requester subscribes to changes of bindings.
     pub const ACTIVE_LEASE_QUERY: MessageType = MessageType(16);
     /// DHCPLEASEQUERYSTATUS (RFC 7724): the status of the replies to a DHCPACTIVELEASEQUERY.
     pub const LEASE_QUERY_STATUS: MessageType = MessageType(17);
-    /// DHCPTLS (RFC 7724): a requester asks for TLS on the connection; a server agrees or refuses.
+    /// DHCPTLS (RFC 7724): a requester requests TLS on the connection; a server accepts or refuses.
     pub const TLS: MessageType = MessageType(18);
 
     /// Returns the registry's name of the type, if the type is assigned.

@@ -4,7 +4,6 @@
 //! A [`KeaConfig`] is built at each reconfiguration and is immutable. Its source is Kea's
 //! `config-get`, so that Kea itself applies defaults, inheritance and numbering. Options are read
 //! separately in wire format, since their encoding depends on Kea's option definitions.
-
 //!
 //! - [`build`]: reads a configuration.
 //! - [`config`]: the configuration and its lookups.
