@@ -195,9 +195,9 @@ impl Pair {
 
     /// Restores the links, and waits until the servers work together.
     #[track_caller]
-    pub fn mend(&self) {
+    pub fn restore(&self) {
         for link in &self.links {
-            link.mend();
+            link.restore();
         }
         self.await_normal();
     }

@@ -4,7 +4,7 @@
 //! privileges nor network namespaces, and run in parallel.
 //! - [`Setup`]: a configuration to start a Kea with.
 //! - [`Kea`]: a running server: its log, its commands, its restarts.
-//! - [`Held`]: a server whose main thread is blocked.
+//! - [`BlockedMainThread`]: a server whose main thread is blocked.
 //! - [`Relay`] and [`Client`]: a fake relay agent and the clients behind it.
 //! - [`ask`]: queries to the hook.
 //! - [`Database`]: a database server for Kea's leases, reservations and configurations.
@@ -18,11 +18,11 @@
 //! - [`eventually`]: waits for a condition.
 
 pub mod ask;
+mod blocked;
 pub mod clock;
 mod control;
 mod database;
 mod ha;
-mod held;
 mod kea;
 mod link;
 pub mod packet;
@@ -33,9 +33,9 @@ mod stored;
 pub mod storm;
 mod wait;
 
+pub use blocked::BlockedMainThread;
 pub use database::{Database, Kind};
 pub use ha::{Mode, Pair};
-pub use held::Held;
 pub use kea::{Kea, Output, kea_version, run_daemon};
 pub use link::Link;
 pub use place::Place;

@@ -80,7 +80,7 @@ impl Link {
     }
 
     /// Restores the link.
-    pub fn mend(&self) {
+    pub fn restore(&self) {
         self.shared.lock().cut = false;
     }
 

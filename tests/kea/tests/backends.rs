@@ -258,7 +258,7 @@ fn finds_each_of_thousands_of_leases(kind: Kind) {
 /// The database stops when a part of its leases has been read: a query waits at most for its
 /// connection's idle time, and is answered completely once the database is back.
 fn does_not_answer_from_a_part_of_the_database(kind: Kind) {
-    /// Enough leases that Kea's main thread can be held before all are read.
+    /// Enough leases that Kea's main thread can be blocked before all are read.
     const COUNT: u32 = 20_000;
     let mut database = Database::start(kind);
     let at = now();
@@ -274,9 +274,9 @@ fn does_not_answer_from_a_part_of_the_database(kind: Kind) {
         .lease_database(&database)
         .subnets(json!([{ "id": 1, "subnet": "10.0.0.0/16" }]))
         .start();
-    let held = kea.hold();
+    let blocked = kea.block_main_thread();
     database.stop();
-    drop(held);
+    drop(blocked);
     kea.await_log("BLQ_LEASES_UNREADABLE");
     let ask = || {
         kea.query(&Query::new(Primary::Mac {

@@ -143,7 +143,7 @@ fn separates_and_reconnects_a_pair() {
     ];
     assert!(pair.first.lease(leased[0]).is_some());
     assert!(pair.second.lease(leased[1]).is_some());
-    pair.mend();
+    pair.restore();
     pair.second.kill();
     pair.first.await_ha_state("partner-down");
     pair.second.start_again();

@@ -582,7 +582,7 @@ fn reports_its_own_leases_during_and_after_a_partition() {
         }
 
         let step = later();
-        pair.mend();
+        pair.restore();
         await_agreement_of(&pair);
         // Kea does not always synchronise both partners.
         let address = later_one.address.expect("a lease");

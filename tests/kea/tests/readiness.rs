@@ -12,7 +12,7 @@ use kea_tests::{Kea, Setup, eventually};
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 
-/// Number of Kea's leases: enough that its main thread can be held before all are loaded.
+/// Number of Kea's leases: enough that its main thread can be blocked before all are loaded.
 const LEASES: u32 = 100_000;
 
 /// Number of requesters with a query for one binding each.
@@ -129,25 +129,25 @@ fn never_answers_from_a_part_of_the_leases() {
     let mut kea = with_leases(parameters())
         .patience(Duration::from_secs(120))
         .start();
-    let held = kea.hold();
+    let blocked = kea.block_main_thread();
     let pending = PendingQueries::send(&kea);
     assert!(!kea.log().contains("BLQ_LOADED"));
     kea.begin_to_stop();
-    drop(held);
+    drop(blocked);
     assert_eq!(pending.complete(), 0);
     assert!(kea.await_end().success(), "{}", kea.log());
 
     kea.start_again();
-    let held = kea.hold();
+    let blocked = kea.block_main_thread();
     let pending = PendingQueries::send(&kea);
     assert!(!kea.log().contains("BLQ_LOADED"));
     thread::scope(|scope| {
         let reload = scope.spawn(|| kea.command_ok("config-reload", Value::Null));
-        drop(held);
+        drop(blocked);
         assert_eq!(pending.complete(), 0);
         reload.join().expect("no panic");
     });
-    // The main thread is not held during this second load.
+    // The main thread is not blocked during this second load.
     let pending = PendingQueries::send(&kea);
     assert_eq!(pending.complete(), REQUESTERS as usize + 1);
 }
@@ -195,7 +195,7 @@ fn a_waiting_query_does_not_delay_others() {
         "advanced": { "max-bulk-query-threads": 1, "max-requester-idle-time": 2 },
     });
     let kea = with_leases(parameters).start();
-    let held = kea.hold();
+    let blocked = kea.block_main_thread();
     let (_, query) = by_mac(7);
     let mut waiting = kea.connect();
     waiting.send(&query).expect("sent");
@@ -221,8 +221,8 @@ fn a_waiting_query_does_not_delay_others() {
     for connection in [&mut waiting, &mut idle, &mut connection] {
         assert!(connection.next_message().expect("a close").is_none());
     }
-    assert!(!kea.log().contains("BLQ_LOADED"), "it was not held");
-    drop(held);
+    assert!(!kea.log().contains("BLQ_LOADED"), "it was not blocked");
+    drop(blocked);
     kea.await_log("BLQ_LOADED");
     let (address, query) = by_mac(7);
     assert_eq!(kea.bindings(&query)[0].address, address);

@@ -12,7 +12,7 @@ use crate::{Kea, control, eventually};
 /// A server whose main thread is blocked until this is dropped: a command makes it write its
 /// configuration to a pipe without a reader.
 #[derive(Debug)]
-pub struct Held {
+pub struct BlockedMainThread {
     /// The pipe.
     pipe: PathBuf,
     /// The thread that awaits the answer to the command.
@@ -22,9 +22,9 @@ pub struct Held {
 impl Kea {
     /// Blocks the server's main thread.
     #[track_caller]
-    pub fn hold(&self) -> Held {
+    pub fn block_main_thread(&self) -> BlockedMainThread {
         // Beside Kea's configuration file: later versions of Kea write nowhere else.
-        let pipe = self.home().join("held.json");
+        let pipe = self.home().join("blocked.json");
         let _ = fs::remove_file(&pipe);
         let mode = Mode::RUSR | Mode::WUSR;
         mknodat(CWD, &pipe, FileType::Fifo, mode, 0).expect("a pipe");
@@ -40,7 +40,7 @@ impl Kea {
         });
         // The main thread does nothing else until the command is done.
         eventually("the command", || self.commands_received() > before);
-        Held {
+        BlockedMainThread {
             pipe,
             command: Some(command),
         }
@@ -54,7 +54,7 @@ impl Kea {
     }
 }
 
-impl Drop for Held {
+impl Drop for BlockedMainThread {
     fn drop(&mut self) {
         // The configuration fits into the pipe, which stays open for reading until it is written.
         // Opening does not wait for a writer: the server may have ended.
