@@ -3,7 +3,7 @@
 /// The maximum length of stored relay agent information, in octets: enough for every sub-option in use
 /// at its maximum length. A longer one counts as absent, so that the memory that a peer can occupy is
 /// bounded.
-pub const LONGEST: usize = 4_096;
+pub const MAX_LENGTH: usize = 4_096;
 
 /// Returns the value of the first sub-option `code` of an option 82.
 ///

@@ -13,7 +13,7 @@ use crate::wire::options::Tlvs;
 
 /// The options of a client's message that are stored: those by which a client describes itself, for
 /// requesters that request them (RFC 6926 section 8.3 item 7, RFC 4388 section 6.7).
-const KEPT: [u8; 13] = [
+const STORED_OPTIONS: [u8; 13] = [
     code::HOST_NAME,
     code::VENDOR_SPECIFIC,
     code::PARAMETER_REQUEST_LIST,
@@ -29,20 +29,20 @@ const KEPT: [u8; 13] = [
     code::VI_VENDOR_SPECIFIC,
 ];
 
-/// Whether a code is one of [`KEPT`].
-const IS_KEPT: [bool; 256] = {
-    let mut is_kept = [false; 256];
+/// Whether a code is one of [`STORED_OPTIONS`].
+const IS_STORED: [bool; 256] = {
+    let mut is_stored = [false; 256];
     let mut index = 0;
-    while index < KEPT.len() {
-        is_kept[KEPT[index] as usize] = true;
+    while index < STORED_OPTIONS.len() {
+        is_stored[STORED_OPTIONS[index] as usize] = true;
         index += 1;
     }
-    is_kept
+    is_stored
 };
 
 /// The maximum total length of the stored option values of one client, in octets: it bounds the memory that
 /// a client can occupy. Options that no longer fit are omitted.
-const MAX_KEPT: usize = 2_048;
+const MAX_STORED_OCTETS: usize = 2_048;
 
 /// A client's message as far as Kea does not put it into the lease.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,10 +61,10 @@ impl ClientMessage<'_> {
     /// Returns the client info of the message.
     pub fn client_info(&self) -> ClientInfo {
         let information = self.relay_agent_information;
-        let is_kept = (1..=relay_agent_information::LONGEST).contains(&information.len());
+        let is_stored = (1..=relay_agent_information::MAX_LENGTH).contains(&information.len());
         ClientInfo {
-            relay_agent_information: is_kept.then(|| information.to_vec()),
-            options: kept_options(self.options),
+            relay_agent_information: is_stored.then(|| information.to_vec()),
+            options: stored_options(self.options),
             classes: classes(self.classes),
         }
     }
@@ -96,30 +96,30 @@ fn classes(octets: &[u8]) -> Arc<[String]> {
 ///
 /// Kea has served the client, so the options are parsed as leniently as Kea does: the options field alone,
 /// regardless of option 52 (overload), up to the first option that runs past the end.
-fn kept_options(field: &[u8]) -> Vec<RawOption> {
-    let mut kept: Vec<RawOption> = Vec::new();
+fn stored_options(field: &[u8]) -> Vec<RawOption> {
+    let mut stored: Vec<RawOption> = Vec::new();
     for (code, value) in Tlvs::options(field).map_while(Result::ok) {
         // Kea ignores an empty host name.
-        if !IS_KEPT[usize::from(code)] || (code == code::HOST_NAME && value.is_empty()) {
+        if !IS_STORED[usize::from(code)] || (code == code::HOST_NAME && value.is_empty()) {
             continue;
         }
-        match kept.iter_mut().find(|known| known.code == code) {
+        match stored.iter_mut().find(|known| known.code == code) {
             // The pieces of a long option (RFC 3396 section 7).
             Some(known) => known.value.extend_from_slice(value),
-            None => kept.push(RawOption {
+            None => stored.push(RawOption {
                 code,
                 value: value.to_vec(),
             }),
         }
     }
-    kept.sort_unstable_by_key(|option| option.code);
-    let mut room = MAX_KEPT;
-    kept.retain(|option| {
+    stored.sort_unstable_by_key(|option| option.code);
+    let mut room = MAX_STORED_OCTETS;
+    stored.retain(|option| {
         let left = room.checked_sub(option.value.len());
         room = left.unwrap_or(room);
         left.is_some()
     });
-    kept
+    stored
 }
 
 #[cfg(test)]
@@ -141,9 +141,9 @@ mod tests {
         packet
     }
 
-    /// The options kept of a message.
-    fn kept_of(packet: &[u8]) -> Vec<RawOption> {
-        kept_options(options_field(packet).unwrap_or_default())
+    /// The options stored of a message.
+    fn stored_of(packet: &[u8]) -> Vec<RawOption> {
+        stored_options(options_field(packet).unwrap_or_default())
     }
 
     /// An options field without an end, long options in pieces.
@@ -159,9 +159,10 @@ mod tests {
     }
 
     /// Returns the codes and lengths of stored options.
-    fn lengths(kept: &[RawOption]) -> Vec<(u8, usize)> {
-        let kept = kept.iter();
-        kept.map(|option| (option.code, option.value.len()))
+    fn lengths(stored: &[RawOption]) -> Vec<(u8, usize)> {
+        let stored = stored.iter();
+        stored
+            .map(|option| (option.code, option.value.len()))
             .collect()
     }
 
@@ -185,7 +186,7 @@ mod tests {
             (code::VENDOR_CLASS, b"more"),
         ]);
         let expected = options(&[(12, b"host"), (60, b"vendormore")]);
-        assert_eq!(kept_of(&message(&[], &field)), expected);
+        assert_eq!(stored_of(&message(&[], &field)), expected);
     }
 
     #[test]
@@ -236,7 +237,7 @@ mod tests {
         let elsewhere = field(&[(code::HOST_NAME, b"no"), (code::VENDOR_CLASS, b"no")]);
         let sname_and_file = elsewhere.repeat(19);
         let expected = options(&[(60, b"vendor")]);
-        assert_eq!(kept_of(&message(&sname_and_file, &overloaded)), expected);
+        assert_eq!(stored_of(&message(&sname_and_file, &overloaded)), expected);
     }
 
     #[test]
@@ -252,30 +253,30 @@ mod tests {
             &[code::RELAY_AGENT_INFORMATION, 255, code::END],
         ] {
             let packet = message(&[], &[&whole[..], tail].concat());
-            assert_eq!(kept_of(&packet), expected, "{tail:?}");
+            assert_eq!(stored_of(&packet), expected, "{tail:?}");
         }
     }
 
     #[test]
     fn ignores_an_empty_host_name_as_kea_does() {
         let empty = [code::HOST_NAME, 0, code::USER_CLASS, 0];
-        assert_eq!(kept_of(&message(&[], &empty)), options(&[(77, b"")]));
+        assert_eq!(stored_of(&message(&[], &empty)), options(&[(77, b"")]));
     }
 
     #[test]
     fn stores_no_options_of_an_incomplete_message() {
         let whole = message(&[], &field(&[(code::HOST_NAME, b"host")]));
         for length in 0..=240 {
-            assert_eq!(kept_of(&whole[..length]), [], "{length} octets");
+            assert_eq!(stored_of(&whole[..length]), [], "{length} octets");
         }
-        assert_eq!(kept_of(&[0; 300]), []);
+        assert_eq!(stored_of(&[0; 300]), []);
     }
 
     /// Options that are stored and others, except option overload.
     fn any_options() -> impl Strategy<Value = Vec<(u8, Vec<u8>)>> {
-        let kept = proptest::sample::select(&KEPT[..]);
+        let stored = proptest::sample::select(&STORED_OPTIONS[..]);
         let other = (1..=254u8).prop_filter("not followed", |code| *code != code::OVERLOAD);
-        vec((prop_oneof![kept, other], vec(any::<u8>(), 1..300)), 0..8)
+        vec((prop_oneof![stored, other], vec(any::<u8>(), 1..300)), 0..8)
     }
 
     proptest! {
@@ -293,21 +294,21 @@ mod tests {
             }
             let packet = message(&sname_and_file, &field);
             let strict = Message::read(&packet).unwrap();
-            let kept = kept_of(&packet);
-            for option in &kept {
+            let stored = stored_of(&packet);
+            for option in &stored {
                 prop_assert_eq!(strict.options.value(option.code), Some(&option.value[..]));
             }
-            let mut codes: Vec<_> = kept.iter().map(|option| option.code).collect();
+            let mut codes: Vec<_> = stored.iter().map(|option| option.code).collect();
             prop_assert!(codes.is_sorted());
             codes.dedup();
-            prop_assert_eq!(codes.len(), kept.len());
-            let total: usize = kept.iter().map(|option| option.value.len()).sum();
-            prop_assert!(total <= MAX_KEPT);
+            prop_assert_eq!(codes.len(), stored.len());
+            let total: usize = stored.iter().map(|option| option.value.len()).sum();
+            prop_assert!(total <= MAX_STORED_OCTETS);
             let left_out = strict.options.iter().filter(|option| {
-                IS_KEPT[usize::from(option.code)] && !codes.contains(&option.code)
+                IS_STORED[usize::from(option.code)] && !codes.contains(&option.code)
             });
             for option in left_out {
-                prop_assert!(total + option.value.len() > MAX_KEPT);
+                prop_assert!(total + option.value.len() > MAX_STORED_OCTETS);
             }
         }
 
@@ -324,13 +325,13 @@ mod tests {
             let length = (tail.len() + usize::from(missing)).min(255) as u8;
             prop_assume!(usize::from(length) > tail.len());
             let broken = [&whole[..], &[code, length], &tail].concat();
-            prop_assert_eq!(kept_of(&message(&[], &broken)), kept_of(&message(&[], &whole)));
+            prop_assert_eq!(stored_of(&message(&[], &broken)), stored_of(&message(&[], &whole)));
         }
 
         #[test]
         fn reads_any_octets(packet in vec(any::<u8>(), 0..600), is_message in any::<bool>()) {
             let packet = if is_message { message(&[], &packet) } else { packet };
-            let _ = kept_of(&packet);
+            let _ = stored_of(&packet);
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::wire::{Reader, Truncated};
 
 /// The longest string of octets, so that clients cannot fill the memory while reports wait. Kea receives
 /// messages of 1,500 octets at most; a longer report becomes an event at once, in which options are limited.
-const LONGEST: usize = 4_096;
+const MAX_LENGTH: usize = 4_096;
 
 /// The length of the fields before the first string.
 const FIXED: usize = 27;
@@ -110,7 +110,7 @@ fn octets(kind: Kind, lease: &StoredLease<'_>, message: &ClientMessage<'_>) -> O
         message.options,
     ];
     let length = FIXED + strings.map(|string| 2 + string.len()).iter().sum::<usize>();
-    if length > LONGEST {
+    if length > MAX_LENGTH {
         return None;
     }
     let mut octets = Vec::with_capacity(length);
@@ -122,7 +122,7 @@ fn octets(kind: Kind, lease: &StoredLease<'_>, message: &ClientMessage<'_>) -> O
     octets.extend_from_slice(&lease.subnet.to_be_bytes());
     octets.extend_from_slice(&lease.htype.to_be_bytes());
     for string in strings {
-        // Within LONGEST.
+        // Within MAX_LENGTH.
         octets.extend_from_slice(&(string.len() as u16).to_be_bytes());
         octets.extend_from_slice(string);
     }
@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_long_message_becomes_an_event_at_once() {
-        let mut options = vec![0; LONGEST - FIXED - 7 * 2];
+        let mut options = vec![0; MAX_LENGTH - FIXED - 7 * 2];
         let lease = StoredLease::default();
         let report = |options: &[u8]| {
             let message = ClientMessage {

@@ -6,7 +6,7 @@ use crate::mirror::event::{Lease, LeaseState};
 use crate::model::address::HardwareAddress;
 use crate::model::binding::SubnetId;
 use crate::model::hex;
-use crate::model::relay_agent_information::LONGEST;
+use crate::model::relay_agent_information::MAX_LENGTH;
 use crate::model::time::{Lifetime, Time};
 
 /// A lease in the form in which Kea stores it.
@@ -66,7 +66,7 @@ pub fn hardware_address(htype: u16, octets: &[u8]) -> HardwareAddress {
 /// as absent.
 fn relay_agent_information(text: &[u8]) -> Option<Vec<u8>> {
     let digits = text.strip_prefix(b"0x").unwrap_or(text);
-    hex::read(digits).filter(|octets| (1..=LONGEST).contains(&octets.len()))
+    hex::read(digits).filter(|octets| (1..=MAX_LENGTH).contains(&octets.len()))
 }
 
 /// Returns a lease's state by Kea's number of it.
