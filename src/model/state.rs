@@ -49,3 +49,15 @@ impl State {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn converts_each_value_to_its_state() {
+        let states: Vec<State> = (0..=u8::MAX).filter_map(State::from_value).collect();
+        let values: Vec<u8> = states.iter().map(|state| *state as u8).collect();
+        assert_eq!(values, [1, 2, 3, 4, 5, 6, 7, 8]);
+    }
+}
