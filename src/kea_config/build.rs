@@ -65,7 +65,7 @@ fn build(
         shared_networks: HashMap::new(),
     };
     for subnet in config.subnet4 {
-        builder.subnet(subnet, &config.inherited, &Around::default())?;
+        builder.subnet(subnet, &config.inherited, &Enclosing::default())?;
     }
     for shared_network in config.shared_networks {
         builder.shared_network(shared_network, &config.inherited)?;
@@ -88,7 +88,7 @@ fn build(
 
 /// Properties that subnets inherit from their shared network.
 #[derive(Default)]
-struct Around {
+struct Enclosing {
     /// Index of the shared network; `None` for subnets outside any.
     place: Option<usize>,
     /// The VPN.
@@ -123,24 +123,24 @@ impl Builder {
         self.kea_config.shared_networks.push(OptionSet::default());
         self.shared_networks.insert(shared_network.name, place);
         let inherited = shared_network.inherited.or(global);
-        let around = Around {
+        let enclosing = Enclosing {
             place: Some(place),
             vpn: declared.unwrap_or_default(),
             classes: shared_network.classes,
             user_context: shared_network.user_context,
         };
         for subnet in shared_network.subnet4 {
-            self.subnet(subnet, &inherited, &around)?;
+            self.subnet(subnet, &inherited, &enclosing)?;
         }
         Ok(())
     }
 
-    /// Adds a subnet, which inherits `wider` and the properties `around` it.
+    /// Adds a subnet, which inherits `wider` and the properties `enclosing` it.
     fn subnet(
         &mut self,
         subnet: layout::Subnet,
         wider: &Inherited,
-        around: &Around,
+        enclosing: &Enclosing,
     ) -> Result<(), KeaConfigError> {
         let id = SubnetId(subnet.id);
         let holder = format!("subnet {} ({})", subnet.id, subnet.subnet);
@@ -155,9 +155,12 @@ impl Builder {
             .trunc();
         let declared = vpn::declared(&holder, subnet.user_context.as_ref())?;
         self.kea_config.vpns.extend(declared.clone());
-        let outer = || subnet.classes.names().chain(around.classes.names());
+        let outer = || subnet.classes.names().chain(enclosing.classes.names());
         let high_availability = &self.kea_config.high_availability;
-        let contexts = [subnet.user_context.as_ref(), around.user_context.as_ref()];
+        let contexts = [
+            subnet.user_context.as_ref(),
+            enclosing.user_context.as_ref(),
+        ];
         let allocators = high_availability.allocators(&contexts, outer());
         let mut pools = subnet
             .pools
@@ -179,8 +182,8 @@ impl Builder {
         self.kea_config.subnets.push(Subnet {
             id,
             prefix,
-            vpn: declared.unwrap_or_else(|| around.vpn.clone()),
-            shared_network: around.place,
+            vpn: declared.unwrap_or_else(|| enclosing.vpn.clone()),
+            shared_network: enclosing.place,
             allocators,
             pools,
             options: OptionSet::default(),

@@ -56,7 +56,7 @@ impl IdentifierType {
 
     /// Returns the client's identifier of this type; `None` if the client has none, or the type is
     /// unknown.
-    fn of(self, client: ClientRef<'_>) -> Option<&[u8]> {
+    fn identifier_of(self, client: ClientRef<'_>) -> Option<&[u8]> {
         let identifier = match self {
             IdentifierType::HardwareAddress => Some(client.chaddr()),
             IdentifierType::ClientId => Some(client.client_id()),
@@ -230,7 +230,7 @@ impl Hosts {
         let by_identifier = client.and_then(|client| {
             self.order.iter().find_map(|of| {
                 let places = self.by_identifier.get(&(subnet, *of))?;
-                places.get(of.of(client)?)
+                places.get(of.identifier_of(client)?)
             })
         });
         if let Some(place) = by_identifier {
@@ -241,7 +241,7 @@ impl Hosts {
             let known = host
                 .identifier_type
                 .zip(client)
-                .and_then(|(of, client)| of.of(client));
+                .and_then(|(of, client)| of.identifier_of(client));
             known.is_none()
         })
     }
