@@ -89,7 +89,7 @@ fn build(
 /// Properties that subnets inherit from their shared network.
 #[derive(Default)]
 struct Enclosing {
-    /// Index of the shared network; `None` for subnets outside any.
+    /// Index of the shared network; `None` outside of any.
     place: Option<usize>,
     /// The VPN.
     vpn: Vpn,
@@ -135,7 +135,7 @@ impl Builder {
         Ok(())
     }
 
-    /// Adds a subnet, which inherits `wider` and the properties `enclosing` it.
+    /// Adds a subnet, which inherits the parameters `wider` and the `enclosing` properties.
     fn subnet(
         &mut self,
         subnet: layout::Subnet,

@@ -27,7 +27,7 @@ pub struct Subnet {
     pub prefix: Ipv4Net,
     /// The VPN declared for the subnet or for its shared network.
     pub vpn: Vpn,
-    /// Index of its shared network; `None` outside any.
+    /// Index of its shared network; `None` outside of any.
     pub(super) shared_network: Option<usize>,
     /// The high-availability servers that can lease its free addresses outside of pools.
     pub(super) allocators: Allocators,

@@ -23,10 +23,10 @@ const CLASS_PREFIX: &str = "HA_";
 /// Key in a subnet's user-context that names its relationship, if there are several.
 const RELATIONSHIP_KEY: &str = "ha-server-name";
 
-/// The scopes in which a free address can be leased; none without high availability.
+/// The names of the scopes in which a free address can be leased; empty without high availability.
 pub type Allocators = Arc<[Box<str>]>;
 
-/// The scopes that this server serves at a time.
+/// The names of the scopes that this server serves at a time.
 pub type Serving = BTreeSet<String>;
 
 /// Whether only other servers can lease a free address of `allocators` while this one is `serving`.
@@ -58,7 +58,7 @@ struct Parameters {
 struct Relationship {
     /// The name of this server.
     this_server_name: String,
-    /// `load-balancing`, `hot-standby` or `passive-backup`.
+    /// The mode: `load-balancing`, `hot-standby` or `passive-backup`.
     mode: String,
     /// The servers.
     #[serde(default)]
@@ -70,7 +70,7 @@ struct Relationship {
 struct Peer {
     /// The name of the server and of its scope.
     name: Box<str>,
-    /// `primary`, `secondary`, `standby` or `backup`.
+    /// The role: `primary`, `secondary`, `standby` or `backup`.
     role: String,
 }
 

@@ -104,7 +104,7 @@ pub struct Hosts {
     by_identifier: HashMap<(SubnetId, IdentifierType), Places>,
     /// Indexes in `hosts` by the reserved address.
     by_address: HashMap<(SubnetId, Ipv4Addr), usize>,
-    /// Types in the order Kea tries them.
+    /// The types in the order in which Kea searches by them.
     order: Vec<IdentifierType>,
 }
 
@@ -223,8 +223,9 @@ impl Hosts {
 
     /// Returns the reservation in `subnet` for the client of `binding`.
     ///
-    /// Kea looks the client's identifiers up. If an identifier is unknown here, the address
-    /// decides: Kea leases a reserved address only to the client of the reservation.
+    /// Kea searches by the client's identifiers. If the mirror does not know the identifier of a
+    /// reservation, the address decides: Kea leases a reserved address only to the client of its
+    /// reservation.
     pub fn find(&self, subnet: SubnetId, binding: BindingRef<'_>) -> Option<&Host> {
         let client = binding.client;
         let by_identifier = client.and_then(|client| {

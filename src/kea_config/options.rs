@@ -81,8 +81,8 @@ impl OptionSet {
 }
 
 /// Returns the value of option `code` that Kea sends to a client in `classes` with these scopes,
-/// the most specific first: the first scope with a value decides, and `never-send`
-/// in any scope withholds the option.
+/// the most specific first: the first scope with a value decides, and `never-send` in any scope
+/// withholds the option.
 pub fn sent<'a>(scopes: &[&'a OptionSet], code: u8, classes: &[&str]) -> Option<&'a [u8]> {
     if scopes.iter().any(|scope| scope.cancels(code)) {
         return None;

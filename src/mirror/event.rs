@@ -119,7 +119,7 @@ pub enum ResyncScope {
     Released(Ipv4Addr),
 }
 
-/// A lease event. The events of one thread of Kea come in the order in which it made the changes.
+/// A lease event. The events of one thread of Kea are in the order in which it made the changes.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// Kea committed a lease for a client's message. It is new, renewed, or declined (by its state).
@@ -145,8 +145,8 @@ pub enum Event {
     GivenUp {
         /// The address given up.
         address: Ipv4Addr,
-        /// The client that had the lease; `None` if the event is pushed at the moment of the change. Later,
-        /// Kea may already have leased the address to another client.
+        /// The client that had the lease; `None` if the event is pushed at the moment of the change. If it
+        /// is pushed later, Kea may already have leased the address to another client.
         client: Option<ClientIds>,
         /// The time of the change.
         at: Time,
@@ -169,7 +169,7 @@ pub enum Event {
         /// The client last transaction time of the reclaimed lease. The client may have renewed the lease
         /// since.
         cltt: Time,
-        /// Whether the lifetime had ended because the client released the lease.
+        /// Whether the lifetime had ended by a release of the client.
         was_released: bool,
         /// The time of the change.
         at: Time,

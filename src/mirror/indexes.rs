@@ -14,7 +14,7 @@ use crate::model::client::ClientRef;
 use crate::model::relay_agent_information;
 use crate::model::state::State;
 
-/// The identity in a primary query, by which bindings of a client or a relay agent are found.
+/// The identity in a primary query: selects the bindings of a client or a relay agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identity {
     /// htype, hlen and chaddr.
@@ -32,7 +32,7 @@ pub enum Identity {
 pub struct Indexes {
     /// Active bindings by client and relay agent.
     pub identities: Identities,
-    /// All bindings by their times, past and to come.
+    /// All bindings by their times, past and future.
     pub times: TimeIndex,
 }
 
@@ -47,7 +47,7 @@ impl Indexes {
     }
 }
 
-/// Runs both closures, on two threads if possible.
+/// Runs both closures, the second one on another thread if possible.
 fn both<A, B: Send>(here: impl FnOnce() -> A, there: impl Fn() -> B + Sync) -> (A, B) {
     thread::scope(|scope| {
         let name = "blq-loading".to_owned();
@@ -99,8 +99,8 @@ impl Identities {
         }
     }
 
-    /// Updates the indexes after the binding of an address has changed: it was found by the client `before`, and
-    /// is found by `after` from now on.
+    /// Updates the indexes after the binding of an address has changed from the client `before` to `after`; `None`
+    /// stands for a binding that is not indexed by client.
     pub fn update(
         &mut self,
         address: u32,
@@ -175,13 +175,13 @@ fn relay_id(client: ClientRef<'_>) -> &[u8] {
     relay_agent_information::find(information, sub_option::RELAY_ID).unwrap_or_default()
 }
 
-/// Returns the client by which the binding of an address is found.
+/// Returns the client by which the binding of an address is indexed.
 fn client_of(address: u32, bindings: &Pages) -> Option<ClientRef<'_>> {
     indexed_client(bindings.get(address)?)
 }
 
-/// Returns the client by which a binding is found. A binding that is not active is found only by its address and
-/// times: queries about a client return current bindings alone (RFC 6926 section 8.2).
+/// Returns the client by which a binding is indexed; `None` for a binding that is not active: queries by identity
+/// return only current bindings (RFC 6926 section 8.2).
 pub fn indexed_client(binding: BindingRef<'_>) -> Option<ClientRef<'_>> {
     binding.client.filter(|_| binding.state == State::Active)
 }

@@ -92,7 +92,7 @@ pub struct SavedView {
     pub subnets: Vec<ConfiguredSubnet>,
     /// Former subnets, the latest last.
     pub former_subnets: Vec<FormerSubnet>,
-    /// Digests of the other parts that replies depend on; `None` if nothing was saved.
+    /// Digests of the other parts that replies depend on; `None` in a new state file.
     pub digests: Option<CommonDigests>,
 }
 
@@ -117,10 +117,10 @@ impl SavedView {
     }
 }
 
-/// Returns the ranges of `kea_config` with times: that of a `known` range where VPN and `remote` are
-/// unchanged, else `now`. `known` and the result ascend without overlap. If the scopes in `serving` are
-/// unknown, `remote` is that of the `known` range, and by default that of the scopes which this server
-/// usually serves.
+/// Returns the ranges of `kea_config` with their times: the time of a `known` range if its VPN and `remote` are
+/// unchanged, else `now`. Both `known` and the result ascend without overlap. If `serving` is `None`, because
+/// the served scopes are unknown, `remote` is that of the `known` range; without one it follows from the scopes
+/// that this server usually serves.
 pub fn timed(
     kea_config: &KeaConfig,
     known: &[TimedRange],
@@ -143,7 +143,7 @@ fn assign(
     let mut known = known.iter().peekable();
     for range in configured {
         let remote = serving.map(|serving| only_others_allocate(&range.allocators, serving));
-        // The beginning of the rest of the range; beyond its end after the last part.
+        // The first address of the rest of the range; after the last part, the address after the range.
         let mut position = u64::from(range.first.to_bits());
         let last = u64::from(range.last.to_bits());
         while position <= last {

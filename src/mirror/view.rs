@@ -80,8 +80,8 @@ impl<'a> Terms<'a> {
     }
 }
 
-/// Returns the VPN that the relay agent of a binding in `state` named. A free address is of no relay agent, even
-/// if Kea has not reclaimed its lease.
+/// Returns the VPN that the relay agent of a binding in `state` named. A free address has no relay agent, even if
+/// Kea has not reclaimed its lease.
 pub fn named_vpn<'a>(binding: &BindingRef<'_>, state: State) -> Option<Cow<'a, Vpn>> {
     let is_free = matches!(state, State::Available | State::Remote);
     let client = binding.client.filter(|_| !is_free);
@@ -111,7 +111,7 @@ impl View {
         (range.first.to_bits() <= address).then_some(range)
     }
 
-    /// Whether the address of a binding is in a configured subnet or pool, or reserved.
+    /// Whether the address of a binding is configured: in a subnet or pool, or reserved.
     pub fn has(&self, binding: BindingRef<'_>) -> bool {
         self.kea_config
             .subnet_of(binding.address, binding.subnet)

@@ -1,9 +1,8 @@
 //! A report of Kea on its way to the mirror.
 //!
-//! A client's message is reported in one string of octets: Kea's threads copy the values that Kea lends them
-//! in one allocation, and the thread that applies the report makes the event. To make an event takes a dozen
-//! allocations. On Kea's threads they would be most of the cost of a callout, since they are freed on
-//! another thread.
+//! A client's message is reported in one string of octets: Kea's threads copy the values that Kea lends into
+//! one allocation, and the thread that applies the report decodes the event. An event takes a dozen
+//! allocations. Made on Kea's threads and freed on another, they would be most of the cost of a callout.
 //!
 //! ```text
 //!  1   kind
@@ -22,8 +21,9 @@ use crate::model::client::ClientIds;
 use crate::model::time::Time;
 use crate::wire::{Reader, Truncated};
 
-/// The longest string of octets, so that clients cannot fill the memory while reports wait. Kea receives
-/// messages of 1,500 octets at most; a longer report becomes an event at once, in which options are limited.
+/// The maximum length of the string, which bounds the memory that clients can occupy while reports wait. Kea
+/// receives messages of 1,500 octets at most; a longer report is decoded at once into an event, whose options are
+/// limited.
 const MAX_LENGTH: usize = 4_096;
 
 /// The length of the fields before the first string.
@@ -34,8 +34,8 @@ const FIXED: usize = 27;
 pub enum Kind {
     /// [`Event::Committed`].
     Committed,
-    /// [`Event::Confirmed`]: a lease of which only the address, the client, and in place of the client last
-    /// transaction time the time of the event are given.
+    /// [`Event::Confirmed`]: a lease with only the address and the client, and with the time of the event as
+    /// its client last transaction time.
     Confirmed,
     /// [`Event::Offered`].
     Offered,
@@ -50,7 +50,7 @@ pub struct Report(Form);
 enum Form {
     /// The event itself.
     Event(Box<Event>),
-    /// The values of which the event is made.
+    /// The encoded values of the event.
     Octets(Box<[u8]>),
 }
 
@@ -85,7 +85,7 @@ impl Report {
         }
     }
 
-    /// Lends the event to `use_event`. An event is large: to move it takes part of the time of a change.
+    /// Lends the event to `use_event`. An event is large: moving it would take part of the time of an update.
     pub fn lend(&self, use_event: impl FnOnce(&Event)) {
         match &self.0 {
             Form::Event(event) => use_event(event),
