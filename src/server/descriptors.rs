@@ -79,7 +79,7 @@ impl Numbers {
         self.low() - self.reserve()
     }
 
-    /// Tests whether a socket may have this number.
+    /// Whether a socket may have this number.
     fn is_for_sockets(self, number: RawFd) -> bool {
         number >= FIRST_HIGH || is_below(number, self.reserve_begin())
     }
@@ -89,8 +89,8 @@ impl Numbers {
         free_below(self.reserve_begin(), u64::MAX)
     }
 
-    /// Tests whether `count` descriptors that the server cannot run without may be opened; their
-    /// numbers are low.
+    /// Whether `count` descriptors may be opened that the server needs to run; their numbers are
+    /// low.
     pub fn allow_needed(self, count: u64) -> bool {
         free_below(self.low() - self.reserve().min(LAST_RESERVE), count) >= count
     }
@@ -102,14 +102,14 @@ impl Numbers {
     }
 }
 
-/// Tests whether a descriptor's number is below `end`.
+/// Whether a descriptor's number is below `end`.
 fn is_below(number: RawFd, end: u64) -> bool {
     u64::try_from(number).is_ok_and(|number| number < end)
 }
 
 /// Counts the free numbers below `end`, up to `enough`.
 ///
-/// Takes all of them for a moment, and one beyond.
+/// Occupies all of them for a moment, and one more.
 fn free_below(end: u64, enough: u64) -> u64 {
     let Ok(socket) = Socket::new(Domain::IPV4, Type::STREAM, None) else {
         return 0;
@@ -188,7 +188,7 @@ impl Place {
 pub struct NoPlace;
 
 impl NoPlace {
-    /// Tests whether this is the cause of an error.
+    /// Whether this is the cause of an error.
     pub fn is_cause_of(error: &io::Error) -> bool {
         error.get_ref().is_some_and(|cause| cause.is::<NoPlace>())
     }

@@ -18,7 +18,7 @@
 //! - [`listener`]: listening sockets.
 //! - [`descriptors`]: placement of sockets among the descriptor numbers.
 //! - [`threads`]: the threads and their event loops.
-//! - [`stop`]: the order to stop.
+//! - [`stop`]: the stop signal.
 //! - [`peer_log`]: messages about peers, and counters.
 //!
 //! The engine appends messages to the output of the connection, from which they are sent without a

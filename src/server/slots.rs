@@ -1,4 +1,4 @@
-//! Slots: the limits of open connections, in all and for each requester.
+//! Slots: the limits of open connections, in total and for each requester.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -8,39 +8,39 @@ use ipnet::Ipv4Net;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Share of the descriptors for connections that is reserved for closing ones (an eighth), if there are too few for
-/// all configured connections.
+/// Share of the connections' descriptors that is reserved for closing connections (an eighth), if
+/// there are too few for all configured connections.
 const CLOSING_SHARE: u64 = 8;
 
 /// Slots for connections: for all requesters together, and for each.
 ///
-/// A connection that only waits for its requester to close takes no slot, so that a requester that saw
-/// the server close a connection can open the next one. Neither does a connection whose requester has closed its
-/// side while its queries are idle. As many connections may be in this state as may be open, if there are
-/// descriptors for them.
+/// A connection that only waits for its requester's close occupies no slot, so that a requester
+/// that received the server's close can open another connection. Neither does a connection whose
+/// requester has closed its side while its queries are idle. As many connections may be in these
+/// states as may be open, if there are enough descriptors.
 #[derive(Debug)]
 pub struct Slots {
-    /// Limit of open connections (RFC 6926 section 8.1: BULK_LQ_MAX_CONNS); at least 1.
+    /// 1 <= limit of open connections <= BULK_LQ_MAX_CONNS (RFC 6926 section 8.1).
     limit: u32,
-    /// Whether the limit comes from the descriptors instead of the configuration.
+    /// Whether descriptors, rather than the configuration, determine the limit.
     is_capped: bool,
     /// Free slots for open connections.
     open: Arc<Semaphore>,
-    /// Free slots for open connections of each requester with a limit of its own, as the access list has
-    /// it: an address, or a prefix whose addresses share the slots.
+    /// Free slots for open connections of each entry of `requesters` with a separate limit: an
+    /// address, or a prefix whose addresses share the slots.
     by_requester: Mutex<HashMap<Ipv4Net, Arc<Semaphore>>>,
-    /// Free slots for connections that wait for the requester to close; at first no more than `limit`.
+    /// Free slots for connections that wait for the requester's close; initially <= limit.
     closing: Arc<Semaphore>,
 }
 
-/// Limits that leave no slot for a connection.
+/// A limit that leaves no slot for a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Full {
-    /// Limit of all connections, reached.
+    /// The limit of all connections.
     Server(u32),
-    /// Limit by descriptors, fewer than configured, reached.
+    /// The limit by descriptors, lower than the configured one.
     Descriptors(u32),
-    /// Limit of one entry of 'requesters', reached.
+    /// The limit of one entry of `requesters`.
     Requester(u32),
 }
 
@@ -72,12 +72,14 @@ impl Slots {
         Slots::within(limit, u64::MAX)
     }
 
-    /// Creates slots for `limit` connections, or for fewer if open and closing ones together need more descriptors
-    /// than `places`.
-    pub fn within(limit: u32, places: u64) -> Slots {
-        let most = places.saturating_sub(places / CLOSING_SHARE).max(1);
+    /// Creates slots for `limit` connections, or for fewer if open and closing connections together
+    /// need more descriptors than `descriptors`.
+    pub fn within(limit: u32, descriptors: u64) -> Slots {
+        let most = descriptors
+            .saturating_sub(descriptors / CLOSING_SHARE)
+            .max(1);
         let open = u32::try_from(most).map_or(limit, |most| most.min(limit));
-        let rest = places.saturating_sub(open.into());
+        let rest = descriptors.saturating_sub(open.into());
         Slots {
             limit: open,
             is_capped: open < limit,
@@ -87,15 +89,15 @@ impl Slots {
         }
     }
 
-    /// Returns how many connections may be open, if that is fewer than configured.
+    /// Returns the limit of open connections if it is lower than the configured one.
     pub fn cap(&self) -> Option<u32> {
         self.is_capped.then_some(self.limit)
     }
 
-    /// Takes a slot for a connection of `requester`, which may have `own_limit` open.
+    /// Takes a slot for a connection of `requester`, whose separate limit is `own_limit`.
     ///
     /// # Errors
-    /// If one of the two limits is reached.
+    /// The limit that is reached.
     pub fn take(&self, requester: Ipv4Net, own_limit: Option<u32>) -> Result<Slot, Full> {
         let full = match self.is_capped {
             false => Full::Server(self.limit),
@@ -115,7 +117,7 @@ impl Slots {
     }
 }
 
-/// Creates a semaphore of so many permits.
+/// Creates a semaphore with this number of permits.
 fn semaphore(permits: u32) -> Arc<Semaphore> {
     let permits = usize::try_from(permits).unwrap_or(usize::MAX);
     Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)))
@@ -126,20 +128,20 @@ fn acquire(semaphore: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
     Arc::clone(semaphore).try_acquire_owned().ok()
 }
 
-/// The slot of one connection, until dropped.
+/// The slot of one connection, released on drop.
 #[derive(Debug)]
 pub struct Slot {
-    /// The permits of an open connection: of all requesters together, and of its own.
+    /// The permits of an open connection: that of all requesters together, and that of its entry.
     open: Option<(OwnedSemaphorePermit, Option<OwnedSemaphorePermit>)>,
-    /// The permit of a connection that waits for the requester to close.
+    /// The permit of a connection that waits for the requester's close.
     waiting: Option<OwnedSemaphorePermit>,
-    /// Free slots for such connections.
+    /// Free slots for connections in that state.
     closing: Arc<Semaphore>,
 }
 
 impl Slot {
-    /// Releases the slot for the next connection; `true` if this one may still wait for
-    /// the requester to close.
+    /// Releases the slot for another connection. Returns whether this connection may still wait for
+    /// the requester's close.
     pub fn start_closing(&mut self) -> bool {
         if self.open.take().is_some() {
             self.waiting = acquire(&self.closing);
@@ -180,7 +182,7 @@ mod tests {
 
     #[test]
     fn open_and_closing_connections_together_need_no_more_descriptors_than_the_process_has() {
-        for (configured, places, open, closing) in [
+        for (configured, descriptors, open, closing) in [
             (10, u64::MAX, 10, 10),
             (10, 20, 10, 10),
             (10, 14, 10, 4),
@@ -188,14 +190,14 @@ mod tests {
             (600, 600, 525, 75),
             (600, 8, 7, 1),
             (600, 2, 2, 0),
-            // One slot is better than none; accepting shows whether a descriptor is free.
+            // At least one slot: accepting shows whether a descriptor is free.
             (600, 0, 1, 0),
             (u32::MAX, u64::MAX, u32::MAX, u32::MAX as usize),
         ] {
-            let slots = Slots::within(configured, places);
-            assert_eq!(slots.limit, open, "{configured} {places}");
+            let slots = Slots::within(configured, descriptors);
+            assert_eq!(slots.limit, open, "{configured} {descriptors}");
             let waiting = slots.closing.available_permits();
-            assert_eq!(waiting, closing, "{configured} {places}");
+            assert_eq!(waiting, closing, "{configured} {descriptors}");
             assert_eq!(slots.cap(), (open < configured).then_some(open));
         }
         let slots = Slots::within(3, 2);

@@ -1,4 +1,4 @@
-//! The order to stop, and waiting for it.
+//! The stop signal, and waiting for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 /// Time for connections to send their output and to close when the server stops.
 pub const STOP_TIME: Duration = Duration::from_secs(1);
 
-/// The order to stop.
+/// The stop signal.
 #[derive(Clone, Debug)]
 pub struct Stop {
     /// Status message for requesters.
@@ -19,7 +19,7 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Returns an order to stop that is given now.
+    /// Returns a stop signal that is sent now.
     pub fn now(reason: &str) -> Stop {
         Stop {
             reason: reason.into(),
@@ -28,17 +28,17 @@ impl Stop {
     }
 }
 
-/// Waits for the order to stop.
+/// Waits for the stop signal.
 pub async fn stopped(mut stop: watch::Receiver<Option<Stop>>) -> Stop {
     let stopped = stop.wait_for(Option::is_some).await;
     match stopped.as_deref() {
         Ok(Some(stop)) => stop.clone(),
-        // The server was dropped without an order to stop.
+        // The server was dropped without a stop signal.
         _ => Stop::now("the server ends"),
     }
 }
 
-/// Waits for the order to stop, and then for its deadline.
+/// Waits for the stop signal, and then for its deadline.
 pub async fn overdue(stop: watch::Receiver<Option<Stop>>) {
     let stop = stopped(stop).await;
     sleep_until(stop.by).await;

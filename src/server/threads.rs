@@ -43,7 +43,7 @@ pub struct Threads(Vec<Thread>);
 struct Thread {
     /// The event loop.
     event_loop: Handle,
-    /// The order to stop; each task keeps a receiver until it ends.
+    /// The stop signal; each task keeps a receiver until it ends.
     stop: Arc<watch::Sender<Option<Stop>>>,
 }
 
@@ -56,7 +56,7 @@ impl Thread {
         }
     }
 
-    /// Returns the number of its tasks, plus a constant: each task shares the order to stop.
+    /// Returns the number of its tasks, plus a constant: each task shares the stop signal.
     fn tasks(&self) -> usize {
         Arc::strong_count(&self.stop)
     }
@@ -64,7 +64,7 @@ impl Thread {
 
 impl Threads {
     /// Runs a task on the thread with the fewest tasks. `make` runs in the thread's event loop, so
-    /// that it may register sockets. The task must keep the receiver of the order to stop until it
+    /// that it may register sockets. The task must keep the receiver of the stop signal until it
     /// ends.
     ///
     /// # Errors
@@ -102,7 +102,7 @@ impl Threads {
         }
     }
 
-    /// Orders all tasks to stop.
+    /// Signals all tasks to stop.
     pub fn stop(&self, stop: &Stop) {
         for thread in &self.0 {
             thread.stop.send_replace(Some(stop.clone()));
@@ -167,7 +167,7 @@ impl ThreadPool {
         Ok(())
     }
 
-    /// Orders all tasks to stop, and joins the threads when the tasks have ended.
+    /// Signals all tasks to stop, and joins the threads when the tasks have ended.
     pub fn stop(self, stop: &Stop) {
         self.threads.stop(stop);
         let by = stop.by.into_std() + JOIN_TIME;
@@ -185,14 +185,14 @@ impl ThreadPool {
     }
 }
 
-/// Runs a thread's tasks until the order to stop, and then until they end or the deadline passes.
+/// Runs a thread's tasks until the stop signal, and then until they end or the deadline passes.
 fn run(runtime: Runtime, stop: &watch::Sender<Option<Stop>>) {
     // Without permission to change it, the thread keeps its priority.
     let _ = setpriority_process(Some(gettid()), NICENESS);
     runtime.block_on(async {
-        let order = stopped(stop.subscribe()).await;
+        let signal = stopped(stop.subscribe()).await;
         // Tasks that remain are dropped with the runtime.
-        let _ = timeout_at(order.by, stop.closed()).await;
+        let _ = timeout_at(signal.by, stop.closed()).await;
     });
 }
 

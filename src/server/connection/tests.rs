@@ -255,7 +255,7 @@ fn a_small_query_sent_after_a_large_one_finishes_first() {
     dialogue.query(1, 100_000, 300);
     dialogue.receive(1);
     dialogue.query(2, 3, 300);
-    // Replies produced before the order to stop, and one more chunk.
+    // Replies produced before the stop signal, and one more chunk.
     dialogue.receive(usize::MAX);
     dialogue.receive(usize::MAX);
     let (replies, _) = Reply::read_all(&dialogue.received);

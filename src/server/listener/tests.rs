@@ -47,7 +47,7 @@ fn connection(peer: [u8; 4]) -> (DuplexStream, io::Result<Accepted<DuplexStream>
     (requester, Ok(accepted))
 }
 
-/// Accepts the connections of the script, with these parameters, until the order to stop.
+/// Accepts the connections of the script, with these parameters, until the stop signal.
 fn run(
     parameters: &str,
     script: impl IntoIterator<Item = io::Result<Accepted<DuplexStream>>>,
