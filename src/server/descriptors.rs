@@ -137,31 +137,31 @@ impl fmt::Display for Numbers {
 
 /// Number for the next socket.
 #[derive(Debug)]
-pub enum Place {
+pub enum Placement {
     /// High number, held by a duplicate until the socket replaces it.
     High(OwnedFd),
     /// Lowest free number, which the system gives to the socket.
     Lowest,
 }
 
-impl Place {
+impl Placement {
     /// Finds a number for a socket that is about to be opened; `like` is any open descriptor, which
     /// is duplicated.
     ///
     /// # Errors
-    /// [`NoPlace`] if only numbers of the reserve are free.
-    pub fn find(like: impl AsFd) -> io::Result<Place> {
-        Place::find_among(Numbers::of_process(), like)
+    /// [`NoFreeNumber`] if only numbers of the reserve are free.
+    pub fn find(like: impl AsFd) -> io::Result<Placement> {
+        Placement::find_among(Numbers::of_process(), like)
     }
 
     /// Finds a number among those that the process may use.
-    fn find_among(numbers: Numbers, like: impl AsFd) -> io::Result<Place> {
+    fn find_among(numbers: Numbers, like: impl AsFd) -> io::Result<Placement> {
         if let Ok(high) = fcntl_dupfd_cloexec(&like, FIRST_HIGH) {
-            return Ok(Place::High(high));
+            return Ok(Placement::High(high));
         }
         match fcntl_dupfd_cloexec(&like, 0) {
-            Ok(lowest) if numbers.is_for_sockets(lowest.as_raw_fd()) => Ok(Place::Lowest),
-            _ => Err(NoPlace.into()),
+            Ok(lowest) if numbers.is_for_sockets(lowest.as_raw_fd()) => Ok(Placement::Lowest),
+            _ => Err(NoFreeNumber.into()),
         }
     }
 
@@ -174,27 +174,29 @@ impl Place {
         S: AsFd + From<OwnedFd>,
     {
         match self {
-            Place::High(mut high) => {
+            Placement::High(mut high) => {
                 dup3(&socket, &mut high, DupFlags::CLOEXEC)?;
                 Ok(high.into())
             }
-            Place::Lowest => Ok(socket),
+            Placement::Lowest => Ok(socket),
         }
     }
 }
 
 /// No number outside of the reserve is free for a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoPlace;
+pub struct NoFreeNumber;
 
-impl NoPlace {
+impl NoFreeNumber {
     /// Whether this is the cause of an error.
     pub fn is_cause_of(error: &io::Error) -> bool {
-        error.get_ref().is_some_and(|cause| cause.is::<NoPlace>())
+        error
+            .get_ref()
+            .is_some_and(|cause| cause.is::<NoFreeNumber>())
     }
 }
 
-impl fmt::Display for NoPlace {
+impl fmt::Display for NoFreeNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let numbers = Numbers::of_process();
         write!(
@@ -206,10 +208,10 @@ impl fmt::Display for NoPlace {
     }
 }
 
-impl std::error::Error for NoPlace {}
+impl std::error::Error for NoFreeNumber {}
 
-impl From<NoPlace> for io::Error {
-    fn from(cause: NoPlace) -> io::Error {
+impl From<NoFreeNumber> for io::Error {
+    fn from(cause: NoFreeNumber) -> io::Error {
         io::Error::other(cause)
     }
 }

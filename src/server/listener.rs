@@ -18,7 +18,7 @@ use tracing::Instrument;
 use crate::query::{Engine, Requester};
 use crate::server::access::AccessList;
 use crate::server::connection::{Connection, Limits};
-use crate::server::descriptors::{NoPlace, Place};
+use crate::server::descriptors::{NoFreeNumber, Placement};
 use crate::server::errors::ListenError;
 use crate::server::peer_log::PeerLog;
 use crate::server::slots::Slots;
@@ -47,7 +47,7 @@ const UNSENT: u32 = 64 * 1024;
 pub fn bind(address: SocketAddrV4) -> Result<std::net::TcpListener, ListenError> {
     let open = || {
         let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
-        let socket = Place::find(&socket)?.take(socket)?;
+        let socket = Placement::find(&socket)?.take(socket)?;
         // Connections of a server that was just stopped may be in TIME_WAIT. Unlike SO_REUSEPORT,
         // this option still refuses a second listening socket.
         socket.set_reuse_address(true)?;
@@ -110,7 +110,7 @@ impl Acceptor for TcpListener {
     type Socket = std::net::TcpStream;
 
     async fn accept(&mut self) -> io::Result<Accepted<std::net::TcpStream>> {
-        let (socket, peer) = poll_fn(|context| accept_in_place(self, context)).await?;
+        let (socket, peer) = poll_fn(|context| accept_outside_of_reserve(self, context)).await?;
         let (SocketAddr::V4(peer), SocketAddr::V4(local)) = (peer, socket.local_addr()?) else {
             return Err(io::ErrorKind::ConnectionAborted.into());
         };
@@ -135,13 +135,13 @@ impl Acceptor for TcpListener {
 /// Accepts a connection if one is waiting and a descriptor outside of Kea's reserve is free;
 /// otherwise the connection stays in the backlog. The socket is not registered with an event loop,
 /// so that any thread may serve it.
-fn accept_in_place(
+fn accept_outside_of_reserve(
     listener: &TcpListener,
     context: &mut Context<'_>,
 ) -> Poll<io::Result<(std::net::TcpStream, SocketAddr)>> {
-    let place = Place::find(listener)?;
+    let placement = Placement::find(listener)?;
     let (socket, peer) = ready!(listener.poll_accept(context))?;
-    let socket = place.take(socket.into_std()?)?;
+    let socket = placement.take(socket.into_std()?)?;
     Poll::Ready(Ok((socket, peer)))
 }
 
@@ -243,7 +243,7 @@ pub async fn accept<A: Acceptor, E: Engine>(
             // The requester closed the connection before its acceptance.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                if !NoPlace::is_cause_of(&error) {
+                if !NoFreeNumber::is_cause_of(&error) {
                     shared.peer_log.accept_failed(&error);
                 } else if acceptor.is_awaited() {
                     shared.peer_log.paused(&error);

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::query::Engine;
 use crate::server::access::AccessList;
 use crate::server::connection::Limits;
-use crate::server::descriptors::{self, NoPlace, Numbers};
+use crate::server::descriptors::{self, NoFreeNumber, Numbers};
 use crate::server::errors::{ListenError, StartError};
 use crate::server::listener::{self, Shared};
 use crate::server::peer_log::{Counts, PeerLog};
@@ -84,7 +84,7 @@ impl Server {
         });
         let addresses = addresses.collect();
         if !Numbers::of_process().allow_needed(threads::DESCRIPTORS) {
-            return Err(StartError::Threads(NoPlace.into()));
+            return Err(StartError::Threads(NoFreeNumber.into()));
         }
         let wanted = threads(config);
         let started = affordable(wanted);
