@@ -34,7 +34,7 @@ const LEASES: &str = "KEA_BLQ_TEST_LEASES";
 pub const NOBODY: u32 = 65_534;
 
 /// Time after which a child ends, so that a test fails if an expected report is missing.
-const LONGEST: Duration = Duration::from_secs(120);
+const MAX_LIFETIME: Duration = Duration::from_secs(120);
 
 /// A child process.
 pub struct ChildProcess {
@@ -91,7 +91,7 @@ impl ChildProcess {
     }
 
     /// Waits for the next line that begins with `word`, and returns the rest of it; `None` if the
-    /// child ends first, at the latest after [`LONGEST`].
+    /// child ends first, at the latest after [`MAX_LIFETIME`].
     pub fn next(&mut self, word: &str) -> Option<String> {
         loop {
             let mut line = String::new();
@@ -140,7 +140,7 @@ fn does_nothing_unless_started_as_a_child() {
         return;
     };
     thread::spawn(|| {
-        thread::sleep(LONGEST);
+        thread::sleep(MAX_LIFETIME);
         process::exit(1);
     });
     let path = PathBuf::from(env::var_os(STATE_FILE).unwrap());

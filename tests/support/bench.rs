@@ -34,13 +34,18 @@ pub const LOCAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 67);
 
 /// A mirror with an engine.
 pub struct Bench {
+    /// The mirror.
     pub mirror: Arc<Mirror>,
+    /// The engine that answers from the mirror.
     pub engine: LeaseEngine,
+    /// The requester of all queries.
     pub requester: Requester,
+    /// The time at which the bench was created, in seconds since 1970.
     pub now: u32,
 }
 
 impl Bench {
+    /// Returns a bench without bindings, with a state file that is not new.
     pub fn new() -> Bench {
         Bench::with_saved(Saved {
             saved_at: Some(Time(1)),
@@ -48,16 +53,18 @@ impl Bench {
         })
     }
 
+    /// Returns a bench with the contents of a state file.
     pub fn with_saved(saved: Saved) -> Bench {
         Bench::with(saved, Vec::new())
     }
 
+    /// Returns a bench with the contents of a state file and configured options.
     pub fn with(saved: Saved, options: Vec<ConfiguredOption>) -> Bench {
         let kea_config = KeaConfig::from_json(CONFIGURATION, options).unwrap();
         Bench::over(InitialLoad::begin(Arc::new(kea_config), saved, Time::now()).finish())
     }
 
-    /// Returns an engine over an existing mirror.
+    /// Returns a bench over an existing mirror.
     pub fn over(mirror: Mirror) -> Bench {
         let mirror = Arc::new(mirror);
         Bench {
@@ -77,6 +84,7 @@ impl Bench {
         self.commit(lease(address, client, self.now - ago), relay_information);
     }
 
+    /// Commits a lease for a relayed message at the time of the lease.
     pub fn commit(&self, lease: Lease, relay_information: &[u8]) {
         let client_info = ClientInfo {
             relay_agent_information: Some(relay_information.to_vec()),
@@ -113,16 +121,19 @@ impl Bench {
         decode(&out)
     }
 
+    /// Returns the whole answer to a message, one message in each batch.
     pub fn answer(&self, message: &Message) -> (Vec<Binding>, Done) {
         self.answer_in_turns(message, 1)
     }
 
+    /// Returns the bindings of a query that must succeed.
     pub fn ask(&self, query: &Query) -> Vec<Binding> {
         let (bindings, done) = self.answer(&query.to_message().unwrap());
         assert_eq!(done.status, None, "successful: no status-code");
         bindings
     }
 
+    /// Returns the addresses of the bindings of a query that must succeed.
     pub fn addresses(&self, query: &Query) -> Vec<Ipv4Addr> {
         self.ask(query)
             .iter()
@@ -169,6 +180,7 @@ pub fn lease(address: [u8; 4], client: u8, cltt: u32) -> Lease {
     }
 }
 
+/// Returns the MAC address of a client.
 pub fn mac(client: u8) -> Vec<u8> {
     vec![2, 0, 0, 0, 0, client]
 }
@@ -201,6 +213,7 @@ pub fn decode(mut octets: &[u8]) -> (Vec<Binding>, Done) {
     }
 }
 
+/// Returns a query by the MAC address of a client.
 pub fn by_mac(client: u8) -> Query {
     Query::new(Primary::Mac {
         htype: 1,
@@ -208,6 +221,7 @@ pub fn by_mac(client: u8) -> Query {
     })
 }
 
+/// Returns a query for all configured addresses.
 pub fn all() -> Query {
     Query::new(Primary::All)
 }

@@ -160,7 +160,7 @@ impl Relay {
         packet::sub_options(&self.sub_options)
     }
 
-    /// The giaddr.
+    /// Returns the giaddr.
     pub fn address(&self) -> Ipv4Addr {
         self.address
     }
