@@ -7,23 +7,23 @@ use proto::option::code;
 
 use crate::wire::reader::{Reader, Truncated};
 
-/// As many different options as a message usually has at most.
+/// Capacity for the options of a usual message.
 const USUALLY_AT_MOST: usize = 16;
 
-/// Iterates over code, length and value, as options and sub-options both are laid out.
+/// An iterator over options or sub-options, each of which has a code, a length and a value.
 ///
 /// Ends after the last one, or with [`PastEnd`] at one whose length runs past the end.
 #[derive(Clone, Debug)]
 pub struct Tlvs<'a> {
-    /// What follows the last one read.
+    /// The octets after the last one read.
     reader: Reader<'a>,
-    /// Whether PAD and END mean what they mean in a message; in option 82 they are sub-option
-    /// codes like others (RFC 3046 section 2.0).
+    /// Whether PAD and END have their meaning in a message; in option 82 they are sub-option codes like
+    /// others (RFC 3046 section 2.0).
     pad_and_end: bool,
 }
 
 impl<'a> Tlvs<'a> {
-    /// Over the options of a message: skips PAD, stops at END.
+    /// Iterates over the options of a message: skips PAD, stops at END.
     pub fn options(octets: &'a [u8]) -> Tlvs<'a> {
         Tlvs {
             reader: Reader::new(octets),
@@ -31,7 +31,7 @@ impl<'a> Tlvs<'a> {
         }
     }
 
-    /// Over the sub-options of an option.
+    /// Iterates over the sub-options of an option.
     pub fn sub_options(octets: &'a [u8]) -> Tlvs<'a> {
         Tlvs {
             reader: Reader::new(octets),
@@ -39,7 +39,7 @@ impl<'a> Tlvs<'a> {
         }
     }
 
-    /// Reads length and value of `code`, which has been read.
+    /// Reads the length and the value that follow `code`.
     fn read(&mut self, code: u8) -> Result<(u8, &'a [u8]), PastEnd> {
         let mut value = || {
             let length = self.reader.u8()?;
@@ -104,13 +104,13 @@ impl fmt::Display for Field {
     }
 }
 
-/// What keeps the options of a message from being read to their end.
+/// Reasons for which the options of a message cannot be read to their end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OptionsFault {
-    /// An option runs past the end of its field: where options behind it begin cannot be known.
+    /// An option runs past the end of its field, so the start of the next one is unknown.
     PastEnd(PastEnd, Field),
-    /// The option-overload option is not one octet from 1 to 3 (RFC 2132 section 9.3), or appears
-    /// more than once: which fields hold options cannot be known.
+    /// The option-overload option is not one octet from 1 to 3 (RFC 2132 section 9.3), or appears more than
+    /// once, so the fields that hold options are unknown.
     Overload,
 }
 
@@ -132,8 +132,8 @@ impl fmt::Display for OptionsFault {
 pub struct JoinedOption<'a> {
     /// The option's code.
     pub code: u8,
-    /// The value: the values of all its occurrences one after the other (RFC 3396 section 7). Of the
-    /// usual one it is the message's own octets.
+    /// The value: the values of all occurrences, joined in order (RFC 3396 section 7). Borrowed from the
+    /// message if there is one occurrence.
     pub value: Cow<'a, [u8]>,
     /// How many times the code occurred.
     pub occurrences: usize,
@@ -144,8 +144,8 @@ pub struct JoinedOption<'a> {
 pub struct Options<'a>(Vec<JoinedOption<'a>>);
 
 impl<'a> Options<'a> {
-    /// Reads the options field of a message, then its file and sname fields where option 52
-    /// says they hold options too (RFC 3396 section 5 gives that order).
+    /// Reads the options field of a message, then its file and sname fields if option 52 declares that they
+    /// hold options (in the order of RFC 3396 section 5).
     ///
     /// # Errors
     /// See [`Options::read_until_fault`].
@@ -160,7 +160,7 @@ impl<'a> Options<'a> {
         }
     }
 
-    /// Reads the options in front of the first fault, if there is one, and says which it is.
+    /// Reads the options before the first fault, and returns the fault too.
     pub fn read_until_fault(
         options: &'a [u8],
         file: &'a [u8],
@@ -171,7 +171,7 @@ impl<'a> Options<'a> {
         (read, fault)
     }
 
-    /// Adds the options of all fields, as far as the first fault.
+    /// Adds the options of all fields, up to the first fault.
     fn fill(
         &mut self,
         options: &'a [u8],
@@ -190,7 +190,7 @@ impl<'a> Options<'a> {
         self.overload().map(drop)
     }
 
-    /// Adds the options of one field, as far as one that runs past its end.
+    /// Adds the options of one field, up to one that runs past its end.
     fn extend(&mut self, octets: &'a [u8], field: Field) -> Result<(), OptionsFault> {
         for option in Tlvs::options(octets) {
             let (code, value) =
@@ -210,8 +210,8 @@ impl<'a> Options<'a> {
         Ok(())
     }
 
-    /// Returns which fields hold options besides the options field: 1 for file, 2 for sname, 3 for
-    /// both; 0 without the option that says so.
+    /// Returns the value of option 52, which declares the other fields that hold options: 1 for file, 2 for
+    /// sname, 3 for both; 0 without the option.
     fn overload(&self) -> Result<u8, OptionsFault> {
         match self.get(code::OVERLOAD) {
             None => Ok(0),
@@ -222,17 +222,17 @@ impl<'a> Options<'a> {
         }
     }
 
-    /// The option `code`, if it is there.
+    /// Returns the option `code`.
     pub fn get(&self, code: u8) -> Option<&JoinedOption<'a>> {
         self.0.iter().find(|option| option.code == code)
     }
 
-    /// All of them.
+    /// Iterates over all options.
     pub fn iter(&self) -> impl Iterator<Item = &JoinedOption<'a>> {
         self.0.iter()
     }
 
-    /// The value of option `code`, if it is there.
+    /// Returns the value of the option `code`.
     pub fn value(&self, code: u8) -> Option<&[u8]> {
         self.get(code).map(|option| &*option.value)
     }

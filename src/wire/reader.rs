@@ -1,57 +1,57 @@
-//! The one reader all octets of a peer go through.
+//! The reader of octets that peers send.
 
-/// The input ended before what was asked for.
+/// The input has fewer octets than required.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Truncated;
 
 /// Reads octets in order and never past their end.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
-    /// What has not been read yet.
+    /// The octets after the last one read.
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    /// A reader at the start of `octets`.
+    /// Returns a reader at the start of `octets`.
     pub fn new(octets: &'a [u8]) -> Reader<'a> {
         Reader { rest: octets }
     }
 
-    /// Whether everything has been read.
+    /// Whether all octets were read.
     pub fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
-    /// What has not been read yet.
+    /// Returns the octets after the last one read.
     pub fn rest(&self) -> &'a [u8] {
         self.rest
     }
 
-    /// The next `count` octets.
+    /// Reads the next `count` octets.
     pub fn octets(&mut self, count: usize) -> Result<&'a [u8], Truncated> {
         let (taken, rest) = self.rest.split_at_checked(count).ok_or(Truncated)?;
         self.rest = rest;
         Ok(taken)
     }
 
-    /// The next `N` octets as an array.
+    /// Reads the next `N` octets as an array.
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Truncated> {
         let (taken, rest) = self.rest.split_first_chunk::<N>().ok_or(Truncated)?;
         self.rest = rest;
         Ok(*taken)
     }
 
-    /// The next octet.
+    /// Reads the next octet.
     pub fn u8(&mut self) -> Result<u8, Truncated> {
         self.array().map(u8::from_be_bytes)
     }
 
-    /// The next two octets, in network byte order.
+    /// Reads the next two octets, in network byte order.
     pub fn u16(&mut self) -> Result<u16, Truncated> {
         self.array().map(u16::from_be_bytes)
     }
 
-    /// The next four octets, in network byte order.
+    /// Reads the next four octets, in network byte order.
     pub fn u32(&mut self) -> Result<u32, Truncated> {
         self.array().map(u32::from_be_bytes)
     }

@@ -3,8 +3,8 @@
 use crate::wire::options::Tlvs;
 use crate::wire::reader::Truncated;
 
-/// The values of all sub-options `code` of an option 82 in a query; strict, since what a
-/// requestor asks must be understood whole.
+/// Returns the values of all sub-options `code` of an option 82 in a query. Strict: a query is understood
+/// as a whole or not at all.
 pub fn all(option: &[u8], code: u8) -> Result<Vec<&[u8]>, Truncated> {
     let mut values = Vec::new();
     for sub_option in Tlvs::sub_options(option) {
