@@ -103,6 +103,7 @@ impl<C> Binding<C> {
     /// An active binding expires exactly at the end of its lifetime, unless an offer reserves its address
     /// for longer. A declined or offered address becomes available at the end of its lifetime. The time
     /// at which Kea reclaims the lease is irrelevant.
+    #[inline]
     pub fn at(&self, now: Time) -> (State, Time) {
         let ended = self.ends().filter(|end| *end <= now);
         match (self.state, ended) {
@@ -117,6 +118,7 @@ impl<C> Binding<C> {
     }
 
     /// Returns the time at which the state ends by itself; `None` for states without such an end.
+    #[inline]
     pub fn ends(&self) -> Option<Time> {
         match self.state {
             State::Active | State::Abandoned | State::Transitioning => {
@@ -136,11 +138,13 @@ impl<C> Binding<C> {
 
     /// Whether another server made the last change up to `now`: data-source's REMOTE flag (RFC 6926
     /// section 6.2.8). The end of a state by itself is a change on every server, so it is local.
+    #[inline]
     pub fn is_remote(&self, now: Time) -> bool {
         self.remote && self.at(now).0 == self.state
     }
 
     /// Whether the binding is active at `now`: its client may use the address.
+    #[inline]
     pub fn is_active(&self, now: Time) -> bool {
         self.at(now).0 == State::Active
     }

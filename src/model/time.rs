@@ -30,11 +30,13 @@ impl Time {
     }
 
     /// Returns the seconds from `earlier` to this time; 0 if `earlier` is the later one.
+    #[inline]
     pub fn seconds_since(self, earlier: Time) -> u32 {
         self.0.saturating_sub(earlier.0)
     }
 
     /// Returns the time `seconds` after this one.
+    #[inline]
     pub fn plus(self, seconds: u32) -> Time {
         Time(self.0.saturating_add(seconds))
     }
@@ -73,6 +75,7 @@ impl Lifetime {
 
     /// Returns the end of a lifetime that began at `start`; `None` if it never ends. An end beyond the
     /// range of [`Time`] is [`Time::MAX`].
+    #[inline]
     pub fn end(self, start: Time) -> Option<Time> {
         (self != Lifetime::INFINITE).then(|| start.plus(self.0))
     }
@@ -80,14 +83,16 @@ impl Lifetime {
     /// Returns the seconds left at `now` of a lifetime that began at `start`: 0 after its end, the
     /// value of [`Lifetime::INFINITE`] if it never ends. Exact even if the end is beyond
     /// [`Time::MAX`], as that of a lifetime of a hundred years is.
+    #[inline]
     pub fn left(self, start: Time, now: Time) -> u32 {
         if self == Lifetime::INFINITE {
             return u32::MAX;
         }
-        let end = u64::from(start.0) + u64::from(self.0);
-        let left = end.saturating_sub(now.0.into());
-        // A result above the lifetime means that the clock was set back.
-        u32::try_from(left).map_or(u32::MAX - 1, |left| left.min(u32::MAX - 1))
+        match now.0.checked_sub(start.0) {
+            Some(passed) => self.0.saturating_sub(passed),
+            // The clock was set back.
+            None => self.0.saturating_add(start.0 - now.0).min(u32::MAX - 1),
+        }
     }
 }
 

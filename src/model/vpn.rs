@@ -56,8 +56,11 @@ impl VpnSelector {
     }
 
     /// Whether bindings in `vpn` are selected.
+    #[inline]
     pub fn selects(&self, vpn: &Vpn) -> bool {
         match self {
+            // The usual one needs no comparison of names.
+            VpnSelector::One(Vpn::Default) => matches!(vpn, Vpn::Default),
             VpnSelector::One(one) => one == vpn,
             VpnSelector::All => true,
         }
