@@ -225,6 +225,7 @@ impl Builder {
     /// Adds an option to its scope. An option of an unknown scope applies to no client.
     fn option(&mut self, option: ConfiguredOption) {
         let kea_config = &mut self.kea_config;
+        kea_config.configured_options.insert(option.code);
         let set = match &option.scope {
             Scope::Global => Some(&mut kea_config.global),
             Scope::SharedNetwork(name) => self

@@ -98,6 +98,8 @@ pub struct KeaConfig {
     pub(super) vpns: BTreeSet<Vpn>,
     /// The partners of this server.
     pub(super) high_availability: HighAvailability,
+    /// The codes of the options configured in any scope.
+    pub(super) configured_options: BTreeSet<u8>,
     /// Whether Kea has host reservations in databases too.
     pub(super) has_host_database: bool,
     /// A digest of the values that replies use from the global scope and from client classes.
@@ -178,6 +180,13 @@ impl KeaConfig {
     pub fn server_identifier(&self) -> Option<Ipv4Addr> {
         let value = options::sent(&[&self.global], code::SERVER_IDENTIFIER, &[])?;
         Some(Ipv4Addr::from(<[u8; 4]>::try_from(value).ok()?))
+    }
+
+    /// Whether Kea may send option `code` with a lease that has no host name of its own.
+    pub fn may_send(&self, code: u8) -> bool {
+        code == code::SUBNET_MASK
+            || code == code::HOST_NAME && self.hosts.have_names()
+            || self.configured_options.contains(&code)
     }
 
     /// Returns the value of option `code` that Kea sends with the lease of `binding`. For several

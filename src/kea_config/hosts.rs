@@ -106,6 +106,8 @@ pub struct Hosts {
     by_address: HashMap<(SubnetId, Ipv4Addr), usize>,
     /// The types in the order in which Kea searches by them.
     order: Vec<IdentifierType>,
+    /// Whether any reservation has a host name.
+    have_names: bool,
 }
 
 impl Hosts {
@@ -143,6 +145,11 @@ impl Hosts {
             Some((identifier_type, identifier))
         });
         self.add(subnet, identifier, address, &reservation.hostname);
+    }
+
+    /// Whether any reservation has a host name.
+    pub fn have_names(&self) -> bool {
+        self.have_names
     }
 
     /// Adds a reservation from a database.
@@ -203,6 +210,7 @@ impl Hosts {
         hostname: &str,
     ) -> usize {
         let place = self.hosts.len();
+        self.have_names |= !hostname.is_empty();
         self.hosts.push(Host {
             identifier_type: identifier.as_ref().map(|(of, _)| *of),
             hostname: hostname.into(),
