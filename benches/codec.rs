@@ -5,8 +5,9 @@
 use std::net::Ipv4Addr;
 
 use blq::{Primary, Query};
+use dhcp_blq::wire::frame::{FrameWriter, append_copy};
 use dhcp_blq::wire::message::Message;
-use dhcp_blq::wire::writer::{MessageWriter, ReplyHeader, write_again};
+use dhcp_blq::wire::writer::{MessageWriter, ReplyHeader};
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use proto::MessageType;
@@ -22,7 +23,7 @@ fn header() -> ReplyHeader {
 
 /// Writes the reply about an active lease with the default options.
 fn lease_active(out: &mut Vec<u8>, header: &ReplyHeader, address: Ipv4Addr) {
-    let mut writer = MessageWriter::new(out, header, MessageType::LEASE_ACTIVE.0);
+    let mut writer = MessageWriter::new(out, header, MessageType::LEASE_ACTIVE);
     writer.address(address);
     writer.hardware(1, black_box(&[2, 0, 0, 0, 0, 7]));
     writer.option_u32(code::LEASE_TIME, black_box(3_600));
@@ -39,7 +40,7 @@ fn lease_active(out: &mut Vec<u8>, header: &ReplyHeader, address: Ipv4Addr) {
 
 /// Writes the reply about an address that was never leased.
 fn lease_unassigned(out: &mut Vec<u8>, header: &ReplyHeader, address: Ipv4Addr) {
-    let mut writer = MessageWriter::new(out, header, MessageType::LEASE_UNASSIGNED.0);
+    let mut writer = MessageWriter::new(out, header, MessageType::LEASE_UNASSIGNED);
     writer.address(address);
     writer.option_u32(code::BASE_TIME, black_box(1_700_000_000));
     writer.option_u32(code::START_TIME_OF_STATE, black_box(1_000));
@@ -78,10 +79,12 @@ fn writing_200_free_addresses_in_a_row(bencher: Bencher<'_, '_>) {
     let mut first = 0..0;
     bench_replies(bencher, |out, header, address| {
         if out.is_empty() {
+            let frame = FrameWriter::begin(out);
             lease_unassigned(out, header, address);
+            frame.finish(out);
             first = 0..out.len();
         } else {
-            write_again(out, first.clone(), address);
+            append_copy(out, first.clone(), address);
         }
     });
 }

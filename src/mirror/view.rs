@@ -51,12 +51,8 @@ impl<'a> Terms<'a> {
         }
     }
 
-    /// Returns T1 and T2 of a client that was last answered at the start of its lease.
-    pub fn tee_times_of_lease(&self) -> TeeTimes {
-        self.tee_times
-    }
-
     /// Whether a binding has these properties.
+    #[inline]
     pub fn are_those_of(&self, binding: &BindingRef<'_>) -> bool {
         self.subnet == binding.subnet
             && self.lifetime == binding.lifetime
@@ -69,14 +65,10 @@ impl<'a> Terms<'a> {
         self.span.0 <= address && address <= self.span.1
     }
 
-    /// Returns the first and the last address with these properties.
-    pub fn span(&self) -> (Ipv4Addr, Ipv4Addr) {
-        self.span
-    }
-
-    /// Returns the VPN of a binding in `state`: see [`View::vpn_of`].
-    pub fn vpn(&self, binding: &BindingRef<'_>, state: State) -> Option<Cow<'a, Vpn>> {
-        named_vpn(binding, state).or(self.vpn.map(Cow::Borrowed))
+    /// Returns the VPN of the configured or former subnet that contains the addresses; `None` without one.
+    #[inline]
+    pub fn subnet_vpn(&self) -> Option<&'a Vpn> {
+        self.vpn
     }
 }
 

@@ -31,12 +31,8 @@ impl Filter {
         }
     }
 
-    /// Whether bindings of any time are asked for.
-    pub fn is_timeless(&self) -> bool {
-        self.window.is_none()
-    }
-
     /// Whether the query returns a binding in `vpn` that is in `state` since `since`.
+    #[inline(always)]
     pub fn selects(
         &self,
         view: &View,
@@ -68,6 +64,7 @@ impl Filter {
     }
 
     /// Whether a change at this time is asked for.
+    #[inline(always)]
     fn is_inside(&self, time: Time) -> bool {
         self.window.is_none_or(|window| window.contains(time))
     }

@@ -7,35 +7,35 @@ use std::sync::Arc;
 
 use proto::StatusCode;
 
-use crate::kea_config::TeeTimes;
-use crate::mirror::view::Terms;
 use crate::mirror::{Cursor, Entry, Mirror, Unready};
 use crate::model::time::Time;
 use crate::query::filter::Filter;
 use crate::query::plan::Plan;
-use crate::query::reply::{self, About, Alike, Replies, WantedOptions};
-use crate::query::request::{self, Query, Refusal, Request, Unanswerable};
+use crate::query::reply::{self, Replies, ReplyOptions};
+use crate::query::request::{self, Kind, Query, Refusal, Request, Unanswerable};
+use crate::query::responder::Responder;
 use crate::query::{Engine, Progress, Requester};
+use crate::wire::frame::FrameWriter;
 use crate::wire::message::{self, Message};
 use crate::wire::writer::ReplyHeader;
 
-/// How many bindings are looked at in one turn even if none of them is to be sent: bounds the
-/// time others wait when a query picks few out of many.
+/// The most bindings visited in one turn: bounds the time that other queries wait for one that returns few
+/// of many bindings.
 const VISITS_PER_TURN: usize = 4_096;
 
 /// Answers queries from a mirror.
 #[derive(Debug)]
 pub struct LeaseEngine {
-    /// Where the bindings are.
+    /// The bindings.
     mirror: Arc<Mirror>,
-    /// The options that may be told; `None` for all (`non-sensitive-options`).
+    /// `non-sensitive-options`: the options that requesters may receive; `None` for all.
     non_sensitive: Option<BTreeSet<u8>>,
-    /// The clock by which bindings have ended.
+    /// The clock of replies.
     clock: fn() -> Time,
 }
 
 impl LeaseEngine {
-    /// An engine that tells of each binding at most the options in `non_sensitive`.
+    /// Returns an engine whose replies have no options but those in `non_sensitive` and mandatory ones.
     pub fn new(mirror: Arc<Mirror>, non_sensitive: Option<BTreeSet<u8>>) -> LeaseEngine {
         LeaseEngine {
             mirror,
@@ -53,49 +53,54 @@ impl LeaseEngine {
 /// An answer in progress.
 #[derive(Debug)]
 pub struct Answer {
-    /// What its messages carry of the query.
+    /// The header of its messages.
     header: ReplyHeader,
     /// The server identifier, until the first message has carried it.
     server_identifier: Option<Ipv4Addr>,
-    /// When the query began: the base-time of its DHCPLEASEQUERYDONE, if that carries one. A later
-    /// query that starts at this time returns what has changed since the search passed it.
+    /// The time at which the query began: the base-time of its DHCPLEASEQUERYDONE, if that carries one. A
+    /// later query from this time on returns the bindings that changed after the cursor passed them.
     began: Option<Time>,
     /// The codes in the query's parameter request list, if there is one.
     requested: Option<Vec<u8>>,
-    /// What remains to be sent.
+    /// The rest of the answer.
     rest: Rest,
 }
 
-/// What remains to be sent of an answer.
+/// The messages of an answer that are not sent.
 #[derive(Debug)]
 enum Rest {
     /// Bindings, and a DHCPLEASEQUERYDONE. The search begins when the mirror is complete.
     Bindings(Query, Option<Box<Search>>),
-    /// A DHCPLEASEQUERYDONE that says why there are none.
+    /// A DHCPLEASEQUERYDONE with a status.
     Refusal(Refusal),
 }
 
-/// A search for the bindings a query asks for.
+/// A search for the bindings that a query returns.
 #[derive(Debug)]
 struct Search {
-    /// How far it got.
+    /// The position.
     cursor: Cursor,
-    /// Which of the bindings it comes by are wanted.
+    /// Selects the bindings.
     filter: Filter,
-    /// The options to send of each.
-    wanted: WantedOptions,
+    /// Writes the replies.
+    replies: Replies,
 }
 
 impl LeaseEngine {
-    /// Begins to look for what a query asks for, if the mirror is complete.
-    fn search(&self, query: &Query, requested: Option<&[u8]>) -> Result<Search, Unready> {
-        // The search includes every change Kea made before it begins. A mirror that is complete here does
-        // not set events aside any more, so that catching up applies all of them.
+    /// Begins the search of a query, if the mirror is complete.
+    fn search(
+        &self,
+        header: &ReplyHeader,
+        query: &Query,
+        requested: Option<&[u8]>,
+    ) -> Result<Search, Unready> {
+        // The search includes every change that Kea made before. A complete mirror sets no events aside, so
+        // that catching up applies all of them.
         self.mirror.ready()?;
         self.mirror.catch_up();
         let now = (self.clock)();
         let plan = self.mirror.read(|table| Plan::choose(table, query, now))?;
-        let may_tell = |option: u8| {
+        let is_non_sensitive = |option: u8| {
             self.non_sensitive
                 .as_ref()
                 .is_none_or(|options| options.contains(&option))
@@ -103,111 +108,46 @@ impl LeaseEngine {
         Ok(Search {
             cursor: plan.cursor(query, now),
             filter: Filter::new(query),
-            wanted: WantedOptions::new(requested, may_tell),
+            replies: Replies::new(
+                header.clone(),
+                ReplyOptions::new(requested, is_non_sensitive),
+            ),
         })
     }
 }
 
-/// What the messages of one turn have in common.
-struct Reply<'a> {
-    /// What they carry of the query.
-    header: &'a ReplyHeader,
-    /// The server identifier, until a message has carried it.
-    server_identifier: &'a mut Option<Ipv4Addr>,
-    /// How long the output is when the turn is over.
-    full: usize,
-    /// The time of the replies.
-    now: Time,
-}
-
 impl LeaseEngine {
-    /// Goes on with a search until the turn is over, or there is nothing left; says which. The mirror
-    /// is held while a part of the bindings is taken, not while they are written.
-    fn go_on(
+    /// Continues a search until the output has `full` octets or there is nothing left; says which. The
+    /// mirror is locked while a part of the bindings is taken, not while the replies are written.
+    fn resume(
         &self,
         search: &mut Search,
-        reply: Reply<'_>,
+        server_identifier: &mut Option<Ipv4Addr>,
         out: &mut Vec<u8>,
+        full: usize,
     ) -> Result<ControlFlow<()>, Unready> {
         let Search {
             cursor,
             filter,
-            wanted,
+            replies,
         } = search;
-        let Reply {
-            header,
-            server_identifier,
-            full,
-            now,
-        } = reply;
-        let mut replies = Replies::new(header, wanted);
+        let now = (self.clock)();
         let mut visits = 0;
         while let Some(part) = self.mirror.read(|table| cursor.part(table))? {
             part.fetch();
-            let view = &*part.view;
-            let mut known_terms: Option<Terms<'_>> = None;
-            let mut alike: Option<Alike> = None;
             visits += 1 + part.collected;
+            let mut responder = Responder::new(&part.view, now, filter, replies, server_identifier);
             let mut entries = cursor.entries(&part);
             while let Some(entry) = entries.next() {
                 visits += 1;
                 match entry {
-                    Entry::Bound(found)
-                        if alike
-                            .as_ref()
-                            .is_some_and(|alike| replies.write_alike(out, alike, found, now)) => {}
-                    Entry::Bound(found) => {
-                        let binding = &found.binding();
-                        let state = view.state(binding, now);
-                        let terms = match known_terms {
-                            Some(terms) if terms.are_those_of(binding) => terms,
-                            _ => view.terms(binding),
-                        };
-                        known_terms = Some(terms);
-                        // What is in no VPN that is known is nobody's to see.
-                        let vpn = terms.vpn(binding, state.0);
-                        if let Some(vpn) =
-                            vpn.filter(|vpn| filter.selects(view, binding, vpn, state))
-                        {
-                            let about = About {
-                                address: binding.address,
-                                binding: Some(binding),
-                                tee_times: terms.tee_times(binding),
-                                vpn: &vpn,
-                                state,
-                                now,
-                            };
-                            let identifier = server_identifier.take();
-                            let kea_config = &view.kea_config;
-                            let is_copy = replies.write(out, identifier, &about, kea_config);
-                            // Those that must have changed at some time are looked at one by one.
-                            alike = Some(found)
-                                .filter(|_| is_copy && filter.is_timeless())
-                                .and_then(|found| Alike::of(found, binding, &terms));
+                    Entry::Bound(found) => responder.binding(found, out),
+                    Entry::Free(run) => {
+                        if let Some(last) = responder.free(run, full, out) {
+                            visits += (last.to_bits() - run.first.to_bits()) as usize;
+                            entries.go_on_after(last);
                         }
                     }
-                    Entry::Free(run) if filter.selects_free(run) => {
-                        let about = About {
-                            address: run.first,
-                            binding: None,
-                            tee_times: TeeTimes::default(),
-                            vpn: &run.range.vpn,
-                            state: run.range.free(),
-                            now,
-                        };
-                        let identifier = server_identifier.take();
-                        let kea_config = &view.kea_config;
-                        let first = out.len();
-                        replies.write(out, identifier, &about, kea_config);
-                        let last = match identifier {
-                            // The first reply to a query says more than the others.
-                            Some(_) => run.first,
-                            None => reply::repeat(out, first, run.first, run.last, full),
-                        };
-                        visits += (last.to_bits() - run.first.to_bits()) as usize;
-                        entries.go_on_after(last);
-                    }
-                    Entry::Free(_) => {}
                 }
                 if out.len() >= full || visits >= VISITS_PER_TURN {
                     return Ok(ControlFlow::Break(()));
@@ -240,15 +180,17 @@ impl LeaseEngine {
             Rest::Bindings(query, search) => {
                 let search = match search {
                     Some(search) => search,
-                    None => search.insert(Box::new(self.search(query, requested.as_deref())?)),
+                    None => search.insert(Box::new(self.search(
+                        header,
+                        query,
+                        requested.as_deref(),
+                    )?)),
                 };
-                let reply = Reply {
-                    header,
-                    server_identifier,
-                    full: out.len().saturating_add(room),
-                    now: (self.clock)(),
-                };
-                if self.go_on(search, reply, out)?.is_break() {
+                let full = out.len().saturating_add(room);
+                if self
+                    .resume(search, server_identifier, out, full)?
+                    .is_break()
+                {
                     return Ok(Progress::More);
                 }
                 None
@@ -256,7 +198,7 @@ impl LeaseEngine {
             Rest::Refusal(refusal) => Some((refusal.status(), refusal.to_string())),
         };
         let status = status.as_ref().map(|(code, text)| (*code, &**text));
-        reply::write_done(out, header, server_identifier.take(), *began, status);
+        write_done(out, header, server_identifier.take(), *began, status);
         Ok(Progress::Done)
     }
 }
@@ -268,22 +210,22 @@ impl Engine for LeaseEngine {
     const SHORTEST_MESSAGE: usize = message::SHORTEST;
 
     fn open(&self, message: &[u8], requester: &Requester) -> Result<Answer, Unanswerable> {
-        // Before anything is read that may change in the same second.
+        // Before the mirror is read, which may change in the same second.
         let now = (self.clock)();
         let Request {
             header,
             requested,
-            query,
+            kind,
         } = request::read(message, requester.allowed)?;
-        let saved_view = self.mirror.kea_config().server_identifier();
+        let configured = self.mirror.kea_config().server_identifier();
         Ok(Answer {
             header,
-            server_identifier: Some(saved_view.unwrap_or(requester.local)),
+            server_identifier: Some(configured.unwrap_or(requester.local)),
             began: reply::carry_base_time(requested.as_deref()).then_some(now),
             requested,
-            rest: match query {
-                Ok(query) => Rest::Bindings(query, None),
-                Err(refusal) => Rest::Refusal(refusal),
+            rest: match kind {
+                Kind::Query(query) => Rest::Bindings(query, None),
+                Kind::Refused(refusal) => Rest::Refusal(refusal),
             },
         })
     }
@@ -317,7 +259,7 @@ impl Engine for LeaseEngine {
             Err(Unready::Failed(failure)) => {
                 let identifier = answer.server_identifier.take();
                 let status = (StatusCode::QUERY_TERMINATED, &*failure.to_string());
-                reply::write_done(out, &answer.header, identifier, answer.began, Some(status));
+                write_done(out, &answer.header, identifier, answer.began, Some(status));
                 Progress::Done
             }
         }
@@ -331,20 +273,28 @@ impl Engine for LeaseEngine {
         let refusal;
         let status = match &answer.rest {
             Rest::Bindings(..) => (StatusCode::QUERY_TERMINATED, reason),
-            // By QueryTerminated the requester would try it again (RFC 6926 section 7.1).
+            // After QueryTerminated the requester would send the query again (RFC 6926 section 7.1).
             Rest::Refusal(why) => {
                 refusal = why.to_string();
                 (why.status(), &*refusal)
             }
         };
-        reply::write_done(
-            out,
-            &answer.header,
-            answer.server_identifier,
-            answer.began,
-            Some(status),
-        );
+        let identifier = answer.server_identifier;
+        write_done(out, &answer.header, identifier, answer.began, Some(status));
     }
+}
+
+/// Appends the framed DHCPLEASEQUERYDONE that ends an answer: see [`reply::write_done`].
+fn write_done(
+    out: &mut Vec<u8>,
+    header: &ReplyHeader,
+    server_identifier: Option<Ipv4Addr>,
+    base_time: Option<Time>,
+    status: Option<(StatusCode, &str)>,
+) {
+    let frame = FrameWriter::begin(out);
+    reply::write_done(out, header, server_identifier, base_time, status);
+    frame.finish(out);
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
-//! The query engine: from a DHCPBULKLEASEQUERY to the messages that answer it.
+//! The query engine: from a DHCPBULKLEASEQUERY to its answer.
 //!
 //! - [`request`]: reading and checking a query (RFC 6926 sections 7.2 and 8.2).
 //! - `plan`: the index that drives a query.
 //! - `filter`: the qualifiers of a query.
 //! - [`reply`]: the replies about single addresses (RFC 6926 section 8.3).
+//! - `responder`: one turn of an answer, from bindings to framed replies.
 //! - [`lease_engine`]: from a query to its replies, by the mirror.
 
 pub mod lease_engine;
@@ -12,6 +13,7 @@ pub mod request;
 
 mod filter;
 mod plan;
+mod responder;
 
 use std::net::Ipv4Addr;
 
@@ -42,7 +44,7 @@ impl QueryType {
         QueryType::All,
     ];
 
-    /// The name by which configuration and messages call it.
+    /// Returns the name in configurations and messages.
     pub fn name(self) -> &'static str {
         match self {
             QueryType::Mac => "mac",
@@ -54,7 +56,7 @@ impl QueryType {
     }
 }
 
-/// A set of query types: what a requester may ask.
+/// A set of query types, such as those that a requester may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueryTypes(u8);
 
@@ -64,7 +66,7 @@ impl QueryTypes {
     /// Every type.
     pub const ALL: QueryTypes = QueryTypes(0b1_1111);
 
-    /// This set and `query_type`.
+    /// Returns this set with `query_type`.
     pub fn with(self, query_type: QueryType) -> QueryTypes {
         QueryTypes(self.0 | 1 << query_type as u8)
     }
@@ -75,45 +77,45 @@ impl QueryTypes {
     }
 }
 
-/// Who asks, and over which of our addresses.
+/// The requester on a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Requester {
     /// The requester's address.
     pub peer: Ipv4Addr,
-    /// Our address on the connection: the server identifier when none is configured.
+    /// The server's address on the connection: the server identifier if none is configured.
     pub local: Ipv4Addr,
     /// The query types it may use.
     pub allowed: QueryTypes,
 }
 
-/// How far an answer got.
+/// The progress of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// There is more to send.
+    /// More messages follow.
     More,
-    /// The answer cannot go on before [`Engine::wake_up`] completes, and costs no thread until then.
-    /// Nothing was added.
+    /// The answer cannot continue before [`Engine::wake_up`] completes, and costs no thread until then. No
+    /// octets were added.
     Idle,
     /// The DHCPLEASEQUERYDONE has been written: the query is over.
     Done,
 }
 
-/// Answers queries. The server knows leases only through this.
+/// Answers queries: the server's only access to leases.
 ///
-/// None of the methods blocks for longer than a short critical section, and none panics
-/// whatever the message holds. If one does, its connection ends without a DHCPLEASEQUERYDONE.
+/// No method blocks for longer than a short critical section, or panics on any message. If one panics, its
+/// connection ends without a DHCPLEASEQUERYDONE.
 pub trait Engine: Send + Sync + 'static {
     /// An answer in progress.
     type Answer: Send + 'static;
-    /// Why a message cannot be answered at all: shown in the log, and the connection is closed.
+    /// The reason for closing the connection without an answer to a message, for the log.
     type Unanswerable: std::fmt::Display + Send;
 
-    /// A lower bound of the octets of a message that [`Engine::open`] accepts. A larger one lets more
-    /// messages be received at once.
+    /// A lower bound of the length of a message that [`Engine::open`] accepts. With a larger bound, more
+    /// messages are received at once.
     const SHORTEST_MESSAGE: usize;
 
-    /// Reads a DHCP message (without its message-size) and begins to answer it. A query that
-    /// is broken, malformed or not allowed is answered too, by a DHCPLEASEQUERYDONE alone.
+    /// Reads a DHCP message (without its message-size) and begins its answer: a DHCPLEASEQUERYDONE alone if
+    /// the query is broken, malformed or not allowed.
     ///
     /// # Errors
     /// A message that is no DHCPv4 message, no request, or of a type not supported over TCP
@@ -124,39 +126,37 @@ pub trait Engine: Send + Sync + 'static {
         requester: &Requester,
     ) -> Result<Self::Answer, Self::Unanswerable>;
 
-    /// Returns status and cause, for the log, of an answer that is nothing but a DHCPLEASEQUERYDONE with a
-    /// status.
+    /// Returns status and cause, for the log, of an answer that is a DHCPLEASEQUERYDONE with a status alone.
     fn refusal(&self, _answer: &Self::Answer) -> Option<(StatusCode, String)> {
         None
     }
 
-    /// Returns the transaction id, for the log, of an unanswerable message that is a DHCP message at least.
+    /// Returns the transaction id, for the log, of an unanswerable message; `None` if it is no DHCP message.
     fn message_xid(&self, _message: &[u8]) -> Option<u32> {
         None
     }
 
-    /// The transaction id all messages of the answer carry.
+    /// Returns the transaction id of all messages of the answer.
     fn xid(&self, answer: &Self::Answer) -> u32;
 
-    /// Whether nothing more is read from the connection, which is closed when all answers in progress
-    /// are done: the message that is answered was broken.
+    /// Whether no more messages are read from the connection, which is closed when all answers in progress
+    /// are done: the query was broken.
     fn ends_connection(&self, _answer: &Self::Answer) -> bool {
         false
     }
 
-    /// Appends framed messages (message-size first, RFC 6926 section 6.1) to `out` until
-    /// about `room` octets were added (the last message may go past it by its own length, or
-    /// nothing be added in this turn), the answer has to wait, or it is done.
+    /// Appends framed messages (RFC 6926 section 6.1) to `out` until `room` octets were added, with the rest
+    /// of the last message, or until the turn is over, the answer is idle, or it is done. A turn may add
+    /// nothing.
     fn write(&self, answer: &mut Self::Answer, out: &mut Vec<u8>, room: usize) -> Progress;
 
-    /// Returns a future that completes when answers that are [`Progress::Idle`] may go on. It counts
-    /// everything after this call: called before [`Engine::write`], it misses nothing.
+    /// Returns a future that completes when answers that are [`Progress::Idle`] may continue. Created before
+    /// a call of [`Engine::write`], it misses no wake-up.
     fn wake_up(&self) -> impl Future<Output = ()> + Send + 'static {
         std::future::pending()
     }
 
-    /// Appends the DHCPLEASEQUERYDONE with status QueryTerminated that ends an answer early
-    /// (RFC 6926 section 8.5); `reason` becomes its text. A query that is refused keeps the status
-    /// of its refusal.
+    /// Appends the DHCPLEASEQUERYDONE that ends an answer early, with status QueryTerminated and the text
+    /// `reason` (RFC 6926 section 8.5). A refused query keeps the status of its refusal.
     fn terminate(&self, answer: Self::Answer, reason: &str, out: &mut Vec<u8>);
 }

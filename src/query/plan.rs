@@ -222,7 +222,7 @@ mod tests {
         fn is_selected(&self, filter: &Filter, binding: &BindingRef<'_>) -> bool {
             let view = self.table.view();
             let state = view.state(binding, self.replied);
-            let vpn = view.terms(binding).vpn(binding, state.0);
+            let vpn = view.vpn_of(binding, state.0);
             vpn.is_some_and(|vpn| filter.selects(view, binding, &vpn, state))
         }
 

@@ -17,33 +17,42 @@ use crate::wire::options::{JoinedOption, OptionsFault};
 use crate::wire::relay_agent_information;
 use crate::wire::writer::ReplyHeader;
 
-/// A DHCPBULKLEASEQUERY read.
+/// A DHCPBULKLEASEQUERY.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// What its replies carry of it.
+    /// The header of its replies.
     pub header: ReplyHeader,
-    /// The codes in the dhcp-parameter-request-list, if there is one. It holds for all replies (RFC
-    /// 6926 section 8.3 item 7), also where the query is refused.
+    /// The codes in the dhcp-parameter-request-list, if there is one. All replies follow the list (RFC
+    /// 6926 section 8.3 item 7), also the reply to a refused query.
     pub requested: Option<Vec<u8>>,
-    /// The query, or why it is refused.
-    pub query: Result<Query, Refusal>,
+    /// The query or its refusal.
+    pub kind: Kind,
 }
 
-/// A query understood.
+/// The kinds of requests, by their answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A query, answered by bindings.
+    Query(Query),
+    /// A query refused, answered by a DHCPLEASEQUERYDONE alone.
+    Refused(Refusal),
+}
+
+/// A valid query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query {
     /// The primary query; `None` for all configured addresses.
     pub identity: Option<Identity>,
-    /// Bindings that changed before this are left out: query-start-time.
+    /// query-start-time: leaves out bindings that changed before it.
     pub start: Time,
-    /// Bindings that changed after this are left out: query-end-time. Not before `start`.
+    /// query-end-time: leaves out bindings that changed after it. Not before `start`.
     pub end: Time,
-    /// Whose bindings are wanted: the VPN-ID.
+    /// The VPNs selected by the VPN-ID.
     pub vpn: VpnSelector,
 }
 
 impl Query {
-    /// The times of change that are asked for.
+    /// Returns the times of change that the query selects.
     pub fn window(&self) -> Window {
         Window {
             start: self.start,
@@ -52,16 +61,16 @@ impl Query {
     }
 }
 
-/// Why a message gets no answer, and the connection is closed.
+/// Reasons for closing the connection without an answer to a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unanswerable {
-    /// It is no DHCPv4 message.
+    /// The octets are no DHCPv4 message.
     Message(MessageError),
-    /// It is a reply, or worse.
+    /// The op is not BOOTREQUEST.
     NotARequest(u8),
     /// The dhcp-message-type is missing, repeated, or not one octet long.
     NoMessageType,
-    /// Its type is not supported over TCP (RFC 7724 section 8.1.1).
+    /// The type is not supported over TCP (RFC 7724 section 8.1.1).
     MessageType(u8),
 }
 
@@ -80,22 +89,22 @@ impl fmt::Display for Unanswerable {
     }
 }
 
-/// Why a query is answered by a DHCPLEASEQUERYDONE alone.
+/// Reasons for answering a query by a DHCPLEASEQUERYDONE alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The options cannot be read to their end: what is asked for is unknown.
+    /// The options cannot be read to their end, so the query is unknown.
     Broken(OptionsFault),
-    /// A header field that must be zero is not.
+    /// A header field that must be zero is set.
     AddressSet(&'static str, Ipv4Addr),
     /// hlen is larger than chaddr, or 0 with an address in chaddr.
     HardwareLength(u8),
     /// A field that may appear once appears more often.
     Repeated(&'static str, usize),
-    /// A field has a length it cannot have; then what is allowed.
+    /// A field has a wrong length; the last part is the right one.
     Length(&'static str, usize, Lengths),
-    /// Option 82 has a sub-option that runs past its end.
+    /// A sub-option runs past the end of option 82.
     SubOptions,
-    /// The VPN-ID makes no sense.
+    /// The VPN-ID is invalid.
     VpnId(InvalidVss),
     /// query-start-time is later than query-end-time.
     Window(Time, Time),
@@ -106,7 +115,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The status that tells it: the one place where an error becomes a status code.
+    /// Returns the status code of the DHCPLEASEQUERYDONE.
     pub fn status(&self) -> StatusCode {
         match self {
             Refusal::SeveralQueries(_) | Refusal::NotPermitted(_) => StatusCode::NOT_ALLOWED,
@@ -114,8 +123,8 @@ impl Refusal {
         }
     }
 
-    /// Whether the connection is closed after the DHCPLEASEQUERYDONE: from a requester whose messages
-    /// are broken, nothing more is read.
+    /// Whether the connection is closed after the DHCPLEASEQUERYDONE: the next messages of a requester
+    /// that sends broken ones cannot be trusted.
     pub fn ends_connection(&self) -> bool {
         matches!(self, Refusal::Broken(_) | Refusal::SubOptions)
     }
@@ -159,11 +168,11 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Reads a message. One whose type is DHCPBULKLEASEQUERY is answered whatever else is in it, with a
-/// DHCPLEASEQUERYDONE at least (RFC 6926 section 8.2).
+/// Reads a message. Every DHCPBULKLEASEQUERY is answered, with a DHCPLEASEQUERYDONE at least (RFC 6926
+/// section 8.2).
 ///
 /// # Errors
-/// Any other message.
+/// A message that is no DHCPBULKLEASEQUERY.
 pub fn read(octets: &[u8], allowed: QueryTypes) -> Result<Request, Unanswerable> {
     let (message, fault) = Message::read_until_fault(octets).map_err(Unanswerable::Message)?;
     if message.op != BOOTREQUEST {
@@ -175,7 +184,7 @@ pub fn read(octets: &[u8], allowed: QueryTypes) -> Result<Request, Unanswerable>
         Some(([found], 1)) if MessageType(*found) == MessageType::BULK_LEASE_QUERY => {}
         Some(([other], 1)) => return Err(Unanswerable::MessageType(*other)),
         Some(_) => return Err(Unanswerable::NoMessageType),
-        // The type may stand behind the fault.
+        // The type may follow the fault.
         None => {
             return Err(match fault {
                 Some(fault) => Unanswerable::Message(MessageError::Options(fault)),
@@ -188,16 +197,19 @@ pub fn read(octets: &[u8], allowed: QueryTypes) -> Result<Request, Unanswerable>
         requested: options
             .value(code::PARAMETER_REQUEST_LIST)
             .map(<[u8]>::to_vec),
-        query: match fault {
-            Some(fault) => Err(Refusal::Broken(fault)),
-            None => query(&message, allowed),
+        kind: match fault.map_or_else(
+            || query(&message, allowed),
+            |fault| Err(Refusal::Broken(fault)),
+        ) {
+            Ok(query) => Kind::Query(query),
+            Err(refusal) => Kind::Refused(refusal),
         },
     })
 }
 
-/// Checks a DHCPBULKLEASEQUERY.
+/// Reads the query of a DHCPBULKLEASEQUERY, of which the requester may use the `allowed` types.
 fn query(message: &Message<'_>, allowed: QueryTypes) -> Result<Query, Refusal> {
-    // First, since it ends the connection whatever else is wrong.
+    // First, because a fault in it ends the connection.
     let relay_agent = relay_agent(message)?;
     for (field, value) in [
         ("ciaddr", message.ciaddr),
@@ -216,7 +228,7 @@ fn query(message: &Message<'_>, allowed: QueryTypes) -> Result<Query, Refusal> {
     }
     let vpn = match once(message, code::VPN_ID, "VPN-ID")? {
         Some(option) => VpnSelector::read(&option.value).map_err(Refusal::VpnId)?,
-        // In the absence of a VPN-ID, only the default VPN (RFC 6926 section 8.2).
+        // Without a VPN-ID, the default VPN only (RFC 6926 section 8.2).
         None => VpnSelector::One(Vpn::Default),
     };
     let identity = identity(message, relay_agent)?;
@@ -235,7 +247,7 @@ fn query(message: &Message<'_>, allowed: QueryTypes) -> Result<Query, Refusal> {
     })
 }
 
-/// The type of query that asks for an identity.
+/// Returns the type of the query for an identity.
 fn query_type(identity: &Identity) -> QueryType {
     match identity {
         Identity::Mac(_) => QueryType::Mac,
@@ -245,10 +257,10 @@ fn query_type(identity: &Identity) -> QueryType {
     }
 }
 
-/// Identities of relay agents in a query, with the names by which refusals call them.
+/// Identities of relay agents in a query, with their names in refusals.
 type RelayAgent<'a> = [(&'static str, fn(Vec<u8>) -> Identity, Vec<&'a [u8]>); 2];
 
-/// The remote-ids and relay-ids in the relay-agent-information option.
+/// Returns the remote-ids and relay-ids in the relay-agent-information option.
 fn relay_agent<'a>(message: &'a Message<'_>) -> Result<RelayAgent<'a>, Refusal> {
     let information = message.options.value(code::RELAY_AGENT_INFORMATION);
     let all = |code| {
@@ -261,7 +273,7 @@ fn relay_agent<'a>(message: &'a Message<'_>) -> Result<RelayAgent<'a>, Refusal> 
     ])
 }
 
-/// The primary query; `None` if there is none, which asks for all configured addresses.
+/// Returns the primary query; `None` without one, for all configured addresses.
 fn identity(
     message: &Message<'_>,
     relay_agent: RelayAgent<'_>,
@@ -281,7 +293,7 @@ fn identity(
         }
     }
     match identities.len() {
-        // An address of zeros is a query if there is no other.
+        // An address of zeros is a query if it is the only one.
         0 => Ok(mac(message)?.map(Identity::Mac)),
         1 => Ok(identities.pop()),
         _ => {
@@ -291,15 +303,15 @@ fn identity(
     }
 }
 
-/// Whether the address in chaddr is all zeros. Beside another primary query it is ignored then:
-/// requesters in the field fill in htype and hlen whatever they ask for.
+/// Whether the address in chaddr is all zeros. With another primary query such an address is ignored:
+/// some requesters set htype and hlen in every query.
 fn is_address_zero(message: &Message<'_>) -> bool {
     let octets = address_octets(message).unwrap_or(&message.chaddr);
     octets.iter().all(|octet| *octet == 0)
 }
 
-/// The MAC address asked for, of whatever octets (RFC 6926 section 8.2); `None` if hlen is 0, since
-/// requesters in the field fill in htype always.
+/// Returns the MAC address of the query, which may have any octets (RFC 6926 section 8.2); `None` if
+/// hlen is 0, even with an htype, which some requesters set in every query.
 fn mac(message: &Message<'_>) -> Result<Option<HardwareAddress>, Refusal> {
     let hlen = message.hlen;
     match address_octets(message) {
@@ -312,13 +324,13 @@ fn mac(message: &Message<'_>) -> Result<Option<HardwareAddress>, Refusal> {
     }
 }
 
-/// The octets of chaddr that hlen counts; `None` if it counts none, or more than there are.
+/// Returns the octets of chaddr that hlen counts; `None` if hlen is 0 or larger than chaddr.
 fn address_octets<'a>(message: &'a Message<'_>) -> Option<&'a [u8]> {
     let octets = message.chaddr.get(..usize::from(message.hlen));
     octets.filter(|octets| !octets.is_empty())
 }
 
-/// The client identifier asked for.
+/// Returns the client identifier of the query.
 fn client_identifier(message: &Message<'_>) -> Result<Option<Vec<u8>>, Refusal> {
     let allowed = lengths(code::CLIENT_IDENTIFIER);
     match message.options.value(code::CLIENT_IDENTIFIER) {
@@ -329,7 +341,7 @@ fn client_identifier(message: &Message<'_>) -> Result<Option<Vec<u8>>, Refusal> 
     }
 }
 
-/// A qualifier that is a time, if it is there.
+/// Returns a qualifier that is a time; `None` without it.
 fn time(message: &Message<'_>, code: u8, field: &'static str) -> Result<Option<Time>, Refusal> {
     let Some(option) = once(message, code, field)? else {
         return Ok(None);
@@ -340,7 +352,7 @@ fn time(message: &Message<'_>, code: u8, field: &'static str) -> Result<Option<T
     }
 }
 
-/// A qualifier, of which only one may appear (RFC 6926 section 7.2).
+/// Returns a qualifier, which may appear once only (RFC 6926 section 7.2).
 fn once<'a>(
     message: &'a Message<'a>,
     code: u8,

@@ -1,19 +1,21 @@
-//! Message framing for TCP (RFC 6926 section 6.1): the receiving side.
+//! Message framing for TCP (RFC 6926 section 6.1): a message-size before each message.
+
+use std::net::Ipv4Addr;
+use std::ops::Range;
 
 use bytes::buf::Limit;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use proto::message::MESSAGE_SIZE_LENGTH as SIZE;
+use proto::message::{CIADDR, MESSAGE_SIZE_LENGTH as SIZE};
 
-/// Octets a reader holds of small messages at most: those sent together cost one system call and not two
-/// each.
+/// The most octets of small messages that a reader holds: messages sent together cost one system call
+/// instead of two each.
 pub const READ_AHEAD: usize = 4 * 1024;
 
 /// Collects the octets received on a connection and returns the messages in them, one at a time.
 ///
-/// The reader takes no octet beyond the wanted messages: the rest stays in the socket. To know where the rest begins
-/// it does not peek, which not every stream can: it asks for no more octets than the message being received
-/// and the shortest possible ones take. It holds at most [`READ_AHEAD`] octets, or one larger message (65537
-/// octets) and nothing of the next one.
+/// The reader takes no octet beyond the wanted messages: the rest stays in the socket. It does not peek, because
+/// not every stream can: it asks for as many octets as the message being received and the shortest possible
+/// next ones have. It holds at most [`READ_AHEAD`] octets, or one larger message (65537 octets) alone.
 #[derive(Debug)]
 pub struct FrameReader {
     /// Octets of the shortest frame that may be followed by another.
@@ -23,8 +25,8 @@ pub struct FrameReader {
 }
 
 impl FrameReader {
-    /// A reader at the start of a frame. A message shorter than `shortest` octets must end the stream:
-    /// octets of the next message may have been received with it.
+    /// Returns a reader at the start of a frame. A message shorter than `shortest` octets must end the stream,
+    /// because octets of the next message may have been received with it.
     pub fn new(shortest: usize) -> FrameReader {
         FrameReader {
             shortest: SIZE + shortest,
@@ -38,8 +40,8 @@ impl FrameReader {
         Some(SIZE + usize::from(u16::from_be_bytes(*size)))
     }
 
-    /// Returns the space for the next octets, if `messages` (at least 1) more are wanted: none of it is for octets
-    /// after them. It has no room only if a message is complete.
+    /// Returns the space for the next octets, if `messages` (at least 1) more are wanted, without space for
+    /// octets after them. The space is empty only if a message is complete.
     pub fn space(&mut self, messages: usize) -> Limit<&mut BytesMut> {
         let first = self.expected().unwrap_or(self.shortest);
         let others = self.shortest.saturating_mul(messages.saturating_sub(1));
@@ -75,6 +77,49 @@ impl FrameReader {
     /// Whether every octet received was part of a message returned.
     pub fn is_empty(&self) -> bool {
         self.received.is_empty()
+    }
+}
+
+/// A frame at the end of an output, whose message is appended next.
+#[derive(Debug)]
+#[must_use = "a frame must be finished or discarded"]
+pub struct FrameWriter {
+    /// Start of the frame in the output.
+    start: usize,
+}
+
+impl FrameWriter {
+    /// Begins a frame with room for the message-size.
+    #[inline(always)]
+    pub fn begin(out: &mut Vec<u8>) -> FrameWriter {
+        let start = out.len();
+        out.extend_from_slice(&[0; SIZE]);
+        FrameWriter { start }
+    }
+
+    /// Sets the message-size to the length of the message, at most 65535 octets.
+    #[inline(always)]
+    pub fn finish(self, out: &mut [u8]) {
+        let frame = out.get_mut(self.start..).unwrap_or_default();
+        let size = frame.len().saturating_sub(SIZE) as u16;
+        if let Some(place) = frame.first_chunk_mut() {
+            *place = size.to_be_bytes();
+        }
+    }
+
+    /// Removes the frame.
+    pub fn discard(self, out: &mut Vec<u8>) {
+        out.truncate(self.start);
+    }
+}
+
+/// Appends a copy of a frame that is in `out`, about another address.
+pub fn append_copy(out: &mut Vec<u8>, frame: Range<usize>, address: Ipv4Addr) {
+    let start = out.len();
+    out.extend_from_within(frame);
+    let ciaddr = out.get_mut(start + SIZE + CIADDR..);
+    if let Some(place) = ciaddr.and_then(<[u8]>::first_chunk_mut) {
+        *place = address.octets();
     }
 }
 
@@ -117,6 +162,21 @@ mod tests {
             [&size, message].concat()
         };
         messages.iter().flat_map(frame).collect()
+    }
+
+    #[test]
+    fn writes_frames_and_copies_of_them() {
+        let mut out = b"before".to_vec();
+        FrameWriter::begin(&mut out).discard(&mut out);
+        assert_eq!(out, b"before");
+        let message = |address: [u8; 4]| [&[7; CIADDR], &address[..], &[8; 600]].concat();
+        let frame = FrameWriter::begin(&mut out);
+        out.extend(message([10, 0, 0, 255]));
+        frame.finish(&mut out);
+        let first = "before".len()..out.len();
+        append_copy(&mut out, first, Ipv4Addr::new(10, 0, 1, 0));
+        let expected = frames(&[message([10, 0, 0, 255]), message([10, 0, 1, 0])]);
+        assert_eq!(out.strip_prefix(b"before"), Some(&expected[..]));
     }
 
     #[test]

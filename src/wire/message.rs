@@ -13,12 +13,12 @@ use crate::wire::reader::{Reader, Truncated};
 /// Octets of the shortest message with a dhcp-message-type: the fixed fields, the magic cookie and the option.
 pub const SHORTEST: usize = HEADER_LENGTH + 3;
 
-/// Why octets are no DHCPv4 message.
+/// Reasons for which octets are no DHCPv4 message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessageError {
     /// The message ends within the fixed fields.
     Truncated,
-    /// There is no magic cookie: BOOTP without options, or something else altogether.
+    /// The magic cookie is missing: BOOTP without options, or another protocol.
     NoMagicCookie,
     /// The options cannot be read to their end.
     Options(OptionsFault),
@@ -61,7 +61,7 @@ impl<'a> Message<'a> {
     /// Reads a whole message.
     ///
     /// # Errors
-    /// Anything in it that cannot be read.
+    /// Octets that are no DHCPv4 message.
     pub fn read(octets: &'a [u8]) -> Result<Message<'a>, MessageError> {
         match Message::read_until_fault(octets)? {
             (message, None) => Ok(message),
@@ -69,11 +69,11 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// Reads a message whose options may be broken: those in front of the first fault, and which
-    /// fault that is.
+    /// Reads a message whose options may be broken: returns the options before the first fault, and the
+    /// fault.
     ///
     /// # Errors
-    /// Fixed fields or a magic cookie that are not there.
+    /// Missing fixed fields or a missing magic cookie.
     pub fn read_until_fault(
         octets: &'a [u8],
     ) -> Result<(Message<'a>, Option<OptionsFault>), MessageError> {
@@ -121,6 +121,7 @@ mod tests {
     use crate::wire::relay_agent_information;
     use crate::wire::writer::{MessageWriter, ReplyHeader};
     use proptest::prelude::*;
+    use proto::MessageType;
 
     /// A message of zeros with the magic cookie and these options.
     fn with_options(options: &[u8]) -> Vec<u8> {
@@ -181,12 +182,12 @@ mod tests {
         ) {
             let header = ReplyHeader::new(7, 0, Ipv4Addr::UNSPECIFIED);
             let mut out = Vec::new();
-            let mut writer = MessageWriter::new(&mut out, &header, 13);
+            let mut writer = MessageWriter::new(&mut out, &header, MessageType::LEASE_ACTIVE);
             for (code, value) in &options {
                 writer.option(*code, value);
             }
             writer.finish();
-            let message = Message::read(&out[2..]).unwrap();
+            let message = Message::read(&out).unwrap();
             for (code, value) in &options {
                 prop_assert_eq!(message.options.value(*code), Some(value.as_slice()));
             }

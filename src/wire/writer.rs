@@ -1,42 +1,34 @@
-//! Writing replies: framing (RFC 6926 section 6.1), fixed fields, options.
+//! Writing replies: fixed fields and options.
 
 use std::net::Ipv4Addr;
-use std::ops::Range;
 
-use proto::StatusCode;
 use proto::message::{
     BOOTREPLY, CHADDR, CHADDR_LENGTH, CIADDR, FLAGS, GIADDR, HEADER_LENGTH as HEADER, HTYPE,
-    MAGIC_COOKIE, MAX_MESSAGE, MAX_OPTION, MESSAGE_SIZE_LENGTH as SIZE, XID,
+    MAGIC_COOKIE, MAX_MESSAGE, MAX_OPTION, XID,
 };
 use proto::option::code;
+use proto::{MessageType, StatusCode};
 
-use crate::wire::options::Tlvs;
+/// Offset of the value of dhcp-message-type, the first option.
+pub const MESSAGE_TYPE: usize = HEADER + 2;
 
-/// Where dhcp-message-type is in a frame: the first option, whose value is the last octet of
-/// what all replies begin with.
-const MESSAGE_TYPE: usize = SIZE + HEADER + 2;
-
-/// Octets that a reply with usual options fits in. It begins as so many, and is cut in the end: options
-/// are put into what is there, which needs no look at whether the output must grow.
-const USUAL: usize = 512;
-
-/// What all replies to a query begin with, encoded once.
+/// The octets with which all replies to a query begin, encoded once.
 #[derive(Clone, Debug)]
 pub struct ReplyHeader {
-    /// Transaction id: ties the replies to the query (RFC 6926 section 7.1).
+    /// Transaction id: relates the replies to the query (RFC 6926 section 7.1).
     xid: u32,
-    /// message-size, the fixed fields, the magic cookie and dhcp-message-type. What differs
-    /// between the replies is zero.
+    /// The fixed fields, the magic cookie and dhcp-message-type. Fields that differ between replies are
+    /// zero.
     octets: [u8; MESSAGE_TYPE + 1],
 }
 
 impl ReplyHeader {
-    /// The header of the replies to a query with this transaction id. Its flags and giaddr are
-    /// returned as RFC 2131 table 3 has it.
+    /// Returns the header of the replies to a query with this transaction id, these flags and this giaddr,
+    /// all of which they return (RFC 2131 table 3).
     pub fn new(xid: u32, flags: u16, giaddr: Ipv4Addr) -> ReplyHeader {
         let mut octets = [0; MESSAGE_TYPE + 1];
         let mut set = |offset: usize, value: &[u8]| {
-            octets[SIZE + offset..][..value.len()].copy_from_slice(value);
+            octets[offset..][..value.len()].copy_from_slice(value);
         };
         set(0, &[BOOTREPLY]);
         set(XID, &xid.to_be_bytes());
@@ -47,113 +39,95 @@ impl ReplyHeader {
         ReplyHeader { xid, octets }
     }
 
-    /// The transaction id.
+    /// Returns the transaction id.
     pub fn xid(&self) -> u32 {
         self.xid
     }
+
+    /// Returns the octets: those of a reply about no address and no client, without its type.
+    pub fn octets(&self) -> &[u8] {
+        &self.octets
+    }
 }
 
-/// A message being written, at the end of an output buffer.
-///
-/// The buffer holds a whole frame only after [`MessageWriter::finish`]; until then, zeros after it.
+/// Writes a message of at most [`MAX_MESSAGE`] octets at the end of an output.
+#[derive(Debug)]
 #[must_use = "a message must be finished"]
 pub struct MessageWriter<'a> {
-    /// The output; its length is at most that of the largest message.
+    /// The output.
     out: &'a mut Vec<u8>,
-    /// Where the message begins in it, after the message-size.
+    /// Start of the message in the output.
     start: usize,
-    /// Where it ends so far; < out.len(), so that there is room for END.
-    end: usize,
 }
 
 impl<'a> MessageWriter<'a> {
-    /// Begins a reply without a client: about no address, or one nobody had.
-    #[inline]
-    pub fn new(out: &'a mut Vec<u8>, header: &ReplyHeader, message_type: u8) -> Self {
-        let start = out.len() + SIZE;
+    /// Begins a reply about no address and no client.
+    pub fn new(out: &'a mut Vec<u8>, header: &ReplyHeader, message_type: MessageType) -> Self {
+        let start = out.len();
         out.extend_from_slice(&header.octets);
-        let end = out.len();
-        out.resize(start - SIZE + USUAL, 0);
-        let mut writer = MessageWriter { out, start, end };
-        writer.frame().set(MESSAGE_TYPE, [message_type]);
+        let mut writer = MessageWriter { out, start };
+        writer.set(MESSAGE_TYPE, [message_type.0]);
         writer
     }
 
-    /// What has been written, to be changed.
-    #[inline]
-    fn frame(&mut self) -> Frame<'_> {
-        Frame(self.out.get_mut(self.start - SIZE..).unwrap_or_default())
+    /// Overwrites octets of the message at an offset.
+    fn set<const COUNT: usize>(&mut self, offset: usize, octets: [u8; COUNT]) {
+        set(
+            self.out.get_mut(self.start..).unwrap_or_default(),
+            offset,
+            octets,
+        );
     }
 
-    /// Says which address the reply is about: in ciaddr (RFC 6926 section 7.3).
-    #[inline]
+    /// Sets the address that the reply is about: ciaddr (RFC 6926 section 7.3).
     pub fn address(&mut self, address: Ipv4Addr) {
-        self.frame().address(address);
+        self.set(CIADDR, address.octets());
     }
 
-    /// Says whose MAC address it is: htype, hlen and chaddr. An address too long for chaddr,
-    /// as InfiniBand's, is given by its htype with hlen 0 (RFC 4390 section 2.1).
-    #[inline]
+    /// Sets the client's MAC address: htype, hlen and chaddr. Of one too long for chaddr, such as an
+    /// InfiniBand one, it sets htype, and hlen to 0 (RFC 4390 section 2.1).
     pub fn hardware(&mut self, htype: u8, chaddr: &[u8]) {
-        self.frame().hardware(htype, chaddr);
-    }
-
-    /// The next octets of the message; `None` if so many more, and END, cannot be framed.
-    #[inline]
-    fn space(&mut self, octets: usize) -> Option<&mut [u8]> {
-        let end = self.end + octets;
-        if end >= self.out.len() {
-            self.grow(end)?;
+        let message = self.out.get_mut(self.start..);
+        if let Some(header) = message.and_then(<[u8]>::first_chunk_mut) {
+            set_hardware(header, htype, chaddr);
         }
-        let space = self.out.get_mut(self.end..end);
-        self.end = end;
-        space
     }
 
-    /// Makes room for octets to `end`, and END; `None` if they cannot be framed.
-    #[cold]
-    fn grow(&mut self, end: usize) -> Option<()> {
-        let most = self.start + MAX_MESSAGE;
-        (end < most).then(|| self.out.resize(most.min(end + USUAL), 0))
+    /// Whether so many octets more, and END, make the message too long.
+    fn is_full(&self, octets: usize) -> bool {
+        self.out.len() + octets >= self.start + MAX_MESSAGE
     }
 
-    /// Adds an option, split if it is longer than 255 octets. One that would make the message
-    /// larger than can be framed is left out: better a reply without it than none.
-    #[inline]
+    /// Adds an option, split if it is longer than 255 octets. Leaves out an option that makes the message
+    /// too long: a reply without it is better than none.
     pub fn option(&mut self, code: u8, value: &[u8]) {
-        let Ok(length) = u8::try_from(value.len()) else {
-            self.long_option(code, value);
-            return;
-        };
-        if let Some([to_code, to_length, to_value @ ..]) = self.space(2 + value.len()) {
-            *to_code = code;
-            *to_length = length;
-            to_value.copy_from_slice(value);
+        match u8::try_from(value.len()) {
+            Ok(length) if !self.is_full(2 + value.len()) => {
+                self.out.extend_from_slice(&[code, length]);
+                self.out.extend_from_slice(value);
+            }
+            Ok(_) => {}
+            Err(_) => self.long_option(code, value),
         }
     }
 
-    /// Adds an option in parts that one option can hold each.
-    #[cold]
+    /// Adds an option in parts that fit one option each.
     fn long_option(&mut self, code: u8, value: &[u8]) {
         let octets = value.len() + 2 * value.len().div_ceil(MAX_OPTION);
-        if self.end + octets < self.start + MAX_MESSAGE {
+        if !self.is_full(octets) {
             for part in value.chunks(MAX_OPTION) {
                 self.option(code, part);
             }
         }
     }
 
-    /// Adds an option whose value is a 32-bit number in network byte order.
-    #[inline]
+    /// Adds an option whose value is a 32-bit number.
     pub fn option_u32(&mut self, code: u8, value: u32) {
-        let [a, b, c, d] = value.to_be_bytes();
-        if let Some(space) = self.space(6) {
-            space.copy_from_slice(&[code, 4, a, b, c, d]);
-        }
+        self.option(code, &value.to_be_bytes());
     }
 
-    /// Adds the status-code option; `text` is cut to what one option can hold, and NULs in it
-    /// are left out (RFC 6926 section 6.2.2).
+    /// Adds the status-code option; its text is cut to the longest that fits one option, and loses its
+    /// NULs (RFC 6926 section 6.2.2).
     pub fn status(&mut self, status: StatusCode, text: &str) {
         let mut value = vec![status.0];
         for character in text.chars().filter(|character| *character != '\0') {
@@ -165,94 +139,60 @@ impl<'a> MessageWriter<'a> {
         self.option(code::STATUS_CODE, &value);
     }
 
-    /// Ends the message: END, and the message-size before it.
-    #[inline]
-    pub fn finish(mut self) {
-        let end = self.end;
-        if let Some(last) = self.out.get_mut(end) {
-            *last = code::END;
-        }
-        self.out.truncate(end + 1);
-        // At most MAX_MESSAGE, by `grow`.
-        let size = (end + 1 - self.start) as u16;
-        self.frame().set(0, size.to_be_bytes());
+    /// Ends the message.
+    pub fn finish(self) {
+        self.out.push(code::END);
     }
 }
 
-/// A frame in an output, or its beginning. What is not in it is not set.
-#[derive(Debug)]
-pub struct Frame<'a>(&'a mut [u8]);
-
-impl<'a> Frame<'a> {
-    /// Appends a copy of a frame, which it is to differ from in values alone.
-    #[inline]
-    pub fn copy(out: &'a mut Vec<u8>, frame: &[u8]) -> Frame<'a> {
-        let start = out.len();
-        out.extend_from_slice(frame);
-        Frame(out.get_mut(start..).unwrap_or_default())
-    }
-
-    /// Sets octets to others; `at` is where they are, for an option's value by [`values`].
-    #[inline]
-    pub fn set<const COUNT: usize>(&mut self, at: usize, octets: [u8; COUNT]) {
-        let place = self.0.get_mut(at..);
-        if let Some(place) = place.and_then(<[u8]>::first_chunk_mut) {
-            *place = octets;
-        }
-    }
-
-    /// The same for any number of octets.
-    #[inline]
-    pub fn set_all(&mut self, at: usize, octets: &[u8]) {
-        if let Ok(short) = octets.try_into() {
-            // As long as a client identifier made of a MAC address: by far quicker than any number of octets.
-            return self.set::<7>(at, short);
-        }
-        let place = self.0.get_mut(at..);
-        if let Some(place) = place.and_then(|place| place.get_mut(..octets.len())) {
-            place.copy_from_slice(octets);
-        }
-    }
-
-    /// See [`MessageWriter::address`].
-    #[inline]
-    pub fn address(&mut self, address: Ipv4Addr) {
-        self.set(SIZE + CIADDR, address.octets());
-    }
-
-    /// See [`MessageWriter::hardware`].
-    #[inline]
-    pub fn hardware(&mut self, htype: u8, chaddr: &[u8]) {
-        let chaddr = Some(chaddr)
-            .filter(|octets| octets.len() <= CHADDR_LENGTH)
-            .unwrap_or_default();
-        // At most 16, so it fits.
-        let hlen = chaddr.len() as u8;
-        self.set(SIZE + HTYPE, [htype, hlen]);
-        match chaddr.try_into() {
-            // As nearly all have it: by far quicker to copy than any number of octets.
-            Ok(ethernet) => self.set::<6>(SIZE + CHADDR, ethernet),
-            Err(_) => self.set_all(SIZE + CHADDR, chaddr),
-        }
+/// Overwrites octets of a message at an offset.
+#[inline(always)]
+pub fn set<const COUNT: usize>(message: &mut [u8], offset: usize, octets: [u8; COUNT]) {
+    let rest = message.get_mut(offset..);
+    if let Some(place) = rest.and_then(<[u8]>::first_chunk_mut) {
+        *place = octets;
     }
 }
 
-/// The options in a frame, and where in it their values are.
-pub fn values(frame: &[u8]) -> impl Iterator<Item = (u8, usize)> {
-    let mut end = SIZE + HEADER;
-    let options = Tlvs::options(frame.get(end..).unwrap_or_default());
-    options.map_while(Result::ok).map(move |(option, value)| {
-        let at = end + 2;
-        end = at + value.len();
-        (option, at)
-    })
+/// Sets the client's MAC address in the fixed fields of a message.
+#[inline(always)]
+pub fn set_hardware(header: &mut [u8; HEADER], htype: u8, chaddr: &[u8]) {
+    // Nearly all have six octets, which are quick to copy.
+    if let Ok(ethernet) = <[u8; 6]>::try_from(chaddr) {
+        set(header, HTYPE, [htype, 6]);
+        set(header, CHADDR, ethernet);
+    } else {
+        let mut padded = [0; CHADDR_LENGTH];
+        let mut hlen = 0;
+        if let Some(place) = padded.get_mut(..chaddr.len()) {
+            place.copy_from_slice(chaddr);
+            // At most 16.
+            hlen = chaddr.len() as u8;
+        }
+        set(header, HTYPE, [htype, hlen]);
+        set(header, CHADDR, padded);
+    }
 }
 
-/// Appends a frame that is in `out` already once more, about another address.
-pub fn write_again(out: &mut Vec<u8>, frame: Range<usize>, address: Ipv4Addr) {
-    let start = out.len();
-    out.extend_from_within(frame);
-    Frame(out.get_mut(start..).unwrap_or_default()).address(address);
+/// Copies octets to a place of as many. Short ones are copied without a call, in two moves that overlap.
+#[inline(always)]
+pub fn copy(to: &mut [u8], from: &[u8]) {
+    #[inline(always)]
+    fn copy_ends<const COUNT: usize>(to: &mut [u8], from: &[u8]) {
+        if let (Some(first), Some(last)) = (from.first_chunk::<COUNT>(), from.last_chunk()) {
+            set(to, 0, *first);
+            if let Some(place) = to.last_chunk_mut::<COUNT>() {
+                *place = *last;
+            }
+        }
+    }
+    match from.len() {
+        4..=8 => copy_ends::<4>(to, from),
+        9..=16 => copy_ends::<8>(to, from),
+        17..=32 => copy_ends::<16>(to, from),
+        33..=64 => copy_ends::<32>(to, from),
+        _ => to.copy_from_slice(from),
+    }
 }
 
 #[cfg(test)]
@@ -260,22 +200,28 @@ mod tests {
     use super::*;
     use crate::wire::message::Message;
 
-    /// What the replies begin with.
+    /// Returns a header with values in all its fields.
     fn header() -> ReplyHeader {
         ReplyHeader::new(0x01020304, 0x8000, Ipv4Addr::new(192, 0, 2, 1))
     }
 
-    #[test]
-    fn lays_the_message_out_as_rfc_2131_and_6926_section_6_1_do() {
+    /// Returns the message that `write` writes.
+    fn message(write: impl FnOnce(&mut MessageWriter<'_>)) -> Vec<u8> {
         let mut out = b"before".to_vec();
-        let mut writer = MessageWriter::new(&mut out, &header(), 13);
-        writer.address(Ipv4Addr::new(10, 0, 0, 9));
-        writer.hardware(1, &[2, 0, 0, 0, 0, 7]);
-        writer.option_u32(51, 3600);
+        let mut writer = MessageWriter::new(&mut out, &header(), MessageType::LEASE_ACTIVE);
+        write(&mut writer);
         writer.finish();
+        out.strip_prefix(b"before").unwrap().to_vec()
+    }
 
-        let mut expected = b"before".to_vec();
-        expected.extend([0, 250]); // message-size
+    #[test]
+    fn lays_the_message_out_as_rfc_2131_does() {
+        let message = message(|writer| {
+            writer.address(Ipv4Addr::new(10, 0, 0, 9));
+            writer.hardware(1, &[2, 0, 0, 0, 0, 7]);
+            writer.option_u32(51, 3600);
+        });
+        let mut expected = Vec::new();
         expected.extend([2, 1, 6, 0]); // op, htype, hlen, hops
         expected.extend([1, 2, 3, 4]); // xid
         expected.extend([0, 0, 0x80, 0]); // secs, flags
@@ -288,38 +234,15 @@ mod tests {
         expected.extend([53, 1, 13]);
         expected.extend([51, 4, 0, 0, 0x0e, 0x10]);
         expected.push(255);
-        assert_eq!(out, expected);
-    }
-
-    #[test]
-    fn writes_again_what_a_new_message_about_the_other_address_would_be() {
-        let write = |out: &mut Vec<u8>, address| {
-            let mut writer = MessageWriter::new(out, &header(), 11);
-            writer.address(address);
-            writer.option_u32(152, 7);
-            writer.option(156, &[1]);
-            writer.finish();
-        };
-        let mut again = b"before".to_vec();
-        write(&mut again, Ipv4Addr::new(10, 0, 0, 255));
-        let mut anew = again.clone();
-        let frame = "before".len()..again.len();
-        for address in [Ipv4Addr::new(10, 0, 1, 0), Ipv4Addr::BROADCAST] {
-            write_again(&mut again, frame.clone(), address);
-            write(&mut anew, address);
-        }
-        assert_eq!(again, anew);
+        assert_eq!(message, expected);
     }
 
     #[test]
     fn splits_options_over_255_octets() {
         for length in [0, 1, 255, 256, 510, 511, 60_000] {
             let value = vec![7; length];
-            let mut out = Vec::new();
-            let mut writer = MessageWriter::new(&mut out, &header(), 13);
-            writer.option(82, &value);
-            writer.finish();
-            let message = Message::read(&out[2..]).unwrap();
+            let octets = message(|writer| writer.option(82, &value));
+            let message = Message::read(&octets).unwrap();
             let option = message.options.get(82).unwrap();
             assert_eq!(option.value, value);
             assert_eq!(option.occurrences, length.div_ceil(255).max(1));
@@ -327,39 +250,29 @@ mod tests {
     }
 
     #[test]
-    fn never_writes_a_message_that_cannot_be_framed() {
-        let mut out = Vec::new();
-        let mut writer = MessageWriter::new(&mut out, &header(), 13);
-        writer.option(82, &vec![7; 40_000]);
-        writer.option(60, &vec![7; 40_000]);
-        // Whatever its length, an option that would be too much is left out.
-        for _ in 0..7_000 {
-            writer.option_u32(51, 1);
-        }
-        for length in (1..=255).rev() {
-            writer.option(43, &vec![7; length]);
-        }
-        writer.finish();
-        assert!(out.len() <= 2 + 65_535);
-        assert_eq!(
-            usize::from(u16::from_be_bytes([out[0], out[1]])),
-            out.len() - 2
-        );
-        let message = Message::read(&out[2..]).unwrap();
+    fn leaves_out_options_that_make_the_message_too_long() {
+        let octets = message(|writer| {
+            writer.option(82, &vec![7; 40_000]);
+            writer.option(60, &vec![7; 40_000]);
+            // Any that is too much is left out, whatever its length.
+            for _ in 0..7_000 {
+                writer.option_u32(51, 1);
+            }
+            for length in (1..=255).rev() {
+                writer.option(43, &vec![7; length]);
+            }
+        });
+        assert!(octets.len() <= 65_535);
+        let message = Message::read(&octets).unwrap();
         assert_eq!(message.options.value(60), None);
         assert!(message.options.value(51).is_some());
     }
 
     #[test]
-    fn status_texts_hold_no_nul_and_fit_one_option() {
-        let mut out = Vec::new();
-        let mut writer = MessageWriter::new(&mut out, &header(), 15);
-        writer.status(
-            StatusCode::QUERY_TERMINATED,
-            &format!("a\0b{}", "ü".repeat(200)),
-        );
-        writer.finish();
-        let message = Message::read(&out[2..]).unwrap();
+    fn status_texts_have_no_nul_and_fit_one_option() {
+        let text = format!("a\0b{}", "ü".repeat(200));
+        let octets = message(|writer| writer.status(StatusCode::QUERY_TERMINATED, &text));
+        let message = Message::read(&octets).unwrap();
         let status = message.options.get(151).unwrap();
         assert_eq!(status.occurrences, 1);
         assert_eq!(status.value[0], 2);
@@ -368,15 +281,14 @@ mod tests {
     }
 
     #[test]
-    fn gives_infiniband_addresses_by_their_htype_alone() {
-        let mut out = Vec::new();
-        let mut writer = MessageWriter::new(&mut out, &header(), 13);
-        writer.hardware(32, &[9; 20]);
-        writer.finish();
-        let message = Message::read(&out[2..]).unwrap();
-        assert_eq!(
-            (message.htype, message.hlen, message.chaddr),
-            (32, 0, [0; 16])
-        );
+    fn hardware_addresses_longer_than_chaddr_are_left_out() {
+        for (octets, hlen) in [(0, 0), (1, 1), (6, 6), (16, 16), (17, 0), (20, 0)] {
+            let message = message(|writer| writer.hardware(32, &vec![9; octets]));
+            let message = Message::read(&message).unwrap();
+            let mut chaddr = [0; 16];
+            chaddr[..hlen].fill(9);
+            let found = (message.htype, usize::from(message.hlen), message.chaddr);
+            assert_eq!(found, (32, hlen, chaddr));
+        }
     }
 }
