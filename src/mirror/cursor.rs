@@ -1,8 +1,8 @@
-//! Going through bindings in ascending order of their addresses, a part at a time.
+//! Cursors: scans over bindings in ascending order of their addresses, a part at a time.
 //!
-//! A walk keeps nothing but the address it has come to, so each address comes up at most once
-//! whatever changes between two parts (RFC 6926 section 8.2). A part is taken from the tables at
-//! once and gone through without them: whoever changes them need not wait for it.
+//! A cursor keeps only its position between two parts, so it visits each address at most once, whatever
+//! changes meanwhile (RFC 6926 section 8.2). A part is a snapshot: it is visited without a lock of the
+//! tables, so that changes do not wait for it.
 
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
@@ -20,42 +20,44 @@ use crate::mirror::table::Table;
 use crate::mirror::view::View;
 use crate::model::time::{Time, Window};
 
-/// The most pages in a part.
-const PAGES_PER_PART: usize = 16;
+/// The maximum number of pages in a part.
+const PAGES_PER_PART: usize = 64;
 
-/// About how many bindings make a part, if there are as many and their pages not too many.
+/// The approximate number of bindings in a part, unless they are on more pages than a part may have.
 const BINDINGS_PER_PART: usize = 256;
 
-/// The most pages, whether there are or not, that a part of a set of addresses is looked for in: the
-/// tables are held meanwhile, and the set may have each of their addresses.
-const LONGEST_SPAN: u32 = 64;
+/// The maximum of a [`Span`]. It bounds the time for which the tables are locked: the set may have all
+/// addresses of these pages.
+const LONGEST_SPAN: u32 = 256;
 
-/// How many addresses that were touched are collected at once.
+/// The maximum number of entries of the time index that are collected for one part.
 const COLLECTED_AT_ONCE: usize = 2_048;
 
-/// How long in seconds bindings are looked for that end by themselves while a walk lasts. All leases
-/// end at some time: to look for later ends would be to look at every one. Who asks for what has
-/// changed must go back to the beginning of the query before in any case, since a walk may have
-/// passed an address when it changes.
+/// The number of seconds after the beginning of a scan in which bindings that end by themselves count as
+/// changed.
+///
+/// All leases end at some time, so a search for later ends would find all of them. A requester that asks for
+/// changes begins at the start of its previous query in any case, because a scan may have passed an address
+/// when it changes.
 const AHEAD: u32 = 60;
 
-/// What a walk comes by.
+/// An entry of a part.
 #[derive(Clone, Copy, Debug)]
 pub enum Entry<'a> {
     /// An address with a binding.
     Bound(Found<'a>),
-    /// Configured addresses that were never leased, or of which nothing is known any more.
+    /// Configured addresses without a binding.
     Free(Run<'a>),
 }
 
-/// Free addresses in a row, which differ in nothing else.
+/// Consecutive free addresses of one configured range.
 #[derive(Clone, Copy, Debug)]
 pub struct Run<'a> {
-    /// The first of them.
+    /// The first address.
     pub first: Ipv4Addr,
-    /// The last of them.
+    /// The last address.
     pub last: Ipv4Addr,
-    /// The configured range they are in.
+    /// The configured range that contains them.
     pub range: &'a TimedRange,
 }
 
@@ -73,88 +75,83 @@ enum Driver {
 /// The bindings that changed in a window.
 #[derive(Clone, Debug)]
 struct Changes {
-    /// The client or relay agent whose active bindings they are; `None` for bindings of any, at
-    /// configured addresses.
+    /// The client or relay agent that has these active bindings; `None` for all bindings at configured
+    /// addresses.
     identity: Option<Identity>,
-    /// Their addresses, as far as they are collected.
+    /// The addresses collected so far.
     addresses: RoaringBitmap,
-    /// Where the collection goes on; `None` once it is complete.
+    /// The position from which the collection continues; `None` once it is complete.
     next: Option<Reached>,
 }
 
 /// A scan in progress.
 #[derive(Clone, Debug)]
 pub struct Cursor {
-    /// The index that drives it.
+    /// The index that drives the scan.
     driver: Driver,
-    /// The times of change that are asked for.
+    /// The times of the changes in the query.
     window: Window,
-    /// The time until which bindings are looked for that end by themselves: [`AHEAD`] of the scan's
-    /// beginning.
+    /// The time until which bindings that end by themselves count as changed: see [`AHEAD`].
     until: Time,
-    /// The address to go on from: one past the last one visited, so possibly 2^32.
+    /// The address after the last one visited, possibly 2^32.
     position: u64,
-    /// The span of addresses that the next part is looked for in, if it is some of a set.
+    /// The span of the next part of a set of addresses.
     span: Span,
 }
 
-/// How many pages, whether there are or not, a part of a set of addresses is looked for in: as many as the
-/// parts before have shown to be good. To count off what a part is to have takes as long as to take it.
+/// The number of page numbers, with or without a page, that a part of a set of addresses covers. It adapts to
+/// the sizes of the parts before, because to count the addresses takes as long as to collect them.
 #[derive(Clone, Copy, Debug)]
 struct Span(u32);
 
-/// The addresses of a page that a walk is to come by.
+/// The addresses of a page that a part covers.
 #[derive(Debug)]
 struct Pick {
-    /// The page's number.
+    /// The number of the page.
     number: u32,
-    /// The page as it was when the part was taken.
+    /// A snapshot of the page.
     page: Page,
     /// The places of these addresses.
     wanted: Places,
 }
 
-/// A part of what a walk comes by, as it was at one moment.
+/// A part of a scan: a snapshot of its bindings and of the view.
 #[derive(Debug)]
 pub struct Part {
-    /// What was configured then.
+    /// The view.
     pub view: Arc<View>,
-    /// The bindings, in ascending order.
+    /// The bindings, ascending.
     picks: Vec<Pick>,
-    /// What else there is.
+    /// The kind of its entries.
     kind: Kind,
-    /// The first address that it tells nothing of, so possibly 2^32.
+    /// The first address after the part, possibly 2^32.
     end: u64,
-    /// How much was looked at to find out what is to be visited at all.
+    /// The number of entries of the time index that were collected for it.
     pub collected: usize,
 }
 
 impl Part {
-    /// Has the processor get what is to be visited into its caches. It waits for much of that at
-    /// once, where whoever visits one binding after the other would wait for each.
+    /// Prefetches the bindings: to wait for many at once takes much less time than to wait for each.
     pub fn fetch(&self) {
         for pick in &self.picks {
-            // If few are wanted of what a page has, they are better waited for.
-            if pick.wanted.count() * 2 >= pick.page.present().count() {
-                pick.page.prefetch();
-            }
+            pick.page.prefetch(pick.wanted);
         }
     }
 }
 
-/// What there is in a part besides the bindings picked.
+/// The entries of a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// Nothing.
+    /// The picked bindings.
     Picked,
-    /// Nothing, and of the bindings only those at configured addresses.
+    /// The picked bindings at configured addresses.
     PickedIfConfigured,
-    /// Free addresses, too.
+    /// The picked bindings at configured addresses, and free addresses.
     All,
 }
 
 impl Cursor {
-    /// A scan that begins at the first address.
+    /// Returns a scan that begins at the first address.
     fn new(driver: Driver, window: Window, now: Time) -> Cursor {
         Cursor {
             driver,
@@ -165,19 +162,19 @@ impl Cursor {
         }
     }
 
-    /// A scan of all configured addresses, without the free ones that did not change in `window`.
+    /// Returns a scan of all configured addresses, without the free ones that did not change in `window`.
     pub fn by_address(window: Window, now: Time) -> Cursor {
         Cursor::new(Driver::Address, window, now)
     }
 
-    /// A scan of the active bindings of `identity`.
+    /// Returns a scan of the active bindings of `identity`.
     pub fn by_identity(identity: Identity, now: Time) -> Cursor {
         Cursor::new(Driver::Identity(identity), Window::ANY, now)
     }
 
-    /// A scan of no less than the bindings that changed in `window`: the active ones of an identity,
-    /// or all at configured addresses. Of the latter, those that end by themselves when the scan has
-    /// been going on for longer than [`AHEAD`] may be left out.
+    /// Returns a scan of at least the bindings that changed in `window`: the active ones of an identity, or
+    /// all at configured addresses. It may omit bindings that end by themselves later than [`AHEAD`] after its
+    /// beginning.
     pub fn by_time(window: Window, identity: Option<Identity>, now: Time) -> Cursor {
         let changes = Changes {
             identity,
@@ -187,7 +184,7 @@ impl Cursor {
         Cursor::new(Driver::Time(changes), window, now)
     }
 
-    /// Counts the bindings that [`Cursor::by_time`] would visit or look at, or more than `limit`.
+    /// Counts the entries of the time index that [`Cursor::by_time`] would collect, or more than `limit`.
     pub fn count_by_time(
         table: &Table,
         window: Window,
@@ -198,7 +195,7 @@ impl Cursor {
         table.count_changes(window, ends_until(identity, now.plus(AHEAD)), limit)
     }
 
-    /// Takes the next part from the tables; `None` if there is nothing left. It may be empty.
+    /// Takes the next part from the tables, which may be empty; `None` at the end.
     pub fn part(&mut self, table: &Table) -> Option<Part> {
         let start = u32::try_from(self.position).ok()?;
         let mut collected = 0;
@@ -225,7 +222,7 @@ impl Cursor {
                         (picks, Kind::PickedIfConfigured, end)
                     }
                     Some(identity) => {
-                        // It may have lost some since they were collected.
+                        // Some may have changed hands since they were collected.
                         let found = table.find(identity)?;
                         let of_identity = |address: &u32| found.contains(*address);
                         let within = |range| within(range).filter(of_identity);
@@ -244,8 +241,8 @@ impl Cursor {
         })
     }
 
-    /// What there is in a part that [`Cursor::part`] has given last. The walk goes on after what has
-    /// been taken of it.
+    /// Iterates over the entries of the part that [`Cursor::part`] returned last. The next part begins after
+    /// the last entry taken.
     pub fn entries<'a>(&'a mut self, part: &'a Part) -> Entries<'a> {
         let start = u32::try_from(self.position).unwrap_or(u32::MAX);
         let ranges = &part.view.ranges;
@@ -266,10 +263,10 @@ impl Cursor {
 }
 
 impl Changes {
-    /// Collects some addresses, and returns how many entries of the index that took.
+    /// Collects some addresses, and returns the number of entries of the time index visited.
     ///
-    /// What changes between two calls is filed under a later time: it comes up then, or has not
-    /// changed last in the window.
+    /// A binding that changes between two calls moves to a later time in the index. If that is in the window,
+    /// a later call collects it.
     fn collect(&mut self, table: &Table, window: Window, until: Time) -> usize {
         let Some(reached) = self.next.take() else {
             return 0;
@@ -278,7 +275,8 @@ impl Changes {
         let mut left = table.touched(reached, window, until);
         let found = self.identity.as_ref().map(|identity| table.find(identity));
         let mut count = 0;
-        for reached in left.by_ref().take(COLLECTED_AT_ONCE) {
+        // A loop over `next` takes much longer: the entries come from nested iterators.
+        left.by_ref().take(COLLECTED_AT_ONCE).for_each(|reached| {
             count += 1;
             let is_wanted = match found {
                 None => true,
@@ -287,14 +285,14 @@ impl Changes {
             if is_wanted {
                 self.addresses.insert(reached.address);
             }
-        }
+        });
         self.next = left.next();
         count
     }
 }
 
-/// The time until which bindings are looked for that end by themselves. A binding that has ended is
-/// not active, and no identity's any more.
+/// Returns the time until which bindings that end by themselves count as changed; `None` if they do not. A
+/// binding that has ended is not active, so it belongs to no identity.
 fn ends_until(identity: Option<&Identity>, until: Time) -> Option<Time> {
     match identity {
         Some(_) => None,
@@ -302,32 +300,32 @@ fn ends_until(identity: Option<&Identity>, until: Time) -> Option<Time> {
     }
 }
 
-/// What there is in a part.
+/// An iterator over the entries of a part.
 #[derive(Debug)]
 pub struct Entries<'a> {
     /// The part.
     part: &'a Part,
-    /// The times of change that are asked for.
+    /// The times of the changes in the query.
     window: Window,
-    /// The walk's position.
+    /// The position of the cursor.
     position: &'a mut u64,
-    /// The pages not come to.
+    /// The remaining pages.
     picks: slice::Iter<'a, Pick>,
-    /// What is left of the one it is at.
+    /// The remaining bindings of the current page.
     page: Option<Bindings<'a>>,
     /// The next binding, if free addresses may come before it.
     bound: Option<Found<'a>>,
-    /// Where in the configured ranges it is, or before it.
+    /// The index of a configured range that is not after the current one.
     range: usize,
 }
 
 impl<'a> Entries<'a> {
-    /// Has the walk go on after `address`, which it came by in a run that was not used up.
+    /// Moves the cursor back to `address`, the last one used of a run.
     pub fn go_on_after(&mut self, address: Ipv4Addr) {
         *self.position = u64::from(address.to_bits()) + 1;
     }
 
-    /// The binding after those that were taken.
+    /// Returns the next binding.
     #[inline(always)]
     fn next_bound(&mut self) -> Option<Found<'a>> {
         loop {
@@ -340,7 +338,7 @@ impl<'a> Entries<'a> {
         }
     }
 
-    /// Takes the next binding of those that have been picked, or comes to the end.
+    /// Takes the next picked binding, or moves the cursor to the end of the part.
     #[inline]
     fn next_picked(&mut self) -> Option<Found<'a>> {
         let found = self.next_bound();
@@ -348,7 +346,7 @@ impl<'a> Entries<'a> {
         found
     }
 
-    /// The next binding at a configured address or the next free addresses, whichever come first.
+    /// Takes the next binding at a configured address or the next free addresses, whichever are first.
     #[inline]
     fn next_of_all(&mut self) -> Option<Entry<'a>> {
         let ranges = &self.part.view.ranges;
@@ -409,14 +407,14 @@ impl<'a> Iterator for Entries<'a> {
     }
 }
 
-/// The first address after that of a binding.
+/// Returns the address after that of a binding.
 fn after(found: Found<'_>) -> u64 {
     u64::from(found.address) + 1
 }
 
 impl Span {
-    /// The bindings at the first addresses of a set from `start` on, and the first address of which they tell
-    /// nothing; `None` if there are no addresses.
+    /// Returns the bindings at the first addresses of a set from `start` on, and the first address after the
+    /// part; `None` if there are no addresses.
     fn pick<I: Iterator<Item = u32>>(
         &mut self,
         table: &Table,
@@ -431,8 +429,8 @@ impl Span {
         let mut wanted: Vec<(u32, Places)> = Vec::with_capacity(PAGES_PER_PART);
         let mut count = 0;
         let mut is_cut = false;
-        // Not a `for` loop, even if there are more than are wanted: what these come from is put together of
-        // several sets, and goes through one after the other much quicker by itself.
+        // Even if there are more addresses than a part has: a `for` loop with an end would take much longer,
+        // because the addresses come from nested iterators.
         within(first..=last).for_each(|address| {
             let (page, place) = (page_of(address), place_of(address));
             let has_room = wanted.len() < PAGES_PER_PART;
@@ -458,16 +456,17 @@ impl Span {
         };
         let pages = wanted.iter().filter_map(|(number, places)| {
             let page = table.page(*number)?;
+            page.prefetch_counts();
             Some((*number, page, *places))
         });
         Some((take(pages.collect()), end))
     }
 }
 
-/// Takes pages with the places wanted in each.
+/// Takes snapshots of pages, with the places wanted in each.
 ///
-/// Only when all have been looked at: the processor waits for the memory of several at once as long
-/// as nothing is changed there, and changes of the tables wait less.
+/// All pages have been read before: the processor waits for the memory of several pages at once only as long as
+/// it writes to none, and a snapshot increments a reference count.
 fn take(pages: Vec<(u32, &Page, Places)>) -> Vec<Pick> {
     let picks = pages.into_iter().map(|(number, page, wanted)| Pick {
         number,
@@ -477,7 +476,7 @@ fn take(pages: Vec<(u32, &Page, Places)>) -> Vec<Pick> {
     picks.collect()
 }
 
-/// The first bindings from an address on, and the first address of which they tell nothing.
+/// Returns the first bindings from an address on, and the first address after the part.
 fn pick_all(table: &Table, start: u32) -> (Vec<Pick>, u64) {
     let mut pages = Vec::with_capacity(PAGES_PER_PART);
     let mut end = u64::from(u32::MAX) + 1;
@@ -503,8 +502,8 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::{BTreeMap, BTreeSet};
 
-    /// A subnet of 32 addresses, of which the table's ranges are configured; the rest is
-    /// outside of any subnet.
+    /// Returns a table with these configured ranges and a subnet of 32 addresses; the other addresses are in
+    /// no subnet.
     fn table(ranges: Vec<TimedRange>) -> Table {
         let view = r#"{ "Dhcp4": { "subnet4": [ { "id": 1, "subnet": "0.0.0.32/27" } ] } }"#;
         let kea_config = KeaConfig::from_json(view, Vec::new()).unwrap();
@@ -520,7 +519,7 @@ mod tests {
         }
     }
 
-    /// Ranges from a list of lengths: gap, range, gap, range ... each with a time.
+    /// Returns ranges from a list of lengths: gap, range, gap, range, and so on, each with a time.
     fn ranges(lengths: &[(u8, u8, u32)]) -> Vec<TimedRange> {
         let mut first = 0;
         lengths
@@ -542,7 +541,7 @@ mod tests {
     }
 
     proptest! {
-        /// Close to each other or far apart: parts tell of all addresses of an index, each once.
+        /// Parts cover all addresses of an index, each once, adjacent ones and distant ones.
         #[test]
         fn goes_through_all_of_an_index(
             steps in proptest::collection::vec((1..600u32, 1..20u32, 1..40usize), 0..40),
@@ -579,7 +578,7 @@ mod tests {
             prop_assert_eq!(found, expected);
         }
 
-        /// What a walk in parts finds is what a look at every address finds, each once.
+        /// A scan in parts visits each address once that a look at every address finds.
         #[test]
         fn finds_every_configured_address_that_changed_once(
             lengths in proptest::collection::vec((0..9u8, 0..12u8, 0..4u32), 0..8),
@@ -618,7 +617,7 @@ mod tests {
                 }
             };
             while let Some(taken) = cursor.part(&table) {
-                // A part is given up after some of it, as when a message is full.
+                // Parts are left before their end, as when the output is full.
                 let mut entries = cursor.entries(&taken);
                 for _ in 0..part {
                     match entries.next() {

@@ -48,7 +48,7 @@ mod visible;
 pub use bootstrap::{InitialLoad, LoadWorker, Prepared, Saved};
 pub use cursor::{Cursor, Entry, Part, Run};
 pub use indexes::Identity;
-pub use page::{Found, Kind};
+pub use page::Found;
 pub use readiness::{Failure, Unready};
 pub use recorder::ChangeRecorder;
 pub use shared::Mirror;

@@ -1,9 +1,9 @@
 //! A page: the bindings of up to 256 addresses side by side.
 //!
-//! A page holds its bindings in one allocation: a [`Slot`] for each, free room, and the octets of their
-//! clients. An update rarely finds its page in the processor's caches, so it waits for memory once, not for
-//! each of several allocations. A clone of a page is a snapshot: the octets are shared until the page changes
-//! (copy-on-write).
+//! A page holds its bindings in one allocation: the offset of each, free room, and a [`Slot`] for each with the
+//! octets of its client. Reads and updates rarely find their page in the processor's caches, so they wait for
+//! adjacent cache lines, not for several allocations. A clone of a page is a snapshot: the octets are shared
+//! until the page changes (copy-on-write).
 
 use std::hint::black_box;
 use std::iter;
@@ -13,8 +13,6 @@ use crate::mirror::bitset::Places;
 use crate::mirror::radix::Leaf;
 use crate::mirror::slot::{self, Slot, client_octets};
 use crate::model::binding::BindingRef;
-use crate::model::client::ClientRef;
-use crate::model::time::Time;
 
 /// The number of address bits that select a place in a page.
 const PLACE_BITS: u32 = 8;
@@ -22,6 +20,12 @@ const PLACE_BITS: u32 = 8;
 const PLACES: usize = 1 << PLACE_BITS;
 /// The size of a cache line on most processors, in octets.
 const CACHE_LINE: usize = 64;
+
+/// The size of the offset of a slot.
+const OFFSET: usize = 4;
+
+/// The octets of a slot that most replies need: the client's host name and options come after them.
+const HOT: usize = 160;
 
 /// The divisor that yields the spare room of a moved page from the size of its content.
 const SPARE: usize = 8;
@@ -49,9 +53,9 @@ pub fn place_of(address: u32) -> u8 {
 pub struct Page {
     /// The places that have a binding.
     present: Places,
-    /// The offset of the octets of clients, which are filled from the end.
+    /// The offset of the first slot: slots are filled in from the end.
     low: u32,
-    /// The slots in the order of their places, then free room, then the octets of clients in no order and
+    /// The offsets of the slots in the order of their places, then free room, then the slots in no order and
     /// with gaps.
     octets: Arc<[u8]>,
 }
@@ -93,41 +97,50 @@ impl Page {
         if !position.is_present {
             return None;
         }
-        Some(self.slot(position.rank)?.binding(address, &self.octets))
+        Some(self.slot(position.rank)?.binding(address))
     }
 
     /// Returns the slot of a rank.
+    #[inline]
     fn slot(&self, rank: usize) -> Option<Slot<'_>> {
-        Slot::first_of(self.octets.get(rank * slot::SIZE..)?)
+        Slot::first_of(self.octets.get(self.offset(rank)?..)?)
     }
 
-    /// Iterates over all slots in order.
+    /// Returns the offset of the slot of a rank.
+    #[inline]
+    fn offset(&self, rank: usize) -> Option<usize> {
+        let octets = self.octets.get(rank * OFFSET..)?.first_chunk()?;
+        Some(u32::from_le_bytes(*octets) as usize)
+    }
+
+    /// Iterates over all slots in the order of their places.
     fn slots(&self) -> impl Iterator<Item = Slot<'_>> {
-        let slots = self.octets.chunks_exact(slot::SIZE);
-        let slots = slots.take(self.present.count());
-        slots.filter_map(Slot::first_of)
+        (0..self.present.count()).filter_map(|rank| self.slot(rank))
     }
 
     /// Iterates over the bindings at the `wanted` places of this page, ascending, leaving out addresses
     /// below `from`; `number` is the number of this page.
     pub fn bindings(&self, number: u32, wanted: Places, from: u32) -> Bindings<'_> {
         let first = first_of(number);
-        let (word, bit) = Places::bit(from.saturating_sub(first).min(255) as u8);
+        let place = from.saturating_sub(first).min(255) as u8;
         Bindings {
             page: self,
             first,
-            wanted,
-            word,
-            left: wanted.0[word] & !(bit - 1),
-            uncounted: self.present.0[word],
-            rank: self.present.rank(64 * word as u8),
+            ranks: Ranks::new(self.present, wanted, place),
         }
     }
 
-    /// Prefetches the whole page: reads an octet of each cache line.
-    pub fn prefetch(&self) {
-        let lines = self.octets.chunks(CACHE_LINE);
-        black_box(lines.fold(0, |sum: u8, line| sum.wrapping_add(line[0])));
+    /// Prefetches the bindings at the `wanted` places as far as most replies need them, or all if most are
+    /// wanted.
+    pub fn prefetch(&self, wanted: Places) {
+        if wanted.count() * 2 >= self.present.count() {
+            return prefetch(self.octets.get(self.low as usize..).unwrap_or_default());
+        }
+        for (_, rank) in Ranks::new(self.present, wanted, 0) {
+            let slot = self.offset(rank).and_then(|start| self.octets.get(start..));
+            let slot = slot.unwrap_or_default();
+            prefetch(slot.get(..HOT).unwrap_or(slot));
+        }
     }
 
     /// Prefetches the reference counts, which an update reads before it writes. They precede the slots:
@@ -143,28 +156,32 @@ impl Page {
             rank,
             is_present,
         } = position;
-        let before = self.slot(rank).filter(|_| is_present);
         let client = client_octets(binding);
-        let start = match before.map(Slot::client_range) {
-            Some(range) if client.len() <= range.len() => range.start,
+        let size = slot::FIXED + client.len();
+        let before = self.slot(rank).filter(|_| is_present);
+        let start = match self.offset(rank) {
+            Some(start) if before.is_some_and(|before| size <= before.size()) => start,
             _ => {
-                let room = self.low as usize - self.present.count() * slot::SIZE;
-                if room < slot::SIZE + client.len() {
-                    self.make_room(slot::SIZE + client.len());
+                let room = self.low as usize - self.present.count() * OFFSET;
+                if room < OFFSET + size {
+                    self.make_room(OFFSET + size);
                 }
-                self.low -= client.len() as u32;
+                self.low -= size as u32;
                 self.low as usize
             }
         };
-        let slots = rank * slot::SIZE..self.present.count() * slot::SIZE;
+        let offsets = rank * OFFSET..self.present.count() * OFFSET;
         // Copies the octets if a snapshot shares them.
         let octets = Arc::make_mut(&mut self.octets);
-        octets[start..][..client.len()].copy_from_slice(client);
+        let (fixed, rest) = octets[start..].split_at_mut(slot::FIXED);
+        fixed.copy_from_slice(&Slot::pack(binding));
+        rest[..client.len()].copy_from_slice(client);
         if !is_present {
-            octets.copy_within(slots.clone(), slots.start + slot::SIZE);
+            octets.copy_within(offsets.clone(), offsets.start + OFFSET);
             self.present.insert(place);
         }
-        octets[slots.start..][..slot::SIZE].copy_from_slice(&Slot::pack(binding, start));
+        // A page holds parts of at most 256 DHCP messages, so its offsets fit in 32 bits.
+        octets[offsets.start..][..OFFSET].copy_from_slice(&(start as u32).to_le_bytes());
     }
 
     /// Removes the binding of an address; returns whether there was one.
@@ -175,9 +192,9 @@ impl Page {
             is_present,
         } = self.position(address);
         if is_present {
-            let slot = rank * slot::SIZE;
-            let slots = self.present.count() * slot::SIZE;
-            Arc::make_mut(&mut self.octets).copy_within(slot + slot::SIZE..slots, slot);
+            let offset = rank * OFFSET;
+            let offsets = self.present.count() * OFFSET;
+            Arc::make_mut(&mut self.octets).copy_within(offset + OFFSET..offsets, offset);
             self.present.remove(place);
         }
         is_present
@@ -185,27 +202,33 @@ impl Page {
 
     /// Moves the content to an allocation with room for `more` octets, without gaps.
     fn make_room(&mut self, more: usize) {
-        let used = self
-            .slots()
-            .map(|slot| slot::SIZE + slot.client_range().len());
-        let used: usize = used.sum();
+        let slots: usize = self.slots().map(Slot::size).sum();
+        let used = self.present.count() * OFFSET + slots;
         // The spare room is limited to the expected size of the missing bindings.
         let count = self.present.count() + 1;
         let missing = PLACES.saturating_sub(count);
         let room = used + more + (used / SPARE).min((used + more) / count * missing);
         let mut moved: Arc<[u8]> = iter::repeat_n(0, room).collect();
-        let mut low = room;
+        let low = room - slots;
+        let mut end = low;
         let octets = Arc::make_mut(&mut moved);
-        for (rank, slot) in self.slots().enumerate() {
-            let binding = slot.binding(0, &self.octets);
-            let client = client_octets(binding);
-            low -= client.len();
-            octets[low..][..client.len()].copy_from_slice(client);
-            octets[rank * slot::SIZE..][..slot::SIZE].copy_from_slice(&Slot::pack(binding, low));
+        for rank in 0..self.present.count() {
+            if let (Some(start), Some(slot)) = (self.offset(rank), self.slot(rank)) {
+                octets[rank * OFFSET..][..OFFSET].copy_from_slice(&(end as u32).to_le_bytes());
+                octets[end..][..slot.size()].copy_from_slice(&self.octets[start..][..slot.size()]);
+                end += slot.size();
+            }
         }
         self.low = low as u32;
         self.octets = moved;
     }
+}
+
+/// Reads an octet of each cache line: the processor waits for the memory of many of them at once.
+#[inline(always)]
+fn prefetch(octets: &[u8]) {
+    let lines = octets.chunks(CACHE_LINE);
+    black_box(lines.fold(0, |sum: u8, line| sum.wrapping_add(line[0])));
 }
 
 impl Leaf for Page {
@@ -221,77 +244,48 @@ pub struct Found<'a> {
     pub address: u32,
     /// The slot.
     slot: Slot<'a>,
-    /// The octets of the page.
-    octets: &'a [u8],
-}
-
-/// The properties by which replies differ in more than a few values: state, flags, subnet, lifetime, and the
-/// first octet of the client. The replies for bindings of one kind mostly have the same layout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kind {
-    /// State and flags.
-    state_and_flags: [u8; 2],
-    /// The subnet id.
-    subnet: u32,
-    /// The lifetime.
-    lifetime: u32,
-    /// The first octet of the client; 0 without one.
-    client: u8,
 }
 
 impl<'a> Found<'a> {
-    /// Returns the kind of the binding.
-    #[inline]
-    pub fn kind(self) -> Kind {
-        Kind {
-            state_and_flags: self.slot.state_and_flags(),
-            subnet: self.slot.subnet(),
-            lifetime: self.slot.lifetime(),
-            client: self.client().octets().first().copied().unwrap_or(0),
-        }
-    }
-
-    /// Returns the client, without octets if the binding has none.
-    #[inline]
-    pub fn client(self) -> ClientRef<'a> {
-        self.slot.client(self.octets)
-    }
-
-    /// Returns the start-time-of-state.
-    #[inline]
-    pub fn since(self) -> Time {
-        self.slot.since()
-    }
-
-    /// Returns the last transaction; 0 if its [`Kind`] has none.
-    #[inline]
-    pub fn last_transaction(self) -> Time {
-        self.slot.last_transaction()
-    }
-
-    /// Returns the start of the lease.
-    #[inline]
-    pub fn lease_start(self) -> Time {
-        self.slot.lease_start()
-    }
-
     /// Returns the binding. It is large: a caller that reads it at once should keep it in one variable and
     /// pass references, because a copy of memory that was just written stalls the processor.
     #[inline]
     pub fn binding(self) -> BindingRef<'a> {
-        self.slot.binding(self.address, self.octets)
+        self.slot.binding(self.address)
     }
 }
 
 /// An iterator over the bindings at some places of a page, ascending.
-///
-/// The rank of each binding is counted along the way, not computed for each anew.
 #[derive(Clone, Debug)]
 pub struct Bindings<'a> {
     /// The page.
     page: &'a Page,
     /// The first address of the page.
     first: u32,
+    /// The places and ranks of the bindings left.
+    ranks: Ranks,
+}
+
+impl<'a> Iterator for Bindings<'a> {
+    type Item = Found<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Found<'a>> {
+        let (place, rank) = self.ranks.next()?;
+        Some(Found {
+            address: self.first + place,
+            slot: self.page.slot(rank)?,
+        })
+    }
+}
+
+/// An iterator over the places and ranks of some bindings of a page, ascending.
+///
+/// The rank of each binding is counted along the way, not computed for each anew.
+#[derive(Clone, Debug)]
+struct Ranks {
+    /// The places that have a binding.
+    present: Places,
     /// The places wanted.
     wanted: Places,
     /// The current word of places.
@@ -304,17 +298,33 @@ pub struct Bindings<'a> {
     rank: usize,
 }
 
-impl<'a> Iterator for Bindings<'a> {
-    type Item = Found<'a>;
+impl Ranks {
+    /// Iterates over the `wanted` places with a binding, from a place on.
+    #[inline]
+    fn new(present: Places, wanted: Places, from: u8) -> Ranks {
+        let (word, bit) = Places::bit(from);
+        Ranks {
+            present,
+            wanted,
+            word,
+            left: wanted.0[word] & !(bit - 1),
+            uncounted: present.0[word],
+            rank: present.rank(64 * word as u8),
+        }
+    }
+}
+
+impl Iterator for Ranks {
+    type Item = (u32, usize);
 
     #[inline]
-    fn next(&mut self) -> Option<Found<'a>> {
+    fn next(&mut self) -> Option<(u32, usize)> {
         loop {
             while self.left == 0 {
                 self.left = *self.wanted.0.get(self.word + 1)?;
                 self.rank += self.uncounted.count_ones() as usize;
                 self.word += 1;
-                self.uncounted = self.page.present.0[self.word];
+                self.uncounted = self.present.0[self.word];
             }
             let bit = self.left & self.left.wrapping_neg();
             self.left &= !bit;
@@ -325,14 +335,10 @@ impl<'a> Iterator for Bindings<'a> {
                 self.uncounted &= !before;
             }
             if self.uncounted & bit != 0 {
-                let slot = self.page.slot(self.rank)?;
+                let rank = self.rank;
                 self.uncounted &= !bit;
                 self.rank += 1;
-                return Some(Found {
-                    address: self.first + 64 * self.word as u32 + bit.trailing_zeros(),
-                    slot,
-                    octets: &self.page.octets,
-                });
+                return Some((64 * self.word as u32 + bit.trailing_zeros(), rank));
             }
         }
     }
@@ -343,6 +349,7 @@ mod tests {
     use super::*;
     use crate::model::binding::Binding;
     use crate::model::client::{Client, ClientParts};
+    use crate::model::time::Time;
     use proptest::prelude::*;
 
     /// Returns a binding of an address to a client with this host name.

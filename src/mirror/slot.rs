@@ -1,4 +1,4 @@
-//! The fixed-size part of a binding in a page.
+//! A binding in its page: fields of fixed size, and the octets of its client.
 //!
 //! ```text
 //!  0   start-time-of-state
@@ -8,24 +8,23 @@
 //! 16   subnet id
 //! 20   learned at
 //! 24   reserved until
-//! 28   offset of the client's octets in those of the page
-//! 32   length of the client's octets
-//! 36   state
-//! 37   flags: the optional fields that are present, and the origin
+//! 28   length of the client's octets
+//! 32   state
+//! 33   flags: the optional fields that are present, and the origin
+//! 34   the client's octets
 //! ```
 //!
 //! Numbers are little-endian. The place in the page determines the address.
 
 use std::net::Ipv4Addr;
-use std::ops::Range;
 
 use crate::model::binding::{BindingRef, SubnetId};
 use crate::model::client::ClientRef;
 use crate::model::state::State;
 use crate::model::time::{Lifetime, Time};
 
-/// The size of a slot in octets.
-pub const SIZE: usize = FLAGS + 1;
+/// The size of a slot without the client's octets.
+pub const FIXED: usize = FLAGS + 1;
 
 // Offsets of the fields.
 const SINCE: usize = 0;
@@ -35,10 +34,9 @@ const LIFETIME: usize = 12;
 const SUBNET: usize = 16;
 const LEARNED_AT: usize = 20;
 const RESERVED_UNTIL: usize = 24;
-const CLIENT_START: usize = 28;
-const CLIENT_LENGTH: usize = 32;
-const STATE: usize = 36;
-const FLAGS: usize = 37;
+const CLIENT_LENGTH: usize = 28;
+const STATE: usize = 32;
+const FLAGS: usize = 33;
 
 // Flags.
 const HAS_LAST_TRANSACTION: u8 = 1;
@@ -49,20 +47,24 @@ const IS_REMOTE: u8 = 16;
 
 /// A slot in its page.
 #[derive(Clone, Copy, Debug)]
-pub struct Slot<'a>(&'a [u8; SIZE]);
+pub struct Slot<'a> {
+    /// The fields of fixed size.
+    fixed: &'a [u8; FIXED],
+    /// The octets of the page after these, which begin with those of the client.
+    rest: &'a [u8],
+}
 
 impl<'a> Slot<'a> {
     /// Returns the slot at the beginning of `octets`.
     #[inline]
     pub fn first_of(octets: &'a [u8]) -> Option<Slot<'a>> {
-        octets.first_chunk().map(Slot)
+        let (fixed, rest) = octets.split_first_chunk()?;
+        Some(Slot { fixed, rest })
     }
-}
 
-impl Slot<'_> {
-    /// Packs a binding whose client's octets begin at `start`.
-    pub fn pack(binding: BindingRef<'_>, start: usize) -> [u8; SIZE] {
-        let mut packed = [0; SIZE];
+    /// Packs the fields of fixed size of a binding.
+    pub fn pack(binding: BindingRef<'_>) -> [u8; FIXED] {
+        let mut packed = [0; FIXED];
         let mut put = |offset: usize, number: u32| {
             packed[offset..offset + 4].copy_from_slice(&number.to_le_bytes());
         };
@@ -76,8 +78,7 @@ impl Slot<'_> {
         put(SUBNET, binding.subnet.0);
         put(LEARNED_AT, binding.learned_at.unwrap_or_default().0);
         put(RESERVED_UNTIL, binding.reserved_until.unwrap_or_default().0);
-        // Both fit in 32 bits: a page holds parts of at most 256 DHCP messages.
-        put(CLIENT_START, start as u32);
+        // Parts of a DHCP message: they fit in 32 bits.
         put(CLIENT_LENGTH, client_octets(binding).len() as u32);
         packed[STATE] = binding.state as u8;
         let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
@@ -89,80 +90,43 @@ impl Slot<'_> {
         packed
     }
 
-    /// Returns the binding of `address`; `octets` are those of the page.
+    /// Returns the binding of `address`.
     #[inline]
-    pub fn binding(self, address: u32, octets: &[u8]) -> BindingRef<'_> {
-        let has = |flag: u8| self.0[FLAGS] & flag != 0;
+    pub fn binding(self, address: u32) -> BindingRef<'a> {
+        let has = |flag: u8| self.fixed[FLAGS] & flag != 0;
         let time = |offset| Time(self.number(offset));
         BindingRef {
             address: Ipv4Addr::from_bits(address),
             // Every slot was packed from a state.
-            state: State::from_value(self.0[STATE]).unwrap_or(State::Available),
+            state: State::from_value(self.fixed[STATE]).unwrap_or(State::Available),
             since: time(SINCE),
             last_transaction: has(HAS_LAST_TRANSACTION).then_some(time(LAST_TRANSACTION)),
             lease_start: time(LEASE_START),
             lifetime: Lifetime(self.number(LIFETIME)),
             subnet: SubnetId(self.number(SUBNET)),
-            client: has(HAS_CLIENT).then(|| self.client(octets)),
+            client: has(HAS_CLIENT).then(|| self.client()),
             remote: has(IS_REMOTE),
             learned_at: has(HAS_LEARNED_AT).then_some(time(LEARNED_AT)),
             reserved_until: has(HAS_RESERVED_UNTIL).then_some(time(RESERVED_UNTIL)),
         }
     }
 
-    /// Returns the client, without octets if the binding has none; `octets` are those of the page.
+    /// Returns the client, without octets if the binding has none.
     #[inline]
-    pub fn client(self, octets: &[u8]) -> ClientRef<'_> {
-        ClientRef::from_octets(octets.get(self.client_range()).unwrap_or_default())
+    pub fn client(self) -> ClientRef<'a> {
+        ClientRef::from_octets(self.rest.get(..self.size() - FIXED).unwrap_or_default())
     }
 
-    /// Returns the range of the client's octets in those of the page.
+    /// Returns the size of the slot.
     #[inline]
-    pub fn client_range(self) -> Range<usize> {
-        let (start, length) = (self.number(CLIENT_START), self.number(CLIENT_LENGTH));
-        start as usize..(start + length) as usize
-    }
-
-    /// Returns the start-time-of-state.
-    #[inline]
-    pub fn since(self) -> Time {
-        Time(self.number(SINCE))
-    }
-
-    /// Returns the last transaction; 0 without one.
-    #[inline]
-    pub fn last_transaction(self) -> Time {
-        Time(self.number(LAST_TRANSACTION))
-    }
-
-    /// Returns the start of the lease.
-    #[inline]
-    pub fn lease_start(self) -> Time {
-        Time(self.number(LEASE_START))
-    }
-
-    /// Returns the lifetime.
-    #[inline]
-    pub fn lifetime(self) -> u32 {
-        self.number(LIFETIME)
-    }
-
-    /// Returns the subnet id.
-    #[inline]
-    pub fn subnet(self) -> u32 {
-        self.number(SUBNET)
-    }
-
-    /// Returns the octets of the state and the flags.
-    #[inline]
-    pub fn state_and_flags(self) -> [u8; 2] {
-        [self.0[STATE], self.0[FLAGS]]
+    pub fn size(self) -> usize {
+        FIXED + self.number(CLIENT_LENGTH) as usize
     }
 
     /// Returns the number at an offset.
     #[inline]
     fn number(self, offset: usize) -> u32 {
-        let octets = self.0.get(offset..).and_then(<[u8]>::first_chunk);
+        let octets = self.fixed.get(offset..).and_then(<[u8]>::first_chunk);
         octets.map_or(0, |octets| u32::from_le_bytes(*octets))
     }
 }
