@@ -83,22 +83,9 @@ impl From<Saved> for Prepared {
 #[derive(Clone, Debug)]
 enum Source {
     /// The state file, which lacks renewals.
-    StateFile(StateFileInfo),
+    StateFile(Saved),
     /// A hand-over: the tables have all changes up to the last event.
     HandOver,
-}
-
-/// The contents of the state file that are needed at the end of the load.
-#[derive(Clone, Debug)]
-struct StateFileInfo {
-    /// The time of the last write; `None` without one.
-    saved_at: Option<Time>,
-    /// The latest transaction of a lease in Kea's lease database at that time.
-    latest: Option<Time>,
-    /// The time up to which the mirror had all renewals by other servers.
-    resynced_at: Option<Time>,
-    /// The addresses that changed after the last write.
-    recent: Vec<u32>,
 }
 
 /// An initial load in progress.
@@ -124,35 +111,23 @@ impl InitialLoad {
         let Prepared {
             bindings,
             addresses: unconfirmed,
-            rest,
+            rest: mut saved,
         } = saved.into();
-        let Saved {
-            mut saved_view,
-            saved_at,
-            latest,
-            resynced_at,
-            recent,
-            ..
-        } = rest;
-        if recent.contains(&EVERY_ADDRESS) {
+        let saved_view = &mut saved.saved_view;
+        if saved.recent.contains(&EVERY_ADDRESS) {
             // Another configuration may have been in force after the last write: the times of ranges are unknown.
             saved_view.ranges.clear();
         }
-        let mut table = Table::new(kea_config, &saved_view, now);
+        let mut table = Table::new(kea_config, saved_view, now);
         table.drop_indexes();
         table.set_saved(bindings);
-        table.record_changes_since(&saved_view, now);
-        if saved_at.is_some() {
-            table.record_view_difference(&saved_view);
+        table.record_changes_since(saved_view, now);
+        if saved.saved_at.is_some() {
+            table.record_view_difference(saved_view);
         }
         InitialLoad {
             table,
-            source: Source::StateFile(StateFileInfo {
-                saved_at,
-                latest,
-                resynced_at,
-                recent,
-            }),
+            source: Source::StateFile(saved),
             unconfirmed,
             latest: None,
             latest_before: None,
@@ -188,7 +163,7 @@ impl InitialLoad {
         self.table.check_subnet(lease);
         let (address, now) = (lease.address, self.now);
         match &self.source {
-            Source::StateFile(StateFileInfo {
+            Source::StateFile(Saved {
                 saved_at,
                 resynced_at,
                 ..
@@ -261,7 +236,7 @@ impl InitialLoad {
 
     /// Records changes of bindings that the state file cannot prove unchanged: earlier replies may have
     /// differed.
-    fn record_possible_changes(&mut self, before: StateFileInfo) {
+    fn record_possible_changes(&mut self, before: Saved) {
         // The latest transaction may be of a lease that has ended. The end itself is not a transaction of
         // Kea's lease database, nor is an offer.
         let ended = self.table.bindings(0..=u32::MAX).filter(|binding| {

@@ -184,12 +184,6 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
-    /// The window of all times.
-    const ALL: Window = Window {
-        start: Time::MIN,
-        end: Time::MAX,
-    };
-
     /// Times that are close to each other, at both ends of the range.
     fn time() -> impl Strategy<Value = Time> {
         prop_oneof![0..30u32, u32::MAX - 20..=u32::MAX].prop_map(Time)
@@ -280,7 +274,7 @@ mod tests {
             for binding in pages.iter() {
                 times.change(Some(binding), None);
             }
-            prop_assert_eq!(times.index.count(ALL, usize::MAX), 0);
+            prop_assert_eq!(times.index.count(Window::ANY, usize::MAX), 0);
         }
     }
 
@@ -305,7 +299,7 @@ mod tests {
             };
             times.change(None, Some(binding.view()));
         }
-        assert_eq!(times.index.count(ALL, usize::MAX), 100);
+        assert_eq!(times.index.count(Window::ANY, usize::MAX), 100);
         let found = |start, end, until| {
             let window = Window {
                 start: Time(start),
