@@ -1,5 +1,7 @@
 //! Absolute times and lease lifetimes, both in whole seconds.
 
+use std::fmt;
+
 use proto::lease_time;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
@@ -39,6 +41,13 @@ impl Time {
     #[inline]
     pub fn plus(self, seconds: u32) -> Time {
         Time(self.0.saturating_add(seconds))
+    }
+}
+
+/// Seconds since 1970.
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

@@ -25,8 +25,7 @@ impl Display for Event {
                 client_info,
             } => write!(
                 f,
-                "lease {address} confirmed as it is: {client}, at {}{client_info}",
-                at.0
+                "lease {address} confirmed as it is: {client}, at {at}{client_info}"
             ),
             Event::GivenUp {
                 address,
@@ -34,21 +33,21 @@ impl Display for Event {
                 at,
             } => write!(
                 f,
-                "lease {address} given up: {}at {}",
-                KnownClient(client),
-                at.0
+                "lease {address} given up: {}at {at}",
+                KnownClient(client)
             ),
             Event::Released {
                 address,
                 client,
                 at,
                 origin,
-            } => write!(
-                f,
-                "lease {address} released: {}at {}, origin {origin}",
-                KnownClient(client),
-                at.0
-            ),
+            } => {
+                let client = KnownClient(client);
+                write!(
+                    f,
+                    "lease {address} released: {client}at {at}, origin {origin}"
+                )
+            }
             Event::Reclaimed {
                 address,
                 cltt,
@@ -59,25 +58,23 @@ impl Display for Event {
                     true => "released lease",
                     false => "lease",
                 };
-                write!(
-                    f,
-                    "{subject} {address} reclaimed: cltt {}, at {}",
-                    cltt.0, at.0
-                )
+                write!(f, "{subject} {address} reclaimed: cltt {cltt}, at {at}")
             }
             Event::Offered { lease, client_info } => {
                 write!(f, "lease {} offered: {lease}{client_info}", lease.address)
             }
-            Event::Updated { lease, at, origin } => write!(
-                f,
-                "lease {} updated: {lease}, at {}, origin {origin}",
-                lease.address, at.0
-            ),
+            Event::Updated { lease, at, origin } => {
+                let address = lease.address;
+                write!(
+                    f,
+                    "lease {address} updated: {lease}, at {at}, origin {origin}"
+                )
+            }
             Event::Removed {
                 address,
                 at,
                 origin,
-            } => write!(f, "lease {address} removed: at {}, origin {origin}", at.0),
+            } => write!(f, "lease {address} removed: at {at}, origin {origin}"),
             Event::Explained { addresses, reason } => {
                 let reason = match reason {
                     Reason::Command => "removed by a command",
@@ -87,18 +84,14 @@ impl Display for Event {
             }
             Event::ResyncBegun => f.write_str("lease database about to be read"),
             Event::ResyncPage { scope, leases, at } => {
-                write!(f, "{scope} read: {} leases, at {}", leases.len(), at.0)
+                write!(f, "{scope} read: {} leases, at {at}", leases.len())
             }
             Event::ResyncDone { began } => {
-                write!(f, "lease database compared as a whole: from {} on", began.0)
+                write!(f, "lease database compared as a whole: from {began} on")
             }
-            Event::Reconfigured { at, .. } => write!(f, "configuration changed: at {}", at.0),
+            Event::Reconfigured { at, .. } => write!(f, "configuration changed: at {at}"),
             Event::Serving { serving, at } => {
-                write!(
-                    f,
-                    "high-availability scopes served: {serving:?}, at {}",
-                    at.0
-                )
+                write!(f, "high-availability scopes served: {serving:?}, at {at}")
             }
         }
     }
