@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use ipnet::Ipv4Net;
-
 use crate::kea_config::{Difference, KeaConfig};
 use crate::mirror::pages::Pages;
 use crate::mirror::ranges::{CommonDigests, ConfiguredSubnet, FormerSubnet, SavedView};
@@ -105,11 +103,11 @@ pub fn changed(
     at: Time,
 ) -> Changed {
     let difference = Difference::between(&before.kea_config, &after.kea_config, with_hosts);
-    let mut unchanged = UnchangedSubnets::new(&before.kea_config, &after.kea_config, &difference);
+    let mut is_unchanged = unchanged_subnets(&before.kea_config, &after.kea_config, &difference);
     let mut changed = Changed::default();
     for binding in bindings.iter() {
         let (state, _) = binding.at(at);
-        if state.is_leased() && unchanged.contains(&binding) {
+        if state.is_leased() && is_unchanged(&binding) {
             continue;
         }
         let (address, id) = (binding.address, binding.subnet);
@@ -159,55 +157,31 @@ pub fn changed_since(bindings: &Pages, before: &SavedView, after: &View, now: Ti
     changed.map(|binding| binding.address.to_bits()).collect()
 }
 
-/// Finds the subnets for whose leases two configurations have equal replies.
-struct UnchangedSubnets<'a> {
-    /// The configuration before.
+/// Returns a test whether a binding belongs to a subnet for whose leases two configurations with this difference
+/// have equal replies. `false` may be wrong.
+fn unchanged_subnets<'a>(
     before: &'a KeaConfig,
-    /// The configuration after.
     after: &'a KeaConfig,
-    /// Whether the parts outside of subnets are equal too.
-    is_common_equal: bool,
-    /// The last subnet id and, if its replies are equal, its prefix: a cache, because consecutive bindings are
-    /// mostly of one subnet.
-    last: Option<(SubnetId, Option<Ipv4Net>)>,
-}
-
-impl<'a> UnchangedSubnets<'a> {
-    /// Creates the comparison of two configurations with this difference.
-    fn new(
-        before: &'a KeaConfig,
-        after: &'a KeaConfig,
-        difference: &Difference<'_>,
-    ) -> UnchangedSubnets<'a> {
-        UnchangedSubnets {
-            before,
-            after,
-            is_common_equal: difference.is_common_equal(),
-            last: None,
-        }
-    }
-
-    /// Whether a binding certainly belongs to one of these subnets. `false` means that it must be compared.
-    fn contains(&mut self, binding: &BindingRef<'_>) -> bool {
-        let prefix = match self.last {
-            Some((id, prefix)) if id == binding.subnet => prefix,
-            _ => {
-                let prefix = self.prefix(binding.subnet);
-                self.last = Some((binding.subnet, prefix));
-                prefix
-            }
-        };
-        prefix.is_some_and(|prefix| prefix.contains(&binding.address))
-    }
-
-    /// Returns the prefix of the subnet with this id, if its replies are equal.
-    fn prefix(&self, id: SubnetId) -> Option<Ipv4Net> {
-        let (before, after) = self.before.subnet(id).zip(self.after.subnet(id))?;
-        let is_unchanged = self.is_common_equal
+    difference: &Difference<'_>,
+) -> impl FnMut(&BindingRef<'_>) -> bool + use<'a> {
+    let is_common_equal = difference.is_common_equal();
+    let prefix = move |id| {
+        let (before, after) = before.subnet(id).zip(after.subnet(id))?;
+        let is_unchanged = is_common_equal
             && before.prefix == after.prefix
             && before.vpn == after.vpn
             && before.digest == after.digest;
         is_unchanged.then_some(after.prefix)
+    };
+    // The last subnet id and its prefix, if unchanged: consecutive bindings are mostly of one subnet.
+    let mut last: Option<(SubnetId, _)> = None;
+    move |binding| {
+        let id = binding.subnet;
+        let (_, prefix) = *match &mut last {
+            Some(last) if last.0 == id => last,
+            last => last.insert((id, prefix(id))),
+        };
+        prefix.is_some_and(|prefix| prefix.contains(&binding.address))
     }
 }
 
