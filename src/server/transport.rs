@@ -36,15 +36,12 @@ pub trait Carrier: AsyncRead + AsyncWrite + Unpin {
 }
 
 /// Serves a connection on `stream` until it ends, at the latest at the deadline of `stop`.
-pub async fn serve<S, E>(
+pub async fn serve<S: Carrier, E: Engine>(
     mut stream: S,
     mut connection: Connection<E>,
     mut slot: Slot,
     stop: watch::Receiver<Option<Stop>>,
-) where
-    S: Carrier,
-    E: Engine,
-{
+) {
     let outcome = tokio::select! {
         outcome = converse(&mut stream, &mut connection, &mut slot, stop.clone()) => outcome,
         () = overdue(stop.clone()) => Err(io::ErrorKind::TimedOut.into()),
@@ -73,16 +70,12 @@ pub async fn serve<S, E>(
 }
 
 /// Reads queries and sends answers until the connection is finished.
-async fn converse<S, E>(
+async fn converse<S: Carrier, E: Engine>(
     stream: &mut S,
     connection: &mut Connection<E>,
     slot: &mut Slot,
     stop: watch::Receiver<Option<Stop>>,
-) -> io::Result<()>
-where
-    S: Carrier,
-    E: Engine,
-{
+) -> io::Result<()> {
     let mut stopping = pin!(stopped(stop));
     let mut stop_seen = false;
     // Deadlines only move later, so it is sufficient to check them when the timer fires.
@@ -146,16 +139,12 @@ fn next_check<E: Engine>(connection: &Connection<E>) -> Instant {
 }
 
 /// Reads and writes as much as possible without blocking; ready if any octet moved.
-fn transfer<S, E>(
+fn transfer<S: Carrier, E: Engine>(
     stream: &mut S,
     connection: &mut Connection<E>,
     unflushed: &mut bool,
     context: &mut Context<'_>,
-) -> Poll<io::Result<()>>
-where
-    S: Carrier,
-    E: Engine,
-{
+) -> Poll<io::Result<()>> {
     let now = Instant::now().into_std();
     let mut moved = false;
     while connection.wants_input() {
@@ -204,10 +193,7 @@ where
 
 /// Closes a connection gracefully (RFC 6926 section 8.5): shuts down the sending side, then waits a
 /// short time for the requester to read the rest and to close its side.
-async fn close<S>(stream: &mut S, slot: &mut Slot, wait: Duration)
-where
-    S: Carrier,
-{
+async fn close<S: Carrier>(stream: &mut S, slot: &mut Slot, wait: Duration) {
     let may_wait = slot.start_closing();
     let closing = async {
         if stream.shutdown().await.is_err() || !may_wait {
