@@ -84,7 +84,7 @@ Pointer pointer(const CalloutHandle& handle, const std::string& name) {
     return value;
 }
 
-// Runs the body of a callout. Kea goes on after it in any case.
+// Runs the body of a callout. Kea continues after it in any case.
 template <typename Body>
 void callout(const char* name, Body&& body) noexcept {
     try {

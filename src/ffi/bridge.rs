@@ -221,7 +221,7 @@ mod ffi {
 
         /// Takes leases one after the other.
         type LeaseTaker<'a>;
-        /// Takes a lease. A panic goes on when C++ has returned.
+        /// Takes a lease. A panic continues when C++ has returned.
         fn take(self: &mut LeaseTaker, lease: &KeaLease);
     }
 
@@ -291,7 +291,7 @@ mod ffi {
         fn restore_threads() -> Result<()>;
         /// Stops Kea's packet threads until [`exit_critical_section`], which must follow.
         fn enter_critical_section() -> Result<()>;
-        /// Lets Kea's packet threads go on.
+        /// Lets Kea's packet threads continue.
         fn exit_critical_section() -> Result<()>;
 
         /// Makes Kea's main thread call `tick` whenever a descriptor can be read, until [`unwatch`], which

@@ -81,7 +81,7 @@ fn guarded(failed: c_int, body: impl FnOnce() -> c_int) -> c_int {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or(failed)
 }
 
-/// Calls a callout's `body`. Kea must go on in any case, so the result is always 0.
+/// Calls a callout's `body`. Kea must continue in any case, so the result is always 0.
 fn callout(name: &str, body: impl FnOnce() -> Result<(), KeaError>) -> c_int {
     guarded(0, || {
         if let Err(error) = body() {

@@ -321,7 +321,7 @@ pub struct Entries<'a> {
 
 impl<'a> Entries<'a> {
     /// Moves the cursor back to `address`, the last one used of a run.
-    pub fn go_on_after(&mut self, address: Ipv4Addr) {
+    pub fn continue_after(&mut self, address: Ipv4Addr) {
         *self.position = u64::from(address.to_bits()) + 1;
     }
 
@@ -630,7 +630,7 @@ mod tests {
                             for address in run.first.to_bits()..=last {
                                 visit(Ipv4Addr::from_bits(address), false, run.range.since);
                             }
-                            entries.go_on_after(Ipv4Addr::from_bits(last));
+                            entries.continue_after(Ipv4Addr::from_bits(last));
                         }
                         None => break,
                     }

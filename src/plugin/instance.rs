@@ -103,7 +103,7 @@ pub enum InstanceError {
 }
 
 impl Instance {
-    /// Begins to read Kea's leases, which goes on in ticks, and answers the queries that come to `listeners`
+    /// Begins to read Kea's leases, which continues in ticks, and answers the queries that come to `listeners`
     /// once all leases are in the mirror. `before` spares some of the reading. `has_partner` says whether
     /// Kea's high-availability library, if it is configured, may be asked for its state.
     ///
@@ -225,7 +225,7 @@ impl Instance {
             return now;
         };
         let read = |after, limit, leases: &mut Vec<_>| kea.lease_page(after, limit, leases);
-        let part = reading.leases.go_on(&self.load_worker, || kea.now(), read);
+        let part = reading.leases.resume(&self.load_worker, || kea.now(), read);
         match (part, reading.base) {
             (Part::More, _) => return reading.leases.next(),
             (Part::Last(count), base) => {

@@ -84,7 +84,7 @@ pub trait Kea: Clone + Send + Sync + 'static {
     /// call this.
     fn enter_critical_section(&self) -> Result<()>;
 
-    /// Lets the packet threads go on.
+    /// Lets the packet threads continue.
     fn exit_critical_section(&self) -> Result<()>;
 
     // -------------------------------------------------------------- Main loop

@@ -1,7 +1,7 @@
 //! Load, configure, unload, and ticks.
 //!
 //! Kea unloads and loads its libraries at each reconfiguration, but this one stays in memory (see
-//! `build.rs`), and with it the state below: when a new configuration is refused and Kea goes on, the
+//! `build.rs`), and with it the state below: when a new configuration is refused and Kea continues, the
 //! previous one is served again.
 
 use std::fs::DirBuilder;
@@ -155,7 +155,7 @@ impl<K: Kea> Plugin<K> {
         Ok(())
     }
 
-    /// Begins to read the state file: Kea goes on to read all of its leases, which takes longer. An unknown
+    /// Begins to read the state file: Kea next reads all of its leases, which takes longer. An unknown
     /// or wrong configuration is left for when it is complete.
     fn begin_preload(&self, parameters: &str) -> Option<Preload> {
         let path = staged_state_file(&self.kea, parameters)?;
@@ -249,7 +249,7 @@ impl<K: Kea> Plugin<K> {
         state.preload = None;
         self.serve_previous(state);
         // Kea stops its packet threads when it begins to configure, and starts them at the end of a
-        // successful configuration only. Without them it would go on with one thread, and 2.2 with none.
+        // successful configuration only. Without them it would continue with one thread, and 2.2 with none.
         if let Err(error) = self.kea.restore_threads() {
             tracing::error!(id = "BLQ_THREADS_NOT_RESTORED", "{error}");
         }
@@ -270,7 +270,7 @@ impl<K: Kea> Plugin<K> {
             Err(error) => {
                 tracing::error!(
                     id = "BLQ_NOT_SERVING",
-                    "the previous configuration cannot be served again: {error}; it is tried again every {} s",
+                    "the previous configuration cannot be served again: {error}; the hook tries again every {} s",
                     RETRY.as_secs()
                 );
                 // Without ticks the end of the next command tries again.
@@ -555,7 +555,7 @@ impl<K: Kea> Plugin<K> {
                 if awaiting != Awaiting::Anything {
                     tracing::error!(
                         id = "BLQ_NOT_SERVING",
-                        "{error}; it is tried again every {} s",
+                        "{error}; the hook tries again every {} s",
                         RETRY.as_secs()
                     );
                 }

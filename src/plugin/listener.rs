@@ -51,7 +51,7 @@ impl Listener {
         if let Err(error) = listener.serve(listeners, mirror) {
             tracing::error!(
                 id = error.log_id(),
-                "{error}; it is tried again every {} s, and DHCP goes on",
+                "{error}; the hook tries again every {} s; DHCP service continues",
                 RETRY.as_secs()
             );
         }

@@ -389,7 +389,7 @@ fn a_resync_survives_an_outage_and_finds_its_changes() {
 }
 
 /// Kea 3.0 before 3.0.4 destroys its lease manager before it parses a new configuration. If it refuses that, it
-/// goes on without one, and with this library loaded but not configured.
+/// continues without one, and with this library loaded but not configured.
 #[test]
 fn goes_on_without_a_lease_manager_after_a_bad_reload() {
     let kea = with_leases(2);

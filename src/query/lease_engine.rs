@@ -145,7 +145,7 @@ impl LeaseEngine {
                     Entry::Free(run) => {
                         if let Some(last) = responder.free(run, full, out) {
                             visits += (last.to_bits() - run.first.to_bits()) as usize;
-                            entries.go_on_after(last);
+                            entries.continue_after(last);
                         }
                     }
                 }

@@ -185,7 +185,7 @@ pub fn log_listening(socket: &std::net::TcpListener) {
 pub fn log_failure(error: &ListenError) {
     tracing::error!(
         id = "BLQ_LISTEN_FAILED",
-        "{error}; it is tried again every {} s, and DHCP goes on",
+        "{error}; the hook tries again every {} s; DHCP service continues",
         RETRY.as_secs()
     );
 }

@@ -26,7 +26,7 @@ const BATCH: usize = 1_024;
 pub struct LeaseReader {
     /// The number of leases read at once.
     page_size: usize,
-    /// The address after which the reading goes on.
+    /// The address after which the reading continues.
     after: u32,
     /// Leases read and not handed to the load worker yet.
     batch: Vec<Lease>,
@@ -69,7 +69,7 @@ impl LeaseReader {
 
     /// Reads a part and hands it to `load_worker`, if it is time. `read` appends leases of addresses after the
     /// given one, up to the given number, in ascending order.
-    pub fn go_on<E>(
+    pub fn resume<E>(
         &mut self,
         load_worker: &LoadWorker,
         clock: impl Fn() -> Instant,
@@ -159,7 +159,7 @@ mod tests {
         let mut reading = LeaseReader::new(32, Instant::now());
         let count = loop {
             let now = reading.next();
-            let part = reading.go_on(
+            let part = reading.resume(
                 &load_worker,
                 || now,
                 |after, limit, leases| {
@@ -190,13 +190,13 @@ mod tests {
         };
         while load_worker.has_room() {
             let now = reading.next();
-            assert_eq!(reading.go_on(&load_worker, || now, read), Part::More);
+            assert_eq!(reading.resume(&load_worker, || now, read), Part::More);
         }
         let never = |_, _, _: &mut Vec<Lease>| -> Result<(), ()> { panic!("nothing must be read") };
         let next = reading.next();
-        assert_eq!(reading.go_on(&load_worker, || next, never), Part::More);
+        assert_eq!(reading.resume(&load_worker, || next, never), Part::More);
         assert!(reading.next() > next);
-        assert_eq!(reading.go_on(&load_worker, || next, never), Part::More);
+        assert_eq!(reading.resume(&load_worker, || next, never), Part::More);
         begin.send(()).unwrap();
     }
 
@@ -213,12 +213,12 @@ mod tests {
             Ok::<_, &str>(())
         };
         let now = reading.next();
-        let part = reading.go_on(&load_worker, || now, broken);
+        let part = reading.resume(&load_worker, || now, broken);
         assert_eq!(part, Part::Failed("it is down"));
         assert!(reading.next() >= now + RETRY);
         let now = reading.next();
-        assert_eq!(reading.go_on(&load_worker, || now, broken), Part::More);
+        assert_eq!(reading.resume(&load_worker, || now, broken), Part::More);
         let now = reading.next();
-        assert_eq!(reading.go_on(&load_worker, || now, good), Part::Last(100));
+        assert_eq!(reading.resume(&load_worker, || now, good), Part::Last(100));
     }
 }

@@ -83,7 +83,7 @@ impl Reader {
         if !self.is_reading() {
             self.is_asked = false;
         }
-        let all = match self.go_on(kea) {
+        let all = match self.resume(kea) {
             Ok(all) => {
                 self.failed = false;
                 all
@@ -129,7 +129,7 @@ impl Reader {
     }
 
     /// Reads some reservations; returns all of them if there are no more.
-    fn go_on(&mut self, kea: &impl Kea) -> Result<Option<Reservations>> {
+    fn resume(&mut self, kea: &impl Kea) -> Result<Option<Reservations>> {
         // While Kea reconnects, it has no database, and would return no reservations.
         if !kea.has_host_database()? {
             return Err(KeaError("Kea has no connection to it".to_owned()));

@@ -25,7 +25,7 @@ const MISSING_INTERVAL: Duration = Duration::from_secs(1);
 const MISSING_PAUSE: Duration = Duration::from_millis(100);
 /// The number of missing leases looked up at once.
 const MISSING_AT_ONCE: usize = 50;
-/// The number of events that may wait in the queue for a pass to go on.
+/// The number of events that may wait in the queue for a pass to continue.
 const BACKLOG: usize = 1_000;
 
 /// The number of leases read at once.
@@ -100,7 +100,7 @@ pub struct ResyncJob {
     interval: Option<Duration>,
     /// The number of leases read at once.
     page_size: PageSize,
-    /// The address after which the pass in progress goes on; `None` between passes.
+    /// The address after which the pass in progress continues; `None` between passes.
     pass: Option<u32>,
     /// Time of the next pass.
     next_pass: Option<Instant>,
@@ -153,7 +153,7 @@ impl ResyncJob {
             self.next_page = self.next_page.max(now);
         }
         if let Some(after) = self.pass.filter(|_| now >= self.next_page) {
-            self.go_on(database, after, now);
+            self.resume(database, after, now);
         }
         let next = match self.pass {
             Some(_) => self.next_page,
@@ -184,7 +184,7 @@ impl ResyncJob {
     }
 
     /// Reads a page.
-    fn go_on(&mut self, database: &impl LeaseDatabase, after: u32, now: Instant) {
+    fn resume(&mut self, database: &impl LeaseDatabase, after: u32, now: Instant) {
         if database.backlog() > BACKLOG {
             self.next_page = now + LONGEST_PAUSE / 10;
             return;

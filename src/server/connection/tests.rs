@@ -527,7 +527,10 @@ fn a_waiting_query_delays_no_other() {
     dialogue.query(2, 1, 300);
     assert_eq!(dialogue.replies(), [Reply::binding(2, 0), Reply::done(2)]);
     assert!(dialogue.connection.has_idle_queries());
-    assert!(!dialogue.connection.is_answering(), "nothing to go on with");
+    assert!(
+        !dialogue.connection.is_answering(),
+        "nothing to continue with"
+    );
     dialogue.connection.wake();
     assert_eq!(dialogue.receive(usize::MAX), 0);
     assert!(dialogue.connection.has_idle_queries(), "it was too early");
