@@ -225,7 +225,7 @@ fn await_error(kea: &Kea, parts: &[&str]) {
     let log = kea.log();
     let line = log.lines().find(|line| line.contains("BLQ_LISTEN_FAILED"));
     let line = line.expect("a line");
-    let usual = ["ERROR", "'advanced.lease-query-ip'", "tried again"];
+    let usual = ["ERROR", "'advanced.lease-query-ip'", "tries again"];
     for part in usual.iter().chain(parts) {
         assert!(line.contains(part), "'{part}' in {line}");
     }
