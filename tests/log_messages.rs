@@ -26,9 +26,11 @@ const WIDTH: usize = 110;
 fn page() -> String {
     let mut page = HEAD.to_owned();
     for message in MESSAGES {
-        let action = format!("**Action:** {}", message.action);
-        let (meaning, action) = (wrapped(message.meaning), wrapped(&action));
-        write!(page, "\n## {}\n\n{meaning}\n\n{action}\n", message.id).expect("memory");
+        write!(page, "\n## {}\n", message.id).expect("memory");
+        let text = message.text.replace("Action:", "**Action:**");
+        for paragraph in text.split("\n\n") {
+            write!(page, "\n{}\n", wrapped(paragraph)).expect("memory");
+        }
     }
     page
 }
@@ -36,7 +38,7 @@ fn page() -> String {
 /// Breaks a text into lines.
 fn wrapped(text: &str) -> String {
     let mut lines = vec![String::new()];
-    for word in text.split(' ') {
+    for word in text.split_whitespace() {
         match lines.last_mut() {
             Some(line) if line.is_empty() => line.push_str(word),
             Some(line) if line.len() + 1 + word.len() <= WIDTH => {

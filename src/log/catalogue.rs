@@ -7,10 +7,9 @@
 pub struct Message {
     /// The identifier, as in Kea's log.
     pub id: &'static str,
-    /// The condition that causes the message.
-    pub meaning: &'static str,
-    /// The operator's action.
-    pub action: &'static str,
+    /// The condition that causes the message, and in a paragraph of its own, after `Action:`, the operator's
+    /// action.
+    pub text: &'static str,
 }
 
 /// Returns the message with an identifier.
@@ -21,430 +20,418 @@ pub fn find(id: &str) -> Option<&'static Message> {
     MESSAGES.get(index)
 }
 
-/// Builds an entry of the table below.
-const fn message(id: &'static str, meaning: &'static str, action: &'static str) -> Message {
-    Message {
-        id,
-        meaning,
-        action,
-    }
+/// Defines the table of messages. The text of each is the documentation of its identifier.
+macro_rules! messages {
+    ($($(#[doc = $line:literal])+ $id:ident,)+) => {
+        /// All messages, in the order of their identifiers.
+        pub const MESSAGES: &[Message] = &[
+            $(Message { id: stringify!($id), text: concat!($($line, "\n"),+) },)+
+        ];
+    };
 }
 
-/// The action for messages that report no trouble.
-const NOTHING: &str = "None.";
+messages! {
+    /// The operating system failed to accept a connection that a peer had opened, or had no resources to
+    /// serve it. The server tries again. Logged at most once a minute.
+    ///
+    /// Action: Look for the shortage that the text names: memory, or the number of files that all processes
+    /// of the machine have open.
+    BLQ_ACCEPT_FAILED,
 
-/// All messages, in the order of their identifiers.
-pub const MESSAGES: &[Message] = &[
-    message(
-        "BLQ_ACCEPT_FAILED",
-        "The operating system failed to accept a connection that a peer had opened, or had no \
-         resources to serve it. The server tries again. Logged at most once a minute.",
-        "Look for the shortage that the text names: memory, or the number of files that all processes \
-         of the machine have open.",
-    ),
-    message(
-        "BLQ_ACCEPT_PAUSED",
-        "All descriptors that connections may use are in use. New connections wait in the kernel \
-         until others are closed; the descriptors that Kea needs stay free. Logged at most once a \
-         minute.",
-        "Raise the limit of open files of kea-dhcp4 (LimitNOFILE), or lower \
-         'advanced.max-requester-connections'.",
-    ),
-    message(
-        "BLQ_CALLOUTS_KEPT",
-        "The callouts that the hook does not need could not be deregistered while Kea loaded the \
-         library. Kea calls them without use, which costs time. Leases are mirrored as usual.",
-        "Report it, with the version of Kea.",
-    ),
-    message(
-        "BLQ_CALLOUT_FAILED",
-        "Kea's arguments to a callout could not be read, so a change of a lease may have been missed. \
-         The text names the callout and the error.",
-        "Report it, with the version of Kea. A missed change is found by the next resync \
-         ('advanced.reconciliation-interval'), or at a reconfiguration.",
-    ),
-    message(
-        "BLQ_CHECKED",
-        "Kea was started with -T, and the configuration is valid. The hook does not listen, and does \
-         not touch the state file.",
-        NOTHING,
-    ),
-    message(
-        "BLQ_COMMAND_FAILED",
-        "The leases that a command changed could not be read from the lease database.",
-        "Look for messages about the lease database. The changes are found by the next resync \
-         ('advanced.reconciliation-interval'), or at a reconfiguration.",
-    ),
-    message(
-        "BLQ_COMPACTED_FOREIGN",
-        "The state file has grown to more than twice the octets it needs, and is not compacted: a file of \
-         another program has the name of the state file with '.compacted', and is left as it is. The \
-         state file stays in use, and the compaction is tried again when the file has grown by half.",
-        "Move the other file away.",
-    ),
-    message(
-        "BLQ_CONFIGURATION_REFUSED",
-        "The configuration was refused; the text names the parameter, its value and the values \
-         allowed.",
-        "Correct the configuration.",
-    ),
-    message(
-        "BLQ_CONNECTION_CLOSED",
-        "A requester's connection ended; the text gives the reason (debug level).",
-        NOTHING,
-    ),
-    message(
-        "BLQ_CONNECTION_FAILED",
-        "A requester's connection was closed because of a network error, or because it did not end in \
-         time (debug level).",
-        "None. If it recurs with one requester, look for the fault there.",
-    ),
-    message(
-        "BLQ_CONNECTION_OPENED",
-        "A requester connected (debug level).",
-        NOTHING,
-    ),
-    message(
-        "BLQ_DESCRIPTORS_SHORT",
-        "The limit of open files is too low for the parameter that the text names, which therefore \
-         has less effect. Kea can use only descriptors with numbers below 1024: connections get \
-         higher numbers if the limit allows them, and otherwise leave a reserve to Kea.",
-        "Raise the limit of open files of kea-dhcp4 (LimitNOFILE) to the number in the text, or lower \
-         the parameter.",
-    ),
-    message(
-        "BLQ_DESCRIPTOR_LIMIT",
-        "A connection was closed because as many are open as the process has descriptors for, fewer than \
-         'advanced.max-requester-connections'. Logged at most once a minute for each address.",
-        "Raise the limit of open files of kea-dhcp4 (LimitNOFILE).",
-    ),
-    message(
-        "BLQ_EVENTS_LOST",
-        "Lease events came faster than the mirror could apply them, and some were dropped: answers \
-         may be out of date. A resync of all leases begins at once.",
-        "None. Report it if it recurs.",
-    ),
-    message(
-        "BLQ_IDLE_TIME_SHORT",
-        "'advanced.max-requester-idle-time' is below the value that RFC 6926 recommends.",
-        "None, if the value is intended.",
-    ),
-    message(
-        "BLQ_KEA_CONFIG_UNREADABLE",
-        "Kea's configuration was changed at run time, by a command or from a database, and the new \
-         one cannot be understood. Answers follow the configuration before.",
-        "Correct the item that the text names.",
-    ),
-    message(
-        "BLQ_LEASES_NOT_TRACKED",
-        "The lease manager could not be made to report changes of leases, most likely because the \
-         lease database is down. Changes by commands and by high-availability partners are found \
-         by the next resync only. The hook tries again.",
-        "Look for messages about the lease database.",
-    ),
-    message(
-        "BLQ_LEASES_STILL_TRACKED",
-        "The lease manager could not be made to stop its reports of changes of leases, at a \
-         reconfiguration or when Kea ends.",
-        "Report it, with the version of Kea, and restart Kea.",
-    ),
-    message(
-        "BLQ_LEASES_UNREADABLE",
-        "Kea's leases cannot be read, most likely because the lease database is down. The hook tries \
-         again every few seconds. Until it succeeds, queries are answered from a complete mirror that \
-         was handed over across a reload, if there is one; otherwise they wait, and end with \
-         QueryTerminated after 'advanced.max-requester-idle-time'. If no lease could be read when Kea \
-         was configured, the hook does not listen.",
-        "Look for messages about the lease database.",
-    ),
-    message(
-        "BLQ_LEASE_CHANGED",
-        "Kea reported a change of a lease (debug level). MAC address and client identifier are \
-         written as in Kea's own log; the other terms are those of Kea's lease commands.",
-        NOTHING,
-    ),
-    message(
-        "BLQ_LISTENING",
-        "The server accepts TCP connections at this address and port.",
-        NOTHING,
-    ),
-    message(
-        "BLQ_LISTEN_FAILED",
-        "The server cannot listen on an address and port. DHCP service and the other listeners continue, \
-         and the server tries again every few seconds. Logged once for each cause; BLQ_LISTENING follows \
-         when it succeeds.",
-        "None, if the address appears later, as a virtual address does. Otherwise correct the address or \
-         port, stop the process that uses the port, or give kea-dhcp4 the capability for it.",
-    ),
-    message(
-        "BLQ_LOADED",
-        "The initial load is complete: all leases of Kea's lease database are in the mirror. The text \
-         gives their number. Queries that waited are answered now.",
-        NOTHING,
-    ),
-    message(
-        "BLQ_LOAD_FAILED",
-        "An answer of Kea could not be read while it loaded the library, which refuses to load.",
-        "Report it, with the version of Kea.",
-    ),
-    message(
-        "BLQ_MESSAGE",
-        "A message without its own identifier.",
-        "Report it.",
-    ),
-    message(
-        "BLQ_MESSAGE_INCOMPLETE",
-        "A requester's message ended before the number of octets in its message-size (RFC 6926 section \
-         6.1). The connection was closed. Logged at most once a minute for each requester.",
-        "Find the program at that address that connects to this port. If it is a requester, report it to \
-         its vendor.",
-    ),
-    message(
-        "BLQ_MIRROR_FAILED",
-        "A fault in this library (see BLQ_PANIC) ended the initial load, or interrupted a change of \
-         the mirror. The mirror is no longer reliable: each query ends with QueryTerminated, and the \
-         state file is not written. DHCP service continues.",
-        "Reload Kea's configuration (config-reload) or restart Kea, which loads the leases again. \
-         Report it with the text of BLQ_PANIC.",
-    ),
-    message(
-        "BLQ_NOT_A_QUERY",
-        "A requester's message was a DHCPv4 message, but not a request of a type that is defined over TCP \
-         (RFC 7724 section 8.1.1). The connection was closed. Logged at most once a minute for each \
-         requester.",
-        "Find the program at that address that connects to this port. If it is a requester, report it to \
-         its vendor.",
-    ),
-    message(
-        "BLQ_NOT_DHCP",
-        "A requester's message was not a DHCPv4 message. The connection was closed. Logged at most once a \
-         minute for each requester.",
-        "Find the program at that address that connects to this port. If it is a requester, report it to \
-         its vendor.",
-    ),
-    message(
-        "BLQ_NOT_ENCRYPTED",
-        "Parameters for TLS were accepted, but TLS is not implemented: connections are not encrypted, \
-         and no certificates are requested. The text names the parameters.",
-        "Remove the parameters, and keep the connections inside a protected network or tunnel.",
-    ),
-    message(
-        "BLQ_NOT_LISTENING",
-        "'advanced.bulk-query-enabled' is false: the server does not listen.",
-        "None, if that is intended.",
-    ),
-    message(
-        "BLQ_NOT_SERVING",
-        "The configuration in force cannot be served, most often after a new one was refused: no \
-         queries are answered. The hook tries again every few seconds.",
-        "Correct the error that the text and the message before it name.",
-    ),
-    message(
-        "BLQ_PANIC",
-        "A fault in this library. It was contained, and Kea continues. Logged once for each place in \
-         the code.",
-        "Report it with the text. A reconfiguration restarts the library.",
-    ),
-    message(
-        "BLQ_PARAMETER_NO_EFFECT",
-        "A parameter of Kea's own lease query hook was accepted, but has no effect here.",
-        "None, or remove the parameter.",
-    ),
-    message(
-        "BLQ_PARTNER_UNKNOWN",
-        "The state of Kea's high-availability library could not be queried (debug level).",
-        NOTHING,
-    ),
-    message(
-        "BLQ_PREVIOUS_CONFIGURATION",
-        "The new configuration was refused, and the previous one is in force again.",
-        "Correct the new configuration; the message before names the error.",
-    ),
-    message(
-        "BLQ_QUERY_MALFORMED",
-        "A query was answered with status MalformedQuery; the text names the wrong field. Logged at \
-         most once a minute for each requester.",
-        "Report it to the requester's vendor.",
-    ),
-    message(
-        "BLQ_QUERY_NOT_ALLOWED",
-        "A query was answered with status NotAllowed; the text gives the reason. Logged at most once \
-         a minute for each requester.",
-        "Add the query type to the requester's 'query-types' if the requester may use it.",
-    ),
-    message(
-        "BLQ_RECENT_FOREIGN",
-        "The file with the name of the state file and '.recent' belongs to another program, and is left \
-         as it is. The state file is used without it: changes of the last second before Kea is killed may \
-         be missing from later delta queries.",
-        "Move the other file away, and reconfigure.",
-    ),
-    message(
-        "BLQ_RECENT_UNAVAILABLE",
-        "The file of recent changes, '.recent' beside the state file, cannot be opened or written. The \
-         state file is used without it: changes of the last second before Kea is killed may be missing \
-         from later delta queries.",
-        "Make the file writable for Kea, and reconfigure.",
-    ),
-    message(
-        "BLQ_REQUESTER_ANYONE",
-        "'requesters' admits every address.",
-        "Make sure that only hosts that may learn every binding can connect.",
-    ),
-    message(
-        "BLQ_REQUESTER_LIMIT",
-        "A connection was closed because its entry of 'requesters' has as many open as its \
-         'max-connections' allows. Logged at most once a minute for each address.",
-        "Raise the entry's 'max-connections'.",
-    ),
-    message(
-        "BLQ_REQUESTER_REFUSED",
-        "A peer that is not in 'requesters' connected, and the connection was closed. Logged at most \
-         once a minute for each address.",
-        "Add the address to 'requesters' if it is a requester's.",
-    ),
-    message(
-        "BLQ_RESERVATIONS_UNREADABLE",
-        "Host reservations cannot be read from their database. Until they can be read, the addresses \
-         that they reserve are missing from the configured addresses. The hook tries again every few \
-         seconds.",
-        "Look for messages about the hosts database.",
-    ),
-    message(
-        "BLQ_RESYNCED",
-        "A resync is complete: the mirror was compared with all leases of Kea's lease database (debug \
-         level).",
-        NOTHING,
-    ),
-    message(
-        "BLQ_RESYNC_FAILED",
-        "The lease database could not be read for a resync. Changes of leases by other servers are \
-         not seen until it can be read.",
-        "Look for messages about the lease database.",
-    ),
-    message(
-        "BLQ_RESYNC_RESUMED",
-        "The lease database can be read again after BLQ_RESYNC_FAILED.",
-        NOTHING,
-    ),
-    message(
-        "BLQ_RESYNC_SLOW",
-        "A resync takes longer than 'advanced.reconciliation-interval', so changes by other servers \
-         may be seen later than the interval. Logged once.",
-        "None, if the delay is acceptable; otherwise look for a slow database.",
-    ),
-    message(
-        "BLQ_SERVER_NOT_STARTED",
-        "The server's threads, or their event loops, cannot be started. DHCP service continues, and \
-         the server tries again every few seconds; BLQ_LISTENING follows when it succeeds.",
-        "Look for the shortage that the text names: memory, descriptors or threads.",
-    ),
-    message(
-        "BLQ_STATE_DAMAGED",
-        "The state file belongs to this library, but its octets differ from those written. It was \
-         renamed, and a new one begun: states and times of bindings are those known to Kea's lease \
-         database and the mirror.",
-        "Look for disk errors.",
-    ),
-    message(
-        "BLQ_STATE_FOREIGN",
-        "The file that 'state-file' names belongs to another program, or is not a regular file; it \
-         stays unchanged. Queries are answered, and the hook tries again; until it succeeds, facts that \
-         Kea does not keep are not saved.",
-        "Move the other file away, or name another one in 'state-file'.",
-    ),
-    message(
-        "BLQ_STATE_NOT_COMPACTED",
-        "The state file has grown to more than twice the octets it needs, and could not be compacted, that \
-         is, written anew to a second file that replaces it. The state file stays in use, and the compaction \
-         is tried again when the file has grown by half.",
-        "Make the directory of the state file writable for Kea, and make room for a copy of the file.",
-    ),
-    message(
-        "BLQ_STATE_REPLACED",
-        "The state file cannot be continued: it is not the one that was written before, but another of \
-         this library's. It was renamed, and a new one begun: states and times of bindings are those \
-         known to Kea's lease database and the mirror.",
-        "None, if a server that used the same file has ended; otherwise find the program that replaced \
-         the file.",
-    ),
-    message(
-        "BLQ_STATE_UNAVAILABLE",
-        "The state file cannot be opened. Queries are answered, and the hook tries again; until it \
-         succeeds, facts that Kea does not keep are not saved.",
-        "Make the file and its directory writable for Kea, or name another file in 'state-file'.",
-    ),
-    message(
-        "BLQ_STATE_VERSION",
-        "The state file was written by another version of this library, with another layout. It was \
-         renamed, and a new one begun: states and times of bindings are those known to Kea's lease \
-         database and the mirror.",
-        "None. If that version is installed again, its file can be restored, too.",
-    ),
-    message(
-        "BLQ_STATE_WRITE_FAILED",
-        "A flush to the state file failed. It is tried again, unless Kea is ending.",
-        "Look for a full or failing disk, or for the cause of the file's removal.",
-    ),
-    message(
-        "BLQ_STATE_WRITTEN_AGAIN",
-        "The state file can be written again after BLQ_STATE_WRITE_FAILED or BLQ_STATE_UNAVAILABLE; \
-         it has all changes since.",
-        NOTHING,
-    ),
-    message(
-        "BLQ_STOPPED",
-        "The server stopped listening, at a reconfiguration or because Kea ends.",
-        NOTHING,
-    ),
-    message(
-        "BLQ_SUBNET_CONTRADICTED",
-        "The subnet id of a lease is that of a subnet that is not configured or does not contain its \
-         address, as after a renumbering of subnets. The subnet that contains the address decides its \
-         VPN, options and times. Logged for the first such lease of a configuration.",
-        "None, if it is intended; otherwise correct the \"id\" of the subnet.",
-    ),
-    message(
-        "BLQ_THREADS_NOT_PAUSED",
-        "Kea's packet threads could not be paused, so a configuration that could not be served \
-         before is still not served. The hook tries again every few seconds.",
-        "Report it, with the version of Kea, and reload Kea's configuration.",
-    ),
-    message(
-        "BLQ_THREADS_NOT_RESTORED",
-        "A configuration was refused, and Kea's packet threads could not be started again for the \
-         previous one: Kea may serve its clients slowly or not at all.",
-        "Correct the configuration and load it. Report it, with the version of Kea.",
-    ),
-    message(
-        "BLQ_THREADS_NOT_RESUMED",
-        "Kea's packet threads were paused and could not be resumed: Kea may not serve its \
-         clients.",
-        "Restart Kea. Report it, with the version of Kea.",
-    ),
-    message(
-        "BLQ_TICKS_NOT_STOPPED",
-        "Kea's main loop could not be made to stop watching the hook's timer.",
-        "Report it, with the version of Kea.",
-    ),
-    message(
-        "BLQ_TOO_MANY_CONNECTIONS",
-        "A connection was closed because as many are open as 'advanced.max-requester-connections' allows. \
-         Logged at most once a minute for each address.",
-        "Raise 'advanced.max-requester-connections'.",
-    ),
-    message(
-        "BLQ_WRONG_DAEMON",
-        "A daemon other than kea-dhcp4 loaded the library, which refuses to load there.",
-        "Remove it from 'hooks-libraries' of that daemon.",
-    ),
-    message(
-        "BLQ_XID_IN_USE",
-        "A requester used the transaction id of a query in progress on the same connection (RFC 6926 \
-         section 7.1); the connection was closed.",
-        "Report it to the requester's vendor.",
-    ),
-];
+    /// All descriptors that connections may use are in use. New connections wait in the kernel until others
+    /// are closed; the descriptors that Kea needs stay free. Logged at most once a minute.
+    ///
+    /// Action: Raise the limit of open files of kea-dhcp4 (LimitNOFILE), or lower
+    /// 'advanced.max-requester-connections'.
+    BLQ_ACCEPT_PAUSED,
+
+    /// The callouts that the hook does not need could not be deregistered while Kea loaded the library. Kea
+    /// calls them without use, which costs time. Leases are mirrored as usual.
+    ///
+    /// Action: Report it, with the version of Kea.
+    BLQ_CALLOUTS_KEPT,
+
+    /// Kea's arguments to a callout could not be read, so a change of a lease may have been missed. The text
+    /// names the callout and the error.
+    ///
+    /// Action: Report it, with the version of Kea. A missed change is found by the next resync
+    /// ('advanced.reconciliation-interval'), or at a reconfiguration.
+    BLQ_CALLOUT_FAILED,
+
+    /// Kea was started with -T, and the configuration is valid. The hook does not listen, and does not touch
+    /// the state file.
+    ///
+    /// Action: None.
+    BLQ_CHECKED,
+
+    /// The leases that a command changed could not be read from the lease database.
+    ///
+    /// Action: Look for messages about the lease database. The changes are found by the next resync
+    /// ('advanced.reconciliation-interval'), or at a reconfiguration.
+    BLQ_COMMAND_FAILED,
+
+    /// The state file has grown to more than twice the octets it needs, and is not compacted: a file of
+    /// another program has the name of the state file with '.compacted', and is left as it is. The state file
+    /// stays in use, and the compaction is tried again when the file has grown by half.
+    ///
+    /// Action: Move the other file away.
+    BLQ_COMPACTED_FOREIGN,
+
+    /// The configuration was refused; the text names the parameter, its value and the values allowed.
+    ///
+    /// Action: Correct the configuration.
+    BLQ_CONFIGURATION_REFUSED,
+
+    /// A requester's connection ended; the text gives the reason (debug level).
+    ///
+    /// Action: None.
+    BLQ_CONNECTION_CLOSED,
+
+    /// A requester's connection was closed because of a network error, or because it did not end in time
+    /// (debug level).
+    ///
+    /// Action: None. If it recurs with one requester, look for the fault there.
+    BLQ_CONNECTION_FAILED,
+
+    /// A requester connected (debug level).
+    ///
+    /// Action: None.
+    BLQ_CONNECTION_OPENED,
+
+    /// The limit of open files is too low for the parameter that the text names, which therefore has less
+    /// effect. Kea can use only descriptors with numbers below 1024: connections get higher numbers if the
+    /// limit allows them, and otherwise leave a reserve to Kea.
+    ///
+    /// Action: Raise the limit of open files of kea-dhcp4 (LimitNOFILE) to the number in the text, or lower
+    /// the parameter.
+    BLQ_DESCRIPTORS_SHORT,
+
+    /// A connection was closed because as many are open as the process has descriptors for, fewer than
+    /// 'advanced.max-requester-connections'. Logged at most once a minute for each address.
+    ///
+    /// Action: Raise the limit of open files of kea-dhcp4 (LimitNOFILE).
+    BLQ_DESCRIPTOR_LIMIT,
+
+    /// Lease events came faster than the mirror could apply them, and some were dropped: answers may be out
+    /// of date. A resync of all leases begins at once.
+    ///
+    /// Action: None. Report it if it recurs.
+    BLQ_EVENTS_LOST,
+
+    /// 'advanced.max-requester-idle-time' is below the value that RFC 6926 recommends.
+    ///
+    /// Action: None, if the value is intended.
+    BLQ_IDLE_TIME_SHORT,
+
+    /// Kea's configuration was changed at run time, by a command or from a database, and the new one cannot
+    /// be understood. Answers follow the configuration before.
+    ///
+    /// Action: Correct the item that the text names.
+    BLQ_KEA_CONFIG_UNREADABLE,
+
+    /// The lease manager could not be made to report changes of leases, most likely because the lease
+    /// database is down. Changes by commands and by high-availability partners are found by the next resync
+    /// only. The hook tries again.
+    ///
+    /// Action: Look for messages about the lease database.
+    BLQ_LEASES_NOT_TRACKED,
+
+    /// The lease manager could not be made to stop its reports of changes of leases, at a reconfiguration or
+    /// when Kea ends.
+    ///
+    /// Action: Report it, with the version of Kea, and restart Kea.
+    BLQ_LEASES_STILL_TRACKED,
+
+    /// Kea's leases cannot be read, most likely because the lease database is down. The hook tries again
+    /// every few seconds. Until it succeeds, queries are answered from a complete mirror that was handed over
+    /// across a reload, if there is one; otherwise they wait, and end with QueryTerminated after
+    /// 'advanced.max-requester-idle-time'. If no lease could be read when Kea was configured, the hook does
+    /// not listen.
+    ///
+    /// Action: Look for messages about the lease database.
+    BLQ_LEASES_UNREADABLE,
+
+    /// Kea reported a change of a lease (debug level). MAC address and client identifier are written as in
+    /// Kea's own log; the other terms are those of Kea's lease commands.
+    ///
+    /// Action: None.
+    BLQ_LEASE_CHANGED,
+
+    /// The server accepts TCP connections at this address and port.
+    ///
+    /// Action: None.
+    BLQ_LISTENING,
+
+    /// The server cannot listen on an address and port. DHCP service and the other listeners continue, and
+    /// the server tries again every few seconds. Logged once for each cause; BLQ_LISTENING follows when it
+    /// succeeds.
+    ///
+    /// Action: None, if the address appears later, as a virtual address does. Otherwise correct the address
+    /// or port, stop the process that uses the port, or give kea-dhcp4 the capability for it.
+    BLQ_LISTEN_FAILED,
+
+    /// The initial load is complete: all leases of Kea's lease database are in the mirror. The text gives
+    /// their number. Queries that waited are answered now.
+    ///
+    /// Action: None.
+    BLQ_LOADED,
+
+    /// An answer of Kea could not be read while it loaded the library, which refuses to load.
+    ///
+    /// Action: Report it, with the version of Kea.
+    BLQ_LOAD_FAILED,
+
+    /// A message without its own identifier.
+    ///
+    /// Action: Report it.
+    BLQ_MESSAGE,
+
+    /// A requester's message ended before the number of octets in its message-size (RFC 6926 section 6.1).
+    /// The connection was closed. Logged at most once a minute for each requester.
+    ///
+    /// Action: Find the program at that address that connects to this port. If it is a requester, report it
+    /// to its vendor.
+    BLQ_MESSAGE_INCOMPLETE,
+
+    /// A fault in this library (see BLQ_PANIC) ended the initial load, or interrupted a change of the mirror.
+    /// The mirror is no longer reliable: each query ends with QueryTerminated, and the state file is not
+    /// written. DHCP service continues.
+    ///
+    /// Action: Reload Kea's configuration (config-reload) or restart Kea, which loads the leases again.
+    /// Report it with the text of BLQ_PANIC.
+    BLQ_MIRROR_FAILED,
+
+    /// A requester's message was a DHCPv4 message, but not a request of a type that is defined over TCP (RFC
+    /// 7724 section 8.1.1). The connection was closed. Logged at most once a minute for each requester.
+    ///
+    /// Action: Find the program at that address that connects to this port. If it is a requester, report it
+    /// to its vendor.
+    BLQ_NOT_A_QUERY,
+
+    /// A requester's message was not a DHCPv4 message. The connection was closed. Logged at most once a
+    /// minute for each requester.
+    ///
+    /// Action: Find the program at that address that connects to this port. If it is a requester, report it
+    /// to its vendor.
+    BLQ_NOT_DHCP,
+
+    /// Parameters for TLS were accepted, but TLS is not implemented: connections are not encrypted, and no
+    /// certificates are requested. The text names the parameters.
+    ///
+    /// Action: Remove the parameters, and keep the connections inside a protected network or tunnel.
+    BLQ_NOT_ENCRYPTED,
+
+    /// 'advanced.bulk-query-enabled' is false: the server does not listen.
+    ///
+    /// Action: None, if that is intended.
+    BLQ_NOT_LISTENING,
+
+    /// The configuration in force cannot be served, most often after a new one was refused: no queries are
+    /// answered. The hook tries again every few seconds.
+    ///
+    /// Action: Correct the error that the text and the message before it name.
+    BLQ_NOT_SERVING,
+
+    /// A fault in this library. It was contained, and Kea continues. Logged once for each place in the code.
+    ///
+    /// Action: Report it with the text. A reconfiguration restarts the library.
+    BLQ_PANIC,
+
+    /// A parameter of Kea's own lease query hook was accepted, but has no effect here.
+    ///
+    /// Action: None, or remove the parameter.
+    BLQ_PARAMETER_NO_EFFECT,
+
+    /// The state of Kea's high-availability library could not be queried (debug level).
+    ///
+    /// Action: None.
+    BLQ_PARTNER_UNKNOWN,
+
+    /// The new configuration was refused, and the previous one is in force again.
+    ///
+    /// Action: Correct the new configuration; the message before names the error.
+    BLQ_PREVIOUS_CONFIGURATION,
+
+    /// A query was answered with status MalformedQuery; the text names the wrong field. Logged at most once a
+    /// minute for each requester.
+    ///
+    /// Action: Report it to the requester's vendor.
+    BLQ_QUERY_MALFORMED,
+
+    /// A query was answered with status NotAllowed; the text gives the reason. Logged at most once a minute
+    /// for each requester.
+    ///
+    /// Action: Add the query type to the requester's 'query-types' if the requester may use it.
+    BLQ_QUERY_NOT_ALLOWED,
+
+    /// The file with the name of the state file and '.recent' belongs to another program, and is left as it
+    /// is. The state file is used without it: changes of the last second before Kea is killed may be missing
+    /// from later delta queries.
+    ///
+    /// Action: Move the other file away, and reconfigure.
+    BLQ_RECENT_FOREIGN,
+
+    /// The file of recent changes, '.recent' beside the state file, cannot be opened or written. The state
+    /// file is used without it: changes of the last second before Kea is killed may be missing from later
+    /// delta queries.
+    ///
+    /// Action: Make the file writable for Kea, and reconfigure.
+    BLQ_RECENT_UNAVAILABLE,
+
+    /// 'requesters' admits every address.
+    ///
+    /// Action: Make sure that only hosts that may learn every binding can connect.
+    BLQ_REQUESTER_ANYONE,
+
+    /// A connection was closed because its entry of 'requesters' has as many open as its 'max-connections'
+    /// allows. Logged at most once a minute for each address.
+    ///
+    /// Action: Raise the entry's 'max-connections'.
+    BLQ_REQUESTER_LIMIT,
+
+    /// A peer that is not in 'requesters' connected, and the connection was closed. Logged at most once a
+    /// minute for each address.
+    ///
+    /// Action: Add the address to 'requesters' if it is a requester's.
+    BLQ_REQUESTER_REFUSED,
+
+    /// Host reservations cannot be read from their database. Until they can be read, the addresses that they
+    /// reserve are missing from the configured addresses. The hook tries again every few seconds.
+    ///
+    /// Action: Look for messages about the hosts database.
+    BLQ_RESERVATIONS_UNREADABLE,
+
+    /// A resync is complete: the mirror was compared with all leases of Kea's lease database (debug level).
+    ///
+    /// Action: None.
+    BLQ_RESYNCED,
+
+    /// The lease database could not be read for a resync. Changes of leases by other servers are not seen
+    /// until it can be read.
+    ///
+    /// Action: Look for messages about the lease database.
+    BLQ_RESYNC_FAILED,
+
+    /// The lease database can be read again after BLQ_RESYNC_FAILED.
+    ///
+    /// Action: None.
+    BLQ_RESYNC_RESUMED,
+
+    /// A resync takes longer than 'advanced.reconciliation-interval', so changes by other servers may be seen
+    /// later than the interval. Logged once.
+    ///
+    /// Action: None, if the delay is acceptable; otherwise look for a slow database.
+    BLQ_RESYNC_SLOW,
+
+    /// The server's threads, or their event loops, cannot be started. DHCP service continues, and the server
+    /// tries again every few seconds; BLQ_LISTENING follows when it succeeds.
+    ///
+    /// Action: Look for the shortage that the text names: memory, descriptors or threads.
+    BLQ_SERVER_NOT_STARTED,
+
+    /// The state file belongs to this library, but its octets differ from those written. It was renamed, and
+    /// a new one begun: states and times of bindings are those known to Kea's lease database and the mirror.
+    ///
+    /// Action: Look for disk errors.
+    BLQ_STATE_DAMAGED,
+
+    /// The file that 'state-file' names belongs to another program, or is not a regular file; it stays
+    /// unchanged. Queries are answered, and the hook tries again; until it succeeds, facts that Kea does not
+    /// keep are not saved.
+    ///
+    /// Action: Move the other file away, or name another one in 'state-file'.
+    BLQ_STATE_FOREIGN,
+
+    /// The state file has grown to more than twice the octets it needs, and could not be compacted, that is,
+    /// written anew to a second file that replaces it. The state file stays in use, and the compaction is
+    /// tried again when the file has grown by half.
+    ///
+    /// Action: Make the directory of the state file writable for Kea, and make room for a copy of the file.
+    BLQ_STATE_NOT_COMPACTED,
+
+    /// The state file cannot be continued: it is not the one that was written before, but another of this
+    /// library's. It was renamed, and a new one begun: states and times of bindings are those known to Kea's
+    /// lease database and the mirror.
+    ///
+    /// Action: None, if a server that used the same file has ended; otherwise find the program that replaced
+    /// the file.
+    BLQ_STATE_REPLACED,
+
+    /// The state file cannot be opened. Queries are answered, and the hook tries again; until it succeeds,
+    /// facts that Kea does not keep are not saved.
+    ///
+    /// Action: Make the file and its directory writable for Kea, or name another file in 'state-file'.
+    BLQ_STATE_UNAVAILABLE,
+
+    /// The state file was written by another version of this library, with another layout. It was renamed,
+    /// and a new one begun: states and times of bindings are those known to Kea's lease database and the
+    /// mirror.
+    ///
+    /// Action: None. If that version is installed again, its file can be restored, too.
+    BLQ_STATE_VERSION,
+
+    /// A flush to the state file failed. It is tried again, unless Kea is ending.
+    ///
+    /// Action: Look for a full or failing disk, or for the cause of the file's removal.
+    BLQ_STATE_WRITE_FAILED,
+
+    /// The state file can be written again after BLQ_STATE_WRITE_FAILED or BLQ_STATE_UNAVAILABLE; it has all
+    /// changes since.
+    ///
+    /// Action: None.
+    BLQ_STATE_WRITTEN_AGAIN,
+
+    /// The server stopped listening, at a reconfiguration or because Kea ends.
+    ///
+    /// Action: None.
+    BLQ_STOPPED,
+
+    /// The subnet id of a lease is that of a subnet that is not configured or does not contain its address,
+    /// as after a renumbering of subnets. The subnet that contains the address decides its VPN, options and
+    /// times. Logged for the first such lease of a configuration.
+    ///
+    /// Action: None, if it is intended; otherwise correct the "id" of the subnet.
+    BLQ_SUBNET_CONTRADICTED,
+
+    /// Kea's packet threads could not be paused, so a configuration that could not be served before is still
+    /// not served. The hook tries again every few seconds.
+    ///
+    /// Action: Report it, with the version of Kea, and reload Kea's configuration.
+    BLQ_THREADS_NOT_PAUSED,
+
+    /// A configuration was refused, and Kea's packet threads could not be started again for the previous one:
+    /// Kea may serve its clients slowly or not at all.
+    ///
+    /// Action: Correct the configuration and load it. Report it, with the version of Kea.
+    BLQ_THREADS_NOT_RESTORED,
+
+    /// Kea's packet threads were paused and could not be resumed: Kea may not serve its clients.
+    ///
+    /// Action: Restart Kea. Report it, with the version of Kea.
+    BLQ_THREADS_NOT_RESUMED,
+
+    /// Kea's main loop could not be made to stop watching the hook's timer.
+    ///
+    /// Action: Report it, with the version of Kea.
+    BLQ_TICKS_NOT_STOPPED,
+
+    /// A connection was closed because as many are open as 'advanced.max-requester-connections' allows.
+    /// Logged at most once a minute for each address.
+    ///
+    /// Action: Raise 'advanced.max-requester-connections'.
+    BLQ_TOO_MANY_CONNECTIONS,
+
+    /// A daemon other than kea-dhcp4 loaded the library, which refuses to load there.
+    ///
+    /// Action: Remove it from 'hooks-libraries' of that daemon.
+    BLQ_WRONG_DAEMON,
+
+    /// A requester used the transaction id of a query in progress on the same connection (RFC 6926 section
+    /// 7.1); the connection was closed.
+    ///
+    /// Action: Report it to the requester's vendor.
+    BLQ_XID_IN_USE,
+}
 
 #[cfg(test)]
 mod tests {
@@ -488,6 +475,23 @@ mod tests {
         used(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut ids);
         let catalogued = MESSAGES.iter().map(|message| message.id.to_owned());
         assert_eq!(ids, catalogued.collect());
+    }
+
+    #[test]
+    fn every_message_has_a_meaning_and_an_action() {
+        for message in MESSAGES {
+            let paragraphs: Vec<&str> = message.text.split("\n\n").map(str::trim).collect();
+            let [meaning, action] = paragraphs[..] else {
+                panic!("{} has other paragraphs", message.id);
+            };
+            assert!(!meaning.is_empty(), "{}", message.id);
+            let action = action.strip_prefix("Action: ");
+            assert!(
+                action.is_some_and(|text| !text.is_empty()),
+                "{}",
+                message.id
+            );
+        }
     }
 
     #[test]
