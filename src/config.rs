@@ -19,9 +19,10 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 use proto::{port, timing};
 use serde_json::{Map, Value};
+use tracing::Level;
 
 pub use crate::config::section::ConfigError;
-use crate::config::section::{Section, refused};
+use crate::config::section::{Section, missing, refused};
 use crate::query::{QueryType, QueryTypes};
 
 /// `lease-query-tcp-port`: the TCP port of Bulk Leasequery (RFC 6926 section 6.3); from 1 to
@@ -46,7 +47,9 @@ const MAX_QUERIES: u32 = 1024;
 /// progress, or whose requester reads no data. Default: BULK_LQ_DATA_TIMEOUT (RFC 6926 section
 /// 6.3); at least 1. The RFC does not recommend less than the default; a smaller value causes a
 /// warning.
-pub const DEFAULT_IDLE_SECONDS: u32 = timing::BULK_LQ_DATA_TIMEOUT.as_secs() as u32;
+pub const DEFAULT_IDLE_SECONDS: u64 = timing::BULK_LQ_DATA_TIMEOUT.as_secs();
+/// Maximum of `max-requester-idle-time`.
+const MAX_IDLE_SECONDS: u64 = u32::MAX as u64;
 
 /// Maximum of `reconciliation-interval`, in seconds: a week. 0 means never; the default depends on
 /// the type of Kea's lease database.
@@ -131,19 +134,10 @@ pub struct RequesterEntry {
     pub max_connections: Option<u32>,
 }
 
-/// Severity of a notice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
-    /// Information.
-    Info,
-    /// A warning: probably not intended.
-    Warning,
-}
-
 /// A log message about an accepted configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
-    /// Severity.
+    /// Severity: [`Level::INFO`], or [`Level::WARN`] if the value is probably not intended.
     pub level: Level,
     /// The identifier of the log message.
     pub id: &'static str,
@@ -157,8 +151,8 @@ impl Config {
     /// # Errors
     /// The first parameter that is unknown, missing, of the wrong type or out of range.
     pub fn parse(json: &str) -> Result<Config, ConfigError> {
-        let parameters: Option<Map<String, Value>> =
-            serde_json::from_str(json).map_err(|error| ConfigError::NotMap(error.to_string()))?;
+        let parameters: Option<Map<String, Value>> = serde_json::from_str(json)
+            .map_err(|cause| ConfigError(format!("the parameters must be a JSON map: {cause}")))?;
         let parameters = parameters.unwrap_or_default();
         let top = Section::new("", &parameters, &PARAMETERS)?;
         let none = Map::new();
@@ -170,7 +164,9 @@ impl Config {
             non_sensitive_options: non_sensitive_options(&top)?,
             bulk_query_enabled: advanced.boolean("bulk-query-enabled")?.unwrap_or(true),
             listen_addresses: listen_addresses(&advanced)?,
-            port: port(&advanced)?,
+            port: advanced
+                .integer("lease-query-tcp-port", 1..=u16::MAX)?
+                .unwrap_or(DEFAULT_PORT),
             max_connections: advanced
                 .integer("max-requester-connections", 1..=MAX_CONNECTIONS)?
                 .unwrap_or(DEFAULT_CONNECTIONS),
@@ -178,11 +174,11 @@ impl Config {
                 .integer("max-concurrent-queries", 0..=MAX_QUERIES)?
                 .filter(|queries| *queries != 0)
                 .unwrap_or(DEFAULT_QUERIES),
-            idle_time: Duration::from_secs(u64::from(
+            idle_time: Duration::from_secs(
                 advanced
-                    .integer("max-requester-idle-time", 1..=u32::MAX)?
+                    .integer("max-requester-idle-time", 1..=MAX_IDLE_SECONDS)?
                     .unwrap_or(DEFAULT_IDLE_SECONDS),
-            )),
+            ),
             threads: advanced
                 .integer("max-bulk-query-threads", 0..=MAX_THREADS)?
                 .filter(|threads| *threads != 0),
@@ -217,16 +213,16 @@ impl Config {
         let mut notice = |level, id, text| self.notices.push(Notice { level, id, text });
         if !self.bulk_query_enabled {
             notice(
-                Level::Info,
+                Level::INFO,
                 "BLQ_NOT_LISTENING",
                 "parameter 'advanced.bulk-query-enabled' is false: no connections are accepted"
                     .to_owned(),
             );
         }
         let seconds = self.idle_time.as_secs();
-        if seconds < u64::from(DEFAULT_IDLE_SECONDS) {
+        if seconds < DEFAULT_IDLE_SECONDS {
             notice(
-                Level::Warning,
+                Level::WARN,
                 "BLQ_IDLE_TIME_SHORT",
                 format!(
                     "parameter 'advanced.max-requester-idle-time' is {seconds}: less than \
@@ -237,7 +233,7 @@ impl Config {
         for entry in &self.requesters {
             if entry.prefix.prefix_len() == 0 {
                 notice(
-                    Level::Warning,
+                    Level::WARN,
                     "BLQ_REQUESTER_ANYONE",
                     "parameter 'requesters' has 0.0.0.0/0: anyone who can connect may learn \
                      every binding (RFC 6926 section 9)"
@@ -256,10 +252,7 @@ const ALLOWED_REQUESTER: &str = "an IPv4 address like \"192.0.2.1\", a prefix li
 fn requesters(top: &Section) -> Result<Vec<RequesterEntry>, ConfigError> {
     let allowed = format!("a list with at least one requester, each {ALLOWED_REQUESTER}");
     let Some(list) = top.list("requesters", &allowed)? else {
-        return Err(ConfigError::Missing {
-            parameter: "requesters".to_owned(),
-            allowed,
-        });
+        return Err(missing("requesters", &allowed));
     };
     let mut entries = Vec::with_capacity(list.len());
     let mut seen = HashSet::new();
@@ -267,11 +260,8 @@ fn requesters(top: &Section) -> Result<Vec<RequesterEntry>, ConfigError> {
         let path = format!("requesters[{index}]");
         let entry = requester(&path, value)?;
         if !seen.insert(entry.prefix) {
-            return Err(refused(
-                &path,
-                value,
-                format!("given once: {} is in the list already", entry.prefix),
-            ));
+            let allowed = format!("given once: {} is in the list already", entry.prefix);
+            return Err(refused(&path, value, allowed));
         }
         entries.push(entry);
     }
@@ -280,32 +270,25 @@ fn requesters(top: &Section) -> Result<Vec<RequesterEntry>, ConfigError> {
 
 /// Reads one of `requesters`.
 fn requester(path: &str, value: &Value) -> Result<RequesterEntry, ConfigError> {
-    let map = match value {
-        Value::String(text) => {
-            return Ok(RequesterEntry {
-                prefix: prefix(path, text, value, ALLOWED_REQUESTER)?,
-                query_types: QueryTypes::ALL,
-                max_connections: None,
-            });
-        }
-        Value::Object(map) => map,
-        _ => return Err(refused(path, value, ALLOWED_REQUESTER)),
+    if let Some(text) = value.as_str() {
+        return Ok(RequesterEntry {
+            prefix: prefix(path, text, ALLOWED_REQUESTER)?,
+            query_types: QueryTypes::ALL,
+            max_connections: None,
+        });
+    }
+    let Some(map) = value.as_object() else {
+        return Err(refused(path, value, ALLOWED_REQUESTER));
     };
     const ALLOWED_ADDRESS: &str =
         "an IPv4 address like \"192.0.2.1\" or a prefix like \"192.0.2.0/24\"";
     let section = Section::new(path, map, &REQUESTER)?;
     let parameter = section.parameter("address");
-    let Some(address) = section.value("address") else {
-        return Err(ConfigError::Missing {
-            parameter,
-            allowed: ALLOWED_ADDRESS.to_owned(),
-        });
+    let Some(text) = section.typed("address", ALLOWED_ADDRESS, Value::as_str)? else {
+        return Err(missing(&parameter, ALLOWED_ADDRESS));
     };
-    let text = address
-        .as_str()
-        .ok_or_else(|| refused(&parameter, address, ALLOWED_ADDRESS))?;
     Ok(RequesterEntry {
-        prefix: prefix(&parameter, text, address, ALLOWED_ADDRESS)?,
+        prefix: prefix(&parameter, text, ALLOWED_ADDRESS)?,
         query_types: query_types(&section)?,
         max_connections: section.integer("max-connections", 1..=MAX_CONNECTIONS)?,
     })
@@ -315,28 +298,20 @@ fn requester(path: &str, value: &Value) -> Result<RequesterEntry, ConfigError> {
 ///
 /// A prefix with bits set after its length is refused: "192.0.2.1/24" may mean one address or its
 /// whole network, and access must not depend on a guess.
-fn prefix(
-    parameter: &str,
-    text: &str,
-    value: &Value,
-    allowed: &str,
-) -> Result<Ipv4Net, ConfigError> {
+fn prefix(parameter: &str, text: &str, allowed: &str) -> Result<Ipv4Net, ConfigError> {
     if let Ok(address) = text.parse::<Ipv4Addr>() {
         return Ok(Ipv4Net::from(address));
     }
+    let value = Value::from(text);
     let prefix: Ipv4Net = text
         .parse()
-        .map_err(|_| refused(parameter, value, allowed))?;
-    if prefix != prefix.trunc() {
-        return Err(refused(
-            parameter,
-            value,
-            format!(
-                "the network {} or the address {}: bits are set after the prefix length",
-                prefix.trunc(),
-                prefix.addr()
-            ),
-        ));
+        .map_err(|_| refused(parameter, &value, allowed))?;
+    let (network, address) = (prefix.trunc(), prefix.addr());
+    if prefix != network {
+        let allowed = format!(
+            "the network {network} or the address {address}: bits are set after the prefix length"
+        );
+        return Err(refused(parameter, &value, allowed));
     }
     Ok(prefix)
 }
@@ -355,11 +330,8 @@ fn query_types(section: &Section) -> Result<QueryTypes, ConfigError> {
             .find(|query_type| value.as_str() == Some(query_type.name()));
         let Some(query_type) = known else {
             let parameter = format!("{}[{index}]", section.parameter("query-types"));
-            return Err(refused(
-                &parameter,
-                value,
-                format!("one of {}", names.join(", ")),
-            ));
+            let allowed = format!("one of {}", names.join(", "));
+            return Err(refused(&parameter, value, allowed));
         };
         types = types.with(query_type);
     }
@@ -384,30 +356,16 @@ fn state_file(top: &Section) -> Result<Option<PathBuf>, ConfigError> {
 /// are returned then.
 fn non_sensitive_options(top: &Section) -> Result<Option<BTreeSet<u8>>, ConfigError> {
     const NAME: &str = "non-sensitive-options";
-    let Some(value) = top.value(NAME) else {
+    const ALLOWED: &str = "a list of option codes, each an integer from 1 to 254";
+    const ALLOWED_CODE: &str = "an option code, an integer from 1 to 254";
+    let Some(list) = top.typed(NAME, ALLOWED, Value::as_array)? else {
         return Ok(None);
     };
-    let Some(list) = value.as_array() else {
-        return Err(refused(
-            NAME,
-            value,
-            "a list of option codes, each an integer from 1 to 254",
-        ));
-    };
     let code = |(index, value): (usize, &Value)| {
-        value
-            .as_u64()
-            .and_then(|code| u8::try_from(code).ok())
-            // Codes 0 and 255 are Pad and End (RFC 2132 section 3).
-            .filter(|code| (1..=254).contains(code))
-            .ok_or_else(|| {
-                let parameter = format!("{NAME}[{index}]");
-                refused(
-                    &parameter,
-                    value,
-                    "an option code, an integer from 1 to 254",
-                )
-            })
+        let code = value.as_u64().and_then(|code| u8::try_from(code).ok());
+        // Codes 0 and 255 are Pad and End (RFC 2132 section 3).
+        code.filter(|code| (1..=254).contains(code))
+            .ok_or_else(|| refused(&format!("{NAME}[{index}]"), value, ALLOWED_CODE))
     };
     list.iter()
         .enumerate()
@@ -421,17 +379,14 @@ fn listen_addresses(advanced: &Section) -> Result<Vec<Ipv4Addr>, ConfigError> {
     const NAME: &str = "lease-query-ip";
     const ALLOWED: &str = "a unicast IPv4 address or 0.0.0.0";
     let parameter = advanced.parameter(NAME);
-    let list = match advanced.value(NAME) {
-        None => return Ok(vec![Ipv4Addr::UNSPECIFIED]),
-        Some(Value::Array(list)) if !list.is_empty() => list.as_slice(),
-        Some(value @ Value::String(_)) => std::slice::from_ref(value),
-        Some(value) => {
-            return Err(refused(
-                &parameter,
-                value,
-                format!("{ALLOWED}, or a list with at least one"),
-            ));
-        }
+    let allowed = format!("{ALLOWED}, or a list with at least one");
+    let list = advanced.typed(NAME, &allowed, |value| match value {
+        Value::Array(list) if !list.is_empty() => Some(list.as_slice()),
+        Value::String(_) => Some(std::slice::from_ref(value)),
+        _ => None,
+    })?;
+    let Some(list) = list else {
+        return Ok(vec![Ipv4Addr::UNSPECIFIED]);
     };
     let mut addresses = Vec::with_capacity(list.len());
     for value in list {
@@ -447,22 +402,10 @@ fn listen_addresses(advanced: &Section) -> Result<Vec<Ipv4Addr>, ConfigError> {
     }
     // Binding the second address would fail.
     if addresses.len() > 1 && addresses.contains(&Ipv4Addr::UNSPECIFIED) {
-        let value = Value::from("0.0.0.0");
-        return Err(refused(
-            &parameter,
-            &value,
-            "alone: it includes every other address",
-        ));
+        let allowed = "alone: it includes every other address";
+        return Err(refused(&parameter, &Value::from("0.0.0.0"), allowed));
     }
     Ok(addresses)
-}
-
-/// Reads `advanced.lease-query-tcp-port`.
-fn port(advanced: &Section) -> Result<u16, ConfigError> {
-    let port = advanced.integer("lease-query-tcp-port", 1..=u32::from(u16::MAX))?;
-    Ok(port
-        .and_then(|port| u16::try_from(port).ok())
-        .unwrap_or(DEFAULT_PORT))
 }
 
 /// Checks the types of those parameters of Kea's own hook that have no effect here, and returns
@@ -472,19 +415,13 @@ fn port(advanced: &Section) -> Result<u16, ConfigError> {
 /// A wrong type, or a value that demands a protection or service that is not implemented: operators
 /// must not rely on it.
 fn without_effect(advanced: &Section) -> Result<Vec<Notice>, ConfigError> {
-    const ACTIVE: &str = "active-query-enabled";
-    // Kea's own hook refuses this value, too.
-    if advanced.boolean(ACTIVE)? == Some(true) {
-        return Err(refused(
-            &advanced.parameter(ACTIVE),
-            &Value::Bool(true),
-            "false: Active Leasequery (RFC 7724) is not served",
-        ));
-    }
+    // Kea's own hook refuses `true`, too.
+    let allowed = "false: Active Leasequery (RFC 7724) is not served";
+    advanced.not_true("active-query-enabled", allowed)?;
     let mut notices = Vec::new();
     let mut notice = |parameter: &str, why: &str| {
         notices.push(Notice {
-            level: Level::Info,
+            level: Level::INFO,
             id: "BLQ_PARAMETER_NO_EFFECT",
             text: format!(
                 "no effect here: '{}' ({why})",
@@ -514,13 +451,8 @@ fn tls_without_effect(advanced: &Section) -> Result<Option<Notice>, ConfigError>
     for name in FILES {
         advanced.string(name)?;
     }
-    if advanced.boolean(REQUIRED)? == Some(true) {
-        return Err(refused(
-            &advanced.parameter(REQUIRED),
-            &Value::Bool(true),
-            "false until TLS is served: no certificate can be required of requesters",
-        ));
-    }
+    let allowed = "false until TLS is served: no certificate can be required of requesters";
+    advanced.not_true(REQUIRED, allowed)?;
     let given: Vec<String> = FILES
         .into_iter()
         .chain([REQUIRED])
@@ -528,7 +460,7 @@ fn tls_without_effect(advanced: &Section) -> Result<Option<Notice>, ConfigError>
         .map(|name| format!("'{}'", advanced.parameter(name)))
         .collect();
     Ok((!given.is_empty()).then(|| Notice {
-        level: Level::Warning,
+        level: Level::WARN,
         id: "BLQ_NOT_ENCRYPTED",
         text: format!(
             "no effect here: {} (TLS is not served): connections are not encrypted, and requesters \

@@ -1,6 +1,6 @@
 //! Reading a JSON map of parameters: types, ranges, and errors that name the allowed values.
 
-use std::fmt;
+use std::fmt::{self, Display};
 use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
@@ -8,80 +8,32 @@ use serde_json::{Map, Value};
 /// Maximum number of characters of a refused value in an error.
 const SHOWN_VALUE: usize = 80;
 
-/// Errors of a configuration. The message names the parameter, its value, and the allowed
-/// values.
+/// Error of a configuration. The message names the parameter, its value, and the allowed values.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ConfigError {
-    /// The parameters are not a JSON map.
-    NotMap(String),
-    /// A required parameter is missing.
-    Missing {
-        /// The parameter with the enclosing maps: `requesters[1].address`.
-        parameter: String,
-        /// Allowed values.
-        allowed: String,
-    },
-    /// The parameter does not exist.
-    Unknown {
-        /// The name with the enclosing maps.
-        parameter: String,
-        /// The value given, as JSON.
-        value: String,
-        /// The known names.
-        allowed: String,
-    },
-    /// The value has the wrong type, is out of range, or contradicts another one.
-    Refused {
-        /// The parameter with the enclosing maps.
-        parameter: String,
-        /// The value refused, as JSON.
-        value: String,
-        /// Allowed values.
-        allowed: String,
-    },
-}
+pub struct ConfigError(pub(super) String);
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ConfigError::NotMap(cause) => {
-                write!(f, "the parameters must be a JSON map: {cause}")
-            }
-            ConfigError::Missing { parameter, allowed } => {
-                write!(
-                    f,
-                    "parameter '{parameter}' is missing; it must be {allowed}"
-                )
-            }
-            ConfigError::Unknown {
-                parameter,
-                value,
-                allowed,
-            } => write!(
-                f,
-                "unknown parameter '{parameter}' (with value {value}); allowed are {allowed}"
-            ),
-            ConfigError::Refused {
-                parameter,
-                value,
-                allowed,
-            } => write!(
-                f,
-                "parameter '{parameter}' is {value}; it must be {allowed}"
-            ),
-        }
+        f.write_str(&self.0)
     }
 }
 
 impl std::error::Error for ConfigError {}
 
-/// Returns the error for a value that is not `allowed`.
-pub fn refused(parameter: &str, value: &Value, allowed: impl Into<String>) -> ConfigError {
-    ConfigError::Refused {
-        parameter: parameter.to_owned(),
-        value: shown(value),
-        allowed: allowed.into(),
-    }
+/// Returns the error for a required parameter that is missing.
+pub fn missing(parameter: &str, allowed: &str) -> ConfigError {
+    ConfigError(format!(
+        "parameter '{parameter}' is missing; it must be {allowed}"
+    ))
+}
+
+/// Returns the error for a value that is not `allowed`: it has the wrong type, is out of range, or
+/// contradicts another one.
+pub fn refused(parameter: &str, value: &Value, allowed: impl Display) -> ConfigError {
+    let value = shown(value);
+    ConfigError(format!(
+        "parameter '{parameter}' is {value}; it must be {allowed}"
+    ))
 }
 
 /// Returns a value for an error: JSON, truncated if long.
@@ -116,11 +68,12 @@ impl<'a> Section<'a> {
             map,
         };
         match map.iter().find(|(name, _)| !known.contains(&name.as_str())) {
-            Some((name, value)) => Err(ConfigError::Unknown {
-                parameter: section.parameter(name),
-                value: shown(value),
-                allowed: known.join(", "),
-            }),
+            Some((name, value)) => Err(ConfigError(format!(
+                "unknown parameter '{}' (with value {}); allowed are {}",
+                section.parameter(name),
+                shown(value),
+                known.join(", ")
+            ))),
             None => Ok(section),
         }
     }
@@ -134,11 +87,6 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Returns the value of a parameter, of any type.
-    pub fn value(&self, name: &str) -> Option<&'a Value> {
-        self.map.get(name)
-    }
-
     /// Whether the parameter is given.
     pub fn has(&self, name: &str) -> bool {
         self.map.contains_key(name)
@@ -149,18 +97,24 @@ impl<'a> Section<'a> {
         self.typed(name, "true or false", Value::as_bool)
     }
 
+    /// Checks the type of a boolean parameter, and refuses `true`.
+    pub fn not_true(&self, name: &str, allowed: &str) -> Result<(), ConfigError> {
+        match self.boolean(name)? {
+            Some(true) => Err(refused(&self.parameter(name), &Value::Bool(true), allowed)),
+            _ => Ok(()),
+        }
+    }
+
     /// Returns the value of an integer parameter, which must be in `range`.
-    pub fn integer(
+    pub fn integer<T: TryFrom<u64> + PartialOrd + Display>(
         &self,
         name: &str,
-        range: RangeInclusive<u32>,
-    ) -> Result<Option<u32>, ConfigError> {
+        range: RangeInclusive<T>,
+    ) -> Result<Option<T>, ConfigError> {
         let allowed = format!("an integer from {} to {}", range.start(), range.end());
         self.typed(name, &allowed, |value| {
-            value
-                .as_u64()
-                .and_then(|number| u32::try_from(number).ok())
-                .filter(|number| range.contains(number))
+            let number = T::try_from(value.as_u64()?).ok()?;
+            range.contains(&number).then_some(number)
         })
     }
 
@@ -178,26 +132,22 @@ impl<'a> Section<'a> {
     /// elements.
     pub fn list(&self, name: &str, allowed: &str) -> Result<Option<&'a [Value]>, ConfigError> {
         self.typed(name, allowed, |value| {
-            value
-                .as_array()
-                .map(Vec::as_slice)
-                .filter(|list| !list.is_empty())
+            let list = value.as_array().filter(|list| !list.is_empty())?;
+            Some(list.as_slice())
         })
     }
 
     /// Returns the value of a parameter, converted by `read`; refuses it if `read` returns `None`.
-    fn typed<T>(
+    pub fn typed<T>(
         &self,
         name: &str,
         allowed: &str,
         read: impl FnOnce(&'a Value) -> Option<T>,
     ) -> Result<Option<T>, ConfigError> {
-        match self.map.get(name) {
-            None => Ok(None),
-            Some(value) => match read(value) {
-                Some(read) => Ok(Some(read)),
-                None => Err(refused(&self.parameter(name), value, allowed)),
-            },
-        }
+        let Some(value) = self.map.get(name) else {
+            return Ok(None);
+        };
+        let refused = || refused(&self.parameter(name), value, allowed);
+        read(value).map(Some).ok_or_else(refused)
     }
 }

@@ -139,13 +139,13 @@ fn accepts_keas_own_parameters_with_one_notice_for_each_without_effect() {
     let no_effect = "BLQ_PARAMETER_NO_EFFECT";
     for ((level, id, text), expected) in notices.into_iter().zip([
         (
-            Level::Info,
+            Level::INFO,
             no_effect,
             "'advanced.extended-info-tables-enabled'",
         ),
-        (Level::Info, no_effect, "'advanced.max-leases-per-fetch'"),
+        (Level::INFO, no_effect, "'advanced.max-leases-per-fetch'"),
         (
-            Level::Warning,
+            Level::WARN,
             "BLQ_NOT_ENCRYPTED",
             "'advanced.trust-anchor', 'advanced.cert-file', 'advanced.key-file', \
              'advanced.cert-required'",
@@ -170,7 +170,7 @@ fn warns_of_each_tls_parameter_that_does_not_encrypt_connections() {
         };
         assert_eq!(
             (notice.level, notice.id),
-            (Level::Warning, "BLQ_NOT_ENCRYPTED")
+            (Level::WARN, "BLQ_NOT_ENCRYPTED")
         );
         for part in [&format!("'advanced.{name}'"), "not encrypted"] {
             assert!(notice.text.contains(part), "{}", notice.text);
@@ -214,7 +214,7 @@ fn accepts_an_idle_time_below_300_with_a_warning() {
     // RFC 6926 section 6.3: smaller timeouts are NOT RECOMMENDED.
     let config = advanced(r#"{ "max-requester-idle-time": 299 }"#).unwrap();
     assert_eq!(config.idle_time, Duration::from_secs(299));
-    assert_eq!(config.notices[0].level, Level::Warning);
+    assert_eq!(config.notices[0].level, Level::WARN);
     assert_eq!(config.notices[0].id, "BLQ_IDLE_TIME_SHORT");
     assert!(config.notices[0].text.contains("299"));
 }
@@ -222,7 +222,7 @@ fn accepts_an_idle_time_below_300_with_a_warning() {
 #[test]
 fn warns_of_requesters_that_include_every_address() {
     let config = with_requesters(r#"["0.0.0.0/0"]"#).unwrap();
-    assert_eq!(config.notices[0].level, Level::Warning);
+    assert_eq!(config.notices[0].level, Level::WARN);
 }
 
 #[test]
@@ -275,10 +275,7 @@ fn refuses_parameters_without_requesters() {
 #[test]
 fn refuses_parameters_that_are_no_map() {
     for json in ["", "[]", "5", "{"] {
-        assert!(
-            matches!(Config::parse(json), Err(ConfigError::NotMap(_))),
-            "{json}"
-        );
+        refuses(&[(json, &["must be a JSON map"])]);
     }
 }
 

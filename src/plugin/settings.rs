@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::{Config, Level};
+use tracing::Level;
+
+use crate::config::Config;
 use crate::kea_config::{KeaConfig, KeaConfigError};
 use crate::plugin::jobs::reservations::Reservations;
 use crate::plugin::kea::{Kea, KeaError, RawConfiguration, Result as KeaResult};
@@ -120,8 +122,8 @@ impl Settings {
     pub fn log_notices(&self) {
         for notice in &self.config.notices {
             match notice.level {
-                Level::Info => tracing::info!(id = notice.id, "{}", notice.text),
-                Level::Warning => tracing::warn!(id = notice.id, "{}", notice.text),
+                Level::INFO => tracing::info!(id = notice.id, "{}", notice.text),
+                _ => tracing::warn!(id = notice.id, "{}", notice.text),
             }
         }
     }
@@ -150,10 +152,10 @@ fn find_state_file(
     let path = data_directory.join(name.unwrap_or(Path::new(STATE_FILE)));
     let found = match kea.data_file(&path.to_string_lossy()) {
         Ok(found) => found,
-        Err(error) => return Err(state_file::refused(&path, &error).to_string()),
+        Err(error) => return Err(state_file::refused(&path, &error)),
     };
     let lease_file = |name: Option<&str>| lease_file(kea, name);
-    state_file::check(&found, configuration, lease_file).map_err(|error| error.to_string())?;
+    state_file::check(&found, configuration, lease_file)?;
     Ok(found)
 }
 

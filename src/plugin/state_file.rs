@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::config::ConfigError;
 use crate::persist::{StoreError, store};
 
 /// The files that `state-file` may name.
@@ -27,12 +26,12 @@ const MOST_LINKS: usize = 40;
 /// lease file by its name in Kea's `configuration` (JSON text), if it has one.
 ///
 /// # Errors
-/// The path is that of a file of Kea, or the store refuses it.
+/// The text for the administrator: the path is that of a file of Kea, or the store refuses it.
 pub fn check(
     path: &Path,
     configuration: &[u8],
     lease_file: impl Fn(Option<&str>) -> Option<PathBuf>,
-) -> Result<(), ConfigError> {
+) -> Result<(), String> {
     let configuration: Value = serde_json::from_slice(configuration).unwrap_or_default();
     let dhcp4 = &configuration["Dhcp4"];
     let own = store::files(path).map(|file| resolved(&file));
@@ -56,13 +55,10 @@ pub fn check(
     }
 }
 
-/// Returns the error that refuses a configuration with the state file at `path`.
-pub fn refused(path: &Path, reason: &dyn Display) -> ConfigError {
-    ConfigError::Refused {
-        parameter: "state-file".to_owned(),
-        value: Value::from(path.to_string_lossy()).to_string(),
-        allowed: format!("{ALLOWED}: {reason}"),
-    }
+/// Returns the text that refuses a configuration with the state file at `path`.
+pub fn refused(path: &Path, reason: &dyn Display) -> String {
+    let value = Value::from(path.to_string_lossy());
+    format!("parameter 'state-file' is {value}; it must be {ALLOWED}: {reason}")
 }
 
 /// Returns the lease file and the files beside it.
@@ -122,7 +118,7 @@ mod tests {
     fn checked(path: &Path, dhcp4: &Value, directory: &Path) -> Result<(), String> {
         let text = json!({ "Dhcp4": dhcp4 }).to_string();
         let lease_file = |name: Option<&str>| Some(directory.join(name.unwrap_or("default.csv")));
-        check(path, text.as_bytes(), lease_file).map_err(|error| error.to_string())
+        check(path, text.as_bytes(), lease_file)
     }
 
     /// Returns a configuration with a lease file of this name.
