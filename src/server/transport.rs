@@ -47,25 +47,23 @@ pub async fn serve<S: Carrier, E: Engine>(
         () = overdue(stop.clone()) => Err(io::ErrorKind::TimedOut.into()),
     };
     connection.log_partial_message();
-    match (&outcome, connection.end()) {
-        (Ok(()), Some(end)) => {
-            tracing::debug!(id = "BLQ_CONNECTION_CLOSED", "connection closed: {end}");
-        }
-        (Ok(()), None) => {}
-        (Err(error), _) => {
-            tracing::debug!(id = "BLQ_CONNECTION_FAILED", "connection failed: {error}");
-        }
+    if let Err(error) = outcome {
+        tracing::debug!(id = "BLQ_CONNECTION_FAILED", "connection failed: {error}");
+        return;
     }
-    // After an error, or if the requester does not read, a graceful close is impossible.
-    if outcome.is_ok() && connection.end() != Some(&End::Blocked) {
-        let wait = match connection.end() {
-            Some(End::Terminated(_)) => STOPPING_CLOSE_TIME,
-            _ => CLOSE_TIME,
-        };
-        tokio::select! {
-            () = close(&mut stream, &mut slot, wait) => {}
-            () = overdue(stop) => {}
-        }
+    let end = connection.end();
+    if let Some(end) = end {
+        tracing::debug!(id = "BLQ_CONNECTION_CLOSED", "connection closed: {end}");
+    }
+    let wait = match end {
+        // The requester does not read: a graceful close is impossible.
+        Some(End::Blocked) => return,
+        Some(End::Terminated(_)) => STOPPING_CLOSE_TIME,
+        _ => CLOSE_TIME,
+    };
+    tokio::select! {
+        () = close(&mut stream, &mut slot, wait) => {}
+        () = overdue(stop) => {}
     }
 }
 
@@ -149,39 +147,35 @@ fn transfer<S: Carrier, E: Engine>(
     let mut moved = false;
     while connection.wants_input() {
         let mut space = connection.input_space();
-        match pin!(stream.read_buf(&mut space)).poll(context) {
-            Poll::Pending => break,
-            Poll::Ready(result) => match result? {
-                0 => connection.input_closed(),
-                _ => {
-                    connection.received(now);
-                    // After a short answer the next query may begin: one segment often contains
-                    // several.
-                    connection.produce(now);
-                }
-            },
+        let Poll::Ready(read) = pin!(stream.read_buf(&mut space)).poll(context) else {
+            break;
+        };
+        if read? == 0 {
+            connection.input_closed();
+        } else {
+            connection.received(now);
+            // After a short answer the next query may begin: one segment often contains several.
+            connection.produce(now);
         }
         moved = true;
     }
     while !connection.output().is_empty() {
-        match Pin::new(&mut *stream).poll_write(context, connection.output()) {
-            Poll::Pending => break,
-            Poll::Ready(result) => match result? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                count => connection.sent(count, now),
-            },
+        let output = connection.output();
+        let Poll::Ready(written) = Pin::new(&mut *stream).poll_write(context, output) else {
+            break;
+        };
+        match written? {
+            0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            count => connection.sent(count, now),
         }
         *unflushed = true;
         moved = true;
     }
     if *unflushed && connection.output().is_empty() {
-        match Pin::new(&mut *stream).poll_flush(context) {
-            Poll::Pending => {}
-            Poll::Ready(result) => {
-                result?;
-                *unflushed = false;
-                moved = true;
-            }
+        if let Poll::Ready(flushed) = Pin::new(&mut *stream).poll_flush(context) {
+            flushed?;
+            *unflushed = false;
+            moved = true;
         }
     }
     if moved {
