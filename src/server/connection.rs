@@ -81,15 +81,6 @@ impl fmt::Display for End {
     }
 }
 
-/// A query in progress.
-#[derive(Debug)]
-struct InProgress<A> {
-    /// The transaction id of all its messages.
-    xid: u32,
-    /// The engine's state of the answer.
-    answer: A,
-}
-
 /// Enters the log span of a query. Called only for messages about a query: most queries cause none.
 fn query_span(xid: u32) -> EnteredSpan {
     tracing::info_span!("query", xid = format_args!("{xid:#010x}")).entered()
@@ -108,11 +99,11 @@ pub struct Connection<E: Engine> {
     /// The query being received. It is incomplete, unless the message before it ended the
     /// connection.
     input: FrameReader,
-    /// Active queries; the first has the next turn.
+    /// The answers of active queries; the first has the next turn.
     /// queries.len() + idle.len() <= limits.queries
-    queries: VecDeque<InProgress<E::Answer>>,
-    /// Idle queries: see [`Progress::Idle`].
-    idle: Vec<InProgress<E::Answer>>,
+    queries: VecDeque<E::Answer>,
+    /// The answers of idle queries: see [`Progress::Idle`].
+    idle: Vec<E::Answer>,
     /// Messages to send.
     output: Vec<u8>,
     /// Octets of `output` already sent: <= output.len(), and both are 0 once all are sent.
@@ -207,12 +198,13 @@ impl<E: Engine> Connection<E> {
             let _query = query_span(xid);
             self.peer_log.query_refused(peer, status, why);
         }
-        let is_same = |query: &InProgress<E::Answer>| query.xid == xid;
-        if self.queries.iter().any(is_same) || self.idle.iter().any(is_same) {
+        let in_progress = self.queries.len() + self.idle.len();
+        let is_other = |query: &E::Answer| self.engine.xid(query) != xid;
+        self.queries.retain(is_other);
+        self.idle.retain(is_other);
+        if self.queries.len() + self.idle.len() < in_progress {
             // RFC 6926 section 7.1: the xid of each query is unique. From now on, replies with this
             // xid could belong to either query.
-            self.queries.retain(|query| query.xid != xid);
-            self.idle.retain(|query| query.xid != xid);
             let _query = query_span(xid);
             self.peer_log.xid_in_use(peer);
             self.end_early(End::XidInUse(xid), now);
@@ -220,7 +212,7 @@ impl<E: Engine> Connection<E> {
             if self.engine.ends_connection(&answer) {
                 self.end = Some(End::Broken);
             }
-            self.queries.push_back(InProgress { xid, answer });
+            self.queries.push_back(answer);
         }
     }
 
@@ -265,7 +257,7 @@ impl<E: Engine> Connection<E> {
             } else {
                 TURN
             };
-            let progress = self.engine.write(&mut query.answer, &mut self.output, room);
+            let progress = self.engine.write(&mut query, &mut self.output, room);
             match progress {
                 Progress::More => self.queries.push_back(query),
                 Progress::Idle => self.idle.push(query),
@@ -369,8 +361,7 @@ impl<E: Engine> Connection<E> {
         self.wake();
         let reason = end.to_string();
         for query in self.queries.drain(..) {
-            self.engine
-                .terminate(query.answer, &reason, &mut self.output);
+            self.engine.terminate(query, &reason, &mut self.output);
         }
         self.end = Some(end);
     }
