@@ -59,34 +59,9 @@ pub fn bind(address: SocketAddrV4) -> Result<std::net::TcpListener, ListenError>
     open().map_err(|cause| ListenError { address, cause })
 }
 
-/// A socket outside of any event loop.
-pub trait Socket: Send + 'static {
-    /// The socket in an event loop.
-    type Open: Send + 'static;
-
-    /// Registers the socket with the event loop of this thread.
-    fn open(self) -> io::Result<Self::Open>;
-}
-
-impl Socket for std::net::TcpListener {
-    type Open = TcpListener;
-
-    fn open(self) -> io::Result<TcpListener> {
-        TcpListener::from_std(self)
-    }
-}
-
-impl Socket for std::net::TcpStream {
-    type Open = TcpStream;
-
-    fn open(self) -> io::Result<TcpStream> {
-        TcpStream::from_std(self)
-    }
-}
-
 /// A connection just accepted.
 pub struct Accepted<S> {
-    /// The stream.
+    /// The socket.
     pub socket: S,
     /// The requester's address.
     pub peer: Ipv4Addr,
@@ -96,11 +71,16 @@ pub struct Accepted<S> {
 
 /// A source of connections.
 pub trait Acceptor: Send + 'static {
-    /// The stream of a connection.
-    type Socket: Socket<Open: Carrier>;
+    /// The socket of a connection, outside of any event loop.
+    type Socket: Send + 'static;
+    /// The socket in an event loop.
+    type Stream: Carrier + Send + 'static;
 
     /// Waits for the next connection. Dropping the future loses no connection.
     fn accept(&mut self) -> impl Future<Output = io::Result<Accepted<Self::Socket>>> + Send;
+
+    /// Registers a socket with the event loop of this thread.
+    fn open(socket: Self::Socket) -> io::Result<Self::Stream>;
 
     /// Whether a connection is waiting to be accepted.
     fn is_awaited(&self) -> bool;
@@ -108,6 +88,7 @@ pub trait Acceptor: Send + 'static {
 
 impl Acceptor for TcpListener {
     type Socket = std::net::TcpStream;
+    type Stream = TcpStream;
 
     async fn accept(&mut self) -> io::Result<Accepted<std::net::TcpStream>> {
         let (socket, peer) = poll_fn(|context| accept_outside_of_reserve(self, context)).await?;
@@ -124,6 +105,10 @@ impl Acceptor for TcpListener {
             local: *local.ip(),
             socket,
         })
+    }
+
+    fn open(socket: std::net::TcpStream) -> io::Result<TcpStream> {
+        TcpStream::from_std(socket)
     }
 
     fn is_awaited(&self) -> bool {
@@ -203,8 +188,7 @@ pub async fn listen<E: Engine>(
     let mut logged = opened.as_ref().err().map(ToString::to_string);
     loop {
         let entered = opened.and_then(|socket| {
-            let entered = socket.open();
-            entered.map_err(|cause| ListenError { address, cause })
+            TcpListener::from_std(socket).map_err(|cause| ListenError { address, cause })
         });
         match entered {
             Ok(acceptor) => return accept(acceptor, shared, stop).await,
@@ -239,7 +223,7 @@ pub async fn accept<A: Acceptor, E: Engine>(
             accepted = acceptor.accept() => accepted,
         };
         match accepted {
-            Ok(accepted) => admit(accepted, &shared).await,
+            Ok(accepted) => admit::<A, E>(accepted, &shared).await,
             // The requester closed the connection before its acceptance.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
@@ -260,11 +244,7 @@ pub async fn accept<A: Acceptor, E: Engine>(
 
 /// Serves a connection if its requester is permitted and a slot is free; otherwise closes it
 /// immediately (RFC 6926 section 8.1).
-async fn admit<S, E>(accepted: Accepted<S>, shared: &Arc<Shared<E>>)
-where
-    S: Socket<Open: Carrier>,
-    E: Engine,
-{
+async fn admit<A: Acceptor, E: Engine>(accepted: Accepted<A::Socket>, shared: &Arc<Shared<E>>) {
     let Accepted {
         socket,
         peer,
@@ -303,7 +283,7 @@ where
         Instant::now().into_std(),
     );
     let spawned = shared.threads.spawn(|stop| {
-        let stream = socket.open()?;
+        let stream = A::open(socket)?;
         Ok(serve(stream, connection, slot, stop).instrument(span))
     });
     if let Err(error) = spawned {

@@ -13,22 +13,19 @@ use crate::server::fake_engine::{FakeEngine, Query, Reply};
 /// A source that yields connections and errors in order, then blocks.
 struct Script(VecDeque<io::Result<Accepted<DuplexStream>>>);
 
-impl Socket for DuplexStream {
-    type Open = DuplexStream;
-
-    fn open(self) -> io::Result<DuplexStream> {
-        Ok(self)
-    }
-}
-
 impl Acceptor for Script {
     type Socket = DuplexStream;
+    type Stream = DuplexStream;
 
     async fn accept(&mut self) -> io::Result<Accepted<DuplexStream>> {
         match self.0.pop_front() {
             Some(next) => next,
             None => pending().await,
         }
+    }
+
+    fn open(socket: DuplexStream) -> io::Result<DuplexStream> {
+        Ok(socket)
     }
 
     fn is_awaited(&self) -> bool {
