@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dhcp_blq::config::Config;
-use dhcp_blq::server::{Listeners, Server, StartError};
+use dhcp_blq::server::{Listeners, Server};
 use socket2::{Domain, Socket, Type};
 
 use fake_engine::{FakeEngine, Query, Reply, frame};
@@ -318,12 +318,10 @@ fn listens_nowhere_if_one_address_fails() {
     let Err(error) = Server::start(&config, Arc::new(FakeEngine::default())) else {
         panic!("the address is not of this host");
     };
-    assert!(matches!(&error, StartError::Listen(error)
-        if error.address == SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), free)));
-    assert!(
-        error.to_string().contains("address of this host"),
-        "{error}"
-    );
+    let text = error.to_string();
+    for part in [&format!("192.0.2.1:{free}"), "address of this host"] {
+        assert!(text.contains(part), "{text:?} lacks {part:?}");
+    }
     let refused = TcpStream::connect((good, free)).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
 }

@@ -21,10 +21,10 @@ use crate::plugin::instance::{Before, IDLE, Instance, InstanceError};
 use crate::plugin::jobs::reservations::Reservations;
 use crate::plugin::kea::{Kea, KeaError, Library, RawConfiguration, Result as KeaResult};
 use crate::plugin::lease_events::LeaseEvents;
-use crate::plugin::listener::Listener;
 use crate::plugin::required_callouts;
 use crate::plugin::settings::{Settings, staged_state_file};
 use crate::plugin::system::SignalsBlocked;
+use crate::server::Listeners;
 
 /// The only daemon that can use this library.
 const DAEMON: &str = "kea-dhcp4";
@@ -321,7 +321,9 @@ impl<K: Kea> Plugin<K> {
             None => Ticks::start(&self.kea).map_err(|error| error.to_string())?,
         };
         state.ticks = Some(ticks);
-        let listeners = Listener::open(&settings.config, required);
+        let config = &settings.config;
+        let open = || Listeners::open(config, required);
+        let listeners = config.bulk_query_enabled.then(open).transpose();
         let listeners = listeners.map_err(|error| error.to_string())?;
         let before = match state.hand_over.take() {
             Some(kept) => Before::HandedOver(Box::new(kept)),

@@ -1,6 +1,6 @@
 //! The listener of an instance: started, or waiting to be.
 
-use std::net::SocketAddrV4;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::mirror::Mirror;
 use crate::plugin::system::SignalsBlocked;
 use crate::query::lease_engine::LeaseEngine;
-use crate::server::{ListenError, Listeners, Server, StartError};
+use crate::server::{Listeners, Server};
 
 /// Time from one attempt to start the listener's threads to the next.
 const RETRY: Duration = Duration::from_secs(2);
@@ -24,18 +24,6 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Opens the sockets of the configured addresses; `None` if no queries are to be answered.
-    ///
-    /// # Errors
-    /// One of the addresses `required` cannot be listened on.
-    pub fn open(
-        config: &Config,
-        required: &[SocketAddrV4],
-    ) -> Result<Option<Listeners>, ListenError> {
-        let open = || Listeners::open(config, required);
-        config.bulk_query_enabled.then(open).transpose()
-    }
-
     /// Starts to serve `listeners` from `mirror`; if that fails, [`Listener::tick`] tries again.
     pub fn start(
         config: Config,
@@ -50,8 +38,9 @@ impl Listener {
         };
         if let Err(error) = listener.serve(listeners, mirror) {
             tracing::error!(
-                id = error.log_id(),
-                "{error}; the hook tries again every {} s; DHCP service continues",
+                id = "BLQ_SERVER_NOT_STARTED",
+                "the threads that serve requesters cannot start: {error}; the hook tries again every {} s; \
+                 DHCP service continues",
                 RETRY.as_secs()
             );
         }
@@ -59,7 +48,7 @@ impl Listener {
     }
 
     /// Starts the server.
-    fn serve(&mut self, listeners: Listeners, mirror: &Arc<Mirror>) -> Result<(), StartError> {
+    fn serve(&mut self, listeners: Listeners, mirror: &Arc<Mirror>) -> io::Result<()> {
         let options = self.config.non_sensitive_options.clone();
         let engine = Arc::new(LeaseEngine::new(Arc::clone(mirror), options));
         self.server = Some(Server::start_with(listeners, &self.config, engine)?);
@@ -76,10 +65,8 @@ impl Listener {
             self.next = now + RETRY;
             let _signals = SignalsBlocked::new();
             // The failure was logged at the start.
-            let served = Listeners::open(&self.config, &[])
-                .map_err(StartError::Listen)
-                .and_then(|listeners| self.serve(listeners, mirror));
-            if served.is_ok() {
+            let opened = Listeners::open(&self.config, &[]);
+            if opened.is_ok_and(|listeners| self.serve(listeners, mirror).is_ok()) {
                 return None;
             }
         }

@@ -1,4 +1,4 @@
-//! Errors at the start of a server.
+//! The error of listening on an address.
 
 use std::fmt;
 use std::io;
@@ -36,47 +36,10 @@ impl fmt::Display for ListenError {
     }
 }
 
-impl std::error::Error for ListenError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.cause)
-    }
-}
+impl std::error::Error for ListenError {}
 
-/// Errors that keep the server from starting.
-#[derive(Debug)]
-pub enum StartError {
-    /// An address cannot be listened on.
-    Listen(ListenError),
-    /// The threads or their event loop could not be set up.
-    Threads(io::Error),
-}
-
-impl StartError {
-    /// Returns the identifier of the log message about the error.
-    pub fn log_id(&self) -> &'static str {
-        match self {
-            StartError::Listen(_) => "BLQ_LISTEN_FAILED",
-            StartError::Threads(_) => "BLQ_SERVER_NOT_STARTED",
-        }
-    }
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            StartError::Listen(error) => error.fmt(f),
-            StartError::Threads(cause) => {
-                write!(f, "the threads that serve requesters cannot start: {cause}")
-            }
-        }
-    }
-}
-
-impl std::error::Error for StartError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            StartError::Listen(error) => Some(error),
-            StartError::Threads(cause) => Some(cause),
-        }
+impl From<ListenError> for io::Error {
+    fn from(error: ListenError) -> io::Error {
+        io::Error::new(error.cause.kind(), error)
     }
 }

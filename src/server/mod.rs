@@ -40,7 +40,7 @@ mod threads;
 mod transport;
 
 pub use descriptors::FIRST_HIGH;
-pub use errors::{ListenError, StartError};
+pub use errors::ListenError;
 pub use peer_log::Counts;
 pub use tcp_server::{Listeners, Server};
 

@@ -1,5 +1,6 @@
 //! A running server: its listening sockets and threads.
 
+use std::io;
 use std::net::{SocketAddr, SocketAddrV4, TcpListener};
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use crate::query::Engine;
 use crate::server::access::AccessList;
 use crate::server::connection::Limits;
 use crate::server::descriptors::{self, NoFreeNumber, Numbers};
-use crate::server::errors::{ListenError, StartError};
+use crate::server::errors::ListenError;
 use crate::server::listener::{self, Shared};
 use crate::server::peer_log::{Counts, PeerLog};
 use crate::server::slots::Slots;
@@ -59,10 +60,11 @@ impl Server {
     /// Listens on every configured address, and serves connections from then on.
     ///
     /// # Errors
-    /// If an address cannot be bound, or threads cannot be started. No socket listens then.
-    pub fn start<E: Engine>(config: &Config, engine: Arc<E>) -> Result<Server, StartError> {
+    /// [`ListenError`] if an address cannot be bound; or threads cannot be started. No socket
+    /// listens then.
+    pub fn start<E: Engine>(config: &Config, engine: Arc<E>) -> io::Result<Server> {
         let required: Vec<SocketAddrV4> = config.listeners().collect();
-        let listeners = Listeners::open(config, &required).map_err(StartError::Listen)?;
+        let listeners = Listeners::open(config, &required)?;
         Server::start_with(listeners, config, engine)
     }
 
@@ -74,21 +76,22 @@ impl Server {
         listeners: Listeners,
         config: &Config,
         engine: Arc<E>,
-    ) -> Result<Server, StartError> {
-        let addresses = listeners.0.iter().filter_map(|(_, opened)| {
-            let local = opened.as_ref().ok()?.local_addr();
-            local.ok().and_then(|address| match address {
-                SocketAddr::V4(address) => Some(address),
-                SocketAddr::V6(_) => None,
-            })
-        });
+    ) -> io::Result<Server> {
+        let addresses =
+            listeners
+                .0
+                .iter()
+                .filter_map(|(_, opened)| match opened.as_ref().ok()?.local_addr() {
+                    Ok(SocketAddr::V4(address)) => Some(address),
+                    _ => None,
+                });
         let addresses = addresses.collect();
         if !Numbers::of_process().allow_needed(threads::DESCRIPTORS) {
-            return Err(StartError::Threads(NoFreeNumber.into()));
+            return Err(NoFreeNumber.into());
         }
         let wanted = threads(config);
         let started = affordable(wanted);
-        let pool = ThreadPool::start(started).map_err(StartError::Threads)?;
+        let pool = ThreadPool::start(started)?;
         if let Some(configured) = config.threads.filter(|_| started < wanted) {
             log_fewer_threads(configured, started);
         }
@@ -116,7 +119,7 @@ impl Server {
             let spawned = pool.threads.spawn(listen);
             if let Err(error) = spawned {
                 pool.stop(&Stop::now("the server cannot start"));
-                return Err(StartError::Threads(error));
+                return Err(error);
             }
         }
         Ok(Server {
