@@ -3,7 +3,6 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -11,7 +10,6 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, SockRef, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::Instrument;
 
@@ -22,7 +20,6 @@ use crate::server::descriptors::{NoFreeNumber, Placement};
 use crate::server::errors::ListenError;
 use crate::server::peer_log::PeerLog;
 use crate::server::slots::Slots;
-use crate::server::stop::{Stop, stopped};
 use crate::server::threads::Threads;
 use crate::server::transport::{Carrier, serve};
 
@@ -175,15 +172,13 @@ pub fn log_failure(error: &ListenError) {
     );
 }
 
-/// Listens on `address` until the server stops, on the socket opened for it. Without a socket,
-/// tries to open one every [`RETRY`]. The caller has logged the outcome of the first attempt.
+/// Listens on `address`, on the socket opened for it. Without a socket, tries to open one every
+/// [`RETRY`]. The caller has logged the outcome of the first attempt.
 pub async fn listen<E: Engine>(
     address: SocketAddrV4,
     mut opened: Result<std::net::TcpListener, ListenError>,
     shared: Arc<Shared<E>>,
-    stop: watch::Receiver<Option<Stop>>,
 ) {
-    let mut stopping = pin!(stopped(stop.clone()));
     // An error is logged again only if its cause changes.
     let mut logged = opened.as_ref().err().map(ToString::to_string);
     loop {
@@ -191,7 +186,7 @@ pub async fn listen<E: Engine>(
             TcpListener::from_std(socket).map_err(|cause| ListenError { address, cause })
         });
         match entered {
-            Ok(acceptor) => return accept(acceptor, shared, stop).await,
+            Ok(acceptor) => return accept(acceptor, shared).await,
             Err(error) => {
                 let text = Some(error.to_string());
                 if text != logged {
@@ -200,29 +195,15 @@ pub async fn listen<E: Engine>(
                 }
             }
         }
-        tokio::select! {
-            biased;
-            _ = &mut stopping => return,
-            () = sleep(RETRY) => {}
-        }
+        sleep(RETRY).await;
         opened = bind(address).inspect(log_listening);
     }
 }
 
-/// Accepts connections until the server stops.
-pub async fn accept<A: Acceptor, E: Engine>(
-    mut acceptor: A,
-    shared: Arc<Shared<E>>,
-    stop: watch::Receiver<Option<Stop>>,
-) {
-    let mut stopping = pin!(stopped(stop));
+/// Accepts connections.
+pub async fn accept<A: Acceptor, E: Engine>(mut acceptor: A, shared: Arc<Shared<E>>) {
     loop {
-        let accepted = tokio::select! {
-            biased;
-            _ = &mut stopping => return,
-            accepted = acceptor.accept() => accepted,
-        };
-        match accepted {
+        match acceptor.accept().await {
             Ok(accepted) => admit::<A, E>(accepted, &shared).await,
             // The requester closed the connection before its acceptance.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -232,11 +213,7 @@ pub async fn accept<A: Acceptor, E: Engine>(
                 } else if acceptor.is_awaited() {
                     shared.peer_log.paused(&error);
                 }
-                tokio::select! {
-                    biased;
-                    _ = &mut stopping => return,
-                    () = sleep(BACK_OFF) => {}
-                }
+                sleep(BACK_OFF).await;
             }
         }
     }

@@ -38,6 +38,15 @@ pub async fn stopped(mut stop: watch::Receiver<Option<Stop>>) -> Stop {
     }
 }
 
+/// Does `work` until the stop signal.
+pub async fn until_stopped(stop: watch::Receiver<Option<Stop>>, work: impl Future<Output = ()>) {
+    tokio::select! {
+        biased;
+        _ = stopped(stop) => {}
+        () = work => {}
+    }
+}
+
 /// Waits for the stop signal, and then for its deadline.
 pub async fn overdue(stop: watch::Receiver<Option<Stop>>) {
     let stop = stopped(stop).await;

@@ -13,7 +13,7 @@ use crate::server::errors::ListenError;
 use crate::server::listener::{self, Shared};
 use crate::server::peer_log::{Counts, PeerLog};
 use crate::server::slots::Slots;
-use crate::server::stop::Stop;
+use crate::server::stop::{Stop, until_stopped};
 use crate::server::threads::{self, ThreadPool};
 
 /// Maximum number of threads if the configuration has none: a few threads serve many connections,
@@ -115,7 +115,8 @@ impl Server {
                 Err(error) => listener::log_failure(error),
             }
             let shared = Arc::clone(&shared);
-            let listen = |stop| Ok(listener::listen(address, opened, shared, stop));
+            let listening = listener::listen(address, opened, shared);
+            let listen = |stop| Ok(until_stopped(stop, listening));
             let spawned = pool.threads.spawn(listen);
             if let Err(error) = spawned {
                 pool.stop(&Stop::now("the server cannot start"));

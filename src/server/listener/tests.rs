@@ -4,11 +4,13 @@ use std::collections::VecDeque;
 use std::future::pending;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::*;
 use crate::config::Config;
 use crate::server::fake_engine::{FakeEngine, Query, Reply};
+use crate::server::stop::{Stop, until_stopped};
 
 /// A source that yields connections and errors in order, then blocks.
 struct Script(VecDeque<io::Result<Accepted<DuplexStream>>>);
@@ -64,7 +66,7 @@ fn run(
         threads: Threads::here(),
     });
     let script = Script(script.into_iter().collect());
-    let task = tokio::spawn(accept(script, shared, stop_receiver));
+    let task = tokio::spawn(until_stopped(stop_receiver, accept(script, shared)));
     (stop, engine, task)
 }
 
