@@ -33,18 +33,13 @@ struct Shared {
 }
 
 /// The mirror on its way from the last configuration to the next.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct HandOver {
     /// The mirror kept last.
     last: Option<Arc<Shared>>,
 }
 
 impl HandOver {
-    /// Creates a hand-over without a mirror.
-    pub const fn new() -> HandOver {
-        HandOver { last: None }
-    }
-
     /// Returns whether there is no mirror.
     pub fn is_empty(&self) -> bool {
         let shared = self.last.as_ref();

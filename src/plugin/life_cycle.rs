@@ -5,6 +5,7 @@
 //! previous one is served again.
 
 use std::fs::DirBuilder;
+use std::mem::take;
 use std::net::SocketAddrV4;
 use std::os::unix::fs::DirBuilderExt;
 use std::time::{Duration, Instant};
@@ -53,11 +54,12 @@ pub struct Plugin<K: Kea> {
     events: LeaseEvents<K>,
     /// The state. Used on Kea's main thread, and by the thread that has just processed a command that loads
     /// libraries.
-    state: Mutex<State<K>>,
+    state: Mutex<State>,
 }
 
 /// The state that lasts from one call of Kea's to the next.
-struct State<K: Kea> {
+#[derive(Default)]
+struct State {
     /// The parameters of the library as last loaded, as JSON text.
     parameters: String,
     /// The instance that runs.
@@ -77,8 +79,8 @@ struct State<K: Kea> {
     hand_over: HandOver,
     /// The state file being read, while Kea starts.
     preload: Option<Preload>,
-    /// The ticks on Kea's main loop.
-    ticks: Option<Ticks<K>>,
+    /// Whether Kea's main loop makes ticks.
+    has_ticks: bool,
 }
 
 /// The condition on which an instance waits.
@@ -96,18 +98,7 @@ impl<K: Kea> Plugin<K> {
         Plugin {
             events: LeaseEvents::new(kea.clone()),
             kea,
-            state: Mutex::new(State {
-                parameters: String::new(),
-                instance: None,
-                good: None,
-                awaiting: None,
-                is_configured: false,
-                is_track_lost: false,
-                reconfigured: None,
-                hand_over: HandOver::new(),
-                preload: None,
-                ticks: None,
-            }),
+            state: Mutex::default(),
         }
     }
 
@@ -244,7 +235,7 @@ impl<K: Kea> Plugin<K> {
 
     /// Serves the previous configuration, if there was one; returns the text with which Kea must refuse the
     /// new one.
-    fn refuse(&self, state: &mut State<K>, error: String) -> String {
+    fn refuse(&self, state: &mut State, error: String) -> String {
         tracing::error!(id = "BLQ_CONFIGURATION_REFUSED", "{error}");
         state.preload = None;
         self.serve_previous(state);
@@ -257,7 +248,7 @@ impl<K: Kea> Plugin<K> {
     }
 
     /// Serves the previous configuration, if there was one. If that fails, ticks try again.
-    fn serve_previous(&self, state: &mut State<K>) {
+    fn serve_previous(&self, state: &mut State) {
         let Some(good) = state.good.clone() else {
             return;
         };
@@ -274,9 +265,8 @@ impl<K: Kea> Plugin<K> {
                     RETRY.as_secs()
                 );
                 // Without ticks the end of the next command tries again.
-                if let Ok(ticks) = Ticks::start(&self.kea) {
+                if self.start_ticks(state).is_ok() {
                     self.kea.schedule_tick(RETRY);
-                    state.ticks = Some(ticks);
                     state.awaiting = Some(Awaiting::Anything);
                 }
             }
@@ -293,7 +283,7 @@ impl<K: Kea> Plugin<K> {
     /// the administrator.
     fn run(
         &self,
-        state: &mut State<K>,
+        state: &mut State,
         settings: Settings,
         required: &[SocketAddrV4],
     ) -> Result<(), String> {
@@ -306,7 +296,7 @@ impl<K: Kea> Plugin<K> {
     /// Starts an instance of `settings`, while none runs. Errors are as in [`Plugin::run`].
     fn start(
         &self,
-        state: &mut State<K>,
+        state: &mut State,
         settings: Settings,
         required: &[SocketAddrV4],
     ) -> Result<(), String> {
@@ -316,11 +306,7 @@ impl<K: Kea> Plugin<K> {
             .mode(0o750)
             .create(&settings.data_directory);
         // Before any other descriptor is taken: Kea can watch only those with low numbers.
-        let ticks = match state.ticks.take() {
-            Some(ticks) => ticks,
-            None => Ticks::start(&self.kea).map_err(|error| error.to_string())?,
-        };
-        state.ticks = Some(ticks);
+        self.start_ticks(state).map_err(|error| error.to_string())?;
         let config = &settings.config;
         let open = || Listeners::open(config, required);
         let listeners = config.bulk_query_enabled.then(open).transpose();
@@ -355,22 +341,33 @@ impl<K: Kea> Plugin<K> {
         Ok(())
     }
 
+    /// Starts ticks, unless there are any; the first one is due at once.
+    fn start_ticks(&self, state: &mut State) -> KeaResult<()> {
+        if !state.has_ticks {
+            self.kea.start_ticks()?;
+            self.kea.schedule_tick(Duration::ZERO);
+            state.has_ticks = true;
+        }
+        Ok(())
+    }
+
     /// Starts to track leases, in versions of Kea that can.
-    fn track(&self, state: &mut State<K>) {
+    fn track(&self, state: &mut State) {
         let tracking = self.kea.track_leases();
-        match &tracking {
-            Err(error) if !state.is_track_lost => {
-                tracing::warn!(id = "BLQ_LEASES_NOT_TRACKED", "{error}; trying again");
-            }
-            _ => {}
+        if let (Err(error), false) = (&tracking, state.is_track_lost) {
+            tracing::warn!(id = "BLQ_LEASES_NOT_TRACKED", "{error}; trying again");
         }
         state.is_track_lost = tracking.is_err();
         self.events.set_tracking(tracking.unwrap_or(false));
     }
 
     /// Stops the instance that runs.
-    fn stop(&self, state: &mut State<K>) {
-        state.ticks = None;
+    fn stop(&self, state: &mut State) {
+        if take(&mut state.has_ticks) {
+            if let Err(error) = self.kea.stop_ticks() {
+                tracing::error!(id = "BLQ_TICKS_NOT_STOPPED", "{error}");
+            }
+        }
         state.is_track_lost = false;
         state.awaiting = None;
         if self.events.set_tracking(false) {
@@ -423,7 +420,7 @@ impl<K: Kea> Plugin<K> {
     /// Serves the previous configuration if Kea has reloaded the library and then not configured it: `libreload`
     /// does only that, and a reconfiguration may fail in between.
     fn resume(&self) -> KeaResult<()> {
-        let is_to_serve = |state: &State<K>| {
+        let is_to_serve = |state: &State| {
             state.instance.is_none()
                 && state.good.is_some()
                 && state.awaiting.is_none()
@@ -470,7 +467,7 @@ impl<K: Kea> Plugin<K> {
     }
 
     /// Does the work of the instance that runs; returns the time until there is more.
-    fn tick_instance(&self, state: &mut State<K>) -> Duration {
+    fn tick_instance(&self, state: &mut State) -> Duration {
         let now = self.kea.now();
         if state.is_track_lost {
             self.track(state);
@@ -511,7 +508,7 @@ impl<K: Kea> Plugin<K> {
     }
 
     /// Reads Kea's configuration in force, with the host reservations in databases, if those were just read.
-    fn reconfigure(&self, state: &mut State<K>, reservations: Option<Reservations>) {
+    fn reconfigure(&self, state: &mut State, reservations: Option<Reservations>) {
         let Some(good) = &mut state.good else {
             return;
         };
@@ -573,26 +570,6 @@ fn log_previous() {
         id = "BLQ_PREVIOUS_CONFIGURATION",
         "the previous configuration is served again"
     );
-}
-
-/// Ticks on Kea's main loop, until dropped.
-struct Ticks<K: Kea>(K);
-
-impl<K: Kea> Ticks<K> {
-    /// Starts ticks; the first one is due at once.
-    fn start(kea: &K) -> KeaResult<Ticks<K>> {
-        kea.start_ticks()?;
-        kea.schedule_tick(Duration::ZERO);
-        Ok(Ticks(kea.clone()))
-    }
-}
-
-impl<K: Kea> Drop for Ticks<K> {
-    fn drop(&mut self) {
-        if let Err(error) = self.0.stop_ticks() {
-            tracing::error!(id = "BLQ_TICKS_NOT_STOPPED", "{error}");
-        }
-    }
 }
 
 /// Stops Kea's packet threads until dropped.
