@@ -343,33 +343,33 @@ fn copied(octets: &[u8]) -> Vec<u8> {
 /// the value after `or` before there are handlers, and if the handler panics, which the panic hook has reported
 /// then.
 macro_rules! handlers {
-    ($($name:ident($($argument:ident: $type:ty),*) -> $result:ty, or $failed:expr;)*) => {
+    ($($name:ident($($argument:ident: $type:ty),*) $(-> $result:ty, or $failed:expr)?;)*) => {
         /// The functions that C++ calls, by their names in the bridge.
         pub struct Handlers {
-            $(pub $name: fn($($type),*) -> $result,)*
+            $(pub $name: fn($($type),*) $(-> $result)?,)*
         }
 
-        $(fn $name($($argument: $type),*) -> $result {
+        $(fn $name($($argument: $type),*) $(-> $result)? {
             let Some(handlers) = HANDLERS.get() else {
-                return $failed;
+                return $($failed)?;
             };
             let call = AssertUnwindSafe(|| (handlers.$name)($($argument),*));
-            catch_unwind(call).unwrap_or($failed)
+            catch_unwind(call).unwrap_or_else(|_| { $($failed)? })
         })*
     };
 }
 
 handlers! {
-    committed(arguments: &KeaCommitted<'_>) -> (), or ();
-    offered(arguments: &KeaOffered<'_>) -> (), or ();
-    answered(arguments: &KeaAnswered<'_>) -> (), or ();
-    lease_callout(callout: KeaLeaseCallout, lease: &KeaLease<'_>) -> (), or ();
-    callout_failed(callout: &str, error: String) -> (), or ();
+    committed(arguments: &KeaCommitted<'_>);
+    offered(arguments: &KeaOffered<'_>);
+    answered(arguments: &KeaAnswered<'_>);
+    lease_callout(callout: KeaLeaseCallout, lease: &KeaLease<'_>);
+    callout_failed(callout: &str, error: String);
     wants_change(state: u32) -> bool, or true;
-    lease_changed(lease: &KeaLease<'_>) -> (), or ();
-    lease_deleted(address: u32) -> (), or ();
-    change_missed() -> (), or ();
-    tick() -> (), or ();
+    lease_changed(lease: &KeaLease<'_>);
+    lease_deleted(address: u32);
+    change_missed();
+    tick();
 }
 
 /// The registered handlers.
