@@ -11,20 +11,15 @@ use crate::mirror::event::{Event, Origin};
 use crate::model::client::ClientIds;
 use crate::model::time::Time;
 
-/// A DHCPREQUEST; Kea gives this type to the message of a BOOTP client, too.
-const DHCPREQUEST: u8 = MessageType::REQUEST.0;
-/// A DHCPACK.
-const DHCPACK: u8 = MessageType::ACK.0;
-/// A DHCPRELEASE.
-const DHCPRELEASE: u8 = MessageType::RELEASE.0;
 /// Kea's number for no message type, as of an answer to a BOOTP client.
-const NO_TYPE: u8 = 0;
+const NO_TYPE: MessageType = MessageType(0);
 
 /// A client's message, lent for the time of a callout. All but its options field is as Kea has parsed it, and
 /// as other hooks have left it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Message<'a> {
-    /// The DHCP message type; 0 if the message made or changed leases and ended none.
+    /// The DHCP message type, DHCPREQUEST also for a BOOTP client; 0 if the message made or changed leases and
+    /// ended none.
     pub message_type: u8,
     /// The client's hardware type.
     pub htype: u16,
@@ -48,7 +43,7 @@ pub struct Answer {
 impl Answer {
     /// Returns the address that the client of a DHCPREQUEST holds by this answer.
     fn leased(&self) -> Option<Ipv4Addr> {
-        let is_ack = matches!(self.message_type, DHCPACK | NO_TYPE);
+        let is_ack = matches!(MessageType(self.message_type), MessageType::ACK | NO_TYPE);
         (is_ack && self.address != 0).then(|| Ipv4Addr::from_bits(self.address))
     }
 }
@@ -62,8 +57,8 @@ impl Message<'_> {
             hardware: hardware_address(lease.htype, lease.hardware),
             client_id: lease.client_id.to_vec(),
         });
-        match self.message_type {
-            DHCPRELEASE => Event::Released {
+        match MessageType(self.message_type) {
+            MessageType::RELEASE => Event::Released {
                 address,
                 client,
                 at: now,
@@ -81,9 +76,8 @@ impl Message<'_> {
     /// answer gives that of the client's lease, Kea has left the lease as it is because it is fresh
     /// (`cache-threshold`). Kea may also have refused the address: then there is nothing to report.
     pub fn confirmed(&self, answer: &Answer, now: Time) -> Option<Report> {
-        let address = answer
-            .leased()
-            .filter(|_| self.message_type == DHCPREQUEST)?;
+        let is_request = MessageType(self.message_type) == MessageType::REQUEST;
+        let address = answer.leased().filter(|_| is_request)?;
         let client = StoredLease {
             htype: self.htype,
             hardware: self.hardware,
