@@ -22,7 +22,6 @@ use crate::plugin::commands::{Touched, reconfigures, synchronises, touched};
 use crate::plugin::kea::{Kea, Result};
 use crate::plugin::lookup;
 use crate::plugin::message::{Answer, Message};
-use crate::plugin::request::Request;
 use crate::plugin::sink::Sink;
 
 thread_local! {
@@ -40,10 +39,10 @@ pub struct LeaseEvents<K> {
     pub(super) sink: Sink,
     /// The attribution of changes.
     pub(super) attribution: Attribution,
-    /// Kea's configuration may have changed while in force: the next tick reads it.
-    pub(super) reconfiguration: Request,
-    /// Leases may have changed without an event: the next tick starts a resync.
-    pub(super) resync: Request,
+    /// Whether Kea's configuration may have changed while in force: the next tick reads it.
+    pub(super) needs_reconfiguration: AtomicBool,
+    /// Whether leases may have changed without an event: the next tick starts a resync.
+    pub(super) needs_resync: AtomicBool,
     /// Whether the lease manager reports changes.
     is_tracking: AtomicBool,
 }
@@ -53,10 +52,10 @@ impl<K: Kea> LeaseEvents<K> {
     pub fn new(kea: K) -> LeaseEvents<K> {
         LeaseEvents {
             kea,
-            sink: Sink::new(),
+            sink: Sink::default(),
             attribution: Attribution::new(),
-            reconfiguration: Request::default(),
-            resync: Request::default(),
+            needs_reconfiguration: AtomicBool::new(false),
+            needs_resync: AtomicBool::new(false),
             is_tracking: AtomicBool::new(false),
         }
     }
@@ -64,11 +63,6 @@ impl<K: Kea> LeaseEvents<K> {
     /// Sets whether the lease manager reports changes; returns whether it did before.
     pub(super) fn set_tracking(&self, is_tracking: bool) -> bool {
         self.is_tracking.swap(is_tracking, Ordering::AcqRel)
-    }
-
-    /// Returns whether the lease manager reports changes.
-    fn is_tracking(&self) -> bool {
-        self.is_tracking.load(Ordering::Acquire)
     }
 
     // --------------------------------------------------------------- Callouts
@@ -230,7 +224,7 @@ impl<K: Kea> LeaseEvents<K> {
         if synchronises(name, response) {
             self.request_resync();
         }
-        let is_tracking = self.is_tracking();
+        let is_tracking = self.is_tracking.load(Ordering::Acquire);
         let done = match touched(name, arguments, response) {
             None => Ok(()),
             // The lease manager has reported it.
@@ -300,13 +294,13 @@ impl<K: Kea> LeaseEvents<K> {
 
     /// Requests that Kea's configuration, which may have changed while in force, is read in the next tick.
     pub fn request_reconfiguration(&self) {
-        self.reconfiguration.make();
+        self.needs_reconfiguration.store(true, Ordering::Release);
         self.kea.schedule_tick(Duration::ZERO);
     }
 
     /// Requests a resync in the next tick, because leases may have changed without an event.
     fn request_resync(&self) {
-        self.resync.make();
+        self.needs_resync.store(true, Ordering::Release);
         self.kea.schedule_tick(Duration::ZERO);
     }
 }

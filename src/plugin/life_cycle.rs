@@ -8,6 +8,7 @@ use std::fs::DirBuilder;
 use std::mem::take;
 use std::net::SocketAddrV4;
 use std::os::unix::fs::DirBuilderExt;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -460,7 +461,8 @@ impl<K: Kea> Plugin<K> {
         };
         self.kea.schedule_tick(next);
         // Requests made before the tick was scheduled are not forgotten.
-        let is_due = |instance: &Instance| instance.is_tick_due() || self.events.resync.is_made();
+        let needs_resync = self.events.needs_resync.load(Ordering::Acquire);
+        let is_due = |instance: &Instance| instance.is_tick_due() || needs_resync;
         if state.instance.as_ref().is_some_and(is_due) {
             self.kea.schedule_tick(Duration::ZERO);
         }
@@ -473,13 +475,14 @@ impl<K: Kea> Plugin<K> {
             self.track(state);
         }
         let mut next = IDLE;
-        if self.events.reconfiguration.is_made() {
+        let needs_reconfiguration = &self.events.needs_reconfiguration;
+        if needs_reconfiguration.load(Ordering::Acquire) {
             // Commands come one by one, and each might make the whole configuration be read.
             let last = state.reconfigured;
             if last.is_some_and(|last| now < last + RECONFIGURATION_PAUSE) {
                 next = RECONFIGURATION_PAUSE;
             } else {
-                self.events.reconfiguration.take();
+                needs_reconfiguration.swap(false, Ordering::AcqRel);
                 state.reconfigured = Some(now);
                 self.reconfigure(state, None);
                 if let Some(instance) = &mut state.instance {
@@ -490,7 +493,7 @@ impl<K: Kea> Plugin<K> {
         let Some(instance) = &mut state.instance else {
             return next;
         };
-        if self.events.resync.take() {
+        if self.events.needs_resync.swap(false, Ordering::AcqRel) {
             instance.resync(now);
         }
         let tick = instance.tick(&self.kea, &self.events.sink);

@@ -16,7 +16,7 @@ pub fn try_look_up(
     scope: impl FnOnce(&[Lease]) -> ResyncScope,
     read: impl FnOnce() -> Result<Vec<Lease>>,
 ) -> Option<Result<ResyncScope>> {
-    let _alone = sink.try_lock_lookup()?;
+    let _alone = sink.lookup.try_lock()?;
     Some(push_read(sink, scope, read))
 }
 
@@ -27,7 +27,7 @@ pub fn look_up(
     scope: ResyncScope,
     addresses: &[Ipv4Addr],
 ) -> Result<()> {
-    let _alone = sink.lock_lookup();
+    let _alone = sink.lookup.lock();
     push_read(sink, |_| scope, || leases_of(kea, addresses)).map(drop)
 }
 
@@ -62,7 +62,7 @@ pub fn look_for_removed(
     subnets: &HashSet<SubnetId>,
     known: impl FnOnce() -> Vec<Ipv4Addr>,
 ) -> Result<()> {
-    let _alone = sink.lock_lookup();
+    let _alone = sink.lookup.lock();
     let known = known();
     sink.push(Event::ResyncBegun);
     let mut present = HashSet::new();

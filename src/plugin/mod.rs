@@ -9,7 +9,6 @@
 //! - [`message`]: a client's message, and the events that it causes.
 //! - `attribution`: which server made a change that the lease manager reports.
 //! - `sink`: the destination of lease events.
-//! - `request`: work requested of the next tick.
 //! - `lookup`: reads of Kea's lease database whose results go to the mirror.
 //! - [`lease_events`]: lease events from Kea's callouts and lease manager.
 //! - `state_file`: where the state file may be.
@@ -34,7 +33,6 @@ mod jobs;
 mod life_cycle;
 mod listener;
 mod lookup;
-mod request;
 mod settings;
 mod sink;
 mod state_file;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard, RwLock};
+use parking_lot::{Mutex, RwLock};
 
 use crate::mirror::Mirror;
 use crate::mirror::event::Event;
@@ -10,25 +10,17 @@ use crate::mirror::event::report::Report;
 
 /// The destination of lease events: the mirror of the configuration in force. Without one, events are
 /// dropped: the initial load finds their effects.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Sink {
     /// The mirror. Written while no packet is processed, so that packet threads never wait.
     mirror: RwLock<Option<Arc<Mirror>>>,
     /// Held while Kea's lease database is read and the leases are pushed: one reader at a time, so that
     /// none pushes leases older than those of another. Threads that have processed a command of a
     /// high-availability partner wait for each other, and for a single lease.
-    lookup: Mutex<()>,
+    pub(super) lookup: Mutex<()>,
 }
 
 impl Sink {
-    /// Creates a sink without a mirror.
-    pub const fn new() -> Sink {
-        Sink {
-            mirror: RwLock::new(None),
-            lookup: Mutex::new(()),
-        }
-    }
-
     /// Sets or clears the mirror.
     pub fn set(&self, mirror: Option<Arc<Mirror>>) {
         *self.mirror.write() = mirror;
@@ -37,16 +29,6 @@ impl Sink {
     /// Returns the mirror.
     pub fn mirror(&self) -> Option<Arc<Mirror>> {
         self.mirror.read().clone()
-    }
-
-    /// Waits until no other thread reads Kea's lease database, and lets none until dropped.
-    pub fn lock_lookup(&self) -> MutexGuard<'_, ()> {
-        self.lookup.lock()
-    }
-
-    /// Does so, unless another thread reads Kea's lease database.
-    pub fn try_lock_lookup(&self) -> Option<MutexGuard<'_, ()>> {
-        self.lookup.try_lock()
     }
 
     /// Pushes an event, or a report of one.
