@@ -131,8 +131,8 @@ impl Kea for ThisKea {
         main_loop::schedule(delay);
     }
 
-    fn lease_database_type(&self) -> Result<String> {
-        Ok(bridge::lease_database_type()?)
+    fn is_memfile(&self) -> Result<bool> {
+        Ok(bridge::lease_database_type()? == "memfile")
     }
 
     fn lease_page(&self, after: u32, limit: usize, leases: &mut Vec<Lease>) -> Result<()> {

@@ -274,8 +274,8 @@ impl Kea for FakeKea {
         self.with(|state| state.due = state.now + delay);
     }
 
-    fn lease_database_type(&self) -> Result<String> {
-        self.leases("lease_database_type", |_| "memfile".to_owned())
+    fn is_memfile(&self) -> Result<bool> {
+        self.leases("is_memfile", |_| true)
     }
 
     fn lease_page(&self, after: u32, limit: usize, leases: &mut Vec<Lease>) -> Result<()> {

@@ -16,7 +16,7 @@ use crate::plugin::jobs::kea_database::{KeaDatabase, resync_job};
 use crate::plugin::jobs::partner::PartnerJob;
 use crate::plugin::jobs::reservations::{Reader, Reservations};
 use crate::plugin::jobs::resync::ResyncJob;
-use crate::plugin::kea::{Kea, KeaError, Result as KeaResult, is_memfile};
+use crate::plugin::kea::{Kea, KeaError, Result as KeaResult};
 use crate::plugin::listener::Listener;
 use crate::plugin::settings::Settings;
 use crate::plugin::sink::Sink;
@@ -371,7 +371,7 @@ fn begin(
                 let (store, saved) = Store::open_or_recover(path);
                 (store, saved.into())
             });
-            if is_memfile(kea).unwrap_or(false) {
+            if kea.is_memfile().unwrap_or(false) {
                 saved = saved.without_other_servers();
             }
             let base = Base::Saved;
@@ -392,7 +392,7 @@ fn begin(
 
 /// Begins to read Kea's leases, if they can be read.
 fn begin_reading(kea: &impl Kea, now: Instant) -> KeaResult<LeaseReader> {
-    let page_size = match is_memfile(kea)? {
+    let page_size = match kea.is_memfile()? {
         true => MEMFILE_PAGE,
         false => DATABASE_PAGE,
     };

@@ -105,8 +105,8 @@ pub trait Kea: Clone + Send + Sync + 'static {
 
     // ----------------------------------------------------------------- Leases
 
-    /// Returns the type of the lease database, such as `memfile`.
-    fn lease_database_type(&self) -> Result<String>;
+    /// Returns whether Kea keeps its leases in memory and a file rather than in a database.
+    fn is_memfile(&self) -> Result<bool>;
 
     /// Appends up to `limit` leases of addresses greater than `after`, in ascending order.
     fn lease_page(&self, after: u32, limit: usize, leases: &mut Vec<Lease>) -> Result<()>;
@@ -186,12 +186,4 @@ pub struct HostPage {
     pub hosts: Vec<DatabaseReservation>,
     /// The options of the reservations.
     pub options: Vec<ConfiguredOption>,
-}
-
-/// Returns whether Kea keeps its leases in memory and a file rather than in a database.
-///
-/// # Errors
-/// There is no lease manager.
-pub fn is_memfile(kea: &impl Kea) -> Result<bool> {
-    Ok(kea.lease_database_type()? == "memfile")
 }

@@ -7,7 +7,7 @@ use crate::mirror::Mirror;
 use crate::mirror::event::{Event, Lease, ResyncScope};
 use crate::model::time::Time;
 use crate::plugin::jobs::resync::{LeaseDatabase, Page, PageSize, ResyncJob};
-use crate::plugin::kea::{Kea, KeaError, Result, is_memfile};
+use crate::plugin::kea::{Kea, KeaError, Result};
 use crate::plugin::lookup;
 use crate::plugin::sink::Sink;
 
@@ -20,7 +20,7 @@ const DATABASE_INTERVAL: Duration = Duration::from_secs(60);
 /// Creates the resync with Kea's lease database. `interval` is in seconds: 0 for never, `None` for the usual
 /// one of the database.
 pub fn resync_job(kea: &impl Kea, interval: Option<u32>, now: Instant) -> ResyncJob {
-    let (usual, page_size) = match is_memfile(kea) {
+    let (usual, page_size) = match kea.is_memfile() {
         Ok(true) => (MEMFILE_INTERVAL, PageSize::MEMFILE),
         _ => (DATABASE_INTERVAL, PageSize::DATABASE),
     };
