@@ -190,6 +190,13 @@ impl Config {
         Ok(config)
     }
 
+    /// Returns the time from one resync to the next, `usual` unless it is configured; `None`: never.
+    pub fn resync_interval(&self, usual: Duration) -> Option<Duration> {
+        let configured = self.reconciliation_interval;
+        let interval = configured.map_or(usual, |seconds| Duration::from_secs(seconds.into()));
+        (!interval.is_zero()).then_some(interval)
+    }
+
     /// Returns the addresses and ports to listen on; none if [`bulk_query_enabled`](Config::bulk_query_enabled)
     /// is false.
     pub fn listeners(&self) -> impl Iterator<Item = SocketAddrV4> + '_ {

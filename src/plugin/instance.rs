@@ -139,9 +139,9 @@ impl Instance {
         let config = &settings.config;
         let listener =
             listeners.map(|listeners| Listener::start(config.clone(), listeners, &mirror, now));
-        let mut resync_job = resync_job(kea, config.reconciliation_interval, now);
+        let mut resync_job = resync_job(kea, config, now);
         let reservations = settings.kea_config.has_host_database();
-        let reservations = reservations.then(|| Reader::new(config.reconciliation_interval, now));
+        let reservations = reservations.then(|| Reader::new(config, now));
         if reading.is_none() {
             resync_job.ask(now);
         }

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
+use crate::config::Config;
 use crate::mirror::Mirror;
 use crate::mirror::event::{Event, Lease, ResyncScope};
 use crate::model::time::Time;
@@ -17,19 +18,13 @@ const MEMFILE_INTERVAL: Duration = Duration::from_secs(600);
 /// Time from one resync with a database to the next, unless configured: other servers may write it, too.
 const DATABASE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Creates the resync with Kea's lease database. `interval` is in seconds: 0 for never, `None` for the usual
-/// one of the database.
-pub fn resync_job(kea: &impl Kea, interval: Option<u32>, now: Instant) -> ResyncJob {
+/// Creates the resync with Kea's lease database.
+pub fn resync_job(kea: &impl Kea, config: &Config, now: Instant) -> ResyncJob {
     let (usual, page_size) = match kea.is_memfile() {
         Ok(true) => (MEMFILE_INTERVAL, PageSize::MEMFILE),
         _ => (DATABASE_INTERVAL, PageSize::DATABASE),
     };
-    let interval = match interval {
-        None => Some(usual),
-        Some(0) => None,
-        Some(seconds) => Some(Duration::from_secs(seconds.into())),
-    };
-    ResyncJob::new(interval, page_size, now)
+    ResyncJob::new(config.resync_interval(usual), page_size, now)
 }
 
 /// Kea's lease database, and the mirror that it is compared with.

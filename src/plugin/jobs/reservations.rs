@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::config::Config;
 use crate::kea_config::{ConfiguredOption, DatabaseReservation};
 use crate::plugin::kea::{HostPosition, Kea, KeaError, Result};
 
@@ -45,17 +46,13 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Begins at `now`. `interval` is in seconds: 0 for never again, `None` for the usual one.
-    pub fn new(interval: Option<u32>, now: Instant) -> Reader {
+    /// Begins at `now`.
+    pub fn new(config: &Config, now: Instant) -> Reader {
         Reader {
             read: Reservations::default(),
             position: HostPosition::START,
             next: now,
-            interval: match interval {
-                None => Some(INTERVAL),
-                Some(0) => None,
-                Some(seconds) => Some(Duration::from_secs(seconds.into())),
-            },
+            interval: config.resync_interval(INTERVAL),
             is_asked: false,
             failed: false,
         }
