@@ -120,11 +120,7 @@ impl Instance {
         // is saved.
         let (flush_worker, apply_worker);
         let now = kea.now();
-        let Beginning {
-            store,
-            load_worker,
-            reading,
-        } = begin(kea, settings, before, now)?;
+        let (store, load_worker, reading) = begin(kea, settings, before, now)?;
         let mirror = Arc::clone(load_worker.mirror());
         let _signals = SignalsBlocked::new();
         flush_worker = FlushWorker::start(Arc::clone(&mirror), store).map_err(no_thread)?;
@@ -226,10 +222,11 @@ impl Instance {
         };
         let read = |after, limit, leases: &mut Vec<_>| kea.lease_page(after, limit, leases);
         let part = reading.leases.resume(&self.load_worker, || kea.now(), read);
-        match (part, reading.base) {
-            (Part::More, _) => return reading.leases.next(),
-            (Part::Last(count), base) => {
-                let log = log_loaded(count, reading.began, base);
+        let Reading { began, base, .. } = *reading;
+        match part {
+            Part::More => return reading.leases.next(),
+            Part::Last(count) => {
+                let log = log_loaded(count, began, base);
                 self.load_worker.complete(move || {
                     log();
                     if base == Base::Saved {
@@ -237,15 +234,14 @@ impl Instance {
                     }
                 });
             }
-            (Part::Failed(error), Base::Saved) => {
+            Part::Failed(error) => {
                 log_unreadable(&error);
-                return reading.leases.next();
-            }
-            (Part::Failed(error), Base::HandedOver) => {
+                if base == Base::Saved {
+                    return reading.leases.next();
+                }
                 // The bindings known before are better than none; the resync finds the differences.
-                log_unreadable(&error);
                 self.load_worker
-                    .leave_incomplete(log_loaded(0, reading.began, Base::HandedOver));
+                    .leave_incomplete(log_loaded(0, began, base));
                 self.resync_job.ask(now);
             }
         }
@@ -302,17 +298,8 @@ fn no_thread(error: io::Error) -> InstanceError {
     InstanceError::Failed(format!("a thread cannot be started: {error}"))
 }
 
-/// A mirror whose initial load has begun.
-struct Beginning {
-    /// The store for its bindings.
-    store: Store,
-    /// The load worker, which has the mirror.
-    load_worker: LoadWorker,
-    /// The reading of Kea's leases; `None` if they cannot be read, but are known as they were.
-    reading: Option<Reading>,
-}
-
-/// Begins the initial load of a mirror, and opens the store for its bindings.
+/// Begins the initial load of a mirror. Returns the store for its bindings, the load worker, which has the
+/// mirror, and the reading of Kea's leases; no reading if they cannot be read, but are known as they were.
 ///
 /// Kea's first lease is read, which shows whether they can be.
 fn begin(
@@ -320,7 +307,7 @@ fn begin(
     settings: &Settings,
     before: Before,
     began: Instant,
-) -> Result<Beginning, InstanceError> {
+) -> Result<(Store, LoadWorker, Option<Reading>), InstanceError> {
     // Threads are started.
     let _signals = SignalsBlocked::new();
     let kea_config = Arc::clone(&settings.kea_config);
@@ -328,7 +315,14 @@ fn begin(
     let start = |begin: Box<dyn FnOnce() -> Option<InitialLoad> + Send>| {
         LoadWorker::start(Arc::clone(&settings.kea_config), now, begin).map_err(no_thread)
     };
-    let reading = begin_reading(kea, began);
+    let leases = begin_reading(kea, began);
+    let reading = |leases, base| {
+        Some(Reading {
+            leases,
+            began,
+            base,
+        })
+    };
     match before {
         Before::HandedOver(kept) => {
             let HandedOver { mirror, store } = *kept;
@@ -344,12 +338,8 @@ fn begin(
                 false => store,
             };
             let base = Base::HandedOver;
-            let reading = match reading {
-                Ok(leases) => Some(Reading {
-                    leases,
-                    began,
-                    base,
-                }),
+            let reading = match leases {
+                Ok(leases) => reading(leases, base),
                 Err(error) => {
                     // The bindings known before are better than none; the resync finds the differences.
                     log_unreadable(&error);
@@ -357,14 +347,10 @@ fn begin(
                     None
                 }
             };
-            Ok(Beginning {
-                store,
-                load_worker,
-                reading,
-            })
+            Ok((store, load_worker, reading))
         }
         Before::Saved(preload) => {
-            let leases = reading.map_err(InstanceError::NoLeases)?;
+            let leases = leases.map_err(InstanceError::NoLeases)?;
             let path = &settings.state_file;
             let read = preload.and_then(|preload| preload.take(path));
             let (store, mut saved): (Store, Prepared) = read.unwrap_or_else(|| {
@@ -374,18 +360,10 @@ fn begin(
             if kea.is_memfile().unwrap_or(false) {
                 saved = saved.without_other_servers();
             }
-            let base = Base::Saved;
-            Ok(Beginning {
-                store,
-                load_worker: start(Box::new(move || {
-                    Some(InitialLoad::begin(kea_config, saved, now))
-                }))?,
-                reading: Some(Reading {
-                    leases,
-                    began,
-                    base,
-                }),
-            })
+            let load_worker = start(Box::new(move || {
+                Some(InitialLoad::begin(kea_config, saved, now))
+            }))?;
+            Ok((store, load_worker, reading(leases, Base::Saved)))
         }
     }
 }
