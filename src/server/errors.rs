@@ -16,23 +16,19 @@ pub struct ListenError {
 impl fmt::Display for ListenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ListenError { address, cause } = self;
+        let advice = match cause.kind() {
+            io::ErrorKind::AddrInUse => "; it must be a port no other process listens on",
+            io::ErrorKind::AddrNotAvailable => "; it must be an address of this host, or 0.0.0.0",
+            io::ErrorKind::PermissionDenied => {
+                "; ports below 1024 need the capability CAP_NET_BIND_SERVICE"
+            }
+            _ => "",
+        };
         write!(
             f,
             "cannot listen on {address} (parameters 'advanced.lease-query-ip' and \
-             'advanced.lease-query-tcp-port'): {cause}"
-        )?;
-        match cause.kind() {
-            io::ErrorKind::AddrInUse => {
-                f.write_str("; it must be a port no other process listens on")
-            }
-            io::ErrorKind::AddrNotAvailable => {
-                f.write_str("; it must be an address of this host, or 0.0.0.0")
-            }
-            io::ErrorKind::PermissionDenied => {
-                f.write_str("; ports below 1024 need the capability CAP_NET_BIND_SERVICE")
-            }
-            _ => Ok(()),
-        }
+             'advanced.lease-query-tcp-port'): {cause}{advice}"
+        )
     }
 }
 
