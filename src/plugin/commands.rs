@@ -52,16 +52,12 @@ pub fn touched(name: &str, arguments: &[u8], response: &[u8]) -> Option<Touched>
         return None;
     }
     let arguments: Value = serde_json::from_slice(arguments).unwrap_or_default();
-    let address = arguments
-        .get("ip-address")
-        .and_then(Value::as_str)
-        .and_then(|text| text.parse().ok());
-    let subnet = arguments
-        .get("subnet-id")
-        .and_then(Value::as_u64)
-        .and_then(|id| u32::try_from(id).ok())
-        // 0 is not the number of a subnet: it stands for all subnets.
-        .filter(|id| *id != 0);
+    let address = arguments["ip-address"].as_str();
+    let address = address.and_then(|text| text.parse().ok());
+    let subnet = arguments["subnet-id"].as_u64();
+    let subnet = subnet.and_then(|id| u32::try_from(id).ok());
+    // 0 is not the number of a subnet: it stands for all subnets.
+    let subnet = subnet.filter(|id| *id != 0);
     let deleted = matches!(name, "lease4-del" | "lease4-wipe");
     let origin = origin(&arguments, deleted);
     Some(match (address, subnet, identity(&arguments)) {
@@ -98,13 +94,13 @@ pub fn synchronises(name: &str, response: &[u8]) -> bool {
 /// Returns whether Kea's response is one of success.
 fn succeeded(response: &[u8]) -> bool {
     let response: Value = serde_json::from_slice(response).unwrap_or_default();
-    response.get("result").and_then(Value::as_i64) == Some(0)
+    response["result"] == 0
 }
 
 /// Returns the origin of a lease command. Partners of version 2.2 do not give it, but write leases in a form of
 /// their own: with the time of expiry and, except in deletions, with `force-create`.
 fn origin(arguments: &Value, deleted: bool) -> Origin {
-    let says_so = arguments.get("origin").and_then(Value::as_str) == Some(PARTNER);
+    let says_so = arguments["origin"] == PARTNER;
     let has = |name| arguments.get(name).is_some();
     let form = has("expire") && has("state") && (deleted || has("force-create"));
     if says_so || form {
@@ -116,8 +112,8 @@ fn origin(arguments: &Value, deleted: bool) -> Origin {
 
 /// Returns the client that a command's arguments name, if they do.
 fn identity(arguments: &Value) -> Option<Identity> {
-    let identifier = hex::read_identifier(arguments.get("identifier")?.as_str()?)?;
-    match arguments.get("identifier-type")?.as_str()? {
+    let identifier = hex::read_identifier(arguments["identifier"].as_str()?)?;
+    match arguments["identifier-type"].as_str()? {
         "hw-address" => Some(Identity::Mac(HardwareAddress {
             // To Kea, an address without a type is of Ethernet.
             htype: 1,

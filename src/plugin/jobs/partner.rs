@@ -40,15 +40,13 @@ impl Status {
     /// Reads the response to `status-get`; `None` if the state is missing.
     pub fn read(response: &[u8]) -> Option<Status> {
         let response: Value = serde_json::from_slice(response).ok()?;
-        let relationships = response.get("arguments")?.get("high-availability")?;
         let mut status = Status::default();
-        for relationship in relationships.as_array()? {
-            let local = relationship.get("ha-servers")?.get("local")?;
-            status.states.push(local.get("state")?.as_str()?.to_owned());
-            let scopes = local.get("scopes")?.as_array()?.iter();
-            status
-                .serving
-                .extend(scopes.filter_map(Value::as_str).map(str::to_owned));
+        for relationship in response["arguments"]["high-availability"].as_array()? {
+            let local = &relationship["ha-servers"]["local"];
+            status.states.push(local["state"].as_str()?.to_owned());
+            let scopes = local["scopes"].as_array()?.iter();
+            let scopes = scopes.filter_map(Value::as_str).map(str::to_owned);
+            status.serving.extend(scopes);
         }
         Some(status)
     }
