@@ -150,10 +150,8 @@ fn find_state_file(
 ) -> Result<PathBuf, String> {
     let name = config.state_file.as_deref();
     let path = data_directory.join(name.unwrap_or(Path::new(STATE_FILE)));
-    let found = match kea.data_file(&path.to_string_lossy()) {
-        Ok(found) => found,
-        Err(error) => return Err(state_file::refused(&path, &error)),
-    };
+    let found = kea.data_file(&path.to_string_lossy());
+    let found = found.map_err(|error| state_file::refused(&path, &error))?;
     let lease_file = |name: Option<&str>| lease_file(kea, name);
     state_file::check(&found, configuration, lease_file)?;
     Ok(found)
