@@ -13,11 +13,10 @@ use crate::plugin::sink::Sink;
 /// reads. Nothing is pushed if it cannot be read.
 pub fn try_look_up(
     sink: &Sink,
-    scope: impl FnOnce(&[Lease]) -> ResyncScope,
-    read: impl FnOnce() -> Result<Vec<Lease>>,
+    read: impl FnOnce() -> Result<(ResyncScope, Vec<Lease>)>,
 ) -> Option<Result<ResyncScope>> {
     let _alone = sink.lookup.try_lock()?;
-    Some(push_read(sink, scope, read))
+    Some(push_read(sink, read))
 }
 
 /// Reads the leases of the addresses in `scope`, once no other thread reads, and pushes them.
@@ -28,18 +27,16 @@ pub fn look_up(
     addresses: &[Ipv4Addr],
 ) -> Result<()> {
     let _alone = sink.lookup.lock();
-    push_read(sink, |_| scope, || leases_of(kea, addresses)).map(drop)
+    push_read(sink, || Ok((scope, leases_of(kea, addresses)?))).map(drop)
 }
 
-/// Reads leases and pushes them. The lookup lock must be held.
+/// Reads leases and pushes them; returns their scope. The lookup lock must be held.
 fn push_read(
     sink: &Sink,
-    scope: impl FnOnce(&[Lease]) -> ResyncScope,
-    read: impl FnOnce() -> Result<Vec<Lease>>,
+    read: impl FnOnce() -> Result<(ResyncScope, Vec<Lease>)>,
 ) -> Result<ResyncScope> {
     sink.push(Event::ResyncBegun);
-    let leases = read()?;
-    let scope = scope(&leases);
+    let (scope, leases) = read()?;
     sink.push(Event::ResyncPage {
         scope: scope.clone(),
         leases,
@@ -64,18 +61,15 @@ pub fn look_for_removed(
 ) -> Result<()> {
     let _alone = sink.lookup.lock();
     let known = known();
-    sink.push(Event::ResyncBegun);
-    let mut present = HashSet::new();
-    for subnet in subnets {
-        present.extend(kea.leased_addresses(subnet.0)?);
-    }
-    let gone = known
-        .into_iter()
-        .filter(|address| !present.contains(address));
-    sink.push(Event::ResyncPage {
-        scope: ResyncScope::Changed(gone.collect(), Origin::Local),
-        leases: Vec::new(),
-        at: Time::now(),
-    });
-    Ok(())
+    let read = || {
+        let mut present = HashSet::new();
+        for subnet in subnets {
+            present.extend(kea.leased_addresses(subnet.0)?);
+        }
+        let known = known.into_iter();
+        let gone = known.filter(|address| !present.contains(address));
+        let scope = ResyncScope::Changed(gone.collect(), Origin::Local);
+        Ok((scope, Vec::new()))
+    };
+    push_read(sink, read).map(drop)
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::Config;
 use crate::mirror::Mirror;
-use crate::mirror::event::{Event, Lease, ResyncScope};
+use crate::mirror::event::{Event, ResyncScope};
 use crate::model::time::Time;
 use crate::plugin::jobs::resync::{LeaseDatabase, Page, PageSize, ResyncJob};
 use crate::plugin::kea::{Kea, KeaError, Result};
@@ -41,15 +41,12 @@ impl<K: Kea> LeaseDatabase for KeaDatabase<'_, K> {
     type Error = KeaError;
 
     fn page(&self, after: u32, limit: usize) -> Option<Result<Page>> {
-        let scope = |leases: &[Lease]| {
-            let last = leases.last().filter(|_| leases.len() >= limit);
-            let last = last.map_or(u32::MAX, |last| last.address.to_bits());
-            ResyncScope::Range(after.saturating_add(1)..=last)
-        };
-        let looked = lookup::try_look_up(self.sink, scope, || {
+        let looked = lookup::try_look_up(self.sink, || {
             let mut leases = Vec::new();
             self.kea.lease_page(after, limit, &mut leases)?;
-            Ok(leases)
+            let last = leases.last().filter(|_| leases.len() >= limit);
+            let last = last.map_or(u32::MAX, |last| last.address.to_bits());
+            Ok((ResyncScope::Range(after.saturating_add(1)..=last), leases))
         })?;
         Some(looked.map(|scope| match scope {
             ResyncScope::Range(range) if *range.end() != u32::MAX => Page::Until(*range.end()),
@@ -64,12 +61,10 @@ impl<K: Kea> LeaseDatabase for KeaDatabase<'_, K> {
     }
 
     fn again(&self, addresses: Vec<Ipv4Addr>) -> Option<Result<()>> {
-        let asked = addresses.clone();
-        let looked = lookup::try_look_up(
-            self.sink,
-            |_| ResyncScope::Again(addresses),
-            || lookup::leases_of(self.kea, &asked),
-        )?;
+        let looked = lookup::try_look_up(self.sink, || {
+            let leases = lookup::leases_of(self.kea, &addresses)?;
+            Ok((ResyncScope::Again(addresses), leases))
+        })?;
         Some(looked.map(drop))
     }
 
