@@ -46,22 +46,18 @@ pub enum Full {
 
 impl fmt::Display for Full {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Full::Server(limit) => write!(
-                f,
-                "{limit} connections are open, as many as \
-                 'advanced.max-requester-connections' allows"
+        let (limit, cause) = match self {
+            Full::Server(limit) => (
+                limit,
+                ", as many as 'advanced.max-requester-connections' allows",
             ),
-            Full::Descriptors(limit) => write!(
-                f,
-                "{limit} connections are open, as many as the process has descriptors for"
+            Full::Descriptors(limit) => (limit, ", as many as the process has descriptors for"),
+            Full::Requester(limit) => (
+                limit,
+                " of its entry in 'requesters', as many as 'max-connections' there allows",
             ),
-            Full::Requester(limit) => write!(
-                f,
-                "{limit} connections are open of its entry in 'requesters', as many as \
-                 'max-connections' there allows"
-            ),
-        }
+        };
+        write!(f, "{limit} connections are open{cause}")
     }
 }
 
