@@ -13,7 +13,7 @@ use bytes::buf::Limit;
 use tracing::span::EnteredSpan;
 
 use crate::query::{Engine, Progress, Requester};
-use crate::server::peer_log::{PeerLog, Unanswerable};
+use crate::server::peer_log::PeerLog;
 use crate::wire::frame::FrameReader;
 
 /// Octets produced before one write.
@@ -178,12 +178,11 @@ impl<E: Engine> Connection<E> {
                     let why = why.to_string();
                     let xid = self.engine.message_xid(&message);
                     let _query = xid.map(query_span);
-                    let unanswerable = match xid {
-                        Some(_) => Unanswerable::NotAQuery(&why),
-                        None => Unanswerable::NotDhcp(&why),
+                    let id = match xid {
+                        Some(_) => "BLQ_NOT_A_QUERY",
+                        None => "BLQ_NOT_DHCP",
                     };
-                    self.peer_log
-                        .unanswerable(self.requester.peer, unanswerable);
+                    self.peer_log.unanswerable(self.requester.peer, id, &why);
                     self.end_early(End::Unanswerable(why), now);
                 }
             }
@@ -227,8 +226,10 @@ impl<E: Engine> Connection<E> {
     pub fn log_partial_message(&self) {
         let is_cut = !self.input.is_empty() && !self.input.has_message();
         if is_cut && matches!(self.end, None | Some(End::PeerClosed | End::Idle)) {
+            let why = "it ends before it has the octets of its message-size";
             let peer = self.requester.peer;
-            self.peer_log.unanswerable(peer, Unanswerable::Incomplete);
+            self.peer_log
+                .unanswerable(peer, "BLQ_MESSAGE_INCOMPLETE", why);
         }
     }
 

@@ -137,17 +137,9 @@ impl PeerLog {
         }
     }
 
-    /// Logs a message that cannot be answered.
-    pub fn unanswerable(&self, peer: Ipv4Addr, why: Unanswerable<'_>) {
+    /// Logs a message that cannot be answered, with an identifier of the cause.
+    pub fn unanswerable(&self, peer: Ipv4Addr, id: &'static str, why: &str) {
         count(&self.counts.unanswerable);
-        let (id, why) = match why {
-            Unanswerable::NotDhcp(why) => ("BLQ_NOT_DHCP", why),
-            Unanswerable::NotAQuery(why) => ("BLQ_NOT_A_QUERY", why),
-            Unanswerable::Incomplete => (
-                "BLQ_MESSAGE_INCOMPLETE",
-                "it ends before it has the octets of its message-size",
-            ),
-        };
         if let Some(more) = self.admit(id, peer) {
             tracing::info!(
                 id,
@@ -155,17 +147,6 @@ impl PeerLog {
             );
         }
     }
-}
-
-/// Messages that cannot be answered; the text has the details.
-#[derive(Clone, Copy, Debug)]
-pub enum Unanswerable<'a> {
-    /// Not a DHCPv4 message.
-    NotDhcp(&'a str),
-    /// A DHCPv4 message of another type.
-    NotAQuery(&'a str),
-    /// A partial message.
-    Incomplete,
 }
 
 /// Rate limits: one message of each identifier about each peer in an [`INTERVAL`].
