@@ -53,13 +53,7 @@ impl Sink {
 
 /// Logs an event.
 fn log(event: &Event) {
-    match event {
-        // Too many, or too long, to log.
-        Event::ResyncBegun
-        | Event::ResyncPage { .. }
-        | Event::ResyncDone { .. }
-        | Event::Reconfigured { .. }
-        | Event::Serving { .. } => {}
-        event => tracing::debug!(id = "BLQ_LEASE_CHANGED", "{event}"),
+    if let Some(text) = event.text() {
+        tracing::debug!(id = "BLQ_LEASE_CHANGED", "{text}");
     }
 }

@@ -4,7 +4,7 @@
 use std::fmt::{self, Display, Formatter};
 use std::net::Ipv4Addr;
 
-use crate::mirror::event::{ClientInfo, Event, Lease, LeaseState, Origin, Reason, ResyncScope};
+use crate::mirror::event::{ClientInfo, Event, Lease, LeaseState, Origin, Reason};
 use crate::model::address::HardwareAddress;
 use crate::model::client::ClientIds;
 use crate::model::option::RawOption;
@@ -12,41 +12,32 @@ use crate::model::option::RawOption;
 /// The maximum number of addresses shown of an event; further ones are counted.
 const SHOWN_ADDRESSES: usize = 16;
 
-impl Display for Event {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
+impl Event {
+    /// Returns the text of the event; `None` for events that are too many, or too long, to log.
+    pub fn text(&self) -> Option<String> {
+        Some(match self {
             Event::Committed { lease, client_info } => {
-                write!(f, "lease {} committed: {lease}{client_info}", lease.address)
+                format!("lease {} committed: {lease}{client_info}", lease.address)
             }
             Event::Confirmed {
                 address,
                 client,
                 at,
                 client_info,
-            } => write!(
-                f,
-                "lease {address} confirmed as it is: {client}, at {at}{client_info}"
-            ),
+            } => format!("lease {address} confirmed as it is: {client}, at {at}{client_info}"),
             Event::GivenUp {
                 address,
                 client,
                 at,
-            } => write!(
-                f,
-                "lease {address} given up: {}at {at}",
-                KnownClient(client)
-            ),
+            } => format!("lease {address} given up: {}at {at}", prefix(client)),
             Event::Released {
                 address,
                 client,
                 at,
                 origin,
             } => {
-                let client = KnownClient(client);
-                write!(
-                    f,
-                    "lease {address} released: {client}at {at}, origin {origin}"
-                )
+                let client = prefix(client);
+                format!("lease {address} released: {client}at {at}, origin {origin}")
             }
             Event::Reclaimed {
                 address,
@@ -54,83 +45,58 @@ impl Display for Event {
                 was_released,
                 at,
             } => {
-                let subject = match was_released {
-                    true => "released lease",
-                    false => "lease",
-                };
-                write!(f, "{subject} {address} reclaimed: cltt {cltt}, at {at}")
+                let released = if *was_released { "released " } else { "" };
+                format!("{released}lease {address} reclaimed: cltt {cltt}, at {at}")
             }
             Event::Offered { lease, client_info } => {
-                write!(f, "lease {} offered: {lease}{client_info}", lease.address)
+                format!("lease {} offered: {lease}{client_info}", lease.address)
             }
             Event::Updated { lease, at, origin } => {
                 let address = lease.address;
-                write!(
-                    f,
-                    "lease {address} updated: {lease}, at {at}, origin {origin}"
-                )
+                format!("lease {address} updated: {lease}, at {at}, origin {origin}")
             }
             Event::Removed {
                 address,
                 at,
                 origin,
-            } => write!(f, "lease {address} removed: at {at}, origin {origin}"),
+            } => format!("lease {address} removed: at {at}, origin {origin}"),
             Event::Explained { addresses, reason } => {
                 let reason = match reason {
                     Reason::Command => "removed by a command",
                     Reason::GivenUp => "given up by their clients",
                 };
-                write!(f, "leases {reason}: {}", Addresses(addresses))
+                format!("leases {reason}: {}", some_of(addresses))
             }
-            Event::ResyncBegun => f.write_str("lease database about to be read"),
-            Event::ResyncPage { scope, leases, at } => {
-                write!(f, "{scope} read: {} leases, at {at}", leases.len())
-            }
-            Event::ResyncDone { began } => {
-                write!(f, "lease database compared as a whole: from {began} on")
-            }
-            Event::Reconfigured { at, .. } => write!(f, "configuration changed: at {at}"),
-            Event::Serving { serving, at } => {
-                write!(f, "high-availability scopes served: {serving:?}, at {at}")
-            }
-        }
+            Event::ResyncBegun
+            | Event::ResyncPage { .. }
+            | Event::ResyncDone { .. }
+            | Event::Reconfigured { .. }
+            | Event::Serving { .. } => return None,
+        })
     }
 }
 
 /// The fields of a lease, without the address.
 impl Display for Lease {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}, state {}, cltt {}, valid-lft {}, subnet-id {}",
-            Identity {
-                hardware: &self.hardware,
-                client_id: &self.client_id
-            },
-            self.state,
-            self.cltt.0,
-            self.valid_lifetime.0,
-            self.subnet.0,
-        )?;
+        let state = match self.state {
+            LeaseState::Default => "default",
+            LeaseState::Declined => "declined",
+            LeaseState::ExpiredReclaimed => "expired-reclaimed",
+            LeaseState::Released => "released",
+        };
+        let (cltt, lifetime, subnet) = (self.cltt, self.valid_lifetime.0, self.subnet.0);
+        let client = label(&self.hardware, &self.client_id);
+        write!(f, "{client}, state {state}, cltt {cltt}, ")?;
+        write!(f, "valid-lft {lifetime}, subnet-id {subnet}")?;
         if !self.hostname.is_empty() {
             // A client may send any octets: escaped, they cannot forge other parts of the log.
             write!(f, ", hostname \"{}\"", self.hostname.escape_ascii())?;
         }
         if let Some(value) = &self.relay_agent_information {
-            write!(f, ", stored relay-agent-info {}", Octets(value))?;
+            write!(f, ", stored relay-agent-info {}", hex(value))?;
         }
         Ok(())
-    }
-}
-
-impl Display for LeaseState {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            LeaseState::Default => "default",
-            LeaseState::Declined => "declined",
-            LeaseState::ExpiredReclaimed => "expired-reclaimed",
-            LeaseState::Released => "released",
-        })
     }
 }
 
@@ -138,10 +104,10 @@ impl Display for LeaseState {
 impl Display for ClientInfo {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         if let Some(value) = &self.relay_agent_information {
-            write!(f, ", relay-agent-info {}", Octets(value))?;
+            write!(f, ", relay-agent-info {}", hex(value))?;
         }
         for RawOption { code, value } in &self.options {
-            write!(f, ", option {code} {}", Octets(value))?;
+            write!(f, ", option {code} {}", hex(value))?;
         }
         Ok(())
     }
@@ -149,11 +115,7 @@ impl Display for ClientInfo {
 
 impl Display for ClientIds {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let identity = Identity {
-            hardware: &self.hardware,
-            client_id: &self.client_id,
-        };
-        identity.fmt(f)
+        f.write_str(&label(&self.hardware, &self.client_id))
     }
 }
 
@@ -166,99 +128,47 @@ impl Display for Origin {
     }
 }
 
-impl Display for ResyncScope {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            ResyncScope::Range(range) => {
-                let [first, last] =
-                    [range.start(), range.end()].map(|bits| Ipv4Addr::from_bits(*bits));
-                write!(f, "leases from {first} to {last}")
-            }
-            ResyncScope::Again(addresses) => write!(f, "missing leases {}", Addresses(addresses)),
-            ResyncScope::Changed(addresses, origin) => {
-                write!(
-                    f,
-                    "leases {} changed, origin {origin},",
-                    Addresses(addresses)
-                )
-            }
-            ResyncScope::Released(address) => {
-                write!(f, "lease {address} released to another server")
-            }
-        }
-    }
+/// Returns the label of a client in Kea's log: MAC address and client identifier.
+fn label(HardwareAddress { htype, octets }: &HardwareAddress, client_id: &[u8]) -> String {
+    let hardware = match &octets[..] {
+        [] => "no hwaddr info".to_owned(),
+        octets => format!("hwtype={htype} {}", colons(octets)),
+    };
+    let client_id = match client_id {
+        [] => "no info".to_owned(),
+        octets => colons(octets),
+    };
+    format!("[{hardware}], cid=[{client_id}]")
 }
 
-/// The label of a client in Kea's log: MAC address and client identifier.
-struct Identity<'a> {
-    /// The hardware address; empty without one.
-    hardware: &'a HardwareAddress,
-    /// The client identifier; empty without one.
-    client_id: &'a [u8],
+/// Returns a client, if known, followed by a comma.
+fn prefix(client: &Option<ClientIds>) -> String {
+    let client = client.as_ref();
+    client.map_or(String::new(), |client| format!("{client}, "))
 }
 
-impl Display for Identity<'_> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let HardwareAddress { htype, octets } = self.hardware;
-        match &octets[..] {
-            [] => f.write_str("[no hwaddr info], ")?,
-            octets => write!(f, "[hwtype={htype} {}], ", Colons(octets))?,
-        }
-        match self.client_id {
-            [] => f.write_str("cid=[no info]"),
-            octets => write!(f, "cid=[{}]", Colons(octets)),
-        }
-    }
+/// Returns octets in Kea's notation of identifiers, `02:00:5e`.
+fn colons(octets: &[u8]) -> String {
+    let octets = octets.iter().map(|octet| format!("{octet:02x}"));
+    octets.collect::<Vec<_>>().join(":")
 }
 
-/// A client, if known, followed by a comma.
-struct KnownClient<'a>(&'a Option<ClientIds>);
-
-impl Display for KnownClient<'_> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(client) => write!(f, "{client}, "),
-            None => Ok(()),
-        }
-    }
+/// Returns octets in Kea's notation of option values, `0x0104`.
+fn hex(octets: &[u8]) -> String {
+    let octets = octets.iter().map(|octet| format!("{octet:02X}"));
+    "0x".to_owned() + &octets.collect::<String>()
 }
 
-/// Octets in Kea's notation of identifiers, `02:00:5e`.
-struct Colons<'a>(&'a [u8]);
-
-impl Display for Colons<'_> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        for (index, octet) in self.0.iter().enumerate() {
-            let colon = if index == 0 { "" } else { ":" };
-            write!(f, "{colon}{octet:02x}")?;
-        }
-        Ok(())
-    }
-}
-
-/// Octets in Kea's notation of option values, `0x0104`.
-struct Octets<'a>(&'a [u8]);
-
-impl Display for Octets<'_> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str("0x")?;
-        self.0.iter().try_for_each(|octet| write!(f, "{octet:02X}"))
-    }
-}
-
-/// Addresses: at most [`SHOWN_ADDRESSES`], and the number of the others.
-struct Addresses<'a>(&'a [Ipv4Addr]);
-
-impl Display for Addresses<'_> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        for (index, address) in self.0.iter().take(SHOWN_ADDRESSES).enumerate() {
-            let comma = if index == 0 { "" } else { ", " };
-            write!(f, "{comma}{address}")?;
-        }
-        match self.0.len().saturating_sub(SHOWN_ADDRESSES) {
-            0 => Ok(()),
-            more => write!(f, " and {more} more"),
-        }
+/// Returns at most [`SHOWN_ADDRESSES`] addresses, and the number of the others.
+fn some_of(addresses: &[Ipv4Addr]) -> String {
+    let shown = addresses.iter().take(SHOWN_ADDRESSES);
+    let shown = shown
+        .map(Ipv4Addr::to_string)
+        .collect::<Vec<_>>()
+        .join(", ");
+    match addresses.len().saturating_sub(SHOWN_ADDRESSES) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
     }
 }
 
@@ -301,10 +211,12 @@ mod tests {
             },
         };
         assert_eq!(
-            event.to_string(),
-            "lease 192.0.2.7 committed: [hwtype=1 02:00:5e:10:00:01], cid=[01:02:ab], state default, \
+            event.text().as_deref(),
+            Some(
+                "lease 192.0.2.7 committed: [hwtype=1 02:00:5e:10:00:01], cid=[01:02:ab], state default, \
              cltt 1700000000, valid-lft 3600, subnet-id 1, hostname \"host\", \
              relay-agent-info 0x01046C696E65, option 60 0x76"
+            )
         );
         let event = Event::Updated {
             lease: Lease {
@@ -317,10 +229,12 @@ mod tests {
             origin: Origin::Remote,
         };
         assert_eq!(
-            event.to_string(),
-            "lease 192.0.2.7 updated: [no hwaddr info], cid=[no info], state declined, \
+            event.text().as_deref(),
+            Some(
+                "lease 192.0.2.7 updated: [no hwaddr info], cid=[no info], state declined, \
              cltt 1700000000, valid-lft 3600, subnet-id 1, stored relay-agent-info 0x, \
              at 1700000009, origin remote"
+            )
         );
     }
 
@@ -390,7 +304,7 @@ mod tests {
                 ),
             ),
         ] {
-            assert_eq!(event.to_string(), text);
+            assert_eq!(event.text().as_deref(), Some(text));
         }
     }
 
@@ -420,7 +334,7 @@ mod tests {
                 options: options.collect(),
                 ..ClientInfo::default()
             };
-            let text = Event::Committed { lease, client_info }.to_string();
+            let text = Event::Committed { lease, client_info }.text().unwrap();
             prop_assert!(text.bytes().all(|octet| octet == b' ' || octet.is_ascii_graphic()), "{text}");
             // The only quotation marks are those around the host name.
             let mut octets = text.bytes();
