@@ -11,34 +11,26 @@ use crate::model::relay_agent_information;
 use crate::wire::Reader;
 use crate::wire::options::Tlvs;
 
-/// The options of a client's message that are stored: those by which a client describes itself, for
-/// requesters that request them (RFC 6926 section 8.3 item 7, RFC 4388 section 6.7).
-const STORED_OPTIONS: [u8; 13] = [
-    code::HOST_NAME,
-    code::VENDOR_SPECIFIC,
-    code::PARAMETER_REQUEST_LIST,
-    code::MAX_MESSAGE_SIZE,
-    code::VENDOR_CLASS,
-    code::USER_CLASS,
-    code::CLIENT_FQDN,
-    code::CLIENT_ARCHITECTURE,
-    code::CLIENT_NDI,
-    code::CLIENT_UUID,
-    code::AUTO_CONFIGURE,
-    code::VI_VENDOR_CLASS,
-    code::VI_VENDOR_SPECIFIC,
-];
-
-/// Whether a code is one of [`STORED_OPTIONS`].
-const IS_STORED: [bool; 256] = {
-    let mut is_stored = [false; 256];
-    let mut index = 0;
-    while index < STORED_OPTIONS.len() {
-        is_stored[STORED_OPTIONS[index] as usize] = true;
-        index += 1;
-    }
-    is_stored
-};
+/// Whether an option of a client's message is stored: one by which a client describes itself, for requesters
+/// that request it (RFC 6926 section 8.3 item 7, RFC 4388 section 6.7).
+fn is_stored(code: u8) -> bool {
+    matches!(
+        code,
+        code::HOST_NAME
+            | code::VENDOR_SPECIFIC
+            | code::PARAMETER_REQUEST_LIST
+            | code::MAX_MESSAGE_SIZE
+            | code::VENDOR_CLASS
+            | code::USER_CLASS
+            | code::CLIENT_FQDN
+            | code::CLIENT_ARCHITECTURE
+            | code::CLIENT_NDI
+            | code::CLIENT_UUID
+            | code::AUTO_CONFIGURE
+            | code::VI_VENDOR_CLASS
+            | code::VI_VENDOR_SPECIFIC
+    )
+}
 
 /// The maximum total length of the stored option values of one client, in octets: it bounds the memory that
 /// a client can occupy. Options that no longer fit are omitted.
@@ -100,7 +92,7 @@ fn stored_options(field: &[u8]) -> Vec<RawOption> {
     let mut stored: Vec<RawOption> = Vec::new();
     for (code, value) in Tlvs::options(field).map_while(Result::ok) {
         // Kea ignores an empty host name.
-        if !IS_STORED[usize::from(code)] || (code == code::HOST_NAME && value.is_empty()) {
+        if !is_stored(code) || (code == code::HOST_NAME && value.is_empty()) {
             continue;
         }
         match stored.iter_mut().find(|known| known.code == code) {
@@ -274,7 +266,8 @@ mod tests {
 
     /// Options that are stored and others, except option overload.
     fn any_options() -> impl Strategy<Value = Vec<(u8, Vec<u8>)>> {
-        let stored = proptest::sample::select(&STORED_OPTIONS[..]);
+        let stored: Vec<u8> = (0..=u8::MAX).filter(|code| is_stored(*code)).collect();
+        let stored = proptest::sample::select(stored);
         let other = (1..=254u8).prop_filter("not followed", |code| *code != code::OVERLOAD);
         vec((prop_oneof![stored, other], vec(any::<u8>(), 1..300)), 0..8)
     }
@@ -305,7 +298,7 @@ mod tests {
             let total: usize = stored.iter().map(|option| option.value.len()).sum();
             prop_assert!(total <= MAX_STORED_OCTETS);
             let left_out = strict.options.iter().filter(|option| {
-                IS_STORED[usize::from(option.code)] && !codes.contains(&option.code)
+                is_stored(option.code) && !codes.contains(&option.code)
             });
             for option in left_out {
                 prop_assert!(total + option.value.len() > MAX_STORED_OCTETS);
