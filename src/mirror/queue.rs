@@ -1,6 +1,5 @@
 //! The event queue, from Kea's threads to the apply worker.
 
-use std::fmt;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Thread;
@@ -14,6 +13,7 @@ use crate::mirror::event::report::Report;
 const CAPACITY: usize = 32_768;
 
 /// A bounded queue of events. A push takes no lock and never waits.
+#[derive(Debug)]
 pub struct EventQueue {
     /// Reports of events in the order of their pushes. Their contents are in memory of their own, because the queue
     /// cycles through all of its slots, so a slot is rarely in the processor's caches; a small slot costs fewer
@@ -35,21 +35,13 @@ impl Default for EventQueue {
     }
 }
 
-impl fmt::Debug for EventQueue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EventQueue")
-            .field("waiting", &self.queue.len())
-            .finish_non_exhaustive()
-    }
-}
-
 impl EventQueue {
     /// Pushes an event, or a report of one. If the queue is full, it is lost: see [`EventQueue::take_lost`].
     pub fn push(&self, report: impl Into<Report>) {
-        if self.queue.push(report.into()).is_err() {
-            self.lost.store(true, Ordering::Release);
+        match self.queue.push(report.into()) {
+            Ok(()) => self.wake_worker(),
+            Err(_) => self.lose(),
         }
-        self.wake_worker();
     }
 
     /// Records that an event was lost.

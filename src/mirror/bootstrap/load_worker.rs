@@ -1,6 +1,5 @@
 //! The load worker: the thread of the initial load, while Kea serves clients.
 
-use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -50,6 +49,7 @@ enum Request {
 ///
 /// Dropping it joins the thread. Without a request to complete the mirror, the load is abandoned: after a
 /// hand-over the mirror has the previous bindings, else it has [failed](crate::mirror::Failure::Stopped).
+#[derive(Debug)]
 pub struct LoadWorker {
     /// The mirror.
     mirror: Arc<Mirror>,
@@ -59,14 +59,6 @@ pub struct LoadWorker {
     waiting: Arc<AtomicUsize>,
     /// The thread; `None` once joined.
     thread: Option<JoinHandle<()>>,
-}
-
-impl fmt::Debug for LoadWorker {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LoadWorker")
-            .field("has_all", &self.requests.is_none())
-            .finish_non_exhaustive()
-    }
 }
 
 impl LoadWorker {
