@@ -119,24 +119,14 @@ impl Table {
             .update(bits, client_before, client, &self.bindings);
     }
 
-    /// Records that requesters see the binding of an address differently since `at`, although no event changed it.
+    /// Records that requesters see an address differently since `at`, although no event changed its binding. An
+    /// address of a configured subnet without a binding has become available at that time.
     pub(super) fn mark_changed(&mut self, address: u32, at: Time) {
         let before = self.bindings.get(address);
         if before.is_some_and(|before| before.learned_at == Some(at)) {
             // A second change at this time would leave the binding unchanged, and the update would not record it.
             return self.changes.record(address, at, true);
         }
-        self.revise(Ipv4Addr::from_bits(address), at, |_, before| {
-            Some(Binding {
-                learned_at: Some(at),
-                ..before?.to_owned()
-            })
-        });
-    }
-
-    /// Records a change of an address at `at` as [`Table::mark_changed`] does. An address of a configured subnet
-    /// without a binding has become available at that time.
-    pub(super) fn mark_changed_or_free(&mut self, address: u32, at: Time) {
         let address = Ipv4Addr::from_bits(address);
         self.revise(address, at, |view, before| match before {
             Some(before) => Some(Binding {
@@ -152,20 +142,18 @@ impl Table {
 
     /// Removes the binding of an address at `now`.
     pub fn forget(&mut self, address: Ipv4Addr, now: Time) {
-        let address = address.to_bits();
-        let Some(before) = self.bindings.get(address) else {
+        let Some(before) = self.binding(address) else {
             return;
         };
+        let (address, before) = (address.to_bits(), before.view());
+        self.bindings.remove(address);
         if let Some(indexes) = &mut self.indexes {
             indexes.times.change(Some(before), None);
-            let client = indexed_client(before).map(Client::from);
-            self.bindings.remove(address);
-            let client = client.as_ref().map(Client::view);
+            let client = indexed_client(before);
             indexes
                 .identities
                 .update(address, client, None, &self.bindings);
         }
-        self.bindings.remove(address);
         self.changes.record(address, now, false);
     }
 }

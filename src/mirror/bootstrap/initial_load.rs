@@ -270,7 +270,7 @@ impl InitialLoad {
         }
         let recent = before.recent.into_iter();
         for address in recent.filter(|address| *address != EVERY_ADDRESS) {
-            self.table.mark_changed_or_free(address, self.now);
+            self.table.mark_changed(address, self.now);
         }
         self.table.set_latest(self.latest);
     }
