@@ -293,7 +293,7 @@ fn addresses_configured_at_run_time_are_available_since_then() {
     bench.lease([10, 0, 1, 99], 2, 50, &[]);
     let config = r#"{ "Dhcp4": { "subnet4": [] } }"#;
     bench.mirror.queue().push(Event::Reconfigured {
-        kea_config: Arc::new(KeaConfig::from_json(config, Vec::new()).unwrap()),
+        kea_config: Arc::new(KeaConfig::new(config, Vec::new(), &[]).unwrap()),
         is_complete: true,
         at: Time(later + 300),
     });
@@ -338,7 +338,7 @@ fn balanced() -> Mirror {
             { "pool": "10.0.1.10-10.0.1.11", "client-class": "HA_one" },
             { "pool": "10.0.1.20-10.0.1.21", "client-classes": [ "other", "HA_two" ] },
             { "pool": "10.0.1.30-10.0.1.31" } ] } ] } }"#;
-    let kea_config = KeaConfig::from_json(config, Vec::new()).unwrap();
+    let kea_config = KeaConfig::new(config, Vec::new(), &[]).unwrap();
     let saved = Saved {
         saved_at: Some(Time(1)),
         ..Saved::default()
@@ -453,7 +453,7 @@ fn an_address_configured_again_at_a_start_changed_at_the_start() {
     bench.lease([10, 0, 1, 99], 2, 500, &[]);
     let bindings = [10, 99].map(|last| bench.mirror.binding(address(last)).unwrap());
     let without = r#"{ "Dhcp4": { "subnet4": [ { "id": 2, "subnet": "10.0.2.0/24" } ] } }"#;
-    let without = Arc::new(KeaConfig::from_json(without, Vec::new()).unwrap());
+    let without = Arc::new(KeaConfig::new(without, Vec::new(), &[]).unwrap());
     let with = kea_config("10.0.1.10-10.0.1.19", &[]);
     let later = Time(now + 10);
     for (before, expected) in [(&without, vec![10, 99]), (&with, vec![])] {

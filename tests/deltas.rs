@@ -170,7 +170,7 @@ fn kea_config(number: usize) -> Arc<KeaConfig> {
         8 => vec![option(Scope::Class("class 1".to_owned()), b"b")],
         _ => Vec::new(),
     };
-    Arc::new(KeaConfig::from_json(&config, options).unwrap())
+    Arc::new(KeaConfig::new(&config, options, &[]).unwrap())
 }
 
 /// Number of configurations.
@@ -322,7 +322,7 @@ impl World {
                 .filter(is_active)
                 .map(|(address, _)| *address)
         };
-        let digests = (kea_config.common_digest(), kea_config.hosts_digest());
+        let digests = (kea_config.common_digest, kea_config.hosts_digest);
         let saved = self.rest.saved_view.digests;
         if saved.is_some_and(|saved| (saved.common, saved.hosts) != digests) {
             excess.extend(active().map(|address| (address, Excess::CommonDigest)));

@@ -109,7 +109,7 @@ fn kea_config(replacements: &[(&str, &str)]) -> KeaConfig {
         assert!(config.contains(from), "{from}");
         config = config.replace(from, to);
     }
-    KeaConfig::from_json(&config, Vec::new()).unwrap()
+    KeaConfig::new(&config, Vec::new(), &[]).unwrap()
 }
 
 /// Returns a bench whose addresses were configured hours ago.
@@ -688,13 +688,13 @@ fn options(subnet: &str, shadowed: &str, class: &str) -> Vec<ConfiguredOption> {
 #[test]
 fn a_delta_has_leases_with_which_kea_sends_other_options_and_times() {
     let with = |subnet: &str, shadowed: &str, class: &str| {
-        KeaConfig::from_json(CONFIGURATION, options(subnet, shadowed, class)).unwrap()
+        KeaConfig::new(CONFIGURATION, options(subnet, shadowed, class), &[]).unwrap()
     };
     let original = || with("a", "b", "c");
     let changed = |(from, to)| {
         let config = CONFIGURATION.replace(from, to);
         assert_ne!(config, CONFIGURATION);
-        KeaConfig::from_json(&config, options("a", "b", "c")).unwrap()
+        KeaConfig::new(&config, options("a", "b", "c"), &[]).unwrap()
     };
     let reservation = DatabaseReservation {
         subnet: SubnetId(1),
@@ -738,7 +738,7 @@ fn a_delta_has_leases_with_which_kea_sends_other_options_and_times() {
 // A binding whose subnet is removed keeps its VPN, and appears in no other VPN.
 #[test]
 fn a_binding_keeps_its_vpn_when_its_subnet_is_removed() {
-    let without = || KeaConfig::from_json(r#"{ "Dhcp4": { "subnet4": [] } }"#, Vec::new()).unwrap();
+    let without = || KeaConfig::new(r#"{ "Dhcp4": { "subnet4": [] } }"#, Vec::new(), &[]).unwrap();
     let check = |bench: &Bench| {
         let found = |vpn: Option<Vss>| {
             let by_mac = Query { vpn, ..by_mac(2) };

@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Starts a server over a mirror with one lease for each of `clients`.
 fn start(requesters: &str, clients: u8) -> Server {
-    let kea_config = KeaConfig::from_json(NETWORK, Vec::new()).unwrap();
+    let kea_config = KeaConfig::new(NETWORK, Vec::new(), &[]).unwrap();
     let saved = Saved {
         saved_at: Some(Time(1)),
         ..Saved::default()

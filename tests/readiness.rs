@@ -46,7 +46,7 @@ enum Begin {
 impl PendingLoad {
     /// Starts a load worker that waits for the command.
     fn new() -> PendingLoad {
-        let kea_config = Arc::new(KeaConfig::from_json(CONFIGURATION, Vec::new()).unwrap());
+        let kea_config = Arc::new(KeaConfig::new(CONFIGURATION, Vec::new(), &[]).unwrap());
         let now = Time::now();
         let loaded = Arc::clone(&kea_config);
         let (begin, begins) = mpsc::channel();

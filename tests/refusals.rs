@@ -52,7 +52,7 @@ fn start() -> Server {
         port: 0,
         ..Config::parse(config).unwrap()
     };
-    let kea_config = KeaConfig::from_json(r#"{ "Dhcp4": {} }"#, Vec::new()).unwrap();
+    let kea_config = KeaConfig::new(r#"{ "Dhcp4": {} }"#, Vec::new(), &[]).unwrap();
     let initial_load = InitialLoad::begin(Arc::new(kea_config), Saved::default(), Time::now());
     let engine = LeaseEngine::new(Arc::new(initial_load.finish()), None);
     Server::start(&config, Arc::new(engine)).unwrap()

@@ -23,7 +23,7 @@ const EVENTS: usize = 1_000;
 /// A mirror after the initial load, as Kea's start fills it, and the time that the load took.
 pub fn load(leases: &Leases) -> (Mirror, Duration) {
     let configuration = json!({ "Dhcp4": { "subnet4": leases.subnets() } });
-    let kea_config = KeaConfig::from_json(&configuration.to_string(), Vec::new());
+    let kea_config = KeaConfig::new(&configuration.to_string(), Vec::new(), &[]);
     let kea_config = kea_config.expect("a valid configuration");
     let begin = Time(leases.loaded_at());
     let mut initial_load = InitialLoad::begin(Arc::new(kea_config), Saved::default(), begin);

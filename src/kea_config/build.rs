@@ -20,17 +20,6 @@ use crate::model::binding::SubnetId;
 use crate::model::vpn::Vpn;
 
 impl KeaConfig {
-    /// Reads the configuration `config`, in the layout of `config-get`, with its options.
-    ///
-    /// # Errors
-    /// See [`KeaConfig::new`].
-    pub fn from_json(
-        config: &str,
-        options: Vec<ConfiguredOption>,
-    ) -> Result<KeaConfig, KeaConfigError> {
-        KeaConfig::new(config, options, &[])
-    }
-
     /// Reads the configuration `config`, in the layout of `config-get`, with its options and the
     /// reservations in databases.
     ///
@@ -118,7 +107,6 @@ impl Builder {
     ) -> Result<(), KeaConfigError> {
         let holder = format!("shared network '{}'", shared_network.name);
         let declared = vpn::declared(&holder, shared_network.user_context.as_ref())?;
-        self.kea_config.vpns.extend(declared.clone());
         let place = self.kea_config.shared_networks.len();
         self.kea_config.shared_networks.push(OptionSet::default());
         self.shared_networks.insert(shared_network.name, place);
@@ -154,7 +142,6 @@ impl Builder {
             })?
             .trunc();
         let declared = vpn::declared(&holder, subnet.user_context.as_ref())?;
-        self.kea_config.vpns.extend(declared.clone());
         let outer = || subnet.classes.names().chain(enclosing.classes.names());
         let high_availability = &self.kea_config.high_availability;
         let contexts = [

@@ -92,32 +92,25 @@ pub struct KeaConfig {
     pub(super) global: OptionSet,
     /// Reservations.
     pub(super) hosts: Hosts,
-    /// All configured addresses.
-    pub(super) ranges: Vec<ConfiguredRange>,
-    /// The VPNs declared.
-    pub(super) vpns: BTreeSet<Vpn>,
+    /// All configured addresses: pools and reserved addresses, ascending and disjoint. An address in several
+    /// subnets belongs to the subnet with the longest prefix, and among equals to the first configured.
+    pub ranges: Vec<ConfiguredRange>,
     /// The partners of this server.
     pub(super) high_availability: HighAvailability,
     /// The codes of the options configured in any scope.
     pub(super) configured_options: BTreeSet<u8>,
-    /// Whether Kea has host reservations in databases too.
-    pub(super) has_host_database: bool,
+    /// Whether Kea has host reservations in databases too, which its configuration does not contain.
+    pub has_host_database: bool,
     /// A digest of the values that replies use from the global scope and from client classes.
-    pub(super) common_digest: u64,
+    pub common_digest: u64,
     /// A digest of the values that replies use from reservations.
-    pub(super) hosts_digest: u64,
+    pub hosts_digest: u64,
 }
 
 impl KeaConfig {
     /// Returns the subnet with this id.
     pub fn subnet(&self, id: SubnetId) -> Option<&Subnet> {
         self.subnets.get(*self.by_id.get(&id)?)
-    }
-
-    /// Whether Kea has host reservations in databases too, which its configuration does not
-    /// contain.
-    pub fn has_host_database(&self) -> bool {
-        self.has_host_database
     }
 
     /// Whether the configuration gives this server a high-availability partner.
@@ -128,11 +121,6 @@ impl KeaConfig {
     /// Returns the high-availability scopes that this server serves in normal operation.
     pub fn usually_serving(&self) -> Serving {
         self.high_availability.usually_serving()
-    }
-
-    /// Returns the ids of all subnets.
-    pub fn subnet_ids(&self) -> impl Iterator<Item = SubnetId> {
-        self.by_id.keys().copied()
     }
 
     /// Returns all subnets.
@@ -157,23 +145,6 @@ impl KeaConfig {
         self.subnet(id)
             .filter(|subnet| subnet.prefix.contains(&address))
             .or_else(|| self.subnet_holding(address))
-    }
-
-    /// Returns the VPNs declared for subnets and shared networks, in order.
-    pub fn vpns(&self) -> impl Iterator<Item = &Vpn> {
-        self.vpns.iter()
-    }
-
-    /// Whether the VPN is configured. The default VPN always is.
-    pub fn has_vpn(&self, vpn: &Vpn) -> bool {
-        *vpn == Vpn::Default || self.vpns.contains(vpn)
-    }
-
-    /// Returns all configured addresses: pools and reserved addresses, ascending and disjoint. An
-    /// address in several subnets belongs to the subnet with the longest prefix, and among equals
-    /// to the first configured.
-    pub fn ranges(&self) -> &[ConfiguredRange] {
-        &self.ranges
     }
 
     /// Returns the server identifier configured for all clients.

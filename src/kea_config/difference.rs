@@ -67,16 +67,6 @@ impl<'a> Difference<'a> {
 }
 
 impl KeaConfig {
-    /// Returns a digest of the values outside of subnets and reservations that replies use.
-    pub fn common_digest(&self) -> u64 {
-        self.common_digest
-    }
-
-    /// Returns a digest of the values in reservations that replies use.
-    pub fn hosts_digest(&self) -> u64 {
-        self.hosts_digest
-    }
-
     /// Computes all digests. The rest of the configuration must be complete.
     pub(super) fn compute_digests(&mut self) {
         let subnet_digests: Vec<u64> = self

@@ -41,7 +41,7 @@ pub struct Claim<'a> {
 /// O(n log n), for any overlap.
 pub fn merge(mut claims: Vec<Claim<'_>>) -> Vec<ConfiguredRange> {
     claims.sort_unstable_by_key(|claim| claim.first);
-    let mut merged = Merged::default();
+    let mut merged = Vec::new();
     // Claims that began at or before `at`, that with the highest precedence on top. Ended claims
     // are removed when they reach the top.
     let mut open: BinaryHeap<(u8, Reverse<usize>, u32, usize)> = BinaryHeap::new();
@@ -54,7 +54,7 @@ pub fn merge(mut claims: Vec<Claim<'_>>) -> Vec<ConfiguredRange> {
         if open.is_empty() {
             match claims.get(upcoming) {
                 Some(claim) => at = at.max(claim.first),
-                None => return merged.ranges,
+                None => return merged,
             }
         }
         while let Some(claim) = claims.get(upcoming).filter(|claim| claim.first <= at) {
@@ -75,40 +75,32 @@ pub fn merge(mut claims: Vec<Claim<'_>>) -> Vec<ConfiguredRange> {
         // The claim on top applies until it ends or another claim begins.
         let until = next.map_or(*last, |next| (*last).min(next.saturating_sub(1)));
         if let Some(winner) = claims.get(*winner) {
-            merged.push(at, until, winner);
+            push(&mut merged, at, until, winner);
         }
         match until.checked_add(1) {
             Some(next) => at = next,
-            None => return merged.ranges,
+            None => return merged,
         }
     }
 }
 
-/// Ranges being built.
-#[derive(Default)]
-struct Merged {
-    /// Ranges, ascending. Adjacent ranges differ in kind or have a gap between them.
-    ranges: Vec<ConfiguredRange>,
-}
-
-impl Merged {
-    /// Adds addresses of `claim`, which are above all others.
-    fn push(&mut self, first: u32, last: u32, claim: &Claim<'_>) {
-        match self.ranges.last_mut() {
-            Some(range)
-                if range.vpn == *claim.vpn
-                    && range.allocators == *claim.allocators
-                    && range.last.to_bits().checked_add(1) == Some(first) =>
-            {
-                range.last = Ipv4Addr::from_bits(last);
-            }
-            _ => self.ranges.push(ConfiguredRange {
-                first: Ipv4Addr::from_bits(first),
-                last: Ipv4Addr::from_bits(last),
-                vpn: claim.vpn.clone(),
-                allocators: Arc::clone(claim.allocators),
-            }),
+/// Adds addresses of `claim`, which are above all others. Adjacent ranges differ in kind or have a gap between
+/// them.
+fn push(ranges: &mut Vec<ConfiguredRange>, first: u32, last: u32, claim: &Claim<'_>) {
+    match ranges.last_mut() {
+        Some(range)
+            if range.vpn == *claim.vpn
+                && range.allocators == *claim.allocators
+                && range.last.to_bits().checked_add(1) == Some(first) =>
+        {
+            range.last = Ipv4Addr::from_bits(last);
         }
+        _ => ranges.push(ConfiguredRange {
+            first: Ipv4Addr::from_bits(first),
+            last: Ipv4Addr::from_bits(last),
+            vpn: claim.vpn.clone(),
+            allocators: Arc::clone(claim.allocators),
+        }),
     }
 }
 

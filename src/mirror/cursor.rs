@@ -506,7 +506,7 @@ mod tests {
     /// no subnet.
     fn table(ranges: Vec<TimedRange>) -> Table {
         let view = r#"{ "Dhcp4": { "subnet4": [ { "id": 1, "subnet": "0.0.0.32/27" } ] } }"#;
-        let kea_config = KeaConfig::from_json(view, Vec::new()).unwrap();
+        let kea_config = KeaConfig::new(view, Vec::new(), &[]).unwrap();
         let mut table = Table::new(Arc::new(kea_config), &SavedView::default(), Time(0));
         table.set_ranges(ranges);
         table

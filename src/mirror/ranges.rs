@@ -128,7 +128,7 @@ pub fn timed(
     now: Time,
 ) -> Vec<TimedRange> {
     let usual = kea_config.usually_serving();
-    assign(kea_config.ranges(), known, serving, &usual, now)
+    assign(&kea_config.ranges, known, serving, &usual, now)
 }
 
 /// Implements [`timed`] for a server that usually serves the scopes in `usual`.

@@ -132,8 +132,8 @@ pub fn changed_since(bindings: &Pages, before: &SavedView, after: &View, now: Ti
     let kea_config = &after.kea_config;
     // Reservations in databases are read, and compared, later.
     let digests_match = |then: CommonDigests| {
-        then.common == kea_config.common_digest()
-            && (kea_config.has_host_database() || then.hosts == kea_config.hosts_digest())
+        then.common == kea_config.common_digest
+            && (kea_config.has_host_database || then.hosts == kea_config.hosts_digest)
     };
     let is_common_equal = before.digests.is_none_or(digests_match);
     let is_changed = |binding: &BindingRef<'_>| {

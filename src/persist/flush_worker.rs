@@ -308,7 +308,7 @@ mod tests {
     fn kea_config() -> Arc<KeaConfig> {
         let config = r#"{"Dhcp4": {"subnet4": [
             {"id": 1, "subnet": "192.0.2.0/24", "pools": [{"pool": "192.0.2.1-192.0.2.9"}]}]}}"#;
-        Arc::new(KeaConfig::from_json(config, Vec::new()).unwrap())
+        Arc::new(KeaConfig::new(config, Vec::new(), &[]).unwrap())
     }
 
     /// Returns a lease of an address in the pool.

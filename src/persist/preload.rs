@@ -91,7 +91,7 @@ mod tests {
     fn loaded(saved: impl Into<Prepared>) -> Vec<Binding> {
         let config = r#"{"Dhcp4": {"subnet4": [
             {"id": 1, "subnet": "192.0.2.0/24", "pools": [{"pool": "192.0.2.1-192.0.2.9"}]}]}}"#;
-        let kea_config = Arc::new(KeaConfig::from_json(config, Vec::new()).unwrap());
+        let kea_config = Arc::new(KeaConfig::new(config, Vec::new(), &[]).unwrap());
         let mirror = InitialLoad::begin(kea_config, saved, Time(1_000)).finish();
         let bindings = mirror.read(|table| {
             let bindings = table.bindings(0..=u32::MAX);

@@ -136,7 +136,7 @@ impl Instance {
         let listener =
             listeners.map(|listeners| Listener::start(config.clone(), listeners, &mirror, now));
         let mut resync_job = resync_job(kea, config, now);
-        let reservations = settings.kea_config.has_host_database();
+        let reservations = settings.kea_config.has_host_database;
         let reservations = reservations.then(|| Reader::new(config, now));
         if reading.is_none() {
             resync_job.ask(now);

@@ -243,9 +243,10 @@ impl<K: Kea> LeaseEvents<K> {
             }
             Some(Touched::Client(client, subnet)) => self.look_up_client(&client, subnet),
             Some(Touched::Subnet(subnet)) => self.look_for_removed(|_| HashSet::from([subnet])),
-            Some(Touched::Everything) => {
-                self.look_for_removed(|mirror| mirror.kea_config().subnet_ids().collect())
-            }
+            Some(Touched::Everything) => self.look_for_removed(|mirror| {
+                let kea_config = mirror.kea_config();
+                kea_config.subnets().map(|subnet| subnet.id).collect()
+            }),
         };
         if let Err(error) = done {
             tracing::error!(id = "BLQ_COMMAND_FAILED", "{name}: {error}");

@@ -822,7 +822,7 @@ fn host_reservations_in_a_database_are_read_once_kea_is_connected() {
         let mirror = server.mirror().unwrap();
         mirror.catch_up();
         let kea_config = mirror.kea_config();
-        let mut ranges = kea_config.ranges().iter();
+        let mut ranges = kea_config.ranges.iter();
         ranges.any(|range| (range.first..=range.last).contains(&outside))
     };
     server.run_for(LONG);

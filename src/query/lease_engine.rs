@@ -321,7 +321,7 @@ mod tests {
     fn a_change_that_panics_ends_answers_with_query_terminated() {
         let config = r#"{"Dhcp4": {"subnet4": [{"id": 1, "subnet": "10.0.0.0/8",
             "pools": [{"pool": "10.0.0.0/8"}]}]}}"#;
-        let kea_config = KeaConfig::from_json(config, Vec::new()).unwrap();
+        let kea_config = KeaConfig::new(config, Vec::new(), &[]).unwrap();
         let initial_load = InitialLoad::begin(kea_config.into(), Saved::default(), Time::now());
         let mirror = Arc::new(initial_load.finish());
         let engine = LeaseEngine::new(Arc::clone(&mirror), None);

@@ -103,7 +103,7 @@ mod tests {
             { "id": 1, "subnet": "0.0.0.0/24", "pools": [ { "pool": "0.0.0.250-0.0.0.255" } ] },
             { "id": 2, "subnet": "0.0.1.0/24", "pools": [ { "pool": "0.0.1.0-0.0.1.9" } ],
               "user-context": { "vpn": { "name": "blue" } } } ] } }"#;
-        Arc::new(KeaConfig::from_json(config, Vec::new()).unwrap())
+        Arc::new(KeaConfig::new(config, Vec::new(), &[]).unwrap())
     }
 
     /// A client whose identifiers all depend on `number`; clients share remote-ids and relay-ids.

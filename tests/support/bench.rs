@@ -60,7 +60,7 @@ impl Bench {
 
     /// Returns a bench with the contents of a state file and configured options.
     pub fn with(saved: Saved, options: Vec<ConfiguredOption>) -> Bench {
-        let kea_config = KeaConfig::from_json(CONFIGURATION, options).unwrap();
+        let kea_config = KeaConfig::new(CONFIGURATION, options, &[]).unwrap();
         Bench::over(InitialLoad::begin(Arc::new(kea_config), saved, Time::now()).finish())
     }
 

@@ -236,7 +236,7 @@ mod tests {
     fn kea_config() -> Arc<KeaConfig> {
         let config = r#"{"Dhcp4": {"subnet4": [
             {"id": 1, "subnet": "192.0.2.0/24", "pools": [{"pool": "192.0.2.1-192.0.2.9"}]}]}}"#;
-        Arc::new(KeaConfig::from_json(config, Vec::new()).unwrap())
+        Arc::new(KeaConfig::new(config, Vec::new(), &[]).unwrap())
     }
 
     /// Returns an address of the pool.
@@ -283,7 +283,7 @@ mod tests {
             assert_eq!(states(&mirror), Err(Unready::InitialLoad));
             assert!(completed.as_mut().poll(&mut context).is_pending());
         }
-        assert_eq!(mirror.kea_config().subnet_ids().count(), 1);
+        assert_eq!(mirror.kea_config().subnets().count(), 1);
         load_worker.complete(|| {});
         load_worker.wait();
         assert!(completed.poll(&mut context).is_ready());

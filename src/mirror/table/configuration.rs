@@ -21,7 +21,7 @@ impl Table {
         let known = &before.former_subnets;
         let former_subnets =
             visible::former_subnets(known, visible::subnets_before(before), &kea_config);
-        let incomplete = kea_config.has_host_database().then(|| Incomplete {
+        let incomplete = kea_config.has_host_database.then(|| Incomplete {
             ranges: before.ranges.clone(),
             hosts: before.digests.map(|digests| digests.hosts),
         });
@@ -55,7 +55,7 @@ impl Table {
         let incomplete = self.incomplete.take();
         // Reservations that are read for the first time since a restart may be the same as before it.
         let with_hosts = match &incomplete {
-            Some(incomplete) => is_complete && incomplete.hosts != Some(kea_config.hosts_digest()),
+            Some(incomplete) => is_complete && incomplete.hosts != Some(kea_config.hosts_digest),
             None => true,
         };
         let ranges = match &incomplete {
@@ -176,10 +176,10 @@ impl Table {
             subnets: subnets.collect(),
             former_subnets: self.view.former_subnets.to_vec(),
             digests: Some(CommonDigests {
-                common: kea_config.common_digest(),
+                common: kea_config.common_digest,
                 hosts: match &self.incomplete {
                     Some(incomplete) => incomplete.hosts.unwrap_or_default(),
-                    None => kea_config.hosts_digest(),
+                    None => kea_config.hosts_digest,
                 },
             }),
         };

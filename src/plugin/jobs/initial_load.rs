@@ -127,7 +127,7 @@ mod tests {
     /// Returns a load worker that takes no leases before `begun` gives the signal.
     fn load_worker(begun: mpsc::Receiver<()>) -> LoadWorker {
         let kea_config =
-            Arc::new(KeaConfig::from_json(r#"{"Dhcp4": {"subnet4": []}}"#, Vec::new()).unwrap());
+            Arc::new(KeaConfig::new(r#"{"Dhcp4": {"subnet4": []}}"#, Vec::new(), &[]).unwrap());
         let loaded = Arc::clone(&kea_config);
         let begin = move || {
             begun.recv().unwrap();

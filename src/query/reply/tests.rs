@@ -34,7 +34,7 @@ fn view(options: &[(u8, Vec<u8>)]) -> View {
         never_send: false,
         client_classes: Vec::new(),
     });
-    let kea_config = KeaConfig::from_json(CONFIGURATION, options.collect());
+    let kea_config = KeaConfig::new(CONFIGURATION, options.collect(), &[]);
     View {
         kea_config: Arc::new(kea_config.unwrap()),
         ranges: Vec::new(),
