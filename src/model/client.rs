@@ -165,7 +165,7 @@ impl<'a> ClientRef<'a> {
     /// Returns the client identifier; empty if the client sent none.
     #[inline]
     pub fn client_id(self) -> &'a [u8] {
-        match self.is_id_mac() {
+        match self.has(ID_IS_MAC) {
             true => self.mac(),
             false => self.sections().next(),
         }
@@ -190,7 +190,7 @@ impl<'a> ClientRef<'a> {
     /// Whether the latest relay agent information has a sub-option that names a VPN, valid or not.
     #[inline]
     pub fn names_vpn(self) -> bool {
-        (self.0.first()).is_some_and(|first| first & NAMES_VPN != 0)
+        self.has(NAMES_VPN)
     }
 
     /// Reads the VPN from the relay agent information.
@@ -202,16 +202,12 @@ impl<'a> ClientRef<'a> {
 
     /// Returns the host name that Kea stores with the lease; empty without one.
     pub fn hostname(self) -> &'a [u8] {
-        let mut sections = self.after_id();
-        sections.skip(1);
-        sections.next()
+        self.section(1)
     }
 
     /// Iterates over the stored options: codes and values, ascending by code.
     pub fn options(self) -> impl Iterator<Item = (u8, &'a [u8])> {
-        let mut sections = self.after_id();
-        sections.skip(2);
-        let mut options = Sections(sections.next());
+        let mut options = Sections(self.section(2));
         std::iter::from_fn(move || {
             let code = options.octet()?;
             Some((code, options.next()))
@@ -226,9 +222,7 @@ impl<'a> ClientRef<'a> {
 
     /// Iterates over the client classes of the last message, in Kea's order.
     pub fn classes(self) -> impl Iterator<Item = &'a str> {
-        let mut sections = self.after_id();
-        sections.skip(3);
-        let mut classes = Sections(sections.next());
+        let mut classes = Sections(self.section(3));
         std::iter::from_fn(move || {
             let is_over = classes.0.is_empty();
             (!is_over).then(|| std::str::from_utf8(classes.next()).unwrap_or_default())
@@ -238,7 +232,7 @@ impl<'a> ClientRef<'a> {
     /// Returns the relay agent information last found in Kea's lease; empty if Kea stored none. If
     /// no difference is known, this is the latest one received.
     pub fn stored_by_kea(self) -> &'a [u8] {
-        match self.has_stored() {
+        match self.has(HAS_STORED) {
             true => self.stored(),
             false => self.relay_agent_information(),
         }
@@ -246,17 +240,10 @@ impl<'a> ClientRef<'a> {
 
     /// Returns [`ClientParts::stored`].
     pub fn stored(self) -> &'a [u8] {
-        if !self.has_stored() {
-            return &[];
+        match self.has(HAS_STORED) {
+            true => self.section(4),
+            false => &[],
         }
-        let mut sections = self.after_id();
-        sections.skip(4);
-        sections.next()
-    }
-
-    /// Whether Kea has stored different relay agent information with the lease.
-    fn has_stored(self) -> bool {
-        (self.0.first()).is_some_and(|first| first & HAS_STORED != 0)
     }
 
     /// Whether requesters see no difference between both clients.
@@ -330,9 +317,10 @@ impl<'a> ClientRef<'a> {
         }
     }
 
-    /// Whether the client identifier is htype and chaddr.
-    fn is_id_mac(self) -> bool {
-        self.0.first().is_some_and(|first| first & ID_IS_MAC != 0)
+    /// Whether a flag is set.
+    #[inline]
+    fn has(self, flag: u8) -> bool {
+        self.0.first().is_some_and(|first| first & flag != 0)
     }
 
     /// Returns the sections, which follow chaddr.
@@ -346,10 +334,18 @@ impl<'a> ClientRef<'a> {
     #[inline]
     fn after_id(self) -> Sections<'a> {
         let mut sections = self.sections();
-        if !self.is_id_mac() {
+        if !self.has(ID_IS_MAC) {
             sections.skip(1);
         }
         sections
+    }
+
+    /// Returns one of the sections after the client identifier, counted from 0.
+    #[inline]
+    fn section(self, number: usize) -> &'a [u8] {
+        let mut sections = self.after_id();
+        sections.skip(number);
+        sections.next()
     }
 }
 
@@ -415,19 +411,15 @@ impl<'a> Sections<'a> {
     }
 }
 
-/// Appends the length of a value, seven bits in each octet, little-endian.
-fn put_length(octets: &mut Vec<u8>, mut length: usize) {
+/// Appends the length of a value, seven bits in each octet, little-endian, and the value.
+fn put(octets: &mut Vec<u8>, value: &[u8]) {
+    let mut length = value.len();
     while length > 0x7f {
         // Seven bits, marked as not the last.
         octets.push((length & 0x7f) as u8 | 0x80);
         length >>= 7;
     }
     octets.push(length as u8);
-}
-
-/// Appends the length of a value, and the value.
-fn put(octets: &mut Vec<u8>, value: &[u8]) {
-    put_length(octets, value.len());
     octets.extend_from_slice(value);
 }
 
