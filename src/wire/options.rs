@@ -38,52 +38,37 @@ impl<'a> Tlvs<'a> {
             pad_and_end: false,
         }
     }
-
-    /// Reads the length and the value that follow `code`.
-    fn read(&mut self, code: u8) -> Result<(u8, &'a [u8]), PastEnd> {
-        let mut value = || {
-            let length = self.reader.u8()?;
-            self.reader.octets(length.into())
-        };
-        match value() {
-            Ok(value) => Ok((code, value)),
-            Err(Truncated) => Err(PastEnd(code)),
-        }
-    }
 }
 
 impl<'a> Iterator for Tlvs<'a> {
     type Item = Result<(u8, &'a [u8]), PastEnd>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let code = self.reader.u8().ok()?;
-            match code {
-                code::PAD if self.pad_and_end => continue,
+        let code = loop {
+            match self.reader.u8().ok()? {
+                code::PAD if self.pad_and_end => {}
                 code::END if self.pad_and_end => {
                     self.reader = Reader::new(&[]);
                     return None;
                 }
-                _ => {}
+                code => break code,
             }
-            let read = self.read(code);
-            if read.is_err() {
-                self.reader = Reader::new(&[]);
-            }
-            return Some(read);
+        };
+        let length = self.reader.u8();
+        let value = length.and_then(|length| self.reader.octets(length.into()));
+        if value.is_err() {
+            self.reader = Reader::new(&[]);
         }
+        Some(match value {
+            Ok(value) => Ok((code, value)),
+            Err(Truncated) => Err(PastEnd(code)),
+        })
     }
 }
 
 /// The option or sub-option, by its code, whose length runs past the end of the octets that hold it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PastEnd(pub u8);
-
-impl From<PastEnd> for Truncated {
-    fn from(_: PastEnd) -> Self {
-        Truncated
-    }
-}
 
 /// A field of a message that holds options (RFC 2131 section 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,22 +130,8 @@ pub struct Options<'a>(Vec<JoinedOption<'a>>);
 
 impl<'a> Options<'a> {
     /// Reads the options field of a message, then its file and sname fields if option 52 declares that they
-    /// hold options (in the order of RFC 3396 section 5).
-    ///
-    /// # Errors
-    /// See [`Options::read_until_fault`].
-    pub fn read(
-        options: &'a [u8],
-        file: &'a [u8],
-        sname: &'a [u8],
-    ) -> Result<Options<'a>, OptionsFault> {
-        match Options::read_until_fault(options, file, sname) {
-            (read, None) => Ok(read),
-            (_, Some(fault)) => Err(fault),
-        }
-    }
-
-    /// Reads the options before the first fault, and returns the fault too.
+    /// hold options (in the order of RFC 3396 section 5). Returns the options before the first fault, and the
+    /// fault.
     pub fn read_until_fault(
         options: &'a [u8],
         file: &'a [u8],
@@ -242,10 +213,20 @@ impl<'a> Options<'a> {
 mod tests {
     use super::*;
 
+    /// Reads options without a fault.
+    fn read<'a>(
+        options: &'a [u8],
+        file: &'a [u8],
+        sname: &'a [u8],
+    ) -> Result<Options<'a>, OptionsFault> {
+        let (read, fault) = Options::read_until_fault(options, file, sname);
+        fault.map_or(Ok(read), Err)
+    }
+
     #[test]
     fn joins_the_parts_of_a_long_option() {
         let field = [82, 2, 1, 2, 0, 61, 1, 9, 82, 1, 3, 255, 82, 1, 4];
-        let options = Options::read(&field, &[], &[]).unwrap();
+        let options = read(&field, &[], &[]).unwrap();
         assert_eq!(options.value(82), Some(&[1, 2, 3][..]));
         assert_eq!(options.get(82).unwrap().occurrences, 2);
         assert_eq!(options.value(61), Some(&[9][..]));
@@ -253,23 +234,23 @@ mod tests {
 
     #[test]
     fn reads_overloaded_fields_in_the_order_of_rfc_3396_section_5() {
-        let options = Options::read(&[52, 1, 3, 60, 1, 1], &[60, 1, 2], &[60, 1, 3]).unwrap();
+        let options = read(&[52, 1, 3, 60, 1, 1], &[60, 1, 2], &[60, 1, 3]).unwrap();
         assert_eq!(options.value(60), Some(&[1, 2, 3][..]));
-        let options = Options::read(&[52, 1, 2, 60, 1, 1], &[60, 1, 2], &[60, 1, 3]).unwrap();
+        let options = read(&[52, 1, 2, 60, 1, 1], &[60, 1, 2], &[60, 1, 3]).unwrap();
         assert_eq!(options.value(60), Some(&[1, 3][..]));
     }
 
     #[test]
     fn refuses_an_option_that_runs_past_the_end() {
         let fault = OptionsFault::PastEnd(PastEnd(61), Field::Options);
-        assert_eq!(Options::read(&[61, 3, 1, 2], &[], &[]), Err(fault));
-        assert_eq!(Options::read(&[61], &[], &[]), Err(fault));
+        assert_eq!(read(&[61, 3, 1, 2], &[], &[]), Err(fault));
+        assert_eq!(read(&[61], &[], &[]), Err(fault));
         // Of fields that hold no options by option 52, none is read.
-        assert!(Options::read(&[52, 1, 2], &[61], &[]).is_ok());
+        assert!(read(&[52, 1, 2], &[61], &[]).is_ok());
         let fault = OptionsFault::PastEnd(PastEnd(61), Field::File);
-        assert_eq!(Options::read(&[52, 1, 3], &[61, 1], &[61]), Err(fault));
+        assert_eq!(read(&[52, 1, 3], &[61, 1], &[61]), Err(fault));
         let fault = OptionsFault::PastEnd(PastEnd(61), Field::Sname);
-        assert_eq!(Options::read(&[52, 1, 3], &[], &[61, 1]), Err(fault));
+        assert_eq!(read(&[52, 1, 3], &[], &[61, 1]), Err(fault));
     }
 
     #[test]
@@ -301,14 +282,14 @@ mod tests {
             (&[52, 1, 1, 52, 0], &[]),
             (&[52, 1, 1], &[52, 1, 2]),
         ] {
-            let read = Options::read(options, file, &[]);
+            let read = read(options, file, &[]);
             assert_eq!(read, Err(OptionsFault::Overload), "{options:?}, {file:?}");
         }
     }
 
     #[test]
     fn accepts_options_without_an_end() {
-        let options = Options::read(&[53, 1, 14], &[], &[]).unwrap();
+        let options = read(&[53, 1, 14], &[], &[]).unwrap();
         assert_eq!(options.value(53), Some(&[14][..]));
     }
 
