@@ -18,19 +18,8 @@ pub struct Fingerprint {
     changed: [(i64, i64); 2],
 }
 
-impl Fingerprint {
-    /// Returns the fingerprint of the file at `path`.
-    pub fn of(path: &Path) -> io::Result<Fingerprint> {
-        fs::metadata(path).map(|metadata| Fingerprint::new(&metadata))
-    }
-
-    /// Returns the fingerprint of an open file.
-    pub fn of_file(file: &File) -> io::Result<Fingerprint> {
-        file.metadata().map(|metadata| Fingerprint::new(&metadata))
-    }
-
-    /// Builds the fingerprint from a file's metadata.
-    fn new(metadata: &Metadata) -> Fingerprint {
+impl From<Metadata> for Fingerprint {
+    fn from(metadata: Metadata) -> Fingerprint {
         Fingerprint {
             file: (metadata.dev(), metadata.ino()),
             length: metadata.len(),
@@ -40,7 +29,9 @@ impl Fingerprint {
             ],
         }
     }
+}
 
+impl Fingerprint {
     /// Whether both are of one file, changed or not.
     pub fn is_same_file(&self, other: &Fingerprint) -> bool {
         self.file == other.file

@@ -16,11 +16,12 @@
 //! damaged. The one frame after that end may be torn, if its process was killed; a torn frame is
 //! ignored.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use bytes::{Buf, TryGetError};
 use crc32fast::Hasher;
 use rustix::fs::{Advice, FlockOperation, fadvise, flock};
 use rustix::io::Errno;
@@ -104,7 +105,7 @@ impl Journal {
     /// Opens the file at `path` and finds its end. If there is no file, `create` creates one.
     pub fn open(path: &Path, create: bool) -> Result<Journal, StoreError> {
         let file = lock(ownership::open(path, create, is_own)?)?;
-        let opened = Fingerprint::of_file(&file)?;
+        let opened = Fingerprint::from(file.metadata()?);
         let tail = find_end(&file)?;
         let journal = Journal {
             file,
@@ -123,7 +124,7 @@ impl Journal {
         file.set_len(0)?;
         write_empty(&file)?;
         Ok(Journal {
-            opened: Fingerprint::of_file(&file)?,
+            opened: Fingerprint::from(file.metadata()?),
             file,
             tail: Boundary::START,
             is_trimmed: true,
@@ -180,7 +181,7 @@ impl Journal {
     /// [`StoreError::Foreign`] if a file of another program has the name, otherwise
     /// [`StoreError::Unavailable`].
     pub fn check_path(&self, path: &Path) -> Result<(), StoreError> {
-        if Fingerprint::of(path)?.is_same_file(&self.opened) {
+        if Fingerprint::from(fs::metadata(path)?).is_same_file(&self.opened) {
             return Ok(());
         }
         ownership::open_existing(path, is_own)?;
@@ -224,11 +225,11 @@ impl Journal {
         let write_tail = || {
             // With the tail in the header, the next start detects that the last frame is missing.
             self.file.write_all_at(&header(self.tail), 0)?;
-            Fingerprint::of_file(&self.file)
+            self.file.metadata()
         };
-        let fingerprint = self.is_trimmed.then(write_tail);
+        let metadata = self.is_trimmed.then(write_tail).and_then(Result::ok);
         Closed {
-            file: fingerprint.and_then(Result::ok).unwrap_or(self.opened),
+            file: metadata.map_or(self.opened, Fingerprint::from),
             tail: self.tail,
         }
     }
@@ -244,13 +245,6 @@ pub fn put_number(octets: &mut [u8], offset: usize, number: u32) {
     if let Some(octets) = octets.get_mut(offset..offset + 4) {
         octets.copy_from_slice(&number.to_le_bytes());
     }
-}
-
-/// Splits a number off the beginning of `octets`.
-pub fn take_number(octets: &mut &[u8]) -> Option<u32> {
-    let (number, rest) = octets.split_first_chunk()?;
-    *octets = rest;
-    Some(u32::from_le_bytes(*number))
 }
 
 /// Locks a file against other processes.
@@ -320,22 +314,14 @@ fn find_end(file: &File) -> Result<Boundary, StoreError> {
 fn durable_tail(octets: &[u8]) -> Result<Boundary, StoreError> {
     let mut rest = octets.get(MARK.len()..).unwrap_or_default();
     let mut fields = || {
-        let (version, numbers) = rest.split_first()?;
-        rest = numbers;
-        let [low, high, payload] = [(); 3].map(|()| take_number(&mut rest));
-        let offset = u64::from(low?) | u64::from(high?) << 32;
-        Some((
-            *version,
-            Boundary {
-                offset,
-                payload: payload?,
-            },
-        ))
+        let version = rest.try_get_u8()?;
+        let (offset, payload) = (rest.try_get_u64_le()?, rest.try_get_u32_le()?);
+        Ok::<_, TryGetError>((version, Boundary { offset, payload }))
     };
     match fields() {
-        Some((VERSION, tail)) if header(tail) == octets => Ok(tail),
-        None | Some((VERSION, _)) => Err(damaged(0)),
-        Some((version, _)) => {
+        Ok((VERSION, tail)) if header(tail) == octets => Ok(tail),
+        Err(_) | Ok((VERSION, _)) => Err(damaged(0)),
+        Ok((version, _)) => {
             let reason = match version {
                 0 => "it was written by an earlier version of this library".to_owned(),
                 version => {
@@ -369,7 +355,7 @@ fn read(file: &File, start: u64, length: u32, frame: &mut Vec<u8>) -> io::Result
         return Ok(None);
     }
     let mut head = frame.as_slice();
-    let [found, stated, previous] = [(); 3].map(|()| take_number(&mut head));
+    let [found, stated, previous] = [(); 3].map(|()| head.try_get_u32_le().ok());
     let is_whole = found == Some(checksum(start, frame)) && stated == Some(length);
     Ok(previous.filter(|_| is_whole))
 }

@@ -60,9 +60,9 @@ pub fn open(
         .truncate(false)
         .mode(FILE_MODE)
         .open(path)?;
-    let opened = Fingerprint::of_file(&file)?;
-    let existing = existing.as_ref().map(Fingerprint::of_file).transpose()?;
-    if !existing.is_some_and(|existing| existing.is_same_file(&opened)) {
+    let opened = Fingerprint::from(file.metadata()?);
+    let existing = existing.map(|existing| existing.metadata()).transpose()?;
+    if !existing.is_some_and(|existing| opened.is_same_file(&existing.into())) {
         // The file is new, or was replaced after `open_existing`.
         check(&file, is_own)?;
     }

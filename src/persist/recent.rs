@@ -110,8 +110,8 @@ impl RecentFile {
     /// Closes the file, and removes it if it has no address.
     pub fn close(&self) {
         let is_own = |open: &OpenFile| {
-            let found = Fingerprint::of(&self.path)?;
-            Ok::<bool, io::Error>(found.is_same_file(&Fingerprint::of_file(&open.file)?))
+            let found = Fingerprint::from(fs::metadata(&self.path)?);
+            Ok::<bool, io::Error>(found.is_same_file(&open.file.metadata()?.into()))
         };
         let open = self.open.lock().take();
         let empty = open.filter(|open| open.length <= ADDRESSES as u64);

@@ -220,22 +220,18 @@ impl Store {
         if self.compaction.is_none() && end < self.compact_at {
             return Ok(false);
         }
-        let compaction = match self.compaction.take() {
-            Some(compaction) => Ok(compaction),
-            None => Compaction::begin(journal, &self.path),
-        };
-        let stepped = compaction.and_then(|mut compaction| {
-            let is_complete = compaction.step(journal)?;
-            Ok((is_complete, compaction))
-        });
-        let finished = stepped.and_then(|(is_complete, compaction)| match is_complete {
-            true => Ok(Some(compaction.finish()?)),
-            false => {
-                self.compaction = Some(compaction);
-                Ok(None)
+        let mut step = || {
+            let mut compaction = match self.compaction.take() {
+                Some(compaction) => compaction,
+                None => Compaction::begin(journal, &self.path)?,
+            };
+            if compaction.step(journal)? {
+                return Ok(Some(compaction.finish()?));
             }
-        });
-        match finished {
+            self.compaction = Some(compaction);
+            Ok(None)
+        };
+        match step() {
             Ok(None) => return Ok(true),
             Ok(Some(compacted)) => {
                 self.compact_at = compaction::threshold(compacted.tail().offset);

@@ -13,6 +13,7 @@
 
 use std::{fmt, mem};
 
+use bytes::Buf;
 use serde::{Deserialize, Serialize};
 
 use crate::mirror::dirty_set::DirtyPart;
@@ -20,7 +21,7 @@ use crate::mirror::ranges::SavedView;
 use crate::model::binding::Binding;
 use crate::model::time::Time;
 use crate::persist::error::{Defect, StoreError};
-use crate::persist::journal::{Frame, put_number, take_number};
+use crate::persist::journal::{Frame, put_number};
 
 /// A transaction to be written.
 #[derive(Clone, Debug, Default)]
@@ -157,7 +158,7 @@ impl<'a> Iterator for Entries<'a> {
         if self.0.is_empty() {
             return None;
         }
-        let entry = take_number(&mut self.0).and_then(|address| {
+        let entry = self.0.try_get_u32_le().ok().and_then(|address| {
             let binding = value(&mut self.0)?;
             Some(Entry { address, binding })
         });
@@ -167,7 +168,7 @@ impl<'a> Iterator for Entries<'a> {
 
 /// Splits a value with its length off the beginning of `octets`.
 fn value<'a>(octets: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let length = take_number(octets)?;
+    let length = octets.try_get_u32_le().ok()?;
     let (value, rest) = octets.split_at_checked(usize::try_from(length).ok()?)?;
     *octets = rest;
     Some(value)
