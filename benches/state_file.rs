@@ -6,6 +6,7 @@
 use std::sync::LazyLock;
 
 use dhcp_blq::mirror::Mirror;
+use dhcp_blq::mirror::dirty_set::DirtySet;
 use dhcp_blq::mirror::event::{Event, Origin};
 use dhcp_blq::model::time::Time;
 use dhcp_blq::persist::{Batch, Store};
@@ -30,7 +31,7 @@ static FULL: LazyLock<(Mirror, Leases)> = LazyLock::new(|| {
 static SAVED: LazyLock<(tempfile::TempDir, Mutex<Store>)> = LazyLock::new(|| {
     let directory = tempfile::tempdir().expect("a directory");
     let (mut store, _) = Store::open(&directory.path().join("state")).expect("a new file");
-    FULL.0.mark_all_dirty();
+    FULL.0.change_dirty_set(DirtySet::add_all);
     flush(&mut store);
     // Enough changes for the longest journal.
     for _ in 0..400 {

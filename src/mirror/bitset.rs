@@ -36,22 +36,6 @@ impl Places {
         (whole + within) as usize
     }
 
-    /// Returns the first place of the set from `from` on.
-    pub fn next(&self, from: u8) -> Option<u8> {
-        let (first, bit) = Places::bit(from);
-        let mut bits = self.0[first] & !(bit - 1);
-        for word in first..4 {
-            if word > first {
-                bits = self.0[word];
-            }
-            if bits != 0 {
-                // Less than 256.
-                return Some((word * 64) as u8 + bits.trailing_zeros() as u8);
-            }
-        }
-        None
-    }
-
     /// Returns the number of places in the set.
     pub fn count(&self) -> usize {
         self.0.iter().map(|word| word.count_ones() as usize).sum()
@@ -74,7 +58,7 @@ mod tests {
             let mut set = Places::default();
             places.iter().for_each(|place| set.insert(*place));
             for from in 0..=255 {
-                prop_assert_eq!(set.next(from), places.range(from..).next().copied());
+                prop_assert_eq!(set.contains(from), places.contains(&from));
                 prop_assert_eq!(set.rank(from), places.range(..from).count());
             }
             prop_assert_eq!(set.count(), places.len());

@@ -48,18 +48,19 @@ pub struct DirtyPart {
 
 impl DirtySet {
     /// Adds an address that changed. A change that the initial load found is not recent.
-    pub fn add(&mut self, address: u32, is_recent: bool) {
+    pub(super) fn add(&mut self, address: u32, is_recent: bool) {
         if self.changed.insert(address) && is_recent {
             self.recent.push(address);
         }
     }
 
-    /// Adds every address, to be written after the changed ones.
+    /// Adds the view and every address, to be written after the changed ones: the state file is new.
     pub fn add_all(&mut self) {
         self.all_from = Some(0);
         // Each of these is either among all addresses, or has no binding, and the new file needs no entry for it.
         self.deferred.clear();
         self.recent.push(EVERY_ADDRESS);
+        self.add_view();
     }
 
     /// Adds the view.
@@ -71,24 +72,24 @@ impl DirtySet {
     }
 
     /// Records that the view differs from the one in the state file.
-    pub fn set_reconfigured(&mut self) {
+    pub(super) fn set_reconfigured(&mut self) {
         self.is_reconfigured = true;
     }
 
     /// Defers all addresses added so far: those added from now on are written first.
-    pub fn defer(&mut self) {
+    pub(super) fn defer(&mut self) {
         self.deferred |= std::mem::take(&mut self.changed);
     }
 
     /// Takes the recent changes that were added since the last call; [`EVERY_ADDRESS`] stands for a changed
     /// view.
-    pub fn take_recent(&mut self) -> Vec<u32> {
+    pub(super) fn take_recent(&mut self) -> Vec<u32> {
         std::mem::take(&mut self.recent)
     }
 
     /// Iterates over the changes that a start from the present state file would not find: the addresses whose
     /// replies have changed. [`EVERY_ADDRESS`] stands for a changed view, or for too many addresses.
-    pub fn dirty_changes(&self) -> impl Iterator<Item = u32> {
+    pub(super) fn dirty_changes(&self) -> impl Iterator<Item = u32> {
         let are_many = self.all_from.is_some() || self.deferred.len() > MAX_RECORDED;
         let deferred = (!are_many).then_some(&self.deferred);
         let is_view_lost = self.is_view_dirty && self.is_reconfigured;
@@ -97,12 +98,12 @@ impl DirtySet {
     }
 
     /// Returns whether the view must be written, and marks it as written.
-    pub fn take_view(&mut self) -> bool {
+    pub(super) fn take_view(&mut self) -> bool {
         std::mem::take(&mut self.is_view_dirty)
     }
 
     /// Takes up to `limit` addresses with their bindings, and marks them as written.
-    pub fn take(&mut self, bindings: &Pages, limit: usize) -> DirtyPart {
+    pub(super) fn take(&mut self, bindings: &Pages, limit: usize) -> DirtyPart {
         let dirty_binding = |address: u32| {
             let binding = bindings.get(address).map(|binding| binding.to_owned());
             (Ipv4Addr::from_bits(address), binding)

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 
 use crate::kea_config::KeaConfig;
 use crate::mirror::apply::apply;
-use crate::mirror::dirty_set::DirtyPart;
+use crate::mirror::dirty_set::{DirtyPart, DirtySet};
 use crate::mirror::indexes::Identity;
 use crate::mirror::queue::EventQueue;
 use crate::mirror::ranges::SavedView;
@@ -54,19 +54,8 @@ pub struct Mirror {
 }
 
 impl Mirror {
-    /// Creates a mirror of complete tables.
-    pub(super) fn new(table: Table) -> Mirror {
-        Mirror::with_readiness(table, Ok(()))
-    }
-
-    /// Creates a mirror of a configuration, for the initial load.
-    pub(super) fn initial_load(kea_config: Arc<KeaConfig>, now: Time) -> Mirror {
-        let table = Table::new(kea_config, &SavedView::default(), now);
-        Mirror::with_readiness(table, Err(Unready::InitialLoad))
-    }
-
     /// Creates a mirror of tables with this readiness.
-    pub(super) fn with_readiness(table: Table, ready: Result<(), Unready>) -> Mirror {
+    pub(super) fn new(table: Table, ready: Result<(), Unready>) -> Mirror {
         Mirror {
             table: RwLock::new(table),
             readiness: Readiness::new(ready),
@@ -127,7 +116,7 @@ impl Mirror {
             Ok(mut current) => {
                 *current = table;
                 // The recent changes lack those before a hand-over: all dirty ones are recorded instead.
-                drop(current.take_recent());
+                drop(current.dirty_set().take_recent());
                 self.record_all(&current);
                 self.readiness.complete();
             }
@@ -208,16 +197,16 @@ impl Mirror {
 
     /// Records the addresses that have changed, before any reader sees the changes.
     fn record_changes(&self, table: &mut Table) {
-        let changed = table.take_recent();
+        let changed = table.dirty_set().take_recent();
         if let Some(recorder) = &*self.recorder.lock() {
-            recorder.record(&mut changed.into_iter(), table.latest());
+            recorder.record(&mut changed.into_iter(), table.latest);
         }
     }
 
     /// Records all dirty changes of `table`.
     fn record_all(&self, table: &Table) {
         if let Some(recorder) = &*self.recorder.lock() {
-            recorder.record(&mut table.dirty_changes(), table.latest());
+            recorder.record(&mut table.changes().dirty.dirty_changes(), table.latest);
         }
     }
 
@@ -239,18 +228,18 @@ impl Mirror {
     /// Drops the record of changes that are on disk.
     pub fn trim_record(&self) {
         if let (Ok(table), Some(recorder)) = (self.table(), &*self.recorder.lock()) {
-            recorder.retain(&mut table.dirty_changes());
+            recorder.retain(&mut table.changes().dirty.dirty_changes());
         }
     }
 
     /// Returns the time of the latest transaction of a lease in Kea's lease database; `None` if unknown.
     pub fn latest(&self) -> Option<Time> {
-        self.read(Table::latest).ok()?
+        self.read(|table| table.latest).ok()?
     }
 
     /// Returns the time up to which changes by other servers are in the mirror: see [`Event::ResyncDone`](crate::mirror::event::Event::ResyncDone).
     pub fn resynced_at(&self) -> Option<Time> {
-        self.read(Table::resynced_at).ok()?
+        self.read(|table| table.resynced_at).ok()?
     }
 
     /// Reads the tables. `read` must be short, because updates wait for it.
@@ -292,25 +281,27 @@ impl Mirror {
     /// Returns the addresses with a binding from one of `subnets`, ascending.
     pub fn addresses_in(&self, subnets: &HashSet<SubnetId>) -> Vec<Ipv4Addr> {
         self.catch_up();
-        self.read(|table| table.addresses_in(subnets))
-            .unwrap_or_default()
+        self.read(|table| {
+            let bindings = table.bindings(0..=u32::MAX);
+            let found = bindings.filter(|binding| subnets.contains(&binding.subnet));
+            found.map(|binding| binding.address).collect()
+        })
+        .unwrap_or_default()
     }
 
     /// Returns the addresses from `subnet` with an active binding to a client, ascending.
     pub fn addresses_of(&self, client: &Identity, subnet: SubnetId) -> Vec<Ipv4Addr> {
         self.catch_up();
-        let Ok(table) = self.table() else {
-            return Vec::new();
-        };
-        let found = table.find(client).into_iter();
-        let found = found.flat_map(|found| found.all());
-        found
-            .map(Ipv4Addr::from_bits)
-            .filter(|address| {
+        self.read(|table| {
+            let found = table.find(client).into_iter();
+            let found = found.flat_map(|found| found.all()).map(Ipv4Addr::from_bits);
+            let is_of_subnet = |address: &Ipv4Addr| {
                 let binding = table.binding(*address);
                 binding.is_some_and(|binding| binding.subnet == subnet)
-            })
-            .collect()
+            };
+            found.filter(is_of_subnet).collect()
+        })
+        .unwrap_or_default()
     }
 
     /// Returns the binding of an address.
@@ -326,30 +317,15 @@ impl Mirror {
         self.faults.panic_if_armed("blq-state");
         self.catch_up();
         let table = self.table_mut();
-        table.map_or_else(
-            |_| DirtyPart::default(),
-            |mut table| table.take_dirty(limit),
-        )
+        table
+            .map(|mut table| table.take_dirty(limit))
+            .unwrap_or_default()
     }
 
-    /// Makes the addresses of a part dirty again that could not be written.
-    pub fn mark_dirty(&self, part: &DirtyPart) {
+    /// Changes the dirty set, if the tables are complete.
+    pub fn change_dirty_set(&self, change: impl FnOnce(&mut DirtySet)) {
         if let Ok(mut table) = self.table_mut() {
-            table.mark_dirty(part);
-        }
-    }
-
-    /// Marks the view dirty.
-    pub fn mark_view_dirty(&self) {
-        if let Ok(mut table) = self.table_mut() {
-            table.mark_view_dirty();
-        }
-    }
-
-    /// Marks everything dirty: the state file is new.
-    pub fn mark_all_dirty(&self) {
-        if let Ok(mut table) = self.table_mut() {
-            table.mark_all_dirty();
+            change(table.dirty_set());
         }
     }
 }

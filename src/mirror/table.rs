@@ -2,14 +2,13 @@
 
 mod configuration;
 
-use std::collections::HashSet;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::kea_config::{KeaConfig, Serving};
 use crate::mirror::changes::ChangeLog;
-use crate::mirror::dirty_set::DirtyPart;
+use crate::mirror::dirty_set::{DirtyPart, DirtySet};
 use crate::mirror::index::identity::Found;
 use crate::mirror::index::time::Reached;
 use crate::mirror::indexes::{Identity, Indexes, indexed_client};
@@ -18,7 +17,7 @@ use crate::mirror::pages::Pages;
 use crate::mirror::ranges::{SavedView, TimedRange};
 use crate::mirror::view::View;
 use crate::mirror::visible;
-use crate::model::binding::{Binding, BindingRef, SubnetId};
+use crate::model::binding::{Binding, BindingRef};
 use crate::model::client::Client;
 use crate::model::state::State;
 use crate::model::time::{Time, Window};
@@ -50,10 +49,10 @@ pub struct Table {
     indexes: Option<Indexes>,
     /// The change log.
     changes: ChangeLog,
-    /// The latest transaction of a lease in Kea's lease database.
-    latest: Option<Time>,
+    /// The latest transaction of a lease in Kea's lease database, as far as it is known.
+    pub(super) latest: Option<Time>,
     /// The beginning of the last complete resync.
-    resynced_at: Option<Time>,
+    pub(super) resynced_at: Option<Time>,
 }
 
 //--- Updates
@@ -187,15 +186,6 @@ impl Table {
         self.bindings.range(addresses)
     }
 
-    /// Returns the addresses with a binding from one of `subnets`, ascending.
-    pub fn addresses_in(&self, subnets: &HashSet<SubnetId>) -> Vec<Ipv4Addr> {
-        self.bindings
-            .iter()
-            .filter(|binding| subnets.contains(&binding.subnet))
-            .map(|binding| binding.address)
-            .collect()
-    }
-
     /// Whether an address with a binding belongs to the configured addresses.
     pub fn is_configured(&self, address: Ipv4Addr) -> bool {
         let binding = self.bindings.get(address.to_bits());
@@ -248,14 +238,10 @@ impl Table {
 //--- The initial load
 
 impl Table {
-    /// Sets the bindings to those of the state file. The table has none so far, and no indexes.
+    /// Sets the bindings to those of the state file, and drops the indexes until [`Table::build_indexes`]: building
+    /// them at once takes less time than updating them with each binding.
     pub(super) fn set_saved(&mut self, bindings: Pages) {
         self.bindings = bindings;
-    }
-
-    /// Drops the indexes until [`Table::build_indexes`]: building them at once takes less time than updating
-    /// them with each binding.
-    pub fn drop_indexes(&mut self) {
         self.indexes = None;
         self.changes.set_loading(true);
     }
@@ -268,49 +254,18 @@ impl Table {
         self.changes.set_loading(false);
     }
 
-    /// Sets the latest transaction of a lease in Kea's lease database.
-    pub fn set_latest(&mut self, latest: Option<Time>) {
-        self.latest = latest;
-    }
-
-    /// Returns the latest transaction of a lease in Kea's lease database, as far as it is known.
-    pub fn latest(&self) -> Option<Time> {
-        self.latest
-    }
-
     /// Records the beginning of a complete resync.
     pub fn set_resynced(&mut self, began: Time) {
         self.resynced_at = self.resynced_at.max(Some(began));
-    }
-
-    /// Returns the beginning of the last complete resync; `None` without one.
-    pub fn resynced_at(&self) -> Option<Time> {
-        self.resynced_at
     }
 }
 
 //--- The state file
 
 impl Table {
-    /// Takes the addresses that have become dirty since the last call: see [`DirtySet::take_recent`].
-    ///
-    /// [`DirtySet::take_recent`]: crate::mirror::dirty_set::DirtySet::take_recent
-    pub fn take_recent(&mut self) -> Vec<u32> {
-        self.changes.dirty.take_recent()
-    }
-
-    /// Iterates over the changes that are not in the state file: see [`DirtySet::dirty_changes`].
-    ///
-    /// [`DirtySet::dirty_changes`]: crate::mirror::dirty_set::DirtySet::dirty_changes
-    pub fn dirty_changes(&self) -> impl Iterator<Item = u32> {
-        self.changes.dirty.dirty_changes()
-    }
-
-    /// Defers the flush of all dirty addresses: later changes are written first, see [`DirtySet::defer`].
-    ///
-    /// [`DirtySet::defer`]: crate::mirror::dirty_set::DirtySet::defer
-    pub fn defer_dirty(&mut self) {
-        self.changes.dirty.defer();
+    /// Returns the dirty set.
+    pub(super) fn dirty_set(&mut self) -> &mut DirtySet {
+        &mut self.changes.dirty
     }
 
     /// Takes the view for the state file, if it is dirty.
@@ -323,22 +278,6 @@ impl Table {
     /// [`DirtySet::take`]: crate::mirror::dirty_set::DirtySet::take
     pub fn take_dirty(&mut self, limit: usize) -> DirtyPart {
         self.changes.dirty.take(&self.bindings, limit)
-    }
-
-    /// Makes the addresses of a part dirty again that could not be written.
-    pub fn mark_dirty(&mut self, part: &DirtyPart) {
-        self.changes.dirty.put_back(part);
-    }
-
-    /// Makes the view dirty.
-    pub fn mark_view_dirty(&mut self) {
-        self.changes.dirty.add_view();
-    }
-
-    /// Makes everything dirty.
-    pub fn mark_all_dirty(&mut self) {
-        self.changes.dirty.add_all();
-        self.mark_view_dirty();
     }
 }
 

@@ -8,7 +8,7 @@ use std::{io, mem};
 use parking_lot::{Condvar, Mutex};
 
 use crate::mirror::Mirror;
-use crate::mirror::dirty_set::DirtyPart;
+use crate::mirror::dirty_set::{DirtyPart, DirtySet};
 use crate::model::time::Time;
 use crate::persist::error::StoreError;
 use crate::persist::store::{Reopened, Store};
@@ -208,7 +208,7 @@ impl Flusher<'_> {
     fn open_and_flush(&mut self, stopping: bool) -> Result<(), StoreError> {
         if !self.store.is_open() {
             if self.store.reopen()? == Reopened::Replaced {
-                self.mirror.mark_all_dirty();
+                self.mirror.change_dirty_set(DirtySet::add_all);
             }
             self.attach_recorder();
         }
@@ -251,7 +251,7 @@ impl Flusher<'_> {
             return Ok(true);
         }
         if !is_last && saved_view.take().is_some() {
-            self.mirror.mark_view_dirty();
+            self.mirror.change_dirty_set(DirtySet::add_view);
         }
         let batch = Batch {
             bindings,
@@ -266,10 +266,12 @@ impl Flusher<'_> {
             return Ok(true);
         }
         if let Err(error) = self.store.write(&batch) {
-            self.mirror.mark_dirty(&batch.bindings);
-            if batch.saved_view.is_some() {
-                self.mirror.mark_view_dirty();
-            }
+            self.mirror.change_dirty_set(|dirty_set| {
+                dirty_set.put_back(&batch.bindings);
+                if batch.saved_view.is_some() {
+                    dirty_set.add_view();
+                }
+            });
             return Err(error);
         }
         Ok(is_last)

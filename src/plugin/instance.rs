@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::mirror::dirty_set::DirtySet;
 use crate::mirror::worker::ApplyWorker;
 use crate::mirror::{InitialLoad, LoadWorker, Mirror, Prepared, Unready};
 use crate::model::time::Time;
@@ -329,7 +330,7 @@ fn begin(
             let is_moved = store.path() != settings.state_file;
             let mut load_worker = start(Box::new(move || {
                 if is_moved {
-                    mirror.mark_all_dirty();
+                    mirror.change_dirty_set(DirtySet::add_all);
                 }
                 InitialLoad::resume(mirror, kea_config, now)
             }))?;

@@ -119,7 +119,6 @@ impl InitialLoad {
             saved_view.ranges.clear();
         }
         let mut table = Table::new(kea_config, saved_view, now);
-        table.drop_indexes();
         table.set_saved(bindings);
         table.record_changes_since(saved_view, now);
         if saved.saved_at.is_some() {
@@ -207,7 +206,7 @@ impl InitialLoad {
 
     /// Completes the load; returns a new mirror.
     pub fn finish(self) -> Mirror {
-        Mirror::new(self.complete())
+        Mirror::new(self.complete(), Ok(()))
     }
 
     /// Completes the load after all leases were loaded. The leases of unconfirmed bindings no longer exist;
@@ -230,7 +229,7 @@ impl InitialLoad {
         }
         self.table.build_indexes();
         // Later changes are written before the bindings of a large mirror.
-        self.table.defer_dirty();
+        self.table.dirty_set().defer();
         self.table
     }
 
@@ -272,6 +271,6 @@ impl InitialLoad {
         for address in recent.filter(|address| *address != EVERY_ADDRESS) {
             self.table.mark_changed(address, self.now);
         }
-        self.table.set_latest(self.latest);
+        self.table.latest = self.latest;
     }
 }

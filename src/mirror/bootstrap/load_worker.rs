@@ -13,9 +13,11 @@ use crate::mirror::apply::apply;
 use crate::mirror::bootstrap::initial_load::InitialLoad;
 use crate::mirror::event::Lease;
 use crate::mirror::event::report::Report;
-use crate::mirror::readiness::Failure;
+use crate::mirror::ranges::SavedView;
+use crate::mirror::readiness::{Failure, Unready};
 use crate::mirror::resync::Resync;
 use crate::mirror::shared::Mirror;
+use crate::mirror::table::Table;
 use crate::model::time::Time;
 
 /// The maximum number of queued batches of leases, which bounds the memory of the process: it is not
@@ -71,7 +73,8 @@ impl LoadWorker {
         now: Time,
         begin: impl FnOnce() -> Option<InitialLoad> + Send + 'static,
     ) -> io::Result<LoadWorker> {
-        let mirror = Arc::new(Mirror::initial_load(kea_config, now));
+        let table = Table::new(kea_config, &SavedView::default(), now);
+        let mirror = Arc::new(Mirror::new(table, Err(Unready::InitialLoad)));
         let (requests, receiver) = mpsc::channel();
         let waiting = Arc::new(AtomicUsize::new(0));
         let thread = Thread {

@@ -40,7 +40,7 @@ impl Table {
             latest: None,
             resynced_at: None,
         };
-        table.mark_view_dirty();
+        table.dirty_set().add_view();
         table
     }
 
@@ -73,14 +73,14 @@ impl Table {
         });
         self.renew_ranges(at);
         self.record_view_difference(&saved_before);
-        self.mark_view_dirty();
+        self.dirty_set().add_view();
         self.record_changes_of_view(&before, with_hosts, at);
     }
 
     /// Records whether the view differs from `before`.
     pub fn record_view_difference(&mut self, before: &SavedView) {
         if *before != self.saved_view() {
-            self.changes.dirty.set_reconfigured();
+            self.dirty_set().set_reconfigured();
         }
     }
 
@@ -150,8 +150,8 @@ impl Table {
         if renewed != *ranges {
             Arc::make_mut(&mut self.view).ranges = renewed;
             // The view has the start-time-of-state of free addresses, which a kill before the flush would lose.
-            self.changes.dirty.set_reconfigured();
-            self.mark_view_dirty();
+            self.dirty_set().set_reconfigured();
+            self.dirty_set().add_view();
         }
     }
 
