@@ -50,12 +50,8 @@ pub fn confirmed(
     client_info: &ClientInfo,
 ) -> Option<Binding> {
     let is_sender = |known: &ClientRef<'_>| {
-        let ClientIds {
-            hardware,
-            client_id,
-        } = sender;
-        known.has_mac(hardware.htype, &hardware.octets)
-            || !client_id.is_empty() && known.client_id() == client_id
+        known.has_mac(sender.hardware.htype, &sender.hardware.octets)
+            || !sender.client_id.is_empty() && known.client_id() == sender.client_id
     };
     let holder = before.client.filter(|_| before.is_active(at));
     let holder = holder.filter(is_sender)?;
@@ -258,7 +254,6 @@ pub fn loaded(
     };
     let binding = Binding {
         state,
-        since,
         ..started(lease, client, since)
     };
     let binding = match state {
@@ -343,19 +338,15 @@ fn held(
     match state {
         State::Active => {
             let kept = before.filter(|before| same_client && before.is_active(at));
-            Binding {
-                // Kea's lease manager may report the lease a second after the client's message.
-                since: kept.map_or(at, |before| before.since.min(at)),
-                ..binding
-            }
+            // Kea's lease manager may report the lease a second after the client's message.
+            binding.since = kept.map_or(at, |before| before.since.min(at));
+            binding
         }
         State::Abandoned => {
             let kept = before.filter(|before| before.at(at).0 == State::Abandoned);
-            Binding {
-                state,
-                since: kept.map_or(at, |before| before.since),
-                ..binding
-            }
+            binding.state = state;
+            binding.since = kept.map_or(at, |before| before.since);
+            binding
         }
         // Kea holds a lease as ended whose end was unknown before.
         _ => {
@@ -389,17 +380,12 @@ fn state_of(lease: &Lease, before: Option<BindingRef<'_>>) -> State {
 /// Returns an active binding with the times of `lease`, active since `since`.
 fn started(lease: &Lease, client: Option<Client>, since: Time) -> Binding {
     Binding {
-        address: lease.address,
         state: State::Active,
-        since,
         last_transaction: Some(lease.cltt),
         lease_start: lease.cltt,
         lifetime: lease.valid_lifetime,
-        subnet: lease.subnet,
         client,
-        remote: false,
-        learned_at: None,
-        reserved_until: None,
+        ..Binding::free(lease.address, lease.subnet, since)
     }
 }
 
