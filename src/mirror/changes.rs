@@ -121,43 +121,27 @@ impl ChangeLog {
         position.next + (self.ring.len() as u64) < self.next
     }
 
-    /// Returns the address of the first change after a position, and the position after it; `None` if there is
-    /// none.
+    /// Iterates over the addresses of all changes after a position, each with the position after the change.
     ///
     /// # Errors
     /// Changes after the position have left the ring.
-    pub fn next_after(&self, position: Position) -> Result<Option<(u32, Position)>, Lagged> {
+    pub fn after(
+        &self,
+        position: Position,
+    ) -> Result<impl Iterator<Item = (u32, Position)>, Lagged> {
+        let earliest = self.earliest_after(position);
         if self.has_lagged(position) {
-            return Err(self.lagged(position));
+            return Err(Lagged { since: earliest });
         }
-        let next = position.next + 1;
-        let address = self.ring.get(self.index(position.next)).copied();
-        Ok(address.filter(|_| next <= self.next).map(|address| {
+        Ok((position.next..self.next).filter_map(move |number| {
+            let address = *self.ring.get(self.index(number))?;
+            let next = number + 1;
             let time = match next == self.next {
                 true => self.latest,
-                false => self.earliest_after(position),
+                false => earliest,
             };
-            (address, Position { next, time })
+            Some((address, Position { next, time }))
         }))
-    }
-
-    /// Iterates over the addresses of all changes after a position.
-    ///
-    /// # Errors
-    /// Changes after the position have left the ring.
-    pub fn after(&self, position: Position) -> Result<impl Iterator<Item = u32>, Lagged> {
-        if self.has_lagged(position) {
-            return Err(self.lagged(position));
-        }
-        let numbers = position.next..self.next;
-        Ok(numbers.filter_map(|number| self.ring.get(self.index(number)).copied()))
-    }
-
-    /// Describes the lag of a consumer at a position.
-    fn lagged(&self, position: Position) -> Lagged {
-        Lagged {
-            since: self.earliest_after(position),
-        }
     }
 
     /// Returns a time that is not later than any change after a position.

@@ -64,26 +64,20 @@ impl Resync {
     fn drop_changed(&mut self, table: &Table) {
         let changes = table.changes();
         if !self.missing.is_empty() || !self.doubtful.is_empty() {
-            let mut position = self.position;
-            loop {
-                match changes.next_after(position) {
-                    Ok(Some((address, next))) => {
+            match changes.after(self.position) {
+                Ok(changed) => {
+                    for (address, position) in changed {
                         let address = Ipv4Addr::from_bits(address);
                         self.missing.remove(&address);
                         let doubted = self.doubtful.get(&address);
-                        if doubted.is_some_and(|doubted| *doubted <= position.sequence()) {
+                        if doubted.is_some_and(|doubted| *doubted < position.sequence()) {
                             self.doubtful.remove(&address);
                         }
-                        position = next;
-                    }
-                    Ok(None) => break,
-                    // The next resync finds again those that are still missing. Looking a doubtful address up
-                    // once more does no harm.
-                    Err(_) => {
-                        self.missing.clear();
-                        break;
                     }
                 }
+                // The next resync finds again those that are still missing. Looking a doubtful address up once
+                // more does no harm.
+                Err(_) => self.missing.clear(),
             }
         }
         self.position = changes.end();
@@ -104,14 +98,14 @@ impl Resync {
             return;
         };
         let changed: HashSet<Ipv4Addr> = match table.changes().after(begun) {
-            Ok(changed) => changed.map(Ipv4Addr::from_bits).collect(),
+            Ok(changed) => changed
+                .map(|(address, _)| Ipv4Addr::from_bits(address))
+                .collect(),
             Err(_) => return,
         };
         let origin = match scope {
             ResyncScope::Changed(_, origin) => *origin,
-            ResyncScope::Range(_) | ResyncScope::Again(_) | ResyncScope::Released(_) => {
-                Origin::Remote
-            }
+            _ => Origin::Remote,
         };
         let mut present = HashSet::with_capacity(leases.len());
         for lease in leases {
