@@ -108,7 +108,13 @@ impl Identities {
         after: Option<ClientRef<'_>>,
         bindings: &Pages,
     ) {
-        for (index, key) in self.indexes() {
+        let indexes: [(&mut IdentityIndex, Key); 4] = [
+            (&mut self.by_mac, mac),
+            (&mut self.by_client_id, client_id),
+            (&mut self.by_remote_id, remote_id),
+            (&mut self.by_relay_id, relay_id),
+        ];
+        for (index, key) in indexes {
             let key_of = |other| client_of(other, bindings).map(key);
             let [old, new] = [before, after].map(|client| client.map(key).unwrap_or_default());
             if old == new {
@@ -137,16 +143,6 @@ impl Identities {
             Identity::RemoteId(id) => find(&self.by_remote_id, id, remote_id),
             Identity::RelayId(id) => find(&self.by_relay_id, id, relay_id),
         }
-    }
-
-    /// Returns each index with its key.
-    fn indexes(&mut self) -> [(&mut IdentityIndex, Key); 4] {
-        [
-            (&mut self.by_mac, mac),
-            (&mut self.by_client_id, client_id),
-            (&mut self.by_remote_id, remote_id),
-            (&mut self.by_relay_id, relay_id),
-        ]
     }
 }
 
