@@ -23,7 +23,7 @@ pub struct Difference<'a> {
     /// The configuration after.
     after: &'a KeaConfig,
     /// Whether both are equal outside of subnets.
-    is_common_equal: bool,
+    pub is_common_equal: bool,
 }
 
 impl<'a> Difference<'a> {
@@ -39,11 +39,6 @@ impl<'a> Difference<'a> {
             after,
             is_common_equal: before.common_digest == after.common_digest && are_hosts_equal,
         }
-    }
-
-    /// Whether both configurations are equal outside of subnets.
-    pub fn is_common_equal(&self) -> bool {
-        self.is_common_equal
     }
 
     /// Whether replies about a lease may have other options or times than before.

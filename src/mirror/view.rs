@@ -120,20 +120,14 @@ impl View {
         }
     }
 
-    /// Returns the index of the former subnet of an address that was leased from the subnet `id`.
-    pub fn former_subnet_of(&self, address: Ipv4Addr, id: SubnetId) -> Option<usize> {
-        self.former_subnets.index_of(address, id)
-    }
-
     /// Returns the VPN of the configured or former subnet of an address that was leased from the subnet
     /// `id`; `None` if no subnet contains the address.
     pub fn vpn(&self, address: Ipv4Addr, id: SubnetId) -> Option<&Vpn> {
         if let Some(subnet) = self.kea_config.subnet_of(address, id) {
             return Some(&subnet.vpn);
         }
-        let former = self
-            .former_subnets
-            .get(self.former_subnet_of(address, id)?)?;
+        let former = self.former_subnets.index_of(address, id)?;
+        let former = self.former_subnets.get(former)?;
         Some(&former.vpn)
     }
 

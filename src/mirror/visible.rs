@@ -112,7 +112,7 @@ pub fn changed(
         }
         let (address, id) = (binding.address, binding.subnet);
         if after.kea_config.subnet_of(address, id).is_none() {
-            let former = after.former_subnet_of(address, id);
+            let former = after.former_subnets.index_of(address, id);
             changed.former_subnets.extend(former);
         }
         if before.lists(binding, at) != after.lists(binding, at)
@@ -164,7 +164,7 @@ fn unchanged_subnets<'a>(
     after: &'a KeaConfig,
     difference: &Difference<'_>,
 ) -> impl FnMut(&BindingRef<'_>) -> bool + use<'a> {
-    let is_common_equal = difference.is_common_equal();
+    let is_common_equal = difference.is_common_equal;
     let prefix = move |id| {
         let (before, after) = before.subnet(id).zip(after.subnet(id))?;
         let is_unchanged = is_common_equal
