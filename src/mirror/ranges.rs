@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::kea_config::{ConfiguredRange, KeaConfig, Serving, only_others_allocate};
+use crate::kea_config::{ConfiguredRange, Serving, only_others_allocate};
 use crate::model::binding::SubnetId;
 use crate::model::state::State;
 use crate::model::time::Time;
@@ -117,22 +117,11 @@ impl SavedView {
     }
 }
 
-/// Returns the ranges of `kea_config` with their times: the time of a `known` range if its VPN and `remote` are
+/// Returns the `configured` ranges with their times: the time of a `known` range if its VPN and `remote` are
 /// unchanged, else `now`. Both `known` and the result ascend without overlap. If `serving` is `None`, because
 /// the served scopes are unknown, `remote` is that of the `known` range; without one it follows from the scopes
 /// that this server usually serves.
 pub fn timed(
-    kea_config: &KeaConfig,
-    known: &[TimedRange],
-    serving: Option<&Serving>,
-    now: Time,
-) -> Vec<TimedRange> {
-    let usual = kea_config.usually_serving();
-    assign(&kea_config.ranges, known, serving, &usual, now)
-}
-
-/// Implements [`timed`] for a server that usually serves the scopes in `usual`.
-fn assign(
     configured: &[ConfiguredRange],
     known: &[TimedRange],
     serving: Option<&Serving>,
@@ -253,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_pool_that_grows_keeps_the_time_of_its_old_part() {
-        let known = assign(
+        let known = timed(
             &[configured([10, 0, 0, 10], [10, 0, 0, 20])],
             &[],
             None,
@@ -261,7 +250,7 @@ mod tests {
             Time(5),
         );
         assert_eq!(known, [range([10, 0, 0, 10], [10, 0, 0, 20], 5)]);
-        let grown = assign(
+        let grown = timed(
             &[configured([10, 0, 0, 5], [10, 0, 0, 30])],
             &known,
             None,
@@ -277,7 +266,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            assign(
+            timed(
                 &[configured([10, 0, 0, 8], [10, 0, 0, 12])],
                 &grown,
                 None,
@@ -299,7 +288,7 @@ mod tests {
             ..configured([10, 0, 0, 0], [10, 0, 0, 3])
         };
         assert_eq!(
-            assign(&[blue], &known, None, &Serving::new(), Time(9))[0].since,
+            timed(&[blue], &known, None, &Serving::new(), Time(9))[0].since,
             Time(9)
         );
     }
@@ -314,7 +303,7 @@ mod tests {
         let serving = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         let at = |known: &[TimedRange], names: Option<&[&str]>, now| {
             let serving: Option<Serving> = names.map(serving);
-            let ranges = assign(&shared, known, serving.as_ref(), &usual, Time(now));
+            let ranges = timed(&shared, known, serving.as_ref(), &usual, Time(now));
             assert_eq!(ranges.len(), 1);
             ranges
         };
@@ -355,7 +344,7 @@ mod tests {
     #[test]
     fn the_highest_address_can_be_configured() {
         let all = [configured([0, 0, 0, 0], [255, 255, 255, 255])];
-        let known = assign(&all, &[], None, &Serving::new(), Time(1));
-        assert_eq!(assign(&all, &known, None, &Serving::new(), Time(2)), known);
+        let known = timed(&all, &[], None, &Serving::new(), Time(1));
+        assert_eq!(timed(&all, &known, None, &Serving::new(), Time(2)), known);
     }
 }

@@ -17,7 +17,8 @@ use crate::model::time::Time;
 impl Table {
     /// Creates a table without bindings at `now`; `before` is the view before the restart.
     pub fn new(kea_config: Arc<KeaConfig>, before: &SavedView, now: Time) -> Table {
-        let ranges = ranges::timed(&kea_config, &before.ranges, None, now);
+        let usual = kea_config.usually_serving();
+        let ranges = ranges::timed(&kea_config.ranges, &before.ranges, None, &usual, now);
         let known = &before.former_subnets;
         let former_subnets =
             visible::former_subnets(known, visible::subnets_before(before), &kea_config);
@@ -146,7 +147,8 @@ impl Table {
         let View {
             kea_config, ranges, ..
         } = &*self.view;
-        let renewed = ranges::timed(kea_config, ranges, self.serving.as_ref(), at);
+        let (serving, usual) = (self.serving.as_ref(), kea_config.usually_serving());
+        let renewed = ranges::timed(&kea_config.ranges, ranges, serving, &usual, at);
         if renewed != *ranges {
             Arc::make_mut(&mut self.view).ranges = renewed;
             // The view has the start-time-of-state of free addresses, which a kill before the flush would lose.
