@@ -1,6 +1,6 @@
 //! Builds a [`KeaConfig`] from Kea's layout.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
@@ -242,14 +242,12 @@ impl Builder {
     /// Returns the configuration, with its ranges and digests.
     fn finish(self) -> KeaConfig {
         let mut kea_config = self.kea_config;
-        let mut lengths: Vec<u8> = kea_config
+        let lengths: BTreeSet<u8> = kea_config
             .by_prefix
             .keys()
-            .map(|prefix| prefix.prefix_len())
+            .map(Ipv4Net::prefix_len)
             .collect();
-        lengths.sort_unstable_by(|a, b| b.cmp(a));
-        lengths.dedup();
-        kea_config.prefix_lengths = lengths;
+        kea_config.prefix_lengths = lengths.into_iter().rev().collect();
 
         let pools = kea_config
             .subnets

@@ -197,16 +197,10 @@ impl KeaConfig {
     /// Returns the reservation that applies to a lease in `subnet`: a reservation in the subnet
     /// precedes a global one.
     fn host(&self, subnet: &Subnet, binding: BindingRef<'_>) -> Option<&Host> {
-        let in_subnet = subnet
-            .reservations_in_subnet
-            .then(|| self.hosts.find(subnet.id, binding))
-            .flatten();
-        in_subnet.or_else(|| {
-            subnet
-                .reservations_global
-                .then(|| self.hosts.find(hosts::GLOBAL, binding))
-                .flatten()
-        })
+        let find = |id| self.hosts.find(id, binding);
+        let in_subnet = subnet.reservations_in_subnet.then(|| find(subnet.id));
+        let global = || subnet.reservations_global.then(|| find(hosts::GLOBAL));
+        in_subnet.flatten().or_else(|| global().flatten())
     }
 }
 

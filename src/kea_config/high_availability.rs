@@ -79,14 +79,6 @@ impl Relationship {
     fn peer(&self, name: &str) -> Option<&Peer> {
         self.peers.iter().find(|peer| *peer.name == *name)
     }
-
-    /// Returns the servers that lease addresses in normal operation.
-    fn allocators(&self) -> impl Iterator<Item = &Peer> {
-        let balanced = self.mode == "load-balancing";
-        self.peers
-            .iter()
-            .filter(move |peer| peer.role == "primary" || (balanced && peer.role == "secondary"))
-    }
 }
 
 impl HighAvailability {
@@ -134,10 +126,14 @@ impl HighAvailability {
             let name = class.strip_prefix(CLASS_PREFIX)?;
             relationship.peer(name)
         });
+        let is_balanced = relationship.mode == "load-balancing";
+        let allocates =
+            |peer: &&Peer| peer.role == "primary" || is_balanced && peer.role == "secondary";
+        let peers = relationship.peers.iter();
         match named {
             Some(peer) => [peer.name.clone()].into(),
-            None => relationship
-                .allocators()
+            None => peers
+                .filter(allocates)
                 .map(|peer| peer.name.clone())
                 .collect(),
         }

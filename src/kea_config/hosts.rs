@@ -85,13 +85,6 @@ pub struct Host {
     pub options: OptionSet,
 }
 
-impl Host {
-    /// Whether the reservation has options or a host name, besides an address.
-    fn has_more_than_address(&self) -> bool {
-        !self.hostname.is_empty() || !self.options.is_empty()
-    }
-}
-
 /// Indexes in a list of reservations, by identifier.
 type Places = HashMap<Box<[u8]>, usize>;
 
@@ -186,9 +179,9 @@ impl Hosts {
     /// It is independent of the order of insertion.
     pub fn digest(&self) -> u64 {
         let matters = |place: &usize| {
-            self.hosts
-                .get(*place)
-                .filter(|host| host.has_more_than_address())
+            let has_more_than_address =
+                |host: &&Host| !host.hostname.is_empty() || !host.options.is_empty();
+            self.hosts.get(*place).filter(has_more_than_address)
         };
         let by_identifier = self.by_identifier.iter().flat_map(|(of, places)| {
             let found = places.iter();
