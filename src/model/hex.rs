@@ -29,10 +29,6 @@ pub fn read_identifier(text: &str) -> Option<Vec<u8>> {
 
 /// Returns the value of a hexadecimal digit.
 fn digit(character: u8) -> Option<u8> {
-    match character {
-        b'0'..=b'9' => Some(character - b'0'),
-        b'a'..=b'f' => Some(character - b'a' + 10),
-        b'A'..=b'F' => Some(character - b'A' + 10),
-        _ => None,
-    }
+    let digit = char::from(character).to_digit(16)?;
+    u8::try_from(digit).ok()
 }
