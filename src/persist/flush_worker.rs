@@ -107,7 +107,12 @@ impl FlushWorker {
                     store,
                 };
                 flusher.attach_recorder();
-                flusher.run(&thread_requests);
+                loop {
+                    let stop = thread_requests.wait();
+                    if flusher.flush_with_retries(&thread_requests, stop) {
+                        break;
+                    }
+                }
                 mirror.detach_recorder();
                 flusher.store
             })?;
@@ -153,16 +158,6 @@ struct Flusher<'a> {
 }
 
 impl Flusher<'_> {
-    /// Flushes until the request to stop.
-    fn run(&mut self, requests: &Requests) {
-        loop {
-            let stop = requests.wait();
-            if self.flush_with_retries(requests, stop) {
-                return;
-            }
-        }
-    }
-
     /// Flushes all changes, with retries until that succeeds. Returns whether to stop then.
     fn flush_with_retries(&mut self, requests: &Requests, mut stop: bool) -> bool {
         // An incomplete mirror must not be saved; the apply worker notifies again once it is
@@ -172,10 +167,7 @@ impl Flusher<'_> {
         }
         let mut is_reported = self.store.is_reported();
         let mut retry = RETRY.0;
-        while let Err(error) = self
-            .open_and_flush(stop)
-            .and_then(|()| self.compact(requests, stop))
-        {
+        while let Err(error) = self.open_and_flush(requests, stop) {
             if !is_reported || stop {
                 tracing::error!(
                     id = error.log_id("BLQ_STATE_FOREIGN", "BLQ_STATE_WRITE_FAILED"),
@@ -203,9 +195,10 @@ impl Flusher<'_> {
         stop
     }
 
-    /// Opens the store if it is closed, and writes all changes; when `stopping`, also the time up
-    /// to which all changes are written.
-    fn open_and_flush(&mut self, stopping: bool) -> Result<(), StoreError> {
+    /// Opens the store if it is closed, and writes all changes; when `stopping`, also the time up to which all
+    /// changes are written. Otherwise, it then runs one step of a compaction if one is due; changes gathered until
+    /// then are written before the next step.
+    fn open_and_flush(&mut self, requests: &Requests, stopping: bool) -> Result<(), StoreError> {
         if !self.store.is_open() {
             if self.store.reopen()? == Reopened::Replaced {
                 self.mirror.change_dirty_set(DirtySet::add_all);
@@ -217,12 +210,6 @@ impl Flusher<'_> {
             is_last = self.write_transaction(stopping)?;
         }
         self.mirror.trim_record();
-        Ok(())
-    }
-
-    /// Runs one step of a compaction if one is due. Changes gathered until then are written before
-    /// the next step.
-    fn compact(&mut self, requests: &Requests, stopping: bool) -> Result<(), StoreError> {
         if !stopping && self.store.compact()? {
             requests.request_flush();
         }
@@ -481,7 +468,7 @@ mod tests {
         let mirror = mirror(10);
         let mut flusher = flusher(&mirror, &path);
         flusher.attach_recorder();
-        flusher.open_and_flush(false).unwrap();
+        flusher.open_and_flush(&Requests::default(), false).unwrap();
         let recorded = || RecentFile::open(&path).unwrap().1.addresses;
         assert!(recorded().is_empty());
         let address = |number: u32| Ipv4Addr::from_bits(0x0a00_0000 + number);
@@ -510,7 +497,7 @@ mod tests {
         mirror.catch_up();
         mirror.trim_record();
         assert_eq!(recorded(), [address(7).to_bits()]);
-        flusher.open_and_flush(true).unwrap();
+        flusher.open_and_flush(&Requests::default(), true).unwrap();
         assert!(recorded().is_empty());
         // Between two configurations the state file is closed.
         mirror.detach_recorder();
@@ -519,7 +506,7 @@ mod tests {
         mirror.queue().push(released(8));
         mirror.catch_up();
         assert_eq!(recorded(), [address(8).to_bits()]);
-        flusher.open_and_flush(true).unwrap();
+        flusher.open_and_flush(&Requests::default(), true).unwrap();
         assert!(recorded().is_empty());
         mirror.detach_recorder();
         drop(flusher);
@@ -533,7 +520,7 @@ mod tests {
         let path = directory.path().join("state");
         let mirror = mirror(10);
         let mut flusher = flusher(&mirror, &path);
-        flusher.open_and_flush(false).unwrap();
+        flusher.open_and_flush(&Requests::default(), false).unwrap();
         let before = std::fs::read(&path).unwrap();
         // A renewal learned of in its own second. A later one would be written.
         let renewed_at = Time::now();
@@ -548,7 +535,7 @@ mod tests {
                 client_info: ClientInfo::default(),
             });
         }
-        flusher.open_and_flush(false).unwrap();
+        flusher.open_and_flush(&Requests::default(), false).unwrap();
         let renewed = mirror.binding(Ipv4Addr::from_bits(0x0a00_0000)).unwrap();
         assert_eq!(renewed.last_transaction, Some(renewed_at));
         assert!(std::fs::read(&path).unwrap() == before);
