@@ -38,7 +38,7 @@ pub fn path(state_file: &Path) -> PathBuf {
 /// Removes the file of a compaction that a process did not complete.
 pub fn remove_left_over(state_file: &Path) -> Result<(), StoreError> {
     let path = path(&fs::canonicalize(state_file)?);
-    if ownership::open_existing(&path, journal::is_own)?.is_some() {
+    if ownership::open_existing(&path, journal::MARK)?.is_some() {
         fs::remove_file(&path)?;
     }
     Ok(())

@@ -104,7 +104,7 @@ impl Frame {
 impl Journal {
     /// Opens the file at `path` and finds its end. If there is no file, `create` creates one.
     pub fn open(path: &Path, create: bool) -> Result<Journal, StoreError> {
-        let file = lock(ownership::open(path, create, is_own)?)?;
+        let file = lock(ownership::open(path, create, MARK)?)?;
         let opened = Fingerprint::from(file.metadata()?);
         let tail = find_end(&file)?;
         let journal = Journal {
@@ -120,7 +120,7 @@ impl Journal {
 
     /// Begins a file at `path`, and overwrites an existing one of this library.
     pub fn create(path: &Path) -> Result<Journal, StoreError> {
-        let file = lock(ownership::open(path, true, is_own)?)?;
+        let file = lock(ownership::open(path, true, MARK)?)?;
         file.set_len(0)?;
         write_empty(&file)?;
         Ok(Journal {
@@ -184,7 +184,7 @@ impl Journal {
         if Fingerprint::from(fs::metadata(path)?).is_same_file(&self.opened) {
             return Ok(());
         }
-        ownership::open_existing(path, is_own)?;
+        ownership::open_existing(path, MARK)?;
         Err(StoreError::Unavailable(
             "another file has taken its place".to_owned(),
         ))
@@ -233,11 +233,6 @@ impl Journal {
             tail: self.tail,
         }
     }
-}
-
-/// Whether an open file is a state file of this library, of any version, damaged or not.
-pub fn is_own(file: &File) -> io::Result<bool> {
-    ownership::begins_with(file, MARK)
 }
 
 /// Writes a number over the four octets at `offset`.

@@ -22,36 +22,29 @@ const MIN_MARK: usize = 8;
 /// The octets that files of a kind begin with.
 pub type Mark = &'static [u8];
 
-/// Opens the file at `path` for reading, if it may be used; `None` if there is no file.
+/// Opens the file at `path` for reading, if it may be used as one with this mark; `None` if there is no file.
 ///
 /// # Errors
 /// [`StoreError::Foreign`] if it may not be used, [`StoreError::Unavailable`] if that cannot be
 /// determined now.
-pub fn open_existing(
-    path: &Path,
-    is_own: impl Fn(&File) -> io::Result<bool>,
-) -> Result<Option<File>, StoreError> {
+pub fn open_existing(path: &Path, mark: Mark) -> Result<Option<File>, StoreError> {
     // Checked before opening: opening a device or a named pipe may have side effects.
     match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         metadata => check_type(metadata?.file_type())?,
     }
     let file = options().read(true).open(path)?;
-    check(&file, is_own)?;
+    check(&file, mark)?;
     Ok(Some(file))
 }
 
-/// Opens the file at `path` for reading and writing, if it may be used. If there is none, `create`
-/// creates an empty one.
+/// Opens the file at `path` for reading and writing, if it may be used as one with this mark. If there is none,
+/// `create` creates an empty one.
 ///
 /// # Errors
 /// Those of [`open_existing`].
-pub fn open(
-    path: &Path,
-    create: bool,
-    is_own: impl Fn(&File) -> io::Result<bool>,
-) -> Result<File, StoreError> {
-    let existing = open_existing(path, &is_own)?;
+pub fn open(path: &Path, create: bool, mark: Mark) -> Result<File, StoreError> {
+    let existing = open_existing(path, mark)?;
     let must_create = create && existing.is_none();
     let file = options()
         .read(true)
@@ -64,7 +57,7 @@ pub fn open(
     let existing = existing.map(|existing| existing.metadata()).transpose()?;
     if !existing.is_some_and(|existing| opened.is_same_file(&existing.into())) {
         // The file is new, or was replaced after `open_existing`.
-        check(&file, is_own)?;
+        check(&file, mark)?;
     }
     if must_create {
         // If the name is lost with the power, the next start creates a file again.
@@ -75,7 +68,7 @@ pub fn open(
 
 /// Whether a file begins with a mark, or consists of a part of one: the mark is written first, in
 /// one write, and never changed.
-pub fn begins_with(file: &File, mark: Mark) -> io::Result<bool> {
+fn begins_with(file: &File, mark: Mark) -> io::Result<bool> {
     let mut octets = vec![0; mark.len()];
     let length = read_at(file, &mut octets, 0)?;
     let found = octets.get(..length).unwrap_or_default();
@@ -104,10 +97,10 @@ fn options() -> OpenOptions {
 }
 
 /// Checks that an open file may be used.
-fn check(file: &File, is_own: impl Fn(&File) -> io::Result<bool>) -> Result<(), StoreError> {
+fn check(file: &File, mark: Mark) -> Result<(), StoreError> {
     let metadata = file.metadata()?;
     check_type(metadata.file_type())?;
-    if metadata.len() == 0 || is_own(file)? {
+    if metadata.len() == 0 || begins_with(file, mark)? {
         return Ok(());
     }
     Err(StoreError::Foreign(

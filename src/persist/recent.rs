@@ -78,7 +78,7 @@ impl RecentFile {
     /// If the file cannot be used, or belongs to another program; such a file is not changed.
     pub fn open(state_file: &Path) -> Result<(RecentFile, RecentChanges), StoreError> {
         let path = path(state_file);
-        let (open, changes) = match ownership::open_existing(&path, is_own)? {
+        let (open, changes) = match ownership::open_existing(&path, &MARK)? {
             Some(_) => OpenFile::open(&path, false).map(|(open, changes)| (Some(open), changes))?,
             None => (None, RecentChanges::default()),
         };
@@ -155,7 +155,7 @@ impl ChangeRecorder for RecentFile {
 impl OpenFile {
     /// Opens the file at `path`; `create` makes a new one if it does not exist. Returns its contents.
     fn open(path: &Path, create: bool) -> Result<(OpenFile, RecentChanges), StoreError> {
-        let mut file = ownership::open(path, create, is_own)?;
+        let mut file = ownership::open(path, create, &MARK)?;
         let mut octets = Vec::new();
         file.read_to_end(&mut octets)?;
         let changes = RecentChanges::decode(&octets);
@@ -182,11 +182,6 @@ pub fn warn_unusable(path: &Path, error: &StoreError) {
          changes of the last second before",
         path.display(),
     );
-}
-
-/// Whether an open file is a file of recent changes.
-fn is_own(file: &File) -> io::Result<bool> {
-    ownership::begins_with(file, &MARK)
 }
 
 /// Returns the octets before the addresses.

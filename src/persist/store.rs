@@ -337,7 +337,7 @@ pub fn files(path: &Path) -> [PathBuf; 3] {
 /// [`StoreError::Foreign`] if it may not be used, [`StoreError::Unavailable`] if that cannot be
 /// determined now.
 pub fn check(path: &Path) -> Result<(), StoreError> {
-    ownership::open_existing(path, journal::is_own).map(drop)
+    ownership::open_existing(path, journal::MARK).map(drop)
 }
 
 /// Renames an unreadable file and logs it. A file that another program has replaced meanwhile keeps
