@@ -101,7 +101,7 @@ impl Compaction {
             if !self.copy(old, &mut budget)? {
                 return Ok(false);
             }
-            let mut meta = self.scan.take_meta();
+            let mut meta = mem::take(&mut self.scan.meta);
             meta.complete(mem::take(&mut self.meta));
             self.meta = meta;
             if self.scanned == old.tail() {

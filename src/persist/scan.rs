@@ -1,7 +1,5 @@
 //! A scan for the latest entry of each address.
 
-use std::mem;
-
 use roaring::RoaringBitmap;
 
 use crate::persist::error::StoreError;
@@ -19,9 +17,9 @@ pub struct Scan {
     /// Addresses found.
     seen: RoaringBitmap,
     /// The metadata found.
-    meta: Meta,
+    pub meta: Meta,
     /// Total octets of the entries and metadata found.
-    live: u64,
+    pub live: u64,
     /// The last frame read.
     frame: Vec<u8>,
 }
@@ -73,15 +71,5 @@ impl Scan {
     /// Returns the octets of transactions that are not scanned yet.
     pub fn left(&self) -> u64 {
         self.tail.offset.saturating_sub(self.start.offset)
-    }
-
-    /// Returns the total octets of the entries found.
-    pub fn live(&self) -> u64 {
-        self.live
-    }
-
-    /// Takes the metadata found.
-    pub fn take_meta(&mut self) -> Meta {
-        mem::take(&mut self.meta)
     }
 }

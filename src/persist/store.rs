@@ -79,10 +79,10 @@ impl Store {
             entry.decode()?.into_iter().for_each(&mut visit);
             Ok(())
         })? {}
-        let meta = scan.take_meta();
+        let Scan { meta, live, .. } = scan;
         let mut store = Store::closed(path);
         store.journal = Some(journal);
-        store.compact_at = compaction::threshold(scan.live());
+        store.compact_at = compaction::threshold(live);
         store.stamp = meta.stamp;
         // If this fails, the file occupies space and does no harm.
         let _ = compaction::remove_left_over(path);
@@ -290,7 +290,7 @@ impl Store {
         let closed = self.closed.take();
         let is_unchanged = closed.is_some_and(|closed| journal.resume(&closed));
         let mut scan = Scan::new(&journal);
-        if scan.step(&journal, |_| Ok(()))? && scan.take_meta().stamp != self.stamp {
+        if scan.step(&journal, |_| Ok(()))? && scan.meta.stamp != self.stamp {
             return Err(StoreError::Unreadable(
                 Defect::Replaced,
                 "it is not the one that was written before".to_owned(),
