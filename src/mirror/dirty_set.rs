@@ -108,20 +108,15 @@ impl DirtySet {
             let binding = bindings.get(address).map(|binding| binding.to_owned());
             (Ipv4Addr::from_bits(address), binding)
         };
-        let mut part = DirtyPart::default();
-        while part.len() < limit {
-            let Some(address) = pop_first(&mut self.changed) else {
-                break;
-            };
-            self.deferred.remove(address);
-            part.changed.push(dirty_binding(address));
+        let changed = take_first(&mut self.changed, limit);
+        for address in &changed {
+            self.deferred.remove(*address);
         }
-        while part.len() < limit {
-            let Some(address) = pop_first(&mut self.deferred) else {
-                break;
-            };
-            part.rest.push(dirty_binding(address));
-        }
+        let rest = take_first(&mut self.deferred, limit - changed.len());
+        let mut part = DirtyPart {
+            changed: changed.into_iter().map(dirty_binding).collect(),
+            rest: rest.into_iter().map(dirty_binding).collect(),
+        };
         if let Some(first) = self.all_from.filter(|_| part.len() < limit) {
             let mut left = bindings.range(first..=u32::MAX);
             let room = limit - part.len();
@@ -141,20 +136,11 @@ impl DirtySet {
     }
 }
 
-/// Removes the first address of a set and returns it.
-fn pop_first(set: &mut RoaringBitmap) -> Option<u32> {
-    let first = set.min()?;
-    set.remove(first);
-    Some(first)
-}
-
-impl From<Vec<DirtyBinding>> for DirtyPart {
-    fn from(changed: Vec<DirtyBinding>) -> Self {
-        DirtyPart {
-            changed,
-            rest: Vec::new(),
-        }
-    }
+/// Removes up to `count` first addresses of a set and returns them.
+fn take_first(set: &mut RoaringBitmap, count: usize) -> Vec<u32> {
+    let first: Vec<u32> = set.iter().take(count).collect();
+    set.remove_smallest(first.len() as u64);
+    first
 }
 
 impl DirtyPart {
@@ -217,6 +203,20 @@ mod tests {
         assert_eq!(numbers(&part.changed), [50]);
         assert_eq!(numbers(&part.rest), (3..100).collect::<Vec<_>>());
         assert!(dirty.take(&bindings, 1_000).is_empty());
+    }
+
+    #[test]
+    fn a_large_set_is_taken_in_parts() {
+        let bindings = Pages::default();
+        let mut dirty = DirtySet::default();
+        let all: Vec<u32> = (0..50_000).map(|number| 3 * number).collect();
+        all.iter().for_each(|number| dirty.add(*number, true));
+        let mut taken = Vec::new();
+        while taken.len() < all.len() {
+            taken.extend(numbers(&dirty.take(&bindings, 256).changed));
+        }
+        assert_eq!(taken, all);
+        assert!(dirty.take(&bindings, 256).is_empty());
     }
 
     #[test]

@@ -68,6 +68,7 @@ mod tests {
     use super::*;
     use crate::kea_config::KeaConfig;
     use crate::mirror::InitialLoad;
+    use crate::mirror::dirty_set::DirtyPart;
     use crate::model::binding::Binding;
     use crate::model::time::Time;
     use crate::persist::transaction::Batch;
@@ -79,7 +80,10 @@ mod tests {
         let binding = Binding::example([192, 0, 2, 1].into(), Time(500));
         let (mut store, _) = Store::open(&path).unwrap();
         let batch = Batch {
-            bindings: vec![(binding.address, Some(binding.clone()))].into(),
+            bindings: DirtyPart {
+                changed: vec![(binding.address, Some(binding.clone()))],
+                rest: Vec::new(),
+            },
             at: Time(600),
             ..Batch::default()
         };

@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::mirror::dirty_set::DirtyPart;
+use crate::mirror::dirty_set::{DirtyBinding, DirtyPart};
 use crate::mirror::ranges::{
     CommonDigests, ConfiguredSubnet, FormerSubnet, SavedView, SubnetView, TimedRange,
 };
@@ -44,10 +44,18 @@ fn binding(last: u8) -> Binding {
     }
 }
 
+/// Returns the part of a batch with these changes.
+fn part(changed: Vec<DirtyBinding>) -> DirtyPart {
+    DirtyPart {
+        changed,
+        ..DirtyPart::default()
+    }
+}
+
 /// Returns the part of a batch that stores bindings.
 fn changes(bindings: &[Binding]) -> DirtyPart {
     let change = |binding: &Binding| (binding.address, Some(binding.clone()));
-    bindings.iter().map(change).collect::<Vec<_>>().into()
+    part(bindings.iter().map(change).collect())
 }
 
 /// Returns a batch that stores bindings and a view.
@@ -103,7 +111,7 @@ fn a_written_binding_is_read_and_a_removed_one_is_not() {
     store.write(&batch(&[binding(1), binding(2)])).unwrap();
     store
         .write(&Batch {
-            bindings: vec![(Ipv4Addr::new(10, 0, 0, 1), None)].into(),
+            bindings: part(vec![(Ipv4Addr::new(10, 0, 0, 1), None)]),
             at: Time(601),
             ..Batch::default()
         })

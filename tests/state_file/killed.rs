@@ -6,6 +6,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use dhcp_blq::mirror::dirty_set::DirtyPart;
 use dhcp_blq::model::binding::{Binding, SubnetId};
 use dhcp_blq::model::client::{Client, ClientParts};
 use dhcp_blq::model::state::State;
@@ -69,7 +70,10 @@ pub fn write_without_end(path: &Path) {
     loop {
         at += 1;
         let batch = Batch {
-            bindings: changes(at).into(),
+            bindings: DirtyPart {
+                changed: changes(at),
+                ..DirtyPart::default()
+            },
             at: Time(at),
             ..Batch::default()
         };
@@ -128,7 +132,10 @@ fn a_file_whose_creation_was_killed_can_be_used() {
         store::check(&path).unwrap();
         let (mut store, _) = Store::open_or_recover(&path);
         let batch = Batch {
-            bindings: changes(1).into(),
+            bindings: DirtyPart {
+                changed: changes(1),
+                ..DirtyPart::default()
+            },
             ..Batch::default()
         };
         store.write(&batch).unwrap();

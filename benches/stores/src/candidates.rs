@@ -149,7 +149,10 @@ impl Candidate for StateFile {
                 changed: Vec::new(),
                 rest: bindings,
             },
-            Kind::Change => DirtyPart::from(bindings),
+            Kind::Change => DirtyPart {
+                changed: bindings,
+                rest: Vec::new(),
+            },
         };
         let batch = Batch {
             bindings,

@@ -36,7 +36,7 @@ fn a_binding_removed_during_a_compaction_stays_removed() {
     // The first step of the compaction has copied some or all of the bindings.
     for removed in &bindings {
         let batch = Batch {
-            bindings: vec![(removed.address, None)].into(),
+            bindings: part(vec![(removed.address, None)]),
             ..Batch::default()
         };
         store.write(&batch).unwrap();
