@@ -32,47 +32,39 @@ impl KeaConfig {
     ) -> Result<KeaConfig, KeaConfigError> {
         let root: layout::Root = serde_json::from_str(&json::repaired(config))
             .map_err(|error| KeaConfigError::Layout(error.to_string()))?;
-        build(root.dhcp4, options, reservations)
+        let config = root.dhcp4;
+        let mut builder = Builder {
+            kea_config: KeaConfig {
+                hosts: Hosts::new(config.host_reservation_identifiers.as_deref()),
+                high_availability: HighAvailability::new(&config.hooks_libraries),
+                has_host_database: config.hosts_database.is_some()
+                    || config.hosts_databases.is_some_and(|all| !all.is_empty()),
+                ..KeaConfig::default()
+            },
+            reserved: Vec::new(),
+            shared_networks: HashMap::new(),
+        };
+        for subnet in config.subnet4 {
+            builder.subnet(subnet, &config.inherited, &Enclosing::default())?;
+        }
+        for shared_network in config.shared_networks {
+            builder.shared_network(shared_network, &config.inherited)?;
+        }
+        for reservation in &config.reservations {
+            builder.reservation(hosts::GLOBAL, "the global reservations", reservation)?;
+        }
+        for reservation in reservations {
+            let address = reservation.address;
+            builder
+                .reserved
+                .extend(address.map(|address| (reservation.subnet, address)));
+            builder.kea_config.hosts.insert_from_database(reservation);
+        }
+        for option in options {
+            builder.option(option);
+        }
+        Ok(builder.finish())
     }
-}
-
-/// Builds the configuration from `config`, its options and the reservations in databases.
-fn build(
-    config: layout::Dhcp4,
-    options: Vec<ConfiguredOption>,
-    reservations: &[DatabaseReservation],
-) -> Result<KeaConfig, KeaConfigError> {
-    let mut builder = Builder {
-        kea_config: KeaConfig {
-            hosts: Hosts::new(config.host_reservation_identifiers.as_deref()),
-            high_availability: HighAvailability::new(&config.hooks_libraries),
-            has_host_database: config.hosts_database.is_some()
-                || config.hosts_databases.is_some_and(|all| !all.is_empty()),
-            ..KeaConfig::default()
-        },
-        reserved: Vec::new(),
-        shared_networks: HashMap::new(),
-    };
-    for subnet in config.subnet4 {
-        builder.subnet(subnet, &config.inherited, &Enclosing::default())?;
-    }
-    for shared_network in config.shared_networks {
-        builder.shared_network(shared_network, &config.inherited)?;
-    }
-    for reservation in &config.reservations {
-        builder.reservation(hosts::GLOBAL, "the global reservations", reservation)?;
-    }
-    for reservation in reservations {
-        let address = reservation.address;
-        builder
-            .reserved
-            .extend(address.map(|address| (reservation.subnet, address)));
-        builder.kea_config.hosts.insert_from_database(reservation);
-    }
-    for option in options {
-        builder.option(option);
-    }
-    Ok(builder.finish())
 }
 
 /// Properties that subnets inherit from their shared network.

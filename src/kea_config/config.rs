@@ -8,14 +8,13 @@ use hashbrown::HashMap;
 use ipnet::Ipv4Net;
 use proto::option::code;
 
-use crate::kea_config::high_availability::{Allocators, HighAvailability, Serving};
+use crate::kea_config::high_availability::{Allocators, HighAvailability};
 use crate::kea_config::hosts::{self, Host, Hosts};
 use crate::kea_config::options::{self, OptionSet};
 use crate::kea_config::ranges::ConfiguredRange;
-use crate::kea_config::times::{TeeTimes, Timers};
+use crate::kea_config::times::Timers;
 use crate::model::binding::{BindingRef, SubnetId};
 use crate::model::client::ClientRef;
-use crate::model::time::Lifetime;
 use crate::model::vpn::Vpn;
 
 /// A subnet.
@@ -36,7 +35,7 @@ pub struct Subnet {
     /// The options configured for the subnet.
     pub(super) options: OptionSet,
     /// The parameters of T1 and T2.
-    pub(super) timers: Timers,
+    pub timers: Timers,
     /// Whether Kea looks for global reservations.
     pub(super) reservations_global: bool,
     /// Whether Kea looks for the subnet's reservations.
@@ -47,11 +46,6 @@ pub struct Subnet {
 }
 
 impl Subnet {
-    /// Returns T1 and T2 of a lease with this lifetime, as Kea sends them.
-    pub fn tee_times(&self, lifetime: Lifetime) -> TeeTimes {
-        self.timers.tee_times(lifetime)
-    }
-
     /// Returns the pool that contains `address`.
     pub(super) fn pool(&self, address: Ipv4Addr) -> Option<&Pool> {
         let after = self.pools.partition_point(|pool| pool.first <= address);
@@ -77,7 +71,7 @@ pub struct Pool {
 #[derive(Debug, Default)]
 pub struct KeaConfig {
     /// Subnets outside of shared networks, then those in shared networks.
-    pub(super) subnets: Vec<Subnet>,
+    pub subnets: Vec<Subnet>,
     /// Indexes in `subnets` by subnet id.
     pub(super) by_id: HashMap<SubnetId, usize>,
     /// Indexes in `subnets` by prefix.
@@ -96,7 +90,7 @@ pub struct KeaConfig {
     /// subnets belongs to the subnet with the longest prefix, and among equals to the first configured.
     pub ranges: Vec<ConfiguredRange>,
     /// The partners of this server.
-    pub(super) high_availability: HighAvailability,
+    pub high_availability: HighAvailability,
     /// The codes of the options configured in any scope.
     pub(super) configured_options: BTreeSet<u8>,
     /// Whether Kea has host reservations in databases too, which its configuration does not contain.
@@ -111,21 +105,6 @@ impl KeaConfig {
     /// Returns the subnet with this id.
     pub fn subnet(&self, id: SubnetId) -> Option<&Subnet> {
         self.subnets.get(*self.by_id.get(&id)?)
-    }
-
-    /// Whether the configuration gives this server a high-availability partner.
-    pub fn has_partner(&self) -> bool {
-        self.high_availability.is_configured()
-    }
-
-    /// Returns the high-availability scopes that this server serves in normal operation.
-    pub fn usually_serving(&self) -> Serving {
-        self.high_availability.usually_serving()
-    }
-
-    /// Returns all subnets.
-    pub fn subnets(&self) -> impl Iterator<Item = &Subnet> {
-        self.subnets.iter()
     }
 
     /// Returns the subnet with the longest prefix that contains `address`; of several with this
@@ -156,7 +135,7 @@ impl KeaConfig {
     /// Whether Kea may send option `code` with a lease that has no host name of its own.
     pub fn may_send(&self, code: u8) -> bool {
         code == code::SUBNET_MASK
-            || code == code::HOST_NAME && self.hosts.have_names()
+            || code == code::HOST_NAME && self.hosts.have_names
             || self.configured_options.contains(&code)
     }
 

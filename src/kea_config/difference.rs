@@ -103,8 +103,11 @@ impl Scopes<'_> {
         lifetime: Lifetime,
         is_sent_by_client: impl Fn(u8) -> bool,
     ) -> bool {
-        let tee_times =
-            |scopes: &Scopes<'_>| scopes.subnet.map(|subnet| subnet.tee_times(lifetime));
+        let tee_times = |scopes: &Scopes<'_>| {
+            scopes
+                .subnet
+                .map(|subnet| subnet.timers.tee_times(lifetime))
+        };
         let mut codes = BTreeSet::from([code::SUBNET_MASK, code::HOST_NAME]);
         for set in self.sets.iter().chain(&other.sets) {
             codes.extend(set.codes());

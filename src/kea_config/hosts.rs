@@ -100,7 +100,7 @@ pub struct Hosts {
     /// The types in the order in which Kea searches by them.
     order: Vec<IdentifierType>,
     /// Whether any reservation has a host name.
-    have_names: bool,
+    pub have_names: bool,
 }
 
 impl Hosts {
@@ -138,11 +138,6 @@ impl Hosts {
             Some((identifier_type, identifier))
         });
         self.add(subnet, identifier, address, &reservation.hostname);
-    }
-
-    /// Whether any reservation has a host name.
-    pub fn have_names(&self) -> bool {
-        self.have_names
     }
 
     /// Adds a reservation from a database.

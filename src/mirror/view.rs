@@ -44,9 +44,9 @@ impl<'a> Terms<'a> {
     pub fn tee_times(&self, binding: &BindingRef<'_>) -> TeeTimes {
         let passed = binding.answered().seconds_since(binding.lease_start);
         match self.configured_subnet {
-            Some(subnet) if passed > 0 && self.lifetime != Lifetime::INFINITE => {
-                subnet.tee_times(Lifetime(self.lifetime.0.saturating_sub(passed)))
-            }
+            Some(subnet) if passed > 0 && self.lifetime != Lifetime::INFINITE => subnet
+                .timers
+                .tee_times(Lifetime(self.lifetime.0.saturating_sub(passed))),
             _ => self.tee_times,
         }
     }
@@ -153,8 +153,10 @@ impl View {
             subnet: id,
             span,
             lifetime,
-            vpn: self.vpn(address, id),
-            tee_times: subnet.map_or_else(TeeTimes::default, |subnet| subnet.tee_times(lifetime)),
+            subnet_vpn: self.vpn(address, id),
+            tee_times: subnet.map_or_else(TeeTimes::default, |subnet| {
+                subnet.timers.tee_times(lifetime)
+            }),
             configured_subnet: subnet,
         }
     }

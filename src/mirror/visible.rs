@@ -213,7 +213,7 @@ pub fn former_subnets(
 
 /// Returns the subnets of a configuration in the form of former subnets.
 pub fn subnets_of(kea_config: &KeaConfig) -> impl Iterator<Item = FormerSubnet> {
-    kea_config.subnets().map(|subnet| FormerSubnet {
+    kea_config.subnets.iter().map(|subnet| FormerSubnet {
         id: subnet.id,
         first: subnet.prefix.network(),
         last: subnet.prefix.broadcast(),

@@ -142,11 +142,12 @@ impl Instance {
         if reading.is_none() {
             resync_job.ask(now);
         }
-        let partner_job = (has_partner && settings.kea_config.has_partner()).then(|| {
-            // Its updates may have come during the initial load.
-            resync_job.ask(now);
-            PartnerJob::new(now)
-        });
+        let partner_job = (has_partner && settings.kea_config.high_availability.is_configured())
+            .then(|| {
+                // Its updates may have come during the initial load.
+                resync_job.ask(now);
+                PartnerJob::new(now)
+            });
         Ok(Instance {
             listener,
             reading,

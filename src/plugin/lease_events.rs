@@ -245,7 +245,7 @@ impl<K: Kea> LeaseEvents<K> {
             Some(Touched::Subnet(subnet)) => self.look_for_removed(|_| HashSet::from([subnet])),
             Some(Touched::Everything) => self.look_for_removed(|mirror| {
                 let kea_config = mirror.kea_config();
-                kea_config.subnets().map(|subnet| subnet.id).collect()
+                kea_config.subnets.iter().map(|subnet| subnet.id).collect()
             }),
         };
         if let Err(error) = done {

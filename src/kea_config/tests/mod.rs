@@ -110,7 +110,7 @@ fn inherits_timers_from_the_shared_network_and_globally() {
         let kea_config = KeaConfig::new(config, Vec::new(), &[]).unwrap();
         let times = |subnet, lifetime| {
             let subnet = kea_config.subnet(SubnetId(subnet)).unwrap();
-            let times = subnet.tee_times(Lifetime(lifetime));
+            let times = subnet.timers.tee_times(Lifetime(lifetime));
             (times.renewal, times.rebinding)
         };
         // Global renew-timer, calculate-tee-times in the subnet.

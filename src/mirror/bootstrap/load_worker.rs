@@ -286,7 +286,7 @@ mod tests {
             assert_eq!(states(&mirror), Err(Unready::InitialLoad));
             assert!(completed.as_mut().poll(&mut context).is_pending());
         }
-        assert_eq!(mirror.kea_config().subnets().count(), 1);
+        assert_eq!(mirror.kea_config().subnets.len(), 1);
         load_worker.complete(|| {});
         load_worker.wait();
         assert!(completed.poll(&mut context).is_ready());

@@ -17,7 +17,7 @@ use crate::model::time::Time;
 impl Table {
     /// Creates a table without bindings at `now`; `before` is the view before the restart.
     pub fn new(kea_config: Arc<KeaConfig>, before: &SavedView, now: Time) -> Table {
-        let usual = kea_config.usually_serving();
+        let usual = kea_config.high_availability.usually_serving();
         let ranges = ranges::timed(&kea_config.ranges, &before.ranges, None, &usual, now);
         let known = &before.former_subnets;
         let former_subnets =
@@ -147,7 +147,10 @@ impl Table {
         let View {
             kea_config, ranges, ..
         } = &*self.view;
-        let (serving, usual) = (self.serving.as_ref(), kea_config.usually_serving());
+        let (serving, usual) = (
+            self.serving.as_ref(),
+            kea_config.high_availability.usually_serving(),
+        );
         let renewed = ranges::timed(&kea_config.ranges, ranges, serving, &usual, at);
         if renewed != *ranges {
             Arc::make_mut(&mut self.view).ranges = renewed;
@@ -160,7 +163,7 @@ impl Table {
     /// Returns the view as the state file stores it.
     pub fn saved_view(&self) -> SavedView {
         let kea_config = self.kea_config();
-        let subnets = kea_config.subnets().map(|subnet| ConfiguredSubnet {
+        let subnets = kea_config.subnets.iter().map(|subnet| ConfiguredSubnet {
             id: subnet.id,
             first: subnet.prefix.network(),
             last: subnet.prefix.broadcast(),
