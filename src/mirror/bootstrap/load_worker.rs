@@ -77,20 +77,17 @@ impl LoadWorker {
         let mirror = Arc::new(Mirror::new(table, Err(Unready::InitialLoad)));
         let (requests, receiver) = mpsc::channel();
         let waiting = Arc::new(AtomicUsize::new(0));
-        let thread = Thread {
-            mirror: Arc::clone(&mirror),
-            requests: receiver,
-            waiting: Arc::clone(&waiting),
-        };
+        let (loading, queued) = (Arc::clone(&mirror), Arc::clone(&waiting));
         let thread = thread::Builder::new()
             .name("blq-loading".into())
             .spawn(move || {
-                match catch_unwind(AssertUnwindSafe(|| thread.load(begin))) {
+                let load = || load(&loading, &receiver, &queued, begin);
+                match catch_unwind(AssertUnwindSafe(load)) {
                     Ok(Some(on_complete)) => on_complete(),
                     Ok(None) => {}
                     // The panic hook has reported the panic.
                     Err(_) => {
-                        thread.mirror.fail(Failure::InitialLoad);
+                        loading.fail(Failure::InitialLoad);
                     }
                 }
             })?;
@@ -159,66 +156,55 @@ impl Drop for LoadWorker {
     }
 }
 
-/// The state of the thread.
-struct Thread {
-    /// The mirror.
-    mirror: Arc<Mirror>,
-    /// The channel of requests.
-    requests: Receiver<Request>,
-    /// The number of queued batches of leases.
-    waiting: Arc<AtomicUsize>,
-}
-
-impl Thread {
-    /// Executes requests on the load that `begin` returns, until the mirror is complete or the load abandoned.
-    /// Returns the callback for a complete mirror.
-    fn load(&self, begin: impl FnOnce() -> Option<InitialLoad>) -> Option<OnComplete> {
-        let Some(mut initial_load) = begin() else {
-            self.mirror.fail(Failure::InitialLoad);
-            return None;
-        };
-        let mut deferred = Vec::new();
-        let mut end = None;
-        loop {
-            match self.requests.recv_timeout(DEFER_INTERVAL) {
-                Ok(Request::Leases(leases)) => {
-                    self.waiting.fetch_sub(1, Ordering::AcqRel);
-                    leases.iter().for_each(|lease| initial_load.lease(lease));
-                }
-                Ok(Request::Complete(on_complete)) => end = Some((true, on_complete)),
-                Ok(Request::Incomplete(on_complete)) => end = Some((false, on_complete)),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+/// Executes requests on the load that `begin` returns, until the mirror is complete or the load abandoned. Returns
+/// the callback for a complete mirror.
+fn load(
+    mirror: &Mirror,
+    requests: &Receiver<Request>,
+    waiting: &AtomicUsize,
+    begin: impl FnOnce() -> Option<InitialLoad>,
+) -> Option<OnComplete> {
+    let Some(mut initial_load) = begin() else {
+        mirror.fail(Failure::InitialLoad);
+        return None;
+    };
+    let mut deferred: Vec<Report> = Vec::new();
+    let mut end = None;
+    loop {
+        match requests.recv_timeout(DEFER_INTERVAL) {
+            Ok(Request::Leases(leases)) => {
+                waiting.fetch_sub(1, Ordering::AcqRel);
+                leases.iter().for_each(|lease| initial_load.lease(lease));
             }
-            self.defer_events(&mut deferred);
+            Ok(Request::Complete(on_complete)) => end = Some((true, on_complete)),
+            Ok(Request::Incomplete(on_complete)) => end = Some((false, on_complete)),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
         }
-        let (table, on_complete) = match end {
-            Some((true, on_complete)) => (Some(initial_load.complete()), Some(on_complete)),
-            Some((false, on_complete)) => (Some(initial_load.incomplete()), Some(on_complete)),
-            None => (initial_load.abandoned(), None),
-        };
-        let Some(mut table) = table else {
-            self.mirror.fail(Failure::Stopped);
-            return None;
-        };
-        // No query has read these tables, so no reply has a later time than these changes get. The events still
-        // in the queue are later and are applied before the first read.
-        let mut resync = Resync::default();
-        for report in deferred {
-            report.lend(|event| apply(&mut table, &mut resync, event, Time::now()));
-        }
-        *self.mirror.resync.lock() = resync;
-        self.mirror.complete(table);
-        on_complete
-    }
-
-    /// Moves events from the queue, whose capacity is limited, to `deferred`, which is applied after all leases.
-    /// That order is right: a lease that was read may be older than an event, and if it is newer, it is the
-    /// result of a later event.
-    fn defer_events(&self, deferred: &mut Vec<Report>) {
+        // Events are moved from the queue, whose capacity is limited, and applied after all leases. That order is
+        // right: a lease that was read may be older than an event, and if it is newer, it is the result of a
+        // later event.
         let room = MAX_DEFERRED.saturating_sub(deferred.len());
-        deferred.extend(self.mirror.queue.drain().take(room));
+        deferred.extend(mirror.queue.drain().take(room));
     }
+    let (table, on_complete) = match end {
+        Some((true, on_complete)) => (Some(initial_load.complete()), Some(on_complete)),
+        Some((false, on_complete)) => (Some(initial_load.incomplete()), Some(on_complete)),
+        None => (initial_load.abandoned(), None),
+    };
+    let Some(mut table) = table else {
+        mirror.fail(Failure::Stopped);
+        return None;
+    };
+    // No query has read these tables, so no reply has a later time than these changes get. The events still
+    // in the queue are later and are applied before the first read.
+    let mut resync = Resync::default();
+    for report in deferred {
+        report.lend(|event| apply(&mut table, &mut resync, event, Time::now()));
+    }
+    *mirror.resync.lock() = resync;
+    mirror.complete(table);
+    on_complete
 }
 
 #[cfg(test)]
