@@ -28,7 +28,7 @@ pub struct Terms<'a> {
     /// The lifetime.
     lifetime: Lifetime,
     /// The VPN of the configured or former subnet that contains the addresses; `None` without one.
-    vpn: Option<&'a Vpn>,
+    pub subnet_vpn: Option<&'a Vpn>,
     /// T1 and T2: seconds from the start of the lease.
     tee_times: TeeTimes,
     /// The configured subnet that contains the addresses.
@@ -56,19 +56,8 @@ impl<'a> Terms<'a> {
     pub fn are_those_of(&self, binding: &BindingRef<'_>) -> bool {
         self.subnet == binding.subnet
             && self.lifetime == binding.lifetime
-            && self.contains(binding.address)
-    }
-
-    /// Whether a binding of this address has these properties, if its subnet id and lifetime are equal.
-    #[inline]
-    fn contains(&self, address: Ipv4Addr) -> bool {
-        self.span.0 <= address && address <= self.span.1
-    }
-
-    /// Returns the VPN of the configured or former subnet that contains the addresses; `None` without one.
-    #[inline]
-    pub fn subnet_vpn(&self) -> Option<&'a Vpn> {
-        self.vpn
+            && self.span.0 <= binding.address
+            && binding.address <= self.span.1
     }
 }
 

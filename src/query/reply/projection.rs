@@ -54,7 +54,7 @@ impl<'a> Projector<'a> {
         let client = binding.client.filter(|_| has_client(state.0));
         self.named_vpn = client.and_then(ClientRef::vpn);
         let terms = self.terms.as_ref()?;
-        let vpn = self.named_vpn.as_ref().or(terms.subnet_vpn())?;
+        let vpn = self.named_vpn.as_ref().or(terms.subnet_vpn)?;
         Some(self.project(&binding, terms, state, vpn))
     }
 
@@ -66,7 +66,7 @@ impl<'a> Projector<'a> {
         let is_usual = binding.is_active(self.now)
             && binding.client.is_some_and(|client| !client.names_vpn())
             && terms.are_those_of(binding);
-        match terms.subnet_vpn() {
+        match terms.subnet_vpn {
             Some(vpn) if is_usual => Some((terms, vpn)),
             _ => None,
         }
