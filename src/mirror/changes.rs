@@ -23,17 +23,10 @@ const CAPACITY: usize = 32_768;
 /// The position of a consumer: after the changes that it has read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Position {
-    /// The sequence number of the next change.
-    next: u64,
+    /// The sequence number of the first change after the position.
+    pub next: u64,
     /// A time that is not later than any change after the position, unless the clock is set back.
     time: Time,
-}
-
-impl Position {
-    /// Returns the sequence number of the first change after the position.
-    pub fn sequence(self) -> u64 {
-        self.next
-    }
 }
 
 /// A consumer has fallen behind: the ring has lost changes after its position.
@@ -55,8 +48,9 @@ pub struct ChangeLog {
     /// The sequence number of the first change after the clock was last set back, and the earliest time of a change
     /// after any set-back.
     set_back: Option<(u64, Time)>,
-    /// Whether the initial load is in progress: no consumer reads the log yet.
-    is_loading: bool,
+    /// Whether the initial load is in progress: its changes are dirty, but not in the ring, because no consumer
+    /// reads the log yet.
+    pub is_loading: bool,
     /// The changes that are not in the state file.
     pub dirty: DirtySet,
 }
@@ -78,11 +72,6 @@ impl ChangeLog {
             is_loading: false,
             dirty: DirtySet::default(),
         }
-    }
-
-    /// Begins or ends the initial load, whose changes are dirty, but not in the ring.
-    pub fn set_loading(&mut self, is_loading: bool) {
-        self.is_loading = is_loading;
     }
 
     /// Records a change that was learned at `time`. `is_saved` is whether a start finds the change in Kea's lease

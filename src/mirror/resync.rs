@@ -47,8 +47,7 @@ impl Resync {
     /// make them. The lease database shows the result.
     pub fn doubt(&mut self, table: &Table, address: Ipv4Addr) {
         if self.doubtful.len() < MISSING_LIMIT {
-            self.doubtful
-                .insert(address, table.changes().end().sequence());
+            self.doubtful.insert(address, table.changes().end().next);
         }
     }
 
@@ -70,7 +69,7 @@ impl Resync {
                         let address = Ipv4Addr::from_bits(address);
                         self.missing.remove(&address);
                         let doubted = self.doubtful.get(&address);
-                        if doubted.is_some_and(|doubted| *doubted < position.sequence()) {
+                        if doubted.is_some_and(|doubted| *doubted < position.next) {
                             self.doubtful.remove(&address);
                         }
                     }

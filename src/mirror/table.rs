@@ -243,7 +243,7 @@ impl Table {
     pub(super) fn set_saved(&mut self, bindings: Pages) {
         self.bindings = bindings;
         self.indexes = None;
-        self.changes.set_loading(true);
+        self.changes.is_loading = true;
     }
 
     /// Builds the indexes if there are none.
@@ -251,7 +251,7 @@ impl Table {
         let bindings = &self.bindings;
         self.indexes
             .get_or_insert_with(|| Indexes::of_all(bindings));
-        self.changes.set_loading(false);
+        self.changes.is_loading = false;
     }
 
     /// Records the beginning of a complete resync.
