@@ -37,7 +37,9 @@ pub fn is_taken(before: BindingRef<'_>, after: BindingRef<'_>) -> bool {
 /// every client.
 pub fn belongs_to(binding: BindingRef<'_>, client: Option<&ClientIds>) -> bool {
     let both = binding.client.zip(client);
-    both.is_none_or(|(known, client)| known.is(client))
+    both.is_none_or(|(known, ids)| {
+        known.has_ids(ids.hardware.htype, &ids.hardware.octets, &ids.client_id)
+    })
 }
 
 /// Kea acknowledged at `at` the lease that the `sender` holds, without a change of the lease: only the last

@@ -285,11 +285,6 @@ impl<'a> ClientRef<'a> {
         self.has_ids(other.htype(), other.chaddr(), other.client_id())
     }
 
-    /// Whether this is the client with these identifiers: see [`ClientRef::has_ids`].
-    pub fn is(self, ids: &ClientIds) -> bool {
-        self.has_ids(ids.hardware.htype, &ids.hardware.octets, &ids.client_id)
-    }
-
     /// Whether this is the client with these identifiers: compared are the client identifiers if both
     /// clients have one (RFC 2131 section 4.2), else the MAC addresses.
     pub fn has_ids(self, htype: u8, chaddr: &[u8], client_id: &[u8]) -> bool {
