@@ -72,11 +72,8 @@ impl<'a> MessageWriter<'a> {
 
     /// Overwrites octets of the message at an offset.
     fn set<const COUNT: usize>(&mut self, offset: usize, octets: [u8; COUNT]) {
-        set(
-            self.out.get_mut(self.start..).unwrap_or_default(),
-            offset,
-            octets,
-        );
+        let message = self.out.get_mut(self.start..).unwrap_or_default();
+        set(message, offset, octets);
     }
 
     /// Sets the address that the reply is about: ciaddr (RFC 6926 section 7.3).
