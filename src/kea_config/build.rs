@@ -54,10 +54,9 @@ impl KeaConfig {
             builder.reservation(hosts::GLOBAL, "the global reservations", reservation)?;
         }
         for reservation in reservations {
-            let address = reservation.address;
-            builder
-                .reserved
-                .extend(address.map(|address| (reservation.subnet, address)));
+            let reserved = reservation.address;
+            let reserved = reserved.map(|address| (reservation.subnet, address));
+            builder.reserved.extend(reserved);
             builder.kea_config.hosts.insert_from_database(reservation);
         }
         for option in options {

@@ -57,15 +57,13 @@ impl Timers {
     pub fn tee_times(&self, lifetime: Lifetime) -> TeeTimes {
         let sane =
             |time: Option<u32>, ceiling: u32| time.filter(|time| (1..ceiling).contains(time));
-        let rebinding = self
-            .rebind
-            .or_else(|| self.shares.map(|(_, t2)| share(t2, lifetime)));
-        let rebinding = sane(rebinding, lifetime.0);
-        let renewal = self
-            .renew
-            .or_else(|| self.shares.map(|(t1, _)| share(t1, lifetime)));
+        let shares = self
+            .shares
+            .map(|(t1, t2)| (share(t1, lifetime), share(t2, lifetime)));
+        let (t1, t2) = shares.unzip();
+        let rebinding = sane(self.rebind.or(t2), lifetime.0);
         TeeTimes {
-            renewal: sane(renewal, rebinding.unwrap_or(lifetime.0)),
+            renewal: sane(self.renew.or(t1), rebinding.unwrap_or(lifetime.0)),
             rebinding,
         }
     }
