@@ -33,7 +33,7 @@ impl Preload {
                 // Added one by one: a list of all bindings would need as much memory again.
                 let opened = Store::open_each(&reading, false, |binding| saved.add(&binding));
                 let (store, rest) = opened.ok()?;
-                saved.complete(rest);
+                saved.rest = rest;
                 Some((store, saved))
             });
         let thread = Some(started.ok()?);

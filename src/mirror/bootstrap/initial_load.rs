@@ -46,7 +46,7 @@ pub struct Prepared {
     /// The addresses of the bindings.
     addresses: RoaringBitmap,
     /// The other contents; its bindings are empty.
-    rest: Saved,
+    pub(crate) rest: Saved,
 }
 
 impl Prepared {
@@ -61,11 +61,6 @@ impl Prepared {
         self.rest.resynced_at = None;
         self
     }
-
-    /// Adds the contents other than bindings.
-    pub(crate) fn complete(&mut self, rest: Saved) {
-        self.rest = rest;
-    }
 }
 
 impl From<Saved> for Prepared {
@@ -74,7 +69,7 @@ impl From<Saved> for Prepared {
         for binding in std::mem::take(&mut saved.bindings) {
             prepared.add(&binding);
         }
-        prepared.complete(saved);
+        prepared.rest = saved;
         prepared
     }
 }
@@ -167,21 +162,17 @@ impl InitialLoad {
                 resynced_at,
                 ..
             }) => self.table.revise(address, now, |view, before| {
-                let after = rules::loaded(before, lease, *saved_at, now);
+                let mut after = rules::loaded(before, lease, *saved_at, now);
                 // The state file lacks renewals, but earlier replies had them, except those by another server
                 // after the last resync. Without a state file there were no earlier replies.
                 let was_received = resynced_at.is_none_or(|resynced_at| lease.cltt < resynced_at);
                 let is_known = saved_at.is_none()
                     || was_received
                         && before.is_some_and(|before| is_renewal(before, after.view()));
-                let learned_at = match is_known {
-                    true => after.learned_at,
-                    false => learned_at(view, before, after.view(), now),
-                };
-                Some(Binding {
-                    learned_at,
-                    ..after
-                })
+                if !is_known {
+                    after.learned_at = learned_at(view, before, after.view(), now);
+                }
+                Some(after)
             }),
             Source::HandOver => self.table.update(address, now, |before| {
                 rules::updated(before, lease, now, Origin::Remote)
