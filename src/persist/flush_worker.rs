@@ -165,7 +165,7 @@ impl Flusher<'_> {
         if !self.mirror.is_complete() {
             return stop;
         }
-        let mut is_reported = self.store.is_reported();
+        let mut is_reported = self.store.is_reported;
         let mut retry = RETRY.0;
         while let Err(error) = self.open_and_flush(requests, stop) {
             if !is_reported || stop {
@@ -196,8 +196,8 @@ impl Flusher<'_> {
     }
 
     /// Opens the store if it is closed, and writes all changes; when `stopping`, also the time up to which all
-    /// changes are written. Otherwise, it then runs one step of a compaction if one is due; changes gathered until
-    /// then are written before the next step.
+    /// changes are written. Otherwise, it then runs one step of a compaction if one is due; changes gathered
+    /// until then are written before the next step.
     fn open_and_flush(&mut self, requests: &Requests, stopping: bool) -> Result<(), StoreError> {
         if !self.store.is_open() {
             if self.store.reopen()? == Reopened::Replaced {

@@ -41,7 +41,7 @@ const VERSION: u8 = 3;
 pub const HEADER: usize = 36;
 
 /// Octets of a frame before its payload.
-const FRAME_HEAD: usize = 12;
+pub const FRAME_HEAD: usize = 12;
 
 /// An open state file, locked against other processes.
 #[derive(Debug)]
@@ -93,13 +93,6 @@ pub struct Closed {
 /// A frame under construction: space for its head, then its payload.
 #[derive(Debug)]
 pub struct Frame(pub Vec<u8>);
-
-impl Frame {
-    /// A frame with an empty payload.
-    pub fn new() -> Frame {
-        Frame(vec![0; FRAME_HEAD])
-    }
-}
 
 impl Journal {
     /// Opens the file at `path` and finds its end. If there is no file, `create` creates one.

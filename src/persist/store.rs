@@ -47,7 +47,7 @@ pub struct Store {
     /// The stamp of the last durable write, or of the file when opened.
     stamp: Option<u64>,
     /// Whether it was logged already that the file cannot be used.
-    is_reported: bool,
+    pub(super) is_reported: bool,
     /// The file of recent changes, if it can be used.
     recent: Option<Arc<RecentFile>>,
 }
@@ -171,11 +171,6 @@ impl Store {
     pub(super) fn is_at_path(&self) -> bool {
         let journal = self.journal.as_ref();
         journal.is_some_and(|journal| journal.check_path(&self.path).is_ok())
-    }
-
-    /// Whether it was logged already that the file cannot be used.
-    pub fn is_reported(&self) -> bool {
-        self.is_reported
     }
 
     /// Writes a batch, which is durable on return, in the file that the path names.

@@ -21,7 +21,7 @@ use crate::mirror::ranges::SavedView;
 use crate::model::binding::Binding;
 use crate::model::time::Time;
 use crate::persist::error::{Defect, StoreError};
-use crate::persist::journal::{Frame, put_number};
+use crate::persist::journal::{FRAME_HEAD, Frame, put_number};
 
 /// A transaction to be written.
 #[derive(Clone, Debug, Default)]
@@ -113,7 +113,7 @@ pub fn encode(batch: &Batch, stamp: u64) -> Result<Frame, StoreError> {
 
 /// Begins a transaction with this metadata and no entries.
 pub fn new_frame(meta: &impl Serialize) -> Result<Frame, StoreError> {
-    let mut frame = Frame::new();
+    let mut frame = Frame(vec![0; FRAME_HEAD]);
     append(&mut frame.0, Some(meta))?;
     Ok(frame)
 }
