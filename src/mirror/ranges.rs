@@ -105,7 +105,7 @@ impl SavedView {
     }
 
     /// Returns the subnet of an address that was leased from the subnet `id`: see
-    /// [`KeaConfig::subnet_of`].
+    /// [`KeaConfig::subnet_of`](crate::kea_config::KeaConfig::subnet_of).
     pub fn subnet_of(&self, address: Ipv4Addr, id: SubnetId) -> Option<&ConfiguredSubnet> {
         let contains = |subnet: &&ConfiguredSubnet| (subnet.first..=subnet.last).contains(&address);
         let place = self.subnets.binary_search_by_key(&id, |known| known.id);

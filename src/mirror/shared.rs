@@ -310,7 +310,7 @@ impl Mirror {
         self.read(|table| table.binding(address)).ok()?
     }
 
-    /// Takes a part of the [dirty set](crate::mirror::dirty_set::DirtySet::take). `limit` should be small: events
+    /// Takes a part of the [dirty set](crate::mirror::dirty_set::DirtySet). `limit` should be small: events
     /// and queries wait for the lock.
     pub fn take_dirty(&self, limit: usize) -> DirtyPart {
         #[cfg(test)]

@@ -238,8 +238,8 @@ impl Table {
 //--- The initial load
 
 impl Table {
-    /// Sets the bindings to those of the state file, and drops the indexes until [`Table::build_indexes`]: building
-    /// them at once takes less time than updating them with each binding.
+    /// Sets the bindings to those of the state file, and drops the indexes until [`Table::build_indexes`]:
+    /// building them at once takes less time than updating them with each binding.
     pub(super) fn set_saved(&mut self, bindings: Pages) {
         self.bindings = bindings;
         self.indexes = None;
@@ -273,9 +273,7 @@ impl Table {
         self.changes.dirty.take_view().then(|| self.saved_view())
     }
 
-    /// Takes a part of the dirty set: see [`DirtySet::take`].
-    ///
-    /// [`DirtySet::take`]: crate::mirror::dirty_set::DirtySet::take
+    /// Takes up to `limit` addresses of the dirty set with their bindings.
     pub fn take_dirty(&mut self, limit: usize) -> DirtyPart {
         self.changes.dirty.take(&self.bindings, limit)
     }

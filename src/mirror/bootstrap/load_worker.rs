@@ -156,8 +156,8 @@ impl Drop for LoadWorker {
     }
 }
 
-/// Executes requests on the load that `begin` returns, until the mirror is complete or the load abandoned. Returns
-/// the callback for a complete mirror.
+/// Executes requests on the load that `begin` returns, until the mirror is complete or the load abandoned.
+/// Returns the callback for a complete mirror.
 fn load(
     mirror: &Mirror,
     requests: &Receiver<Request>,
@@ -181,9 +181,9 @@ fn load(
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
-        // Events are moved from the queue, whose capacity is limited, and applied after all leases. That order is
-        // right: a lease that was read may be older than an event, and if it is newer, it is the result of a
-        // later event.
+        // Events are moved from the queue, whose capacity is limited, and applied after all leases. That
+        // order is right: a lease that was read may be older than an event, and if it is newer, it is the
+        // result of a later event.
         let room = MAX_DEFERRED.saturating_sub(deferred.len());
         deferred.extend(mirror.queue.drain().take(room));
     }
