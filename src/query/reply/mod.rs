@@ -17,7 +17,6 @@ use std::net::Ipv4Addr;
 use proto::option::code;
 use proto::{MessageType, StatusCode, data_source};
 
-use crate::model::state::State;
 use crate::model::time::Time;
 use crate::model::vpn::Vpn;
 use crate::query::reply::options::ReplyOption;
@@ -96,7 +95,7 @@ impl Replies {
         server_identifier: Option<Ipv4Addr>,
         projection: &Projection<'_>,
     ) {
-        let mut writer = MessageWriter::new(out, &self.header, message_type(projection.state));
+        let mut writer = MessageWriter::new(out, &self.header, projection.message_type());
         writer.address(projection.address);
         if let Some(client) = projection.client {
             writer.hardware(client.htype(), client.chaddr());
@@ -130,14 +129,6 @@ impl Replies {
             writer.option(code::VPN_ID, &projection.vpn.to_vss());
         }
         writer.finish();
-    }
-}
-
-/// Returns the type of the reply about an address in this state.
-fn message_type(state: State) -> MessageType {
-    match state {
-        State::Active => MessageType::LEASE_ACTIVE,
-        _ => MessageType::LEASE_UNASSIGNED,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::net::Ipv4Addr;
 
+use proto::MessageType;
 use proto::option::code;
 
 use crate::kea_config::{KeaConfig, TeeTimes};
@@ -180,6 +181,14 @@ pub struct Projection<'a> {
 }
 
 impl<'a> Projection<'a> {
+    /// Returns the type of the reply.
+    pub fn message_type(&self) -> MessageType {
+        match self.state {
+            State::Active => MessageType::LEASE_ACTIVE,
+            _ => MessageType::LEASE_UNASSIGNED,
+        }
+    }
+
     /// Returns the value of an option that the client or the server sent to the other: the value that the
     /// client sent last, else the one that the server sends with a valid lease (RFC 6926 section 8.3 item
     /// 7). Empty if neither sends the option.

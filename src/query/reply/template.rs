@@ -8,7 +8,6 @@ use crate::kea_config::KeaConfig;
 use crate::model::client::ClientRef;
 use crate::model::state::State;
 use crate::model::vpn::Vpn;
-use crate::query::reply::message_type;
 use crate::query::reply::options::{ReplyOption, ReplyOptions, SECONDS};
 use crate::query::reply::projection::{Projection, sent_by_client};
 use crate::wire::writer::{MESSAGE_TYPE, ReplyHeader, copy, set, set_hardware};
@@ -138,8 +137,7 @@ impl Template {
         let mut parts = Vec::new();
         let mut last = Part::default();
         last.fixed.extend_from_slice(header.octets());
-        let message_type = message_type(projection.state);
-        set(&mut last.fixed, MESSAGE_TYPE, [message_type.0]);
+        set(&mut last.fixed, MESSAGE_TYPE, [projection.message_type().0]);
         for option in options.iter() {
             match option {
                 ReplyOption::Seconds(code, index) if projection.seconds[index].is_some() => {

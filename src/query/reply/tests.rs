@@ -11,6 +11,7 @@ use crate::mirror::ranges::TimedRange;
 use crate::mirror::view::View;
 use crate::model::binding::{Binding, SubnetId};
 use crate::model::client::{Client, ClientParts};
+use crate::model::state::State;
 use crate::model::time::{Lifetime, Time};
 use crate::wire::message::Message;
 
