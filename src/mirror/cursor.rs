@@ -273,19 +273,18 @@ impl Changes {
         };
         let until = ends_until(self.identity.as_ref(), until);
         let mut left = table.touched(reached, window, until);
-        let found = self.identity.as_ref().map(|identity| table.find(identity));
-        let mut count = 0;
+        let mut addresses = Vec::with_capacity(COLLECTED_AT_ONCE);
         // A loop over `next` takes much longer: the entries come from nested iterators.
-        left.by_ref().take(COLLECTED_AT_ONCE).for_each(|reached| {
-            count += 1;
-            let is_wanted = match found {
-                None => true,
-                Some(found) => found.is_some_and(|found| found.contains(reached.address)),
-            };
-            if is_wanted {
-                self.addresses.insert(reached.address);
-            }
-        });
+        let some = left.by_ref().take(COLLECTED_AT_ONCE);
+        some.for_each(|reached| addresses.push(reached.address));
+        let count = addresses.len();
+        // In ascending order, adjacent addresses are looked up in the same part of a set.
+        addresses.sort_unstable();
+        if let Some(identity) = &self.identity {
+            let found = table.find(identity).unwrap_or_default();
+            addresses.retain(|address| found.contains(*address));
+        }
+        self.addresses.extend(addresses);
         self.next = left.next();
         count
     }
