@@ -55,12 +55,14 @@ impl Replies {
         server_identifier: Option<Ipv4Addr>,
         projection: &Projection<'_>,
     ) {
-        if server_identifier.is_none() && self.write_from_template(out, projection) {
+        let is_first = server_identifier.is_some();
+        if !is_first && self.write_from_template(out, projection) {
             return;
         }
         self.write_in_full(out, server_identifier, projection);
-        // VPNs that relay agents name may differ from client to client.
-        if projection.client.is_some_and(|client| !client.names_vpn()) {
+        // Most answers to a query for one client have no second reply. VPNs that relay agents name may differ from
+        // client to client.
+        if !is_first && projection.client.is_some_and(|client| !client.names_vpn()) {
             self.add_template(projection);
         }
     }
