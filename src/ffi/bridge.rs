@@ -1,9 +1,10 @@
 //! The bridge to Kea's C++: plain values only, and no decision on the other side.
 //!
-//! A callout makes one call from C++ to Rust, with all its arguments lent in one struct. For everything else
-//! Rust calls C++. Those functions are declared `Result`, as each one ends in a `catch` of all exceptions: an
-//! exception that left a function not declared so would end the process, which is the DHCP server. So would a
-//! panic in a function that C++ calls: each of those is a guard and a call.
+//! A callout makes one call from C++ to Rust, with all its arguments lent in one struct. C++ also calls Rust for
+//! changes that the lease manager reports, for ticks, and for each lease of a page. For everything else Rust calls
+//! C++. Those functions are declared `Result`, as each one ends in a `catch` of all exceptions: an exception that
+//! left a function not declared so would end the process, which is the DHCP server; the functions that lend are
+//! `noexcept`. A panic in a function that C++ calls would end it too: each of those is a guard and a call.
 
 #![allow(unsafe_code, missing_docs)] // `cxx` writes both sides of the boundary.
 

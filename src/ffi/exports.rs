@@ -1,6 +1,7 @@
 //! The functions that Kea calls: `load` and its like, and callouts by their names.
 //!
-//! Each is a guard and a call. No panic may unwind into Kea: the panic hook reports it and it ends here.
+//! Each is a guard and a call, or a call that cannot panic. No panic may unwind into Kea: the panic hook reports it
+//! and it ends here.
 //! C++ exceptions end on their own side, as errors of the bridge.
 
 #![allow(unsafe_code)] // The C ABI.

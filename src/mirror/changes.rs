@@ -1,15 +1,15 @@
 //! The change log: the one record of changed bindings, which all consumers read.
 //!
-//! [`Table::update`](crate::mirror::table::Table::update) decides whether an update is a change, and records it
-//! here. The consumers:
+//! [`Table::update`](crate::mirror::table::Table::update) records each difference of a binding here. The consumers:
 //!
-//! - Delta queries find a change by the time index, which has the time at which the mirror learned of it.
 //! - The state file is written from the [`DirtySet`]: changes since the last flush.
 //! - The resync ignores addresses that changed while it read Kea's lease database. It reads the log itself.
 //!
+//! Delta queries read the time index, which the same update has changed.
+//!
 //! The log is a ring of addresses with sequence numbers. A consumer keeps a [`Position`] and reads the changes
 //! after it. It never blocks an update: a consumer that falls behind by more than the ring holds has [lagged],
-//! and continues by the time index from the time that [`Lagged`] names.
+//! and can continue by the time index from the time that [`Lagged`] names.
 //!
 //! [lagged]: ChangeLog::has_lagged
 

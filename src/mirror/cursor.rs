@@ -1,6 +1,6 @@
 //! Cursors: scans over bindings in ascending order of their addresses, a part at a time.
 //!
-//! A cursor keeps only its position between two parts, so it visits each address at most once, whatever
+//! A cursor keeps no bindings between two parts, so it visits each address at most once, whatever
 //! changes meanwhile (RFC 6926 section 8.2). A part is a snapshot: it is visited without a lock of the
 //! tables, so that changes do not wait for it.
 

@@ -1,4 +1,4 @@
-//! Lease events: Kea's reports of leases and of changes to them.
+//! Events: Kea's reports of leases and of changes to them, the results of reads, and changes of configuration.
 
 pub mod client_info;
 pub mod report;
@@ -119,7 +119,7 @@ pub enum ResyncScope {
     Released(Ipv4Addr),
 }
 
-/// A lease event. The events of one thread of Kea are in the order in which it made the changes.
+/// An event. The events of one thread of Kea are in the order in which it made the changes.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// Kea committed a lease for a client's message. It is new, renewed, or declined (by its state).

@@ -12,7 +12,7 @@ use crate::model::vpn::Vpn;
 
 /// A range of addresses that were first configured at the same time.
 ///
-/// For a free address that was never leased, that time is the start-time-of-state.
+/// For a free address that was never leased, that time is the start of the state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimedRange {
     /// The first address.

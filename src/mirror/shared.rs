@@ -1,8 +1,8 @@
 //! The mirror that Kea's threads, the workers and the queries share.
 //!
-//! Kea's threads only push events into the bounded queue, which takes no lock. The apply worker, and each query
-//! before it begins, takes the lock of the tables and applies the queued events. A query therefore sees every
-//! change that Kea has made before.
+//! Kea's threads push events into the bounded queue, which takes no lock. The apply worker, and whoever reads the
+//! tables (a query before it begins, the flush worker, Kea's thread after a command), takes the lock of the tables
+//! and applies the queued events. A query therefore sees every change that Kea has made before.
 //!
 //! The tables can be read only while they are complete. During the initial load, and after a panic in an update,
 //! a read fails at once.
@@ -73,7 +73,7 @@ impl Mirror {
         self.table.into_inner().ok()
     }
 
-    /// Locks the tables to read them. The initial load never holds this lock: it replaces the tables at its end.
+    /// Locks the tables to read them. The initial load fills other tables, and takes this lock only to replace these.
     pub(super) fn table(&self) -> Result<RwLockReadGuard<'_, Table>, Unready> {
         self.ready()?;
         self.table.read().map_err(|_| self.fail(Failure::Change))

@@ -1,7 +1,7 @@
 //! A binding in its page: fields of fixed size, and the octets of its client.
 //!
 //! ```text
-//!  0   start-time-of-state
+//!  0   start of the state
 //!  4   last transaction
 //!  8   start of the lease
 //! 12   lifetime

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum State {
-    /// Never leased, or recovered after probation.
+    /// Never leased, recovered after probation, or offered and not accepted.
     Available = proto::State::AVAILABLE.0,
     /// Leased to a client; the lifetime has not ended.
     Active = proto::State::ACTIVE.0,

@@ -99,7 +99,7 @@ pub enum Before {
 pub enum InstanceError {
     /// Kea's leases cannot be read now.
     NoLeases(KeaError),
-    /// Another reason, which a new attempt will not change. The text is for the administrator.
+    /// Another reason. The text is for the administrator.
     Failed(String),
 }
 

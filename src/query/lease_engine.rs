@@ -117,8 +117,9 @@ impl LeaseEngine {
 }
 
 impl LeaseEngine {
-    /// Continues a search until the output has `full` octets or there is nothing left; says which. The
-    /// mirror is locked while a part of the bindings is taken, not while the replies are written.
+    /// Continues a search. Returns `Continue` if nothing is left, and `Break` once the output has `full` octets or
+    /// the turn is over. The mirror is locked while a part of the bindings is taken, not while the replies are
+    /// written.
     fn resume(
         &self,
         search: &mut Search,

@@ -50,8 +50,8 @@ impl<'a> Responder<'a> {
         }
     }
 
-    /// Does so if the binding is like most, and its reply can be made from a template; returns whether it
-    /// did.
+    /// Appends the reply about a binding that is like most, if the query returns it and a template can make the
+    /// reply; returns whether the binding is dealt with.
     ///
     /// Inlined, and apart from other bindings, so that the compiler need not care about those.
     #[inline(always)]

@@ -9,9 +9,9 @@
 //!
 //! # Requirements
 //!
-//! `key_of` returns the key in the binding of an address. An address is inserted after its binding is stored,
-//! and removed before its binding is removed or gets another key. An address that is stored under another key
-//! than that of its binding is not found, and is dropped when its table grows.
+//! `key_of` returns the key in the binding of an address. An address is inserted after its binding is stored. After
+//! its binding was removed or got another key, it is removed under its former key, before any other operation on
+//! the index.
 
 use std::hash::BuildHasher;
 use std::ops::RangeInclusive;

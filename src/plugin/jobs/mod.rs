@@ -1,7 +1,7 @@
 //! Jobs that run in ticks on Kea's main loop.
 //!
 //! - [`initial_load`]: reading Kea's leases into a new mirror.
-//! - [`resync`]: comparing the mirror with Kea's lease database; [`kea_database`]: both of them.
+//! - [`resync`]: comparing the mirror with Kea's lease database; [`kea_database`]: the two that it compares.
 //! - [`reservations`]: reading host reservations from databases.
 //! - [`partner`]: following the state of high-availability relationships.
 

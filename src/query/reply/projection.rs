@@ -151,7 +151,7 @@ impl<'a> Projector<'a> {
     }
 }
 
-/// Whether an address in this state has a client: after probation, it has none any more.
+/// Whether an address in this state has a client: a free address has none.
 #[inline(always)]
 fn has_client(state: State) -> bool {
     !matches!(state, State::Available | State::Remote)
