@@ -1,7 +1,7 @@
 //! The mirror: all bindings of Kea, with the information about them that Kea does not store.
 //!
-//! - [`event`]: the lease events that Kea reports.
-//! - [`queue`], [`worker`]: the event queue and the apply worker, between Kea's threads and the tables.
+//! - [`event`]: the events that change the tables.
+//! - [`queue`], [`apply_worker`]: the event queue and the apply worker, between Kea's threads and the tables.
 //! - `apply`: applies an event to the tables.
 //! - `rules`: pure functions that compute a binding from the previous one and an event.
 //! - `table`: bindings by address, and their `indexes`.
@@ -18,13 +18,13 @@
 //! - `readiness`: whether the tables may be read.
 //! - `shared`: the mirror itself: tables behind a lock, the event queue, the resync state.
 
+pub mod apply_worker;
 pub mod dirty_set;
 pub mod event;
 pub mod index;
 pub mod queue;
 pub mod ranges;
 pub mod view;
-pub mod worker;
 
 mod apply;
 mod bitset;

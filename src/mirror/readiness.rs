@@ -95,8 +95,8 @@ mod tests {
 
     use super::*;
     use crate::kea_config::KeaConfig;
+    use crate::mirror::apply_worker::ApplyWorker;
     use crate::mirror::event::{Event, Lease};
-    use crate::mirror::worker::ApplyWorker;
     use crate::mirror::{InitialLoad, Saved, Table};
     use crate::model::time::Time;
 

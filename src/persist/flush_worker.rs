@@ -287,8 +287,8 @@ mod tests {
 
     use super::*;
     use crate::kea_config::KeaConfig;
+    use crate::mirror::apply_worker::ApplyWorker;
     use crate::mirror::event::{ClientInfo, Event, Lease, Origin};
-    use crate::mirror::worker::ApplyWorker;
     use crate::mirror::{InitialLoad, LoadWorker, Saved};
     use crate::model::state::State;
     use crate::persist::recent::RecentFile;

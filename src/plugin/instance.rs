@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::mirror::apply_worker::ApplyWorker;
 use crate::mirror::dirty_set::DirtySet;
-use crate::mirror::worker::ApplyWorker;
 use crate::mirror::{InitialLoad, LoadWorker, Mirror, Prepared, Unready};
 use crate::model::time::Time;
 use crate::persist::flush_worker::FlushWorker;
 use crate::persist::{Preload, Store};
 use crate::plugin::hand_over::HandedOver;
-use crate::plugin::jobs::initial_load::{LeaseReader, Part};
 use crate::plugin::jobs::kea_database::{KeaDatabase, resync_job};
+use crate::plugin::jobs::lease_reader::{LeaseReader, Part};
 use crate::plugin::jobs::partner::PartnerJob;
 use crate::plugin::jobs::reservations::{Reader, Reservations};
 use crate::plugin::jobs::resync::ResyncJob;
