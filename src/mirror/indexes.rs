@@ -5,7 +5,7 @@ use std::thread;
 
 use proto::sub_option;
 
-use crate::mirror::index::identity::{Found, IdentityIndex};
+use crate::mirror::index::identity::{Matches, IdentityIndex};
 use crate::mirror::index::time::TimeIndex;
 use crate::mirror::pages::Pages;
 use crate::model::address::HardwareAddress;
@@ -130,7 +130,7 @@ impl Identities {
     }
 
     /// Finds the addresses of an identity.
-    pub fn find<'a>(&'a self, identity: &Identity, bindings: &Pages) -> Found<'a> {
+    pub fn find<'a>(&'a self, identity: &Identity, bindings: &Pages) -> Matches<'a> {
         let find = |index: &'a IdentityIndex, identity: &[u8], key: Key| {
             index.find(identity, |other| client_of(other, bindings).map(key))
         };

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::kea_config::{KeaConfig, Serving};
 use crate::mirror::changes::ChangeLog;
 use crate::mirror::dirty_set::{DirtyPart, DirtySet};
-use crate::mirror::index::identity::Found;
+use crate::mirror::index::identity::Matches;
 use crate::mirror::index::time::Reached;
 use crate::mirror::indexes::{Identity, Indexes, indexed_client};
 use crate::mirror::page::Page;
@@ -193,7 +193,7 @@ impl Table {
     }
 
     /// Returns the addresses of the active bindings of an identity.
-    pub fn find(&self, identity: &Identity) -> Option<Found<'_>> {
+    pub fn find(&self, identity: &Identity) -> Option<Matches<'_>> {
         let indexes = self.indexes.as_ref()?;
         Some(indexes.identities.find(identity, &self.bindings))
     }

@@ -62,7 +62,7 @@ struct Keys<'a, 'k> {
 
 /// The addresses of a key.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Found<'a> {
+pub struct Matches<'a> {
     /// The addresses of a key that has few, ascending.
     few: [u32; FEW],
     /// The number of these.
@@ -165,13 +165,13 @@ impl IdentityIndex {
     }
 
     /// Finds the addresses of a key.
-    pub fn find<'k>(&self, key: &[u8], key_of: impl Fn(u32) -> Option<&'k [u8]>) -> Found<'_> {
+    pub fn find<'k>(&self, key: &[u8], key_of: impl Fn(u32) -> Option<&'k [u8]>) -> Matches<'_> {
         let (hash, place) = self.place(key);
         let shard = &self.shards[place];
         match shard.many.find(hash, |shared| *shared.key == *key) {
-            Some(shared) => Found {
+            Some(shared) => Matches {
                 many: Some(&shared.addresses),
-                ..Found::default()
+                ..Matches::default()
             },
             None => shard.find_few(key, hash, &key_of),
         }
@@ -252,8 +252,8 @@ impl Shard {
         key: &[u8],
         hash: u64,
         key_of: &dyn Fn(u32) -> Option<&'k [u8]>,
-    ) -> Found<'static> {
-        let mut found = Found::default();
+    ) -> Matches<'static> {
+        let mut found = Matches::default();
         let filed = self.few.iter_hash(hash).copied();
         let with_key = filed.filter(|address| key_of(*address) == Some(key));
         for (place, address) in found.few.iter_mut().zip(with_key) {
@@ -299,7 +299,7 @@ impl Shard {
     }
 }
 
-impl<'a> Found<'a> {
+impl<'a> Matches<'a> {
     /// Whether there is no address.
     pub fn is_empty(self) -> bool {
         self.len() == 0
