@@ -5,7 +5,7 @@ use std::thread;
 
 use proto::sub_option;
 
-use crate::mirror::index::identity::{Matches, IdentityIndex};
+use crate::mirror::index::identity::{IdentityIndex, Matches};
 use crate::mirror::index::time::TimeIndex;
 use crate::mirror::pages::Pages;
 use crate::model::address::HardwareAddress;

@@ -64,8 +64,7 @@ impl<'a> Terms<'a> {
 /// Returns the VPN that the relay agent of a binding in `state` named. A free address has no relay agent, even if
 /// Kea has not reclaimed its lease.
 pub fn named_vpn<'a>(binding: &BindingRef<'_>, state: State) -> Option<Cow<'a, Vpn>> {
-    let is_free = matches!(state, State::Available | State::Remote);
-    let client = binding.client.filter(|_| !is_free);
+    let client = binding.client.filter(|_| !state.is_free());
     client.and_then(ClientRef::vpn).map(Cow::Owned)
 }
 

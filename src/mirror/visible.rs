@@ -13,11 +13,6 @@ use crate::model::time::Time;
 
 //--- Bindings
 
-/// Whether replies for an address in this state describe a client.
-fn shows_client(state: State) -> bool {
-    !matches!(state, State::Available | State::Remote)
-}
-
 /// Whether a requester sees a difference at `now` between two bindings of an address, under one configuration.
 pub fn differ(before: BindingRef<'_>, after: BindingRef<'_>, now: Time) -> bool {
     let (state, since) = after.at(now);
@@ -27,7 +22,7 @@ pub fn differ(before: BindingRef<'_>, after: BindingRef<'_>, now: Time) -> bool 
     {
         return true;
     }
-    if !shows_client(state) {
+    if state.is_free() {
         return false;
     }
     // Remaining lifetime, T1 and T2.
@@ -57,7 +52,7 @@ pub fn learned_at(
         return before.learned_at;
     }
     let (state, since) = view.state(&after, now);
-    let last_transaction = after.last_transaction.filter(|_| shows_client(state));
+    let last_transaction = after.last_transaction.filter(|_| !state.is_free());
     let latest = last_transaction.max(Some(since));
     (latest < Some(now)).then_some(now)
 }

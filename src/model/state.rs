@@ -25,6 +25,12 @@ pub enum State {
 }
 
 impl State {
+    /// Whether an address in this state is free. Replies about it describe no client, even if its binding still has one.
+    #[inline]
+    pub fn is_free(self) -> bool {
+        matches!(self, State::Available | State::Remote)
+    }
+
     /// Whether Kea holds a lease for an address in this state. A declined or offered address has one too.
     pub fn is_leased(self) -> bool {
         matches!(

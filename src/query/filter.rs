@@ -43,7 +43,6 @@ impl Filter {
         if !self.vpn.selects(vpn) || (self.active_only && state != State::Active) {
             return false;
         }
-        let is_free = matches!(state, State::Available | State::Remote);
         // An address outside of pools and reservations is configured while it is leased. The end of
         // that is a change, which a query for changes returns.
         let is_gone = !state.is_leased() && self.window.is_none();
@@ -54,7 +53,7 @@ impl Filter {
         // of a difference. A free address has no client, and so no transaction.
         let is_inside = |time| self.is_inside(time);
         is_inside(since)
-            || !is_free && binding.last_transaction.is_some_and(is_inside)
+            || !state.is_free() && binding.last_transaction.is_some_and(is_inside)
             || binding.learned_at.is_some_and(is_inside)
     }
 

@@ -52,7 +52,7 @@ impl<'a> Projector<'a> {
             self.terms = Some(self.view.terms(&binding));
         }
         let state = self.view.state(&binding, self.now);
-        let client = binding.client.filter(|_| has_client(state.0));
+        let client = binding.client.filter(|_| !state.0.is_free());
         self.named_vpn = client.and_then(ClientRef::vpn);
         let terms = self.terms.as_ref()?;
         let vpn = self.named_vpn.as_ref().or(terms.subnet_vpn)?;
@@ -97,7 +97,7 @@ impl<'a> Projector<'a> {
         'a: 'b,
     {
         let now = self.now;
-        let client = binding.client.filter(|_| has_client(state));
+        let client = binding.client.filter(|_| !state.is_free());
         let last_transaction = binding.last_transaction.filter(|_| client.is_some());
         // The time until the end of a state (RFC 6926 section 8.3 item 4).
         let left = match (state, binding.reserved_until) {
@@ -149,12 +149,6 @@ impl<'a> Projector<'a> {
             kea_config: &self.view.kea_config,
         }
     }
-}
-
-/// Whether an address in this state has a client: a free address has none.
-#[inline(always)]
-fn has_client(state: State) -> bool {
-    !matches!(state, State::Available | State::Remote)
 }
 
 /// The view that a requester has of an address.
