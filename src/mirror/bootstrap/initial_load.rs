@@ -6,10 +6,12 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 
 use crate::kea_config::KeaConfig;
+use crate::mirror::apply::apply;
 use crate::mirror::dirty_set::EVERY_ADDRESS;
-use crate::mirror::event::{Lease, Origin};
+use crate::mirror::event::{Event, Lease, Origin};
 use crate::mirror::pages::Pages;
 use crate::mirror::ranges::SavedView;
+use crate::mirror::resync::Resync;
 use crate::mirror::rules;
 use crate::mirror::shared::Mirror;
 use crate::mirror::table::Table;
@@ -192,6 +194,29 @@ impl InitialLoad {
         match self.source {
             Source::StateFile(_) => None,
             Source::HandOver => Some(self.incomplete()),
+        }
+    }
+
+    /// Ends the lease of an unconfirmed binding that `event` ends: it knows the cause and the time, which the mere
+    /// absence of the lease does not tell. The event is applied again after the load, without effect.
+    pub(in crate::mirror) fn ended(&mut self, event: &Event) {
+        let (Event::Released { address, at, .. }
+        | Event::GivenUp { address, at, .. }
+        | Event::Reclaimed { address, at, .. }
+        | Event::Removed { address, at, .. }) = event
+        else {
+            return;
+        };
+        let is_active = |table: &Table| {
+            let binding = table.binding(*address);
+            binding.is_some_and(|binding| binding.is_active(*at))
+        };
+        if self.unconfirmed.contains(address.to_bits()) && is_active(&self.table) {
+            let now = self.now.max(*at);
+            apply(&mut self.table, &mut Resync::default(), event, now);
+            if !is_active(&self.table) {
+                self.unconfirmed.remove(address.to_bits());
+            }
         }
     }
 

@@ -187,6 +187,9 @@ fn load(
         let room = MAX_DEFERRED.saturating_sub(deferred.len());
         deferred.extend(mirror.queue.drain().take(room));
     }
+    for report in &deferred {
+        report.lend(|event| initial_load.ended(event));
+    }
     let (table, on_complete) = match end {
         Some((true, on_complete)) => (Some(initial_load.complete()), Some(on_complete)),
         Some((false, on_complete)) => (Some(initial_load.incomplete()), Some(on_complete)),
@@ -214,9 +217,11 @@ mod tests {
     use std::task::{Context, Waker};
 
     use super::*;
-    use crate::mirror::event::{ClientInfo, Event, Origin};
+    use crate::mirror::event::{ClientInfo, Event, Origin, Reason};
     use crate::mirror::{Saved, Table, Unready};
+    use crate::model::binding::Binding;
     use crate::model::state::State;
+    use crate::model::time::Lifetime;
 
     /// The time of the load.
     const NOW: Time = Time(1_000);
@@ -323,6 +328,51 @@ mod tests {
         load_worker.complete(|| {});
         load_worker.wait();
         assert_eq!(states(&mirror).unwrap()[0], Some(State::Released));
+    }
+
+    /// The load finds no lease any more, but the event knows cause and time of the end.
+    #[test]
+    fn a_lease_that_ends_during_the_load_ends_by_its_event() {
+        let at = NOW.plus(5);
+        let [released, removed, vanished] = [1, 2, 3].map(|last| Binding {
+            state: State::Active,
+            lifetime: Lifetime(3_600),
+            ..Binding::example(address(last), NOW)
+        });
+        let saved = Saved {
+            bindings: vec![released, removed, vanished],
+            saved_at: Some(NOW),
+            ..Saved::default()
+        };
+        let begin = || Some(InitialLoad::begin(kea_config(), saved, NOW));
+        let mut load_worker = LoadWorker::start(kea_config(), NOW, begin).unwrap();
+        let mirror = Arc::clone(load_worker.mirror());
+        mirror.queue().push(Event::Released {
+            address: address(1),
+            client: None,
+            at,
+            origin: Origin::Local,
+        });
+        // Kea's lease manager reports the end, and then the callout its cause.
+        mirror.queue().push(Event::Removed {
+            address: address(2),
+            at,
+            origin: Origin::Remote,
+        });
+        mirror.queue().push(Event::Explained {
+            addresses: vec![address(2)],
+            reason: Reason::GivenUp,
+        });
+        load_worker.complete(|| {});
+        load_worker.wait();
+        mirror.catch_up();
+        let end = |last| {
+            let binding = mirror.binding(address(last)).unwrap();
+            (binding.state, binding.since, binding.remote)
+        };
+        assert_eq!(end(1), (State::Released, at, false));
+        assert_eq!(end(2), (State::Released, at, false));
+        assert_eq!(end(3), (State::Reset, NOW, false));
     }
 
     #[test]
