@@ -8,6 +8,7 @@
 #[cfg(test)]
 mod tests;
 
+use crate::mirror::event::client_info::MAX_STORED_OCTETS;
 use crate::mirror::event::{ClientInfo, Lease, LeaseState, Origin, Reason};
 use crate::model::address::HardwareAddress;
 use crate::model::binding::{Binding, BindingRef};
@@ -464,9 +465,13 @@ fn merged(
         parts.classes = client_info.classes.iter().map(String::as_str).collect();
     }
     if let Some(known) = same {
-        // The last value sent of each option counts (RFC 6926 section 8.3 item 7).
+        // The last value sent of each option counts (RFC 6926 section 8.3 item 7), as far as the values of a client
+        // fit.
+        let mut octets: usize = parts.options.iter().map(|(_, value)| value.len()).sum();
         for (code, value) in known.options() {
-            if !parts.options.iter().any(|(sent, _)| *sent == code) {
+            let is_sent = parts.options.iter().any(|(sent, _)| *sent == code);
+            if !is_sent && octets + value.len() <= MAX_STORED_OCTETS {
+                octets += value.len();
                 parts.options.push((code, value));
             }
         }

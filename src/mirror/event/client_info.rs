@@ -34,7 +34,7 @@ fn is_stored(code: u8) -> bool {
 
 /// The maximum total length of the stored option values of one client, in octets: it bounds the memory that
 /// a client can occupy. Options that no longer fit are omitted.
-const MAX_STORED_OCTETS: usize = 2_048;
+pub const MAX_STORED_OCTETS: usize = 2_048;
 
 /// A client's message as far as Kea does not put it into the lease.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -265,6 +265,29 @@ fn of_each_client_option_the_value_last_sent_is_kept() {
 }
 
 #[test]
+fn the_options_of_a_client_are_bounded_however_many_messages_they_come_in() {
+    let mut binding: Option<Binding> = None;
+    for code in 60..70 {
+        let info = ClientInfo {
+            options: vec![RawOption {
+                code,
+                value: vec![code; 900],
+            }],
+            ..no_client_info()
+        };
+        let after = committed(binding.as_ref(), &lease(1, code.into()), &info);
+        let client = after.client.as_ref().unwrap().view();
+        let stored: Vec<_> = client.options().collect();
+        assert!(stored.iter().map(|(_, value)| value.len()).sum::<usize>() <= MAX_STORED_OCTETS);
+        assert!(
+            stored.contains(&(code, &[code; 900][..])),
+            "the last one is kept"
+        );
+        binding = Some(after);
+    }
+}
+
+#[test]
 fn loading_a_saved_lease_changes_nothing() {
     let saved = committed(None, &lease(1, 100), &no_client_info());
     // Renewals are not written.
