@@ -58,6 +58,8 @@ pub struct MessageWriter<'a> {
     out: &'a mut Vec<u8>,
     /// Start of the message in the output.
     start: usize,
+    /// Octets kept free for later options.
+    reserved: usize,
 }
 
 impl<'a> MessageWriter<'a> {
@@ -65,7 +67,11 @@ impl<'a> MessageWriter<'a> {
     pub fn new(out: &'a mut Vec<u8>, header: &ReplyHeader, message_type: MessageType) -> Self {
         let start = out.len();
         out.extend_from_slice(&header.octets);
-        let mut writer = MessageWriter { out, start };
+        let mut writer = MessageWriter {
+            out,
+            start,
+            reserved: 0,
+        };
         writer.set(MESSAGE_TYPE, [message_type.0]);
         writer
     }
@@ -90,9 +96,14 @@ impl<'a> MessageWriter<'a> {
         }
     }
 
+    /// Keeps so many octets free: options do not use them until another number is reserved.
+    pub fn reserve(&mut self, octets: usize) {
+        self.reserved = octets;
+    }
+
     /// Whether so many octets more, and END, make the message too long.
     fn is_full(&self, octets: usize) -> bool {
-        self.out.len() + octets >= self.start + MAX_MESSAGE
+        self.out.len() + octets + self.reserved >= self.start + MAX_MESSAGE
     }
 
     /// Adds an option, split if it is longer than 255 octets. Leaves out an option that makes the message

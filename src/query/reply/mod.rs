@@ -105,6 +105,12 @@ impl Replies {
         if let Some(address) = server_identifier {
             writer.option(code::SERVER_IDENTIFIER, &address.octets());
         }
+        // Without VPN-ID the reply would be about the default VPN.
+        let vpn_id = match projection.vpn {
+            Vpn::Default => Vec::new(),
+            vpn => vpn.to_vss(),
+        };
+        writer.reserve(2 + vpn_id.len());
         for option in self.options.iter() {
             match option {
                 ReplyOption::Seconds(option, index) => {
@@ -127,8 +133,9 @@ impl Replies {
                 }
             }
         }
-        if *projection.vpn != Vpn::Default {
-            writer.option(code::VPN_ID, &projection.vpn.to_vss());
+        writer.reserve(0);
+        if !vpn_id.is_empty() {
+            writer.option(code::VPN_ID, &vpn_id);
         }
         writer.finish();
     }

@@ -241,6 +241,25 @@ fn a_template_never_moves_a_binding_to_another_vpn() {
     }
 }
 
+/// An option that leaves no room for the VPN-ID is left out itself.
+#[test]
+fn a_reply_too_long_keeps_its_vpn_id() {
+    for length in 64_700..64_800 {
+        let view = view(&[(43, vec![7; length])]);
+        let header = ReplyHeader::new(7, 0, Ipv4Addr::UNSPECIFIED);
+        let mut replies = Replies::new(header, ReplyOptions::new(Some(&[43]), |_| true));
+        let binding = Binding {
+            state: State::Active,
+            lifetime: Lifetime(100),
+            client: Some(Client::from(&ClientParts::default())),
+            ..Binding::free(Ipv4Addr::new(10, 0, 2, 1), SubnetId(2), NOW)
+        };
+        let out = write(&mut replies, &view, &binding).unwrap();
+        let message = Message::read(&out["before".len()..]).unwrap();
+        assert_eq!(message.options.value(code::VPN_ID), Some(&b"\0blue"[..]));
+    }
+}
+
 #[test]
 fn a_free_address_has_no_client() {
     let view = view(&[]);
