@@ -134,6 +134,10 @@ impl Template {
         options: &ReplyOptions,
         projection: &Projection<'_>,
     ) -> Option<Template> {
+        let variable = |option: &ReplyOption| matches!(option, ReplyOption::Sent(_));
+        if options.iter().filter(variable).count() >= MOST_PARTS {
+            return None;
+        }
         let mut parts = Vec::new();
         let mut last = Part::default();
         last.fixed.extend_from_slice(header.octets());
@@ -163,9 +167,6 @@ impl Template {
         }
         last.fixed.push(code::END);
         parts.push(last);
-        if parts.len() > MOST_PARTS {
-            return None;
-        }
         let mut template = Template {
             layout: Layout::new(projection),
             vpn: projection.vpn.clone(),
