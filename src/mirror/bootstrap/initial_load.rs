@@ -197,8 +197,8 @@ impl InitialLoad {
         }
     }
 
-    /// Ends the lease of an unconfirmed binding that `event` ends: it knows the cause and the time, which the mere
-    /// absence of the lease does not tell. The event is applied again after the load, without effect.
+    /// Ends the lease of an unconfirmed binding that `event` ends: the event has the cause and the time of the end, the
+    /// absence of the lease has neither. The event is applied again after the load, without effect.
     pub(in crate::mirror) fn ended(&mut self, event: &Event) {
         let (Event::Released { address, at, .. }
         | Event::GivenUp { address, at, .. }

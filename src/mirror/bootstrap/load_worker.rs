@@ -334,13 +334,13 @@ mod tests {
     #[test]
     fn a_lease_that_ends_during_the_load_ends_by_its_event() {
         let at = NOW.plus(5);
-        let [released, removed, vanished] = [1, 2, 3].map(|last| Binding {
+        let saved = [1, 2, 3, 4, 5].map(|last| Binding {
             state: State::Active,
             lifetime: Lifetime(3_600),
             ..Binding::example(address(last), NOW)
         });
         let saved = Saved {
-            bindings: vec![released, removed, vanished],
+            bindings: saved.into(),
             saved_at: Some(NOW),
             ..Saved::default()
         };
@@ -363,6 +363,17 @@ mod tests {
             addresses: vec![address(2)],
             reason: Reason::GivenUp,
         });
+        mirror.queue().push(Event::Removed {
+            address: address(3),
+            at,
+            origin: Origin::Local,
+        });
+        mirror.queue().push(Event::Reclaimed {
+            address: address(4),
+            cltt: NOW,
+            was_released: false,
+            at,
+        });
         load_worker.complete(|| {});
         load_worker.wait();
         mirror.catch_up();
@@ -372,7 +383,9 @@ mod tests {
         };
         assert_eq!(end(1), (State::Released, at, false));
         assert_eq!(end(2), (State::Released, at, false));
-        assert_eq!(end(3), (State::Reset, NOW, false));
+        assert_eq!(end(3), (State::Reset, at, false));
+        assert_eq!(end(4), (State::Expired, at, false));
+        assert_eq!(end(5), (State::Reset, NOW, false));
     }
 
     #[test]
