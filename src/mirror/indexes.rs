@@ -3,15 +3,12 @@
 use std::panic::resume_unwind;
 use std::thread;
 
-use proto::sub_option;
-
 use crate::mirror::index::identity::{IdentityIndex, Matches};
 use crate::mirror::index::time::TimeIndex;
 use crate::mirror::pages::Pages;
 use crate::model::address::HardwareAddress;
 use crate::model::binding::BindingRef;
 use crate::model::client::ClientRef;
-use crate::model::relay_agent_information;
 use crate::model::state::State;
 
 /// The identity in a primary query: selects the bindings of a client or a relay agent.
@@ -161,14 +158,12 @@ fn client_id(client: ClientRef<'_>) -> &[u8] {
 
 /// The remote-id in the relay agent information of a client.
 fn remote_id(client: ClientRef<'_>) -> &[u8] {
-    let information = client.relay_agent_information();
-    relay_agent_information::find(information, sub_option::REMOTE_ID).unwrap_or_default()
+    client.remote_id()
 }
 
 /// The relay-id in the relay agent information of a client.
 fn relay_id(client: ClientRef<'_>) -> &[u8] {
-    let information = client.relay_agent_information();
-    relay_agent_information::find(information, sub_option::RELAY_ID).unwrap_or_default()
+    client.relay_id()
 }
 
 /// Returns the client by which the binding of an address is indexed.

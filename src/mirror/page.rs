@@ -200,7 +200,17 @@ impl Page {
         is_present
     }
 
+    /// Returns the ranks of the slots, those of one group side by side.
+    fn grouped(&self) -> impl Iterator<Item = u8> {
+        let groups = self.slots().map(Slot::group).zip(0..=u8::MAX);
+        let mut groups: Vec<(u8, u8)> = groups.collect();
+        groups.sort_unstable();
+        groups.into_iter().map(|(_, rank)| rank)
+    }
+
     /// Moves the content to an allocation with room for `more` octets, without gaps.
+    ///
+    /// A query for the bindings of a relay agent reads them one after the other if they are side by side.
     fn make_room(&mut self, more: usize) {
         let slots: usize = self.slots().map(Slot::size).sum();
         let used = self.present.count() * OFFSET + slots;
@@ -212,7 +222,7 @@ impl Page {
         let low = room - slots;
         let mut end = low;
         let octets = Arc::make_mut(&mut moved);
-        for rank in 0..self.present.count() {
+        for rank in self.grouped().map(usize::from) {
             if let (Some(start), Some(slot)) = (self.offset(rank), self.slot(rank)) {
                 octets[rank * OFFSET..][..OFFSET].copy_from_slice(&(end as u32).to_le_bytes());
                 octets[end..][..slot.size()].copy_from_slice(&self.octets[start..][..slot.size()]);

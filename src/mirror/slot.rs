@@ -11,7 +11,8 @@
 //! 28   length of the client's octets
 //! 32   state
 //! 33   flags: the optional fields that are present, and the origin
-//! 34   the client's octets
+//! 34   group
+//! 35   the client's octets
 //! ```
 //!
 //! Numbers are little-endian. The place in the page determines the address.
@@ -24,7 +25,7 @@ use crate::model::state::State;
 use crate::model::time::{Lifetime, Time};
 
 /// The size of a slot without the client's octets.
-pub const FIXED: usize = FLAGS + 1;
+pub const FIXED: usize = GROUP + 1;
 
 // Offsets of the fields.
 const SINCE: usize = 0;
@@ -37,6 +38,7 @@ const RESERVED_UNTIL: usize = 24;
 const CLIENT_LENGTH: usize = 28;
 const STATE: usize = 32;
 const FLAGS: usize = 33;
+const GROUP: usize = 34;
 
 // Flags.
 const HAS_LAST_TRANSACTION: u8 = 1;
@@ -87,6 +89,7 @@ impl<'a> Slot<'a> {
             | flag(binding.reserved_until.is_some(), HAS_RESERVED_UNTIL)
             | flag(binding.client.is_some(), HAS_CLIENT)
             | flag(binding.remote, IS_REMOTE);
+        packed[GROUP] = binding.client.map_or(0, group);
         packed
     }
 
@@ -123,12 +126,24 @@ impl<'a> Slot<'a> {
         FIXED + self.number(CLIENT_LENGTH) as usize
     }
 
+    /// Returns the group: equal for the clients of one relay agent.
+    #[inline]
+    pub fn group(self) -> u8 {
+        self.fixed[GROUP]
+    }
+
     /// Returns the number at an offset.
     #[inline]
     fn number(self, offset: usize) -> u32 {
         let octets = self.fixed.get(offset..).and_then(<[u8]>::first_chunk);
         octets.map_or(0, |octets| u32::from_le_bytes(*octets))
     }
+}
+
+/// Returns the group of a client: a hash of the relay-id.
+fn group(client: ClientRef<'_>) -> u8 {
+    let mix = |hash: u32, octet: &u8| (hash ^ u32::from(*octet)).wrapping_mul(0x0100_0193);
+    (client.relay_id().iter().fold(0, mix) >> 16) as u8
 }
 
 /// Returns the octets of a binding's client; none without a client.

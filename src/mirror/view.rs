@@ -17,20 +17,24 @@ use crate::model::vpn::Vpn;
 /// returns it.
 pub const FORMER_SUBNETS: usize = 65_536;
 
-/// The properties shared by bindings of one subnet with equal lifetimes. Consecutive bindings mostly share
-/// them, so one look-up serves many.
+/// The number of lifetimes whose T1 and T2 are kept. The leases of a subnet mostly have one or a few lifetimes, by
+/// client class or pool.
+const LIFETIMES: usize = 4;
+
+/// The properties shared by bindings of one subnet. Consecutive bindings mostly share them, so one look-up serves
+/// many.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms<'a> {
     /// The id of the subnet that Kea leased the addresses from.
     subnet: SubnetId,
     /// The first and the last address with these properties.
     span: (Ipv4Addr, Ipv4Addr),
-    /// The lifetime.
-    lifetime: Lifetime,
     /// The VPN of the configured or former subnet that contains the addresses; `None` without one.
     pub subnet_vpn: Option<&'a Vpn>,
-    /// T1 and T2: seconds from the start of the lease.
-    tee_times: TeeTimes,
+    /// Some lifetimes, with T1 and T2: seconds from the start of the lease.
+    lifetimes: [(Lifetime, TeeTimes); LIFETIMES],
+    /// The index of the oldest of these.
+    next: usize,
     /// The configured subnet that contains the addresses.
     configured_subnet: Option<&'a Subnet>,
 }
@@ -43,11 +47,15 @@ impl<'a> Terms<'a> {
     #[inline]
     pub fn tee_times(&self, binding: &BindingRef<'_>) -> TeeTimes {
         let passed = binding.answered().seconds_since(binding.lease_start);
-        match self.configured_subnet {
-            Some(subnet) if passed > 0 && self.lifetime != Lifetime::INFINITE => subnet
-                .timers
-                .tee_times(Lifetime(self.lifetime.0.saturating_sub(passed))),
-            _ => self.tee_times,
+        let lifetime = binding.lifetime;
+        if passed > 0 && lifetime != Lifetime::INFINITE {
+            let rest = Lifetime(lifetime.0.saturating_sub(passed));
+            return tee_times(self.configured_subnet, rest);
+        }
+        let known = self.lifetimes.iter().find(|known| known.0 == lifetime);
+        match known {
+            Some((_, tee_times)) => *tee_times,
+            None => tee_times(self.configured_subnet, lifetime),
         }
     }
 
@@ -55,10 +63,28 @@ impl<'a> Terms<'a> {
     #[inline]
     pub fn are_those_of(&self, binding: &BindingRef<'_>) -> bool {
         self.subnet == binding.subnet
-            && self.lifetime == binding.lifetime
             && self.span.0 <= binding.address
             && binding.address <= self.span.1
     }
+
+    /// Whether T1 and T2 of a lifetime are kept.
+    #[inline]
+    pub fn have(&self, lifetime: Lifetime) -> bool {
+        self.lifetimes.iter().any(|known| known.0 == lifetime)
+    }
+
+    /// Keeps T1 and T2 of a lifetime, in place of the oldest ones.
+    pub fn add(&mut self, lifetime: Lifetime) {
+        self.lifetimes[self.next] = (lifetime, tee_times(self.configured_subnet, lifetime));
+        self.next = (self.next + 1) % LIFETIMES;
+    }
+}
+
+/// Returns T1 and T2 of a lease from a subnet: seconds from its start. Neither outside of any subnet.
+fn tee_times(subnet: Option<&Subnet>, lifetime: Lifetime) -> TeeTimes {
+    subnet.map_or_else(TeeTimes::default, |subnet| {
+        subnet.timers.tee_times(lifetime)
+    })
 }
 
 /// Returns the VPN that the relay agent of a binding in `state` named. A free address has no relay agent, even if
@@ -126,7 +152,7 @@ impl View {
         named_vpn(binding, state).or_else(of_subnet)
     }
 
-    /// Returns the properties that a binding shares with others of its subnet and lifetime.
+    /// Returns the properties that a binding shares with others of its subnet.
     pub fn terms(&self, binding: &BindingRef<'_>) -> Terms<'_> {
         let (address, id, lifetime) = (binding.address, binding.subnet, binding.lifetime);
         let named = self.kea_config.subnet(id);
@@ -136,16 +162,14 @@ impl View {
             // be in other subnets.
             None => (address, address),
         };
-        let subnet = self.kea_config.subnet_of(address, id);
+        let configured_subnet = self.kea_config.subnet_of(address, id);
         Terms {
             subnet: id,
             span,
-            lifetime,
             subnet_vpn: self.vpn(address, id),
-            tee_times: subnet.map_or_else(TeeTimes::default, |subnet| {
-                subnet.timers.tee_times(lifetime)
-            }),
-            configured_subnet: subnet,
+            lifetimes: [(lifetime, tee_times(configured_subnet, lifetime)); LIFETIMES],
+            next: 1,
+            configured_subnet,
         }
     }
 

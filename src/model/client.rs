@@ -177,6 +177,18 @@ impl<'a> ClientRef<'a> {
         self.after_id().next()
     }
 
+    /// Returns the remote-id in the relay agent information; empty without one.
+    pub fn remote_id(self) -> &'a [u8] {
+        let information = self.relay_agent_information();
+        relay_agent_information::find(information, sub_option::REMOTE_ID).unwrap_or_default()
+    }
+
+    /// Returns the relay-id in the relay agent information; empty without one.
+    pub fn relay_id(self) -> &'a [u8] {
+        let information = self.relay_agent_information();
+        relay_agent_information::find(information, sub_option::RELAY_ID).unwrap_or_default()
+    }
+
     /// Returns the VPN that the latest relay agent information names; `None` without a valid one.
     #[inline]
     pub fn vpn(self) -> Option<Vpn> {

@@ -48,8 +48,13 @@ impl<'a> Projector<'a> {
     /// Returns the projection of a binding; `None` if its VPN is unknown, so that no requester may see
     /// the binding.
     pub fn binding(&mut self, binding: BindingRef<'a>) -> Option<Projection<'_>> {
-        if !(self.terms.as_ref()).is_some_and(|terms| terms.are_those_of(&binding)) {
-            self.terms = Some(self.view.terms(&binding));
+        match &mut self.terms {
+            Some(terms) if terms.are_those_of(&binding) => {
+                if !terms.have(binding.lifetime) {
+                    terms.add(binding.lifetime);
+                }
+            }
+            terms => *terms = Some(self.view.terms(&binding)),
         }
         let state = self.view.state(&binding, self.now);
         let client = binding.client.filter(|_| !state.0.is_free());
@@ -66,7 +71,8 @@ impl<'a> Projector<'a> {
         let terms = self.terms.as_ref()?;
         let is_usual = binding.is_active(self.now)
             && binding.client.is_some_and(|client| !client.names_vpn())
-            && terms.are_those_of(binding);
+            && terms.are_those_of(binding)
+            && terms.have(binding.lifetime);
         match terms.subnet_vpn {
             Some(vpn) if is_usual => Some((terms, vpn)),
             _ => None,
