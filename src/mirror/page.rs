@@ -2,8 +2,8 @@
 //!
 //! A page holds its bindings in one allocation: the offset of each, free room, and a [`Slot`] for each with the
 //! octets of its client. Reads and updates rarely find their page in the processor's caches, so they wait for
-//! adjacent cache lines, not for several allocations. A clone of a page is a snapshot: the octets are shared
-//! until the page changes (copy-on-write).
+//! adjacent cache lines, not for several allocations. For the same reason most slots of a relay agent are side by
+//! side. A clone of a page is a snapshot: the octets are shared until the page changes (copy-on-write).
 
 use std::hint::black_box;
 use std::iter;
@@ -361,6 +361,7 @@ mod tests {
     use crate::model::client::{Client, ClientParts};
     use crate::model::time::Time;
     use proptest::prelude::*;
+    use proto::sub_option::RELAY_ID;
 
     /// Returns a binding of an address to a client with this host name.
     fn binding(address: u32, hostname: &[u8]) -> Binding {
@@ -371,6 +372,31 @@ mod tests {
             })),
             ..Binding::example(address.into(), Time(1))
         }
+    }
+
+    #[test]
+    fn a_moved_page_has_the_slots_of_a_relay_agent_side_by_side() {
+        let of_relay = |place: u8| {
+            let information = [RELAY_ID, 1, place % 3];
+            Client::from(&ClientParts {
+                relay_agent_information: &information,
+                ..ClientParts::default()
+            })
+        };
+        let mut page = Page::default();
+        for place in 0..=u8::MAX {
+            let binding = Binding {
+                client: Some(of_relay(place)),
+                ..Binding::example(u32::from(place).into(), Time(1))
+            };
+            page.put(page.position(place.into()), binding.view());
+        }
+        page.make_room(0);
+        let mut ranks: Vec<usize> = (0..PLACES).collect();
+        ranks.sort_by_key(|rank| page.offset(*rank));
+        let runs = || ranks.chunk_by(|a, b| a % 3 == b % 3);
+        assert_eq!(runs().count(), 3);
+        assert!(runs().all(<[_]>::is_sorted));
     }
 
     proptest! {

@@ -143,7 +143,7 @@ impl<'a> Slot<'a> {
 /// Returns the group of a client: a hash of the relay-id.
 fn group(client: ClientRef<'_>) -> u8 {
     let mix = |hash: u32, octet: &u8| (hash ^ u32::from(*octet)).wrapping_mul(0x0100_0193);
-    (client.relay_id().iter().fold(0, mix) >> 16) as u8
+    (client.relay_id().iter().fold(0, mix) >> 24) as u8
 }
 
 /// Returns the octets of a binding's client; none without a client.
