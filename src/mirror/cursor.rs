@@ -19,6 +19,7 @@ use crate::mirror::ranges::TimedRange;
 use crate::mirror::table::Table;
 use crate::mirror::view::View;
 use crate::model::time::{Time, Window};
+use crate::model::vpn::VpnSelector;
 
 /// The maximum number of pages in a part.
 const PAGES_PER_PART: usize = 64;
@@ -93,6 +94,8 @@ pub struct Cursor {
     window: Window,
     /// The time until which bindings that end by themselves count as changed: see [`AHEAD`].
     until: Time,
+    /// The VPNs in the query.
+    vpn: VpnSelector,
     /// The address after the last one visited, possibly 2^32.
     position: u64,
     /// The span of the next part of a set of addresses.
@@ -152,11 +155,12 @@ enum Kind {
 
 impl Cursor {
     /// Returns a scan that begins at the first address.
-    fn new(driver: Driver, window: Window, now: Time) -> Cursor {
+    fn new(driver: Driver, window: Window, vpn: VpnSelector, now: Time) -> Cursor {
         Cursor {
             driver,
             window,
             until: now.plus(AHEAD),
+            vpn,
             position: 0,
             span: Span(1),
         }
@@ -164,24 +168,29 @@ impl Cursor {
 
     /// Returns a scan of all configured addresses, without the free ones that did not change in `window`.
     pub fn by_address(window: Window, now: Time) -> Cursor {
-        Cursor::new(Driver::Address, window, now)
+        Cursor::new(Driver::Address, window, VpnSelector::All, now)
     }
 
-    /// Returns a scan of the active bindings of `identity`.
-    pub fn by_identity(identity: Identity, now: Time) -> Cursor {
-        Cursor::new(Driver::Identity(identity), Window::ANY, now)
+    /// Returns a scan of the active bindings of `identity`, at least of those in the VPNs selected.
+    pub fn by_identity(identity: Identity, vpn: VpnSelector, now: Time) -> Cursor {
+        Cursor::new(Driver::Identity(identity), Window::ANY, vpn, now)
     }
 
-    /// Returns a scan of at least the bindings that changed in `window`: the active ones of an identity, or
-    /// all at configured addresses. It may omit bindings that end by themselves later than [`AHEAD`] after its
+    /// Returns a scan of at least the bindings that changed in `window` in the VPNs selected: the active ones of an
+    /// identity, or all at configured addresses. It may omit bindings that end by themselves later than [`AHEAD`] after its
     /// beginning.
-    pub fn by_time(window: Window, identity: Option<Identity>, now: Time) -> Cursor {
+    pub fn by_time(
+        window: Window,
+        identity: Option<Identity>,
+        vpn: VpnSelector,
+        now: Time,
+    ) -> Cursor {
         let changes = Changes {
             identity,
             addresses: RoaringBitmap::new(),
             next: Some(Reached::default()),
         };
-        Cursor::new(Driver::Time(changes), window, now)
+        Cursor::new(Driver::Time(changes), window, vpn, now)
     }
 
     /// Counts the entries of the time index that [`Cursor::by_time`] would collect, or more than `limit`.
@@ -206,7 +215,9 @@ impl Cursor {
             }
             Driver::Identity(identity) => {
                 let found = table.find(identity)?;
-                let (picks, end) = self.span.pick(table, start, |range| found.within(range))?;
+                let (picks, end) = self
+                    .span
+                    .pick(table, &self.vpn, start, |range| found.within(range))?;
                 (picks, Kind::Picked, end)
             }
             Driver::Time(changes) if changes.next.is_some() => {
@@ -218,7 +229,7 @@ impl Cursor {
                 let within = |range| addresses.range(range);
                 match &changes.identity {
                     None => {
-                        let (picks, end) = self.span.pick(table, start, within)?;
+                        let (picks, end) = self.span.pick(table, &self.vpn, start, within)?;
                         (picks, Kind::PickedIfConfigured, end)
                     }
                     Some(identity) => {
@@ -226,7 +237,7 @@ impl Cursor {
                         let found = table.find(identity)?;
                         let of_identity = |address: &u32| found.contains(*address);
                         let within = |range| within(range).filter(of_identity);
-                        let (picks, end) = self.span.pick(table, start, within)?;
+                        let (picks, end) = self.span.pick(table, &self.vpn, start, within)?;
                         (picks, Kind::Picked, end)
                     }
                 }
@@ -412,11 +423,12 @@ fn after(found: Found<'_>) -> u64 {
 }
 
 impl Span {
-    /// Returns the bindings at the first addresses of a set from `start` on, and the first address after the
-    /// part; `None` if there are no addresses.
+    /// Returns the bindings at the first addresses of a set from `start` on, at least those in the VPNs selected, and
+    /// the first address after the part; `None` if there are no addresses.
     fn pick<I: Iterator<Item = u32>>(
         &mut self,
         table: &Table,
+        vpn: &VpnSelector,
         start: u32,
         within: impl Fn(RangeInclusive<u32>) -> I,
     ) -> Option<(Vec<Pick>, u64)> {
@@ -425,22 +437,30 @@ impl Span {
             .saturating_add(self.0 - 1)
             .min(page_of(u32::MAX));
         let last = first_of(last_page) | 0xff;
-        let mut wanted: Vec<(u32, Places)> = Vec::with_capacity(PAGES_PER_PART);
+        let mut wanted: Vec<(u32, &Page, Places)> = Vec::with_capacity(PAGES_PER_PART);
         let mut count = 0;
         let mut is_cut = false;
+        let mut left_out = None;
         // Even if there are more addresses than a part has: a `for` loop with an end would take much longer,
         // because the addresses come from nested iterators.
         within(first..=last).for_each(|address| {
             let (page, place) = (page_of(address), place_of(address));
             let has_room = wanted.len() < PAGES_PER_PART;
-            count += 1;
             match wanted.last_mut() {
-                Some((last, places)) if *last == page => places.insert(place),
-                _ if has_room => {
-                    let mut places = Places::default();
+                Some((last, _, places)) if *last == page => {
+                    count += 1;
                     places.insert(place);
-                    wanted.push((page, places));
                 }
+                _ if left_out == Some(page) => {}
+                _ if has_room => match selected_page(table, vpn, page) {
+                    Some(found) => {
+                        count += 1;
+                        let mut places = Places::default();
+                        places.insert(place);
+                        wanted.push((page, found, places));
+                    }
+                    None => left_out = Some(page),
+                },
                 _ => is_cut = true,
             }
         });
@@ -450,16 +470,27 @@ impl Span {
             self.0 = (self.0 * 2).min(LONGEST_SPAN);
         }
         let end = match (is_cut, wanted.last()) {
-            (true, Some((last, _))) => u64::from(first_of(*last)) + 256,
+            (true, Some((last, ..))) => u64::from(first_of(*last)) + 256,
             _ => u64::from(last) + 1,
         };
-        let pages = wanted.iter().filter_map(|(number, places)| {
-            let page = table.page(*number)?;
-            page.prefetch_counts();
-            Some((*number, page, *places))
-        });
-        Some((take(pages.collect()), end))
+        wanted
+            .iter()
+            .for_each(|(_, page, _)| page.prefetch_counts());
+        Some((take(wanted), end))
     }
+}
+
+/// Returns a page; `None` if it is empty, or none of its bindings is in the VPNs selected.
+fn selected_page<'a>(table: &'a Table, vpn: &VpnSelector, number: u32) -> Option<&'a Page> {
+    let page = table.page(number)?;
+    if *vpn == VpnSelector::All {
+        return Some(page);
+    }
+    let first = Ipv4Addr::from_bits(first_of(number));
+    let last = Ipv4Addr::from_bits(first_of(number) | 0xff);
+    let vpn_of_page = (page.only_subnet()).and_then(|id| table.view().vpn_of_span(first, last, id));
+    let is_selected = vpn_of_page.is_none_or(|of_page| vpn.selects(of_page));
+    is_selected.then_some(page)
 }
 
 /// Takes snapshots of pages, with the places wanted in each.
@@ -564,7 +595,7 @@ mod tests {
                 addresses: expected.iter().copied().collect(),
                 next: None,
             };
-            let mut cursor = Cursor::new(Driver::Time(changes), Window::ANY, Time(1));
+            let mut cursor = Cursor::new(Driver::Time(changes), Window::ANY, VpnSelector::All, Time(1));
             let mut found = Vec::new();
             while let Some(part) = cursor.part(&table) {
                 prop_assert!(part.picks.len() <= PAGES_PER_PART);

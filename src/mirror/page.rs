@@ -12,7 +12,8 @@ use std::sync::Arc;
 use crate::mirror::bitset::Places;
 use crate::mirror::radix::Leaf;
 use crate::mirror::slot::{self, Slot, client_octets};
-use crate::model::binding::BindingRef;
+use crate::model::binding::{BindingRef, SubnetId};
+use crate::model::client::ClientRef;
 
 /// The number of address bits that select a place in a page.
 const PLACE_BITS: u32 = 8;
@@ -55,6 +56,11 @@ pub struct Page {
     present: Places,
     /// The offset of the first slot: slots are filled in from the end.
     low: u32,
+    /// The subnet of some binding.
+    subnet: SubnetId,
+    /// Whether a binding has another subnet, or its relay agent names a VPN. Slots that were overwritten or
+    /// removed may count until the content is moved.
+    is_mixed: bool,
     /// The offsets of the slots in the order of their places, then free room, then the slots in no order and
     /// with gaps.
     octets: Arc<[u8]>,
@@ -75,6 +81,11 @@ impl Page {
     /// Returns the places that have a binding.
     pub fn present(&self) -> &Places {
         &self.present
+    }
+
+    /// Returns the subnet of all bindings of the page, whose relay agents name no VPNs; `None` if this is not known.
+    pub fn only_subnet(&self) -> Option<SubnetId> {
+        (!self.is_mixed).then_some(self.subnet)
     }
 
     /// Finds the position of an address in this page.
@@ -170,6 +181,10 @@ impl Page {
                 self.low as usize
             }
         };
+        if self.present.is_empty() {
+            (self.subnet, self.is_mixed) = (binding.subnet, false);
+        }
+        self.is_mixed |= is_mixed(self.subnet, binding.subnet, binding.client);
         let offsets = rank * OFFSET..self.present.count() * OFFSET;
         // Copies the octets if a snapshot shares them.
         let octets = Arc::make_mut(&mut self.octets);
@@ -229,9 +244,17 @@ impl Page {
                 end += slot.size();
             }
         }
+        let first = self.slot(0).map(Slot::subnet).unwrap_or_default();
+        let is_mixed = |slot: Slot<'_>| is_mixed(first, slot.subnet(), Some(slot.client()));
+        (self.subnet, self.is_mixed) = (first, self.slots().any(is_mixed));
         self.low = low as u32;
         self.octets = moved;
     }
+}
+
+/// Whether a binding of subnet `id` is not like others of the subnet `first`, none of whose relay agents name VPNs.
+fn is_mixed(first: SubnetId, id: SubnetId, client: Option<ClientRef<'_>>) -> bool {
+    first != id || client.is_some_and(ClientRef::names_vpn)
 }
 
 /// Reads an octet of each cache line: the processor waits for the memory of many of them at once.
@@ -361,7 +384,7 @@ mod tests {
     use crate::model::client::{Client, ClientParts};
     use crate::model::time::Time;
     use proptest::prelude::*;
-    use proto::sub_option::RELAY_ID;
+    use proto::sub_option;
 
     /// Returns a binding of an address to a client with this host name.
     fn binding(address: u32, hostname: &[u8]) -> Binding {
@@ -377,7 +400,7 @@ mod tests {
     #[test]
     fn a_moved_page_has_the_slots_of_a_relay_agent_side_by_side() {
         let of_relay = |place: u8| {
-            let information = [RELAY_ID, 1, place % 3];
+            let information = [sub_option::RELAY_ID, 1, place % 3];
             Client::from(&ClientParts {
                 relay_agent_information: &information,
                 ..ClientParts::default()
@@ -397,6 +420,39 @@ mod tests {
         let runs = || ranks.chunk_by(|a, b| a % 3 == b % 3);
         assert_eq!(runs().count(), 3);
         assert!(runs().all(<[_]>::is_sorted));
+    }
+
+    proptest! {
+        #[test]
+        fn knows_the_only_subnet(
+            steps in proptest::collection::vec((0..8u8, 1..3u32, proptest::bool::weighted(0.1)), 1..40),
+            moves in any::<bool>(),
+        ) {
+            let vss = [sub_option::VSS, 2, 0, b'a'];
+            let mut page = Page::default();
+            for (place, subnet, names_vpn) in steps {
+                let parts = ClientParts {
+                    relay_agent_information: if names_vpn { &vss } else { &[] },
+                    ..ClientParts::default()
+                };
+                let binding = Binding {
+                    subnet: SubnetId(subnet),
+                    client: Some(Client::from(&parts)),
+                    ..Binding::example(u32::from(place).into(), Time(1))
+                };
+                page.put(page.position(place.into()), binding.view());
+                if moves {
+                    page.make_room(0);
+                }
+                let first = page.slots().next().map(Slot::subnet);
+                let is_like_first = |slot: Slot<'_>| {
+                    Some(slot.subnet()) == first && !slot.client().names_vpn()
+                };
+                let expected = first.filter(|_| page.slots().all(is_like_first));
+                let found = page.only_subnet();
+                prop_assert!(found == expected || found.is_none() && !moves);
+            }
+        }
     }
 
     proptest! {

@@ -106,7 +106,7 @@ impl<'a> Slot<'a> {
             last_transaction: has(HAS_LAST_TRANSACTION).then_some(time(LAST_TRANSACTION)),
             lease_start: time(LEASE_START),
             lifetime: Lifetime(self.number(LIFETIME)),
-            subnet: SubnetId(self.number(SUBNET)),
+            subnet: self.subnet(),
             client: has(HAS_CLIENT).then(|| self.client()),
             remote: has(IS_REMOTE),
             learned_at: has(HAS_LEARNED_AT).then_some(time(LEARNED_AT)),
@@ -118,6 +118,12 @@ impl<'a> Slot<'a> {
     #[inline]
     pub fn client(self) -> ClientRef<'a> {
         ClientRef::from_octets(self.rest.get(..self.size() - FIXED).unwrap_or_default())
+    }
+
+    /// Returns the id of the subnet.
+    #[inline]
+    pub fn subnet(self) -> SubnetId {
+        SubnetId(self.number(SUBNET))
     }
 
     /// Returns the size of the slot.

@@ -145,6 +145,14 @@ impl View {
         Some(&former.vpn)
     }
 
+    /// Returns the VPN of all addresses of a span that were leased from the subnet `id`, if relay agents named none;
+    /// `None` if this is not known.
+    pub fn vpn_of_span(&self, first: Ipv4Addr, last: Ipv4Addr, id: SubnetId) -> Option<&Vpn> {
+        let subnet = self.kea_config.subnet(id)?;
+        let has = |address: &Ipv4Addr| subnet.prefix.contains(address);
+        (has(&first) && has(&last)).then_some(&subnet.vpn)
+    }
+
     /// Returns the VPN of a binding in `state`: the one that its relay agent named, else that of its subnet.
     /// `None` if it is unknown.
     pub fn vpn_of(&self, binding: &BindingRef<'_>, state: State) -> Option<Cow<'_, Vpn>> {

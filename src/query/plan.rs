@@ -65,10 +65,10 @@ impl Plan {
 
     /// A cursor that visits all bindings that a query returns which begins `now`.
     pub fn cursor(self, query: &Query, now: Time) -> Cursor {
-        let window = query.window();
+        let (window, vpn) = (query.window(), query.vpn.clone());
         match (self, query.identity.clone()) {
-            (Plan::Time, identity) => Cursor::by_time(window, identity, now),
-            (_, Some(identity)) => Cursor::by_identity(identity, now),
+            (Plan::Time, identity) => Cursor::by_time(window, identity, vpn, now),
+            (_, Some(identity)) => Cursor::by_identity(identity, vpn, now),
             (_, None) => Cursor::by_address(window, now),
         }
     }
@@ -93,6 +93,7 @@ mod tests {
     use crate::query::filter::Filter;
     use proptest::collection::vec;
     use proptest::prelude::*;
+    use proto::sub_option;
 
     /// Addresses in use: those of two subnets, and some of none, on three pages.
     const ADDRESSES: u32 = 3 * 256;
@@ -106,9 +107,15 @@ mod tests {
         Arc::new(KeaConfig::new(config, Vec::new(), &[]).unwrap())
     }
 
-    /// A client whose identifiers all depend on `number`; clients share remote-ids and relay-ids.
+    /// A client whose identifiers all depend on `number`; clients share remote-ids and relay-ids, and the relay agents
+    /// of some name VPN blue.
     fn client(number: u8) -> Client {
-        let relay_agent_information = [2, 1, number % 8, 12, 1, number % 2];
+        let ids = [2, 1, number % 8, 12, 1, number % 2];
+        let vss = [&[sub_option::VSS, 5, 0][..], b"blue"].concat();
+        let relay_agent_information = match number % 32 {
+            0 => [&ids[..], &vss].concat(),
+            _ => ids.to_vec(),
+        };
         Client::from(&ClientParts {
             htype: 1,
             chaddr: &[number],
@@ -148,6 +155,7 @@ mod tests {
             learned_at in proptest::option::of(time()),
             reserved_until in proptest::option::of(time()),
             number in any::<u8>(),
+            is_of_next in proptest::bool::weighted(0.01),
         ) -> Binding {
             Binding {
                 address: Ipv4Addr::from_bits(address),
@@ -156,7 +164,7 @@ mod tests {
                 last_transaction,
                 lease_start,
                 lifetime: Lifetime(lifetime),
-                subnet: SubnetId(1 + address / 256),
+                subnet: SubnetId(1 + (address / 256 + u32::from(is_of_next)) % 3),
                 client: Some(client(number)),
                 remote: false,
                 learned_at,
