@@ -7,6 +7,7 @@
 //! - [`query`]: the DHCPBULKLEASEQUERY.
 //! - [`binding`]: the contents of replies.
 //! - [`client`]: the connection and the rules of RFC 6926 section 7.
+//! - [`text`]: escapes for text from servers.
 //! - [`cli`]: the command line of the program `blq`.
 //!
 //! ```no_run
@@ -26,6 +27,7 @@ pub mod binding;
 pub mod cli;
 pub mod client;
 pub mod query;
+pub mod text;
 pub mod wire;
 
 pub use binding::{Binding, Done, MalformedReply, RelayAgentInformation, Reply, Status};
