@@ -10,11 +10,40 @@ use blq::{Binding, Status, Vss};
 use serde::Serialize;
 use serde_json::ser::Formatter;
 
-use crate::table::{colons, utc};
+use crate::cells::{colons, utc};
 
 /// Writes the object of a binding.
 pub fn write(binding: &Binding, out: &mut impl Write) -> io::Result<()> {
     write_object(&Object::from(binding), out)
+}
+
+/// Writes the object about the whole answer, with the key `summary`.
+pub fn write_summary(summary: &Summary, out: &mut impl Write) -> io::Result<()> {
+    write_object(&BTreeMap::from([("summary", summary)]), out)
+}
+
+/// Facts about the whole answer. Facts that are not known have no key.
+#[derive(Serialize)]
+pub struct Summary {
+    /// Whether the server sent the answer completely, with Success.
+    pub complete: bool,
+    /// Number of bindings.
+    pub bindings: u64,
+    /// The query-start-time of this query.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<u32>,
+    /// The query-start-time of a query for later changes, after a complete answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_start: Option<u32>,
+    /// `next_start` in RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_start_at: Option<String>,
+    /// The reason why the answer is not complete.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The status of the query, if it is not Success.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<StatusObject>,
 }
 
 /// Writes an object on one line.
@@ -149,7 +178,7 @@ enum VpnValue {
 
 /// A status-code option.
 #[derive(Serialize)]
-struct StatusObject {
+pub struct StatusObject {
     /// The status code.
     code: u8,
     /// The name of the status code, if the code is assigned.
