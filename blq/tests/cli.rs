@@ -293,12 +293,14 @@ fn repeats_the_start_of_a_terminated_query() {
 /// RFC 6926 section 6.2.2: the status message is for the user.
 #[test]
 fn fails_with_the_servers_status_text() {
-    for (code, name) in [
-        (1, "UnspecFail (1)"),
-        (2, "QueryTerminated (2)"),
-        (3, "MalformedQuery (3)"),
-        (4, "NotAllowed (4)"),
-        (99, "unassigned (99)"),
+    let not_allowed = "blq: likely cause: the server does not allow this requester the query type \
+                       (`query-types` of its entry in `requesters`)\n";
+    for (code, name, causes) in [
+        (1, "UnspecFail (1)", ""),
+        (2, "QueryTerminated (2)", ""),
+        (3, "MalformedQuery (3)", ""),
+        (4, "NotAllowed (4)", not_allowed),
+        (99, "unassigned (99)", ""),
     ] {
         let server = Server::start(move |mut peer| {
             let xid = peer.read().xid;
@@ -309,7 +311,7 @@ fn fails_with_the_servers_status_text() {
         assert_eq!(stdout(&output), "");
         assert_eq!(
             stderr(&output),
-            format!("blq: server: {name}: start is after end\n")
+            format!("blq: server: {name}: start is after end\n{causes}")
         );
     }
 }

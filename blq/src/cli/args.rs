@@ -285,6 +285,14 @@ impl Args {
         self.columns.is_some()
     }
 
+    /// Returns the identifier of the primary query, and the name of its argument.
+    pub fn identifier(&self) -> Option<(&'static str, &Identifier)> {
+        let client_id = self.client_id.as_ref().map(|id| ("--client-id", id));
+        let remote_id = self.remote_id.as_ref().map(|id| ("--remote-id", id));
+        let relay_id = self.relay_id.as_ref().map(|id| ("--relay-id", id));
+        client_id.or(remote_id).or(relay_id)
+    }
+
     /// Returns the primary query. The argument group allows one at most.
     fn primary(&self) -> Primary {
         if let Some(mac) = &self.mac {

@@ -1,6 +1,8 @@
 //! The DHCPv4 Bulk Leasequery requester for the command line.
 
+mod causes;
 mod cells;
+mod hints;
 mod json;
 mod next_start;
 mod output;
@@ -15,6 +17,7 @@ use std::time::Instant;
 use blq::cli::{self, Args};
 use blq::{Connection, Error, Query, Reply, Status, StatusCode};
 
+use causes::Circumstances;
 use json::Summary;
 use next_start::NextStart;
 use output::Output;
@@ -45,6 +48,8 @@ struct Session<'a> {
     output: Output,
     /// The query-start-time of a later query for changes.
     next_start: NextStart,
+    /// Facts for the causes of an error.
+    circumstances: Circumstances,
 }
 
 impl<'a> Session<'a> {
@@ -56,6 +61,10 @@ impl<'a> Session<'a> {
             args,
             query,
             next_start: NextStart::default(),
+            circumstances: Circumstances {
+                port: args.port(),
+                ..Circumstances::default()
+            },
         }
     }
 
@@ -86,6 +95,8 @@ impl<'a> Session<'a> {
         let source = self.args.source.map(IpAddr::V4);
         let timeouts = self.args.timeouts();
         let mut connection = Connection::open_from(source, addresses.as_slice(), &timeouts)?;
+        let local = connection.socket().local_addr();
+        self.circumstances.local = local.ok().map(|address| address.ip());
         let sent = Instant::now();
         connection.send(&self.query)?;
         loop {
@@ -95,6 +106,7 @@ impl<'a> Session<'a> {
             let Some(reply) = connection.next_reply()? else {
                 return Ok(());
             };
+            self.circumstances.replied = true;
             match reply {
                 Reply::Binding(binding) => {
                     self.next_start
@@ -160,6 +172,12 @@ impl<'a> Session<'a> {
                 hidden.join(", ")
             ));
         }
+        if self.output.bindings == 0 {
+            let now = self.next_start.base_time();
+            for hint in hints::hints(self.args, &self.query, now) {
+                report(format_args!("hint: {hint}"));
+            }
+        }
         let bindings = count(self.output.bindings);
         match self.next_start() {
             Some(start) => report(format_args!(
@@ -181,6 +199,14 @@ impl<'a> Session<'a> {
                 report(format_args!("{}: {failure}", self.args.server.host));
             }
             _ => report(failure),
+        }
+        let causes = match failure {
+            Failure::Connection(error) => causes::causes(error, self.circumstances),
+            Failure::Server(status) => causes::causes_of_status(status.code).map(Into::into),
+            _ => None,
+        };
+        if let Some(causes) = causes {
+            report(format_args!("likely cause: {causes}"));
         }
         if self.output.bindings > 0 {
             report(format_args!(

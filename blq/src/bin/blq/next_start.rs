@@ -47,6 +47,11 @@ impl NextStart {
         let start = self.start.or(query_start)?;
         Some(query_end.map_or(start, |end| end.min(start)))
     }
+
+    /// Returns the server's time: the base-time of the first reply that has one.
+    pub fn base_time(self) -> Option<u32> {
+        self.first
+    }
 }
 
 #[cfg(test)]
