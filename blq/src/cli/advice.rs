@@ -82,7 +82,9 @@ fn advice(name: &str) -> Option<String> {
             "--vpn NAME for a VPN by name, --vpn-rfc2685 HEX for one by RFC 2685 VPN-ID, or --all-vpns",
         ),
         "all-vpn" | "vpns" => write("--all-vpns"),
-        "since" | "from" | "after" | "start-time" | "query-start-time" => write("--start TIME"),
+        "since" | "from" | "after" | "start-time" | "query-start-time" => {
+            write("--start TIME, or --since-file FILE to go on from the last run")
+        }
         "until" | "to" | "before" | "end-time" | "query-end-time" => write("--end TIME"),
         "host" | "server" | "h" => write("the server without an option, as in `blq 192.0.2.1`"),
         "p" | "tcp-port" | "server-port" => write("--port PORT, or SERVER:PORT"),

@@ -1,6 +1,7 @@
 //! The arguments, and the query that they describe.
 
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Parser};
@@ -42,9 +43,9 @@ long values are cut with `\u{2026}`, and columns that do not fit are left out, w
 Exit status:
   0  the answer is complete
   1  the server ended the query with a status other than Success, shown on standard error
-  2  the command line is wrong
+  2  the command line is wrong, or the file of --since-file cannot be used
   3  no connection, a lost or silent connection, or a server that violates the protocol
-  4  the answer could not be written
+  4  the answer, or the file of --since-file, could not be written
 Bindings received before a failure are valid and have been written.";
 
 /// Queries the bindings of a DHCPv4 server by Bulk Leasequery (RFC 6926).
@@ -126,6 +127,16 @@ pub struct Args {
     #[arg(long, value_name = "TIME", value_parser = values::time, allow_hyphen_values = true)]
     #[arg(help_heading = "Qualifiers")]
     start: Option<u32>,
+
+    /// Only bindings that changed since the last run with this file, all in the first run; a complete
+    /// answer writes the file
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "start",
+        help_heading = "Qualifiers"
+    )]
+    pub since_file: Option<PathBuf>,
 
     /// Only bindings that changed at this time or earlier
     #[arg(long, value_name = "TIME", value_parser = values::time, allow_hyphen_values = true)]
@@ -427,6 +438,7 @@ mod tests {
             "s --options 256",
             "s:67 --port 68",
             "s --start 2 --end 1",
+            "s --start 2 --since-file x",
             "s --mac 02:00:00:00:01",
             "s --mac 01:02:00:00:00:00:01",
             "s --mac 6/02:00:00:00:00:01 --htype 1",

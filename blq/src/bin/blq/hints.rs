@@ -18,6 +18,10 @@ pub fn hints(args: &Args, query: &Query, now: Option<u32>) -> Vec<String> {
             ));
         }
     }
+    // A later run of a query that is repeated with --since-file has nothing new to find.
+    if args.since_file.is_some() && query.start.is_some() {
+        return hints;
+    }
     if let Some((argument, identifier)) = args.identifier() {
         identifier_hints(argument, identifier, &mut hints);
     }
@@ -177,6 +181,14 @@ mod tests {
     fn points_to_a_start_in_the_future() {
         assert!(hints_on("--all --start 1001").contains("1970-01-01T00:16:40Z"));
         assert_eq!(hints_on("--all --start 1000"), "");
+    }
+
+    #[test]
+    fn gives_no_hints_on_repeated_runs() {
+        let line = "blq s --relay-id 0102 --since-file f";
+        let args = blq::cli::parse(line.split(' ').map(Into::into)).unwrap();
+        assert_eq!(hints(&args, &args.query(Some(5)), None), [""; 0]);
+        assert_ne!(hints(&args, &args.query(None), None), [""; 0]);
     }
 
     proptest! {

@@ -6,11 +6,12 @@ mod hints;
 mod json;
 mod next_start;
 mod output;
+mod since_file;
 mod table;
 
 use std::fmt::Display;
 use std::io::{self, Write};
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -21,12 +22,15 @@ use causes::Circumstances;
 use json::Summary;
 use next_start::NextStart;
 use output::Output;
+use since_file::SinceFile;
 
 /// Exit status: the server ended the query with a status other than Success.
 const EXIT_SERVER: u8 = 1;
+/// Exit status: the command line is wrong, or the file of `--since-file` cannot be used.
+const EXIT_USAGE: u8 = 2;
 /// Exit status: no connection, a lost or silent one, or a server that violates the protocol.
 const EXIT_CONNECTION: u8 = 3;
-/// Exit status: the answer could not be written.
+/// Exit status: the answer, or the file of `--since-file`, could not be written.
 const EXIT_OUTPUT: u8 = 4;
 
 /// Sends one query and prints the answer.
@@ -35,37 +39,64 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(error) => error.exit(),
     };
-    ExitCode::from(Session::new(&args).run())
+    match Session::new(&args) {
+        Ok(session) => ExitCode::from(session.run()),
+        Err(reason) => {
+            report(reason);
+            ExitCode::from(EXIT_USAGE)
+        }
+    }
 }
 
 /// One query and its answer.
 struct Session<'a> {
     /// The command line.
     args: &'a Args,
+    /// The file of `--since-file`.
+    since_file: Option<SinceFile>,
     /// The query.
     query: Query,
     /// Standard output.
     output: Output,
     /// The query-start-time of a later query for changes.
     next_start: NextStart,
+    /// The server identifier of the replies.
+    server_identifier: Option<Ipv4Addr>,
     /// Facts for the causes of an error.
     circumstances: Circumstances,
 }
 
 impl<'a> Session<'a> {
     /// Returns the session of a command line.
-    fn new(args: &'a Args) -> Session<'a> {
-        let query = args.query(args.start());
-        Session {
+    ///
+    /// # Errors
+    /// The file of `--since-file` cannot be used.
+    fn new(args: &'a Args) -> Result<Session<'a>, String> {
+        let mut query = args.query(args.start());
+        let mut since_file = None;
+        if let Some(path) = &args.since_file {
+            let file = SinceFile::open(path, &args.server.host, args.port(), &query)
+                .map_err(|reason| format!("{}: {reason}", path.display()))?;
+            query.start = file.start();
+            since_file = Some(file);
+        }
+        if let (Some(start), Some(end)) = (query.start, query.end) {
+            if start > end {
+                return Err(format!("the start, {start}, is after --end, {end}"));
+            }
+        }
+        Ok(Session {
             output: Output::new(args, &query),
             args,
+            since_file,
             query,
             next_start: NextStart::default(),
+            server_identifier: None,
             circumstances: Circumstances {
                 port: args.port(),
                 ..Circumstances::default()
             },
-        }
+        })
     }
 
     /// Runs the query and returns the exit status.
@@ -73,7 +104,8 @@ impl<'a> Session<'a> {
         let result = self.answer().and_then(|()| Ok(self.output.complete()?));
         let result = result.and_then(|()| {
             let next = self.next_start();
-            Ok(self.write_summary(None, next)?)
+            self.write_summary(None, next)?;
+            self.write_since_file(next)
         });
         match result {
             Ok(()) => {
@@ -81,7 +113,10 @@ impl<'a> Session<'a> {
                 0
             }
             // A reader such as `head` has closed the pipe: it needs no more output.
-            Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => 0,
+            Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.report_unchanged_file();
+                0
+            }
             Err(failure) => {
                 self.report_failure(&failure);
                 failure.exit_status()
@@ -106,7 +141,7 @@ impl<'a> Session<'a> {
             let Some(reply) = connection.next_reply()? else {
                 return Ok(());
             };
-            self.circumstances.replied = true;
+            self.check_server(&reply)?;
             match reply {
                 Reply::Binding(binding) => {
                     self.next_start
@@ -135,6 +170,21 @@ impl<'a> Session<'a> {
         Ok(addresses)
     }
 
+    /// Records the server of a reply, and checks that it is that of the file of `--since-file`.
+    fn check_server(&mut self, reply: &Reply) -> Result<(), Failure> {
+        if !self.circumstances.replied {
+            self.circumstances.replied = true;
+            self.server_identifier = reply.server_identifier();
+            if let (Some(file), Some(path)) = (&self.since_file, &self.args.since_file) {
+                file.check_server(self.server_identifier)
+                    .map_err(|reason| {
+                        Failure::OtherServer(format!("{}: {reason}", path.display()))
+                    })?;
+            }
+        }
+        Ok(())
+    }
+
     /// Returns the query-start-time of a later query, after a complete answer.
     fn next_start(&self) -> Option<u32> {
         self.next_start.after(self.query.start, self.query.end)
@@ -159,6 +209,22 @@ impl<'a> Session<'a> {
             status,
         };
         self.output.write_summary(&summary)
+    }
+
+    /// Writes the file of `--since-file` after a complete answer.
+    fn write_since_file(&mut self, next: Option<u32>) -> Result<(), Failure> {
+        let (Some(file), Some(path)) = (&self.since_file, &self.args.since_file) else {
+            return Ok(());
+        };
+        let path = path.display();
+        let Some(next) = next else {
+            let reason = "the server sent no base-time to go on from";
+            return Err(Failure::SinceFile(format!("{path}: not written: {reason}")));
+        };
+        // The bindings reach the disk first: a failure of the machine loses none.
+        self.output.sync()?;
+        file.write(next, self.server_identifier)
+            .map_err(|error| Failure::SinceFile(format!("{path}: cannot be written: {error}")))
     }
 
     /// Reports a complete answer. The last line has the start of a later query.
@@ -193,7 +259,10 @@ impl<'a> Session<'a> {
     fn report_failure(&mut self, failure: &Failure) {
         // Bindings received before the failure are valid (RFC 6926 section 7.8).
         let _ = self.output.flush();
-        let _ = self.write_summary(Some(failure), None);
+        let is_complete = matches!(failure, Failure::SinceFile(_));
+        if !is_complete {
+            let _ = self.write_summary(Some(failure), None);
+        }
         match failure {
             Failure::Connection(_) | Failure::NoAddress => {
                 report(format_args!("{}: {failure}", self.args.server.host));
@@ -208,21 +277,36 @@ impl<'a> Session<'a> {
         if let Some(causes) = causes {
             report(format_args!("likely cause: {causes}"));
         }
+        if is_complete {
+            return self.report_success();
+        }
         if self.output.bindings > 0 {
             report(format_args!(
                 "{} received before that: the answer is not complete",
                 count(self.output.bindings)
             ));
         }
+        self.report_unchanged_file();
         // A later start would miss changes that the answer lacks. The absolute time is printed
         // since a relative one such as `-1h` moves.
-        if let Some(start) = self.query.start.filter(|_| failure.is_retryable()) {
+        let start = self.query.start.filter(|_| self.since_file.is_none());
+        if let Some(start) = start.filter(|_| failure.is_retryable()) {
             report(format_args!("for the same again: --start {start}"));
+        }
+    }
+
+    /// Reports that the file of `--since-file` is as before.
+    fn report_unchanged_file(&self) {
+        if let Some(path) = &self.args.since_file {
+            let path = path.display();
+            report(format_args!(
+                "{path} is unchanged: the next run begins where this one did"
+            ));
         }
     }
 }
 
-/// The reason why the answer is incomplete.
+/// The reason why the answer is incomplete, or was not saved.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     /// The server ended the query with a status other than Success.
@@ -234,9 +318,15 @@ enum Failure {
     /// The server's name has no IPv4 address.
     #[error("the name has no IPv4 address: DHCPv4 servers are queried over IPv4")]
     NoAddress,
+    /// The server is not that of the file of `--since-file`.
+    #[error("{0}")]
+    OtherServer(String),
     /// Writing to standard output failed.
     #[error("cannot write the answer: {0}")]
     Output(#[from] io::Error),
+    /// The file of `--since-file` was not written after a complete answer.
+    #[error("{0}")]
+    SinceFile(String),
 }
 
 impl Failure {
@@ -245,7 +335,7 @@ impl Failure {
         match self {
             Failure::Server(status) => status.code == StatusCode::QUERY_TERMINATED,
             Failure::Connection(_) | Failure::Output(_) => true,
-            Failure::NoAddress => false,
+            Failure::NoAddress | Failure::OtherServer(_) | Failure::SinceFile(_) => false,
         }
     }
 
@@ -253,8 +343,9 @@ impl Failure {
     fn exit_status(&self) -> u8 {
         match self {
             Failure::Server(_) => EXIT_SERVER,
+            Failure::OtherServer(_) => EXIT_USAGE,
             Failure::Connection(_) | Failure::NoAddress => EXIT_CONNECTION,
-            Failure::Output(_) => EXIT_OUTPUT,
+            Failure::Output(_) | Failure::SinceFile(_) => EXIT_OUTPUT,
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Standard output: the bindings in the format of the command line.
 
 use std::borrow::Cow;
+use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+use std::os::fd::AsFd;
 
 use blq::cli::{Args, Column};
 use blq::{Binding, Query};
@@ -104,6 +106,16 @@ impl Output {
             Format::Table(_, out) | Format::Json(out) => out.flush(),
             Format::Csv(_, out) => out.flush(),
         }
+    }
+
+    /// Waits until a file behind standard output is on the disk; other kinds need no wait.
+    pub fn sync(&mut self) -> io::Result<()> {
+        self.flush()?;
+        let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+        if file.metadata()?.is_file() {
+            file.sync_data()?;
+        }
+        Ok(())
     }
 
     /// Returns the columns for which the terminal has no room.
