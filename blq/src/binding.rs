@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 
 use thiserror::Error;
 
+use crate::text;
 use crate::wire::{
     BOOTREPLY, CHADDR_LENGTH, Message, MessageType, State, StatusCode, Vss, code, data_source,
     lengths, sub_option,
@@ -103,12 +104,11 @@ impl Status {
 }
 
 impl fmt::Display for Status {
-    /// Writes the status on one line, without the server's control characters.
+    /// Writes the status on one line, with the server's text escaped for terminals.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.code)?;
         if !self.text.is_empty() {
-            let text = self.text.replace(char::is_control, " ");
-            write!(f, ": {text}")?;
+            write!(f, ": {}", text::escape(&self.text))?;
         }
         Ok(())
     }
@@ -506,7 +506,7 @@ mod tests {
         let failed = done(plain.with(151, *b"\x03twice\x1b[2J"));
         assert_eq!(
             failed.failure().map(Status::to_string).as_deref(),
-            Some("MalformedQuery (3): twice [2J")
+            Some("MalformedQuery (3): twice\\u{1b}[2J")
         );
     }
 

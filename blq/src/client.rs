@@ -2,15 +2,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 
 use crate::binding::{Binding, Done, MalformedReply, Reply};
 use crate::query::{InvalidQuery, Query};
-use crate::wire::{DecodeError, MAX_MESSAGE, Message};
+use crate::wire::{BOOTREPLY, BOOTREQUEST, DecodeError, MAX_MESSAGE, Message};
 
 pub use proto::port::SERVER as SERVER_PORT;
 pub use proto::timing::BULK_LQ_DATA_TIMEOUT;
@@ -77,9 +78,22 @@ impl Connection {
     /// # Errors
     /// No address accepts one, or the server's name is not known.
     pub fn open(server: impl ToSocketAddrs, timeouts: &Timeouts) -> Result<Connection, Error> {
+        Connection::open_from(None, server, timeouts)
+    }
+
+    /// Connects as [`Connection::open`] does, from the address `source` of this machine. Servers
+    /// allow requesters by address.
+    ///
+    /// # Errors
+    /// Those of [`Connection::open`]; also, this machine has no such address.
+    pub fn open_from(
+        source: Option<IpAddr>,
+        server: impl ToSocketAddrs,
+        timeouts: &Timeouts,
+    ) -> Result<Connection, Error> {
         let mut failure = io::Error::new(io::ErrorKind::NotFound, "no address");
         for address in server.to_socket_addrs().map_err(Error::Resolve)? {
-            match TcpStream::connect_timeout(&address, timeouts.connect) {
+            match connect(source, address, timeouts.connect)? {
                 Ok(stream) => return Connection::from_stream(stream, timeouts.data),
                 Err(error) => failure = error,
             }
@@ -173,8 +187,7 @@ impl Connection {
         if at_end.map_err(|error| self.fail(Operation::Read, error))? {
             return Ok(None);
         }
-        let octets = self.read_frame();
-        let octets = octets.map_err(|error| self.fail(Operation::Read, error))?;
+        let octets = self.read_frame().map_err(|cut| self.fail_in_message(cut))?;
         Message::decode(&octets).map(Some).map_err(|error| {
             self.close();
             Error::Decode(error)
@@ -182,12 +195,42 @@ impl Connection {
     }
 
     /// Reads a message-size and its message.
-    fn read_frame(&mut self) -> io::Result<Vec<u8>> {
+    fn read_frame(&mut self) -> Result<Vec<u8>, CutMessage> {
         let mut size = [0; 2];
-        self.stream.read_exact(&mut size)?;
+        self.read_part(&mut size, 0)?;
         let mut octets = vec![0; usize::from(u16::from_be_bytes(size))];
-        self.stream.read_exact(&mut octets)?;
+        // A service of another protocol may send less than its first octets announce as the size of
+        // a message, and then wait.
+        let first = octets.len().min(1);
+        let (op, rest) = octets.split_at_mut(first);
+        self.read_part(op, 2)?;
+        if op
+            .first()
+            .is_some_and(|op| ![BOOTREQUEST, BOOTREPLY].contains(op))
+        {
+            let seen = self.stream.buffer();
+            let seen = seen.get(..SHOWN_OCTETS).unwrap_or(seen);
+            return Err(CutMessage::NotDhcp([&size, &*op, seen].concat()));
+        }
+        self.read_part(rest, 3)?;
         Ok(octets)
+    }
+
+    /// Reads octets of a message, `before` of which have been read.
+    fn read_part(&mut self, part: &mut [u8], before: usize) -> Result<(), CutMessage> {
+        let mut done = 0;
+        while let Some(rest) = part.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            match self.stream.read(rest) {
+                Ok(0) => {
+                    let error = io::ErrorKind::UnexpectedEof.into();
+                    return Err(CutMessage::Socket(error, before + done));
+                }
+                Ok(length) => done += length,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(CutMessage::Socket(error, before + done)),
+            }
+        }
+        Ok(())
     }
 
     /// Whether reading the next message may block: the message has not been received completely.
@@ -323,6 +366,59 @@ impl Connection {
             _ => Error::Broken { operation, error },
         }
     }
+
+    /// Closes the connection after a message that could not be read, and returns the reason.
+    fn fail_in_message(&mut self, cut: CutMessage) -> Error {
+        match cut {
+            CutMessage::NotDhcp(octets) => {
+                self.close();
+                Error::NotDhcp(octets)
+            }
+            CutMessage::Socket(error, octets) => match self.fail(Operation::Read, error) {
+                Error::Blocked { seconds, .. } if octets > 0 => {
+                    Error::BlockedInMessage { octets, seconds }
+                }
+                other => other,
+            },
+        }
+    }
+}
+
+/// The largest number of octets of a message of another protocol that an error repeats.
+const SHOWN_OCTETS: usize = 40;
+
+/// The reason why a message could not be read.
+enum CutMessage {
+    /// The socket failed after this many octets of the message.
+    Socket(io::Error, usize),
+    /// The message begins with these octets, which no DHCPv4 message does.
+    NotDhcp(Vec<u8>),
+}
+
+/// Connects to an address within `timeout`; the outer error is one that no other address avoids.
+fn connect(
+    source: Option<IpAddr>,
+    address: SocketAddr,
+    timeout: Duration,
+) -> Result<io::Result<TcpStream>, Error> {
+    let Some(source) = source else {
+        return Ok(TcpStream::connect_timeout(&address, timeout));
+    };
+    let open = || {
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+        Ok(socket)
+    };
+    let socket = open().map_err(|error| Error::Source {
+        address: source,
+        error,
+    })?;
+    let connected = socket.connect_timeout(&address.into(), timeout);
+    Ok(connected.map(|()| socket.into()))
 }
 
 /// An operation on a socket.
@@ -343,6 +439,14 @@ pub enum Error {
     /// No connection could be established. No query was sent.
     #[error("cannot connect: {0}")]
     Connect(#[source] io::Error),
+    /// The source address cannot be used. No query was sent.
+    #[error("cannot connect from {address}: {error}")]
+    Source {
+        /// The source address.
+        address: IpAddr,
+        /// The system's error.
+        error: io::Error,
+    },
     /// The connection broke; the query may be sent again on a new one (RFC 6926 section 7.1).
     #[error("the connection failed {}: {error}", match operation {
         Operation::Read => "while replies were read",
@@ -366,12 +470,23 @@ pub enum Error {
         /// The timeout in seconds.
         seconds: f64,
     },
+    /// The connection stayed blocked for BULK_LQ_DATA_TIMEOUT within a message.
+    #[error("the server sent {octets} octets of a message, and then nothing for {seconds} s")]
+    BlockedInMessage {
+        /// Octets of the message that were received.
+        octets: usize,
+        /// The timeout in seconds.
+        seconds: f64,
+    },
     /// The server closed the connection with this many queries in progress.
     #[error("the server closed the connection before the end of the answer ({0} in progress)")]
     Closed(usize),
     /// The server closed the connection within a message, with this many queries in progress.
     #[error("the server closed the connection within a message ({0} queries in progress)")]
     ClosedInMessage(usize),
+    /// The server sent octets that begin as no DHCPv4 message does.
+    #[error("the server does not speak DHCP: it sent `{}`", .0.escape_ascii())]
+    NotDhcp(Vec<u8>),
     /// The server sent octets that are not a DHCPv4 message.
     #[error("the server sent octets that are not a DHCPv4 message: {0}")]
     Decode(#[source] DecodeError),

@@ -7,6 +7,8 @@
 //! - [`query`]: the DHCPBULKLEASEQUERY.
 //! - [`binding`]: the contents of replies.
 //! - [`client`]: the connection and the rules of RFC 6926 section 7.
+//! - [`text`]: escapes for text from servers.
+//! - [`cli`]: the command line of the program `blq`.
 //!
 //! ```no_run
 //! use blq::{Connection, Primary, Query, Timeouts};
@@ -22,8 +24,10 @@
 //! ```
 
 pub mod binding;
+pub mod cli;
 pub mod client;
 pub mod query;
+pub mod text;
 pub mod wire;
 
 pub use binding::{Binding, Done, MalformedReply, RelayAgentInformation, Reply, Status};

@@ -5,6 +5,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Output};
 use std::thread::{self, JoinHandle};
 
 use blq::wire::BOOTREPLY;
@@ -24,7 +25,11 @@ pub struct Server {
 impl Server {
     /// Listens, and runs `serve` with the first connection.
     pub fn start(serve: impl FnOnce(Peer) + Send + 'static) -> Server {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        Server::start_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap(), serve)
+    }
+
+    /// Runs `serve` with the next connection to `listener`.
+    pub fn start_on(listener: TcpListener, serve: impl FnOnce(Peer) + Send + 'static) -> Server {
         let address = listener.local_addr().unwrap();
         let thread = thread::spawn(move || {
             let (stream, _) = listener.accept().unwrap();
@@ -81,6 +86,71 @@ impl Peer {
         assert!(rest.is_empty(), "the requester sent {rest:?}");
         Ok(())
     }
+}
+
+/// Returns the command with the server's address and these arguments.
+pub fn command(server: &Server, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_blq"));
+    command
+        .args([&server.address.ip().to_string(), "--port"])
+        .arg(server.address.port().to_string())
+        .args(arguments);
+    command
+}
+
+/// Runs the command against a server until both end.
+pub fn run(server: Server, arguments: &[&str]) -> Output {
+    let output = command(&server, arguments).output().unwrap();
+    server.join();
+    output
+}
+
+/// Runs the command without a server.
+pub fn run_alone(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_blq"));
+    command.args(arguments).output().unwrap()
+}
+
+/// Returns the standard output.
+pub fn stdout(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+/// Returns the standard error.
+pub fn stderr(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).unwrap()
+}
+
+/// Returns the `--start` of a later query from the last line of standard error.
+pub fn next_start(output: &Output) -> Option<u32> {
+    let last = stderr(output).lines().last()?;
+    let (_, start) = last.split_once("; for what changes from now on: --start ")?;
+    Some(start.parse().unwrap())
+}
+
+/// Returns a server that answers one query with these messages, given its xid.
+pub fn answering(messages: impl FnOnce(u32) -> Vec<Message> + Send + 'static) -> Server {
+    Server::start(move |mut peer| {
+        let xid = peer.read().xid;
+        peer.send(&messages(xid));
+    })
+}
+
+/// Returns a binding with all options.
+pub fn full(xid: u32) -> Message {
+    active(xid, 7)
+        .with(54, [192, 0, 2, 1])
+        .with(51, 5400_u32.to_be_bytes())
+        .with(58, 2700_u32.to_be_bytes())
+        .with(59, 4725_u32.to_be_bytes())
+        .with(61, [1, 2, 0, 0, 0, 0, 7])
+        .with(82, *b"\x01\x02e0\x02\x06line-7\x0c\x02\x00\x01\x09\x01x")
+        .with(91, 20_u32.to_be_bytes())
+        .with(153, 80_u32.to_be_bytes())
+        .with(156, [2])
+        .with(157, [1])
+        .with(221, *b"\0blue")
+        .with(12, *b"host")
 }
 
 /// Returns a DHCPLEASEACTIVE for 192.0.2.`last`.

@@ -4,16 +4,76 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
 
+use blq::text::is_plain;
 use blq::wire::sub_option;
 use blq::{Binding, Status, Vss};
 use serde::Serialize;
+use serde_json::ser::Formatter;
 
-use crate::table::{colons, utc};
+use crate::cells::{colons, utc};
 
 /// Writes the object of a binding.
 pub fn write(binding: &Binding, out: &mut impl Write) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, &Object::from(binding))?;
+    write_object(&Object::from(binding), out)
+}
+
+/// Writes the object about the whole answer, with the key `summary`.
+pub fn write_summary(summary: &Summary, out: &mut impl Write) -> io::Result<()> {
+    write_object(&BTreeMap::from([("summary", summary)]), out)
+}
+
+/// Facts about the whole answer. Facts that are not known have no key.
+#[derive(Serialize)]
+pub struct Summary {
+    /// Whether the server sent the answer completely, with Success.
+    pub complete: bool,
+    /// Number of bindings.
+    pub bindings: u64,
+    /// The query-start-time of this query.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<u32>,
+    /// The query-start-time of a query for later changes, after a complete answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_start: Option<u32>,
+    /// `next_start` in RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_start_at: Option<String>,
+    /// The reason why the answer is not complete.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The status of the query, if it is not Success.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<StatusObject>,
+}
+
+/// Writes an object on one line.
+fn write_object(object: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
+    let mut serializer = serde_json::Serializer::with_formatter(&mut *out, Escaping);
+    object.serialize(&mut serializer)?;
     out.write_all(b"\n")
+}
+
+/// Writes JSON without white space, with escapes for the characters that [`is_plain`] excludes: the
+/// output may be a terminal, and a reader of JSON gets the same text.
+struct Escaping;
+
+impl Formatter for Escaping {
+    fn write_string_fragment<W: ?Sized + Write>(
+        &mut self,
+        out: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        for character in fragment.chars() {
+            if is_plain(character) {
+                write!(out, "{character}")?;
+            } else {
+                for unit in character.encode_utf16(&mut [0; 2]) {
+                    write!(out, "\\u{unit:04x}")?;
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The object of a binding. Facts that the server did not send have no key. Octets are hexadecimal,
@@ -118,7 +178,7 @@ enum VpnValue {
 
 /// A status-code option.
 #[derive(Serialize)]
-struct StatusObject {
+pub struct StatusObject {
     /// The status code.
     code: u8,
     /// The name of the status code, if the code is assigned.
@@ -211,4 +271,22 @@ fn hex(octets: &[u8]) -> String {
         .flat_map(|octet| [octet >> 4, octet & 0xf])
         .filter_map(|nibble| char::from_digit(nibble.into(), 16))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Escapes change no value, and leave plain characters alone.
+        #[test]
+        fn writes_any_text_with_plain_characters(text in any::<String>()) {
+            let mut line = Vec::new();
+            write_object(&text, &mut line).unwrap();
+            let line = String::from_utf8(line).unwrap();
+            prop_assert!(line.trim_end_matches('\n').chars().all(is_plain), "{line}");
+            prop_assert_eq!(serde_json::from_str::<String>(&line).unwrap(), text);
+        }
+    }
 }

@@ -1,111 +1,332 @@
 //! The DHCPv4 Bulk Leasequery requester for the command line.
 
-mod args;
+mod causes;
+mod cells;
+mod hints;
 mod json;
 mod next_start;
+mod output;
+mod since_file;
 mod table;
-mod values;
 
 use std::fmt::Display;
-use std::io::{self, BufWriter, StdoutLock, Write};
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use blq::{Binding, Connection, Error, Query, Reply, Status, StatusCode};
-use clap::{CommandFactory, Parser};
+use blq::cli::{self, Args};
+use blq::{Connection, Error, Query, Reply, Status, StatusCode};
 
-use args::Args;
+use causes::Circumstances;
+use json::Summary;
 use next_start::NextStart;
+use output::Output;
+use since_file::SinceFile;
 
 /// Exit status: the server ended the query with a status other than Success.
 const EXIT_SERVER: u8 = 1;
-/// Exit status: the command line is wrong.
+/// Exit status: the command line is wrong, or the file of `--since-file` cannot be used.
 const EXIT_USAGE: u8 = 2;
 /// Exit status: no connection, a lost or silent one, or a server that violates the protocol.
 const EXIT_CONNECTION: u8 = 3;
-/// Exit status: the answer could not be written.
+/// Exit status: the answer, or the file of `--since-file`, could not be written.
 const EXIT_OUTPUT: u8 = 4;
 
 /// Sends one query and prints the answer.
 fn main() -> ExitCode {
-    let args = Args::parse();
-    let query = args.query();
-    if let Err(error) = query.to_bytes() {
-        return usage(error);
-    }
-    let mut output = Output::new(&args);
-    let result = run(&args, &query, &mut output).and_then(|()| Ok(output.flush()?));
-    match result {
-        Ok(()) => {
-            report(output.summary(&query));
-            ExitCode::SUCCESS
-        }
-        // A reader such as `head` has closed the pipe: it needs no more output.
-        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-            ExitCode::SUCCESS
-        }
-        Err(failure) => {
-            // Bindings received before the failure are valid (RFC 6926 section 7.8).
-            let _ = output.flush();
-            match &failure {
-                Failure::Server(status) => report(format_args!("server: {status}")),
-                Failure::Connection(error) => report(format_args!("{}: {error}", args.server)),
-                Failure::Output(error) => report(format_args!("cannot write the answer: {error}")),
-            }
-            if output.bindings > 0 {
-                report(format_args!(
-                    "{} received before that: the answer is not complete",
-                    count(output.bindings)
-                ));
-            }
-            // A later start would miss changes that the answer lacks. The absolute time is printed
-            // since a relative one such as `-1h` moves.
-            if let Some(start) = query.start.filter(|_| failure.is_retryable()) {
-                report(format_args!("for the same again: --start {start}"));
-            }
-            ExitCode::from(failure.exit_status())
+    let args = match cli::parse(std::env::args_os()) {
+        Ok(args) => args,
+        Err(error) => error.exit(),
+    };
+    match Session::new(&args) {
+        Ok(session) => ExitCode::from(session.run()),
+        Err(reason) => {
+            report(reason);
+            ExitCode::from(EXIT_USAGE)
         }
     }
 }
 
-/// Sends the query and writes each binding as it arrives.
-fn run(args: &Args, query: &Query, output: &mut Output) -> Result<(), Failure> {
-    let server = (args.server.as_str(), args.port);
-    let mut connection = Connection::open(server, &args.timeouts())?;
-    let sent = Instant::now();
-    connection.send(query)?;
-    loop {
-        if connection.may_wait() {
-            output.flush()?;
+/// One query and its answer.
+struct Session<'a> {
+    /// The command line.
+    args: &'a Args,
+    /// The file of `--since-file`.
+    since_file: Option<SinceFile>,
+    /// The query.
+    query: Query,
+    /// Standard output.
+    output: Output,
+    /// The query-start-time of a later query for changes.
+    next_start: NextStart,
+    /// The server identifier of the replies.
+    server_identifier: Option<Ipv4Addr>,
+    /// Facts for the causes of an error.
+    circumstances: Circumstances,
+}
+
+impl<'a> Session<'a> {
+    /// Returns the session of a command line.
+    ///
+    /// # Errors
+    /// The file of `--since-file` cannot be used.
+    fn new(args: &'a Args) -> Result<Session<'a>, String> {
+        let mut query = args.query(args.start());
+        let mut since_file = None;
+        if let Some(path) = &args.since_file {
+            let file = SinceFile::open(path, &args.server.host, args.port(), &query)
+                .map_err(|reason| format!("{}: {reason}", path.display()))?;
+            query.start = file.start();
+            since_file = Some(file);
         }
-        match connection.next_reply()? {
-            Some(Reply::Binding(binding)) => {
-                output
-                    .next_start
-                    .record_reply(binding.base_time, sent.elapsed());
-                output.write(&binding)?;
+        if let (Some(start), Some(end)) = (query.start, query.end) {
+            if start > end {
+                return Err(format!("the start, {start}, is after --end, {end}"));
             }
-            Some(Reply::Done(done)) => {
-                let elapsed = sent.elapsed();
-                output.next_start.record_done(done.base_time, elapsed);
-                return match done.failure() {
-                    Some(status) => Err(Failure::Server(status.clone())),
-                    None => Ok(()),
-                };
+        }
+        Ok(Session {
+            output: Output::new(args, &query),
+            args,
+            since_file,
+            query,
+            next_start: NextStart::default(),
+            server_identifier: None,
+            circumstances: Circumstances {
+                port: args.port(),
+                ..Circumstances::default()
+            },
+        })
+    }
+
+    /// Runs the query and returns the exit status.
+    fn run(mut self) -> u8 {
+        let result = self.answer().and_then(|()| Ok(self.output.complete()?));
+        let result = result.and_then(|()| {
+            let next = self.next_start();
+            self.write_summary(None, next)?;
+            self.write_since_file(next)
+        });
+        match result {
+            Ok(()) => {
+                self.report_success();
+                0
             }
-            None => return Ok(()),
+            // A reader such as `head` has closed the pipe: it needs no more output.
+            Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.report_unchanged_file();
+                0
+            }
+            Err(failure) => {
+                self.report_failure(&failure);
+                failure.exit_status()
+            }
+        }
+    }
+
+    /// Sends the query and writes each binding as it arrives.
+    fn answer(&mut self) -> Result<(), Failure> {
+        let addresses = self.addresses()?;
+        let source = self.args.source.map(IpAddr::V4);
+        let timeouts = self.args.timeouts();
+        let mut connection = Connection::open_from(source, addresses.as_slice(), &timeouts)?;
+        let local = connection.socket().local_addr();
+        self.circumstances.local = local.ok().map(|address| address.ip());
+        let sent = Instant::now();
+        connection.send(&self.query)?;
+        loop {
+            if connection.may_wait() {
+                self.output.flush()?;
+            }
+            let Some(reply) = connection.next_reply()? else {
+                return Ok(());
+            };
+            self.check_server(&reply)?;
+            match reply {
+                Reply::Binding(binding) => {
+                    self.next_start
+                        .record_reply(binding.base_time, sent.elapsed());
+                    self.output.write(&binding)?;
+                }
+                Reply::Done(done) => {
+                    self.next_start.record_done(done.base_time, sent.elapsed());
+                    return match done.failure() {
+                        Some(status) => Err(Failure::Server(status.clone())),
+                        None => Ok(()),
+                    };
+                }
+            }
+        }
+    }
+
+    /// Returns the IPv4 addresses of the server.
+    fn addresses(&self) -> Result<Vec<SocketAddr>, Failure> {
+        let server = (self.args.server.host.as_str(), self.args.port());
+        let addresses = server.to_socket_addrs().map_err(Error::Resolve)?;
+        let addresses: Vec<SocketAddr> = addresses.filter(SocketAddr::is_ipv4).collect();
+        if addresses.is_empty() {
+            return Err(Failure::NoAddress);
+        }
+        Ok(addresses)
+    }
+
+    /// Records the server of a reply, and checks that it is that of the file of `--since-file`.
+    fn check_server(&mut self, reply: &Reply) -> Result<(), Failure> {
+        if !self.circumstances.replied {
+            self.circumstances.replied = true;
+            self.server_identifier = reply.server_identifier();
+            if let (Some(file), Some(path)) = (&self.since_file, &self.args.since_file) {
+                file.check_server(self.server_identifier)
+                    .map_err(|reason| {
+                        Failure::OtherServer(format!("{}: {reason}", path.display()))
+                    })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the query-start-time of a later query, after a complete answer.
+    fn next_start(&self) -> Option<u32> {
+        self.next_start.after(self.query.start, self.query.end)
+    }
+
+    /// Writes the object about the answer, if the command line asks for it.
+    fn write_summary(&mut self, failure: Option<&Failure>, next: Option<u32>) -> io::Result<()> {
+        if !self.args.summary {
+            return Ok(());
+        }
+        let status = match failure {
+            Some(Failure::Server(status)) => Some(status.into()),
+            _ => None,
+        };
+        let summary = Summary {
+            complete: failure.is_none(),
+            bindings: self.output.bindings,
+            start: self.query.start,
+            next_start: next,
+            next_start_at: next.map(|seconds| cells::utc(seconds.into())),
+            error: failure.map(Failure::to_string),
+            status,
+        };
+        self.output.write_summary(&summary)
+    }
+
+    /// Writes the file of `--since-file` after a complete answer.
+    fn write_since_file(&mut self, next: Option<u32>) -> Result<(), Failure> {
+        let (Some(file), Some(path)) = (&self.since_file, &self.args.since_file) else {
+            return Ok(());
+        };
+        let path = path.display();
+        let Some(next) = next else {
+            let reason = "the server sent no base-time to go on from";
+            return Err(Failure::SinceFile(format!("{path}: not written: {reason}")));
+        };
+        // The bindings reach the disk first: a failure of the machine loses none.
+        self.output.sync()?;
+        file.write(next, self.server_identifier)
+            .map_err(|error| Failure::SinceFile(format!("{path}: cannot be written: {error}")))
+    }
+
+    /// Reports a complete answer. The last line has the start of a later query.
+    fn report_success(&self) {
+        let hidden: Vec<_> = (self.output.hidden().iter())
+            .map(|column| column.name())
+            .collect();
+        if self.output.bindings > 0 && !hidden.is_empty() {
+            report(format_args!(
+                "not shown, for want of width: {}; --columns selects, --csv shows all",
+                hidden.join(", ")
+            ));
+        }
+        if self.output.bindings == 0 {
+            let now = self.next_start.base_time();
+            for hint in hints::hints(self.args, &self.query, now) {
+                report(format_args!("hint: {hint}"));
+            }
+        }
+        let bindings = count(self.output.bindings);
+        match self.next_start() {
+            Some(start) => report(format_args!(
+                "{bindings}; for what changes from now on: --start {start}"
+            )),
+            None => report(format_args!(
+                "{bindings}; no --start for what changes from now on: the server sent no base-time"
+            )),
+        }
+    }
+
+    /// Reports the reason why the answer is incomplete.
+    fn report_failure(&mut self, failure: &Failure) {
+        // Bindings received before the failure are valid (RFC 6926 section 7.8).
+        let _ = self.output.flush();
+        let is_complete = matches!(failure, Failure::SinceFile(_));
+        if !is_complete {
+            let _ = self.write_summary(Some(failure), None);
+        }
+        match failure {
+            Failure::Connection(_) | Failure::NoAddress => {
+                report(format_args!("{}: {failure}", self.args.server.host));
+            }
+            _ => report(failure),
+        }
+        let causes = match failure {
+            Failure::Connection(error) => causes::causes(error, self.circumstances),
+            Failure::Server(status) => causes::causes_of_status(status.code).map(Into::into),
+            _ => None,
+        };
+        if let Some(causes) = causes {
+            report(format_args!("likely cause: {causes}"));
+        }
+        if is_complete {
+            return self.report_success();
+        }
+        if self.output.bindings > 0 {
+            report(format_args!(
+                "{} received before that: the answer is not complete",
+                count(self.output.bindings)
+            ));
+        }
+        self.report_unchanged_file();
+        // A later start would miss changes that the answer lacks. The absolute time is printed
+        // since a relative one such as `-1h` moves.
+        let start = self.query.start.filter(|_| self.since_file.is_none());
+        if let Some(start) = start.filter(|_| failure.is_retryable()) {
+            report(format_args!("for the same again: --start {start}"));
+        }
+    }
+
+    /// Reports that the file of `--since-file` is as before.
+    fn report_unchanged_file(&self) {
+        if let Some(path) = &self.args.since_file {
+            let path = path.display();
+            report(format_args!(
+                "{path} is unchanged: the next run begins where this one did"
+            ));
         }
     }
 }
 
-/// The reason why the answer is incomplete.
+/// The reason why the answer is incomplete, or was not saved.
+#[derive(Debug, thiserror::Error)]
 enum Failure {
     /// The server ended the query with a status other than Success.
+    #[error("server: {0}")]
     Server(Status),
     /// No connection could be established, or it failed.
-    Connection(Error),
+    #[error("{0}")]
+    Connection(#[from] Error),
+    /// The server's name has no IPv4 address.
+    #[error("the name has no IPv4 address: DHCPv4 servers are queried over IPv4")]
+    NoAddress,
+    /// The server is not that of the file of `--since-file`.
+    #[error("{0}")]
+    OtherServer(String),
     /// Writing to standard output failed.
-    Output(io::Error),
+    #[error("cannot write the answer: {0}")]
+    Output(#[from] io::Error),
+    /// The file of `--since-file` was not written after a complete answer.
+    #[error("{0}")]
+    SinceFile(String),
 }
 
 impl Failure {
@@ -114,6 +335,7 @@ impl Failure {
         match self {
             Failure::Server(status) => status.code == StatusCode::QUERY_TERMINATED,
             Failure::Connection(_) | Failure::Output(_) => true,
+            Failure::NoAddress | Failure::OtherServer(_) | Failure::SinceFile(_) => false,
         }
     }
 
@@ -121,72 +343,9 @@ impl Failure {
     fn exit_status(&self) -> u8 {
         match self {
             Failure::Server(_) => EXIT_SERVER,
-            Failure::Connection(_) => EXIT_CONNECTION,
-            Failure::Output(_) => EXIT_OUTPUT,
-        }
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Failure {
-        Failure::Connection(error)
-    }
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Failure {
-        Failure::Output(error)
-    }
-}
-
-/// Standard output, and the summary of the answer written to it.
-struct Output {
-    /// Standard output.
-    out: BufWriter<StdoutLock<'static>>,
-    /// Whether the format is JSON rather than a table.
-    json: bool,
-    /// Number of bindings written.
-    bindings: u64,
-    /// The query-start-time of a later query for changes.
-    next_start: NextStart,
-}
-
-impl Output {
-    /// Returns the output of an answer without bindings.
-    fn new(args: &Args) -> Output {
-        Output {
-            out: BufWriter::with_capacity(64 * 1024, io::stdout().lock()),
-            json: args.json,
-            bindings: 0,
-            next_start: NextStart::default(),
-        }
-    }
-
-    /// Writes a binding.
-    fn write(&mut self, binding: &Binding) -> io::Result<()> {
-        if self.json {
-            json::write(binding, &mut self.out)?;
-        } else {
-            if self.bindings == 0 {
-                table::write_header(&mut self.out)?;
-            }
-            table::write(binding, &mut self.out)?;
-        }
-        self.bindings += 1;
-        Ok(())
-    }
-
-    /// Writes buffered rows to standard output.
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
-
-    /// Returns the last line about a complete answer.
-    fn summary(&self, query: &Query) -> String {
-        let bindings = count(self.bindings);
-        match self.next_start.after(query.end) {
-            Some(start) => format!("{bindings}; for what changes from now on: --start {start}"),
-            None => bindings,
+            Failure::OtherServer(_) => EXIT_USAGE,
+            Failure::Connection(_) | Failure::NoAddress => EXIT_CONNECTION,
+            Failure::Output(_) | Failure::SinceFile(_) => EXIT_OUTPUT,
         }
     }
 }
@@ -203,11 +362,4 @@ fn count(bindings: u64) -> String {
 fn report(message: impl Display) {
     // If standard error is closed, no other place remains for the message.
     let _ = writeln!(io::stderr(), "blq: {message}");
-}
-
-/// Refuses a command line whose values fit no message.
-fn usage(error: impl Display) -> ExitCode {
-    let error = Args::command().error(clap::error::ErrorKind::ValueValidation, error);
-    let _ = error.print();
-    ExitCode::from(EXIT_USAGE)
 }

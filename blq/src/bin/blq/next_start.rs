@@ -38,12 +38,19 @@ impl NextStart {
         }
     }
 
-    /// Returns the query-start-time after a complete answer to a query with this query-end-time;
-    /// `None` if no reply had a base-time.
-    pub fn after(self, query_end: Option<u32>) -> Option<u32> {
+    /// Returns the query-start-time after a complete answer to a query with these bounds; `None` if
+    /// neither a base-time nor an earlier start is known.
+    ///
+    /// Without a base-time, a query from the same start on misses nothing.
+    pub fn after(self, query_start: Option<u32>, query_end: Option<u32>) -> Option<u32> {
         // An answer that ends at a query-end-time lacks later changes.
-        let start = self.start?;
+        let start = self.start.or(query_start)?;
         Some(query_end.map_or(start, |end| end.min(start)))
+    }
+
+    /// Returns the server's time: the base-time of the first reply that has one.
+    pub fn base_time(self) -> Option<u32> {
+        self.first
     }
 }
 
@@ -60,7 +67,7 @@ mod tests {
             next.record_reply(*base_time, Duration::from_millis(*elapsed));
         }
         next.record_done(done.0, Duration::from_millis(done.1));
-        next.after(None)
+        next.after(None, None)
     }
 
     /// A base-time of the DHCPLEASEQUERYDONE before that of the first reply is taken as it is.
@@ -86,6 +93,9 @@ mod tests {
     fn has_no_start_without_a_base_time() {
         assert_eq!(next(&[(None, 1)], (None, 1)), None);
         assert_eq!(next(&[], (None, 1)), None);
+        let next = NextStart::default();
+        assert_eq!(next.after(Some(70), None), Some(70));
+        assert_eq!(next.after(Some(70), Some(60)), Some(60));
     }
 
     /// RFC 6926 section 6.2.6: changes after query-end-time are not in the answer.
@@ -93,8 +103,8 @@ mod tests {
     fn starts_where_the_query_ended() {
         let mut next = NextStart::default();
         next.record_done(Some(100), Duration::ZERO);
-        assert_eq!(next.after(Some(50)), Some(50));
-        assert_eq!(next.after(Some(100)), Some(99));
+        assert_eq!(next.after(None, Some(50)), Some(50));
+        assert_eq!(next.after(None, Some(100)), Some(99));
     }
 
     proptest! {

@@ -3,202 +3,255 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 
-use blq::binding::INFINITE;
-use blq::wire::hardware_type;
-use blq::{Binding, MessageType, Vss};
-use jiff::Timestamp;
+use blq::Binding;
+use blq::cli::Column;
 
-use crate::values::Identifier;
+use crate::cells::{Style, value};
 
-/// Placeholder of a value that the server did not send.
-const NOTHING: &str = "-";
+/// The mark at the end of a value that was cut.
+const CUT: char = '\u{2026}';
 
-/// Title and width of each column. A value longer than its column shifts the rest of its row and is
-/// not cut. The widths are those of the longest usual values.
-const COLUMNS: [(&str, usize); 10] = [
-    ("ADDRESS", 15),
-    ("STATE", 13),
-    ("MAC", 17),
-    ("LEASE LEFT", 10),
-    ("SINCE", 20),
-    ("LAST TRANSACTION", 20),
-    ("CLIENT-ID", 20),
-    ("REMOTE-ID", 20),
-    ("RELAY-ID", 20),
-    ("VPN", 0),
-];
+/// Width of the columns of identifiers and options: that of the longest usual values.
+const USUAL: usize = 20;
 
-/// Writes the row of titles.
-pub fn write_header(out: &mut impl Write) -> io::Result<()> {
-    write_row(&COLUMNS.map(|(title, _)| Cow::Borrowed(title)), out)
+/// Least width of these columns on a narrow terminal.
+const LEAST: usize = 10;
+
+/// Largest width of these columns on a wide terminal.
+const MOST: usize = 60;
+
+/// The columns of a table and their widths.
+#[derive(Debug)]
+pub struct Table {
+    /// The columns with their widths. Outside of a terminal, a longer value shifts the rest of its row
+    /// and is not cut.
+    columns: Vec<(Column, usize)>,
+    /// Whether longer values are cut.
+    cut: bool,
+    /// The columns that the terminal has no room for.
+    pub hidden: Vec<Column>,
 }
 
-/// Writes the row of a binding.
-pub fn write(binding: &Binding, out: &mut impl Write) -> io::Result<()> {
-    let base = binding.base_time;
-    let row = [
-        binding.address.to_string().into(),
-        state(binding),
-        hardware(binding),
-        binding.lease_time.map_or(NOTHING.into(), lease_left),
-        time_before(base, binding.start_time_of_state),
-        time_before(base, binding.client_last_transaction_time),
-        identifier(binding.client_id.as_deref()),
-        identifier(binding.remote_id()),
-        identifier(binding.relay_id()),
-        binding.vpn.as_ref().map_or(NOTHING.into(), vpn),
-    ];
-    write_row(&row, out)
-}
-
-/// Writes one line.
-fn write_row(row: &[Cow<'static, str>; COLUMNS.len()], out: &mut impl Write) -> io::Result<()> {
-    let mut line = String::with_capacity(200);
-    for (value, (_, width)) in row.iter().zip(COLUMNS) {
-        line.push_str(value);
-        let padding = width.saturating_sub(value.chars().count()) + 1;
-        line.extend(std::iter::repeat_n(' ', padding));
+impl Table {
+    /// Returns a table of any width.
+    pub fn unlimited(columns: Vec<Column>) -> Table {
+        Table {
+            columns: columns.into_iter().map(|c| (c, usual(c))).collect(),
+            cut: false,
+            hidden: Vec::new(),
+        }
     }
-    writeln!(out, "{}", line.trim_end())
-}
 
-/// Returns the state; without dhcp-state, the part of it that the message type implies.
-fn state(binding: &Binding) -> Cow<'static, str> {
-    match binding.state {
-        Some(state) => match state.name() {
-            Some(name) => name.into(),
-            None => state.to_string().into(),
-        },
-        None if binding.message_type == MessageType::LEASE_UNASSIGNED => "UNASSIGNED".into(),
-        None => NOTHING.into(),
+    /// Returns a table that is at most `terminal` columns wide. Columns other than the address are
+    /// hidden if they do not fit, `needed` ones last.
+    pub fn fitting(columns: Vec<Column>, terminal: usize, needed: &[Column]) -> Table {
+        let least = |column: Column| {
+            if is_flexible(column) {
+                LEAST
+            } else {
+                usual(column)
+            }
+        };
+        let mut columns: Vec<(Column, usize)> =
+            columns.into_iter().map(|c| (c, least(c))).collect();
+        let mut hidden = Vec::new();
+        while total(&columns) > terminal {
+            let candidates = columns.iter().enumerate();
+            let Some((last, _)) = candidates
+                .filter(|(_, (column, _))| *column != Column::Address)
+                .max_by_key(|(at, (column, _))| {
+                    (!needed.contains(column), dispensable(*column), *at)
+                })
+            else {
+                break;
+            };
+            hidden.push(columns.remove(last).0);
+        }
+        widen(&mut columns, terminal);
+        Table {
+            columns,
+            cut: true,
+            hidden,
+        }
+    }
+
+    /// Writes the row of titles.
+    pub fn write_header(&self, out: &mut impl Write) -> io::Result<()> {
+        self.write_row(|column| title(column).into(), out)
+    }
+
+    /// Writes the row of a binding.
+    pub fn write(&self, binding: &Binding, out: &mut impl Write) -> io::Result<()> {
+        self.write_row(|column| value(column, binding, Style::Table), out)
+    }
+
+    /// Writes one line.
+    fn write_row(
+        &self,
+        cell: impl Fn(Column) -> Cow<'static, str>,
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        let mut line = String::with_capacity(200);
+        for (column, width) in &self.columns {
+            let value = cell(*column);
+            let length = value.chars().count();
+            if self.cut && length > *width {
+                line.extend(value.chars().take(width.saturating_sub(1)));
+                line.push(CUT);
+            } else {
+                line.push_str(&value);
+            }
+            line.extend(std::iter::repeat_n(' ', width.saturating_sub(length) + 1));
+        }
+        writeln!(out, "{}", line.trim_end())
     }
 }
 
-/// Returns the MAC address, with its hardware type as in `6/` if that is not Ethernet.
-fn hardware(binding: &Binding) -> Cow<'static, str> {
-    let address = colons(&binding.chaddr);
-    match (binding.chaddr.is_empty(), binding.htype) {
-        (true, _) => NOTHING.into(),
-        (false, hardware_type::ETHERNET) => address.into(),
-        (false, htype) => format!("{htype}/{address}").into(),
+/// Returns the title of a column.
+fn title(column: Column) -> String {
+    match column {
+        Column::LeaseLeft => "LEASE LEFT".into(),
+        Column::LastTransaction => "LAST TRANSACTION".into(),
+        column => column.name().to_uppercase(),
     }
 }
 
-/// Returns a lease time in its two largest units.
-fn lease_left(seconds: u32) -> Cow<'static, str> {
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
-    match seconds {
-        INFINITE => "infinite".into(),
-        86_400.. => format!("{days}d{:02}h", hours % 24).into(),
-        3600.. => format!("{hours}h{:02}m", minutes % 60).into(),
-        60.. => format!("{minutes}m{:02}s", seconds % 60).into(),
-        _ => format!("{seconds}s").into(),
-    }
-}
-
-/// Returns the time `before` seconds before base-time, in UTC; without a base-time, the number of
-/// seconds.
-fn time_before(base_time: Option<u32>, before: Option<u32>) -> Cow<'static, str> {
-    let Some(before) = before else {
-        return NOTHING.into();
+/// Returns the usual width of a column, at least that of its title.
+fn usual(column: Column) -> usize {
+    let width = match column {
+        Column::Address | Column::Server => 15,
+        Column::State => 13,
+        Column::Mac => 17,
+        Column::LeaseLeft
+        | Column::Vpn
+        | Column::Source
+        | Column::RenewalTime
+        | Column::RebindingTime => 10,
+        _ => USUAL,
     };
-    match base_time.and_then(|base| base.checked_sub(before)) {
-        Some(seconds) => utc(seconds.into()).into(),
-        None => format!("{before}s before").into(),
+    width.max(title(column).len())
+}
+
+/// Whether values of a column vary in length, so that a narrow terminal may cut them.
+fn is_flexible(column: Column) -> bool {
+    matches!(
+        column,
+        Column::ClientId
+            | Column::RemoteId
+            | Column::RelayId
+            | Column::CircuitId
+            | Column::Vpn
+            | Column::RelayAgentInformation
+            | Column::Status
+            | Column::Option(_)
+    )
+}
+
+/// Returns how soon a column is hidden on a narrow terminal: the highest first.
+fn dispensable(column: Column) -> u8 {
+    match column {
+        Column::Address => 0,
+        Column::State => 1,
+        Column::Mac => 2,
+        Column::RemoteId => 3,
+        Column::CircuitId => 4,
+        Column::LeaseLeft => 5,
+        Column::ClientId => 6,
+        Column::Since => 7,
+        Column::RelayId => 8,
+        Column::LastTransaction => 9,
+        _ => 10,
     }
 }
 
-/// Returns a time in RFC 3339, UTC.
-pub fn utc(seconds: u64) -> String {
-    let time = i64::try_from(seconds).map(Timestamp::from_second);
-    match time {
-        Ok(Ok(time)) => time.to_string(),
-        _ => seconds.to_string(),
+/// Returns the width of a row.
+fn total(columns: &[(Column, usize)]) -> usize {
+    let widths: usize = columns.iter().map(|(_, width)| width).sum();
+    widths + columns.len().saturating_sub(1)
+}
+
+/// Gives the rest of the terminal's width to the columns whose values vary in length, evenly.
+fn widen(columns: &mut [(Column, usize)], terminal: usize) {
+    let mut rest = terminal.saturating_sub(total(columns));
+    for most in LEAST..MOST {
+        for (column, width) in columns.iter_mut() {
+            if rest > 0 && *width <= most && is_flexible(*column) {
+                *width += 1;
+                rest -= 1;
+            }
+        }
     }
-}
-
-/// Returns an identifier as text if it reads as text, otherwise as octets. Options of the command line
-/// accept both forms.
-fn identifier(value: Option<&[u8]>) -> Cow<'static, str> {
-    match value {
-        None | Some([]) => NOTHING.into(),
-        Some(value) if is_plain_text(value) => String::from_utf8_lossy(value).into_owned().into(),
-        Some([octet]) => format!("0x{octet:02x}").into(),
-        Some(value) => colons(value).into(),
-    }
-}
-
-/// Whether an identifier can be printed as text: it has no spaces or control characters, and does not
-/// read as octets or as the placeholder.
-fn is_plain_text(value: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(value);
-    value.iter().all(u8::is_ascii_graphic)
-        && text != NOTHING
-        && text.parse() == Ok(Identifier(value.to_vec()))
-}
-
-/// Returns the name of a VPN, or its VPN-ID as octets.
-fn vpn(vpn: &Vss) -> Cow<'static, str> {
-    match vpn {
-        Vss::Name(name) => identifier(Some(name.as_bytes())),
-        Vss::Rfc2685(id) => colons(id).into(),
-        Vss::All => "(all)".into(),
-        Vss::Default => "(default)".into(),
-    }
-}
-
-/// Returns octets with colons between them.
-pub fn colons(octets: &[u8]) -> String {
-    let octets: Vec<String> = octets.iter().map(|octet| format!("{octet:02x}")).collect();
-    octets.join(":")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
-    #[test]
-    fn prints_lease_times_in_two_units() {
-        for (seconds, shown) in [
-            (0, "0s"),
-            (59, "59s"),
-            (60, "1m00s"),
-            (3599, "59m59s"),
-            (3600, "1h00m"),
-            (86_399, "23h59m"),
-            (90_000, "1d01h"),
-            (u32::MAX - 1, "49710d06h"),
-            (INFINITE, "infinite"),
-        ] {
-            assert_eq!(lease_left(seconds), shown);
-        }
+    /// Returns the names of the columns of a table, separated by commas.
+    fn names(columns: impl IntoIterator<Item = Column>) -> String {
+        let names: Vec<_> = columns.into_iter().map(|column| column.name()).collect();
+        names.join(",")
     }
 
-    /// A relay agent or client controls all octets of an identifier; only printable characters reach the
-    /// terminal.
-    #[test]
-    fn prints_identifiers_without_control_characters() {
-        assert_eq!(identifier(Some(b"line-7")), "line-7");
-        assert_eq!(identifier(Some(b"a b")), "61:20:62");
-        assert_eq!(identifier(Some(b"\x1b[2J")), "1b:5b:32:4a");
-        assert_eq!(identifier(Some(&[1])), "0x01");
-        assert_eq!(identifier(Some(b"-")), "0x2d");
-        assert_eq!(identifier(Some(b"0x01")), "30:78:30:31");
-        assert_eq!(identifier(Some(b"01:02")), "30:31:3a:30:32");
-        assert_eq!(identifier(Some(&[])), "-");
-        assert_eq!(identifier(None), "-");
-        assert_eq!(vpn(&Vss::Name("a\nb".into())), "61:0a:62");
+    /// Returns the names of the columns that a terminal of this width has room for.
+    fn shown(columns: &[Column], terminal: usize, needed: &[Column]) -> String {
+        let table = Table::fitting(columns.to_vec(), terminal, needed);
+        names(table.columns.iter().map(|(column, _)| *column))
     }
 
-    /// RFC 6926 section 6.2.4: the offset counts back from base-time, by the server's clock.
     #[test]
-    fn prints_times_before_base_time() {
+    fn shows_all_columns_on_a_wide_terminal() {
+        let table = Table::fitting(Column::DEFAULT.to_vec(), 300, &[]);
+        assert_eq!(table.hidden, []);
+        assert_eq!(total(&table.columns), 300);
+    }
+
+    /// A terminal of 80 columns has room for the identity of a client and of its line.
+    #[test]
+    fn hides_columns_on_a_narrow_terminal() {
+        let columns = Column::DEFAULT;
         assert_eq!(
-            time_before(Some(1_700_000_000), Some(20)),
-            "2023-11-14T22:13:00Z"
+            shown(&columns, 80, &[]),
+            "address,state,mac,lease-left,remote-id,circuit-id"
         );
-        assert_eq!(time_before(None, Some(20)), "20s before");
-        assert_eq!(time_before(Some(10), Some(20)), "20s before");
-        assert_eq!(time_before(Some(10), None), "-");
+        assert_eq!(
+            shown(&columns, 80, &[Column::Vpn]),
+            "address,state,mac,remote-id,vpn,circuit-id"
+        );
+        assert_eq!(shown(&columns, 30, &[]), "address,state");
+        assert_eq!(shown(&columns, 1, &[]), "address");
+    }
+
+    #[test]
+    fn hides_options_that_were_asked_for_last() {
+        let columns = [Column::DEFAULT.as_slice(), &[Column::Option(12)]].concat();
+        assert_eq!(
+            shown(&columns, 80, &[Column::Option(12)]),
+            "address,state,mac,remote-id,circuit-id,host-name"
+        );
+    }
+
+    proptest! {
+        /// No row is wider than the terminal if the address fits, and hidden columns are listed.
+        #[test]
+        fn writes_rows_that_fit_the_terminal(
+            terminal in 15..400_usize,
+            value in "[a-z]{0,80}",
+            count in 1..=11_usize,
+        ) {
+            let columns = Column::DEFAULT[..count].to_vec();
+            let table = Table::fitting(columns, terminal, &[]);
+            let mut row = Vec::new();
+            table.write_row(|column| match column {
+                Column::Address => "255.255.255.255".into(),
+                _ => value.clone().into(),
+            }, &mut row).unwrap();
+            table.write_header(&mut row).unwrap();
+            for line in String::from_utf8(row).unwrap().lines() {
+                prop_assert!(line.chars().count() <= terminal, "{line}");
+            }
+            prop_assert_eq!(table.columns.len() + table.hidden.len(), count);
+        }
     }
 }

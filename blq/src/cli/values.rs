@@ -2,46 +2,49 @@
 
 use std::str::FromStr;
 
-use blq::query::DEFAULT_PARAMETERS;
-use blq::wire::{Vss, option_code};
 use jiff::{Span, SpanRelativeTo, Timestamp};
+
+use crate::query::DEFAULT_PARAMETERS;
+use crate::wire::{Vss, option_code};
 
 /// A client identifier, Remote ID or Relay-ID of at least one octet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identifier(pub Vec<u8>);
+pub struct Identifier {
+    /// The octets.
+    pub octets: Vec<u8>,
+    /// The notation of the value.
+    pub notation: Notation,
+}
+
+/// The notation of an identifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notation {
+    /// Text without a prefix.
+    Text,
+    /// Text after the prefix `text:`.
+    MarkedText,
+    /// Octets of two hexadecimal digits with colons between them.
+    Octets,
+    /// Hexadecimal digits after the prefix `0x` or `hex:`.
+    MarkedOctets,
+}
 
 impl FromStr for Identifier {
     type Err = String;
 
     fn from_str(value: &str) -> Result<Identifier, String> {
-        let octets = if let Some(text) = value.strip_prefix("text:") {
-            text.as_bytes().to_vec()
+        let (octets, notation) = if let Some(text) = value.strip_prefix("text:") {
+            (text.as_bytes().to_vec(), Notation::MarkedText)
         } else if let Some(digits) = strip_hex_prefix(value) {
-            hex(digits)?
+            (hex(digits)?, Notation::MarkedOctets)
         } else if has_colon_notation(value) {
-            hex(value)?
+            (hex(value)?, Notation::Octets)
         } else {
-            value.as_bytes().to_vec()
+            (value.as_bytes().to_vec(), Notation::Text)
         };
         match octets.len() {
             0 => Err("at least one octet is required".into()),
-            _ => Ok(Identifier(octets)),
-        }
-    }
-}
-
-/// A hardware address of 1 to 16 octets.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mac(pub Vec<u8>);
-
-impl FromStr for Mac {
-    type Err = String;
-
-    fn from_str(value: &str) -> Result<Mac, String> {
-        let octets = hex(strip_hex_prefix(value).unwrap_or(value))?;
-        match octets.len() {
-            1..=blq::wire::CHADDR_LENGTH => Ok(Mac(octets)),
-            length => Err(format!("1 to 16 octets are allowed, found {length}")),
+            _ => Ok(Identifier { octets, notation }),
         }
     }
 }
@@ -68,33 +71,49 @@ impl FromStr for VpnName {
     }
 }
 
-/// A parameter request list; `None` for a query without that option.
+/// The options to request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parameters(pub Option<Vec<u8>>);
+pub struct Parameters {
+    /// The parameter request list; `None` for a query without that option.
+    pub list: Option<Vec<u8>>,
+    /// The codes that the user named, in that order.
+    pub named: Vec<u8>,
+}
 
 impl FromStr for Parameters {
     type Err = String;
 
     fn from_str(value: &str) -> Result<Parameters, String> {
         if value.eq_ignore_ascii_case("none") {
-            return Ok(Parameters(None));
+            let named = Vec::new();
+            return Ok(Parameters { list: None, named });
         }
         let (mut codes, list) = match value.strip_prefix('+') {
             Some(list) => (DEFAULT_PARAMETERS.to_vec(), list),
             None => (Vec::new(), value),
         };
+        let mut named = Vec::new();
         for item in list.split(',') {
             let code = option(item.trim())?;
-            if !codes.contains(&code) {
-                codes.push(code);
-            }
+            add(code, &mut codes);
+            add(code, &mut named);
         }
-        Ok(Parameters(Some(codes)))
+        Ok(Parameters {
+            list: Some(codes),
+            named,
+        })
+    }
+}
+
+/// Adds `item` to `list` unless the list has it.
+pub(super) fn add<T: PartialEq>(item: T, list: &mut Vec<T>) {
+    if !list.contains(&item) {
+        list.push(item);
     }
 }
 
 /// Reads the code or name of an option.
-fn option(item: &str) -> Result<u8, String> {
+pub(super) fn option(item: &str) -> Result<u8, String> {
     let code = item.parse::<u8>().ok().or_else(|| option_code(item));
     code.filter(|code| (1..=254).contains(code)).ok_or_else(|| {
         format!("`{item}` is not an option: codes 1 to 254 and names such as host-name are allowed")
@@ -155,7 +174,7 @@ fn absolute(seconds: i64) -> Result<u32, String> {
 }
 
 /// Returns the digits after `0x` or `hex:`; `None` without such a prefix.
-fn strip_hex_prefix(value: &str) -> Option<&str> {
+pub(super) fn strip_hex_prefix(value: &str) -> Option<&str> {
     ["0x", "0X", "hex:"]
         .into_iter()
         .find_map(|prefix| value.strip_prefix(prefix))
@@ -168,11 +187,17 @@ fn has_colon_notation(value: &str) -> bool {
 }
 
 /// Reads octets of two hexadecimal digits, with or without colons or hyphens between them.
-fn hex(digits: &str) -> Result<Vec<u8>, String> {
+pub(super) fn hex(digits: &str) -> Result<Vec<u8>, String> {
     let wrong = || format!("`{digits}` does not consist of octets of two hexadecimal digits");
-    let plain: Vec<u8> = digits.bytes().filter(|c| !b":-".contains(c)).collect();
-    plain
-        .chunks(2)
+    // A group with an odd number of digits has lost a leading zero, or is no group of octets.
+    let separator = if digits.contains(':') { ':' } else { '-' };
+    let groups: Vec<&[u8]> = digits.split(separator).map(str::as_bytes).collect();
+    if groups.len() > 1 && groups.iter().any(|group| group.is_empty()) {
+        return Err(wrong());
+    }
+    groups
+        .iter()
+        .flat_map(|group| group.chunks(2))
         .map(|octet| match octet {
             [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
             _ => None,
@@ -194,32 +219,34 @@ mod tests {
     /// Text, except with a prefix for octets or in the form of octets.
     #[test]
     fn accepts_identifiers_as_text_and_as_octets() {
-        for (value, octets) in [
-            ("line-7", b"line-7".as_slice()),
-            ("abcd", b"abcd"),
-            ("0xabCD", &[0xab, 0xcd]),
-            ("hex:01", &[1]),
-            ("01:02:ff", &[1, 2, 0xff]),
-            ("text:01:02", b"01:02"),
-            ("eth0:1", b"eth0:1"),
-            ("12", b"12"),
+        for (value, octets, notation) in [
+            ("line-7", b"line-7".as_slice(), Notation::Text),
+            ("abcd", b"abcd", Notation::Text),
+            ("0xabCD", &[0xab, 0xcd], Notation::MarkedOctets),
+            ("hex:01", &[1], Notation::MarkedOctets),
+            ("01:02:ff", &[1, 2, 0xff], Notation::Octets),
+            ("text:01:02", b"01:02", Notation::MarkedText),
+            ("eth0:1", b"eth0:1", Notation::Text),
+            ("1:2", b"1:2", Notation::Text),
+            ("12", b"12", Notation::Text),
         ] {
-            assert_eq!(value.parse(), Ok(Identifier(octets.to_vec())), "{value}");
+            let octets = octets.to_vec();
+            let expected = Identifier { octets, notation };
+            assert_eq!(value.parse(), Ok(expected), "{value}");
         }
-        for value in ["", "text:", "0x", "0xabc", "0xgg", "hex:é"] {
+        for value in [
+            "",
+            "text:",
+            "0x",
+            "0xabc",
+            "0xgg",
+            "hex:é",
+            "0x0:c",
+            "0x01:2:3",
+            "0x01:",
+            "0x01:02-03",
+        ] {
             assert!(value.parse::<Identifier>().is_err(), "{value}");
-        }
-    }
-
-    /// RFC 2131 section 2: chaddr has 16 octets.
-    #[test]
-    fn accepts_mac_addresses_that_fit_chaddr() {
-        for value in ["02:00:00:00:00:0a", "02-00-00-00-00-0A", "02000000000a"] {
-            assert_eq!(value.parse(), Ok(Mac(vec![2, 0, 0, 0, 0, 10])), "{value}");
-        }
-        assert!("01".repeat(16).parse::<Mac>().is_ok());
-        for value in ["", "0", "02:0", &"01".repeat(17)] {
-            assert!(value.parse::<Mac>().is_err(), "{value}");
         }
     }
 
@@ -255,11 +282,19 @@ mod tests {
     /// RFC 2132 section 9.8: option codes; 0 and 255 are pad and end.
     #[test]
     fn accepts_codes_and_names_of_options() {
-        let list = |value: &str| value.parse::<Parameters>().map(|Parameters(codes)| codes);
+        let list = |value: &str| {
+            value
+                .parse::<Parameters>()
+                .map(|parameters| parameters.list)
+        };
         assert_eq!(list("51,host-name, 82,51"), Ok(Some(vec![51, 12, 82])));
         assert_eq!(list("none"), Ok(None));
-        let more = list("+12,51").unwrap().unwrap();
-        assert_eq!(more, [DEFAULT_PARAMETERS.as_slice(), &[12]].concat());
+        let more = "+12,51".parse::<Parameters>().unwrap();
+        assert_eq!(
+            more.list,
+            Some([DEFAULT_PARAMETERS.as_slice(), &[12]].concat())
+        );
+        assert_eq!(more.named, [12, 51]);
         for value in ["", "0", "255", "256", "host", "51,,52"] {
             assert!(list(value).is_err(), "{value}");
         }

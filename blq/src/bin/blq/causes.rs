@@ -1,0 +1,148 @@
+//! Likely causes of errors, for the user.
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr};
+
+use blq::{Error, StatusCode};
+
+/// Facts about a failed query that its error lacks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Circumstances {
+    /// The TCP port.
+    pub port: u16,
+    /// The address of this machine that the connection had.
+    pub local: Option<IpAddr>,
+    /// Whether the server had replied to the query.
+    pub replied: bool,
+}
+
+/// Returns the likely causes of an error; `None` if the error says all.
+pub fn causes(error: &Error, circumstances: Circumstances) -> Option<String> {
+    let Circumstances { port, replied, .. } = circumstances;
+    let causes = match error {
+        Error::Resolve(_) => "the name is wrong, or no name service answers".to_string(),
+        Error::Connect(error) => match error.kind() {
+            ErrorKind::ConnectionRefused => format!(
+                "nothing listens on TCP port {port} there: the server is not running, does not \
+                 listen for Bulk Leasequery, or uses another port or address"
+            ),
+            ErrorKind::TimedOut | ErrorKind::WouldBlock => format!(
+                "no machine has this address, or a firewall drops connections to TCP port {port}"
+            ),
+            ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
+                "no route leads there, or a firewall rejects the connection".into()
+            }
+            ErrorKind::PermissionDenied => "a firewall of this machine".into(),
+            ErrorKind::ConnectionReset => refused(circumstances),
+            _ => return None,
+        },
+        Error::Source { error, .. } if error.kind() == ErrorKind::AddrNotAvailable => {
+            "the address of --source is not one of this machine".into()
+        }
+        Error::Closed(_) | Error::ClosedInMessage(_) | Error::Broken { .. } if replied => {
+            "the server stopped, was reconfigured, or closed a connection that was read too slowly"
+                .into()
+        }
+        Error::Closed(_) | Error::Broken { .. } => refused(circumstances),
+        Error::ClosedInMessage(_) => other_service(port),
+        Error::Blocked { .. } if !replied => format!(
+            "the server is busy or still loads its leases, or another service listens on TCP port \
+             {port}"
+        ),
+        Error::Blocked { .. } => "the server is overloaded, or the network was interrupted".into(),
+        Error::BlockedInMessage { .. } if replied => "the network was interrupted".into(),
+        Error::NotDhcp(octets) => match octets.as_slice() {
+            [0x15, 3, ..] => format!("a service that requires TLS listens on TCP port {port}"),
+            _ => other_service(port),
+        },
+        Error::BlockedInMessage { .. } | Error::Decode(_) => other_service(port),
+        Error::Malformed(_) | Error::UnknownXid(_) => {
+            "the server violates RFC 6926, or another service listens there".into()
+        }
+        _ => return None,
+    };
+    Some(causes)
+}
+
+/// Returns the likely causes of a connection that the server closed without a reply.
+fn refused(circumstances: Circumstances) -> String {
+    let local = match circumstances.local {
+        Some(IpAddr::V4(local)) if local != Ipv4Addr::UNSPECIFIED => local.to_string(),
+        _ => "this machine".into(),
+    };
+    format!(
+        "the server does not allow {local}, which is not among its `requesters` (--source connects \
+         from another address of this machine); or too many connections are open \
+         (`max-requester-connections`, `max-connections`)"
+    )
+}
+
+/// Returns the likely cause of octets that are not DHCP.
+fn other_service(port: u16) -> String {
+    format!("another service than Bulk Leasequery listens on TCP port {port}")
+}
+
+/// Returns the likely cause of a status; `None` if the server's text has to say it.
+pub fn causes_of_status(code: StatusCode) -> Option<&'static str> {
+    match code {
+        StatusCode::NOT_ALLOWED => Some(
+            "the server does not allow this requester the query type (`query-types` of its entry in \
+             `requesters`)",
+        ),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use blq::client::Operation;
+
+    /// Returns the causes of an error.
+    fn causes_of(error: &Error, replied: bool) -> String {
+        let circumstances = Circumstances {
+            port: 67,
+            local: Some([192, 0, 2, 7].into()),
+            replied,
+        };
+        causes(error, circumstances).unwrap()
+    }
+
+    #[test]
+    fn names_causes_by_the_kind_of_failure() {
+        let connect = |kind: ErrorKind| Error::Connect(kind.into());
+        let reset = || Error::Broken {
+            operation: Operation::Read,
+            error: ErrorKind::ConnectionReset.into(),
+        };
+        let blocked = || Error::Blocked {
+            operation: Operation::Read,
+            seconds: 1.0,
+        };
+        for (error, replied, expected) in [
+            (
+                connect(ErrorKind::ConnectionRefused),
+                false,
+                "nothing listens on TCP port 67",
+            ),
+            (connect(ErrorKind::TimedOut), false, "a firewall drops"),
+            (connect(ErrorKind::NetworkUnreachable), false, "no route"),
+            (
+                reset(),
+                false,
+                "192.0.2.7, which is not among its `requesters`",
+            ),
+            (reset(), false, "too many connections"),
+            (Error::Closed(1), false, "`requesters`"),
+            (reset(), true, "the server stopped"),
+            (blocked(), false, "still loads its leases"),
+            (blocked(), true, "overloaded"),
+            (Error::NotDhcp(b"SSH".to_vec()), false, "another service"),
+            (Error::NotDhcp(vec![0x15, 3, 3]), false, "TLS"),
+            (Error::ClosedInMessage(1), false, "another service"),
+        ] {
+            let causes = causes_of(&error, replied);
+            assert!(causes.contains(expected), "{error}: {causes}");
+        }
+    }
+}
