@@ -431,7 +431,7 @@ impl Engine for Copier {
         Progress::More
     }
 
-    fn terminate(&self, _: Answer, _: &str, out: &mut Vec<u8>) {
+    fn terminate(&self, _: &Answer, _: &str, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.frames[..FRAME]);
     }
 }

@@ -1,13 +1,14 @@
 //! Answering queries from the mirror.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use proto::StatusCode;
 
-use crate::mirror::{Cursor, Entry, Mirror, Unready};
+use crate::mirror::{Cursor, Entry, Failure, Mirror, Unready};
 use crate::model::time::Time;
 use crate::query::filter::Filter;
 use crate::query::plan::Plan;
@@ -73,6 +74,20 @@ enum Rest {
     Bindings(Query, Option<Box<Search>>),
     /// A DHCPLEASEQUERYDONE with a status.
     Refusal(Refusal),
+    /// Nothing: the answer has ended because the mirror failed.
+    Failed(Failure),
+}
+
+/// The codes of a parameter request list, for the log.
+struct Codes<'a>(&'a [u8]);
+
+impl fmt::Display for Codes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, code) in self.0.iter().enumerate() {
+            write!(f, "{}{code}", if index == 0 { "" } else { "+" })?;
+        }
+        Ok(())
+    }
 }
 
 /// A search for the bindings that a query returns.
@@ -197,6 +212,8 @@ impl LeaseEngine {
                 None
             }
             Rest::Refusal(refusal) => Some((refusal.status(), refusal.to_string())),
+            // Its DHCPLEASEQUERYDONE was written.
+            Rest::Failed(_) => return Ok(Progress::Done),
         };
         let status = status.as_ref().map(|(code, text)| (*code, &**text));
         write_done(out, header, server_identifier.take(), *began, status);
@@ -231,10 +248,21 @@ impl Engine for LeaseEngine {
         })
     }
 
-    fn refusal(&self, answer: &Answer) -> Option<(StatusCode, String)> {
+    fn status(&self, answer: &Answer) -> Option<(StatusCode, String)> {
         match &answer.rest {
             Rest::Bindings(..) => None,
             Rest::Refusal(refusal) => Some((refusal.status(), refusal.to_string())),
+            Rest::Failed(failure) => Some((StatusCode::QUERY_TERMINATED, failure.to_string())),
+        }
+    }
+
+    fn describe(&self, answer: &Answer) -> String {
+        let Rest::Bindings(query, _) = &answer.rest else {
+            return String::new();
+        };
+        match &answer.requested {
+            Some(options) => format!("{query}, options {}", Codes(options)),
+            None => query.to_string(),
         }
     }
 
@@ -248,7 +276,7 @@ impl Engine for LeaseEngine {
 
     fn ends_connection(&self, answer: &Answer) -> bool {
         match &answer.rest {
-            Rest::Bindings(..) => false,
+            Rest::Bindings(..) | Rest::Failed(_) => false,
             Rest::Refusal(refusal) => refusal.ends_connection(),
         }
     }
@@ -261,6 +289,7 @@ impl Engine for LeaseEngine {
                 let identifier = answer.server_identifier.take();
                 let status = (StatusCode::QUERY_TERMINATED, &*failure.to_string());
                 write_done(out, &answer.header, identifier, answer.began, Some(status));
+                answer.rest = Rest::Failed(failure);
                 Progress::Done
             }
         }
@@ -270,10 +299,10 @@ impl Engine for LeaseEngine {
         self.mirror.next_change_of_readiness()
     }
 
-    fn terminate(&self, answer: Answer, reason: &str, out: &mut Vec<u8>) {
+    fn terminate(&self, answer: &Answer, reason: &str, out: &mut Vec<u8>) {
         let refusal;
         let status = match &answer.rest {
-            Rest::Bindings(..) => (StatusCode::QUERY_TERMINATED, reason),
+            Rest::Bindings(..) | Rest::Failed(_) => (StatusCode::QUERY_TERMINATED, reason),
             // After QueryTerminated the requester would send the query again (RFC 6926 section 7.1).
             Rest::Refusal(why) => {
                 refusal = why.to_string();

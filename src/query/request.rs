@@ -9,6 +9,7 @@ use proto::{InvalidVss, Lengths, MessageType, StatusCode, sub_option};
 
 use crate::mirror::Identity;
 use crate::model::address::HardwareAddress;
+use crate::model::hex::Hex;
 use crate::model::time::{Time, Window};
 use crate::model::vpn::{Vpn, VpnSelector};
 use crate::query::{QueryType, QueryTypes};
@@ -57,6 +58,30 @@ impl Query {
         Window {
             start: self.start,
             end: self.end,
+        }
+    }
+}
+
+/// The query and its qualifiers, for the log.
+impl fmt::Display for Query {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.identity {
+            None => f.write_str("all configured addresses")?,
+            Some(Identity::Mac(mac)) => write!(f, "mac {}/{}", mac.htype, Hex(&mac.octets))?,
+            Some(Identity::ClientId(id)) => write!(f, "client-id {}", Hex(id))?,
+            Some(Identity::RemoteId(id)) => write!(f, "remote-id {}", Hex(id))?,
+            Some(Identity::RelayId(id)) => write!(f, "relay-id {}", Hex(id))?,
+        }
+        if self.start > Time::MIN {
+            write!(f, ", query-start-time {}", self.start.0)?;
+        }
+        if self.end < Time::MAX {
+            write!(f, ", query-end-time {}", self.end.0)?;
+        }
+        match &self.vpn {
+            VpnSelector::One(Vpn::Default) => Ok(()),
+            VpnSelector::One(vpn) => write!(f, ", VPN-ID {vpn}"),
+            VpnSelector::All => f.write_str(", VPN-ID all"),
         }
     }
 }

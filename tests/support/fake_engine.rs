@@ -246,8 +246,8 @@ impl Engine for FakeEngine {
         }
     }
 
-    fn terminate(&self, answer: Answer, reason: &str, out: &mut Vec<u8>) {
-        done(&answer, reason, out);
+    fn terminate(&self, answer: &Answer, reason: &str, out: &mut Vec<u8>) {
+        done(answer, reason, out);
     }
 }
 
