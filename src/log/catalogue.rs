@@ -64,6 +64,12 @@ messages! {
     /// Action: None.
     BLQ_CHECKED,
 
+    /// Kea did not register a control command of the hook, such as blq4-status: the text names the command and
+    /// the error. Leases are mirrored and queries answered as usual.
+    ///
+    /// Action: Report it, with the version of Kea.
+    BLQ_COMMANDS_NOT_REGISTERED,
+
     /// The leases that a command changed could not be read from the lease database.
     ///
     /// Action: Look for messages about the lease database. The changes are found by the next resync
@@ -111,6 +117,11 @@ messages! {
     ///
     /// Action: Raise the limit of open files of kea-dhcp4 (LimitNOFILE).
     BLQ_DESCRIPTOR_LIMIT,
+
+    /// An administrator ended the connections of a requester by the command blq4-disconnect.
+    ///
+    /// Action: None.
+    BLQ_DISCONNECTED,
 
     /// Lease events came faster than the mirror could apply them, and some were dropped: answers may be out
     /// of date. A resync of all leases begins at once.
@@ -408,6 +419,12 @@ messages! {
     ///
     /// Action: None.
     BLQ_STATE_WRITTEN_AGAIN,
+
+    /// A statistic could not be set; the text names it and the error. It is tried again each second. An error of
+    /// the type means that another program has created a statistic of this name.
+    ///
+    /// Action: Remove the statistic (statistic-remove); otherwise report it, with the version of Kea.
+    BLQ_STATISTICS_FAILED,
 
     /// The server stopped listening, at a reconfiguration or because Kea ends.
     ///

@@ -259,7 +259,10 @@ mod tests {
         let open = monitor.connections();
         assert_eq!(open.len(), 2);
         assert_eq!(open[0].peer.port(), 1);
-        assert_eq!((open[0].queries, open[0].messages, open[0].octets), (3, 4, 500));
+        assert_eq!(
+            (open[0].queries, open[0].messages, open[0].octets),
+            (3, 4, 500)
+        );
         assert!(open[0].blocked_for.is_some());
         assert_eq!(open[1].blocked_for, None);
         drop(first);
@@ -281,7 +284,11 @@ mod tests {
                 monitor.open(SocketAddrV4::new(*peer, *port), LOCAL, activity)
             })
             .collect();
-        let ending = || activities.each_ref().map(|activity| *activity.ending.borrow());
+        let ending = || {
+            activities
+                .each_ref()
+                .map(|activity| *activity.ending.borrow())
+        };
         assert_eq!(monitor.disconnect(PEER, Some(9)), 0);
         assert_eq!(monitor.disconnect(PEER, Some(2)), 1);
         assert_eq!(ending(), [false, true, false, false]);
