@@ -86,16 +86,16 @@ pub struct IndexEntries {
 pub struct Coverage {
     /// All active bindings.
     pub active: u64,
-    /// Those with relay agent information.
+    /// Bindings with relay agent information.
     pub with_information: u64,
-    /// Those with a remote-id.
+    /// Bindings with a remote-id.
     pub with_remote_id: u64,
-    /// Those with a relay-id.
+    /// Bindings with a relay-id.
     pub with_relay_id: u64,
-    /// Those whose client's last message came without the option.
+    /// Bindings whose client's last message came without the option.
     pub message_without_option: u64,
-    /// Those loaded from Kea's lease database, where none is stored with the lease, and renewed by no message
-    /// since.
+    /// Bindings loaded from Kea's lease database, where none is stored with the lease, and renewed by no
+    /// message since.
     pub no_message: u64,
 }
 

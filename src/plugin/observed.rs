@@ -40,7 +40,7 @@ pub struct LoadProgress {
     pub is_reload: bool,
     /// The leases read from Kea's lease database so far.
     pub leases: usize,
-    /// Its duration, if it has ended.
+    /// The duration, once the load has ended.
     pub took: Option<Duration>,
 }
 

@@ -80,9 +80,9 @@ pub struct Requests(Mutex<Pending>);
 /// The statistics that Kea has changed.
 #[derive(Debug, Default)]
 struct Pending {
-    /// Those reset to 0.
+    /// Statistics reset to 0.
     reset: [bool; COUNT],
-    /// Those removed.
+    /// Statistics removed.
     removed: [bool; COUNT],
 }
 

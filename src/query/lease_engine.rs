@@ -65,6 +65,8 @@ pub struct Answer {
     requested: Option<Vec<u8>>,
     /// The rest of the answer.
     rest: Rest,
+    /// The messages written.
+    messages: u64,
 }
 
 /// The messages of an answer that are not sent.
@@ -139,6 +141,7 @@ impl LeaseEngine {
         &self,
         search: &mut Search,
         server_identifier: &mut Option<Ipv4Addr>,
+        messages: &mut u64,
         out: &mut Vec<u8>,
         full: usize,
     ) -> Result<ControlFlow<()>, Unready> {
@@ -156,15 +159,19 @@ impl LeaseEngine {
             let mut entries = cursor.entries(&part);
             while let Some(entry) = entries.next() {
                 visits += 1;
+                let before = out.len();
                 match entry {
                     Entry::Bound(found) => responder.binding(found, out),
                     Entry::Free(run) => {
                         if let Some(last) = responder.free(run, full, out) {
-                            visits += (last.to_bits() - run.first.to_bits()) as usize;
+                            let further = last.to_bits() - run.first.to_bits();
+                            visits += further as usize;
+                            *messages += u64::from(further);
                             entries.continue_after(last);
                         }
                     }
                 }
+                *messages += u64::from(out.len() > before);
                 if out.len() >= full || visits >= VISITS_PER_TURN {
                     return Ok(ControlFlow::Break(()));
                 }
@@ -191,6 +198,7 @@ impl LeaseEngine {
             began,
             requested,
             rest,
+            messages,
         } = answer;
         let status = match rest {
             Rest::Bindings(query, search) => {
@@ -204,7 +212,7 @@ impl LeaseEngine {
                 };
                 let full = out.len().saturating_add(room);
                 if self
-                    .resume(search, server_identifier, out, full)?
+                    .resume(search, server_identifier, messages, out, full)?
                     .is_break()
                 {
                     return Ok(Progress::More);
@@ -217,6 +225,7 @@ impl LeaseEngine {
         };
         let status = status.as_ref().map(|(code, text)| (*code, &**text));
         write_done(out, header, server_identifier.take(), *began, status);
+        *messages += 1;
         Ok(Progress::Done)
     }
 }
@@ -245,6 +254,7 @@ impl Engine for LeaseEngine {
                 Kind::Query(query) => Rest::Bindings(query, None),
                 Kind::Refused(refusal) => Rest::Refusal(refusal),
             },
+            messages: 0,
         })
     }
 
@@ -290,6 +300,7 @@ impl Engine for LeaseEngine {
                 let status = (StatusCode::QUERY_TERMINATED, &*failure.to_string());
                 write_done(out, &answer.header, identifier, answer.began, Some(status));
                 answer.rest = Rest::Failed(failure);
+                answer.messages += 1;
                 Progress::Done
             }
         }
@@ -299,7 +310,11 @@ impl Engine for LeaseEngine {
         self.mirror.next_change_of_readiness()
     }
 
-    fn terminate(&self, answer: &Answer, reason: &str, out: &mut Vec<u8>) {
+    fn messages(&self, answer: &Answer) -> u64 {
+        answer.messages
+    }
+
+    fn terminate(&self, answer: &mut Answer, reason: &str, out: &mut Vec<u8>) {
         let refusal;
         let status = match &answer.rest {
             Rest::Bindings(..) | Rest::Failed(_) => (StatusCode::QUERY_TERMINATED, reason),
@@ -311,6 +326,7 @@ impl Engine for LeaseEngine {
         };
         let identifier = answer.server_identifier;
         write_done(out, &answer.header, identifier, answer.began, Some(status));
+        answer.messages += 1;
     }
 }
 

@@ -162,7 +162,10 @@ pub trait Engine: Send + Sync + 'static {
         std::future::pending()
     }
 
+    /// Returns the number of messages of the answer that were written.
+    fn messages(&self, answer: &Self::Answer) -> u64;
+
     /// Appends the DHCPLEASEQUERYDONE that ends an answer early, with status QueryTerminated and the text
     /// `reason` (RFC 6926 section 8.5). A refused query keeps the status of its refusal.
-    fn terminate(&self, answer: &Self::Answer, reason: &str, out: &mut Vec<u8>);
+    fn terminate(&self, answer: &mut Self::Answer, reason: &str, out: &mut Vec<u8>);
 }

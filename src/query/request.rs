@@ -388,3 +388,56 @@ fn once<'a>(
         found => Ok(found),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn describes_a_query_with_its_qualifiers() {
+        let all = Query {
+            identity: None,
+            start: Time::MIN,
+            end: Time::MAX,
+            vpn: VpnSelector::One(Vpn::Default),
+        };
+        assert_eq!(all.to_string(), "all configured addresses");
+        let mac = HardwareAddress {
+            htype: 6,
+            octets: vec![2, 0, 0xab],
+        };
+        for (identity, text) in [
+            (Identity::Mac(mac), "mac 6/0200ab"),
+            (Identity::ClientId(vec![1, 2]), "client-id 0102"),
+            (Identity::RemoteId(vec![0xff]), "remote-id ff"),
+            (Identity::RelayId(vec![0]), "relay-id 00"),
+        ] {
+            let query = Query {
+                identity: Some(identity),
+                ..all.clone()
+            };
+            assert_eq!(query.to_string(), text);
+        }
+        for (vpn, text) in [
+            (VpnSelector::One(Vpn::Name("a\nb".into())), r#""a\nb""#),
+            (
+                VpnSelector::One(Vpn::Rfc2685([0, 0, 0x5e, 0, 0, 0, 7])),
+                "00005e00000007",
+            ),
+            (VpnSelector::All, "all"),
+        ] {
+            let query = Query {
+                start: Time(7),
+                end: Time(9),
+                vpn,
+                ..all.clone()
+            };
+            assert_eq!(
+                query.to_string(),
+                format!(
+                    "all configured addresses, query-start-time 7, query-end-time 9, VPN-ID {text}"
+                )
+            );
+        }
+    }
+}

@@ -17,7 +17,7 @@ use tracing::span::EnteredSpan;
 use crate::query::{Engine, Progress, Requester};
 use crate::server::monitor::Activity;
 use crate::server::peer_log::{PeerLog, QueryEnd, QueryStatus};
-use crate::wire::frame::{self, FrameReader};
+use crate::wire::frame::FrameReader;
 
 /// Octets produced before one write.
 ///
@@ -91,24 +91,12 @@ fn query_span(xid: u32) -> EnteredSpan {
 
 /// A query in progress.
 struct InProgress<A> {
-    /// Its answer.
+    /// The answer.
     answer: A,
     /// The time at which it was read.
     began: Instant,
-    /// Messages written.
-    messages: u64,
     /// Octets written.
     octets: u64,
-}
-
-impl<A> InProgress<A> {
-    /// Adds `written`, a part of the output; returns its messages.
-    fn add(&mut self, written: &[u8]) -> u64 {
-        let messages = frame::count(written);
-        self.messages += messages;
-        self.octets += written.len() as u64;
-        messages
-    }
 }
 
 /// The state of one connection.
@@ -239,7 +227,6 @@ impl<E: Engine> Connection<E> {
         let query = InProgress {
             answer,
             began: now,
-            messages: 0,
             octets: 0,
         };
         let is_other = |query: &InProgress<E::Answer>| self.engine.xid(&query.answer) != xid;
@@ -271,7 +258,7 @@ impl<E: Engine> Connection<E> {
         let end = QueryEnd {
             status,
             query: &|| self.engine.describe(&query.answer),
-            messages: query.messages,
+            messages: self.engine.messages(&query.answer),
             octets: query.octets,
             took: now.saturating_duration_since(query.began),
         };
@@ -318,13 +305,15 @@ impl<E: Engine> Connection<E> {
                 break;
             };
             let before = self.output.len();
+            let messages = self.engine.messages(&query.answer);
             let room = if self.queries.is_empty() {
                 CHUNK - before
             } else {
                 TURN
             };
             let progress = self.engine.write(&mut query.answer, &mut self.output, room);
-            self.messages += query.add(self.output.get(before..).unwrap_or_default());
+            self.messages += self.engine.messages(&query.answer) - messages;
+            query.octets += (self.output.len() - before) as u64;
             match progress {
                 Progress::More => self.queries.push_back(query),
                 Progress::Idle => self.idle.push(query),
@@ -451,8 +440,9 @@ impl<E: Engine> Connection<E> {
             let (code, why) = status.unwrap_or((StatusCode::QUERY_TERMINATED, reason.clone()));
             let before = self.output.len();
             self.engine
-                .terminate(&query.answer, &reason, &mut self.output);
-            self.messages += query.add(self.output.get(before..).unwrap_or_default());
+                .terminate(&mut query.answer, &reason, &mut self.output);
+            self.messages += 1;
+            query.octets += (self.output.len() - before) as u64;
             self.log_end(&query, QueryStatus::Failed(code, why), now);
         }
         self.end = Some(end);

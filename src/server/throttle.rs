@@ -29,7 +29,7 @@ pub struct Summary {
     pub id: &'static str,
     /// The peer, or the peers, that they are about; `None` for messages without a peer.
     pub peer: Option<Omitted>,
-    /// Their number, > 0.
+    /// The number of messages, > 0.
     pub count: u64,
 }
 

@@ -80,20 +80,6 @@ impl FrameReader {
     }
 }
 
-/// Counts the whole frames at the beginning of `octets`.
-pub fn count(octets: &[u8]) -> u64 {
-    let mut rest = octets;
-    let mut count = 0;
-    while let Some((size, message)) = rest.split_first_chunk() {
-        let Some(next) = message.get(usize::from(u16::from_be_bytes(*size))..) else {
-            break;
-        };
-        rest = next;
-        count += 1;
-    }
-    count
-}
-
 /// A frame at the end of an output, whose message is appended next.
 #[derive(Debug)]
 #[must_use = "a frame must be finished or discarded"]
