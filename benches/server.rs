@@ -431,7 +431,11 @@ impl Engine for Copier {
         Progress::More
     }
 
-    fn terminate(&self, _: Answer, _: &str, out: &mut Vec<u8>) {
+    fn messages(&self, _: &Answer) -> u64 {
+        0
+    }
+
+    fn terminate(&self, _: &mut Answer, _: &str, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.frames[..FRAME]);
     }
 }

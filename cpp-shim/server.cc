@@ -23,6 +23,7 @@
 #include <log/logger.h>
 #include <log/message_dictionary.h>
 #include <process/daemon.h>
+#include <stats/stats_mgr.h>
 #include <util/multi_threading_mgr.h>
 #if KEA_BLQ_HOOKS_VERSION >= 30000
 #include <util/filesystem.h>
@@ -162,6 +163,32 @@ bool has_committed(const SrvConfigPtr& current) {
     return current && current->getSequence() != 0;
 }
 
+// Runs a control command of this library. Kea sends the argument `response` back, so it is always set.
+int run_command(CalloutHandle& handle) {
+    isc::data::ConstElementPtr response;
+    try {
+        isc::data::ConstElementPtr command;
+        handle.getArgument("command", command);
+        const auto answer = control(lent(command->str()));
+        response = isc::data::Element::fromJSON(std::string(answer.begin(), answer.end()));
+    } catch (...) {
+        // The answer was empty: the log has the reason.
+    }
+    try {
+        if (!response) {
+            auto failure = isc::data::Element::createMap();
+            failure->set("result", isc::data::Element::create(1));
+            failure->set("text", isc::data::Element::create(
+                                     std::string("the command failed: see the log")));
+            response = failure;
+        }
+        handle.setArgument("response", response);
+        return 0;
+    } catch (...) {
+        return 1;
+    }
+}
+
 rust::Vec<KeaOption> all_options(const SrvConfigPtr& server_config) {
     const isc::dhcp::ConstSrvConfigPtr config = server_config;
     rust::Vec<KeaOption> all;
@@ -241,6 +268,14 @@ rust::Vec<std::uint8_t> parameters(LibraryHandle& library) {
         const auto parameters = library.getParameters();
         return parameters ? octets(parameters->str()) : rust::Vec<std::uint8_t>();
     });
+}
+
+void register_command(LibraryHandle& library, rust::Str name) {
+    guarded([&] { library.registerCommandCallout(text(name), run_command); });
+}
+
+void set_statistic(rust::Str name, std::int64_t value) {
+    guarded([&] { isc::stats::StatsMgr::instance().setValue(text(name), value); });
 }
 
 void forgo(LibraryHandle& library, rust::Str point) {

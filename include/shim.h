@@ -34,6 +34,8 @@ void register_message(rust::Str id);
 bool log_enabled(KeaSeverity severity);
 void log(KeaSeverity severity, rust::Str id, rust::Str text);
 rust::Vec<std::uint8_t> parameters(LibraryHandle& library);
+void register_command(LibraryHandle& library, rust::Str name);
+void set_statistic(rust::Str name, std::int64_t value);
 void forgo(LibraryHandle& library, rust::Str point);
 rust::Vec<std::uint8_t> staged_configuration();
 rust::String data_directory();

@@ -220,6 +220,10 @@ mod ffi {
         /// Does the work that is due on Kea's main thread.
         fn tick();
 
+        /// Executes a control command of this library, as JSON text; returns the answer as JSON text. Empty if
+        /// that failed.
+        fn control(command: &[u8]) -> Vec<u8>;
+
         /// Takes leases one after the other.
         type LeaseTaker<'a>;
         /// Takes a lease. A panic continues when C++ has returned.
@@ -261,6 +265,10 @@ mod ffi {
 
         /// Returns the library's parameters as JSON text; empty if it has none.
         fn parameters(library: Pin<&mut LibraryHandle>) -> Result<Vec<u8>>;
+        /// Registers a control command, for which Kea calls `control` from then on; during `load` only.
+        fn register_command(library: Pin<&mut LibraryHandle>, name: &str) -> Result<()>;
+        /// Sets a statistic of Kea, and creates it if there is none of this name.
+        fn set_statistic(name: &str, value: i64) -> Result<()>;
         /// Deregisters the callouts of this library at a point; during `load` only.
         fn forgo(library: Pin<&mut LibraryHandle>, point: &str) -> Result<()>;
         /// Returns the whole configuration that Kea is loading, as JSON text; during `load` only.
@@ -371,6 +379,7 @@ handlers! {
     lease_deleted(address: u32);
     change_missed();
     tick();
+    control(command: &[u8]) -> Vec<u8>, or Vec::new();
 }
 
 /// The registered handlers.

@@ -54,6 +54,7 @@ static HANDLERS: Handlers = Handlers {
     lease_deleted: |address| events().lease_deleted(Ipv4Addr::from_bits(address)),
     change_missed: || events().change_missed(),
     tick: || PLUGIN.tick(),
+    control: |command| PLUGIN.control(command),
 };
 
 /// Returns leases as Kea stores them.

@@ -131,6 +131,11 @@ impl Kea for ThisKea {
         main_loop::schedule(delay);
     }
 
+    fn set_statistic(&self, name: &str, value: u64) -> Result<()> {
+        let value = i64::try_from(value).unwrap_or(i64::MAX);
+        Ok(bridge::set_statistic(name, value)?)
+    }
+
     fn is_memfile(&self) -> Result<bool> {
         Ok(bridge::lease_database_type()? == "memfile")
     }
@@ -175,6 +180,10 @@ pub struct ThisLibrary<'a>(pub Pin<&'a mut LibraryHandle>);
 impl Library for ThisLibrary<'_> {
     fn parameters(&mut self) -> Result<Vec<u8>> {
         Ok(bridge::parameters(self.0.as_mut())?)
+    }
+
+    fn register_command(&mut self, name: &str) -> Result<()> {
+        Ok(bridge::register_command(self.0.as_mut(), name)?)
     }
 
     fn forgo(&mut self, callout: &str) -> Result<()> {

@@ -64,6 +64,12 @@ messages! {
     /// Action: None.
     BLQ_CHECKED,
 
+    /// Kea did not register a control command of the hook, such as blq4-status: the text names the command and
+    /// the error. Leases are mirrored and queries answered as usual.
+    ///
+    /// Action: Report it, with the version of Kea.
+    BLQ_COMMANDS_NOT_REGISTERED,
+
     /// The leases that a command changed could not be read from the lease database.
     ///
     /// Action: Look for messages about the lease database. The changes are found by the next resync
@@ -111,6 +117,11 @@ messages! {
     ///
     /// Action: Raise the limit of open files of kea-dhcp4 (LimitNOFILE).
     BLQ_DESCRIPTOR_LIMIT,
+
+    /// An administrator ended the connections of a requester by the command blq4-disconnect.
+    ///
+    /// Action: None.
+    BLQ_DISCONNECTED,
 
     /// Lease events came faster than the mirror could apply them, and some were dropped: answers may be out
     /// of date. A resync of all leases begins at once.
@@ -186,6 +197,13 @@ messages! {
     /// Action: Report it.
     BLQ_MESSAGE,
 
+    /// Messages of the identifier in the text were not logged, because one of them about the same peer had been
+    /// logged less than a minute before, and none came later. Further peers are those beyond the first 1,024 of
+    /// a minute.
+    ///
+    /// Action: See the message of that identifier.
+    BLQ_MESSAGES_OMITTED,
+
     /// A requester's message ended before the number of octets in its message-size (RFC 6926 section 6.1).
     /// The connection was closed. Logged at most once a minute for each requester.
     ///
@@ -252,17 +270,38 @@ messages! {
     /// Action: Correct the new configuration; the message before names the error.
     BLQ_PREVIOUS_CONFIGURATION,
 
+    /// The connection of a query ended before its answer: the requester closed it, read nothing for
+    /// 'advanced.max-requester-idle-time', or used an xid twice (debug level). The text has the query, the
+    /// bindings and octets written so far, and the seconds since the query was read.
+    ///
+    /// Action: None. If it recurs with one requester, look for the fault there.
+    BLQ_QUERY_ABANDONED,
+
+    /// A query was answered (debug level). The text has the query and its qualifiers, the number of bindings, the
+    /// octets of the answer, the seconds from the query to its DHCPLEASEQUERYDONE, the status, the xid and the
+    /// peer.
+    ///
+    /// Action: None.
+    BLQ_QUERY_ANSWERED,
+
     /// A query was answered with status MalformedQuery; the text names the wrong field. Logged at most once a
-    /// minute for each requester.
+    /// minute for each requester; further ones are logged at debug level.
     ///
     /// Action: Report it to the requester's vendor.
     BLQ_QUERY_MALFORMED,
 
     /// A query was answered with status NotAllowed; the text gives the reason. Logged at most once a minute
-    /// for each requester.
+    /// for each requester; further ones are logged at debug level.
     ///
     /// Action: Add the query type to the requester's 'query-types' if the requester may use it.
     BLQ_QUERY_NOT_ALLOWED,
+
+    /// A query ended with status QueryTerminated; the text gives the reason: a reconfiguration, the end of the
+    /// server, the command blq4-disconnect, or a failure. Logged at most once a minute for each requester;
+    /// further ones are logged at debug level.
+    ///
+    /// Action: None. The requester sends the query again (RFC 6926 section 7.1).
+    BLQ_QUERY_TERMINATED,
 
     /// The file with the name of the state file and '.recent' belongs to another program, and is left as it
     /// is. The state file is used without it: changes of the last second before Kea is killed may be missing
@@ -380,6 +419,12 @@ messages! {
     ///
     /// Action: None.
     BLQ_STATE_WRITTEN_AGAIN,
+
+    /// A statistic could not be set; the text names it and the error. It is tried again each second. An error of
+    /// the type means that another program has created a statistic of this name.
+    ///
+    /// Action: Remove the statistic (statistic-remove); otherwise report it, with the version of Kea.
+    BLQ_STATISTICS_FAILED,
 
     /// The server stopped listening, at a reconfiguration or because Kea ends.
     ///

@@ -12,6 +12,7 @@
 //! - [`view`], [`ranges`], `former_subnets`: the configuration seen by queries, with times of change.
 //! - `visible`: the parts of a binding that requesters see, and their differences.
 //! - `cursor`: scans over bindings, ascending by address, in parts.
+//! - `census`: counts of all bindings, for the administrator.
 //! - `recorder`: the interface to the record of dirty changes, which survives a kill of the process.
 //! - `resync`: comparison with Kea's lease database, which finds changes that no event reported.
 //! - `bootstrap`: the initial load, from the state file or a hand-over, and Kea's leases.
@@ -29,6 +30,7 @@ pub mod view;
 mod apply;
 mod bitset;
 mod bootstrap;
+mod census;
 mod changes;
 mod cursor;
 mod former_subnets;
@@ -46,6 +48,7 @@ mod table;
 mod visible;
 
 pub use bootstrap::{InitialLoad, LoadWorker, Prepared, Saved};
+pub use census::{Census, VpnCount, is_of_message};
 pub use cursor::{Cursor, Entry, Part, Run};
 pub use indexes::Identity;
 pub use page::Found;

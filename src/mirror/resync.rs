@@ -34,6 +34,8 @@ pub struct Resync {
     doubtful: BTreeMap<Ipv4Addr, u64>,
     /// The position in the change log up to which `missing` and `doubtful` take changes into account.
     position: Position,
+    /// The number of changes found by comparisons of all leases.
+    pub differences: u64,
 }
 
 impl Resync {
@@ -106,6 +108,7 @@ impl Resync {
             ResyncScope::Changed(_, origin) => *origin,
             _ => Origin::Remote,
         };
+        let before = table.changes().end().next;
         let mut present = HashSet::with_capacity(leases.len());
         for lease in leases {
             let address = lease.address;
@@ -153,6 +156,10 @@ impl Resync {
                     remove(table, address, at, origin, now);
                 }
             }
+        }
+        // The others follow a command, whose changes are no differences.
+        if matches!(scope, ResyncScope::Range(_) | ResyncScope::Again(_)) {
+            self.differences += table.changes().end().next - before;
         }
     }
 }

@@ -252,6 +252,19 @@ impl Mirror {
         Ok(read(&*self.table()?))
     }
 
+    /// Returns the number of bindings, unless the tables are being updated or are not complete. Does not wait.
+    pub fn count_now(&self) -> Option<usize> {
+        self.ready().ok()?;
+        Some(self.table.try_read().ok()?.count())
+    }
+
+    /// Takes the number of changes that the resync has found since the last call; 0 while events are being
+    /// applied.
+    pub fn take_resync_differences(&self) -> u64 {
+        let resync = self.resync.try_lock();
+        resync.map_or(0, |mut resync| std::mem::take(&mut resync.differences))
+    }
+
     /// Returns Kea's configuration in force, also if the tables are not complete.
     pub fn kea_config(&self) -> Arc<KeaConfig> {
         // A panic cannot leave it half replaced.

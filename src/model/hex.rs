@@ -1,5 +1,23 @@
 //! Octets in hexadecimal, in Kea's notation of identifiers.
 
+use std::fmt;
+
+/// Octets, displayed as pairs of hexadecimal digits.
+#[derive(Clone, Copy, Debug)]
+pub struct Hex<'a>(pub &'a [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
+    }
+}
+
+/// Returns octets as pairs of hexadecimal digits with colons between them, as Kea writes hardware addresses.
+pub fn with_colons(octets: &[u8]) -> String {
+    let pairs: Vec<String> = octets.iter().map(|octet| format!("{octet:02x}")).collect();
+    pairs.join(":")
+}
+
 /// Reads pairs of hexadecimal digits; `None` if there is any other character or a digit without a partner.
 pub fn read(digits: impl AsRef<[u8]>) -> Option<Vec<u8>> {
     let digits = digits.as_ref();

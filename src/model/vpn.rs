@@ -1,7 +1,11 @@
 //! VPNs (virtual subnets, RFC 6607) and their selection by a query.
 
+use std::fmt;
+
 use proto::{InvalidVss, Vss};
 use serde::{Deserialize, Serialize};
+
+use crate::model::hex::Hex;
 
 /// A VPN, identified by the means of RFC 6607 section 3.5.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -32,6 +36,17 @@ impl Vpn {
             Vpn::Rfc2685(id) => Vss::Rfc2685(*id),
         };
         vss.encode()
+    }
+}
+
+/// The name of the VPN; an RFC 2685 VPN-ID in hexadecimal digits.
+impl fmt::Display for Vpn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Vpn::Default => f.write_str("default"),
+            Vpn::Name(name) => write!(f, "{name:?}"),
+            Vpn::Rfc2685(id) => Hex(id).fmt(f),
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use crate::mirror::Mirror;
 use crate::mirror::dirty_set::{DirtyPart, DirtySet};
 use crate::model::time::Time;
 use crate::persist::error::StoreError;
+use crate::persist::health::Health;
 use crate::persist::store::{Reopened, Store};
 use crate::persist::transaction::Batch;
 
@@ -34,6 +35,8 @@ pub struct FlushWorker {
     requests: Arc<Requests>,
     /// The thread, which returns the store; `None` once joined.
     thread: Option<JoinHandle<Store>>,
+    /// The result of the last flush.
+    health: Arc<Health>,
 }
 
 /// The requests to the thread, and their notification.
@@ -99,12 +102,15 @@ impl FlushWorker {
         let requests = Arc::new(Requests::default());
         requests.set(|pending| pending.flush = true);
         let thread_requests = Arc::clone(&requests);
+        let health = Arc::new(Health::new(store.path()));
+        let thread_health = Arc::clone(&health);
         let thread = thread::Builder::new()
             .name("blq-state".into())
             .spawn(move || {
                 let mut flusher = Flusher {
                     mirror: &mirror,
                     store,
+                    health: thread_health,
                 };
                 flusher.attach_recorder();
                 loop {
@@ -119,7 +125,13 @@ impl FlushWorker {
         Ok(FlushWorker {
             requests,
             thread: Some(thread),
+            health,
         })
+    }
+
+    /// Returns the result of the last flush, for other threads.
+    pub fn health(&self) -> &Arc<Health> {
+        &self.health
     }
 
     /// Returns a function that notifies the worker of changes. It does not block.
@@ -155,6 +167,8 @@ struct Flusher<'a> {
     mirror: &'a Mirror,
     /// The state file.
     store: Store,
+    /// The result of the last flush.
+    health: Arc<Health>,
 }
 
 impl Flusher<'_> {
@@ -168,6 +182,7 @@ impl Flusher<'_> {
         let mut is_reported = self.store.is_reported;
         let mut retry = RETRY.0;
         while let Err(error) = self.open_and_flush(requests, stop) {
+            self.health.failed(error.to_string());
             if !is_reported || stop {
                 tracing::error!(
                     id = error.log_id("BLQ_STATE_FOREIGN", "BLQ_STATE_WRITE_FAILED"),
@@ -186,6 +201,7 @@ impl Flusher<'_> {
             stop = requests.back_off(retry);
             retry = (retry * 2).min(RETRY.1);
         }
+        self.health.flushed();
         if is_reported && self.mirror.is_complete() {
             tracing::info!(
                 id = "BLQ_STATE_WRITTEN_AGAIN",
@@ -366,6 +382,7 @@ mod tests {
         Flusher {
             mirror,
             store: Store::open(path).unwrap().0,
+            health: Arc::new(Health::new(path)),
         }
     }
 

@@ -9,12 +9,14 @@
 //! - `compaction`: rewrites the file when more than half of it is obsolete entries.
 //! - `recent`: the addresses that changed since the last flush, in a second file.
 //! - `ownership`: distinguishes this library's files from those of other programs.
+//! - [`health`]: the result of the last flush, for other threads.
 //! - `file`: files by name and by identity.
 
 mod compaction;
 mod error;
 mod file;
 pub mod flush_worker;
+pub mod health;
 mod journal;
 mod ownership;
 mod preload;

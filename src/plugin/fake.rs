@@ -50,6 +50,12 @@ pub struct State {
     pub panics_in: Option<&'static str>,
     /// The callouts deregistered.
     pub forgone: Vec<String>,
+    /// The control commands registered.
+    pub commands: Vec<String>,
+    /// The statistics.
+    pub statistics: BTreeMap<String, u64>,
+    /// How often a statistic was set.
+    pub statistics_set: usize,
     /// How often packet threads were restored.
     pub restored: usize,
     /// How often the critical section was entered.
@@ -105,6 +111,9 @@ impl FakeKea {
             status: json!({ "result": 0, "arguments": {} }),
             panics_in: None,
             forgone: Vec::new(),
+            commands: Vec::new(),
+            statistics: BTreeMap::new(),
+            statistics_set: 0,
             restored: 0,
             paused: 0,
             is_tracking: false,
@@ -274,6 +283,14 @@ impl Kea for FakeKea {
         self.with(|state| state.due = state.now + delay);
     }
 
+    fn set_statistic(&self, name: &str, value: u64) -> Result<()> {
+        self.with(|state| {
+            state.statistics_set += 1;
+            state.statistics.insert(name.to_owned(), value);
+        });
+        Ok(())
+    }
+
     fn is_memfile(&self) -> Result<bool> {
         self.leases("is_memfile", |_| true)
     }
@@ -319,6 +336,11 @@ impl Kea for FakeKea {
 impl Library for FakeKea {
     fn parameters(&mut self) -> Result<Vec<u8>> {
         Ok(self.with(|state| state.parameters.to_string().into_bytes()))
+    }
+
+    fn register_command(&mut self, name: &str) -> Result<()> {
+        self.with(|state| state.commands.push(name.to_owned()));
+        Ok(())
     }
 
     fn forgo(&mut self, callout: &str) -> Result<()> {
@@ -398,6 +420,18 @@ impl Server {
         let command = || Ok((arguments.to_string().into_bytes(), response));
         let done = self.plugin.commanded(name, command);
         assert_eq!(done, Ok(()));
+    }
+
+    /// Sends a command of this library; returns the answer.
+    pub fn command(&self, name: &str, arguments: &Value) -> Value {
+        let command = json!({ "command": name, "arguments": arguments });
+        let answer = self.plugin.control(command.to_string().as_bytes());
+        serde_json::from_slice(&answer).unwrap()
+    }
+
+    /// Returns a statistic.
+    pub fn statistic(&self, name: &str) -> Option<u64> {
+        self.kea.with(|state| state.statistics.get(name).copied())
     }
 
     /// Runs the tick that is due first, if there are ticks, at its time. A panic ends there, as it does at the

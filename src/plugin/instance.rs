@@ -5,12 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+
+use crate::config::Config;
 use crate::mirror::apply_worker::ApplyWorker;
 use crate::mirror::dirty_set::DirtySet;
 use crate::mirror::{InitialLoad, LoadWorker, Mirror, Prepared, Unready};
 use crate::model::time::Time;
 use crate::persist::flush_worker::FlushWorker;
 use crate::persist::{Preload, Store};
+use crate::plugin::census_worker::CensusWorker;
 use crate::plugin::hand_over::HandedOver;
 use crate::plugin::jobs::kea_database::{KeaDatabase, resync_job};
 use crate::plugin::jobs::lease_reader::{LeaseReader, Part};
@@ -19,10 +23,12 @@ use crate::plugin::jobs::reservations::{Reader, Reservations};
 use crate::plugin::jobs::resync::ResyncJob;
 use crate::plugin::kea::{Kea, KeaError, Result as KeaResult};
 use crate::plugin::listener::Listener;
+use crate::plugin::observed::{LoadProgress, Observed, ResyncProgress};
 use crate::plugin::settings::Settings;
 use crate::plugin::sink::Sink;
+use crate::plugin::statistics::{Present, Totals};
 use crate::plugin::system::{SignalsBlocked, trim_memory};
-use crate::server::Listeners;
+use crate::server::{Listeners, Monitor};
 
 /// How many leases are loaded at once from Kea's memfile, which searches the page once more for each lease
 /// of it. Half and twice as many take a twentieth longer, 100 a fifth.
@@ -55,6 +61,16 @@ pub struct Instance {
     lost: Arc<AtomicBool>,
     /// Follows the high-availability relationships, if there are any.
     partner_job: Option<PartnerJob>,
+    /// Counts the bindings for an administrator.
+    census_worker: CensusWorker,
+    /// Whether the first census was requested.
+    is_counted: bool,
+    /// The state of the listener, for other threads.
+    monitor: Arc<Monitor>,
+    /// The progress of the initial load, for other threads.
+    load: Arc<Mutex<LoadProgress>>,
+    /// The progress of the resync, for other threads.
+    resync: Arc<Mutex<ResyncProgress>>,
 }
 
 /// Kea's leases being read.
@@ -116,12 +132,19 @@ impl Instance {
         listeners: Option<Listeners>,
         before: Before,
         has_partner: bool,
+        totals: &Totals,
     ) -> Result<Instance, InstanceError> {
         // Declared before the load worker, these end after it if something fails: a mirror that it completes
         // is saved.
         let (flush_worker, apply_worker);
         let now = kea.now();
-        let (store, load_worker, reading) = begin(kea, settings, before, now)?;
+        let load = Arc::new(Mutex::new(LoadProgress {
+            began: Time::now(),
+            is_reload: matches!(before, Before::HandedOver(_)),
+            leases: 0,
+            took: None,
+        }));
+        let (store, load_worker, reading) = begin(kea, settings, before, now, &load)?;
         let mirror = Arc::clone(load_worker.mirror());
         let _signals = SignalsBlocked::new();
         flush_worker = FlushWorker::start(Arc::clone(&mirror), store).map_err(no_thread)?;
@@ -133,9 +156,13 @@ impl Instance {
                 waking.schedule_tick(Duration::ZERO);
             })
             .map_err(no_thread)?;
+        let census_worker = CensusWorker::start(Arc::clone(&mirror)).map_err(no_thread)?;
         let config = &settings.config;
-        let listener =
-            listeners.map(|listeners| Listener::start(config.clone(), listeners, &mirror, now));
+        let monitor = Arc::new(Monitor::new(Arc::clone(&totals.counts)));
+        let listener = listeners.map(|listeners| {
+            let monitor = Arc::clone(&monitor);
+            Listener::start(config.clone(), listeners, &mirror, monitor, now)
+        });
         let mut resync_job = resync_job(kea, config, now);
         let reservations = settings.kea_config.has_host_database;
         let reservations = reservations.then(|| Reader::new(config, now));
@@ -148,9 +175,15 @@ impl Instance {
                 resync_job.ask(now);
                 PartnerJob::new(now)
             });
+        let resync = Arc::new(Mutex::new(resync_job.progress()));
         Ok(Instance {
             listener,
             reading,
+            census_worker,
+            is_counted: false,
+            monitor,
+            load,
+            resync,
             load_worker,
             apply_worker,
             flush_worker,
@@ -165,6 +198,28 @@ impl Instance {
     /// Returns the mirror.
     pub fn mirror(&self) -> Arc<Mirror> {
         Arc::clone(&self.mirror)
+    }
+
+    /// Returns the parts that control commands read. They must be given up before [`Instance::stop`].
+    pub fn observed(&self, config: &Config) -> Observed {
+        Observed {
+            mirror: Arc::clone(&self.mirror),
+            census: Arc::clone(self.census_worker.counter()),
+            monitor: Arc::clone(&self.monitor),
+            load: Arc::clone(&self.load),
+            resync: Arc::clone(&self.resync),
+            state_file: Arc::clone(self.flush_worker.health()),
+            config: config.clone(),
+        }
+    }
+
+    /// Returns the numbers for the statistics.
+    pub fn present(&self) -> Present {
+        let bindings = self.mirror.count_now();
+        Present {
+            connections: self.monitor.connection_count() as u64,
+            bindings: bindings.map(|bindings| bindings as u64),
+        }
     }
 
     /// Does the work that is due.
@@ -200,6 +255,11 @@ impl Instance {
                 self.resync_job.tick(&database, now)
             }
         });
+        *self.resync.lock() = self.resync_job.progress();
+        if !self.is_counted && self.mirror.is_complete() {
+            self.is_counted = true;
+            self.census_worker.counter().request();
+        }
         let listener = self.listener.as_mut();
         if let Some(due) = listener.and_then(|listener| listener.tick(&self.mirror, now)) {
             next = next.min(due);
@@ -225,10 +285,11 @@ impl Instance {
         let read = |after, limit, leases: &mut Vec<_>| kea.lease_page(after, limit, leases);
         let part = reading.leases.resume(&self.load_worker, || kea.now(), read);
         let Reading { began, base, .. } = *reading;
+        self.load.lock().leases = reading.leases.count();
         match part {
             Part::More => return reading.leases.next(),
             Part::Last(count) => {
-                let log = log_loaded(count, began, base);
+                let log = log_loaded(count, began, base, &self.load);
                 self.load_worker.complete(move || {
                     log();
                     if base == Base::Saved {
@@ -243,7 +304,7 @@ impl Instance {
                 }
                 // The bindings known before are better than none; the resync finds the differences.
                 self.load_worker
-                    .leave_incomplete(log_loaded(0, began, base));
+                    .leave_incomplete(log_loaded(0, began, base, &self.load));
                 self.resync_job.ask(now);
             }
         }
@@ -275,11 +336,13 @@ impl Instance {
         let Instance {
             load_worker,
             listener,
+            census_worker,
             apply_worker,
             flush_worker,
             mirror,
             ..
         } = self;
+        drop(census_worker);
         // First, so that no query is answered from less than the whole mirror.
         if let Some(listener) = listener {
             listener.stop(reason);
@@ -309,6 +372,7 @@ fn begin(
     settings: &Settings,
     before: Before,
     began: Instant,
+    load: &Arc<Mutex<LoadProgress>>,
 ) -> Result<(Store, LoadWorker, Option<Reading>), InstanceError> {
     // Threads are started.
     let _signals = SignalsBlocked::new();
@@ -345,7 +409,7 @@ fn begin(
                 Err(error) => {
                     // The bindings known before are better than none; the resync finds the differences.
                     log_unreadable(&error);
-                    load_worker.leave_incomplete(log_loaded(0, began, base));
+                    load_worker.leave_incomplete(log_loaded(0, began, base, load));
                     None
                 }
             };
@@ -380,13 +444,20 @@ fn begin_reading(kea: &impl Kea, now: Instant) -> KeaResult<LeaseReader> {
     Ok(LeaseReader::new(page_size, now))
 }
 
-/// Returns the action that logs how many leases were loaded, and in what time.
-fn log_loaded(count: usize, began: Instant, base: Base) -> impl FnOnce() + Send + 'static {
+/// Returns the action that records and logs how many leases were loaded, and in what time.
+fn log_loaded(
+    count: usize,
+    began: Instant,
+    base: Base,
+    load: &Arc<Mutex<LoadProgress>>,
+) -> impl FnOnce() + Send + use<> {
     let how = match base {
         Base::HandedOver => "compared",
         Base::Saved => "loaded",
     };
+    let load = Arc::clone(load);
     move || {
+        load.lock().took = Some(began.elapsed());
         tracing::info!(
             id = "BLQ_LOADED",
             "{count} leases {how} in {:.3} s",

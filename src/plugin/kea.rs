@@ -103,6 +103,9 @@ pub trait Kea: Clone + Send + Sync + 'static {
     /// call this. It has no effect while there are no ticks.
     fn schedule_tick(&self, delay: Duration);
 
+    /// Sets a statistic, and creates it if there is none of this name.
+    fn set_statistic(&self, name: &str, value: u64) -> Result<()>;
+
     // ----------------------------------------------------------------- Leases
 
     /// Returns whether Kea keeps its leases in memory and a file rather than in a database.
@@ -137,6 +140,10 @@ pub trait Library {
     /// # Errors
     /// Kea threw an exception, as below.
     fn parameters(&mut self) -> Result<Vec<u8>>;
+
+    /// Registers a control command, for which Kea then calls
+    /// [`Plugin::control`](crate::plugin::Plugin::control).
+    fn register_command(&mut self, name: &str) -> Result<()>;
 
     /// Deregisters the callout of this name.
     fn forgo(&mut self, callout: &str) -> Result<()>;

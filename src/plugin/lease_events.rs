@@ -300,7 +300,7 @@ impl<K: Kea> LeaseEvents<K> {
     }
 
     /// Requests a resync in the next tick, because leases may have changed without an event.
-    fn request_resync(&self) {
+    pub fn request_resync(&self) {
         self.needs_resync.store(true, Ordering::Release);
         self.kea.schedule_tick(Duration::ZERO);
     }

@@ -8,6 +8,7 @@ use std::fs::DirBuilder;
 use std::mem::take;
 use std::net::SocketAddrV4;
 use std::os::unix::fs::DirBuilderExt;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use crate::mirror::event::Event;
 use crate::model::time::Time;
 use crate::persist::Preload;
 use crate::plugin::commands::may_change;
+use crate::plugin::control::{COMMANDS, Control};
 use crate::plugin::hand_over::HandOver;
 use crate::plugin::instance::{Before, IDLE, Instance, InstanceError};
 use crate::plugin::jobs::reservations::Reservations;
@@ -25,6 +27,7 @@ use crate::plugin::kea::{Kea, KeaError, Library, RawConfiguration, Result as Kea
 use crate::plugin::lease_events::LeaseEvents;
 use crate::plugin::required_callouts;
 use crate::plugin::settings::{Settings, staged_state_file};
+use crate::plugin::statistics::{self, Requests, Statistics, Totals};
 use crate::plugin::system::SignalsBlocked;
 use crate::server::Listeners;
 
@@ -53,6 +56,12 @@ pub struct Plugin<K: Kea> {
     kea: K,
     /// The events of Kea's leases.
     events: LeaseEvents<K>,
+    /// The counters for the statistics, which go on as long as the process.
+    totals: Arc<Totals>,
+    /// Kea's changes to the statistics.
+    statistic_requests: Requests,
+    /// The control commands, which come on any thread.
+    control: Control,
     /// The state. Used on Kea's main thread, and by the thread that has just processed a command that loads
     /// libraries.
     state: Mutex<State>,
@@ -82,6 +91,8 @@ struct State {
     preload: Option<Preload>,
     /// Whether Kea's main loop makes ticks.
     has_ticks: bool,
+    /// The statistics in Kea.
+    statistics: Statistics,
 }
 
 /// The condition on which an instance waits.
@@ -96,9 +107,13 @@ enum Awaiting {
 impl<K: Kea> Plugin<K> {
     /// Creates a plugin that is not loaded.
     pub fn new(kea: K) -> Plugin<K> {
+        let totals = Arc::<Totals>::default();
         Plugin {
             events: LeaseEvents::new(kea.clone()),
             kea,
+            control: Control::new(Arc::clone(&totals)),
+            totals,
+            statistic_requests: Requests::default(),
             state: Mutex::default(),
         }
     }
@@ -131,6 +146,7 @@ impl<K: Kea> Plugin<K> {
             return Err(Refused);
         }
         self.forgo_needless(library);
+        register_commands(library);
         let parameters = library.parameters().map_err(refused)?;
         let mut state = self.state.lock();
         state.is_configured = false;
@@ -143,6 +159,9 @@ impl<K: Kea> Plugin<K> {
         // A mirror that is handed over needs no file.
         if state.hand_over.is_empty() && !self.kea.checks_only() {
             state.preload = self.begin_preload(&state.parameters);
+        }
+        if !self.kea.checks_only() {
+            self.update_statistics(&mut state, true);
         }
         Ok(())
     }
@@ -201,8 +220,11 @@ impl<K: Kea> Plugin<K> {
             return Ok(());
         }
         let required = self.required_listeners(&settings.config, state.good.as_ref());
-        self.run(&mut state, settings, &required)
-            .map_err(|error| self.refuse(&mut state, error))
+        let done = self
+            .run(&mut state, settings, &required)
+            .map_err(|error| self.refuse(&mut state, error));
+        self.update_statistics(&mut state, true);
+        done
     }
 
     /// Checks that Kea has loaded this library once, under any file name. To Kea each copy is a library of its
@@ -251,6 +273,8 @@ impl<K: Kea> Plugin<K> {
     /// Serves the previous configuration, if there was one. If that fails, ticks try again.
     fn serve_previous(&self, state: &mut State) {
         let Some(good) = state.good.clone() else {
+            self.control
+                .set(Err("the configuration was refused: see the log".to_owned()));
             return;
         };
         // Kea configures this library as often as it is listed.
@@ -266,6 +290,7 @@ impl<K: Kea> Plugin<K> {
                     RETRY.as_secs()
                 );
                 // Without ticks the end of the next command tries again.
+                self.control.set(Err(error));
                 if self.start_ticks(state).is_ok() {
                     self.kea.schedule_tick(RETRY);
                     state.awaiting = Some(Awaiting::Anything);
@@ -317,9 +342,11 @@ impl<K: Kea> Plugin<K> {
             None => Before::Saved(state.preload.take()),
         };
         let has_partner = state.is_configured;
-        match Instance::start(&self.kea, &settings, listeners, before, has_partner) {
+        let totals = &self.totals;
+        match Instance::start(&self.kea, &settings, listeners, before, has_partner, totals) {
             Ok(instance) => {
                 self.events.sink.set(Some(instance.mirror()));
+                self.control.set(Ok(instance.observed(&settings.config)));
                 state.instance = Some(instance);
                 state.awaiting = None;
                 self.track(state);
@@ -331,6 +358,8 @@ impl<K: Kea> Plugin<K> {
                         "{error}; queries are answered once they can be read"
                     );
                 }
+                self.control
+                    .set(Err(format!("Kea's leases cannot be read: {error}")));
                 state.awaiting = Some(Awaiting::Leases);
             }
             Err(InstanceError::Failed(error)) => {
@@ -378,6 +407,8 @@ impl<K: Kea> Plugin<K> {
         }
         if let Some(instance) = state.instance.take() {
             self.events.sink.set(None);
+            self.control.set(Err(UNLOADED.to_owned()));
+            self.take_differences(&instance);
             if let Some(kept) = instance.stop(UNLOADED) {
                 state.hand_over.keep(kept);
             }
@@ -389,6 +420,34 @@ impl<K: Kea> Plugin<K> {
         let mut state = self.state.lock();
         state.preload = None;
         self.stop(&mut state);
+        if !self.kea.checks_only() {
+            self.update_statistics(&mut state, true);
+        }
+    }
+
+    // ------------------------------------------------------------- Statistics
+
+    /// Updates the statistics if it is time, or always if `is_forced`.
+    fn update_statistics(&self, state: &mut State, is_forced: bool) {
+        let instance = state.instance.as_ref();
+        let present = instance.map(|instance| {
+            self.take_differences(instance);
+            instance.present()
+        });
+        state.statistics.update(
+            &self.kea,
+            &self.totals,
+            &self.statistic_requests,
+            present.unwrap_or_default(),
+            is_forced,
+        );
+    }
+
+    /// Adds the changes that the resync of an instance has found.
+    fn take_differences(&self, instance: &Instance) {
+        let differences = instance.mirror().take_resync_differences();
+        let total = &self.totals.resync_differences;
+        total.fetch_add(differences, Ordering::Relaxed);
     }
 
     // --------------------------------------------------------------- Commands
@@ -409,6 +468,11 @@ impl<K: Kea> Plugin<K> {
         if RELOADING.contains(&name) {
             return self.resume();
         }
+        if statistics::may_change(name) {
+            let (arguments, _) = command()?;
+            self.statistic_requests.commanded(name, &arguments);
+            return Ok(());
+        }
         if !may_change(name) {
             return Ok(());
         }
@@ -416,6 +480,13 @@ impl<K: Kea> Plugin<K> {
         self.events
             .commanded(name, &arguments, &response, deleted, unannounced);
         Ok(())
+    }
+
+    /// Executes a control command of this library, given as JSON text as Kea has received it. Returns the answer as
+    /// JSON text. Any thread may call this, at any time.
+    pub fn control(&self, command: &[u8]) -> Vec<u8> {
+        let resync = || self.events.request_resync();
+        self.control.execute(command, self.kea.version(), resync)
     }
 
     /// Serves the previous configuration if Kea has reloaded the library and then not configured it: `libreload`
@@ -459,7 +530,8 @@ impl<K: Kea> Plugin<K> {
         } else {
             IDLE
         };
-        self.kea.schedule_tick(next);
+        self.update_statistics(&mut state, false);
+        self.kea.schedule_tick(next.min(statistics::INTERVAL));
         // Requests made before the tick was scheduled are not forgotten.
         let needs_resync = self.events.needs_resync.load(Ordering::Acquire);
         let is_due = |instance: &Instance| instance.is_tick_due() || needs_resync;
@@ -563,6 +635,15 @@ impl<K: Kea> Plugin<K> {
                 }
                 state.awaiting = Some(Awaiting::Anything);
             }
+        }
+    }
+}
+
+/// Registers the control commands. If that fails, Kea does not know them.
+fn register_commands(library: &mut impl Library) {
+    for name in COMMANDS {
+        if let Err(error) = library.register_command(name) {
+            tracing::warn!(id = "BLQ_COMMANDS_NOT_REGISTERED", "{name}: {error}");
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::mirror::Mirror;
 use crate::plugin::system::SignalsBlocked;
 use crate::query::lease_engine::LeaseEngine;
-use crate::server::{Listeners, Server};
+use crate::server::{Listeners, Monitor, Server};
 
 /// Time from one attempt to start the listener's threads to the next.
 const RETRY: Duration = Duration::from_secs(2);
@@ -21,6 +21,8 @@ pub struct Listener {
     server: Option<Server>,
     /// Time of the next attempt in that case.
     next: Instant,
+    /// The state for other threads.
+    monitor: Arc<Monitor>,
 }
 
 impl Listener {
@@ -29,14 +31,20 @@ impl Listener {
         config: Config,
         listeners: Listeners,
         mirror: &Arc<Mirror>,
+        monitor: Arc<Monitor>,
         now: Instant,
     ) -> Listener {
         let mut listener = Listener {
             config,
             server: None,
             next: now + RETRY,
+            monitor,
         };
         if let Err(error) = listener.serve(listeners, mirror) {
+            for address in listener.config.listeners() {
+                let error = format!("threads cannot start: {error}");
+                listener.monitor.set_listener(address, Some(error));
+            }
             tracing::error!(
                 id = "BLQ_SERVER_NOT_STARTED",
                 "the threads that serve requesters cannot start: {error}; the hook tries again every {} s; \
@@ -51,7 +59,9 @@ impl Listener {
     fn serve(&mut self, listeners: Listeners, mirror: &Arc<Mirror>) -> io::Result<()> {
         let options = self.config.non_sensitive_options.clone();
         let engine = Arc::new(LeaseEngine::new(Arc::clone(mirror), options));
-        self.server = Some(Server::start_with(listeners, &self.config, engine)?);
+        let monitor = Arc::clone(&self.monitor);
+        let server = Server::start_monitored(listeners, &self.config, engine, monitor)?;
+        self.server = Some(server);
         Ok(())
     }
 

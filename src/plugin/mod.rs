@@ -5,7 +5,7 @@
 //! - `system`: calls of the C library.
 //! - [`command_line`]: whether Kea only checks its configuration.
 //! - [`required_callouts`]: the callouts that this library needs.
-//! - `commands`: the changes that a control command makes.
+//! - `commands`: the changes that a control command of Kea makes.
 //! - [`message`]: a client's message, and the events that it causes.
 //! - `attribution`: which server made a change that the lease manager reports.
 //! - `sink`: the destination of lease events.
@@ -14,6 +14,10 @@
 //! - `state_file`: where the state file may be.
 //! - `jobs`: work in ticks on Kea's main loop.
 //! - `settings`: the library's parameters and Kea's configuration.
+//! - `statistics`: the statistics of the plugin among those of Kea.
+//! - `census_worker`: counts the bindings for `blq4-status`.
+//! - `observed`: the parts of an instance that control commands read.
+//! - `control`: the control commands of this library.
 //! - `hand_over`: a mirror passed across a reload.
 //! - `listener`: the listener, started or waiting to be.
 //! - `instance`: the parts that serve one configuration.
@@ -26,20 +30,26 @@ pub mod message;
 pub mod required_callouts;
 
 mod attribution;
+mod census_worker;
 mod commands;
+mod control;
 mod hand_over;
 mod instance;
 mod jobs;
 mod life_cycle;
 mod listener;
 mod lookup;
+mod observed;
 mod settings;
 mod sink;
 mod state_file;
+mod statistics;
 mod system;
 
 #[cfg(test)]
 mod fake;
+#[cfg(test)]
+mod observation_tests;
 #[cfg(test)]
 mod tests;
 

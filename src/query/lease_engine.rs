@@ -1,13 +1,14 @@
 //! Answering queries from the mirror.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use proto::StatusCode;
 
-use crate::mirror::{Cursor, Entry, Mirror, Unready};
+use crate::mirror::{Cursor, Entry, Failure, Mirror, Unready};
 use crate::model::time::Time;
 use crate::query::filter::Filter;
 use crate::query::plan::Plan;
@@ -64,6 +65,8 @@ pub struct Answer {
     requested: Option<Vec<u8>>,
     /// The rest of the answer.
     rest: Rest,
+    /// The messages written.
+    messages: u64,
 }
 
 /// The messages of an answer that are not sent.
@@ -73,6 +76,20 @@ enum Rest {
     Bindings(Query, Option<Box<Search>>),
     /// A DHCPLEASEQUERYDONE with a status.
     Refusal(Refusal),
+    /// Nothing: the answer has ended because the mirror failed.
+    Failed(Failure),
+}
+
+/// The codes of a parameter request list, for the log.
+struct Codes<'a>(&'a [u8]);
+
+impl fmt::Display for Codes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, code) in self.0.iter().enumerate() {
+            write!(f, "{}{code}", if index == 0 { "" } else { "+" })?;
+        }
+        Ok(())
+    }
 }
 
 /// A search for the bindings that a query returns.
@@ -124,6 +141,7 @@ impl LeaseEngine {
         &self,
         search: &mut Search,
         server_identifier: &mut Option<Ipv4Addr>,
+        messages: &mut u64,
         out: &mut Vec<u8>,
         full: usize,
     ) -> Result<ControlFlow<()>, Unready> {
@@ -141,15 +159,19 @@ impl LeaseEngine {
             let mut entries = cursor.entries(&part);
             while let Some(entry) = entries.next() {
                 visits += 1;
+                let before = out.len();
                 match entry {
                     Entry::Bound(found) => responder.binding(found, out),
                     Entry::Free(run) => {
                         if let Some(last) = responder.free(run, full, out) {
-                            visits += (last.to_bits() - run.first.to_bits()) as usize;
+                            let further = last.to_bits() - run.first.to_bits();
+                            visits += further as usize;
+                            *messages += u64::from(further);
                             entries.continue_after(last);
                         }
                     }
                 }
+                *messages += u64::from(out.len() > before);
                 if out.len() >= full || visits >= VISITS_PER_TURN {
                     return Ok(ControlFlow::Break(()));
                 }
@@ -176,6 +198,7 @@ impl LeaseEngine {
             began,
             requested,
             rest,
+            messages,
         } = answer;
         let status = match rest {
             Rest::Bindings(query, search) => {
@@ -189,7 +212,7 @@ impl LeaseEngine {
                 };
                 let full = out.len().saturating_add(room);
                 if self
-                    .resume(search, server_identifier, out, full)?
+                    .resume(search, server_identifier, messages, out, full)?
                     .is_break()
                 {
                     return Ok(Progress::More);
@@ -197,9 +220,12 @@ impl LeaseEngine {
                 None
             }
             Rest::Refusal(refusal) => Some((refusal.status(), refusal.to_string())),
+            // Its DHCPLEASEQUERYDONE was written.
+            Rest::Failed(_) => return Ok(Progress::Done),
         };
         let status = status.as_ref().map(|(code, text)| (*code, &**text));
         write_done(out, header, server_identifier.take(), *began, status);
+        *messages += 1;
         Ok(Progress::Done)
     }
 }
@@ -228,13 +254,25 @@ impl Engine for LeaseEngine {
                 Kind::Query(query) => Rest::Bindings(query, None),
                 Kind::Refused(refusal) => Rest::Refusal(refusal),
             },
+            messages: 0,
         })
     }
 
-    fn refusal(&self, answer: &Answer) -> Option<(StatusCode, String)> {
+    fn status(&self, answer: &Answer) -> Option<(StatusCode, String)> {
         match &answer.rest {
             Rest::Bindings(..) => None,
             Rest::Refusal(refusal) => Some((refusal.status(), refusal.to_string())),
+            Rest::Failed(failure) => Some((StatusCode::QUERY_TERMINATED, failure.to_string())),
+        }
+    }
+
+    fn describe(&self, answer: &Answer) -> String {
+        let Rest::Bindings(query, _) = &answer.rest else {
+            return String::new();
+        };
+        match &answer.requested {
+            Some(options) => format!("{query}, options {}", Codes(options)),
+            None => query.to_string(),
         }
     }
 
@@ -248,7 +286,7 @@ impl Engine for LeaseEngine {
 
     fn ends_connection(&self, answer: &Answer) -> bool {
         match &answer.rest {
-            Rest::Bindings(..) => false,
+            Rest::Bindings(..) | Rest::Failed(_) => false,
             Rest::Refusal(refusal) => refusal.ends_connection(),
         }
     }
@@ -261,6 +299,8 @@ impl Engine for LeaseEngine {
                 let identifier = answer.server_identifier.take();
                 let status = (StatusCode::QUERY_TERMINATED, &*failure.to_string());
                 write_done(out, &answer.header, identifier, answer.began, Some(status));
+                answer.rest = Rest::Failed(failure);
+                answer.messages += 1;
                 Progress::Done
             }
         }
@@ -270,10 +310,14 @@ impl Engine for LeaseEngine {
         self.mirror.next_change_of_readiness()
     }
 
-    fn terminate(&self, answer: Answer, reason: &str, out: &mut Vec<u8>) {
+    fn messages(&self, answer: &Answer) -> u64 {
+        answer.messages
+    }
+
+    fn terminate(&self, answer: &mut Answer, reason: &str, out: &mut Vec<u8>) {
         let refusal;
         let status = match &answer.rest {
-            Rest::Bindings(..) => (StatusCode::QUERY_TERMINATED, reason),
+            Rest::Bindings(..) | Rest::Failed(_) => (StatusCode::QUERY_TERMINATED, reason),
             // After QueryTerminated the requester would send the query again (RFC 6926 section 7.1).
             Rest::Refusal(why) => {
                 refusal = why.to_string();
@@ -282,6 +326,7 @@ impl Engine for LeaseEngine {
         };
         let identifier = answer.server_identifier;
         write_done(out, &answer.header, identifier, answer.began, Some(status));
+        answer.messages += 1;
     }
 }
 

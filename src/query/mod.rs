@@ -126,9 +126,15 @@ pub trait Engine: Send + Sync + 'static {
         requester: &Requester,
     ) -> Result<Self::Answer, Self::Unanswerable>;
 
-    /// Returns status and cause, for the log, of an answer that is a DHCPLEASEQUERYDONE with a status alone.
-    fn refusal(&self, _answer: &Self::Answer) -> Option<(StatusCode, String)> {
+    /// Returns status and cause, for the log, of an answer whose DHCPLEASEQUERYDONE has a status: that of a
+    /// refused query, or of one that ended because the engine failed. `None` for success.
+    fn status(&self, _answer: &Self::Answer) -> Option<(StatusCode, String)> {
         None
+    }
+
+    /// Describes the query and its qualifiers, for the log; empty if they could not be read.
+    fn describe(&self, _answer: &Self::Answer) -> String {
+        String::new()
     }
 
     /// Returns the transaction id, for the log, of an unanswerable message; `None` if it is no DHCP message.
@@ -156,7 +162,10 @@ pub trait Engine: Send + Sync + 'static {
         std::future::pending()
     }
 
+    /// Returns the number of messages of the answer that were written.
+    fn messages(&self, answer: &Self::Answer) -> u64;
+
     /// Appends the DHCPLEASEQUERYDONE that ends an answer early, with status QueryTerminated and the text
     /// `reason` (RFC 6926 section 8.5). A refused query keeps the status of its refusal.
-    fn terminate(&self, answer: Self::Answer, reason: &str, out: &mut Vec<u8>);
+    fn terminate(&self, answer: &mut Self::Answer, reason: &str, out: &mut Vec<u8>);
 }

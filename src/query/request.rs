@@ -9,6 +9,7 @@ use proto::{InvalidVss, Lengths, MessageType, StatusCode, sub_option};
 
 use crate::mirror::Identity;
 use crate::model::address::HardwareAddress;
+use crate::model::hex::Hex;
 use crate::model::time::{Time, Window};
 use crate::model::vpn::{Vpn, VpnSelector};
 use crate::query::{QueryType, QueryTypes};
@@ -57,6 +58,30 @@ impl Query {
         Window {
             start: self.start,
             end: self.end,
+        }
+    }
+}
+
+/// The query and its qualifiers, for the log.
+impl fmt::Display for Query {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.identity {
+            None => f.write_str("all configured addresses")?,
+            Some(Identity::Mac(mac)) => write!(f, "mac {}/{}", mac.htype, Hex(&mac.octets))?,
+            Some(Identity::ClientId(id)) => write!(f, "client-id {}", Hex(id))?,
+            Some(Identity::RemoteId(id)) => write!(f, "remote-id {}", Hex(id))?,
+            Some(Identity::RelayId(id)) => write!(f, "relay-id {}", Hex(id))?,
+        }
+        if self.start > Time::MIN {
+            write!(f, ", query-start-time {}", self.start.0)?;
+        }
+        if self.end < Time::MAX {
+            write!(f, ", query-end-time {}", self.end.0)?;
+        }
+        match &self.vpn {
+            VpnSelector::One(Vpn::Default) => Ok(()),
+            VpnSelector::One(vpn) => write!(f, ", VPN-ID {vpn}"),
+            VpnSelector::All => f.write_str(", VPN-ID all"),
         }
     }
 }
@@ -361,5 +386,58 @@ fn once<'a>(
     match message.options.get(code) {
         Some(option) if option.occurrences > 1 => Err(Refusal::Repeated(field, option.occurrences)),
         found => Ok(found),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn describes_a_query_with_its_qualifiers() {
+        let all = Query {
+            identity: None,
+            start: Time::MIN,
+            end: Time::MAX,
+            vpn: VpnSelector::One(Vpn::Default),
+        };
+        assert_eq!(all.to_string(), "all configured addresses");
+        let mac = HardwareAddress {
+            htype: 6,
+            octets: vec![2, 0, 0xab],
+        };
+        for (identity, text) in [
+            (Identity::Mac(mac), "mac 6/0200ab"),
+            (Identity::ClientId(vec![1, 2]), "client-id 0102"),
+            (Identity::RemoteId(vec![0xff]), "remote-id ff"),
+            (Identity::RelayId(vec![0]), "relay-id 00"),
+        ] {
+            let query = Query {
+                identity: Some(identity),
+                ..all.clone()
+            };
+            assert_eq!(query.to_string(), text);
+        }
+        for (vpn, text) in [
+            (VpnSelector::One(Vpn::Name("a\nb".into())), r#""a\nb""#),
+            (
+                VpnSelector::One(Vpn::Rfc2685([0, 0, 0x5e, 0, 0, 0, 7])),
+                "00005e00000007",
+            ),
+            (VpnSelector::All, "all"),
+        ] {
+            let query = Query {
+                start: Time(7),
+                end: Time(9),
+                vpn,
+                ..all.clone()
+            };
+            assert_eq!(
+                query.to_string(),
+                format!(
+                    "all configured addresses, query-start-time 7, query-end-time 9, VPN-ID {text}"
+                )
+            );
+        }
     }
 }

@@ -5,15 +5,18 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::mem::take;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use bytes::buf::Limit;
+use proto::StatusCode;
 use tracing::span::EnteredSpan;
 
 use crate::query::{Engine, Progress, Requester};
-use crate::server::peer_log::PeerLog;
+use crate::server::monitor::Activity;
+use crate::server::peer_log::{PeerLog, QueryEnd, QueryStatus};
 use crate::wire::frame::FrameReader;
 
 /// Octets produced before one write.
@@ -86,6 +89,16 @@ fn query_span(xid: u32) -> EnteredSpan {
     tracing::info_span!("query", xid = format_args!("{xid:#010x}")).entered()
 }
 
+/// A query in progress.
+struct InProgress<A> {
+    /// The answer.
+    answer: A,
+    /// The time at which it was read.
+    began: Instant,
+    /// Octets written.
+    octets: u64,
+}
+
 /// The state of one connection.
 pub struct Connection<E: Engine> {
     /// The engine that answers the queries.
@@ -99,13 +112,15 @@ pub struct Connection<E: Engine> {
     /// The query being received. It is incomplete, unless the message before it ended the
     /// connection.
     input: FrameReader,
-    /// The answers of active queries; the first has the next turn.
+    /// The active queries; the first has the next turn.
     /// queries.len() + idle.len() <= limits.queries
-    queries: VecDeque<E::Answer>,
-    /// The answers of idle queries: see [`Progress::Idle`].
-    idle: Vec<E::Answer>,
+    queries: VecDeque<InProgress<E::Answer>>,
+    /// The idle queries: see [`Progress::Idle`].
+    idle: Vec<InProgress<E::Answer>>,
     /// Messages to send.
     output: Vec<u8>,
+    /// The number of messages in `output`.
+    messages: u64,
     /// Octets of `output` already sent: <= output.len(), and both are 0 once all are sent.
     sent: usize,
     /// Start of the time without an active query.
@@ -114,6 +129,8 @@ pub struct Connection<E: Engine> {
     blocked_since: Instant,
     /// The reason for reading no further queries, if there is one.
     end: Option<End>,
+    /// The progress of the connection, for other threads.
+    activity: Arc<Activity>,
 }
 
 impl<E: Engine> Connection<E> {
@@ -134,12 +151,26 @@ impl<E: Engine> Connection<E> {
             queries: VecDeque::new(),
             idle: Vec::new(),
             output: Vec::new(),
+            messages: 0,
             sent: 0,
             // RFC 6926 section 8.1: the idle time of a new connection counts from its acceptance.
             idle_since: now,
             blocked_since: now,
             end: None,
+            activity: Arc::default(),
         }
+    }
+
+    /// Returns the progress of the connection, for other threads.
+    pub fn activity(&self) -> &Arc<Activity> {
+        &self.activity
+    }
+
+    /// Publishes the queries in progress, and whether the connection is blocked.
+    pub fn publish(&self) {
+        let queries = self.queries.len() + self.idle.len();
+        let blocked_since = (!self.output().is_empty()).then_some(self.blocked_since);
+        self.activity.set(queries, blocked_since);
     }
 
     //--- Input
@@ -191,28 +222,49 @@ impl<E: Engine> Connection<E> {
 
     /// Adds an answer to those in progress.
     fn begin(&mut self, answer: E::Answer, now: Instant) {
+        self.peer_log.query_began();
         let xid = self.engine.xid(&answer);
-        let peer = self.requester.peer;
-        if let Some((status, why)) = self.engine.refusal(&answer) {
-            let _query = query_span(xid);
-            self.peer_log.query_refused(peer, status, why);
-        }
-        let in_progress = self.queries.len() + self.idle.len();
-        let is_other = |query: &E::Answer| self.engine.xid(query) != xid;
-        self.queries.retain(is_other);
-        self.idle.retain(is_other);
-        if self.queries.len() + self.idle.len() < in_progress {
-            // RFC 6926 section 7.1: the xid of each query is unique. From now on, replies with this
-            // xid could belong to either query.
-            let _query = query_span(xid);
-            self.peer_log.xid_in_use(peer);
-            self.end_early(End::XidInUse(xid), now);
-        } else {
-            if self.engine.ends_connection(&answer) {
+        let query = InProgress {
+            answer,
+            began: now,
+            octets: 0,
+        };
+        let is_other = |query: &InProgress<E::Answer>| self.engine.xid(&query.answer) != xid;
+        if self.queries.iter().all(is_other) && self.idle.iter().all(is_other) {
+            if self.engine.ends_connection(&query.answer) {
                 self.end = Some(End::Broken);
             }
-            self.queries.push_back(answer);
+            self.queries.push_back(query);
+            return;
         }
+        // RFC 6926 section 7.1: the xid of each query is unique. From now on, replies with this
+        // xid could belong to either query.
+        self.wake();
+        let queries = take(&mut self.queries);
+        let is_other = |query: &InProgress<E::Answer>| self.engine.xid(&query.answer) != xid;
+        let (others, same): (Vec<_>, Vec<_>) = queries.into_iter().partition(is_other);
+        self.queries = others.into();
+        let xid_span = query_span(xid);
+        self.peer_log.xid_in_use(self.requester.peer);
+        drop(xid_span);
+        for query in same.iter().chain([&query]) {
+            self.log_end(query, QueryStatus::Abandoned, now);
+        }
+        self.end_early(End::XidInUse(xid), now);
+    }
+
+    /// Logs the end of a query.
+    fn log_end(&self, query: &InProgress<E::Answer>, status: QueryStatus, now: Instant) {
+        let end = QueryEnd {
+            status,
+            query: &|| self.engine.describe(&query.answer),
+            messages: self.engine.messages(&query.answer),
+            octets: query.octets,
+            took: now.saturating_duration_since(query.began),
+        };
+        self.peer_log.query_ended(self.requester.peer, &end, || {
+            query_span(self.engine.xid(&query.answer))
+        });
     }
 
     /// Records that the requester closed its side. Queries received before are still answered.
@@ -253,16 +305,25 @@ impl<E: Engine> Connection<E> {
                 break;
             };
             let before = self.output.len();
+            let messages = self.engine.messages(&query.answer);
             let room = if self.queries.is_empty() {
                 CHUNK - before
             } else {
                 TURN
             };
-            let progress = self.engine.write(&mut query, &mut self.output, room);
+            let progress = self.engine.write(&mut query.answer, &mut self.output, room);
+            self.messages += self.engine.messages(&query.answer) - messages;
+            query.octets += (self.output.len() - before) as u64;
             match progress {
                 Progress::More => self.queries.push_back(query),
                 Progress::Idle => self.idle.push(query),
-                Progress::Done => {}
+                Progress::Done => {
+                    let status = self.engine.status(&query.answer);
+                    let status = status.map_or(QueryStatus::Success, |(code, why)| {
+                        QueryStatus::Failed(code, why)
+                    });
+                    self.log_end(&query, status, now);
+                }
             }
             if self.output.len() > before {
                 silent = 0;
@@ -292,7 +353,11 @@ impl<E: Engine> Connection<E> {
     pub fn sent(&mut self, count: usize, now: Instant) {
         self.sent += count;
         self.blocked_since = now;
-        if self.sent >= self.output.len() {
+        let is_all = self.sent >= self.output.len();
+        let messages = if is_all { take(&mut self.messages) } else { 0 };
+        self.activity.add_sent(messages, count as u64);
+        self.peer_log.sent(messages, count as u64);
+        if is_all {
             self.output.clear();
             self.sent = 0;
             // RFC 6926 section 8.5: the timer starts after a DHCPLEASEQUERYDONE, if no query is in
@@ -340,11 +405,19 @@ impl<E: Engine> Connection<E> {
             };
             self.end_early(end, now);
         } else {
-            self.queries.clear();
-            self.idle.clear();
+            self.abandon(now);
             self.output.clear();
+            self.messages = 0;
             self.sent = 0;
             self.end = Some(End::Blocked);
+        }
+    }
+
+    /// Ends all queries in progress without a DHCPLEASEQUERYDONE: the requester can receive none.
+    pub fn abandon(&mut self, now: Instant) {
+        self.wake();
+        for query in take(&mut self.queries) {
+            self.log_end(&query, QueryStatus::Abandoned, now);
         }
     }
 
@@ -361,8 +434,16 @@ impl<E: Engine> Connection<E> {
         }
         self.wake();
         let reason = end.to_string();
-        for query in self.queries.drain(..) {
-            self.engine.terminate(query, &reason, &mut self.output);
+        for mut query in take(&mut self.queries) {
+            // A refused query keeps its status.
+            let status = self.engine.status(&query.answer);
+            let (code, why) = status.unwrap_or((StatusCode::QUERY_TERMINATED, reason.clone()));
+            let before = self.output.len();
+            self.engine
+                .terminate(&mut query.answer, &reason, &mut self.output);
+            self.messages += 1;
+            query.octets += (self.output.len() - before) as u64;
+            self.log_end(&query, QueryStatus::Failed(code, why), now);
         }
         self.end = Some(end);
     }

@@ -18,6 +18,7 @@ use crate::server::access::AccessList;
 use crate::server::connection::{Connection, Limits};
 use crate::server::descriptors::{NoFreeNumber, Placement};
 use crate::server::errors::ListenError;
+use crate::server::monitor::Monitor;
 use crate::server::peer_log::PeerLog;
 use crate::server::slots::Slots;
 use crate::server::threads::Threads;
@@ -60,8 +61,8 @@ pub fn bind(address: SocketAddrV4) -> Result<std::net::TcpListener, ListenError>
 pub struct Accepted<S> {
     /// The socket.
     pub socket: S,
-    /// The requester's address.
-    pub peer: Ipv4Addr,
+    /// The requester's address and port.
+    pub peer: SocketAddrV4,
     /// The local address.
     pub local: Ipv4Addr,
 }
@@ -98,7 +99,7 @@ impl Acceptor for TcpListener {
         let _ = options.set_tcp_nodelay(true);
         let _ = options.set_tcp_notsent_lowat(UNSENT);
         Ok(Accepted {
-            peer: *peer.ip(),
+            peer,
             local: *local.ip(),
             socket,
         })
@@ -146,6 +147,8 @@ pub struct Shared<E: Engine> {
     pub limits: Limits,
     /// The log of refused connections and queries.
     pub peer_log: Arc<PeerLog>,
+    /// The state for other threads.
+    pub monitor: Arc<Monitor>,
     /// The threads that serve connections.
     pub threads: Threads,
 }
@@ -186,9 +189,18 @@ pub async fn listen<E: Engine>(
             TcpListener::from_std(socket).map_err(|cause| ListenError { address, cause })
         });
         match entered {
-            Ok(acceptor) => return accept(acceptor, shared).await,
+            Ok(acceptor) => {
+                // With port 0 the system chooses the port.
+                let bound = match acceptor.local_addr() {
+                    Ok(SocketAddr::V4(bound)) => bound,
+                    _ => address,
+                };
+                shared.monitor.set_listener(bound, None);
+                return accept(acceptor, shared).await;
+            }
             Err(error) => {
                 let text = Some(error.to_string());
+                shared.monitor.set_listener(address, text.clone());
                 if text != logged {
                     log_failure(&error);
                     logged = text;
@@ -224,9 +236,10 @@ pub async fn accept<A: Acceptor, E: Engine>(mut acceptor: A, shared: Arc<Shared<
 async fn admit<A: Acceptor, E: Engine>(accepted: Accepted<A::Socket>, shared: &Arc<Shared<E>>) {
     let Accepted {
         socket,
-        peer,
+        peer: from,
         local,
     } = accepted;
+    let peer = *from.ip();
     let Some(entry) = shared.access.find(peer) else {
         shared.peer_log.refused(peer);
         return;
@@ -259,9 +272,16 @@ async fn admit<A: Acceptor, E: Engine>(accepted: Accepted<A::Socket>, shared: &A
         Arc::clone(&shared.peer_log),
         Instant::now().into_std(),
     );
+    let open = shared.monitor.open(from, local, connection.activity());
+    shared.peer_log.accepted();
     let spawned = shared.threads.spawn(|stop| {
         let stream = A::open(socket)?;
-        Ok(serve(stream, connection, slot, stop).instrument(span))
+        let serving = async move {
+            // Dropped with the connection.
+            let _open = open;
+            serve(stream, connection, slot, stop).await;
+        };
+        Ok(serving.instrument(span))
     });
     if let Err(error) = spawned {
         shared.peer_log.accept_failed(&error);

@@ -20,6 +20,8 @@
 //! - [`threads`]: the threads and their event loops.
 //! - [`stop`]: the stop signal.
 //! - [`peer_log`]: messages about peers, and counters.
+//! - `throttle`: the rate limits of these messages.
+//! - [`monitor`]: the state of a running server, for other threads.
 //!
 //! The engine appends messages to the output of the connection, from which they are sent without a
 //! copy. The memory of one connection is bounded: a query being received (64 KiB), a chunk of
@@ -32,15 +34,18 @@ mod connection;
 mod descriptors;
 mod errors;
 mod listener;
+mod monitor;
 mod peer_log;
 mod slots;
 mod stop;
 mod tcp_server;
 mod threads;
+mod throttle;
 mod transport;
 
 pub use descriptors::FIRST_HIGH;
 pub use errors::ListenError;
+pub use monitor::{ConnectionState, ListenerState, Monitor};
 pub use peer_log::Counts;
 pub use tcp_server::{Listeners, Server};
 

@@ -4,39 +4,41 @@
 //! their query, which has the xid. The rate is limited for each peer separately: a noisy peer
 //! neither fills the log nor hides messages about others.
 
-use std::collections::HashMap;
 use std::fmt::Display;
 use std::io;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use proto::StatusCode;
+use tracing::Level;
 
 use crate::server::slots::Full;
-
-/// Minimum time between two messages of a kind about one peer. Messages in between are counted, and
-/// the next message has their number.
-const INTERVAL: Duration = Duration::from_secs(60);
-
-/// Number of peers with a separate rate limit, for each kind of message; all others share one
-/// limit. It bounds the memory (some 40 KiB for each kind) and the log: at most one more message
-/// than this number, of each kind and in each minute.
-const MAX_PEERS: usize = 1024;
+use crate::server::throttle::{Omitted, Summary, Throttle};
 
 /// The log messages that peers can provoke, each kind rate-limited.
 #[derive(Debug, Default)]
 pub struct PeerLog {
     /// Counters of the causes.
-    counts: Counts,
+    counts: Arc<Counts>,
     /// Rate limits.
     throttle: Throttle,
 }
 
-/// Counters of refused connections and queries, since the server started.
+/// Counters of connections, queries and messages. They go on from one server to the next.
 #[derive(Debug, Default)]
 pub struct Counts {
+    /// Connections of permitted requesters for which there was a slot.
+    pub connections_accepted: AtomicU64,
+    /// Messages handed to the network, whole ones.
+    pub messages_sent: AtomicU64,
+    /// Octets handed to the network.
+    pub octets_sent: AtomicU64,
+    /// Queries read, whatever their answers.
+    pub queries: AtomicU64,
+    /// Queries that ended with QueryTerminated.
+    pub queries_terminated: AtomicU64,
     /// Connections of peers that are not among the requesters.
     pub connections_refused: AtomicU64,
     /// Connections above a limit.
@@ -57,8 +59,16 @@ fn count(counter: &AtomicU64) {
 }
 
 impl PeerLog {
+    /// Creates a log that counts in `counts`.
+    pub fn new(counts: Arc<Counts>) -> PeerLog {
+        PeerLog {
+            counts,
+            throttle: Throttle::default(),
+        }
+    }
+
     /// Returns the counters.
-    pub fn counts(&self) -> &Counts {
+    pub fn counts(&self) -> &Arc<Counts> {
         &self.counts
     }
 
@@ -124,16 +134,73 @@ impl PeerLog {
         }
     }
 
-    /// Logs a query answered by a DHCPLEASEQUERYDONE with a status only.
-    pub fn query_refused(&self, peer: Ipv4Addr, status: StatusCode, why: impl Display) {
-        let (id, counter) = if status == StatusCode::NOT_ALLOWED {
-            ("BLQ_QUERY_NOT_ALLOWED", &self.counts.queries_not_allowed)
-        } else {
-            ("BLQ_QUERY_MALFORMED", &self.counts.queries_malformed)
+    /// Counts the end of a query, and logs one line of it: at level INFO if it ended with a status other than
+    /// success and the rate limit admits it, else at level DEBUG.
+    ///
+    /// `span` enters the span of the query, only if a line is logged.
+    pub fn query_ended<S>(&self, peer: Ipv4Addr, end: &QueryEnd<'_>, span: impl FnOnce() -> S) {
+        let (id, counter) = match &end.status {
+            QueryStatus::Success => ("BLQ_QUERY_ANSWERED", None),
+            QueryStatus::Abandoned => ("BLQ_QUERY_ABANDONED", None),
+            QueryStatus::Failed(StatusCode::NOT_ALLOWED, _) => (
+                "BLQ_QUERY_NOT_ALLOWED",
+                Some(&self.counts.queries_not_allowed),
+            ),
+            QueryStatus::Failed(StatusCode::QUERY_TERMINATED, _) => (
+                "BLQ_QUERY_TERMINATED",
+                Some(&self.counts.queries_terminated),
+            ),
+            QueryStatus::Failed(..) => {
+                ("BLQ_QUERY_MALFORMED", Some(&self.counts.queries_malformed))
+            }
         };
-        count(counter);
-        if let Some(more) = self.admit(id, peer) {
-            tracing::info!(id, "query answered with {status}: {why}{more}");
+        if let Some(counter) = counter {
+            count(counter);
+            if let Some(more) = self.admit(id, peer) {
+                let _span = span();
+                return end.log(Level::INFO, id, &more);
+            }
+        }
+        if tracing::event_enabled!(Level::DEBUG) {
+            let _span = span();
+            end.log(Level::DEBUG, id, "");
+        }
+    }
+
+    /// Counts a query that was read.
+    pub fn query_began(&self) {
+        count(&self.counts.queries);
+    }
+
+    /// Counts messages and octets handed to the network.
+    pub fn sent(&self, messages: u64, octets: u64) {
+        let Counts {
+            messages_sent,
+            octets_sent,
+            ..
+        } = &*self.counts;
+        messages_sent.fetch_add(messages, Ordering::Relaxed);
+        octets_sent.fetch_add(octets, Ordering::Relaxed);
+    }
+
+    /// Counts a connection that is served.
+    pub fn accepted(&self) {
+        count(&self.counts.connections_accepted);
+    }
+
+    /// Logs how many messages were omitted about peers that caused no further one. Called once in an
+    /// [`INTERVAL`](crate::server::throttle::INTERVAL).
+    pub fn summarise(&self) {
+        for Summary { id, peer, count } in self.throttle.summaries(Instant::now()) {
+            let about = match peer {
+                Some(Omitted::Peer(peer)) => format!(" about {peer}"),
+                Some(Omitted::Others) => " about further peers".to_owned(),
+                None => String::new(),
+            };
+            tracing::info!(
+                id = "BLQ_MESSAGES_OMITTED",
+                "{count} more messages {id}{about} were not logged"
+            );
         }
     }
 
@@ -149,121 +216,58 @@ impl PeerLog {
     }
 }
 
-/// Rate limits: one message of each identifier about each peer in an [`INTERVAL`].
-#[derive(Debug, Default)]
-struct Throttle {
-    /// Limits by the identifier of the message.
-    by_id: Mutex<HashMap<&'static str, Peers>>,
+/// The end of a query, for the log.
+pub struct QueryEnd<'a> {
+    /// The status.
+    pub status: QueryStatus,
+    /// Describes the query and its qualifiers; empty if they could not be read.
+    pub query: &'a dyn Fn() -> String,
+    /// The messages of the answer, with the DHCPLEASEQUERYDONE if it was written.
+    pub messages: u64,
+    /// The octets of the answer, with the message-size of each message.
+    pub octets: u64,
+    /// The time since the query was read.
+    pub took: Duration,
 }
 
-/// Rate limits of one identifier.
-#[derive(Debug, Default)]
-struct Peers {
-    /// Limits of single peers, and of messages without a peer; len() <= MAX_PEERS
-    own: HashMap<Option<Ipv4Addr>, Limit>,
-    /// Limit of all others.
-    shared: Limit,
+/// The status of a query that has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum QueryStatus {
+    /// A DHCPLEASEQUERYDONE without a status.
+    Success,
+    /// A DHCPLEASEQUERYDONE with a status and its text.
+    Failed(StatusCode, String),
+    /// None: the connection ended before the DHCPLEASEQUERYDONE.
+    Abandoned,
 }
 
-impl Throttle {
-    /// Returns a note about omitted messages, often empty, if message `id` about `peer` may be logged `now`.
-    fn admit(&self, id: &'static str, peer: Option<Ipv4Addr>, now: Instant) -> Option<String> {
-        let mut by_id = self.by_id.lock();
-        let Peers { own, shared } = by_id.entry(id).or_default();
-        if own.len() >= MAX_PEERS && !own.contains_key(&peer) {
-            own.retain(|_, limit| limit.lasts(now));
-            if own.len() >= MAX_PEERS {
-                return shared.admit(now);
-            }
-        }
-        own.entry(peer).or_default().admit(now)
-    }
-}
-
-/// Rate limit of one message in an [`INTERVAL`].
-#[derive(Debug, Default)]
-struct Limit {
-    /// Time of the last admitted message, and number of omitted ones since.
-    last: Option<(Instant, u64)>,
-}
-
-impl Limit {
-    /// Whether the interval after the last message has not ended.
-    fn lasts(&self, now: Instant) -> bool {
-        self.last
-            .is_some_and(|(at, _)| now.saturating_duration_since(at) < INTERVAL)
-    }
-
-    /// Returns a note about omitted messages, often empty, if a message may be logged `now`.
-    fn admit(&mut self, now: Instant) -> Option<String> {
-        let lasts = self.lasts(now);
-        let omitted = match &mut self.last {
-            Some((_, omitted)) if lasts => {
-                *omitted += 1;
-                return None;
-            }
-            Some((_, omitted)) => *omitted,
-            None => 0,
+impl QueryEnd<'_> {
+    /// Logs the line.
+    fn log(&self, level: Level, id: &'static str, more: &str) {
+        // The DHCPLEASEQUERYDONE is no binding.
+        let done = u64::from(self.status != QueryStatus::Abandoned);
+        let (bindings, octets) = (self.messages.saturating_sub(done), self.octets);
+        let seconds = format_args!("{:.6}", self.took.as_secs_f64());
+        let query = (self.query)();
+        let query = match query.is_empty() {
+            true => "query".to_owned(),
+            false => format!("query for {query}"),
         };
-        self.last = Some((now, 0));
-        Some(match omitted {
-            0 => String::new(),
-            omitted => format!(" ({omitted} more like this since the last message)"),
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const PEER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-
-    #[test]
-    fn admits_one_message_in_each_interval_and_counts_the_others() {
-        let throttle = Throttle::default();
-        let start = Instant::now();
-        let admit = |now| throttle.admit("a", Some(PEER), now);
-        assert_eq!(admit(start).as_deref(), Some(""));
-        assert_eq!(admit(start), None);
-        assert_eq!(admit(start + INTERVAL / 2), None);
-        let text = admit(start + INTERVAL).unwrap();
-        assert!(text.contains("2 more"), "{text}");
-        assert_eq!(admit(start + INTERVAL * 2).as_deref(), Some(""));
-    }
-
-    #[test]
-    fn neither_a_peer_nor_a_message_hides_another() {
-        let throttle = Throttle::default();
-        let start = Instant::now();
-        let scanner = Ipv4Addr::new(198, 51, 100, 1);
-        for _ in 0..1_000 {
-            throttle.admit("a", Some(scanner), start);
-        }
-        for id in ["a", "b"] {
-            assert_eq!(throttle.admit(id, Some(PEER), start).as_deref(), Some(""));
-            assert_eq!(throttle.admit(id, Some(PEER), start), None);
-        }
-    }
-
-    #[test]
-    fn knows_a_bounded_number_of_peers_and_admits_few_messages_about_the_others() {
-        let throttle = Throttle::default();
-        let start = Instant::now();
-        let sweep = |now| {
-            let peers = (0..5_000).map(|number| Ipv4Addr::from_bits(0x0a00_0000 + number));
-            peers
-                .filter_map(|peer| throttle.admit("a", Some(peer), now))
-                .count()
+        let (status, text) = match &self.status {
+            QueryStatus::Success => ("Success", format!("{query} answered")),
+            QueryStatus::Failed(status, why) => (
+                status.name().unwrap_or("unassigned"),
+                format!("{query} answered with {status}: {why}{more}"),
+            ),
+            QueryStatus::Abandoned => (
+                "none",
+                format!("{query}: the connection ended before the answer"),
+            ),
         };
-        assert_eq!(sweep(start), MAX_PEERS + 1);
-        assert_eq!(sweep(start + INTERVAL / 2), 0);
-        assert!(throttle.by_id.lock()["a"].own.len() <= MAX_PEERS);
-        // Peers whose interval has ended are dropped.
-        assert_eq!(
-            throttle.admit("a", Some(PEER), start + INTERVAL).as_deref(),
-            Some("")
-        );
-        assert!(throttle.by_id.lock()["a"].own.len() <= MAX_PEERS);
+        // The level of an event is a constant.
+        match level {
+            Level::INFO => tracing::info!(id, bindings, octets, %seconds, status, "{text}"),
+            _ => tracing::debug!(id, bindings, octets, %seconds, status, "{text}"),
+        }
     }
 }

@@ -4,6 +4,8 @@ use std::io;
 use std::net::{SocketAddr, SocketAddrV4, TcpListener};
 use std::sync::Arc;
 
+use tokio::time::sleep;
+
 use crate::config::Config;
 use crate::query::Engine;
 use crate::server::access::AccessList;
@@ -11,10 +13,12 @@ use crate::server::connection::Limits;
 use crate::server::descriptors::{self, NoFreeNumber, Numbers};
 use crate::server::errors::ListenError;
 use crate::server::listener::{self, Shared};
+use crate::server::monitor::Monitor;
 use crate::server::peer_log::{Counts, PeerLog};
 use crate::server::slots::Slots;
 use crate::server::stop::{Stop, until_stopped};
 use crate::server::threads::{self, ThreadPool};
+use crate::server::throttle;
 
 /// Maximum number of threads if the configuration has none: a few threads serve many connections,
 /// and Kea's threads need processors too.
@@ -52,8 +56,10 @@ pub struct Server {
     pool: Option<ThreadPool>,
     /// Addresses with a listening socket from the start.
     addresses: Vec<SocketAddrV4>,
-    /// Log messages and counters.
+    /// Log messages.
     peer_log: Arc<PeerLog>,
+    /// The state for other threads.
+    monitor: Arc<Monitor>,
 }
 
 impl Server {
@@ -77,6 +83,19 @@ impl Server {
         config: &Config,
         engine: Arc<E>,
     ) -> io::Result<Server> {
+        Server::start_monitored(listeners, config, engine, Arc::default())
+    }
+
+    /// Starts as [`Server::start_with`] does, with a state that other threads share.
+    ///
+    /// # Errors
+    /// If threads cannot be started. No socket listens then.
+    pub fn start_monitored<E: Engine>(
+        listeners: Listeners,
+        config: &Config,
+        engine: Arc<E>,
+        monitor: Arc<Monitor>,
+    ) -> io::Result<Server> {
         let addresses =
             listeners
                 .0
@@ -95,7 +114,7 @@ impl Server {
         if let Some(configured) = config.threads.filter(|_| started < wanted) {
             log_fewer_threads(configured, started);
         }
-        let peer_log: Arc<PeerLog> = Arc::default();
+        let peer_log = Arc::new(PeerLog::new(Arc::clone(monitor.counts())));
         let shared = Arc::new(Shared {
             engine,
             access: AccessList::new(&config.requesters),
@@ -105,14 +124,26 @@ impl Server {
                 idle_time: config.idle_time,
             },
             peer_log: Arc::clone(&peer_log),
+            monitor: Arc::clone(&monitor),
             threads: pool.threads.clone(),
         });
+        let summarising = summarise(Arc::clone(&peer_log));
+        let spawned = pool
+            .threads
+            .spawn(|stop| Ok(until_stopped(stop, summarising)));
+        if let Err(error) = spawned {
+            pool.stop(&Stop::now("the server cannot start"));
+            return Err(error);
+        }
         for (address, opened) in listeners.0 {
             // Logged here, not on the listener's thread: Kea may lose messages of other threads
             // while it is being configured.
             match &opened {
                 Ok(socket) => listener::log_listening(socket),
-                Err(error) => listener::log_failure(error),
+                Err(error) => {
+                    listener::log_failure(error);
+                    monitor.set_listener(address, Some(error.to_string()));
+                }
             }
             let shared = Arc::clone(&shared);
             let listening = listener::listen(address, opened, shared);
@@ -127,6 +158,7 @@ impl Server {
             pool: Some(pool),
             addresses,
             peer_log,
+            monitor,
         })
     }
 
@@ -139,6 +171,11 @@ impl Server {
     /// Returns the counters of refused connections and queries.
     pub fn counts(&self) -> &Counts {
         self.peer_log.counts()
+    }
+
+    /// Returns the state for other threads.
+    pub fn monitor(&self) -> &Arc<Monitor> {
+        &self.monitor
     }
 
     /// Ends every query in progress with QueryTerminated and `reason` (RFC 6926 section 8.5),
@@ -161,6 +198,14 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.end("the server ends");
+    }
+}
+
+/// Logs the numbers of omitted messages, forever.
+async fn summarise(peer_log: Arc<PeerLog>) {
+    loop {
+        sleep(throttle::INTERVAL).await;
+        peer_log.summarise();
     }
 }
 

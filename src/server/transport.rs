@@ -10,12 +10,13 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::task::yield_now;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::query::Engine;
 use crate::server::connection::{Connection, End};
+use crate::server::monitor::Activity;
 use crate::server::slots::Slot;
-use crate::server::stop::{Stop, overdue, stopped};
+use crate::server::stop::{STOP_TIME, Stop, overdue, stopped};
 
 /// Time that a connection closed by the server waits for the requester's close. Octets that arrive
 /// at a closed socket make the kernel send RST, which may discard data that the requester has not
@@ -24,6 +25,9 @@ const CLOSE_TIME: Duration = Duration::from_secs(1);
 
 /// [`CLOSE_TIME`] when the server stops and Kea waits for it: enough to discard octets already received.
 const STOPPING_CLOSE_TIME: Duration = Duration::from_millis(100);
+
+/// Status message for a requester whose connection an administrator ends.
+const DISCONNECTED: &str = "the connection is ended by an administrator";
 
 /// Status message for a requester that closed its side while its queries are idle, if too many did.
 const TOO_MANY_IDLE: &str = "the server cannot answer yet, and too many connections wait";
@@ -42,11 +46,14 @@ pub async fn serve<S: Carrier, E: Engine>(
     mut slot: Slot,
     stop: watch::Receiver<Option<Stop>>,
 ) {
+    let activity = Arc::clone(connection.activity());
     let outcome = tokio::select! {
         outcome = converse(&mut stream, &mut connection, &mut slot, stop.clone()) => outcome,
         () = overdue(stop.clone()) => Err(io::ErrorKind::TimedOut.into()),
+        () = disconnection_overdue(&activity) => Err(io::ErrorKind::TimedOut.into()),
     };
     connection.log_partial_message();
+    connection.abandon(Instant::now().into_std());
     if let Err(error) = outcome {
         tracing::debug!(id = "BLQ_CONNECTION_FAILED", "connection failed: {error}");
         return;
@@ -67,6 +74,12 @@ pub async fn serve<S: Carrier, E: Engine>(
     }
 }
 
+/// Waits until an administrator ends the connection, and then for the time that it has to send its output.
+async fn disconnection_overdue(activity: &Activity) {
+    activity.ending().await;
+    sleep(STOP_TIME).await;
+}
+
 /// Reads queries and sends answers until the connection is finished.
 async fn converse<S: Carrier, E: Engine>(
     stream: &mut S,
@@ -76,6 +89,9 @@ async fn converse<S: Carrier, E: Engine>(
 ) -> io::Result<()> {
     let mut stopping = pin!(stopped(stop));
     let mut stop_seen = false;
+    let activity = Arc::clone(connection.activity());
+    let mut disconnecting = pin!(activity.ending());
+    let mut disconnect_seen = false;
     // Deadlines only move later, so it is sufficient to check them when the timer fires.
     let mut timer = pin!(sleep_until(next_check(connection)));
     let mut unflushed = false;
@@ -84,6 +100,7 @@ async fn converse<S: Carrier, E: Engine>(
     let mut wake_up = pin!(engine.wake_up());
     loop {
         connection.produce(Instant::now().into_std());
+        connection.publish();
         if connection.is_finished() && !unflushed {
             return Ok(());
         }
@@ -103,6 +120,10 @@ async fn converse<S: Carrier, E: Engine>(
                 stop_seen = true;
                 connection.terminate(&stop.reason, Instant::now().into_std());
                 stream.write_freely();
+            }
+            () = &mut disconnecting, if !disconnect_seen => {
+                disconnect_seen = true;
+                connection.terminate(DISCONNECTED, Instant::now().into_std());
             }
             result = poll_fn(|context| transfer(stream, connection, &mut unflushed, context)) => {
                 result?;

@@ -327,7 +327,7 @@ fn an_answer_ended_early_has_query_terminated_with_the_reason() {
     assert_eq!(bench.engine.write(&mut begun, &mut out, 1), Progress::More);
     bench
         .engine
-        .terminate(begun, "the server is being reconfigured", &mut out);
+        .terminate(&mut begun, "the server is being reconfigured", &mut out);
     let (bindings, done) = decode(&out);
     assert_eq!(bindings.len(), 1);
     let status = done.status.unwrap();
@@ -336,7 +336,7 @@ fn an_answer_ended_early_has_query_terminated_with_the_reason() {
     assert_eq!(done.server_identifier, None);
 
     let mut out = Vec::new();
-    bench.engine.terminate(open(), "shutdown", &mut out);
+    bench.engine.terminate(&mut open(), "shutdown", &mut out);
     assert_eq!(decode(&out).1.server_identifier, Some(LOCAL));
 }
 
@@ -351,8 +351,8 @@ fn a_refused_query_whose_connection_ends_early_keeps_its_status() {
         (raw(&[53, 1, 14, 61, 9]), 3),
     ] {
         let mut out = Vec::new();
-        let answer = bench.open(&message).unwrap();
-        bench.engine.terminate(answer, "shutdown", &mut out);
+        let mut answer = bench.open(&message).unwrap();
+        bench.engine.terminate(&mut answer, "shutdown", &mut out);
         let (_, done) = decode(&out);
         let status = done.status.unwrap();
         assert_eq!(status.code.0, expected);

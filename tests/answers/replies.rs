@@ -247,8 +247,8 @@ fn each_done_has_a_base_time_if_requested() {
             }
         }
         let mut out = Vec::new();
-        let answer = bench.open(&with_list(&found)).unwrap();
-        bench.engine.terminate(answer, "reload", &mut out);
+        let mut answer = bench.open(&with_list(&found)).unwrap();
+        bench.engine.terminate(&mut answer, "reload", &mut out);
         is_right(&decode(&out).1, Some(2));
         // An option that exceeds the message.
         let mut broken = with_list(&found);

@@ -191,6 +191,8 @@ pub struct Answer {
     query: Query,
     /// The number of the next reply.
     next: u32,
+    /// Whether its end was written.
+    is_done: bool,
 }
 
 impl Engine for FakeEngine {
@@ -203,7 +205,11 @@ impl Engine for FakeEngine {
         self.opened.fetch_add(1, Ordering::SeqCst);
         self.requesters.lock().unwrap().push(*requester);
         let query = Query::read(message).ok_or("this is no query")?;
-        Ok(Answer { query, next: 0 })
+        Ok(Answer {
+            query,
+            next: 0,
+            is_done: false,
+        })
     }
 
     fn xid(&self, answer: &Answer) -> u32 {
@@ -236,6 +242,7 @@ impl Engine for FakeEngine {
             answer.next += 1;
         }
         done(answer, "", out);
+        answer.is_done = true;
         Progress::Done
     }
 
@@ -246,8 +253,15 @@ impl Engine for FakeEngine {
         }
     }
 
-    fn terminate(&self, answer: Answer, reason: &str, out: &mut Vec<u8>) {
-        done(&answer, reason, out);
+    fn messages(&self, answer: &Answer) -> u64 {
+        let is_search = answer.query.size == 0;
+        let replies = if is_search { 0 } else { answer.next };
+        u64::from(replies) + u64::from(answer.is_done)
+    }
+
+    fn terminate(&self, answer: &mut Answer, reason: &str, out: &mut Vec<u8>) {
+        done(answer, reason, out);
+        answer.is_done = true;
     }
 }
 

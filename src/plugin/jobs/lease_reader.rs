@@ -67,6 +67,11 @@ impl LeaseReader {
         self.next
     }
 
+    /// Returns the number of leases read.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
     /// Reads a part and hands it to `load_worker`, if it is time. `read` appends leases of addresses after the
     /// given one, up to the given number, in ascending order.
     pub fn resume<E>(

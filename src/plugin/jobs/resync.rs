@@ -7,6 +7,9 @@ use std::fmt::Display;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
+use crate::model::time::Time;
+use crate::plugin::observed::ResyncProgress;
+
 /// The longest time for a page: after a longer one, fewer leases are read at once.
 const TARGET: Duration = Duration::from_millis(6);
 /// The least number of leases read at once: fewer cost hardly less.
@@ -116,6 +119,8 @@ pub struct ResyncJob {
     next_missing: Instant,
     /// Whether the last read failed.
     failed: bool,
+    /// The time at which the last pass ended, and its duration.
+    last: Option<(Time, Duration)>,
 }
 
 impl ResyncJob {
@@ -132,6 +137,17 @@ impl ResyncJob {
             next_page: now,
             next_missing: now,
             failed: false,
+            last: None,
+        }
+    }
+
+    /// Returns the progress, for other threads.
+    pub fn progress(&self) -> ResyncProgress {
+        ResyncProgress {
+            interval: self.interval,
+            is_running: self.pass.is_some(),
+            last: self.last,
+            has_failed: self.failed,
         }
     }
 
@@ -208,7 +224,9 @@ impl ResyncJob {
                     Page::Last => {
                         tracing::debug!(id = "BLQ_RESYNCED", "all leases were compared");
                         self.pass = None;
-                        database.compared(database.now().saturating_duration_since(self.began));
+                        let took = database.now().saturating_duration_since(self.began);
+                        self.last = Some((Time::now(), took));
+                        database.compared(took);
                         if std::mem::take(&mut self.is_asked) {
                             self.next_pass = Some(self.next_page);
                         } else if let Some(interval) = self.interval {

@@ -19,8 +19,7 @@ use proto::{MessageType, StatusCode, data_source};
 
 use crate::model::time::Time;
 use crate::model::vpn::Vpn;
-use crate::query::reply::options::ReplyOption;
-pub use crate::query::reply::options::{ReplyOptions, carry_base_time};
+pub use crate::query::reply::options::{ReplyOption, ReplyOptions, carry_base_time};
 pub use crate::query::reply::projection::{Projection, Projector};
 use crate::query::reply::template::{Layout, Template, Templates};
 use crate::wire::writer::{MessageWriter, ReplyHeader};

@@ -40,7 +40,7 @@ fn connection(peer: [u8; 4]) -> (DuplexStream, io::Result<Accepted<DuplexStream>
     let (requester, stream) = duplex(1_000);
     let accepted = Accepted {
         socket: stream,
-        peer: peer.into(),
+        peer: SocketAddrV4::new(peer.into(), 4_067),
         local: [192, 0, 2, 254].into(),
     };
     (requester, Ok(accepted))
@@ -63,6 +63,7 @@ fn run(
             idle_time: config.idle_time,
         },
         peer_log: Arc::default(),
+        monitor: Arc::default(),
         threads: Threads::here(),
     });
     let script = Script(script.into_iter().collect());
