@@ -7,6 +7,7 @@
 //! - [`query`]: the DHCPBULKLEASEQUERY.
 //! - [`binding`]: the contents of replies.
 //! - [`client`]: the connection and the rules of RFC 6926 section 7.
+//! - [`cli`]: the command line of the program `blq`.
 //!
 //! ```no_run
 //! use blq::{Connection, Primary, Query, Timeouts};
@@ -22,6 +23,7 @@
 //! ```
 
 pub mod binding;
+pub mod cli;
 pub mod client;
 pub mod query;
 pub mod wire;

@@ -1,20 +1,18 @@
 //! The DHCPv4 Bulk Leasequery requester for the command line.
 
-mod args;
 mod json;
 mod next_start;
 mod table;
-mod values;
 
 use std::fmt::Display;
 use std::io::{self, BufWriter, StdoutLock, Write};
 use std::process::ExitCode;
 use std::time::Instant;
 
+use blq::cli::Args;
 use blq::{Binding, Connection, Error, Query, Reply, Status, StatusCode};
 use clap::{CommandFactory, Parser};
 
-use args::Args;
 use next_start::NextStart;
 
 /// Exit status: the server ended the query with a status other than Success.

@@ -4,11 +4,10 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 
 use blq::binding::INFINITE;
+use blq::cli::values::Identifier;
 use blq::wire::hardware_type;
 use blq::{Binding, MessageType, Vss};
 use jiff::Timestamp;
-
-use crate::values::Identifier;
 
 /// Placeholder of a value that the server did not send.
 const NOTHING: &str = "-";

@@ -2,9 +2,10 @@
 
 use std::str::FromStr;
 
-use blq::query::DEFAULT_PARAMETERS;
-use blq::wire::{Vss, option_code};
 use jiff::{Span, SpanRelativeTo, Timestamp};
+
+use crate::query::DEFAULT_PARAMETERS;
+use crate::wire::{CHADDR_LENGTH, Vss, option_code};
 
 /// A client identifier, Remote ID or Relay-ID of at least one octet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +41,7 @@ impl FromStr for Mac {
     fn from_str(value: &str) -> Result<Mac, String> {
         let octets = hex(strip_hex_prefix(value).unwrap_or(value))?;
         match octets.len() {
-            1..=blq::wire::CHADDR_LENGTH => Ok(Mac(octets)),
+            1..=CHADDR_LENGTH => Ok(Mac(octets)),
             length => Err(format!("1 to 16 octets are allowed, found {length}")),
         }
     }

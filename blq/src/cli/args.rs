@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use blq::client::{BULK_LQ_DATA_TIMEOUT, CONNECT_TIMEOUT, SERVER_PORT};
-use blq::wire::hardware_type;
-use blq::{Primary, Query, Timeouts, Vss};
+use crate::client::{BULK_LQ_DATA_TIMEOUT, CONNECT_TIMEOUT, SERVER_PORT};
 use clap::{ArgGroup, Parser};
 
-use crate::values::{self, Identifier, Mac, Parameters, VpnName};
+use super::values::{self, Identifier, Mac, Parameters, VpnName};
+use crate::wire::hardware_type;
+use crate::{Primary, Query, Timeouts, Vss};
 
 /// The text of `--help` after the options.
 const AFTER_HELP: &str = "\
