@@ -14,7 +14,9 @@ fn main() {
 /// The part that needs Kea.
 #[cfg(feature = "hook")]
 mod hook {
+    use std::collections::BTreeSet;
     use std::env;
+    use std::fmt::Write;
     use std::fs;
     use std::path::{Path, PathBuf};
     use std::process::Command;
@@ -83,17 +85,24 @@ mod hook {
             .flag(COMPATIBILITY_HEADERS)
             .flag_if_supported("-Wextra")
             .flag_if_supported("-fvisibility=hidden")
-            .try_compile(ARCHIVE)
-            .map_err(|error| {
-                format!(
-                    "the C++ side did not build against Kea {version}: {error}\n{HOW_TO_INSTALL}"
-                )
-            })?;
+            .flag_if_supported("-fstack-protector-strong");
+        // The C library checks lengths only in optimised code, and warns otherwise.
+        if env::var("OPT_LEVEL").is_ok_and(|level| level != "0") {
+            bridge
+                .flag("-U_FORTIFY_SOURCE")
+                .define("_FORTIFY_SOURCE", "2");
+        }
+        bridge.try_compile(ARCHIVE).map_err(|error| {
+            format!("the C++ side did not build against Kea {version}: {error}\n{HOW_TO_INSTALL}")
+        })?;
         weaken()?;
+        hide_bridge()?;
 
         // The library stays loaded: its threads may outlive dlclose for an instant, and state
         // survives reconfigurations.
         println!("cargo::rustc-link-arg-cdylib=-Wl,-z,nodelete");
+        // Debuggers find separate debug information by it.
+        println!("cargo::rustc-link-arg-cdylib=-Wl,--build-id=sha1");
         Ok(())
     }
 
@@ -116,6 +125,56 @@ mod hook {
         done.success()
             .then_some(())
             .ok_or_else(|| format!("{objcopy} failed on {}: {done}", archive.display()))
+    }
+
+    /// Keeps the bridge's functions out of the symbols that the library exports.
+    ///
+    /// Rust exports every function of C linkage from a cdylib, by a version script of its own, to which
+    /// linkers accept no addition. A symbol that any object declares hidden is not exported all the
+    /// same, so one more object declares those of cxx and of the bridge. `scripts/check-symbols` finds
+    /// those left over.
+    fn hide_bridge() -> Result<(), String> {
+        let out = env::var("OUT_DIR").map_err(|error| format!("OUT_DIR: {error}"))?;
+        let header = env::var("DEP_CXXBRIDGE1_HEADER")
+            .map_err(|error| format!("the header of the crate cxx: {error}"))?;
+        let cxx = Path::new(&header).with_file_name("../src/cxx.cc");
+        // Its names are made by macros.
+        let cxx = cc::Build::new()
+            .cpp(true)
+            .std("c++17")
+            .file(&cxx)
+            .try_expand()
+            .map_err(|error| format!("{}: {error}", cxx.display()))?;
+        let bridge = Path::new(&out).join("cxxbridge/sources/kea-blq/src/ffi/bridge.rs.cc");
+        let bridge = fs::read(&bridge).map_err(|error| format!("{}: {error}", bridge.display()))?;
+
+        // The references that an assembler needs to enter a symbol are in a section that linkers leave
+        // out.
+        let mut text = ".section .kea_blq.hidden,\"e\",%progbits\n".to_owned();
+        for name in bridge_names(&cxx).union(&bridge_names(&bridge)) {
+            writeln!(text, ".weak {name}\n.hidden {name}\n.quad {name}")
+                .map_err(|error| error.to_string())?;
+        }
+        text.push_str(".section .note.GNU-stack,\"\",%progbits\n");
+        let assembly = Path::new(&out).join("hidden.s");
+        fs::write(&assembly, text).map_err(|error| format!("{}: {error}", assembly.display()))?;
+        let objects = cc::Build::new()
+            .file(&assembly)
+            .try_compile_intermediates()
+            .map_err(|error| format!("{}: {error}", assembly.display()))?;
+        for object in objects {
+            println!("cargo::rustc-link-arg-cdylib={}", object.display());
+        }
+        Ok(())
+    }
+
+    /// Returns the C names of cxx and of the bridge in C++ code.
+    fn bridge_names(code: &[u8]) -> BTreeSet<String> {
+        String::from_utf8_lossy(code)
+            .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '$'))
+            .filter(|word| word.contains("cxxbridge1$"))
+            .map(str::to_owned)
+            .collect()
     }
 
     /// Returns Kea's include directory: `KEA_INCLUDE_DIR`, otherwise that of kea.pc, otherwise the
