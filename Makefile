@@ -54,6 +54,7 @@ ifeq ($(SPLIT),yes)
 	$(call split,$(release)/blq,$(DESTDIR)$(BINDIR)/blq)
 endif
 	$(INSTALL) -D -m 644 $(manual)/blq.1 $(DESTDIR)$(MANDIR)/man1/blq.1
+	$(INSTALL) -D -m 644 $(manual)/blq-status.1 $(DESTDIR)$(MANDIR)/man1/blq-status.1
 	$(INSTALL) -D -m 644 $(manual)/blq $(DESTDIR)$(BASH_DIR)/blq
 	$(INSTALL) -D -m 644 $(manual)/_blq $(DESTDIR)$(ZSH_DIR)/_blq
 	$(INSTALL) -D -m 644 $(manual)/blq.fish $(DESTDIR)$(FISH_DIR)/blq.fish
@@ -70,6 +71,7 @@ endif
 uninstall:
 	rm -f $(foreach file,$(HOOKDIR)/$(library) $(BINDIR)/blq,$(DESTDIR)$(DEBUGDIR)/$(call debug_file,$(DESTDIR)$(file)))
 	rm -f $(DESTDIR)$(HOOKDIR)/$(library) $(DESTDIR)$(BINDIR)/blq $(DESTDIR)$(MANDIR)/man1/blq.1 \
+		$(DESTDIR)$(MANDIR)/man1/blq-status.1 \
 		$(DESTDIR)$(BASH_DIR)/blq $(DESTDIR)$(ZSH_DIR)/_blq $(DESTDIR)$(FISH_DIR)/blq.fish
 	rm -rf $(DESTDIR)$(DOCDIR)/kea-blq-hook $(DESTDIR)$(DOCDIR)/blq
 

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Command, CommandFactory};
+use clap::Command;
 use clap_complete::{Shell, generate_to};
 use clap_mangen::Man;
 
@@ -16,7 +16,7 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let directory = Path::new(&directory);
-    match write_all(directory, blq::cli::Args::command()) {
+    match write_all(directory, blq::cli::command()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{}: {error}", directory.display());
@@ -25,13 +25,17 @@ fn main() -> ExitCode {
     }
 }
 
-/// Writes all files into `directory`: `blq.1`, and the completions under the names that the shells
+/// Writes all files into `directory`: `blq.1`, a page for each subcommand, and the completions under the names that the shells
 /// look for.
 fn write_all(directory: &Path, mut command: Command) -> io::Result<()> {
     fs::create_dir_all(directory)?;
-    let mut page = File::create(directory.join("blq.1"))?;
-    write_page(&mut page, command.clone())?;
-    page.flush()?;
+    command.build();
+    for page_of in std::iter::once(&command).chain(command.get_subcommands()) {
+        let name = page_of.get_display_name().unwrap_or(page_of.get_name());
+        let mut page = File::create(directory.join(format!("{name}.1")))?;
+        write_page(&mut page, page_of.clone())?;
+        page.flush()?;
+    }
     for (shell, name) in [
         (Shell::Bash, "blq"),
         (Shell::Zsh, "_blq"),
@@ -47,12 +51,22 @@ fn write_all(directory: &Path, mut command: Command) -> io::Result<()> {
 fn write_page(page: &mut dyn Write, command: Command) -> io::Result<()> {
     let notes = command.get_after_help().map(ToString::to_string);
     let version = command.get_version().unwrap_or_default().to_owned();
-    let man = Man::new(command).source(format!("blq {version}"));
+    let has_subcommands = command.has_subcommands();
+    let title = command
+        .get_display_name()
+        .unwrap_or(command.get_name())
+        .to_owned();
+    let man = Man::new(command)
+        .title(title)
+        .source(format!("blq {version}"));
     man.render_title(page)?;
     man.render_name_section(page)?;
     man.render_synopsis_section(page)?;
     man.render_description_section(page)?;
     man.render_options_section(page)?;
+    if has_subcommands {
+        man.render_subcommands_section(page)?;
+    }
     if let Some(notes) = notes {
         writeln!(page, ".SH NOTES\n.nf")?;
         for line in notes.lines() {
@@ -79,7 +93,7 @@ mod tests {
     #[test]
     fn every_option_is_in_the_page_and_in_the_completions() {
         let directory = tempfile::tempdir().unwrap();
-        let command = blq::cli::Args::command();
+        let command = blq::cli::command();
         write_all(directory.path(), command.clone()).unwrap();
         let options: Vec<&str> = command
             .get_arguments()
@@ -97,6 +111,14 @@ mod tests {
                 assert!(text.contains(&marked), "{file} lacks {marked}");
             }
         }
+    }
+
+    #[test]
+    fn a_subcommand_has_a_page() {
+        let directory = tempfile::tempdir().unwrap();
+        write_all(directory.path(), blq::cli::command()).unwrap();
+        let page = fs::read_to_string(directory.path().join("blq-status.1")).unwrap();
+        assert!(page.contains("\\-\\-prometheus"), "{page}");
     }
 
     #[test]

@@ -1,26 +1,12 @@
 //! Advice on arguments that do not exist, by the names that users know from elsewhere.
 
-use std::ffi::OsString;
-
+use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, Parser};
 
 use super::Args;
 
-/// Reads a command line, the name of the program first.
-///
-/// # Errors
-/// The command line is wrong, or asks for help or the version; `clap::Error::exit` prints the error.
-pub fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Args, clap::Error> {
-    let args = Args::try_parse_from(line).map_err(advise)?;
-    match args.check() {
-        Ok(()) => Ok(args),
-        Err(reason) => Err(Args::command().error(ErrorKind::ValueValidation, reason)),
-    }
-}
-
 /// Replaces the suggestion for an argument that does not exist by better advice, if there is any.
-fn advise(error: clap::Error) -> clap::Error {
+pub(super) fn advise(error: clap::Error) -> clap::Error {
     if error.kind() != ErrorKind::UnknownArgument {
         return error;
     }
@@ -125,6 +111,8 @@ fn no_query_type(name: &str, instead: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::parse;
+    use std::ffi::OsString;
 
     /// Returns the error of a command line.
     fn error(line: &str) -> String {

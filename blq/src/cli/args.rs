@@ -355,7 +355,6 @@ fn source(value: &str) -> Result<Ipv4Addr, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     /// Returns the query of a command line.
     fn query(line: &str) -> Query {
@@ -366,12 +365,13 @@ mod tests {
     /// Reads a command line without the name of the program.
     fn args(line: &str) -> Result<Args, clap::Error> {
         let words = line.split(' ').filter(|word| !word.is_empty());
-        crate::cli::parse(std::iter::once("blq").chain(words).map(Into::into))
+        let line = std::iter::once("blq").chain(words).map(Into::into);
+        crate::cli::parse(line).map(|invocation| invocation.query().unwrap())
     }
 
     #[test]
     fn definition_is_consistent() {
-        Args::command().debug_assert();
+        crate::cli::command().debug_assert();
     }
 
     #[test]

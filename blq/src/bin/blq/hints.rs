@@ -127,7 +127,8 @@ mod tests {
     /// Returns the hints on an empty answer at the server's time 1000.
     fn hints_on(line: &str) -> String {
         let line = format!("blq s {line}");
-        let args = blq::cli::parse(line.split(' ').map(Into::into)).unwrap();
+        let invocation = blq::cli::parse(line.split(' ').map(Into::into)).unwrap();
+        let args = invocation.query().unwrap();
         hints(&args, &args.query(args.start()), Some(1000)).join("\n")
     }
 
@@ -186,7 +187,8 @@ mod tests {
     #[test]
     fn gives_no_hints_on_repeated_runs() {
         let line = "blq s --relay-id 0102 --since-file f";
-        let args = blq::cli::parse(line.split(' ').map(Into::into)).unwrap();
+        let invocation = blq::cli::parse(line.split(' ').map(Into::into)).unwrap();
+        let args = invocation.query().unwrap();
         assert_eq!(hints(&args, &args.query(Some(5)), None), [""; 0]);
         assert_ne!(hints(&args, &args.query(None), None), [""; 0]);
     }

@@ -7,6 +7,7 @@ mod json;
 mod next_start;
 mod output;
 mod since_file;
+mod status;
 mod table;
 
 use std::fmt::Display;
@@ -15,7 +16,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use blq::cli::{self, Args};
+use blq::cli::{self, Args, Invocation};
 use blq::{Connection, Error, Query, Reply, Status, StatusCode};
 
 use causes::Circumstances;
@@ -33,13 +34,18 @@ const EXIT_CONNECTION: u8 = 3;
 /// Exit status: the answer, or the file of `--since-file`, could not be written.
 const EXIT_OUTPUT: u8 = 4;
 
-/// Sends one query and prints the answer.
+/// Sends one query and prints the answer, or prints the state of a server.
 fn main() -> ExitCode {
-    let args = match cli::parse(std::env::args_os()) {
-        Ok(args) => args,
+    match cli::parse(std::env::args_os()) {
+        Ok(Invocation::Query(args)) => run_query(&args),
+        Ok(Invocation::Status(args)) => ExitCode::from(status::run(&args)),
         Err(error) => error.exit(),
-    };
-    match Session::new(&args) {
+    }
+}
+
+/// Sends one query and prints the answer.
+fn run_query(args: &Args) -> ExitCode {
+    match Session::new(args) {
         Ok(session) => ExitCode::from(session.run()),
         Err(reason) => {
             report(reason);

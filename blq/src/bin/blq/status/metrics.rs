@@ -1,0 +1,282 @@
+//! The metrics of a status in Prometheus's text format.
+
+use prometheus::TextEncoder;
+use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+
+use super::answer::{Bindings, Coverage, Load, Queries, Resync, StateFile, Status};
+
+/// The states of the service.
+const STATES: [&str; 4] = ["serving", "loading", "failed", "stopped"];
+
+/// Returns the metrics of a status. Parts that the status lacks have none.
+///
+/// # Errors
+/// None in practice: the encoder refuses metrics without a name or values.
+pub fn text(status: &Status) -> prometheus::Result<String> {
+    let mut metrics = Metrics::default();
+    let versions = [
+        ("hook", &*status.versions.hook),
+        ("kea", &*status.versions.kea),
+    ];
+    metrics.gauge("info", "Versions of the hook and of Kea", &versions, 1);
+    for state in STATES {
+        let is_current = u8::from(state == status.state);
+        let help = "1 for the state of the service";
+        metrics.gauge("state", help, &[("state", state)], is_current);
+    }
+    for listener in &status.listeners {
+        let port = listener.port.to_string();
+        let labels = [("address", &*listener.address), ("port", &*port)];
+        let help = "Whether the server listens at an address";
+        metrics.gauge("listening", help, &labels, u8::from(listener.listening));
+    }
+    metrics.queries(&status.queries);
+    if let Some(connections) = &status.connections {
+        metrics.number("connections", "Open connections", connections.open);
+        let help = "The most open connections";
+        metrics.number("connections_limit", help, connections.limit);
+    }
+    if let Some(bindings) = &status.bindings {
+        metrics.bindings(bindings);
+    }
+    if let Some(coverage) = &status.coverage {
+        metrics.coverage(coverage);
+    }
+    if let Some(octets) = status.memory.process_resident {
+        metrics.number(
+            "process_resident_bytes",
+            "Resident memory of kea-dhcp4",
+            octets,
+        );
+    }
+    if let Some(estimate) = &status.memory.estimate {
+        for (part, octets) in [
+            ("bindings", estimate.bindings),
+            ("indexes", estimate.indexes),
+        ] {
+            let help = "Estimated memory of the mirror";
+            metrics.gauge("memory_bytes", help, &[("part", part)], float(octets));
+        }
+    }
+    if let Some(load) = &status.load {
+        metrics.load(load);
+    }
+    if let Some(resync) = &status.resync {
+        metrics.resync(resync);
+    }
+    if let Some(file) = &status.state_file {
+        metrics.state_file(file);
+    }
+    if let Some(since) = status.history_since {
+        let help = "Time since when changes are known";
+        metrics.gauge("history_timestamp_seconds", help, &[], since);
+    }
+    TextEncoder::new().encode_to_string(&metrics.0)
+}
+
+/// Metrics in the order of their addition.
+#[derive(Default)]
+struct Metrics(Vec<MetricFamily>);
+
+impl Metrics {
+    /// Adds the counters of queries, which begin at 0 when Kea starts.
+    fn queries(&mut self, queries: &Queries) {
+        for (name, help, value) in [
+            ("queries_total", "Queries read", queries.received),
+            (
+                "messages_sent_total",
+                "Messages sent",
+                queries.messages_sent,
+            ),
+            ("sent_bytes_total", "Octets sent", queries.octets_sent),
+            (
+                "connections_accepted_total",
+                "Connections served",
+                queries.connections_accepted,
+            ),
+        ] {
+            self.counter(name, help, &[], value);
+        }
+        for (status, value) in [
+            ("NotAllowed", queries.refused),
+            ("MalformedQuery", queries.malformed),
+            ("QueryTerminated", queries.terminated),
+            ("none", queries.not_queries),
+        ] {
+            let help = "Messages without a complete answer, by the status sent";
+            self.counter("queries_failed_total", help, &[("status", status)], value);
+        }
+        for (reason, value) in [
+            ("not-permitted", queries.connections_not_permitted),
+            ("over-limit", queries.connections_over_limit),
+        ] {
+            let help = "Connections refused, by reason";
+            let labels = [("reason", reason)];
+            self.counter("connections_refused_total", help, &labels, value);
+        }
+    }
+
+    /// Adds the numbers of bindings.
+    fn bindings(&mut self, bindings: &Bindings) {
+        self.number("bindings", "Bindings", bindings.total);
+        let Some(census) = &bindings.census else {
+            return;
+        };
+        let help = "Age of the numbers by state, VPN and index";
+        self.number("census_age_seconds", help, census.age);
+        let help = "Configured addresses without a binding";
+        self.number("free_addresses", help, census.free_addresses);
+        for (state, count) in &census.by_state {
+            let labels = [("state", &**state)];
+            self.gauge(
+                "bindings_by_state",
+                "Bindings by state",
+                &labels,
+                float(*count),
+            );
+        }
+        for vpn in &census.by_vpn {
+            let labels = [("type", &*vpn.kind), ("vpn", vpn.label())];
+            let (all, active) = (float(vpn.bindings), float(vpn.active));
+            self.gauge("bindings_by_vpn", "Bindings by VPN", &labels, all);
+            let help = "Active bindings by VPN";
+            self.gauge("active_bindings_by_vpn", help, &labels, active);
+        }
+        for (index, count) in &census.indexes {
+            let labels = [("index", &**index)];
+            self.gauge(
+                "index_entries",
+                "Entries of each index",
+                &labels,
+                float(*count),
+            );
+        }
+    }
+
+    /// Adds the numbers of active bindings with and without option 82.
+    fn coverage(&mut self, coverage: &Coverage) {
+        let without = &coverage.without;
+        self.number("active_bindings", "Active bindings", coverage.active);
+        for (part, value) in [
+            ("option-82", coverage.with_relay_agent_information),
+            ("remote-id", coverage.with_remote_id),
+            ("relay-id", coverage.with_relay_id),
+        ] {
+            let help = "Active bindings with option 82, and with identifiers in it";
+            let labels = [("part", part)];
+            self.gauge("active_bindings_with", help, &labels, float(value));
+        }
+        for (reason, value) in [
+            (
+                "message-without-option-82",
+                without.message_without_option_82,
+            ),
+            ("not-stored", without.not_stored_and_no_message_yet),
+        ] {
+            let help = "Active bindings without option 82, by reason";
+            let labels = [("reason", reason)];
+            self.gauge("active_bindings_without", help, &labels, float(value));
+        }
+    }
+
+    /// Adds the initial load.
+    fn load(&mut self, load: &Load) {
+        let help = "Whether the initial load is complete";
+        self.gauge("load_complete", help, &[], u8::from(load.complete));
+        let help = "Leases read by the initial load";
+        self.number("load_leases", help, load.leases);
+        if let Some(seconds) = load.seconds {
+            self.gauge("load_seconds", "Duration of the initial load", &[], seconds);
+        }
+    }
+
+    /// Adds the resync.
+    fn resync(&mut self, resync: &Resync) {
+        let help = "Changes found by comparison with Kea's lease database";
+        self.counter("resync_differences_total", help, &[], resync.differences);
+        let help = "Whether the last resync failed";
+        self.gauge("resync_failing", help, &[], u8::from(resync.failing));
+        if let Some(ended) = resync.last_ended {
+            let help = "End of the last resync";
+            self.gauge("resync_timestamp_seconds", help, &[], ended);
+        }
+        if let Some(seconds) = resync.last_seconds {
+            self.gauge(
+                "resync_seconds",
+                "Duration of the last resync",
+                &[],
+                seconds,
+            );
+        }
+    }
+
+    /// Adds the state file.
+    fn state_file(&mut self, file: &StateFile) {
+        let help = "Whether the state file can be written";
+        self.gauge("state_file_healthy", help, &[], u8::from(file.healthy));
+        if let Some(octets) = file.octets {
+            self.number("state_file_bytes", "Size of the state file", octets);
+        }
+        if let Some(written) = file.last_written {
+            let help = "Last write of the state file";
+            self.gauge("state_file_timestamp_seconds", help, &[], written);
+        }
+    }
+
+    /// Adds a gauge without labels.
+    fn number(&mut self, name: &str, help: &str, value: u64) {
+        self.gauge(name, help, &[], float(value));
+    }
+
+    /// Adds a value of the gauge `blq4_NAME`.
+    fn gauge(&mut self, name: &str, help: &str, labels: &[(&str, &str)], value: impl Into<f64>) {
+        let mut gauge = Gauge::default();
+        gauge.set_value(value.into());
+        let mut metric = Metric::default();
+        metric.set_gauge(gauge);
+        self.add(MetricType::GAUGE, name, help, labels, metric);
+    }
+
+    /// Adds a value of the counter `blq4_NAME`.
+    fn counter(&mut self, name: &str, help: &str, labels: &[(&str, &str)], value: u64) {
+        let mut counter = Counter::default();
+        counter.set_value(float(value));
+        let mut metric = Metric::default();
+        metric.set_counter(counter);
+        self.add(MetricType::COUNTER, name, help, labels, metric);
+    }
+
+    /// Adds a value to the family of its name.
+    fn add(
+        &mut self,
+        kind: MetricType,
+        name: &str,
+        help: &str,
+        labels: &[(&str, &str)],
+        mut metric: Metric,
+    ) {
+        let name = format!("blq4_{name}");
+        let pairs = labels.iter().map(|(name, value)| {
+            let mut pair = LabelPair::default();
+            pair.set_name((*name).to_owned());
+            pair.set_value((*value).to_owned());
+            pair
+        });
+        metric.set_label(pairs.collect());
+        let families = self.0.iter_mut();
+        if let Some(family) = families.into_iter().find(|family| family.name() == name) {
+            return family.mut_metric().push(metric);
+        }
+        let mut family = MetricFamily::default();
+        family.set_name(name);
+        family.set_help(help.to_owned());
+        family.set_field_type(kind);
+        family.mut_metric().push(metric);
+        self.0.push(family);
+    }
+}
+
+/// Returns a number as Prometheus has it. Above 2^53 it is rounded.
+fn float(value: u64) -> f64 {
+    value as f64
+}
