@@ -247,7 +247,7 @@ impl QueryEnd<'_> {
         // The DHCPLEASEQUERYDONE is no binding.
         let done = u64::from(self.status != QueryStatus::Abandoned);
         let (bindings, octets) = (self.messages.saturating_sub(done), self.octets);
-        let seconds = format_args!("{:.6}", self.took.as_secs_f64());
+        let seconds = format!("{:.6}", self.took.as_secs_f64());
         let query = (self.query)();
         let query = match query.is_empty() {
             true => "query".to_owned(),
