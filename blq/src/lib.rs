@@ -27,6 +27,7 @@ pub mod binding;
 pub mod cli;
 pub mod client;
 pub mod query;
+pub mod status;
 pub mod text;
 pub mod wire;
 

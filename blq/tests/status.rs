@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Command, Output};
 use std::thread::{self, JoinHandle};
 
@@ -20,7 +20,7 @@ fn status(arguments: &[&str], answer: String) -> Output {
 }
 
 /// Returns the command for a control socket.
-fn command(socket: &PathBuf) -> Command {
+fn command(socket: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_blq"));
     command.arg("status").arg("--socket").arg(socket);
     command
@@ -145,6 +145,27 @@ fn prints_metrics() {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), count, "each family once");
+}
+
+/// Each metric of the dashboard and of the page about monitoring is in the output.
+#[test]
+fn prints_every_metric_that_is_documented() {
+    let text = stdout(&status(&["--prometheus"], full().to_string()));
+    let printed = |name: &str| {
+        let mut types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        types.any(|family| family.split(' ').next() == Some(name))
+    };
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    for file in ["grafana/kea-blq.json", "monitoring.md"] {
+        let text = std::fs::read_to_string(docs.join(file)).unwrap();
+        let is_name = |character: char| character.is_ascii_alphanumeric() || character == '_';
+        let words = text.split(|character| !is_name(character));
+        let names: Vec<&str> = words.filter(|word| word.starts_with("blq4_")).collect();
+        assert!(names.len() > 5, "{file}");
+        for name in names {
+            assert!(printed(name), "{name} in {file}");
+        }
+    }
 }
 
 #[test]

@@ -257,7 +257,7 @@ impl Kea {
     }
 
     /// Returns the path of the control socket.
-    pub(crate) fn control_socket(&self) -> PathBuf {
+    pub fn control_socket(&self) -> PathBuf {
         self.home.path().join("control/socket")
     }
 

@@ -98,6 +98,62 @@ fn lease_two(kea: &Kea) -> [Client; 2] {
     clients
 }
 
+//--- Monitoring
+
+/// `blq status` reads the answer of a real Kea, and has its numbers among the metrics.
+#[test]
+fn metrics_have_the_numbers_of_the_status() {
+    let kea = kea();
+    lease_two(&kea);
+    let metrics = eventually_some("a census", || {
+        let arguments = blq::status::request(&kea.control_socket()).expect("a status");
+        let status = blq::status::Status::read(arguments).expect("the status");
+        let bindings = status.bindings.as_ref().expect("bindings");
+        let is_counted = bindings
+            .census
+            .as_ref()
+            .is_some_and(|census| census.by_state["active"] == 2);
+        is_counted.then(|| status.metrics())
+    });
+    for line in [
+        "blq4_bindings 2",
+        "blq4_bindings_by_state{state=\"active\"} 2",
+        "blq4_active_bindings_with{part=\"remote-id\"} 1",
+        "blq4_state{state=\"serving\"} 1",
+        "blq4_state_file_healthy 1",
+    ] {
+        assert!(
+            metrics.lines().any(|found| found == line),
+            "{line} in\n{metrics}"
+        );
+    }
+}
+
+/// Stork and kea-exporter read each statistic as a list of samples, each a number and a time, and take the first one.
+/// Stork accepts integers only, and reads a negative one as a huge one.
+#[test]
+fn exporters_can_read_the_statistics() {
+    let kea = kea();
+    let all = kea.command_ok("statistic-get-all", Value::Null);
+    for (name, samples) in all.as_object().expect("a map") {
+        if !name.starts_with("blq4-") {
+            continue;
+        }
+        let samples = samples.as_array().expect(name);
+        assert!(!samples.is_empty(), "{name}");
+        for sample in samples {
+            assert_eq!(sample.as_array().map(Vec::len), Some(2), "{name}: {sample}");
+            assert!(sample[0].is_u64(), "{name}: {sample}");
+            let time = sample[1].as_str().expect(name);
+            assert_eq!(
+                time.len(),
+                "2026-01-31 12:00:00.000000".len(),
+                "{name}: {time}"
+            );
+        }
+    }
+}
+
 //--- Commands
 
 /// The contract: Kea knows the commands, and their answers conform to the schemas in each case.

@@ -1,16 +1,11 @@
 //! `blq status`: the state of the leasequery server of a Kea on this machine.
-//!
-//! - [`answer`]: Kea's answer to the control command `blq4-status`.
-//! - [`summary`]: its text for readers.
-//! - [`metrics`]: its metrics for Prometheus.
 
-mod answer;
-mod metrics;
 mod summary;
 
 use std::io::{self, Write};
 
 use blq::cli::StatusArgs;
+use blq::status::{self, Status};
 
 use crate::{EXIT_CONNECTION, EXIT_OUTPUT, report};
 
@@ -33,14 +28,14 @@ pub fn run(args: &StatusArgs) -> u8 {
 }
 
 /// Returns the text to print.
-fn text(args: &StatusArgs) -> Result<String, answer::Error> {
-    let arguments = answer::request(&args.socket)?;
+fn text(args: &StatusArgs) -> Result<String, status::Error> {
+    let arguments = status::request(&args.socket)?;
     if args.json {
         return Ok(format!("{arguments:#}\n"));
     }
-    let status = answer::read(arguments)?;
+    let status = Status::read(arguments)?;
     Ok(match args.prometheus {
-        true => metrics::text(&status)?,
+        true => status.metrics(),
         false => summary::text(&status),
     })
 }

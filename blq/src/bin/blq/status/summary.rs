@@ -2,9 +2,9 @@
 
 use std::fmt::{Display, Write};
 
+use blq::status::Status;
 use blq::text::escape;
 
-use super::answer::Status;
 use crate::cells::utc;
 
 /// Returns the text of a status: a line for each part.

@@ -1,4 +1,7 @@
-//! Kea's answer to the control command `blq4-status`.
+//! The status of the leasequery server of a Kea on this machine: the answer to the control command `blq4-status`, and
+//! its metrics.
+
+mod metrics;
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -48,12 +51,12 @@ pub enum Error {
     /// The answer is of another form.
     #[error("the answer is not that of blq4-status: {0}")]
     Malformed(#[from] serde_json::Error),
-    /// The metrics cannot be encoded.
-    #[error("{0}")]
-    Metrics(#[from] prometheus::Error),
 }
 
-/// Sends `blq4-status`, and returns the arguments of the answer.
+/// Sends `blq4-status` to a control socket of Kea, and returns the arguments of the answer.
+///
+/// # Errors
+/// Kea does not answer within 30 seconds, does not have the hook, or answers with an error.
 pub fn request(socket: &Path) -> Result<Value, Error> {
     let mut stream = UnixStream::connect(socket).map_err(connection_error)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
@@ -84,7 +87,7 @@ fn arguments(mut answer: Value) -> Result<Value, Error> {
         Some(UNSUPPORTED) => Err(Error::NoHook),
         _ => {
             let text = answer["text"].as_str().unwrap_or("an answer without text");
-            Err(Error::Refusal(blq::text::escape(text).to_string()))
+            Err(Error::Refusal(crate::text::escape(text).to_string()))
         }
     }
 }
@@ -97,11 +100,6 @@ fn connection_error(error: io::Error) -> Error {
         io::ErrorKind::ConnectionRefused => Error::Refused(error),
         _ => Error::Connection(error),
     }
-}
-
-/// Reads the arguments of an answer.
-pub fn read(arguments: Value) -> Result<Status, Error> {
-    Ok(serde_json::from_value(arguments)?)
 }
 
 /// The arguments of the answer: see `docs/commands/blq4-status.schema.json`. Parts that describe a running instance
@@ -135,6 +133,21 @@ pub struct Status {
     pub state_file: Option<StateFile>,
     /// The time since when changes are known, in seconds since 1970.
     pub history_since: Option<u32>,
+}
+
+impl Status {
+    /// Reads the arguments of an answer.
+    ///
+    /// # Errors
+    /// They are of another form.
+    pub fn read(arguments: Value) -> Result<Status, Error> {
+        Ok(serde_json::from_value(arguments)?)
+    }
+
+    /// Returns the metrics in Prometheus's text format, version 0.0.4. Parts that the status lacks have none.
+    pub fn metrics(&self) -> String {
+        metrics::text(self)
+    }
 }
 
 /// Versions.

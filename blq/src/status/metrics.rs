@@ -3,16 +3,13 @@
 use prometheus::TextEncoder;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
-use super::answer::{Bindings, Coverage, Load, Queries, Resync, StateFile, Status};
+use super::{Bindings, Coverage, Load, Queries, Resync, StateFile, Status};
 
 /// The states of the service.
 const STATES: [&str; 4] = ["serving", "loading", "failed", "stopped"];
 
-/// Returns the metrics of a status. Parts that the status lacks have none.
-///
-/// # Errors
-/// None in practice: the encoder refuses metrics without a name or values.
-pub fn text(status: &Status) -> prometheus::Result<String> {
+/// Returns the metrics of a status.
+pub fn text(status: &Status) -> String {
     let mut metrics = Metrics::default();
     let versions = [
         ("hook", &*status.versions.hook),
@@ -71,7 +68,9 @@ pub fn text(status: &Status) -> prometheus::Result<String> {
         let help = "Time since when changes are known";
         metrics.gauge("history_timestamp_seconds", help, &[], since);
     }
-    TextEncoder::new().encode_to_string(&metrics.0)
+    let encoded = TextEncoder::new().encode_to_string(&metrics.0);
+    // The encoder refuses families without a name or a value; each has both.
+    encoded.unwrap_or_default()
 }
 
 /// Metrics in the order of their addition.
