@@ -217,7 +217,8 @@ impl Config {
 
     /// Adds notices about values that are allowed but probably not intended.
     fn add_notices(&mut self) {
-        let mut notice = |level, id, text| self.notices.push(Notice { level, id, text });
+        let mut notices = Vec::new();
+        let mut notice = |level, id, text| notices.push(Notice { level, id, text });
         if !self.bulk_query_enabled {
             notice(
                 Level::INFO,
@@ -237,6 +238,8 @@ impl Config {
                 ),
             );
         }
+        let mut prefixes: Vec<Ipv4Net> = self.requesters.iter().map(|entry| entry.prefix).collect();
+        prefixes.sort_unstable();
         for entry in &self.requesters {
             if entry.prefix.prefix_len() == 0 {
                 notice(
@@ -247,7 +250,61 @@ impl Config {
                         .to_owned(),
                 );
             }
+            if let Some(why) = self.never_matches(entry, &prefixes) {
+                notice(
+                    Level::WARN,
+                    "BLQ_REQUESTER_NEVER",
+                    format!(
+                        "parameter 'requesters' has {}, which no peer can match: {why}",
+                        shown(entry.prefix)
+                    ),
+                );
+            }
         }
+        self.notices.append(&mut notices);
+    }
+
+    /// Returns the reason why no peer can match an entry of `requesters`; `None` if one may. `prefixes` are those of all
+    /// entries, ascending.
+    fn never_matches(&self, entry: &RequesterEntry, prefixes: &[Ipv4Net]) -> Option<String> {
+        let (first, last) = (entry.prefix.network(), entry.prefix.broadcast());
+        let is_in = |range: &str| {
+            range
+                .parse()
+                .is_ok_and(|range: Ipv4Net| range.contains(&entry.prefix))
+        };
+        // RFC 1122 section 3.2.1.3, RFC 5771, RFC 1112 section 4.
+        if is_in("0.0.0.0/8") || is_in("224.0.0.0/3") {
+            return Some(
+                "peers connect from unicast addresses, 1.0.0.0 to 223.255.255.255".to_owned(),
+            );
+        }
+        let is_loopback = |address: &Ipv4Addr| address.is_loopback();
+        let has_loopback =
+            is_loopback(&first) || is_loopback(&last) || entry.prefix.prefix_len() < 8;
+        if self.bulk_query_enabled && !has_loopback && self.listen_addresses.iter().all(is_loopback)
+        {
+            return Some(
+                "'advanced.lease-query-ip' has loopback addresses alone, which only this machine reaches"
+                    .to_owned(),
+            );
+        }
+        // Each of at most 32 entries that contain one another, so that long lists take little time.
+        let begin = prefixes.partition_point(|other| other.network() < first);
+        let end = prefixes.partition_point(|other| other.network() <= last);
+        let inner = prefixes.get(begin..end).unwrap_or_default().iter();
+        let inner = inner.filter(|other| other.prefix_len() > entry.prefix.prefix_len());
+        let inner = Ipv4Net::aggregate(&inner.copied().collect());
+        let is_covered = inner.contains(&entry.prefix);
+        is_covered.then(|| "more specific entries have all its addresses".to_owned())
+    }
+}
+
+/// Returns the form in which a requester is configured.
+fn shown(prefix: Ipv4Net) -> String {
+    match prefix.prefix_len() {
+        32 => prefix.addr().to_string(),
+        _ => prefix.to_string(),
     }
 }
 

@@ -69,7 +69,7 @@ fn accepts_every_parameter() {
             "non-sensitive-options": [1, 51, 254],
             "advanced": {
                 "bulk-query-enabled": true,
-                "lease-query-ip": ["127.0.0.1", "127.0.0.2"],
+                "lease-query-ip": ["192.0.2.9", "192.0.2.10"],
                 "lease-query-tcp-port": 65535,
                 "max-requester-connections": 1,
                 "max-concurrent-queries": 1,
@@ -98,7 +98,7 @@ fn accepts_every_parameter() {
             state_file: Some("/var/lib/kea/other.state".into()),
             non_sensitive_options: Some([1, 51, 254].into()),
             bulk_query_enabled: true,
-            listen_addresses: vec![Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 2)],
+            listen_addresses: vec![Ipv4Addr::new(192, 0, 2, 9), Ipv4Addr::new(192, 0, 2, 10)],
             port: 65_535,
             max_connections: 1,
             max_queries: 1,
@@ -117,7 +117,7 @@ fn accepts_keas_own_parameters_with_one_notice_for_each_without_effect() {
             "bulk-query-enabled": true,
             "active-query-enabled": false,
             "extended-info-tables-enabled": true,
-            "lease-query-ip": "127.0.0.1",
+            "lease-query-ip": "192.0.2.9",
             "lease-query-tcp-port": 67,
             "max-bulk-query-threads": 0,
             "max-requester-connections": 10,
@@ -480,5 +480,54 @@ fn knows_which_listeners_a_configuration_adds() {
         let found = new.new_listeners(before);
         let found: Vec<String> = found.iter().map(ToString::to_string).collect();
         assert_eq!(found, added);
+    }
+}
+
+/// Returns the texts of the warnings about entries of `requesters` that no peer can match.
+fn never(parameters: &str) -> Vec<String> {
+    let notices = Config::parse(parameters).unwrap().notices.into_iter();
+    let never = notices.filter(|notice| notice.id == "BLQ_REQUESTER_NEVER");
+    never.map(|notice| notice.text).collect()
+}
+
+#[test]
+fn warns_of_requesters_that_no_peer_can_match() {
+    for (requesters, entry, why) in [
+        (r#"["0.0.0.0"]"#, "0.0.0.0,", "unicast"),
+        (r#"["224.0.0.0/4"]"#, "224.0.0.0/4", "unicast"),
+        (r#"["255.255.255.255"]"#, "255.255.255.255", "unicast"),
+        (
+            r#"["192.0.2.0/24", "192.0.2.0/25", "192.0.2.128/26", "192.0.2.192/26"]"#,
+            "192.0.2.0/24",
+            "more specific",
+        ),
+    ] {
+        let found = never(&format!(r#"{{ "requesters": {requesters} }}"#));
+        assert_eq!(found.len(), 1, "{requesters}: {found:?}");
+        assert!(
+            found[0].contains(entry) && found[0].contains(why),
+            "{found:?}"
+        );
+    }
+    let on = |address: &str| {
+        format!(
+            r#"{{ "requesters": ["192.0.2.0/24", "127.0.0.1"],
+                  "advanced": {{ "lease-query-ip": "{address}" }} }}"#
+        )
+    };
+    let found = never(&on("127.0.0.1"));
+    assert!(
+        found.len() == 1 && found[0].contains("192.0.2.0/24"),
+        "{found:?}"
+    );
+    assert_eq!(never(&on("192.0.2.1")), [""; 0]);
+    for requesters in [
+        r#"["0.0.0.0/0"]"#,
+        r#"["192.0.2.0/24", "192.0.2.0/25", "192.0.2.128/26"]"#,
+        r#"["192.0.2.0/25", "192.0.2.128/25"]"#,
+        r#"["127.0.0.0/8"]"#,
+    ] {
+        let found = never(&format!(r#"{{ "requesters": {requesters} }}"#));
+        assert!(found.is_empty(), "{found:?}");
     }
 }

@@ -10,6 +10,7 @@
 //! - [`layout`], [`json`]: the layout of `config-get`, and repairs of its text.
 //! - [`configured`]: options and reservations that are read separately.
 //! - [`hosts`], [`options`], [`ranges`], [`times`], [`vpn`], [`high_availability`]: parts of a configuration.
+//! - [`ignored_vpns`](mod@ignored_vpns): declarations of VPNs that have no effect.
 //! - [`difference`]: the leases whose replies differ between two configurations.
 
 mod build;
@@ -20,6 +21,7 @@ mod digest;
 mod error;
 mod high_availability;
 mod hosts;
+mod ignored_vpns;
 mod json;
 mod layout;
 mod options;
@@ -34,5 +36,6 @@ pub use configured::{ConfiguredOption, DatabaseReservation, Scope};
 pub use difference::Difference;
 pub use error::KeaConfigError;
 pub use high_availability::{Allocators, Serving, only_others_allocate};
+pub use ignored_vpns::ignored_vpns;
 pub use ranges::ConfiguredRange;
 pub use times::TeeTimes;

@@ -322,6 +322,11 @@ messages! {
     /// Action: Make sure that only hosts that may learn every binding can connect.
     BLQ_REQUESTER_ANYONE,
 
+    /// No peer can match an entry of 'requesters'; the text has the reason.
+    ///
+    /// Action: Correct the entry, or remove it.
+    BLQ_REQUESTER_NEVER,
+
     /// A connection was closed because its entry of 'requesters' has as many open as its 'max-connections'
     /// allows. Logged at most once a minute for each address.
     ///
@@ -465,6 +470,12 @@ messages! {
     ///
     /// Action: Raise 'advanced.max-requester-connections'.
     BLQ_TOO_MANY_CONNECTIONS,
+
+    /// A part of Kea's configuration looks like the declaration of a VPN, and has no effect; the text names it. Its
+    /// bindings are in the VPN of another declaration, or in the default one.
+    ///
+    /// Action: Declare VPNs in the user-context of subnets and shared networks, under the key 'vpn' in lower case.
+    BLQ_VPN_IGNORED,
 
     /// A daemon other than kea-dhcp4 loaded the library, which refuses to load there.
     ///

@@ -59,8 +59,39 @@ impl fmt::Display for StoreError {
 impl std::error::Error for StoreError {}
 
 impl From<io::Error> for StoreError {
-    /// A transient error must never set a valid file aside.
+    /// A transient error must never set a valid file aside. Errors that an administrator can end say how.
     fn from(error: io::Error) -> Self {
-        StoreError::Unavailable(error.to_string())
+        let advice = match error.kind() {
+            io::ErrorKind::PermissionDenied => format!(
+                "; Kea runs as user {}, who must own the file or be able to write to it and to its directory \
+                 (AppArmor denies other directories than Kea's)",
+                rustix::process::geteuid().as_raw()
+            ),
+            io::ErrorKind::ReadOnlyFilesystem => {
+                "; name a file in a directory that Kea's service may write to, such as Kea's data directory"
+                    .to_owned()
+            }
+            io::ErrorKind::NotFound => "; its directory must exist".to_owned(),
+            _ => String::new(),
+        };
+        StoreError::Unavailable(format!("{error}{advice}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_that_an_administrator_can_end_says_how() {
+        let user = format!("user {}", rustix::process::geteuid().as_raw());
+        for (kind, part) in [
+            (io::ErrorKind::PermissionDenied, &*user),
+            (io::ErrorKind::ReadOnlyFilesystem, "data directory"),
+            (io::ErrorKind::NotFound, "must exist"),
+        ] {
+            let text = StoreError::from(io::Error::from(kind)).to_string();
+            assert!(text.contains(part), "{part} in {text}");
+        }
     }
 }

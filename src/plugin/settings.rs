@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tracing::Level;
 
 use crate::config::Config;
-use crate::kea_config::{KeaConfig, KeaConfigError};
+use crate::kea_config::{KeaConfig, KeaConfigError, ignored_vpns};
 use crate::plugin::jobs::reservations::Reservations;
 use crate::plugin::kea::{Kea, KeaError, RawConfiguration, Result as KeaResult};
 use crate::plugin::state_file;
@@ -118,8 +118,12 @@ impl Settings {
         self.source.reservations != *reservations
     }
 
-    /// Logs the notices about the parameters.
+    /// Logs the notices about the parameters, and about declarations of VPNs without effect.
     pub fn log_notices(&self) {
+        let text = String::from_utf8_lossy(&self.source.configuration.text);
+        for text in ignored_vpns(&text) {
+            tracing::warn!(id = "BLQ_VPN_IGNORED", "{text}");
+        }
         for notice in &self.config.notices {
             match notice.level {
                 Level::INFO => tracing::info!(id = notice.id, "{}", notice.text),
