@@ -11,7 +11,7 @@ use super::{Args, StatusArgs};
 /// The name of the subcommand [`StatusArgs`].
 const STATUS: &str = "status";
 
-/// What a command line asks for.
+/// The request of a command line.
 #[derive(Debug)]
 pub enum Invocation {
     /// A query.

@@ -262,11 +262,11 @@ impl VpnCount {
 pub struct Coverage {
     /// All active bindings.
     pub active: u64,
-    /// Those with option 82.
+    /// Active bindings with option 82.
     pub with_relay_agent_information: u64,
-    /// Those with a remote-id.
+    /// Active bindings with a remote-id.
     pub with_remote_id: u64,
-    /// Those with a relay-id.
+    /// Active bindings with a relay-id.
     pub with_relay_id: u64,
     /// The others.
     pub without: Uncovered,
@@ -308,7 +308,7 @@ pub struct Load {
     pub leases: u64,
     /// Whether it is complete.
     pub complete: bool,
-    /// Its duration.
+    /// The duration, in seconds.
     pub seconds: Option<f64>,
 }
 
@@ -332,13 +332,13 @@ pub struct Resync {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct StateFile {
-    /// Its path.
+    /// The path.
     pub path: String,
     /// Whether it can be written.
     pub healthy: bool,
     /// The time of the last write, in seconds since 1970.
     pub last_written: Option<u32>,
-    /// Its size.
+    /// The size, in octets.
     pub octets: Option<u64>,
     /// The reason why it cannot be written.
     pub error: Option<String>,
