@@ -322,16 +322,16 @@ messages! {
     /// Action: Make sure that only hosts that may learn every binding can connect.
     BLQ_REQUESTER_ANYONE,
 
-    /// No peer can match an entry of 'requesters'; the text has the reason.
-    ///
-    /// Action: Correct the entry, or remove it.
-    BLQ_REQUESTER_NEVER,
-
     /// A connection was closed because its entry of 'requesters' has as many open as its 'max-connections'
     /// allows. Logged at most once a minute for each address.
     ///
     /// Action: Raise the entry's 'max-connections'.
     BLQ_REQUESTER_LIMIT,
+
+    /// No peer can match an entry of 'requesters'; the text has the reason.
+    ///
+    /// Action: Correct the entry, or remove it.
+    BLQ_REQUESTER_NEVER,
 
     /// A peer that is not in 'requesters' connected, and the connection was closed. Logged at most once a
     /// minute for each address.
