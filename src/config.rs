@@ -255,7 +255,7 @@ impl Config {
                     Level::WARN,
                     "BLQ_REQUESTER_NEVER",
                     format!(
-                        "parameter 'requesters' has {}, which no peer can match: {why}",
+                        "parameter 'requesters' has {}, which no peer will match: {why}",
                         shown(entry.prefix)
                     ),
                 );
@@ -264,8 +264,8 @@ impl Config {
         self.notices.append(&mut notices);
     }
 
-    /// Returns the reason why no peer can match an entry of `requesters`; `None` if one may. `prefixes` are those of all
-    /// entries, ascending.
+    /// Returns the reason why no peer will match an entry of `requesters`, unless it binds to an unusual address; `None`
+    /// if one may. `prefixes` are those of all entries, ascending.
     fn never_matches(&self, entry: &RequesterEntry, prefixes: &[Ipv4Net]) -> Option<String> {
         let (first, last) = (entry.prefix.network(), entry.prefix.broadcast());
         let is_in = |range: &str| {
@@ -279,15 +279,27 @@ impl Config {
                 "peers connect from unicast addresses, 1.0.0.0 to 223.255.255.255".to_owned(),
             );
         }
-        let is_loopback = |address: &Ipv4Addr| address.is_loopback();
-        let has_loopback =
-            is_loopback(&first) || is_loopback(&last) || entry.prefix.prefix_len() < 8;
-        if self.bulk_query_enabled && !has_loopback && self.listen_addresses.iter().all(is_loopback)
-        {
-            return Some(
-                "'advanced.lease-query-ip' has loopback addresses alone, which only this machine reaches"
-                    .to_owned(),
-            );
+        if self.bulk_query_enabled {
+            let listeners = &self.listen_addresses;
+            let is_loopback = |address: &Ipv4Addr| address.is_loopback();
+            let has_loopback =
+                is_loopback(&first) || is_loopback(&last) || entry.prefix.prefix_len() < 8;
+            if !has_loopback && listeners.iter().all(is_loopback) {
+                return Some(
+                    "'advanced.lease-query-ip' has loopback addresses alone, which only this machine reaches"
+                        .to_owned(),
+                );
+            }
+            // A connection within a machine comes from the address that it goes to.
+            let reaches_loopback =
+                |address: &Ipv4Addr| is_loopback(address) || address.is_unspecified();
+            if is_in("127.0.0.0/8") && !listeners.iter().any(reaches_loopback) {
+                return Some(
+                    "'advanced.lease-query-ip' has no loopback address, so connections from this machine \
+                     come from the address that they go to: list that address"
+                        .to_owned(),
+                );
+            }
         }
         // Each of at most 32 entries that contain one another, so that long lists take little time.
         let begin = prefixes.partition_point(|other| other.network() < first);

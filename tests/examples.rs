@@ -5,9 +5,10 @@ use std::fs;
 use std::path::PathBuf;
 
 use dhcp_blq::config::Config;
-use dhcp_blq::kea_config::KeaConfig;
+use dhcp_blq::kea_config::{KeaConfig, ignored_vpns};
 use dhcp_blq::model::vpn::Vpn;
 use serde_json::Value;
+use tracing::Level;
 
 /// Returns the file name and the contents of every example.
 fn examples() -> Vec<(String, Value)> {
@@ -33,21 +34,32 @@ fn examples() -> Vec<(String, Value)> {
         .collect()
 }
 
+/// Returns the entry of the hook in an example.
+fn hook<'a>(name: &str, example: &'a Value) -> &'a Value {
+    let hook = &example["Dhcp4"]["hooks-libraries"][0];
+    let library = hook["library"].as_str().unwrap();
+    assert!(library.ends_with("/libdhcp_blq.so"), "{name}");
+    hook
+}
+
 #[test]
 fn accepts_the_parameters_of_every_example() {
     let examples = examples();
     assert_eq!(examples.len(), 4);
     for (name, example) in examples {
-        let hook = &example["Dhcp4"]["hooks-libraries"][0];
-        assert!(
-            hook["library"]
-                .as_str()
-                .unwrap()
-                .ends_with("/libdhcp_blq.so"),
-            "{name}"
-        );
-        let config = Config::parse(&hook["parameters"].to_string());
+        let config = Config::parse(&hook(&name, &example)["parameters"].to_string());
         assert!(config.is_ok(), "{name}: {}", config.unwrap_err());
+    }
+}
+
+#[test]
+fn no_example_has_a_parameter_or_vpn_that_causes_a_warning() {
+    for (name, example) in examples() {
+        let config = Config::parse(&hook(&name, &example)["parameters"].to_string()).unwrap();
+        let mut notices = config.notices.iter();
+        let warning = notices.find(|notice| notice.level == Level::WARN);
+        assert_eq!(warning, None, "{name}");
+        assert_eq!(ignored_vpns(&example.to_string()), [""; 0], "{name}");
     }
 }
 

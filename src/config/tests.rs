@@ -520,7 +520,12 @@ fn warns_of_requesters_that_no_peer_can_match() {
         found.len() == 1 && found[0].contains("192.0.2.0/24"),
         "{found:?}"
     );
-    assert_eq!(never(&on("192.0.2.1")), [""; 0]);
+    let found = never(&on("192.0.2.1"));
+    assert!(
+        found.len() == 1 && found[0].contains("127.0.0.1,") && found[0].contains("come from"),
+        "{found:?}"
+    );
+    assert_eq!(never(&on("0.0.0.0")), [""; 0]);
     for requesters in [
         r#"["0.0.0.0/0"]"#,
         r#"["192.0.2.0/24", "192.0.2.0/25", "192.0.2.128/26"]"#,

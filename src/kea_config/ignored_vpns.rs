@@ -10,16 +10,26 @@ use serde_json::Value;
 use crate::kea_config::json;
 
 /// Keys of a `user-context` that are meant as [`KEY`], without case, hyphens and the like.
-const MISTAKES: [&str; 8] = [
+const MISTAKES: [&str; 15] = [
     "vpn",
     "vpns",
     "vpnid",
     "vpnname",
+    "vnp",
+    "pvn",
+    "vps",
     "vss",
     "vrf",
+    "vrfname",
     "rfc2685",
+    "rfc2865",
+    "rfc2658",
+    "rfc6607",
     "vpnrfc2685",
 ];
+
+/// A key of a declaration that nothing else has.
+const KEY_INSIDE: &str = "rfc2685";
 
 /// The key of a declaration in a `user-context`.
 const KEY: &str = "vpn";
@@ -80,15 +90,14 @@ fn visit(value: &Value, place: &mut Place, found: &mut Vec<String>) {
         return;
     };
     if let Some(context) = map.get("user-context").and_then(Value::as_object) {
-        found.extend(context.keys().filter_map(|key| {
-            let letters = key.chars().filter(char::is_ascii_alphanumeric);
-            let plain = letters.collect::<String>().to_ascii_lowercase();
+        found.extend(context.iter().filter_map(|(key, value)| {
+            let is_meant = MISTAKES.contains(&&*plain(key)) || has_inside(value);
             let why = match (key == KEY, place.takes_vpn()) {
                 (true, true) => return None,
                 (true, false) => {
                     r#"a VPN is declared in the user-context of a subnet or shared network"#
                 }
-                (false, _) if !MISTAKES.contains(&&*plain) => return None,
+                (false, _) if !is_meant => return None,
                 (false, _) => {
                     r#"a VPN is declared as "vpn": { "name": ... } or "vpn": { "rfc2685": ... }"#
                 }
@@ -119,6 +128,18 @@ fn visit(value: &Value, place: &mut Place, found: &mut Vec<String>) {
             place.enclosing.pop();
         }
     }
+}
+
+/// Returns a key without case, hyphens and the like.
+fn plain(key: &str) -> String {
+    let letters = key.chars().filter(char::is_ascii_alphanumeric);
+    letters.collect::<String>().to_ascii_lowercase()
+}
+
+/// Whether a value is a map that only declares a VPN.
+fn has_inside(value: &Value) -> bool {
+    let map = value.as_object().into_iter().flatten();
+    map.map(|(key, _)| plain(key)).any(|key| key == KEY_INSIDE)
 }
 
 /// Returns the value that identifies a map to its reader; empty without one.
@@ -169,6 +190,51 @@ mod tests {
             }
         }
         assert_eq!(found.len(), 4, "{found:#?}");
+    }
+
+    #[test]
+    fn finds_misspelt_keys_and_no_others() {
+        for (context, key) in [
+            (json!({ "VPN": { "name": "blue" } }), r#""VPN""#),
+            (json!({ "vpns": [ { "name": "blue" } ] }), r#""vpns""#),
+            (json!({ "vnp": { "name": "blue" } }), r#""vnp""#),
+            (json!({ "vpn-id": 7 }), r#""vpn-id""#),
+            (json!({ "rfc2865": "00005e00000007" }), r#""rfc2865""#),
+            (
+                json!({ "tenant": { "RFC2685": "00005e00000007" } }),
+                r#""tenant""#,
+            ),
+        ] {
+            let config = json!({ "Dhcp4": { "subnet4": [ { "user-context": context } ] } });
+            let found = ignored(&config);
+            assert!(found.len() == 1 && found[0].starts_with(key), "{found:?}");
+        }
+        let others = json!({ "vpn-contact": 1, "name": "blue", "comment": "vpn", "tenant": { "name": "blue" } });
+        let config = json!({ "Dhcp4": { "subnet4": [ { "user-context": others } ] } });
+        assert_eq!(ignored(&config), [""; 0]);
+    }
+
+    /// Hosts, classes and options have contexts, too.
+    #[test]
+    fn finds_declarations_wherever_kea_takes_a_context() {
+        let context = json!({ "vpn": { "name": "blue" } });
+        for (name, part) in [
+            (
+                "reservations",
+                json!({ "subnet4": [ { "reservations": [ { "user-context": context } ] } ] }),
+            ),
+            (
+                "client-classes",
+                json!({ "client-classes": [ { "name": "gold", "user-context": context } ] }),
+            ),
+            (
+                "option-data",
+                json!({ "option-data": [ { "name": "routers", "user-context": context } ] }),
+            ),
+        ] {
+            let found = ignored(&json!({ "Dhcp4": part }));
+            assert!(found.len() == 1 && found[0].contains(name), "{found:?}");
+        }
     }
 
     #[test]

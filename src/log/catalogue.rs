@@ -328,7 +328,7 @@ messages! {
     /// Action: Raise the entry's 'max-connections'.
     BLQ_REQUESTER_LIMIT,
 
-    /// No peer can match an entry of 'requesters'; the text has the reason.
+    /// No peer will match an entry of 'requesters'; the text has the reason.
     ///
     /// Action: Correct the entry, or remove it.
     BLQ_REQUESTER_NEVER,
