@@ -2,8 +2,8 @@
 
 use std::env;
 use std::fs::{self, File, Permissions};
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -66,6 +66,10 @@ impl Kea {
         let mut command = daemon("kea-dhcp4", self.home.path());
         if let Some(limit) = self.setup.descriptors {
             command = limited(&command, limit);
+        }
+        if let Some(user) = self.setup.user() {
+            give_away(self.home.path(), user);
+            command.uid(user).gid(user);
         }
         command
             .args(["-p", &self.setup.place.server().port().to_string()])
@@ -456,6 +460,14 @@ fn new_home() -> TempDir {
         fs::set_permissions(&directory, Permissions::from_mode(0o750)).expect("its mode");
     }
     home
+}
+
+/// Gives a server's home to another user: its directories, but none of the files in `data`.
+fn give_away(home: &Path, user: u32) {
+    let directories = ["", "data", "hooks", "control"].map(|name| home.join(name));
+    for directory in directories {
+        chown(&directory, Some(user), Some(user)).expect("changing an owner");
+    }
 }
 
 /// Returns the path of the configuration file in a server's home.

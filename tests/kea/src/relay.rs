@@ -115,7 +115,7 @@ pub struct Relay {
 
 impl Relay {
     /// Returns a relay agent that adds no option 82.
-    pub(crate) fn new(address: Ipv4Addr, port: u16, servers: Vec<SocketAddrV4>) -> Self {
+    pub fn new(address: Ipv4Addr, port: u16, servers: Vec<SocketAddrV4>) -> Self {
         Relay {
             address,
             socket: bind(address, port),

@@ -24,6 +24,9 @@ const LEASE_FILE: &str = "data/leases.csv";
 /// The path of the file with the process id of Kea's lease file cleanup, in Kea's home.
 pub const LEASE_FILE_IN_USE: &str = "data/leases.csv.pid";
 
+/// The id of the user and group `nobody`.
+const UNPRIVILEGED: u32 = 65_534;
+
 /// A placeholder for the server's home in parameters of hooks.
 pub const HOME: &str = "{home}";
 
@@ -47,6 +50,8 @@ pub struct Setup {
     pub(crate) patience: Duration,
     /// The limit of Kea's open descriptors; `None` for that of this process.
     pub(crate) descriptors: Option<u32>,
+    /// The user and group that Kea runs as; `None` for those of this process.
+    user: Option<u32>,
 }
 
 /// The columns of the lease file that every version of Kea reads.
@@ -85,44 +90,78 @@ impl Setup {
         setup.library(hook_library(), merged)
     }
 
-    /// Returns a setup of a complete configuration file that loads the hook. Interfaces, ports and
-    /// paths are replaced by the test's, and the test's addresses may query too.
-    pub fn example(configuration: &Value) -> Self {
-        let mut setup = Setup::with_hook(json!({}));
-        let place = setup.place;
+    /// Returns a setup of a complete configuration file that loads the hook; `text` is JSON with comment
+    /// lines.
+    ///
+    /// Interfaces, ports and paths are replaced by the test's, and the addresses of 192.0.2.0/24 by those
+    /// of the test's net. The test's own addresses may query too.
+    pub fn example(text: &str) -> Self {
+        Setup::example_at(Place::take(), text)
+    }
+
+    /// Returns the setup of an example for a second server in the net of another.
+    pub fn example_beside(other: &Kea, text: &str) -> Self {
+        Setup::example_at(other.place().of_partner(), text)
+    }
+
+    /// Returns the setup of an example at a given place.
+    fn example_at(place: Place, text: &str) -> Self {
+        let configuration = without_comments(&in_net_of(place, text));
         let Some(Value::Object(example)) = configuration.get("Dhcp4") else {
             panic!("no Dhcp4 in {configuration}")
         };
-        let libraries = example.get("hooks-libraries").and_then(Value::as_array);
-        let of_hook = libraries.into_iter().flatten().find(|library| {
-            let file = library["library"].as_str().unwrap_or_default();
-            file.ends_with("/libdhcp_blq.so")
-        });
-        let mut parameters = of_hook.expect("the hook")["parameters"].clone();
-        let here = json!({
-            "state-file": format!("{HOME}/data/kea-blq.state"),
-            "advanced": {
-                "lease-query-ip": place.lease_query().ip().to_string(),
-                "lease-query-tcp-port": place.lease_query().port(),
-            },
-        });
-        merge(&mut parameters, here);
-        if let Some(requesters) = parameters["requesters"].as_array_mut() {
-            requesters.push(json!("127.0.0.0/8"));
-        }
+        let mut setup = Setup::plain_at(place);
         for (name, value) in example {
             match name.as_str() {
                 "hooks-libraries" | "interfaces-config" | "loggers" | "control-socket" => {}
-                "lease-database" => {
-                    merge(&mut setup.dhcp4["lease-database"], value.clone());
-                }
                 _ => {
                     setup.dhcp4.insert(name.clone(), value.clone());
                 }
             }
         }
-        setup.hooks.clear();
-        setup.library(hook_library(), parameters)
+        let libraries = example.get("hooks-libraries").and_then(Value::as_array);
+        for library in libraries.into_iter().flatten() {
+            let file = Path::new(library["library"].as_str().expect("a library"));
+            let parameters = library.get("parameters").cloned().unwrap_or(json!({}));
+            let name = file.file_name().expect("a file name").to_string_lossy();
+            setup = match &*name {
+                "libdhcp_blq.so" => setup.library(hook_library(), of_test(place, parameters)),
+                // A file that Kea lacks must fail to load, too.
+                name => setup.kea_library(name, parameters),
+            };
+        }
+        setup
+    }
+
+    /// Moves the lease database of an example to the address and port of a server of the test.
+    pub fn at_database(mut self, database: &Database) -> Self {
+        let access = database.access();
+        let leases = self.dhcp4.get_mut("lease-database").expect("a database");
+        assert_eq!(leases["type"], access["type"]);
+        merge(
+            leases,
+            json!({ "host": access["host"], "port": access["port"] }),
+        );
+        self
+    }
+
+    /// Leaves out a hook library, which must be in the configuration.
+    pub fn without_library(mut self, name: &str) -> Self {
+        let before = self.hooks.len();
+        self.hooks.retain(|(file, _)| !file.ends_with(name));
+        assert_eq!(self.hooks.len() + 1, before, "no {name}");
+        self
+    }
+
+    /// Runs Kea as another user than root; the tests must run as root.
+    pub fn unprivileged(mut self) -> Self {
+        self.user = Some(UNPRIVILEGED);
+        self
+    }
+
+    /// Returns the user that Kea runs as; `None` for that of this process.
+    pub fn user(&self) -> Option<u32> {
+        self.user
     }
 
     /// Returns a setup of a second server in the net of another, with the same configuration, such
@@ -169,6 +208,7 @@ impl Setup {
             leases_from: None,
             patience: PATIENCE,
             descriptors: None,
+            user: None,
         }
     }
 
@@ -380,6 +420,39 @@ impl Setup {
         dhcp4.insert("hooks-libraries".to_owned(), libraries.collect());
         json!({ "Dhcp4": dhcp4 })
     }
+}
+
+/// Returns the text of an example with the addresses of the test's net for those of 192.0.2.0/24.
+fn in_net_of(place: Place, text: &str) -> String {
+    let net = place.subnet();
+    let (octets, _) = net.rsplit_once('.').expect("a subnet");
+    text.replace("192.0.2.", &format!("{octets}."))
+}
+
+/// Reads JSON without the comment lines that Kea allows.
+fn without_comments(text: &str) -> Value {
+    let lines = text.lines();
+    let json: String = lines
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect();
+    serde_json::from_str(&json).expect("JSON apart from comments")
+}
+
+/// Returns an example's parameters of the hook with the paths, addresses and ports of the test.
+fn of_test(place: Place, mut parameters: Value) -> Value {
+    let here = json!({
+        "state-file": format!("{HOME}/data/kea-blq.state"),
+        "advanced": {
+            "lease-query-ip": place.lease_query().ip().to_string(),
+            "lease-query-tcp-port": place.lease_query().port(),
+        },
+    });
+    merge(&mut parameters, here);
+    if let Some(requesters) = parameters["requesters"].as_array_mut() {
+        requesters.retain(|known| known != "127.0.0.1");
+        requesters.push(json!("127.0.0.0/8"));
+    }
+    parameters
 }
 
 /// Returns access parameters for a database to which Kea reconnects by itself and soon.

@@ -547,39 +547,3 @@ fn keeps_the_preloaded_state_file_if_the_configuration_is_refused() {
     let after = kea.await_state(address, State::RELEASED);
     assert_eq!(before.state_started_at(), after.state_started_at());
 }
-
-/// Each configuration example loads in a real Kea, with only its interface, ports and paths
-/// changed.
-#[test]
-fn loads_every_configuration_example() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../kea-config-examples");
-    let examples = examples(&directory);
-    assert!(
-        !examples.is_empty(),
-        "no examples in {}",
-        directory.display()
-    );
-    for file in examples {
-        let text = fs::read_to_string(&file).expect("an example");
-        let kea = Setup::example(&without_comments(&text)).start();
-        assert!(!kea.find(Primary::All).is_empty(), "{}", file.display());
-    }
-}
-
-/// Returns the files of the examples.
-fn examples(directory: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(directory).expect("a directory of examples");
-    let files = entries.map(|entry| entry.expect("an entry").path());
-    files
-        .filter(|file| file.extension().is_some_and(|end| end == "json"))
-        .collect()
-}
-
-/// Reads JSON without the comment lines that Kea allows.
-fn without_comments(text: &str) -> Value {
-    let lines = text.lines();
-    let json: String = lines
-        .filter(|line| !line.trim_start().starts_with("//"))
-        .collect();
-    serde_json::from_str(&json).expect("JSON apart from comments")
-}
