@@ -34,7 +34,7 @@ mod hook {
     /// Advice about missing headers.
     const HOW_TO_INSTALL: &str = "Install Kea's headers and the compiler: on Debian \
         `apt-get install kea-dev libboost-dev libssl-dev g++` of the very release of Kea the hook \
-        is to run in, or name their directory in KEA_INCLUDE_DIR. To build everything but the \
+        is to run in (isc-kea-dev where Kea is from ISC's packages, as Kea 3.2 is), or name their directory in KEA_INCLUDE_DIR. To build everything but the \
         hook, with no Kea: `cargo build --no-default-features`.";
 
     /// Compiles the bridge and the shim, and sets the options of the linker.

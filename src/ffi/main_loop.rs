@@ -16,7 +16,8 @@ use crate::server::FIRST_HIGH;
 const AT_ONCE: Duration = Duration::from_nanos(1);
 
 /// The timer of all ticks, created when Kea first configures the library, and kept until the process ends:
-/// later there might be no descriptor for it, or none that Kea can watch.
+/// later there might be no descriptor for it, or none that Kea can watch. Kea 3.2 would also report a closed
+/// one that it still watches at each turn of its main loop.
 static TIMER: OnceCell<OwnedFd> = OnceCell::new();
 
 /// Creates the timer.

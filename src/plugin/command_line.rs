@@ -1,7 +1,7 @@
 //! The purpose for which kea-dhcp4 was started, by its command line.
 
-/// The options of kea-dhcp4 that take an argument, in any version: the argument must not be taken for an
-/// option.
+/// The options of kea-dhcp4 that take an argument, in any version up to 3.2: the argument must not be taken for
+/// an option.
 const WITH_ARGUMENT: &[u8] = b"cpPtT";
 
 /// Returns whether the process only checks a configuration (`-t`, and `-T`, which loads its hooks, too), by
@@ -47,6 +47,7 @@ mod tests {
             ("-T/etc/kea/kea-dhcp4.conf", true),
             ("-dT /etc/kea/kea-dhcp4.conf", true),
             ("-d -X -T file", true),
+            ("-W", false),
             ("-p 6767 -P 6868 -T file", true),
             ("-p6767 -T file", true),
             // Files that look like options.

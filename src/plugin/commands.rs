@@ -94,6 +94,7 @@ pub fn synchronises(name: &str, response: &[u8]) -> bool {
 /// Returns whether Kea's response is one of success.
 fn succeeded(response: &[u8]) -> bool {
     let response: Value = serde_json::from_slice(response).unwrap_or_default();
+    // Kea 3.2 has 5 beside 1, for a reconfiguration that failed half-way.
     response["result"] == 0
 }
 

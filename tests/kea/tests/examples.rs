@@ -163,8 +163,8 @@ fn warns_of_declarations_without_effect() {
     }
 }
 
-/// A state file that a run as root left is not usable for the service's user, whose DHCP goes on; the
-/// message says who must be able to write what. With the owner changed the file is used again.
+/// Kea as another user cannot use a state file that belongs to root; DHCP goes on, and the message names the
+/// file and the user who must own it. With the owner changed the file is used again.
 #[test]
 fn says_who_must_be_able_to_write_the_state_file() {
     if !rustix::process::geteuid().is_root() {
