@@ -3,6 +3,9 @@
 //! tshark decodes DHCPv4 over UDP alone. Messages that came over TCP (RFC 6926 section 6.1) are written
 //! to a capture file as the payloads of UDP datagrams, without their message-size.
 
+pub mod expected;
+
+use std::fmt;
 use std::fs;
 use std::process::{Command, Stdio};
 
@@ -28,13 +31,12 @@ pub struct Decoded {
     pub header: Vec<Field>,
     /// The options in order, the end option included. Each has its code and its length as parts.
     pub options: Vec<Field>,
-    /// Malformed parts, warnings and errors, each with the field that it is about; also octets that tshark
-    /// does not assign to one field.
+    /// Malformed parts, warnings and errors, each with the field that it is about; also octets that are in
+    /// no field.
     pub complaints: Vec<String>,
 }
 
 /// A field of a message.
-#[derive(Debug)]
 pub struct Field {
     /// Wireshark's name of the field, e.g. `dhcp.ip.client`; empty for a text of tshark's.
     pub name: String,
@@ -42,6 +44,8 @@ pub struct Field {
     pub shown: String,
     /// The octets; empty for a part of an octet.
     pub octets: Vec<u8>,
+    /// The position of the first octet in the packet.
+    position: usize,
     /// The fields that it is made of.
     pub parts: Vec<Field>,
 }
@@ -72,11 +76,10 @@ pub fn decode(messages: &[Vec<u8>]) -> Vec<Decoded> {
     let mut decoded: Vec<Decoded> = packets.map(decoded).collect();
     assert_eq!(decoded.len(), messages.len(), "messages in {text}");
     for (decoded, message) in decoded.iter_mut().zip(messages) {
-        let fields = decoded.header.iter().chain(&decoded.options);
-        let octets: Vec<u8> = fields.flat_map(|field| field.octets.clone()).collect();
-        if octets != *message {
-            let all = "octets that are in no field, or in two";
-            decoded.complaints.push(all.to_owned());
+        let octets = decoded.octets();
+        if !octets.iter().copied().eq(message.iter().copied().map(Some)) {
+            let difference = format!("fields with {octets:02x?} of {message:02x?}");
+            decoded.complaints.push(difference);
         }
     }
     decoded
@@ -96,6 +99,19 @@ impl Decoded {
         options
             .filter(|(code, _)| ![code::PAD, code::END].contains(code))
             .collect()
+    }
+
+    /// Returns the octets that are in fields; `None` for others. Fields may overlap: tshark counts the
+    /// padding of some hardware addresses twice.
+    fn octets(&self) -> Vec<Option<u8>> {
+        let mut octets = Vec::new();
+        for field in self.header.iter().chain(&self.options) {
+            let first = field.position.saturating_sub(HEADERS);
+            let end = first + field.octets.len();
+            octets.resize(octets.len().max(end), None);
+            octets.splice(first..end, field.octets.iter().copied().map(Some));
+        }
+        octets
     }
 
     /// Returns all parts of the options with a code.
@@ -122,6 +138,16 @@ impl Field {
         parts
             .flat_map(|part| [vec![part], part.all_parts()].concat())
             .collect()
+    }
+}
+
+impl fmt::Debug for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} = {:?}", self.name, self.shown)?;
+        if !self.parts.is_empty() {
+            write!(f, " {:?}", self.parts)?;
+        }
+        Ok(())
     }
 }
 
@@ -218,6 +244,7 @@ fn field(node: Node<'_, '_>) -> Field {
         name: attribute("name").to_owned(),
         shown: shown.to_owned(),
         octets,
+        position: attribute("pos").parse().unwrap_or_default(),
         parts: fields(node),
     }
 }
