@@ -305,6 +305,8 @@ fn setup() -> Setup {
         .set("rebind-timer", json!(rebinding))
         .set("valid-lifetime", json!(lifetime))
         .set("decline-probation-period", json!(PROBATION))
+        // Kea 3.0 otherwise answers an early renewal without a change of the lease.
+        .set("cache-threshold", json!(0.0001))
         .set(
             "option-data",
             json!([
