@@ -12,9 +12,13 @@ use rustix::thread::gettid;
 use crate::mirror::{Census, Mirror};
 use crate::model::time::Time;
 
-/// The longest time that a command waits for a census that it has requested. Of a larger mirror, the command
-/// answers with the census before.
-const PATIENCE: Duration = Duration::from_millis(20);
+/// The longest time that a command waits for a census that it has requested. The command may hold up Kea's main
+/// thread, so that this is less than the time of a few DHCP exchanges.
+const PATIENCE: Duration = Duration::from_millis(5);
+
+/// The duration of a census that is worth waiting for. Of a larger mirror, a command answers with the census
+/// before.
+const SHORT: Duration = Duration::from_millis(2);
 
 /// The ratio of the pause after a census to its duration: a frequent command takes a twentieth of a processor.
 const PAUSES: u32 = 20;
@@ -51,6 +55,8 @@ struct State {
     requested: u64,
     /// The number of requests before the last census began.
     answered: u64,
+    /// Whether the thread waits for a request: it neither counts nor pauses.
+    is_idle: bool,
     /// Whether to stop.
     is_stopped: bool,
 }
@@ -58,17 +64,18 @@ struct State {
 impl Counter {
     /// Requests a census.
     pub fn request(&self) {
-        self.state.lock().requested += 1;
+        self.state.lock().request();
         self.changed.notify_all();
     }
 
-    /// Requests a census, and returns the last one: a new one if it takes a short time; `None` before the first.
+    /// Requests a census, and returns the last one: a new one if it begins at once and takes a short time; `None`
+    /// before the first.
     pub fn census(&self) -> Option<Arc<Census>> {
         let mut state = self.state.lock();
-        state.requested += 1;
+        let is_soon = state.request();
         let wanted = state.requested;
         self.changed.notify_all();
-        if state.took < PATIENCE {
+        if is_soon {
             self.changed.wait_while_for(
                 &mut state,
                 |state| state.answered < wanted && !state.is_stopped,
@@ -83,6 +90,7 @@ impl Counter {
         let mut state = self.state.lock();
         self.changed
             .wait_while_for(&mut state, |state| !state.is_stopped, pause);
+        state.is_idle = state.requested == state.answered;
         self.changed.wait_while(&mut state, |state| {
             state.requested == state.answered && !state.is_stopped
         });
@@ -103,6 +111,18 @@ impl Counter {
         }
         state.answered = answered;
         self.changed.notify_all();
+    }
+}
+
+impl State {
+    /// Registers a request. Returns whether its census is worth waiting for.
+    ///
+    /// At most one request for each census is: a command that is repeated quickly, or while the thread gets no
+    /// processor, holds up Kea's main thread only once.
+    fn request(&mut self) -> bool {
+        self.requested += 1;
+        let was_idle = std::mem::take(&mut self.is_idle);
+        was_idle && self.took < SHORT
     }
 }
 
@@ -147,5 +167,46 @@ impl Drop for CensusWorker {
             // A panic has been logged.
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns the state of an idle thread whose last census took `took`.
+    fn idle(took: Duration) -> State {
+        State {
+            took,
+            is_idle: true,
+            ..State::default()
+        }
+    }
+
+    #[test]
+    fn only_the_first_request_of_a_short_census_is_worth_waiting_for() {
+        let mut state = idle(SHORT / 2);
+        assert!(state.request());
+        // The thread may not have run yet, may count, or may pause.
+        assert!(!state.request());
+        state.answered = state.requested;
+        assert!(!state.request());
+    }
+
+    #[test]
+    fn a_long_census_is_not_worth_waiting_for() {
+        assert!(!idle(SHORT).request());
+    }
+
+    #[test]
+    fn a_request_is_answered_by_a_census_that_begins_after_it() {
+        let counter = Counter::default();
+        counter.request();
+        assert_eq!(counter.wait(Duration::ZERO), Some(1));
+        // Without a thread nothing answers: these return at once, with the census before.
+        assert!(counter.census().is_none());
+        assert!(counter.census().is_none());
+        counter.publish(None, Duration::ZERO, 1);
+        assert_eq!(counter.wait(Duration::ZERO), Some(3));
     }
 }

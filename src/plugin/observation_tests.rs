@@ -1,6 +1,8 @@
 //! The control commands and statistics, on a fake Kea.
 
+use std::fs;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -237,15 +239,34 @@ fn the_status_counts_bindings_by_state_and_vpn() {
 }
 
 #[test]
-fn the_status_shows_a_state_file_that_cannot_be_written() {
+fn the_status_shows_whether_the_state_file_can_be_written() {
     let server = counted(1);
-    eventually("a flush", || {
-        status(&server)["state-file"]["last-written"].is_u64()
-    });
-    let file = status(&server)["state-file"].take();
-    assert_eq!(file["healthy"], true);
-    assert!(file["octets"].as_u64() > Some(0));
-    assert!(file["path"].as_str().unwrap().ends_with("kea-blq.state"));
+    let file = || status(&server)["state-file"].take();
+    eventually("a flush", || file()["last-written"].is_u64());
+    let healthy = file();
+    assert_eq!(healthy["healthy"], true);
+    assert!(healthy["octets"].as_u64() > Some(0));
+    for part in ["failing-since", "error"] {
+        assert_eq!(healthy[part], json!(null), "{part}");
+    }
+    let path = PathBuf::from(healthy["path"].as_str().unwrap());
+    assert!(path.ends_with("kea-blq.state"));
+
+    // A file of another program in its place is never written, whatever the privileges.
+    let other = path.with_file_name("other");
+    fs::write(&other, "address,hwaddr").unwrap();
+    fs::rename(&other, &path).unwrap();
+    server.kea.put(lease(2));
+    ok(&server, "blq4-resync", &json!({}));
+    server.run_until("a failure", |_| file()["healthy"] == false);
+    let failing = file();
+    assert!(failing["failing-since"].is_u64(), "{failing}");
+    let error = failing["error"].as_str().unwrap();
+    assert!(error.contains("another program's"), "{error}");
+
+    fs::remove_file(&path).unwrap();
+    server.run_until("a flush", |_| file()["healthy"] == true);
+    assert_eq!(file()["error"], json!(null));
 }
 
 #[test]

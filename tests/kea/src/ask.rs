@@ -1,6 +1,7 @@
 //! Queries to the hook, in short forms for the tests.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpStream};
 use std::time::Duration;
 
 use blq::{Answer, Binding, Connection, Done, Primary, Query, State, StatusCode, Timeouts};
@@ -77,6 +78,39 @@ impl Kea {
             })
         })
     }
+}
+
+impl Kea {
+    /// Sends messages, each with its message-size, on a new connection without further ones (RFC 6926,
+    /// section 6.1).
+    #[track_caller]
+    pub fn send_octets(&self, messages: &[u8]) -> TcpStream {
+        let listener = self.place().lease_query();
+        let mut stream = TcpStream::connect(listener).expect("connecting to the hook");
+        let timeout = Some(TIMEOUTS.data);
+        stream.set_read_timeout(timeout).expect("a timeout");
+        stream.write_all(messages).expect("sent");
+        stream.shutdown(Shutdown::Write).expect("half-closed");
+        stream
+    }
+}
+
+/// Returns the octets of all messages that the server sends until it closes the connection, without their
+/// message-size.
+#[track_caller]
+pub fn received_octets(mut stream: TcpStream) -> Vec<Vec<u8>> {
+    let mut octets = Vec::new();
+    stream.read_to_end(&mut octets).expect("the end");
+    let mut left = &octets[..];
+    let mut received = Vec::new();
+    while let Some((size, rest)) = left.split_first_chunk() {
+        let size = usize::from(u16::from_be_bytes(*size));
+        let (message, rest) = rest.split_at_checked(size).expect("a whole message");
+        received.push(message.to_vec());
+        left = rest;
+    }
+    assert!(left.is_empty(), "octets after the last message: {left:?}");
+    received
 }
 
 /// Connects to a hook with a listener other than the default one.

@@ -5,7 +5,9 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use serde_json::{Value, json};
 
 use crate::link::End;
-use crate::{Client, Kea, Link, Place, Relay, Setup, eventually, eventually_some, kea_version};
+use crate::{
+    Client, Kea, Link, Place, Relay, Setup, control, eventually, eventually_some, kea_version,
+};
 
 /// The port on which the partners connect to each other. The addresses distinguish partners and
 /// links.
@@ -153,6 +155,33 @@ fn pools(place: Place, mode: Mode) -> Value {
             };
             json!([pool(100, 149, NAMES[0]), pool(150, 200, NAMES[1])])
         }
+    }
+}
+
+// ----- One server -----------------------------------------------------------------------------
+
+impl Setup {
+    /// Makes the server one of two partners, of which the other never answers. It accepts any command from
+    /// that one, at [`Kea::partner_command`].
+    pub fn without_its_partner(self) -> Self {
+        let mut parameters = parameters(self.place, Mode::HotStandby, 0, true);
+        if !kea_version().starts_with("2.2.") {
+            parameters["high-availability"][0]["restrict-commands"] = json!(false);
+        }
+        self.multi_threading(true)
+            .kea_library("libdhcp_lease_cmds.so", json!({}))
+            .kea_library("libdhcp_ha.so", parameters)
+    }
+}
+
+impl Kea {
+    /// Sends a command as a partner does, to the listener for partners: another thread than the main one
+    /// executes it. Returns the whole answer.
+    #[track_caller]
+    pub fn partner_command(&self, name: &str, arguments: Value) -> Value {
+        let command = json!({ "command": name, "arguments": arguments });
+        let answer = control::post(listener(self.place(), 0), &command);
+        answer.unwrap_or_else(|error| panic!("command {name}: {error}"))
     }
 }
 

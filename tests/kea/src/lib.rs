@@ -13,6 +13,7 @@
 //! - [`Link`]: the connection between partners, which can be recorded and cut.
 //! - [`clock`]: the clock that Kea reads.
 //! - [`packet`]: DHCPv4 messages, encoded independently of the code under test.
+//! - [`tshark`]: messages decoded by tshark.
 //! - [`Place`]: the addresses and ports of one test.
 //! - [`storm`]: random actions on Kea, and comparisons of the hook's answers with Kea's leases.
 //! - [`eventually`]: waits for a condition.
@@ -31,6 +32,7 @@ mod relay;
 mod setup;
 mod stored;
 pub mod storm;
+pub mod tshark;
 mod wait;
 
 pub use blocked::BlockedMainThread;

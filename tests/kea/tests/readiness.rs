@@ -152,6 +152,44 @@ fn never_answers_from_a_part_of_the_leases() {
     assert_eq!(pending.complete(), REQUESTERS as usize + 1);
 }
 
+/// The contract: control commands answer during the initial load, by the control socket and on the threads
+/// of a high-availability partner's listener, even while the main thread is busy.
+#[test]
+fn control_commands_answer_during_the_initial_load() {
+    let kea = with_leases(json!({})).without_its_partner().start();
+    let status = kea.command_ok("blq4-status", Value::Null);
+    assert_eq!(status["state"], "loading", "{status}");
+    assert_eq!(status["load"]["complete"], false);
+
+    let blocked = kea.block_main_thread();
+    assert!(!kea.log().contains("BLQ_LOADED"));
+    let (_, query) = by_mac(7);
+    let connection = kea.connect();
+    let peer = connection.socket().local_addr().expect("an address");
+    let answer = PendingQueries::ask(connection, query);
+    let partner = |name, arguments| {
+        let answer: Value = kea.partner_command(name, arguments);
+        assert_eq!(answer["result"], 0, "{name}: {answer}");
+        answer["arguments"].clone()
+    };
+    let status = partner("blq4-status", json!({}));
+    assert_eq!(status["state"], "loading", "{status}");
+    let connections = partner("blq4-connections", json!({}));
+    assert_eq!(connections["connections"][0]["port"], peer.port());
+    let one = json!({ "address": peer.ip().to_string(), "port": peer.port() });
+    partner("blq4-disconnect", one);
+    assert!(!is_complete(&answer(), 1));
+    assert!(!kea.log().contains("BLQ_LOADED"), "it was not blocked");
+    drop(blocked);
+
+    kea.await_log("BLQ_LOADED");
+    assert_eq!(partner("blq4-status", json!({}))["state"], "serving");
+    let leased = json!({ "ip-address": address(7).to_string() });
+    let lease = partner("blq4-lease-get", leased);
+    assert_eq!(lease["reply"]["message-type"], "DHCPLEASEACTIVE");
+    partner("blq4-resync", json!({}));
+}
+
 /// Opens a connection from an address.
 fn connect_from(kea: &Kea, source: [u8; 4]) -> Connection {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
