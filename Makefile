@@ -60,7 +60,8 @@ endif
 	$(INSTALL) -D -m 644 $(manual)/blq.fish $(DESTDIR)$(FISH_DIR)/blq.fish
 	$(INSTALL) -d $(DESTDIR)$(DOCDIR)/kea-blq-hook/examples $(DESTDIR)$(DOCDIR)/kea-blq-hook/apparmor \
 		$(DESTDIR)$(DOCDIR)/blq
-	$(INSTALL) -m 644 README.md docs/log-messages.md docs/upgrade.md $(DESTDIR)$(DOCDIR)/kea-blq-hook
+	$(INSTALL) -m 644 README.md docs/configuration.md docs/log-messages.md docs/upgrade.md \
+		$(DESTDIR)$(DOCDIR)/kea-blq-hook
 	$(INSTALL) -m 644 $(examples) $(DESTDIR)$(DOCDIR)/kea-blq-hook/examples
 	$(INSTALL) -m 644 kea-config-examples/apparmor/usr.sbin.kea-dhcp4 \
 		$(DESTDIR)$(DOCDIR)/kea-blq-hook/apparmor

@@ -1,9 +1,9 @@
 //! The hook's parameters: ranges, defaults and effects.
 //!
 //! Kea passes the parameters as JSON; [`Config::parse`] refuses unknown names and values out of
-//! range, so that a mistyped name never silently means its default. Every parameter of Kea's own
-//! lease query hook is accepted with that hook's meaning. One default differs: `bulk-query-enabled`
-//! is true here, and false there.
+//! range, so that a mistyped name never silently means its default. Every DHCPv4 parameter of Kea's own
+//! lease query hook is accepted with that hook's meaning. Two defaults differ: `bulk-query-enabled`
+//! is true here and false there, `lease-query-ip` 0.0.0.0 here and 127.0.0.1 there.
 //!
 //! Kea unloads and loads its hooks at each reconfiguration, even if nothing changed: all
 //! connections then end with QueryTerminated (RFC 6926 section 8.5), and the new values, including
@@ -58,15 +58,16 @@ const MAX_RESYNC_INTERVAL: u32 = 7 * 24 * 3600;
 /// Maximum of `max-bulk-query-threads`. 0, the default, lets the server choose.
 const MAX_THREADS: u32 = 1024;
 
-/// Parameters at the top level.
-const PARAMETERS: [&str; 4] = [
+/// Parameters at the top level. Kea's own hook also ignores a `comment`, here and in `advanced`.
+const PARAMETERS: [&str; 5] = [
     "requesters",
     "state-file",
     "non-sensitive-options",
     "advanced",
+    "comment",
 ];
 /// Parameters of `advanced`.
-const ADVANCED: [&str; 15] = [
+const ADVANCED: [&str; 16] = [
     "bulk-query-enabled",
     "lease-query-ip",
     "lease-query-tcp-port",
@@ -82,6 +83,7 @@ const ADVANCED: [&str; 15] = [
     "cert-file",
     "key-file",
     "cert-required",
+    "comment",
 ];
 /// Parameters of an entry of `requesters` that is a map.
 const REQUESTER: [&str; 3] = ["address", "query-types", "max-connections"];

@@ -156,6 +156,17 @@ fn accepts_keas_own_parameters_with_one_notice_for_each_without_effect() {
     }
 }
 
+// Kea's own hook accepts comments in these two maps.
+#[test]
+fn ignores_comments() {
+    let commented = r#"{
+        "comment": "BNGs", "requesters": ["192.0.2.1"],
+        "advanced": { "comment": "defaults" }
+    }"#;
+    let plain = r#"{ "requesters": ["192.0.2.1"] }"#;
+    assert_eq!(Config::parse(commented), Config::parse(plain));
+}
+
 #[test]
 fn warns_of_each_tls_parameter_that_does_not_encrypt_connections() {
     for (name, value) in [
