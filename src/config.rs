@@ -13,6 +13,7 @@ mod section;
 
 use std::collections::{BTreeSet, HashSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use tracing::Level;
 
 pub use crate::config::section::ConfigError;
 use crate::config::section::{Section, missing, refused};
+use crate::kea_config::LeaseQueryHook;
 use crate::query::{QueryType, QueryTypes};
 
 /// `lease-query-tcp-port`: the TCP port of Bulk Leasequery (RFC 6926 section 6.3); from 1 to
@@ -51,6 +53,12 @@ pub const DEFAULT_IDLE_SECONDS: u64 = timing::BULK_LQ_DATA_TIMEOUT.as_secs();
 /// Maximum of `max-requester-idle-time`.
 const MAX_IDLE_SECONDS: u64 = u32::MAX as u64;
 
+/// `udp-rate-limit`: queries/s over UDP that are answered to one giaddr; 0 for no limit, at most
+/// [`MAX_RATE`].
+pub const DEFAULT_UDP_RATE: u32 = 1_000;
+/// Maximum of `udp-rate-limit`.
+const MAX_RATE: u32 = 10_000_000;
+
 /// Maximum of `reconciliation-interval`, in seconds: a week. 0 means never; the default depends on
 /// the type of Kea's lease database.
 const MAX_RESYNC_INTERVAL: u32 = 7 * 24 * 3600;
@@ -59,16 +67,19 @@ const MAX_RESYNC_INTERVAL: u32 = 7 * 24 * 3600;
 const MAX_THREADS: u32 = 1024;
 
 /// Parameters at the top level. Kea's own hook also ignores a `comment`, here and in `advanced`.
-const PARAMETERS: [&str; 5] = [
+const PARAMETERS: [&str; 6] = [
     "requesters",
     "state-file",
     "non-sensitive-options",
     "advanced",
+    "prefix-lengths",
     "comment",
 ];
 /// Parameters of `advanced`.
-const ADVANCED: [&str; 16] = [
+const ADVANCED: [&str; 18] = [
     "bulk-query-enabled",
+    "udp-query-enabled",
+    "udp-rate-limit",
     "lease-query-ip",
     "lease-query-tcp-port",
     "max-requester-connections",
@@ -85,6 +96,12 @@ const ADVANCED: [&str; 16] = [
     "cert-required",
     "comment",
 ];
+/// `bulk-query-enabled`: whether to listen.
+const BULK_ENABLED: &str = "bulk-query-enabled";
+/// `udp-query-enabled`: whether to answer over UDP.
+const UDP_ENABLED: &str = "udp-query-enabled";
+/// The log message about an entry of `requesters` that no peer will match.
+const NEVER: &str = "BLQ_REQUESTER_NEVER";
 /// Parameters of an entry of `requesters` that is a map.
 const REQUESTER: [&str; 3] = ["address", "query-types", "max-connections"];
 
@@ -105,6 +122,12 @@ pub struct Config {
     pub non_sensitive_options: Option<BTreeSet<u8>>,
     /// Whether to listen. The default of Kea's own hook is false.
     pub bulk_query_enabled: bool,
+    /// Whether to answer DHCPLEASEQUERYs over UDP (RFC 4388).
+    pub udp_query_enabled: bool,
+    /// Maximum of queries/s over UDP that are answered to one giaddr; `None`: no limit.
+    pub udp_rate_limit: Option<NonZeroU32>,
+    /// Whether `bulk-query-enabled` and `udp-query-enabled` are given.
+    pub given: [bool; 2],
     /// Addresses to listen on; not empty, without duplicates; 0.0.0.0 only as the single one.
     pub listen_addresses: Vec<Ipv4Addr>,
     /// The TCP port to listen on. 0, which [`Config::parse`] refuses, lets the system choose.
@@ -129,7 +152,7 @@ pub struct Config {
 pub struct RequesterEntry {
     /// Addresses of the requesters.
     pub prefix: Ipv4Net,
-    /// The permitted query types; others are answered with NotAllowed.
+    /// The permitted query types; others are answered with NotAllowed, and over UDP not at all.
     pub query_types: QueryTypes,
     /// Maximum of open connections from these addresses together, >= 1; `None`: only the common
     /// limit applies. A connection over the limit is accepted and closed at once.
@@ -164,7 +187,14 @@ impl Config {
             requesters: requesters(&top)?,
             state_file: state_file(&top)?,
             non_sensitive_options: non_sensitive_options(&top)?,
-            bulk_query_enabled: advanced.boolean("bulk-query-enabled")?.unwrap_or(true),
+            bulk_query_enabled: advanced.boolean(BULK_ENABLED)?.unwrap_or(true),
+            udp_query_enabled: advanced.boolean(UDP_ENABLED)?.unwrap_or(true),
+            udp_rate_limit: NonZeroU32::new(
+                advanced
+                    .integer("udp-rate-limit", 0..=MAX_RATE)?
+                    .unwrap_or(DEFAULT_UDP_RATE),
+            ),
+            given: [BULK_ENABLED, UDP_ENABLED].map(|name| advanced.has(name)),
             listen_addresses: listen_addresses(&advanced)?,
             port: advanced
                 .integer("lease-query-tcp-port", 1..=u16::MAX)?
@@ -186,10 +216,68 @@ impl Config {
                 .filter(|threads| *threads != 0),
             reconciliation_interval: advanced
                 .integer("reconciliation-interval", 0..=MAX_RESYNC_INTERVAL)?,
-            notices: without_effect(&advanced)?,
+            notices: without_effect(&top, &advanced)?,
         };
         config.add_notices();
         Ok(config)
+    }
+
+    /// Leaves the queries that Kea's own lease query hook answers to that hook, with a notice.
+    ///
+    /// # Errors
+    /// A parameter asks to answer them.
+    pub fn leave_to(&mut self, other: &LeaseQueryHook) -> Result<(), ConfigError> {
+        let LeaseQueryHook { file, port, .. } = other;
+        let [is_bulk_given, is_udp_given] = self.given;
+        let both = |what: &str, name: &str| {
+            ConfigError(format!(
+                "parameter 'advanced.{name}' is true, but {file:?} {what} already: remove that library from \
+                 'hooks-libraries', or set this parameter to false"
+            ))
+        };
+        let mut left = |what: &str, name: &str, remedy: &str| {
+            self.notices.push(Notice {
+                level: Level::WARN,
+                id: "BLQ_OTHER_HOOK",
+                text: format!(
+                    "{file:?} {what}, so this library does not: {remedy}; to silence this warning, set \
+                     'advanced.{name}' to false"
+                ),
+            });
+        };
+        let removal = "to have it do so, remove that library from 'hooks-libraries'";
+        if self.udp_query_enabled {
+            const ANSWERS: &str = "answers queries over UDP";
+            if is_udp_given {
+                return Err(both(ANSWERS, UDP_ENABLED));
+            }
+            left(ANSWERS, UDP_ENABLED, removal);
+            self.udp_query_enabled = false;
+        }
+        if self.bulk_query_enabled && other.listens_on(&self.listen_addresses, self.port) {
+            let listens = format!("listens on TCP port {}", port.unwrap_or_default());
+            if is_bulk_given {
+                return Err(both(&listens, BULK_ENABLED));
+            }
+            let remedy = format!("{removal}, or choose another 'advanced.lease-query-tcp-port'");
+            left(&listens, BULK_ENABLED, &remedy);
+            self.bulk_query_enabled = false;
+        }
+        // The requesters may be of less use.
+        self.notices.retain(|notice| notice.id != NEVER);
+        self.add_notices_of_requesters();
+        Ok(())
+    }
+
+    /// Returns these parameters without the queries that Kea's own lease query hook answers, whatever parameters ask for.
+    pub fn without_queries_of(&self, other: &LeaseQueryHook) -> Config {
+        let mut config = Config {
+            given: [false, false],
+            ..self.clone()
+        };
+        // Without parameters that ask for them, nothing is refused.
+        let _ = config.leave_to(other);
+        config
     }
 
     /// Returns the time from one resync to the next, `usual` unless it is configured; `None`: never.
@@ -240,8 +328,6 @@ impl Config {
                 ),
             );
         }
-        let mut prefixes: Vec<Ipv4Net> = self.requesters.iter().map(|entry| entry.prefix).collect();
-        prefixes.sort_unstable();
         for entry in &self.requesters {
             if entry.prefix.prefix_len() == 0 {
                 notice(
@@ -252,17 +338,35 @@ impl Config {
                         .to_owned(),
                 );
             }
-            if let Some(why) = self.never_matches(entry, &prefixes) {
-                notice(
-                    Level::WARN,
-                    "BLQ_REQUESTER_NEVER",
-                    format!(
-                        "parameter 'requesters' has {}, which no peer will match: {why}",
-                        shown(entry.prefix)
-                    ),
-                );
-            }
         }
+        self.notices.append(&mut notices);
+        self.add_notices_of_requesters();
+    }
+
+    /// Adds notices about entries of `requesters` that no peer will match.
+    fn add_notices_of_requesters(&mut self) {
+        let mut prefixes: Vec<Ipv4Net> = self.requesters.iter().map(|entry| entry.prefix).collect();
+        prefixes.sort_unstable();
+        let notices = self.requesters.iter().filter_map(|entry| {
+            let by = |how: &str, why: String| {
+                let shown = shown(entry.prefix);
+                format!("parameter 'requesters' has {shown}, which no peer will match{how}: {why}")
+            };
+            let never = self.never_matches(entry, &prefixes).map(|why| by("", why));
+            let never_by_tcp = || {
+                let why = self.never_connects(entry)?;
+                Some(match self.udp_query_enabled {
+                    true => by(" over TCP", why),
+                    false => by("", why),
+                })
+            };
+            Some(Notice {
+                level: Level::WARN,
+                id: NEVER,
+                text: never.or_else(never_by_tcp)?,
+            })
+        });
+        let mut notices = notices.collect();
         self.notices.append(&mut notices);
     }
 
@@ -281,28 +385,6 @@ impl Config {
                 "peers connect from unicast addresses, 1.0.0.0 to 223.255.255.255".to_owned(),
             );
         }
-        if self.bulk_query_enabled {
-            let listeners = &self.listen_addresses;
-            let is_loopback = |address: &Ipv4Addr| address.is_loopback();
-            let has_loopback =
-                is_loopback(&first) || is_loopback(&last) || entry.prefix.prefix_len() < 8;
-            if !has_loopback && listeners.iter().all(is_loopback) {
-                return Some(
-                    "'advanced.lease-query-ip' has loopback addresses alone, which only this machine reaches"
-                        .to_owned(),
-                );
-            }
-            // A connection within a machine comes from the address that it goes to.
-            let reaches_loopback =
-                |address: &Ipv4Addr| is_loopback(address) || address.is_unspecified();
-            if is_in("127.0.0.0/8") && !listeners.iter().any(reaches_loopback) {
-                return Some(
-                    "'advanced.lease-query-ip' has no loopback address, so connections from this machine \
-                     come from the address that they go to: list that address"
-                        .to_owned(),
-                );
-            }
-        }
         // Each of at most 32 entries that contain one another, so that long lists take little time.
         let begin = prefixes.partition_point(|other| other.network() < first);
         let end = prefixes.partition_point(|other| other.network() <= last);
@@ -311,6 +393,37 @@ impl Config {
         let inner = Ipv4Net::aggregate(&inner.copied().collect());
         let is_covered = inner.contains(&entry.prefix);
         is_covered.then(|| "more specific entries have all its addresses".to_owned())
+    }
+
+    /// Returns the reason why no peer will connect from the addresses of an entry of `requesters`, unless it binds to an
+    /// unusual one; `None` if one may, or if there are no connections.
+    fn never_connects(&self, entry: &RequesterEntry) -> Option<String> {
+        let (first, last) = (entry.prefix.network(), entry.prefix.broadcast());
+        let listeners = &self.listen_addresses;
+        let is_loopback = |address: &Ipv4Addr| address.is_loopback();
+        let has_loopback =
+            is_loopback(&first) || is_loopback(&last) || entry.prefix.prefix_len() < 8;
+        if !self.bulk_query_enabled {
+            return None;
+        }
+        if !has_loopback && listeners.iter().all(is_loopback) {
+            return Some(
+                "'advanced.lease-query-ip' has loopback addresses alone, which only this machine reaches"
+                    .to_owned(),
+            );
+        }
+        // A connection within a machine comes from the address that it goes to.
+        let reaches_loopback =
+            |address: &Ipv4Addr| is_loopback(address) || address.is_unspecified();
+        let is_all_loopback = is_loopback(&first) && is_loopback(&last);
+        if is_all_loopback && !listeners.iter().any(reaches_loopback) {
+            return Some(
+                "'advanced.lease-query-ip' has no loopback address, so connections from this machine \
+                 come from the address that they go to: list that address"
+                    .to_owned(),
+            );
+        }
+        None
     }
 }
 
@@ -492,31 +605,36 @@ fn listen_addresses(advanced: &Section) -> Result<Vec<Ipv4Addr>, ConfigError> {
 /// # Errors
 /// A wrong type, or a value that demands a protection or service that is not implemented: operators
 /// must not rely on it.
-fn without_effect(advanced: &Section) -> Result<Vec<Notice>, ConfigError> {
+fn without_effect(top: &Section, advanced: &Section) -> Result<Vec<Notice>, ConfigError> {
     // Kea's own hook refuses `true`, too.
     let allowed = "false: Active Leasequery (RFC 7724) is not served";
     advanced.not_true("active-query-enabled", allowed)?;
     let mut notices = Vec::new();
-    let mut notice = |parameter: &str, why: &str| {
+    let mut notice = |section: &Section, parameter: &str, why: &str| {
         notices.push(Notice {
             level: Level::INFO,
             id: "BLQ_PARAMETER_NO_EFFECT",
-            text: format!(
-                "no effect here: '{}' ({why})",
-                advanced.parameter(parameter)
-            ),
+            text: format!("no effect here: '{}' ({why})", section.parameter(parameter)),
         });
     };
+    const PREFIXES: &str = "prefix-lengths";
+    if top
+        .list(PREFIXES, "a list of lengths of DHCPv6 prefixes")?
+        .is_some()
+    {
+        notice(top, PREFIXES, "DHCPv4 has no prefix delegation");
+    }
     const TABLES: &str = "extended-info-tables-enabled";
     if advanced.boolean(TABLES)?.is_some() {
         notice(
+            advanced,
             TABLES,
             "bindings are always found by relay-id and remote-id, without Kea's tables",
         );
     }
     const FETCH: &str = "max-leases-per-fetch";
     if advanced.integer(FETCH, 0..=u32::MAX)?.is_some() {
-        notice(FETCH, "queries do not fetch leases from Kea");
+        notice(advanced, FETCH, "queries do not fetch leases from Kea");
     }
     notices.extend(tls_without_effect(advanced)?);
     Ok(notices)

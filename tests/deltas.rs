@@ -163,6 +163,7 @@ fn kea_config(number: usize) -> Arc<KeaConfig> {
         code: 15,
         value: value.to_vec(),
         never_send: false,
+        always_send: false,
         client_classes: Vec::new(),
     };
     let options = match number {

@@ -675,6 +675,7 @@ fn options(subnet: &str, shadowed: &str, class: &str) -> Vec<ConfiguredOption> {
         code,
         value: value.into(),
         never_send: false,
+        always_send: false,
         client_classes: Vec::new(),
     };
     vec![

@@ -10,8 +10,14 @@ pub mod code {
     pub const PAD: u8 = 0;
     /// subnet-mask: four octets (RFC 2132 section 3.3).
     pub const SUBNET_MASK: u8 = 1;
+    /// Routers.
+    pub const ROUTERS: u8 = 3;
+    /// DNS servers.
+    pub const DOMAIN_NAME_SERVERS: u8 = 6;
     /// host-name: text (RFC 2132 section 3.14).
     pub const HOST_NAME: u8 = 12;
+    /// Domain name.
+    pub const DOMAIN_NAME: u8 = 15;
     /// vendor-specific-information: octets (RFC 2132 section 8.4).
     pub const VENDOR_SPECIFIC: u8 = 43;
     /// dhcp-requested-address: one address (RFC 2132 section 9.1).

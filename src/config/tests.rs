@@ -1,6 +1,7 @@
 //! Each parameter: its default, its limits, and the messages of refusals.
 
 use super::*;
+use crate::kea_config::KeaConfig;
 
 /// Parses parameters with one requester and this value of `advanced`.
 fn advanced(advanced: &str) -> Result<Config, ConfigError> {
@@ -43,6 +44,9 @@ fn requesters_alone_yield_the_defaults() {
             state_file: None,
             non_sensitive_options: None,
             bulk_query_enabled: true,
+            udp_query_enabled: true,
+            udp_rate_limit: NonZeroU32::new(1_000),
+            given: [false, false],
             listen_addresses: vec![Ipv4Addr::UNSPECIFIED],
             port: 67,
             max_connections: 10,
@@ -69,6 +73,8 @@ fn accepts_every_parameter() {
             "non-sensitive-options": [1, 51, 254],
             "advanced": {
                 "bulk-query-enabled": true,
+                "udp-query-enabled": false,
+                "udp-rate-limit": 7,
                 "lease-query-ip": ["192.0.2.9", "192.0.2.10"],
                 "lease-query-tcp-port": 65535,
                 "max-requester-connections": 1,
@@ -98,6 +104,9 @@ fn accepts_every_parameter() {
             state_file: Some("/var/lib/kea/other.state".into()),
             non_sensitive_options: Some([1, 51, 254].into()),
             bulk_query_enabled: true,
+            udp_query_enabled: false,
+            udp_rate_limit: NonZeroU32::new(7),
+            given: [true, true],
             listen_addresses: vec![Ipv4Addr::new(192, 0, 2, 9), Ipv4Addr::new(192, 0, 2, 10)],
             port: 65_535,
             max_connections: 1,
@@ -442,8 +451,8 @@ fn refuses_wrong_types_and_values_out_of_range() {
             &["'non-sensitive-options[0]'", "255", "1 to 254"],
         ),
         (
-            r#"{ "requesters": [{ "address": "192.0.2.1", "query-types": ["ip"] }] }"#,
-            &["'requesters[0].query-types[0]'", "\"ip\"", "\"remote-id\""],
+            r#"{ "requesters": [{ "address": "192.0.2.1", "query-types": ["udp"] }] }"#,
+            &["'requesters[0].query-types[0]'", "\"udp\"", "\"remote-id\""],
         ),
         (
             r#"{ "requesters": [{ "address": "192.0.2.1", "query-types": [] }] }"#,
@@ -492,6 +501,93 @@ fn knows_which_listeners_a_configuration_adds() {
         let found: Vec<String> = found.iter().map(ToString::to_string).collect();
         assert_eq!(found, added);
     }
+}
+
+/// Returns Kea's own hook, listening on TCP port 67 or not at all.
+fn other_hook(bulk: bool) -> LeaseQueryHook {
+    let config = format!(
+        r#"{{ "Dhcp4": {{ "hooks-libraries": [ {{
+            "library": "/usr/lib/kea/hooks/libdhcp_lease_query.so",
+            "parameters": {{ "requesters": [], "advanced": {{ "bulk-query-enabled": {bulk} }} }}
+        }} ] }} }}"#
+    );
+    let kea_config = KeaConfig::new(&config, Vec::new(), &[]).unwrap();
+    kea_config.lease_query_hook.unwrap()
+}
+
+#[test]
+fn leaves_to_keas_own_hook_what_no_parameter_asks_for() {
+    for (parameters, bulk, [udp, tcp], notices) in [
+        ("{}", false, [false, true], 1),
+        ("{}", true, [false, false], 2),
+        (
+            r#"{ "lease-query-tcp-port": 6767 }"#,
+            true,
+            [false, true],
+            1,
+        ),
+        (r#"{ "udp-query-enabled": false }"#, false, [false, true], 0),
+        (
+            r#"{ "udp-query-enabled": false, "bulk-query-enabled": false }"#,
+            true,
+            [false, false],
+            0,
+        ),
+    ] {
+        let mut config = advanced(parameters).unwrap();
+        config.leave_to(&other_hook(bulk)).unwrap();
+        assert_eq!(
+            [config.udp_query_enabled, config.bulk_query_enabled],
+            [udp, tcp],
+            "{parameters}"
+        );
+        let found = config.notices.iter();
+        let found = found.filter(|notice| notice.id == "BLQ_OTHER_HOOK");
+        assert_eq!(found.count(), notices, "{parameters}");
+    }
+}
+
+#[test]
+fn refuses_what_keas_own_hook_does_already() {
+    for (parameter, bulk) in [("udp-query-enabled", false), ("bulk-query-enabled", true)] {
+        let parameters = format!(r#"{{ "udp-query-enabled": false, "{parameter}": true }}"#);
+        let parameters = match parameter {
+            "udp-query-enabled" => r#"{ "udp-query-enabled": true }"#,
+            _ => &parameters,
+        };
+        let error = advanced(parameters).unwrap().leave_to(&other_hook(bulk));
+        let error = error.unwrap_err().to_string();
+        for part in [
+            parameter,
+            "libdhcp_lease_query.so",
+            "remove that library",
+            "false",
+        ] {
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}
+
+#[test]
+fn accepts_a_parameter_of_keas_dhcpv6_hook() {
+    let parameters = |lengths: &str| {
+        Config::parse(&format!(
+            r#"{{ "requesters": ["192.0.2.1"], "prefix-lengths": {lengths} }}"#
+        ))
+    };
+    let notices = parameters("[56, 64]").unwrap().notices;
+    assert_eq!(notices[0].id, "BLQ_PARAMETER_NO_EFFECT");
+    assert!(notices[0].text.contains("'prefix-lengths'"));
+    assert!(parameters("56").is_err());
+}
+
+#[test]
+fn a_rate_limit_of_0_is_none() {
+    let limit = |parameters| advanced(parameters).unwrap().udp_rate_limit.map(u32::from);
+    assert_eq!(limit("{}"), Some(1_000));
+    assert_eq!(limit(r#"{ "udp-rate-limit": 7 }"#), Some(7));
+    assert_eq!(limit(r#"{ "udp-rate-limit": 0 }"#), None);
+    assert!(advanced(r#"{ "udp-rate-limit": -1 }"#).is_err());
 }
 
 /// Returns the texts of the warnings about entries of `requesters` that no peer can match.

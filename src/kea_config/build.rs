@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
+use proto::option::code;
 use serde_json::Value;
 
 use crate::kea_config::config::{KeaConfig, Pool, Subnet};
@@ -12,6 +13,7 @@ use crate::kea_config::error::KeaConfigError;
 use crate::kea_config::high_availability::{Allocators, HighAvailability};
 use crate::kea_config::hosts::{self, Hosts};
 use crate::kea_config::layout::{self, Inherited};
+use crate::kea_config::lease_query_hook::LeaseQueryHook;
 use crate::kea_config::options::OptionSet;
 use crate::kea_config::ranges::{self, Claim};
 use crate::kea_config::times::Timers;
@@ -37,6 +39,7 @@ impl KeaConfig {
             kea_config: KeaConfig {
                 hosts: Hosts::new(config.host_reservation_identifiers.as_deref()),
                 high_availability: HighAvailability::new(&config.hooks_libraries),
+                lease_query_hook: LeaseQueryHook::find(&config.hooks_libraries),
                 has_host_database: config.hosts_database.is_some()
                     || config.hosts_databases.is_some_and(|all| !all.is_empty()),
                 ..KeaConfig::default()
@@ -204,6 +207,10 @@ impl Builder {
     fn option(&mut self, option: ConfiguredOption) {
         let kea_config = &mut self.kea_config;
         kea_config.configured_options.insert(option.code);
+        if option.code == code::SERVER_IDENTIFIER {
+            let address = <[u8; 4]>::try_from(&*option.value);
+            (kea_config.server_identifiers).extend(address.map(Ipv4Addr::from));
+        }
         let set = match &option.scope {
             Scope::Global => Some(&mut kea_config.global),
             Scope::SharedNetwork(name) => self

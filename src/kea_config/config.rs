@@ -10,6 +10,7 @@ use proto::option::code;
 
 use crate::kea_config::high_availability::{Allocators, HighAvailability};
 use crate::kea_config::hosts::{self, Host, Hosts};
+use crate::kea_config::lease_query_hook::LeaseQueryHook;
 use crate::kea_config::options::{self, OptionSet};
 use crate::kea_config::ranges::ConfiguredRange;
 use crate::kea_config::times::Timers;
@@ -91,8 +92,12 @@ pub struct KeaConfig {
     pub ranges: Vec<ConfiguredRange>,
     /// The partners of this server.
     pub high_availability: HighAvailability,
+    /// Kea's own lease query hook, if it is loaded.
+    pub lease_query_hook: Option<LeaseQueryHook>,
     /// The codes of the options configured in any scope.
     pub(super) configured_options: BTreeSet<u8>,
+    /// The server identifiers that are configured for any clients.
+    pub(super) server_identifiers: BTreeSet<Ipv4Addr>,
     /// Whether Kea has host reservations in databases too, which its configuration does not contain.
     pub has_host_database: bool,
     /// A digest of the values that replies use from the global scope and from client classes.
@@ -130,6 +135,11 @@ impl KeaConfig {
     pub fn server_identifier(&self) -> Option<Ipv4Addr> {
         let value = options::sent(&[&self.global], code::SERVER_IDENTIFIER, &[])?;
         Some(Ipv4Addr::from(<[u8; 4]>::try_from(value).ok()?))
+    }
+
+    /// Whether an address is configured as a server identifier anywhere.
+    pub fn is_server_identifier(&self, address: Ipv4Addr) -> bool {
+        self.server_identifiers.contains(&address)
     }
 
     /// Whether Kea may send option `code` with a lease that has no host name of its own.
@@ -200,6 +210,11 @@ pub struct Scopes<'a> {
 }
 
 impl<'a> Scopes<'a> {
+    /// Returns the codes of the options with `always-send`, which the client may not receive.
+    pub fn always_sent(&self) -> Vec<u8> {
+        self.sets.iter().flat_map(|set| set.always_sent()).collect()
+    }
+
     /// Returns the value of option `code` that Kea sends with the lease.
     pub fn option(&self, code: u8) -> Option<Cow<'a, [u8]>> {
         match code {

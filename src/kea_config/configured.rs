@@ -16,6 +16,8 @@ pub struct ConfiguredOption {
     /// `never-send`: clients of this scope never receive the option, even if other scopes configure
     /// it. Its value may be empty in Kea.
     pub never_send: bool,
+    /// `always-send`: clients receive the option whether they ask for it or not.
+    pub always_send: bool,
     /// `client-classes` (Kea 2.7.4 and later): only clients in one of these receive the option; if
     /// empty, all.
     pub client_classes: Vec<String>,

@@ -9,7 +9,8 @@
 //! - [`config`]: the configuration and its lookups.
 //! - [`layout`], [`json`]: the layout of `config-get`, and repairs of its text.
 //! - [`configured`]: options and reservations that are read separately.
-//! - [`hosts`], [`options`], [`ranges`], [`times`], [`vpn`], [`high_availability`]: parts of a configuration.
+//! - [`hosts`], [`options`], [`ranges`], [`times`], [`vpn`], [`high_availability`],
+//!   [`lease_query_hook`]: parts of a configuration.
 //! - [`ignored_vpns`](mod@ignored_vpns): declarations of VPNs that have no effect.
 //! - [`difference`]: the leases whose replies differ between two configurations.
 
@@ -24,6 +25,7 @@ mod hosts;
 mod ignored_vpns;
 mod json;
 mod layout;
+mod lease_query_hook;
 mod options;
 mod ranges;
 #[cfg(test)]
@@ -37,5 +39,6 @@ pub use difference::Difference;
 pub use error::KeaConfigError;
 pub use high_availability::{Allocators, Serving, only_others_allocate};
 pub use ignored_vpns::ignored_vpns;
+pub use lease_query_hook::LeaseQueryHook;
 pub use ranges::ConfiguredRange;
 pub use times::TeeTimes;

@@ -1,5 +1,7 @@
 //! The configured options that Kea sends.
 
+use std::hash::{Hash, Hasher};
+
 use crate::kea_config::configured::ConfiguredOption;
 
 /// The options of one scope.
@@ -10,7 +12,7 @@ pub struct OptionSet {
 }
 
 /// An option in its scope.
-#[derive(Debug, Hash)]
+#[derive(Debug)]
 struct SetOption {
     /// The option's code.
     code: u8,
@@ -18,8 +20,20 @@ struct SetOption {
     value: Box<[u8]>,
     /// Whether `never-send` is set.
     never_send: bool,
+    /// Whether `always-send` is set.
+    always_send: bool,
     /// The classes of the clients that receive the option; empty for all clients.
     client_classes: Box<[String]>,
+}
+
+impl Hash for SetOption {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        // Values do not depend on `always_send`: a change of it changes no binding.
+        self.code.hash(hasher);
+        self.value.hash(hasher);
+        self.never_send.hash(hasher);
+        self.client_classes.hash(hasher);
+    }
 }
 
 impl OptionSet {
@@ -34,6 +48,7 @@ impl OptionSet {
                 code: option.code,
                 value: option.value.into(),
                 never_send: option.never_send,
+                always_send: option.always_send,
                 client_classes: option.client_classes.into(),
             },
         );
@@ -47,6 +62,14 @@ impl OptionSet {
     /// Returns the codes of the options, ascending.
     pub fn codes(&self) -> impl Iterator<Item = u8> {
         self.options.iter().map(|option| option.code)
+    }
+
+    /// Returns the codes of the options with `always-send`, ascending.
+    pub fn always_sent(&self) -> impl Iterator<Item = u8> {
+        let options = self.options.iter();
+        options
+            .filter(|option| option.always_send)
+            .map(|option| option.code)
     }
 
     /// Returns the options with this code.
@@ -102,6 +125,7 @@ mod tests {
             code: 15,
             value: value.into(),
             never_send: false,
+            always_send: false,
             client_classes: client_classes.iter().map(ToString::to_string).collect(),
         }
     }
@@ -133,6 +157,7 @@ mod tests {
         let mut global = OptionSet::default();
         global.insert(ConfiguredOption {
             never_send: true,
+            always_send: false,
             ..option("", &[])
         });
         assert_eq!(sent(&[&subnet, &global], 15, &[]), None);

@@ -243,3 +243,18 @@ pub enum Event {
         at: Time,
     },
 }
+
+/// The most leases in an event that does not take long to apply.
+const FEW: usize = 128;
+
+impl Event {
+    /// Whether the event takes long to apply: it may concern all bindings, or many.
+    pub fn takes_long(&self) -> bool {
+        match self {
+            Event::Reconfigured { .. } | Event::Serving { .. } | Event::ResyncDone { .. } => true,
+            Event::ResyncPage { leases, .. } => leases.len() > FEW,
+            Event::Explained { addresses, .. } => addresses.len() > FEW,
+            _ => false,
+        }
+    }
+}

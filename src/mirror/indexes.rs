@@ -1,5 +1,6 @@
 //! The indexes of all bindings: by identity and by time.
 
+use std::fmt;
 use std::panic::resume_unwind;
 use std::thread;
 
@@ -9,6 +10,7 @@ use crate::mirror::pages::Pages;
 use crate::model::address::HardwareAddress;
 use crate::model::binding::BindingRef;
 use crate::model::client::ClientRef;
+use crate::model::hex::Hex;
 use crate::model::state::State;
 
 /// The identity in a primary query: selects the bindings of a client or a relay agent.
@@ -22,6 +24,18 @@ pub enum Identity {
     RemoteId(Vec<u8>),
     /// Relay-ID.
     RelayId(Vec<u8>),
+}
+
+/// The identity, for the log.
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Identity::Mac(mac) => write!(f, "mac {}/{}", mac.htype, Hex(&mac.octets)),
+            Identity::ClientId(id) => write!(f, "client-id {}", Hex(id)),
+            Identity::RemoteId(id) => write!(f, "remote-id {}", Hex(id)),
+            Identity::RelayId(id) => write!(f, "relay-id {}", Hex(id)),
+        }
+    }
 }
 
 /// The indexes of all bindings.

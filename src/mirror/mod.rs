@@ -54,5 +54,5 @@ pub use indexes::Identity;
 pub use page::Found;
 pub use readiness::{Failure, Unready};
 pub use recorder::ChangeRecorder;
-pub use shared::Mirror;
+pub use shared::{Mirror, NotNow};
 pub use table::Table;

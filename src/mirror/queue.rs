@@ -1,7 +1,7 @@
 //! The event queue, from Kea's threads to the apply worker.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::Thread;
 
 use crossbeam_queue::ArrayQueue;
@@ -19,6 +19,8 @@ pub struct EventQueue {
     /// cycles through all of its slots, so a slot is rarely in the processor's caches; a small slot costs fewer
     /// cache misses.
     queue: ArrayQueue<Report>,
+    /// The number of queued events that take long to apply: see [`Report::takes_long`].
+    long: AtomicUsize,
     /// Whether an event was lost since the last [`EventQueue::take_lost`].
     lost: AtomicBool,
     /// The thread that a push wakes if it is parked. Otherwise it does not park the next time.
@@ -29,6 +31,7 @@ impl Default for EventQueue {
     fn default() -> Self {
         EventQueue {
             queue: ArrayQueue::new(CAPACITY),
+            long: AtomicUsize::new(0),
             lost: AtomicBool::new(false),
             apply_worker: OnceLock::new(),
         }
@@ -38,9 +41,19 @@ impl Default for EventQueue {
 impl EventQueue {
     /// Pushes an event, or a report of one. If the queue is full, it is lost: see [`EventQueue::take_lost`].
     pub fn push(&self, report: impl Into<Report>) {
-        match self.queue.push(report.into()) {
+        let report = report.into();
+        let takes_long = report.takes_long();
+        if takes_long {
+            self.long.fetch_add(1, Ordering::AcqRel);
+        }
+        match self.queue.push(report) {
             Ok(()) => self.wake_worker(),
-            Err(_) => self.lose(),
+            Err(_) => {
+                if takes_long {
+                    self.long.fetch_sub(1, Ordering::AcqRel);
+                }
+                self.lose();
+            }
         }
     }
 
@@ -62,6 +75,11 @@ impl EventQueue {
         self.queue.len()
     }
 
+    /// Whether the queued events are few, at most `limit`, and none of them takes long to apply.
+    pub(super) fn is_short(&self, limit: usize) -> bool {
+        self.len() <= limit && self.long.load(Ordering::Acquire) == 0
+    }
+
     /// Whether the queue is empty.
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
@@ -79,6 +97,10 @@ impl EventQueue {
 
     /// Pops reports, oldest first.
     pub(super) fn drain(&self) -> impl Iterator<Item = Report> {
-        std::iter::from_fn(|| self.queue.pop())
+        std::iter::from_fn(|| self.queue.pop()).inspect(|report| {
+            if report.takes_long() {
+                self.long.fetch_sub(1, Ordering::AcqRel);
+            }
+        })
     }
 }

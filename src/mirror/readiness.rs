@@ -25,6 +25,15 @@ pub enum Failure {
 }
 
 /// The text for requesters.
+impl fmt::Display for Unready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unready::InitialLoad => f.write_str("leases are being loaded"),
+            Unready::Failed(failure) => failure.fmt(f),
+        }
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -9,7 +9,11 @@
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{
+    Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError, TryLockResult,
+};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -30,6 +34,28 @@ use crate::model::time::Time;
 /// The maximum number of events that are applied under one lock: a fraction of a millisecond's work, for which
 /// readers wait.
 const EVENTS_PER_LOCK: usize = 128;
+
+/// The maximum number of events that [`Mirror::read_briefly`] applies.
+const EVENTS_BRIEFLY: usize = EVENTS_PER_LOCK;
+
+/// The time for which [`Mirror::read_briefly`] tries to lock the tables: readers and the apply worker usually hold them
+/// for less.
+const BRIEFLY: Duration = Duration::from_millis(1);
+
+/// Reasons for which the tables cannot be read briefly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotNow {
+    /// The tables may not be read.
+    Unready(Unready),
+    /// Events are applied, or wait, that take longer.
+    Busy,
+}
+
+impl From<Unready> for NotNow {
+    fn from(unready: Unready) -> NotNow {
+        NotNow::Unready(unready)
+    }
+}
 
 /// The mirror of Kea's leases.
 #[derive(Debug)]
@@ -171,6 +197,53 @@ impl Mirror {
     /// events; after a failure they are dropped.
     pub fn catch_up(&self) {
         self.catch_up_by(Time::now);
+    }
+
+    /// Applies the events pushed so far, if they are few and take little time, and reads the tables, if they can be locked
+    /// soon: for a thread that may not be kept long.
+    ///
+    /// # Errors
+    /// The tables are not complete, or not all events can be applied soon.
+    pub fn read_briefly<R>(&self, read: impl FnOnce(&Table) -> R) -> Result<R, NotNow> {
+        self.ready()?;
+        let give_up = Instant::now() + BRIEFLY;
+        if !self.queue.is_empty() {
+            if !self.queue.is_short(EVENTS_BRIEFLY) {
+                self.queue.wake_worker();
+                return Err(NotNow::Busy);
+            }
+            let mut table = self.lock_until(give_up, || self.table.try_write())?;
+            // Pushed meanwhile: the worker's.
+            if !self.queue.is_short(EVENTS_BRIEFLY) {
+                return Err(NotNow::Busy);
+            }
+            let mut resync = self.resync.lock();
+            let now = Time::now();
+            let count = self.queue.len();
+            for report in self.queue.drain().take(count) {
+                report.lend(|event| apply(&mut table, &mut resync, event, now));
+            }
+            self.record_changes(&mut table);
+            return Ok(read(&table));
+        }
+        let table = self.lock_until(give_up, || self.table.try_read())?;
+        Ok(read(&table))
+    }
+
+    /// Locks the tables by `lock`, which is tried until the time `give_up`. The apply worker may hold them for long.
+    fn lock_until<G>(
+        &self,
+        give_up: Instant,
+        lock: impl Fn() -> TryLockResult<G>,
+    ) -> Result<G, NotNow> {
+        loop {
+            match lock() {
+                Ok(guard) => return Ok(guard),
+                Err(TryLockError::Poisoned(_)) => return Err(self.fail(Failure::Change).into()),
+                Err(TryLockError::WouldBlock) if Instant::now() < give_up => thread::yield_now(),
+                Err(TryLockError::WouldBlock) => return Err(NotNow::Busy),
+            }
+        }
     }
 
     /// Applies all events pushed so far, at the times of `clock`.

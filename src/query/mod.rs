@@ -6,10 +6,12 @@
 //! - [`reply`]: the replies about single addresses (RFC 6926 section 8.3).
 //! - `responder`: one turn of an answer, from bindings to framed replies.
 //! - [`lease_engine`]: from a query to its replies, by the mirror.
+//! - [`udp`]: from a DHCPLEASEQUERY over UDP to its reply (RFC 4388).
 
 pub mod lease_engine;
 pub mod reply;
 pub mod request;
+pub mod udp;
 
 mod filter;
 mod plan;
@@ -19,7 +21,9 @@ use std::net::Ipv4Addr;
 
 use proto::StatusCode;
 
-/// The primary query types of RFC 6926 section 7.2.
+use crate::mirror::Identity;
+
+/// The primary query types of RFC 6926 section 7.2 and RFC 4388 section 6.2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum QueryType {
     /// Query by MAC address.
@@ -32,16 +36,19 @@ pub enum QueryType {
     RelayId,
     /// Query for All Configured IP Addresses.
     All,
+    /// Query by IP address, over UDP only.
+    Ip,
 }
 
 impl QueryType {
     /// Every type, in the order of the contract.
-    pub const ALL: [QueryType; 5] = [
+    pub const ALL: [QueryType; 6] = [
         QueryType::Mac,
         QueryType::ClientId,
         QueryType::RemoteId,
         QueryType::RelayId,
         QueryType::All,
+        QueryType::Ip,
     ];
 
     /// Returns the name in configurations and messages.
@@ -52,6 +59,17 @@ impl QueryType {
             QueryType::RemoteId => "remote-id",
             QueryType::RelayId => "relay-id",
             QueryType::All => "all",
+            QueryType::Ip => "ip",
+        }
+    }
+
+    /// Returns the type of a query for an identity.
+    pub fn of(identity: &Identity) -> QueryType {
+        match identity {
+            Identity::Mac(_) => QueryType::Mac,
+            Identity::ClientId(_) => QueryType::ClientId,
+            Identity::RemoteId(_) => QueryType::RemoteId,
+            Identity::RelayId(_) => QueryType::RelayId,
         }
     }
 }
@@ -64,7 +82,7 @@ impl QueryTypes {
     /// No type.
     pub const NONE: QueryTypes = QueryTypes(0);
     /// Every type.
-    pub const ALL: QueryTypes = QueryTypes(0b1_1111);
+    pub const ALL: QueryTypes = QueryTypes(0b11_1111);
 
     /// Returns this set with `query_type`.
     pub fn with(self, query_type: QueryType) -> QueryTypes {

@@ -9,7 +9,6 @@ use proto::{InvalidVss, Lengths, MessageType, StatusCode, sub_option};
 
 use crate::mirror::Identity;
 use crate::model::address::HardwareAddress;
-use crate::model::hex::Hex;
 use crate::model::time::{Time, Window};
 use crate::model::vpn::{Vpn, VpnSelector};
 use crate::query::{QueryType, QueryTypes};
@@ -67,10 +66,7 @@ impl fmt::Display for Query {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.identity {
             None => f.write_str("all configured addresses")?,
-            Some(Identity::Mac(mac)) => write!(f, "mac {}/{}", mac.htype, Hex(&mac.octets))?,
-            Some(Identity::ClientId(id)) => write!(f, "client-id {}", Hex(id))?,
-            Some(Identity::RemoteId(id)) => write!(f, "remote-id {}", Hex(id))?,
-            Some(Identity::RelayId(id)) => write!(f, "relay-id {}", Hex(id))?,
+            Some(identity) => identity.fmt(f)?,
         }
         if self.start > Time::MIN {
             write!(f, ", query-start-time {}", self.start.0)?;
@@ -259,7 +255,7 @@ fn query(message: &Message<'_>, allowed: QueryTypes) -> Result<Query, Refusal> {
     let identity = identity(message, relay_agent)?;
     let query_type = match &identity {
         None => QueryType::All,
-        Some(identity) => query_type(identity),
+        Some(identity) => QueryType::of(identity),
     };
     if !allowed.contains(query_type) {
         return Err(Refusal::NotPermitted(query_type));
@@ -270,16 +266,6 @@ fn query(message: &Message<'_>, allowed: QueryTypes) -> Result<Query, Refusal> {
         end,
         vpn,
     })
-}
-
-/// Returns the type of the query for an identity.
-fn query_type(identity: &Identity) -> QueryType {
-    match identity {
-        Identity::Mac(_) => QueryType::Mac,
-        Identity::ClientId(_) => QueryType::ClientId,
-        Identity::RemoteId(_) => QueryType::RemoteId,
-        Identity::RelayId(_) => QueryType::RelayId,
-    }
 }
 
 /// Identities of relay agents in a query, with their names in refusals.
@@ -322,7 +308,7 @@ fn identity(
         0 => Ok(mac(message)?.map(Identity::Mac)),
         1 => Ok(identities.pop()),
         _ => {
-            let queries = identities.iter().map(query_type).collect();
+            let queries = identities.iter().map(QueryType::of).collect();
             Err(Refusal::SeveralQueries(queries))
         }
     }
@@ -330,14 +316,14 @@ fn identity(
 
 /// Whether the address in chaddr is all zeros. With another primary query such an address is ignored:
 /// some requesters set htype and hlen in every query.
-fn is_address_zero(message: &Message<'_>) -> bool {
+pub(super) fn is_address_zero(message: &Message<'_>) -> bool {
     let octets = address_octets(message).unwrap_or(&message.chaddr);
     octets.iter().all(|octet| *octet == 0)
 }
 
 /// Returns the MAC address of the query, which may have any octets (RFC 6926 section 8.2); `None` if
 /// hlen is 0, even with an htype, which some requesters set in every query.
-fn mac(message: &Message<'_>) -> Result<Option<HardwareAddress>, Refusal> {
+pub(super) fn mac(message: &Message<'_>) -> Result<Option<HardwareAddress>, Refusal> {
     let hlen = message.hlen;
     match address_octets(message) {
         Some(octets) => Ok(Some(HardwareAddress {

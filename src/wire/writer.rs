@@ -50,7 +50,7 @@ impl ReplyHeader {
     }
 }
 
-/// Writes a message of at most [`MAX_MESSAGE`] octets at the end of an output.
+/// Writes a message of at most [`MAX_MESSAGE`] octets, or of a smaller [limit](MessageWriter::limit), at the end of an output.
 #[derive(Debug)]
 #[must_use = "a message must be finished"]
 pub struct MessageWriter<'a> {
@@ -60,6 +60,8 @@ pub struct MessageWriter<'a> {
     start: usize,
     /// Octets kept free for later options.
     reserved: usize,
+    /// The largest length of the message.
+    limit: usize,
 }
 
 impl<'a> MessageWriter<'a> {
@@ -71,6 +73,7 @@ impl<'a> MessageWriter<'a> {
             out,
             start,
             reserved: 0,
+            limit: MAX_MESSAGE,
         };
         writer.set(MESSAGE_TYPE, [message_type.0]);
         writer
@@ -101,9 +104,21 @@ impl<'a> MessageWriter<'a> {
         self.reserved = octets;
     }
 
+    /// Sets the largest length of the message, at most [`MAX_MESSAGE`].
+    pub fn limit(&mut self, octets: usize) {
+        self.limit = octets.min(MAX_MESSAGE);
+    }
+
+    /// Returns the number of octets that options may still take, with their codes and lengths.
+    pub fn room(&self) -> usize {
+        // The message ends with END.
+        let end = self.start + self.limit;
+        end.saturating_sub(self.out.len() + self.reserved + 1)
+    }
+
     /// Whether so many octets more, and END, make the message too long.
     fn is_full(&self, octets: usize) -> bool {
-        self.out.len() + octets + self.reserved >= self.start + MAX_MESSAGE
+        self.out.len() + octets + self.reserved >= self.start + self.limit
     }
 
     /// Adds an option, split if it is longer than 255 octets. Leaves out an option that makes the message

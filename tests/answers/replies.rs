@@ -282,6 +282,7 @@ fn associated_ip_and_leaseunknown_never_appear() {
         code: 92,
         value: vec![10, 0, 1, 10],
         never_send: false,
+        always_send: false,
         client_classes: Vec::new(),
     };
     let bench = Bench::with(Saved::default(), vec![saved_view]);

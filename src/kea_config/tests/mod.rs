@@ -40,6 +40,7 @@ fn option(scope: Scope, code: u8, value: &str) -> ConfiguredOption {
         code,
         value: value.into(),
         never_send: false,
+        always_send: false,
         client_classes: Vec::new(),
     }
 }
@@ -205,6 +206,7 @@ fn never_send_withholds_an_option_of_narrower_scopes() {
         option(Scope::Subnet(SubnetId(1)), 15, "subnet"),
         ConfiguredOption {
             never_send: true,
+            always_send: false,
             ..option(Scope::Class("gold".into()), 15, "")
         },
     ];

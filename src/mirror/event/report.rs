@@ -61,6 +61,15 @@ impl From<Event> for Report {
 }
 
 impl Report {
+    /// Whether the event takes long to apply: it is about more than some bindings.
+    #[inline]
+    pub fn takes_long(&self) -> bool {
+        match &self.0 {
+            Form::Octets(_) => false,
+            Form::Event(event) => event.takes_long(),
+        }
+    }
+
     /// Reports a message at `at` whose client still has the lease of `address`. The client's hardware type,
     /// address and identifier are those of `client`.
     pub fn confirmed(

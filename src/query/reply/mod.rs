@@ -111,32 +111,41 @@ impl Replies {
         };
         writer.reserve(2 + vpn_id.len());
         for option in self.options.iter() {
-            match option {
-                ReplyOption::Seconds(option, index) => {
-                    if let Some(seconds) = projection.seconds[index] {
-                        writer.option_u32(option, seconds);
-                    }
-                }
-                ReplyOption::State => writer.option(code::DHCP_STATE, &[projection.state as u8]),
-                // Sent where any bit is set (RFC 6926 section 8.3 item 5).
-                ReplyOption::DataSource => {
-                    if projection.is_remote {
-                        writer.option(code::DATA_SOURCE, &[data_source::REMOTE]);
-                    }
-                }
-                ReplyOption::Sent(option) => {
-                    let value = projection.sent(option);
-                    if !value.is_empty() {
-                        writer.option(option, &value);
-                    }
-                }
-            }
+            write_option(&mut writer, option, projection);
         }
         writer.reserve(0);
         if !vpn_id.is_empty() {
             writer.option(code::VPN_ID, &vpn_id);
         }
         writer.finish();
+    }
+}
+
+/// Adds an option about an address, if it is known.
+pub fn write_option(
+    writer: &mut MessageWriter<'_>,
+    option: ReplyOption,
+    projection: &Projection<'_>,
+) {
+    match option {
+        ReplyOption::Seconds(option, index) => {
+            if let Some(seconds) = projection.seconds[index] {
+                writer.option_u32(option, seconds);
+            }
+        }
+        ReplyOption::State => writer.option(code::DHCP_STATE, &[projection.state as u8]),
+        // Sent where any bit is set (RFC 6926 section 8.3 item 5).
+        ReplyOption::DataSource => {
+            if projection.is_remote {
+                writer.option(code::DATA_SOURCE, &[data_source::REMOTE]);
+            }
+        }
+        ReplyOption::Sent(option) => {
+            let value = projection.sent(option);
+            if !value.is_empty() {
+                writer.option(option, &value);
+            }
+        }
     }
 }
 

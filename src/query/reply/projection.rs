@@ -189,6 +189,20 @@ impl<'a> Projection<'a> {
         }
     }
 
+    /// Returns the server identifier that is configured for the lease.
+    pub fn server_identifier(&self) -> Option<Ipv4Addr> {
+        let lease = Binding::free(self.address, self.subnet, self.since).with_client(self.client);
+        let value = self.kea_config.option(code::SERVER_IDENTIFIER, lease)?;
+        Some(Ipv4Addr::from(<[u8; 4]>::try_from(&*value).ok()?))
+    }
+
+    /// Returns the codes of the options that the server sends with the lease whether the client asks for them or not:
+    /// `always-send` in Kea's configuration. A client that does not receive one may be in the list.
+    pub fn always_sent(&self) -> Vec<u8> {
+        let lease = Binding::free(self.address, self.subnet, self.since).with_client(self.client);
+        self.kea_config.scopes(lease).always_sent()
+    }
+
     /// Returns the value of an option that the client or the server sent to the other: the value that the
     /// client sent last, else the one that the server sends with a valid lease (RFC 6926 section 8.3 item
     /// 7). Empty if neither sends the option.

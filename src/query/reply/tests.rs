@@ -33,6 +33,7 @@ fn view(options: &[(u8, Vec<u8>)]) -> View {
         code: *code,
         value: value.clone(),
         never_send: false,
+        always_send: false,
         client_classes: Vec::new(),
     });
     let kea_config = KeaConfig::new(CONFIGURATION, options.collect(), &[]);
