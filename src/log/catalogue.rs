@@ -250,6 +250,13 @@ messages! {
     /// Action: Correct the error that the text and the message before it name.
     BLQ_NOT_SERVING,
 
+    /// Kea's own lease query hook is loaded, too, and answers queries over UDP, or listens on the same TCP port. The text
+    /// names the queries that this library leaves to it.
+    ///
+    /// Action: To have this library answer them, remove the other library from 'hooks-libraries'. To leave them to it
+    /// without this warning, set the parameter in the text to false.
+    BLQ_OTHER_HOOK,
+
     /// A fault in this library. It was contained, and Kea continues. Logged once for each place in the code.
     ///
     /// Action: Report it with the text. A reconfiguration restarts the library.
@@ -470,6 +477,50 @@ messages! {
     ///
     /// Action: Raise 'advanced.max-requester-connections'.
     BLQ_TOO_MANY_CONNECTIONS,
+
+    /// A query over UDP was answered (debug level). The text has the query, the xid, giaddr, the sender, the type of the
+    /// reply, its octets, and the seconds that it took.
+    ///
+    /// Action: None.
+    BLQ_UDP_ANSWERED,
+
+    /// A query over UDP got no reply because it is malformed; the text names the field. Logged at most once a
+    /// minute for each giaddr; further ones are logged at debug level.
+    ///
+    /// Action: Report it to the requester's vendor. ARRIS C4 needs `leasequery version rfc-4388`.
+    BLQ_UDP_MALFORMED,
+
+    /// A query over UDP got no reply because giaddr is not in 'requesters', or its entry does not allow the query
+    /// type. Logged at most once a minute for each giaddr; further ones are logged at debug level.
+    ///
+    /// Action: Add the address, or the query type, to 'requesters' if it is a requester's.
+    BLQ_UDP_NOT_ALLOWED,
+
+    /// A query over UDP got no reply because it names another server (debug level).
+    ///
+    /// Action: None.
+    BLQ_UDP_OTHER_SERVER,
+
+    /// A query over UDP got no reply because giaddr has sent more than 'advanced.udp-rate-limit' queries a second.
+    /// Logged at most once a minute for each giaddr; further ones are logged at debug level.
+    ///
+    /// Action: Raise 'advanced.udp-rate-limit' if the requester's rate is intended.
+    BLQ_UDP_RATE_LIMIT,
+
+    /// A query over UDP came from an address that is not in 'requesters', while its giaddr is. It was answered to
+    /// giaddr. Logged once for each sender, of at most 256, as long as Kea runs.
+    ///
+    /// Action: Add the address if it is one of the requester's. Otherwise somebody makes this server send replies
+    /// to the requester: filter the packets.
+    BLQ_UDP_SOURCE,
+
+    /// A query over UDP got no reply now; the text has the reason: leases are being loaded, the server is busy, the
+    /// client has too many addresses for one message, or the reply could not be sent. Logged at most once a minute
+    /// for each giaddr; further ones are logged at debug level.
+    ///
+    /// Action: None while leases are loaded: the requester asks again. Use Bulk Leasequery for clients with hundreds of
+    /// addresses. If replies cannot be sent, look for the route to giaddr.
+    BLQ_UDP_UNANSWERED,
 
     /// A part of Kea's configuration looks like the declaration of a VPN, and has no effect; the text names it. Its
     /// bindings are in the VPN of another declaration, or in the default one.

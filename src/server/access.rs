@@ -1,5 +1,6 @@
 //! The requesters that may connect, and their query types (RFC 6926 section 8.1).
 
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use crate::config::RequesterEntry;
@@ -7,24 +8,37 @@ use crate::config::RequesterEntry;
 /// The permitted requesters.
 #[derive(Debug)]
 pub struct AccessList {
-    /// Entries, the most specific prefixes first.
-    entries: Vec<RequesterEntry>,
+    /// Entries of one address.
+    addresses: HashMap<Ipv4Addr, RequesterEntry>,
+    /// The other entries, the most specific prefixes first.
+    prefixes: Vec<RequesterEntry>,
 }
 
 impl AccessList {
     /// Creates a list of these requesters.
     pub fn new(requesters: &[RequesterEntry]) -> AccessList {
-        let mut entries = requesters.to_vec();
-        entries.sort_by_key(|entry| std::cmp::Reverse(entry.prefix.prefix_len()));
-        AccessList { entries }
+        let is_address = |entry: &RequesterEntry| entry.prefix.prefix_len() == 32;
+        let (addresses, mut prefixes): (Vec<_>, Vec<_>) =
+            requesters.iter().copied().partition(is_address);
+        prefixes.sort_by_key(|entry| std::cmp::Reverse(entry.prefix.prefix_len()));
+        let addresses = addresses.into_iter();
+        AccessList {
+            addresses: addresses
+                .map(|entry| (entry.prefix.addr(), entry))
+                .collect(),
+            prefixes,
+        }
     }
 
     /// Returns the most specific entry that contains `peer`, which alone decides; `None` if `peer`
     /// is not permitted.
     pub fn find(&self, peer: Ipv4Addr) -> Option<&RequesterEntry> {
-        self.entries
-            .iter()
-            .find(|entry| entry.prefix.contains(&peer))
+        let by_prefix = || {
+            self.prefixes
+                .iter()
+                .find(|entry| entry.prefix.contains(&peer))
+        };
+        self.addresses.get(&peer).or_else(by_prefix)
     }
 }
 

@@ -20,6 +20,7 @@
 //! - [`threads`]: the threads and their event loops.
 //! - [`stop`]: the stop signal.
 //! - [`peer_log`]: messages about peers, and counters.
+//! - [`udp`]: queries over UDP, which need no connection.
 //! - `throttle`: the rate limits of these messages.
 //! - [`monitor`]: the state of a running server, for other threads.
 //!
@@ -28,6 +29,8 @@
 //! output (127 KiB and a message), the kernel's unsent octets (128 KiB), and
 //! `max-concurrent-queries` answers in progress. The limits and their defaults are in
 //! [`crate::config`].
+
+pub mod udp;
 
 mod access;
 mod connection;
@@ -46,8 +49,9 @@ mod transport;
 pub use descriptors::FIRST_HIGH;
 pub use errors::ListenError;
 pub use monitor::{ConnectionState, ListenerState, Monitor};
-pub use peer_log::Counts;
+pub use peer_log::{Counts, PeerLog, UdpCounts};
 pub use tcp_server::{Listeners, Server};
+pub use throttle::INTERVAL as SUMMARY_INTERVAL;
 
 #[cfg(test)]
 #[path = "../../tests/support/fake_engine.rs"]

@@ -4,16 +4,20 @@
 //! their query, which has the xid. The rate is limited for each peer separately: a noisy peer
 //! neither fills the log nor hides messages about others.
 
-use std::fmt::Display;
+use std::collections::HashSet;
+use std::fmt::{self, Display};
 use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use proto::StatusCode;
+use parking_lot::Mutex;
+use proto::{MessageType, StatusCode};
 use tracing::Level;
 
+use crate::query::udp::request::Request;
+use crate::query::udp::{DropKind, Reply, Unanswered};
 use crate::server::slots::Full;
 use crate::server::throttle::{Omitted, Summary, Throttle};
 
@@ -51,6 +55,50 @@ pub struct Counts {
     pub unanswerable: AtomicU64,
     /// Queries with the xid of a query in progress; each ended its connection.
     pub xids_in_use: AtomicU64,
+    /// Queries over UDP.
+    pub udp: UdpCounts,
+}
+
+/// Counters of queries over UDP.
+#[derive(Debug, Default)]
+pub struct UdpCounts {
+    /// DHCPLEASEQUERYs received, answered or not.
+    pub received: AtomicU64,
+    /// DHCPLEASEACTIVEs sent.
+    pub active: AtomicU64,
+    /// DHCPLEASEUNASSIGNEDs sent.
+    pub unassigned: AtomicU64,
+    /// DHCPLEASEUNKNOWNs sent.
+    pub unknown: AtomicU64,
+    /// Queries without a reply, by the kind of the reason, in the order of [`DropKind::ALL`].
+    pub dropped: [AtomicU64; DropKind::ALL.len()],
+    /// Senders that were logged because they are not permitted; len() <= MOST_WARNED
+    warned: Mutex<HashSet<Ipv4Addr>>,
+}
+
+/// The most senders that are logged because they are not permitted.
+const MOST_WARNED: usize = 256;
+
+/// The end of a query over UDP, for the log.
+#[derive(Clone, Copy, Debug)]
+pub struct UdpEnd<'a> {
+    /// giaddr.
+    pub giaddr: Ipv4Addr,
+    /// The address from which the query was sent.
+    pub source: Ipv4Addr,
+    /// The query; `None` if it was not read.
+    pub request: Option<&'a Request>,
+    /// The time that the answer took.
+    pub took: Duration,
+}
+
+impl Display for UdpEnd<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(request) = self.request {
+            write!(f, "{request}, xid {:#010x}, ", request.xid)?;
+        }
+        write!(f, "giaddr {}, from {}", self.giaddr, self.source)
+    }
 }
 
 /// Counts one more.
@@ -164,6 +212,73 @@ impl PeerLog {
         if tracing::event_enabled!(Level::DEBUG) {
             let _span = span();
             end.log(Level::DEBUG, id, "");
+        }
+    }
+
+    /// Counts a DHCPLEASEQUERY received over UDP.
+    pub fn udp_received(&self) {
+        count(&self.counts.udp.received);
+    }
+
+    /// Counts and logs a reply over UDP, at level DEBUG.
+    pub fn udp_answered(&self, end: &UdpEnd<'_>, reply: &Reply) {
+        let counts = &self.counts.udp;
+        count(match reply.message_type {
+            MessageType::LEASE_ACTIVE => &counts.active,
+            MessageType::LEASE_UNASSIGNED => &counts.unassigned,
+            _ => &counts.unknown,
+        });
+        if tracing::event_enabled!(Level::DEBUG) {
+            tracing::debug!(
+                id = "BLQ_UDP_ANSWERED",
+                "{end}: {}, {} octets, {:.6} s",
+                reply.message_type.name().unwrap_or_default(),
+                reply.message.len(),
+                end.took.as_secs_f64()
+            );
+        }
+    }
+
+    /// Counts a query over UDP that gets no reply, and logs the reason: if the rate limit admits it at level INFO,
+    /// else at level DEBUG.
+    pub fn udp_dropped(&self, end: &UdpEnd<'_>, why: &Unanswered) {
+        let kind = why.kind();
+        let counters = DropKind::ALL.iter().zip(&self.counts.udp.dropped);
+        let counter = counters
+            .filter(|(of, _)| **of == kind)
+            .map(|(_, counter)| counter);
+        counter.for_each(count);
+        let id = match kind {
+            DropKind::ParseFailed | DropKind::RfcViolation => "BLQ_UDP_MALFORMED",
+            DropKind::AdminFiltered => "BLQ_UDP_NOT_ALLOWED",
+            DropKind::LimitExceeded => "BLQ_UDP_RATE_LIMIT",
+            DropKind::NotForUs => "BLQ_UDP_OTHER_SERVER",
+            DropKind::ProcessingFailed => "BLQ_UDP_UNANSWERED",
+        };
+        // Without a requester, by the sender.
+        let peer = match end.giaddr.is_unspecified() {
+            true => end.source,
+            false => end.giaddr,
+        };
+        if kind == DropKind::NotForUs {
+            return tracing::debug!(id, "{end}: no reply: {why}");
+        }
+        match self.admit(id, peer) {
+            Some(more) => tracing::info!(id, "{end}: no reply: {why}{more}"),
+            None => tracing::debug!(id, "{end}: no reply: {why}"),
+        }
+    }
+
+    /// Logs that a permitted query comes from an address that is not permitted.
+    pub fn udp_source(&self, source: Ipv4Addr, giaddr: Ipv4Addr) {
+        // Some requesters always send from another address than giaddr.
+        let mut warned = self.counts.udp.warned.lock();
+        if warned.len() < MOST_WARNED && warned.insert(source) {
+            tracing::warn!(
+                id = "BLQ_UDP_SOURCE",
+                "a query with giaddr {giaddr} comes from {source}, which is not in 'requesters'; it was \
+                 answered to giaddr"
+            );
         }
     }
 

@@ -15,6 +15,9 @@ pub const INTERVAL: Duration = Duration::from_secs(60);
 /// than this number, of each kind and in each minute, and as many summaries.
 const MAX_PEERS: usize = 1024;
 
+/// Minimum time between two searches for peers that need no limit any longer.
+const SWEEP_PAUSE: Duration = Duration::from_millis(100);
+
 /// Rate limits: one message of each identifier about each peer in an [`INTERVAL`].
 #[derive(Debug, Default)]
 pub struct Throttle {
@@ -49,16 +52,23 @@ struct Peers {
     own: HashMap<Option<Ipv4Addr>, Limit>,
     /// Limit of all others.
     shared: Limit,
+    /// When the peers without a message in the last [`INTERVAL`] were last removed.
+    swept: Option<Instant>,
 }
 
 impl Throttle {
     /// Returns a note about omitted messages, often empty, if message `id` about `peer` may be logged `now`.
     pub fn admit(&self, id: &'static str, peer: Option<Ipv4Addr>, now: Instant) -> Option<String> {
         let mut by_id = self.by_id.lock();
-        let Peers { own, shared } = by_id.entry(id).or_default();
+        let Peers { own, shared, swept } = by_id.entry(id).or_default();
         if own.len() >= MAX_PEERS && !own.contains_key(&peer) {
-            // Those that a summary mentions stay until then.
-            own.retain(|_, limit| limit.lasts(now) || limit.omitted() > 0);
+            // Not for each datagram of a flood from many addresses.
+            let was_swept = |swept| now.saturating_duration_since(swept) < SWEEP_PAUSE;
+            if !swept.is_some_and(was_swept) {
+                *swept = Some(now);
+                // Those that a summary mentions stay until then.
+                own.retain(|_, limit| limit.lasts(now) || limit.omitted() > 0);
+            }
             if own.len() >= MAX_PEERS {
                 return shared.admit(now);
             }
@@ -71,7 +81,7 @@ impl Throttle {
     pub fn summaries(&self, now: Instant) -> Vec<Summary> {
         let mut by_id = self.by_id.lock();
         let mut summaries = Vec::new();
-        for (id, Peers { own, shared }) in &mut *by_id {
+        for (id, Peers { own, shared, .. }) in &mut *by_id {
             let mut summarise = |peer, limit: &mut Limit| {
                 let count = limit.omitted();
                 let has_ended = !limit.lasts(now);
