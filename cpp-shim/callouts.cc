@@ -7,13 +7,19 @@
 #include <asiolink/io_address.h>
 #include <cc/data.h>
 #include <dhcp/dhcp4.h>
+#include <dhcp/iface_mgr.h>
 #include <dhcp/option.h>
 #include <dhcp/pkt4.h>
+#include <dhcpsrv/cfg_iface.h>
+#include <dhcpsrv/cfgmgr.h>
 #include <dhcpsrv/lease.h>
 #include <dhcpsrv/lease_mgr.h>
 #include <dhcpsrv/lease_mgr_factory.h>
 #include <hooks/callout_handle.h>
 #include <util/buffer.h>
+
+#include <boost/make_shared.hpp>
+
 #if __has_include(<dhcpsrv/tracking_lease_mgr.h>)
 #include <dhcpsrv/tracking_lease_mgr.h>
 #define KEA_BLQ_TRACKING 1
@@ -25,6 +31,8 @@ namespace {
 using isc::asiolink::IOAddress;
 using isc::data::ConstElementPtr;
 using isc::data::Element;
+using isc::dhcp::CfgIface;
+using isc::dhcp::CfgMgr;
 using isc::dhcp::Lease4;
 using isc::dhcp::Lease4Collection;
 using isc::dhcp::Lease4CollectionPtr;
@@ -325,6 +333,73 @@ void lend_answered(const CalloutHandle& handle) noexcept {
         arguments.answer = answer(handle);
         answered(arguments);
     });
+}
+
+void lend_received(CalloutHandle& handle) noexcept {
+    callout("buffer4_receive", [&] {
+        // Another hook may have dropped it. Addresses of a message from a DHCPv6 server are IPv6 ones.
+        const auto query = pointer<Pkt4Ptr>(handle, QUERY);
+        if (handle.getStatus() == CalloutHandle::NEXT_STEP_DROP || query->isDhcp4o6()) {
+            return;
+        }
+        KeaReceived message{};
+        message.octets = lent(query->data_);
+        message.source = query->getRemoteAddr().toUint32();
+        message.local = query->getLocalAddr().toUint32();
+        if (received(message, *query)) {
+            handle.setStatus(CalloutHandle::NEXT_STEP_DROP);
+        }
+    });
+}
+
+namespace {
+
+// Returns an empty reply with the interface of a query, and as its source the address of the socket that
+// received the query: for a broadcast that is not the address to which it was sent.
+Pkt4Ptr reply_to(const KeaPacket& query) {
+    // The type is of no effect: the octets will be complete.
+    const auto reply = boost::make_shared<Pkt4>(isc::dhcp::DHCPACK, query.getTransid());
+    reply->setIface(query.getIface());
+    reply->setIndex(query.getIndex());
+    reply->setLocalAddr(query.getLocalAddr());
+    reply->setLocalAddr(isc::dhcp::IfaceMgr::instance().getSocket(reply).addr_);
+    const auto interfaces = CfgMgr::instance().getCurrentCfg()->getCfgIface();
+    if (interfaces->getSocketType() == CfgIface::SOCKET_UDP &&
+        interfaces->getOutboundIface() == CfgIface::USE_ROUTING) {
+        // The system selects the interface.
+        reply->resetIndex();
+    }
+    return reply;
+}
+
+}  // namespace
+
+std::uint32_t receiving_address(const KeaPacket& query) {
+    return guarded([&] { return reply_to(query)->getLocalAddr().toUint32(); });
+}
+
+void send_reply(const KeaPacket& query, std::uint32_t to,
+                rust::Slice<const std::uint8_t> reply) {
+    guarded([&] {
+        const auto packet = reply_to(query);
+        packet->setLocalPort(query.getLocalPort());
+        packet->setRemoteAddr(IOAddress(to));
+        packet->setRemotePort(isc::dhcp::DHCP4_SERVER_PORT);
+        // Raw sockets address the Ethernet frame by these.
+        if (const auto local = query.getLocalHWAddr()) {
+            packet->setLocalHWAddr(local);
+        }
+        if (const auto remote = query.getRemoteHWAddr()) {
+            packet->setRemoteHWAddr(remote);
+        }
+        packet->getBuffer().writeData(reply.data(), reply.size());
+        isc::dhcp::IfaceMgr::instance().send(packet);
+    });
+}
+
+bool listens_on(std::uint32_t address) {
+    return guarded(
+        [&] { return isc::dhcp::IfaceMgr::instance().hasOpenSocket(IOAddress(address)); });
 }
 
 void lend_lease(const CalloutHandle& handle, KeaLeaseCallout which) noexcept {

@@ -124,6 +124,7 @@ void append(rust::Vec<KeaOption>& all, const CfgOption& options, KeaScope scope,
         copy.scope = scope;
         copy.code = option.option_->getType();
         copy.never_send = never_send(option);
+        copy.always_send = option.persistent_;
         if (!copy.never_send) {
             // The value of an option that is never sent may have any form.
             copy.value = octets(option.option_->toBinary());
@@ -276,6 +277,10 @@ void register_command(LibraryHandle& library, rust::Str name) {
 
 void set_statistic(rust::Str name, std::int64_t value) {
     guarded([&] { isc::stats::StatsMgr::instance().setValue(text(name), value); });
+}
+
+void add_statistic(rust::Str name, std::int64_t difference) {
+    guarded([&] { isc::stats::StatsMgr::instance().addValue(text(name), difference); });
 }
 
 void forgo(LibraryHandle& library, rust::Str point) {

@@ -9,6 +9,9 @@
 #include <cstdint>
 
 namespace isc {
+namespace dhcp {
+class Pkt4;
+}  // namespace dhcp
 namespace hooks {
 class CalloutHandle;
 class LibraryHandle;
@@ -19,6 +22,7 @@ namespace kea_blq {
 
 using isc::hooks::CalloutHandle;
 using isc::hooks::LibraryHandle;
+using KeaPacket = isc::dhcp::Pkt4;
 
 enum class KeaLeaseCallout : std::uint8_t;
 struct KeaCommand;
@@ -36,6 +40,7 @@ void log(KeaSeverity severity, rust::Str id, rust::Str text);
 rust::Vec<std::uint8_t> parameters(LibraryHandle& library);
 void register_command(LibraryHandle& library, rust::Str name);
 void set_statistic(rust::Str name, std::int64_t value);
+void add_statistic(rust::Str name, std::int64_t difference);
 void forgo(LibraryHandle& library, rust::Str point);
 rust::Vec<std::uint8_t> staged_configuration();
 rust::String data_directory();
@@ -65,6 +70,10 @@ rust::Vec<std::uint8_t> status_of_hooks();
 void lend_committed(const CalloutHandle& handle, bool with_answer) noexcept;
 void lend_offered(const CalloutHandle& handle) noexcept;
 void lend_answered(const CalloutHandle& handle) noexcept;
+void lend_received(CalloutHandle& handle) noexcept;
+std::uint32_t receiving_address(const KeaPacket& packet);
+void send_reply(const KeaPacket& packet, std::uint32_t to, rust::Slice<const std::uint8_t> reply);
+bool listens_on(std::uint32_t address);
 void lend_lease(const CalloutHandle& handle, KeaLeaseCallout callout) noexcept;
 rust::String command_name(const CalloutHandle& handle);
 KeaCommand command(const CalloutHandle& handle);

@@ -102,6 +102,16 @@ mod ffi {
         answer: KeaAnswer,
     }
 
+    /// A message that Kea has received, `query4` of `buffer4_receive`.
+    struct KeaReceived<'a> {
+        /// The octets.
+        octets: &'a [u8],
+        /// The address from which it was sent, in host byte order.
+        source: u32,
+        /// The address to which it was sent, in host byte order.
+        local: u32,
+    }
+
     /// A callout about one lease.
     #[repr(u8)]
     enum KeaLeaseCallout {
@@ -143,6 +153,8 @@ mod ffi {
         value: Vec<u8>,
         /// Whether it is never sent.
         never_send: bool,
+        /// Whether it is sent to clients that do not ask for it.
+        always_send: bool,
         /// The classes that it is restricted to; empty if to none.
         client_classes: Vec<String>,
         /// The name of a shared network or a class, or the type of a reservation's identifier.
@@ -204,6 +216,9 @@ mod ffi {
         fn answered(arguments: &KeaAnswered);
         /// Handles a callout about one lease.
         fn lease_callout(callout: KeaLeaseCallout, lease: &KeaLease);
+        /// Handles a message that Kea has received, and answers it through `packet`; returns whether Kea must
+        /// drop it.
+        fn received(message: &KeaReceived, packet: &KeaPacket) -> bool;
         /// Handles a callout whose arguments could not be read.
         fn callout_failed(callout: &str, error: String);
 
@@ -236,6 +251,8 @@ mod ffi {
         /// The arguments and the status of a callout; valid until the callout returns.
         #[namespace = "isc::hooks"]
         type CalloutHandle;
+        /// A message that Kea has received; valid until the callout returns.
+        type KeaPacket;
         /// The library as Kea knows it; valid during `load`.
         #[namespace = "isc::hooks"]
         type LibraryHandle;
@@ -249,6 +266,16 @@ mod ffi {
         fn lend_answered(handle: &CalloutHandle);
         /// Lends the lease of a callout about one lease, `lease4`, to `lease_callout`.
         fn lend_lease(handle: &CalloutHandle, callout: KeaLeaseCallout);
+        /// Lends the message of `buffer4_receive` to `received`, and makes Kea drop it if that says so.
+        fn lend_received(handle: Pin<&mut CalloutHandle>);
+        /// Returns the address of the socket that received a message, in host byte order: if the message was sent to it,
+        /// or else one of the interface.
+        fn receiving_address(packet: &KeaPacket) -> Result<u32>;
+        /// Sends a reply to a received message, from its receiving address and through its interface, to port 67 of an
+        /// address in host byte order.
+        fn send_reply(packet: &KeaPacket, to: u32, reply: &[u8]) -> Result<()>;
+        /// Returns whether Kea has a socket with an address, in host byte order.
+        fn listens_on(address: u32) -> Result<bool>;
         /// Returns the argument `name` of `command_processed`.
         fn command_name(handle: &CalloutHandle) -> Result<String>;
         /// Returns the other arguments of `command_processed`.
@@ -269,6 +296,8 @@ mod ffi {
         fn register_command(library: Pin<&mut LibraryHandle>, name: &str) -> Result<()>;
         /// Sets a statistic of Kea, and creates it if there is none of this name.
         fn set_statistic(name: &str, value: i64) -> Result<()>;
+        /// Adds to a statistic of Kea, and creates it if there is none of this name.
+        fn add_statistic(name: &str, difference: i64) -> Result<()>;
         /// Deregisters the callouts of this library at a point; during `load` only.
         fn forgo(library: Pin<&mut LibraryHandle>, point: &str) -> Result<()>;
         /// Returns the whole configuration that Kea is loading, as JSON text; during `load` only.
@@ -373,6 +402,7 @@ handlers! {
     offered(arguments: &KeaOffered<'_>);
     answered(arguments: &KeaAnswered<'_>);
     lease_callout(callout: KeaLeaseCallout, lease: &KeaLease<'_>);
+    received(message: &KeaReceived<'_>, packet: &KeaPacket) -> bool, or false;
     callout_failed(callout: &str, error: String);
     wants_change(state: u32) -> bool, or true;
     lease_changed(lease: &KeaLease<'_>);

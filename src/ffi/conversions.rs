@@ -98,6 +98,7 @@ impl KeaOption {
             code: u8::try_from(self.code).ok()?,
             value: self.value,
             never_send: self.never_send,
+            always_send: self.always_send,
             client_classes: self.client_classes,
         })
     }

@@ -18,10 +18,12 @@ use crate::ffi::conversions::configured_options;
 use crate::ffi::kea::{HOOKS_VERSION, ThisKea, ThisLibrary};
 use crate::ffi::kea_log;
 use crate::mirror::event::stored_lease::StoredLease;
-use crate::plugin::Plugin;
 use crate::plugin::kea::{KeaError, RawConfiguration};
 use crate::plugin::lease_events::LeaseEvents;
 use crate::plugin::required_callouts::tells_answers;
+use crate::plugin::{Plugin, Verdict};
+use crate::query::udp::request::is_lease_query;
+use crate::server::udp::Datagram;
 
 /// The plugin, of which one file of this library has one.
 static PLUGIN: LazyLock<Plugin<ThisKea>> = LazyLock::new(|| Plugin::new(ThisKea));
@@ -44,6 +46,23 @@ static HANDLERS: Handlers = Handlers {
         KeaLeaseCallout::Expire => events().expired(&lease.into()),
         KeaLeaseCallout::Recover => events().recovered(&lease.into()),
         _ => events().server_declined(lease.into()),
+    },
+    received: |message, packet| {
+        let local = Ipv4Addr::from_bits(message.local);
+        // Raw sockets receive broadcasts, too.
+        let local = match local.is_broadcast() && is_lease_query(message.octets) {
+            true => bridge::receiving_address(packet).map_or(local, Ipv4Addr::from_bits),
+            false => local,
+        };
+        let datagram = Datagram {
+            octets: message.octets,
+            source: Ipv4Addr::from_bits(message.source),
+            local,
+        };
+        let send = |giaddr: Ipv4Addr, reply: &[u8]| {
+            Ok(bridge::send_reply(packet, giaddr.to_bits(), reply)?)
+        };
+        PLUGIN.received(datagram, send) == Verdict::Drop
     },
     callout_failed: |callout, error| {
         events().leave_packet();
@@ -150,6 +169,17 @@ pub unsafe extern "C" fn dhcp4_srv_configured(handle: *mut CalloutHandle) -> c_i
         }
         Ok(())
     })
+}
+
+/// Called by Kea when it has received a message, before it reads it.
+///
+/// # Safety
+/// `handle` must point to the callout's handle.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn buffer4_receive(handle: *mut CalloutHandle) -> c_int {
+    // SAFETY: as in `load`.
+    bridge::lend_received(unsafe { Pin::new_unchecked(&mut *handle) });
+    0
 }
 
 /// Called by Kea when it is about to lease an address to a client, or to offer it.

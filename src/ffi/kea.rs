@@ -136,6 +136,15 @@ impl Kea for ThisKea {
         Ok(bridge::set_statistic(name, value)?)
     }
 
+    fn add_statistic(&self, name: &str, difference: u64) -> Result<()> {
+        let difference = i64::try_from(difference).unwrap_or(i64::MAX);
+        Ok(bridge::add_statistic(name, difference)?)
+    }
+
+    fn is_own_address(&self, address: Ipv4Addr) -> Result<bool> {
+        Ok(bridge::listens_on(address.to_bits())?)
+    }
+
     fn is_memfile(&self) -> Result<bool> {
         Ok(bridge::lease_database_type()? == "memfile")
     }

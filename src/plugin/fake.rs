@@ -291,6 +291,17 @@ impl Kea for FakeKea {
         Ok(())
     }
 
+    fn add_statistic(&self, name: &str, difference: u64) -> Result<()> {
+        self.with(|state| {
+            *state.statistics.entry(name.to_owned()).or_default() += difference;
+        });
+        Ok(())
+    }
+
+    fn is_own_address(&self, _address: Ipv4Addr) -> Result<bool> {
+        Ok(false)
+    }
+
     fn is_memfile(&self) -> Result<bool> {
         self.leases("is_memfile", |_| true)
     }

@@ -106,6 +106,12 @@ pub trait Kea: Clone + Send + Sync + 'static {
     /// Sets a statistic, and creates it if there is none of this name.
     fn set_statistic(&self, name: &str, value: u64) -> Result<()>;
 
+    /// Adds to a statistic, and creates it if there is none of this name.
+    fn add_statistic(&self, name: &str, difference: u64) -> Result<()>;
+
+    /// Returns whether Kea listens for DHCP messages on an address. Any thread may ask.
+    fn is_own_address(&self, address: Ipv4Addr) -> Result<bool>;
+
     // ----------------------------------------------------------------- Leases
 
     /// Returns whether Kea keeps its leases in memory and a file rather than in a database.

@@ -6,7 +6,7 @@
 
 use std::fs::DirBuilder;
 use std::mem::take;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -29,7 +29,9 @@ use crate::plugin::required_callouts;
 use crate::plugin::settings::{Settings, staged_state_file};
 use crate::plugin::statistics::{self, Requests, Statistics, Totals};
 use crate::plugin::system::SignalsBlocked;
+use crate::plugin::udp::{UdpQueries, Verdict};
 use crate::server::Listeners;
+use crate::server::udp::Datagram;
 
 /// The only daemon that can use this library.
 const DAEMON: &str = "kea-dhcp4";
@@ -60,6 +62,8 @@ pub struct Plugin<K: Kea> {
     totals: Arc<Totals>,
     /// Kea's changes to the statistics.
     statistic_requests: Requests,
+    /// The queries over UDP.
+    udp: UdpQueries,
     /// The control commands, which come on any thread.
     control: Control,
     /// The state. Used on Kea's main thread, and by the thread that has just processed a command that loads
@@ -114,6 +118,7 @@ impl<K: Kea> Plugin<K> {
             control: Control::new(Arc::clone(&totals)),
             totals,
             statistic_requests: Requests::default(),
+            udp: UdpQueries::default(),
             state: Mutex::default(),
         }
     }
@@ -121,6 +126,19 @@ impl<K: Kea> Plugin<K> {
     /// Returns the lease events.
     pub fn events(&self) -> &LeaseEvents<K> {
         &self.events
+    }
+
+    // -------------------------------------------------------------------- UDP
+
+    /// Handles a message that Kea has received: answers it if it is a DHCPLEASEQUERY. Any packet thread may call
+    /// this.
+    #[inline]
+    pub fn received(
+        &self,
+        datagram: Datagram<'_>,
+        send: impl FnOnce(Ipv4Addr, &[u8]) -> KeaResult<()>,
+    ) -> Verdict {
+        self.udp.received(&self.kea, datagram, send)
     }
 
     // ------------------------------------------------------------------- Load
@@ -145,10 +163,10 @@ impl<K: Kea> Plugin<K> {
             );
             return Err(Refused);
         }
-        self.forgo_needless(library);
         register_commands(library);
         let parameters = library.parameters().map_err(refused)?;
         let mut state = self.state.lock();
+        self.forgo_needless(library, &parameters, state.good.as_ref());
         state.is_configured = false;
         state.parameters = if parameters.is_empty() {
             "null".to_owned()
@@ -174,15 +192,27 @@ impl<K: Kea> Plugin<K> {
         Preload::begin(&path)
     }
 
-    /// Deregisters the callouts that are not required. If that fails, they only cost time.
-    fn forgo_needless(&self, library: &mut impl Library) {
+    /// Deregisters the callouts that are required neither with these parameters nor with the previous settings, which
+    /// are served again if the new configuration is refused. If that fails, they only cost time.
+    fn forgo_needless(
+        &self,
+        library: &mut impl Library,
+        parameters: &[u8],
+        previous: Option<&Settings>,
+    ) {
+        let previous = previous.map(|settings| settings.given.udp_query_enabled);
+        let config = Config::parse(&String::from_utf8_lossy(parameters));
+        let is_udp_query_enabled =
+            previous == Some(true) || config.is_ok_and(|config| config.udp_query_enabled);
+        let udp = (!is_udp_query_enabled).then_some("buffer4_receive");
         let attribution = &self.events.attribution;
         attribution.set_announced(true);
         let mut forgo = || -> KeaResult<()> {
             let configuration = self.kea.staged_configuration()?;
             let needless = required_callouts::needless(self.kea.version(), &configuration);
             attribution.set_announced(required_callouts::announces(&needless));
-            needless.iter().try_for_each(|point| library.forgo(point))
+            let mut needless = needless.into_iter().chain(udp);
+            needless.try_for_each(|point| library.forgo(point))
         };
         if let Err(error) = forgo() {
             tracing::warn!(id = "BLQ_CALLOUTS_KEPT", "{error}");
@@ -272,7 +302,7 @@ impl<K: Kea> Plugin<K> {
 
     /// Serves the previous configuration, if there was one. If that fails, ticks try again.
     fn serve_previous(&self, state: &mut State) {
-        let Some(good) = state.good.clone() else {
+        let Some(mut good) = state.good.clone() else {
             self.control
                 .set(Err("the configuration was refused: see the log".to_owned()));
             return;
@@ -281,6 +311,7 @@ impl<K: Kea> Plugin<K> {
         if state.instance.is_some() {
             return;
         }
+        good.adapt(&self.kea);
         match self.run(state, good, &[]) {
             Ok(()) => log_previous(),
             Err(error) => {
@@ -346,6 +377,8 @@ impl<K: Kea> Plugin<K> {
         match Instance::start(&self.kea, &settings, listeners, before, has_partner, totals) {
             Ok(instance) => {
                 self.events.sink.set(Some(instance.mirror()));
+                let counts = &self.totals.counts;
+                self.udp.start(&settings.config, instance.mirror(), counts);
                 self.control.set(Ok(instance.observed(&settings.config)));
                 state.instance = Some(instance);
                 state.awaiting = None;
@@ -407,6 +440,7 @@ impl<K: Kea> Plugin<K> {
         }
         if let Some(instance) = state.instance.take() {
             self.events.sink.set(None);
+            self.udp.stop();
             self.control.set(Err(UNLOADED.to_owned()));
             self.take_differences(&instance);
             if let Some(kept) = instance.stop(UNLOADED) {
@@ -530,6 +564,7 @@ impl<K: Kea> Plugin<K> {
         } else {
             IDLE
         };
+        self.udp.tick(self.kea.now());
         self.update_statistics(&mut state, false);
         self.kea.schedule_tick(next.min(statistics::INTERVAL));
         // Requests made before the tick was scheduled are not forgotten.

@@ -20,6 +20,7 @@
 //! - `control`: the control commands of this library.
 //! - `hand_over`: a mirror passed across a reload.
 //! - `listener`: the listener, started or waiting to be.
+//! - `udp`: queries over UDP.
 //! - `instance`: the parts that serve one configuration.
 //! - `life_cycle`: load, configure, unload, and ticks.
 
@@ -45,6 +46,7 @@ mod sink;
 mod state_file;
 mod statistics;
 mod system;
+mod udp;
 
 #[cfg(test)]
 mod fake;
@@ -54,3 +56,4 @@ mod observation_tests;
 mod tests;
 
 pub use life_cycle::{Plugin, Refused};
+pub use udp::Verdict;

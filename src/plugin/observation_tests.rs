@@ -433,6 +433,10 @@ fn all_statistics_exist_from_the_load_on_and_count_on_after_a_reload() {
             "blq4-queries-terminated",
             "blq4-resync-differences",
             "blq4-udp-dropped",
+            "pkt4-lease-query-received",
+            "pkt4-lease-query-response-active-sent",
+            "pkt4-lease-query-response-unassigned-sent",
+            "pkt4-lease-query-response-unknown-sent",
         ]
     );
     assert!(statistics.values().all(|value| *value == 0));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tracing::Level;
 
 use crate::config::Config;
-use crate::kea_config::{KeaConfig, KeaConfigError, ignored_vpns};
+use crate::kea_config::{KeaConfig, KeaConfigError, LeaseQueryHook, ignored_vpns};
 use crate::plugin::jobs::reservations::Reservations;
 use crate::plugin::kea::{Kea, KeaError, RawConfiguration, Result as KeaResult};
 use crate::plugin::state_file;
@@ -20,8 +20,10 @@ const LEASE_FILE: &str = "kea-leases4.csv";
 /// The settings of an instance.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The library's parameters.
+    /// The library's parameters, without the queries that are left to Kea's own hook.
     pub config: Config,
+    /// The library's parameters as given.
+    pub given: Config,
     /// Kea's configuration.
     pub kea_config: Arc<KeaConfig>,
     /// The form of it that Kea gives.
@@ -63,7 +65,8 @@ impl Settings {
         configuration: impl FnOnce() -> KeaResult<RawConfiguration>,
         before: Option<&Settings>,
     ) -> Result<Settings, String> {
-        let config = Config::parse(parameters).map_err(|error| error.to_string())?;
+        let given = Config::parse(parameters).map_err(|error| error.to_string())?;
+        let mut config = given.clone();
         let unreadable = |error: KeaError| format!("Kea's configuration cannot be read: {error}");
         // Host reservations in databases can be read only when Kea has taken over its configuration.
         let reservations = before.map(|before| before.source.reservations.clone());
@@ -78,6 +81,9 @@ impl Settings {
                 (Arc::new(source), Arc::new(kea_config))
             }
         };
+        if let Some(other) = &kea_config.lease_query_hook {
+            config.leave_to(other).map_err(|error| error.to_string())?;
+        }
         let data_directory = kea.state_directory().map_err(unreadable)?;
         let text = &source.configuration.text;
         Ok(Settings {
@@ -86,7 +92,25 @@ impl Settings {
             kea_config,
             source,
             config,
+            given,
         })
+    }
+
+    /// Adapts the parameters to the libraries that Kea has loaded now, after it has refused another configuration: the
+    /// libraries of that one stay.
+    pub fn adapt(&mut self, kea: &impl Kea) {
+        let libraries = kea.libraries().unwrap_or_default();
+        let other = libraries
+            .iter()
+            .find(|library| LeaseQueryHook::is_file(&library.file));
+        self.config = match other {
+            None => self.given.clone(),
+            Some(library) => {
+                let known = self.kea_config.lease_query_hook.clone();
+                let hook = known.unwrap_or_else(|| LeaseQueryHook::over_udp(&library.file));
+                self.given.without_queries_of(&hook)
+            }
+        };
     }
 
     /// Reads Kea's configuration as it is in force now, with `reservations` as the host reservations in

@@ -11,7 +11,8 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use crate::plugin::kea::Kea;
-use crate::server::Counts;
+use crate::query::udp::DropKind;
+use crate::server::{Counts, UdpCounts};
 
 /// The least time from one update to the next.
 pub const INTERVAL: Duration = Duration::from_secs(1);
@@ -35,6 +36,39 @@ pub const NAMES: [&str; COUNT] = [
     "blq4-resync-differences",
     "blq4-udp-dropped",
 ];
+
+/// Kea's own statistics of leasequeries, which Kea has from 3.1.5 on, and of messages. This library counts what it
+/// takes from Kea. They are added to, because Kea and other libraries count, too.
+const KEA_NAMES: [&str; KEA_COUNT] = [
+    "pkt4-lease-query-received",
+    "pkt4-lease-query-response-active-sent",
+    "pkt4-lease-query-response-unassigned-sent",
+    "pkt4-lease-query-response-unknown-sent",
+    "pkt4-sent",
+    "pkt4-receive-drop",
+    // In the order of `DropKind::ALL`.
+    "pkt4-parse-failed",
+    "pkt4-rfc-violation",
+    "pkt4-admin-filtered",
+    "pkt4-limit-exceeded",
+    "pkt4-not-for-us",
+    "pkt4-processing-failed",
+];
+
+/// The number of [`KEA_NAMES`].
+const KEA_COUNT: usize = FIRST_REASON + DropKind::ALL.len();
+
+/// The number of those that exist from the start on.
+const CREATED: usize = 4;
+
+/// The index of the first reason.
+const FIRST_REASON: usize = 6;
+
+/// The index of the first reason that only some versions of Kea count: all but the first one.
+const FIRST_NEW_REASON: usize = FIRST_REASON + 1;
+
+/// The first version that counts the reasons for which messages are dropped.
+const FIRST_WITH_REASONS: u32 = 3_01_04;
 
 /// The index of the first counter: those before are numbers of present things, which a reset does not change.
 const FIRST_COUNTER: usize = 3;
@@ -69,6 +103,8 @@ pub struct Statistics {
     base: [u64; COUNT],
     /// The time of the next update.
     next: Option<Instant>,
+    /// The totals that Kea's own statistics have.
+    added: [u64; KEA_COUNT],
     /// Whether an error has been logged since the last success.
     has_failed: bool,
 }
@@ -84,6 +120,8 @@ struct Pending {
     reset: [bool; COUNT],
     /// Statistics removed.
     removed: [bool; COUNT],
+    /// Whether any others were removed.
+    are_others_removed: bool,
 }
 
 /// Whether a command of this name changes statistics: its arguments are worth reading.
@@ -100,7 +138,7 @@ impl Requests {
         let arguments: Value = serde_json::from_slice(arguments).unwrap_or_default();
         let is_meant = |statistic: &str| name.ends_with("-all") || arguments["name"] == statistic;
         let mut pending = self.0.lock();
-        let Pending { reset, removed } = &mut *pending;
+        let Pending { reset, removed, .. } = &mut *pending;
         let marks = match name.starts_with("statistic-reset") {
             true => reset,
             false => removed,
@@ -108,6 +146,7 @@ impl Requests {
         for (mark, statistic) in marks.iter_mut().zip(NAMES) {
             *mark |= is_meant(statistic);
         }
+        pending.are_others_removed |= name.starts_with("statistic-remove");
     }
 }
 
@@ -133,10 +172,46 @@ impl Totals {
             read(&counts.messages_sent),
             read(&counts.octets_sent),
             read(&self.resync_differences),
-            // Nothing is answered over UDP.
-            Some(0),
+            Some(dropped(counts).iter().sum()),
         ]
     }
+
+    /// Returns the totals of [`KEA_NAMES`].
+    fn kea_values(&self) -> [u64; KEA_COUNT] {
+        let UdpCounts {
+            received,
+            active,
+            unassigned,
+            unknown,
+            ..
+        } = &self.counts.udp;
+        let sent = [active, unassigned, unknown].map(|counter| counter.load(Ordering::Relaxed));
+        let dropped = dropped(&self.counts);
+        let [active, unassigned, unknown] = sent;
+        let received = received.load(Ordering::Relaxed);
+        let mut values = [0; KEA_COUNT];
+        let totals = [
+            received,
+            active,
+            unassigned,
+            unknown,
+            sent.iter().sum(),
+            dropped.iter().sum(),
+        ];
+        for (value, total) in values.iter_mut().zip(totals.into_iter().chain(dropped)) {
+            *value = total;
+        }
+        values
+    }
+}
+
+/// Returns the queries over UDP without a reply, by the reason.
+fn dropped(counts: &Counts) -> [u64; DropKind::ALL.len()] {
+    let mut totals = [0; DropKind::ALL.len()];
+    for (total, counter) in totals.iter_mut().zip(&counts.udp.dropped) {
+        *total = counter.load(Ordering::Relaxed);
+    }
+    totals
 }
 
 impl Statistics {
@@ -154,8 +229,15 @@ impl Statistics {
             return;
         }
         self.next = Some(now + INTERVAL);
-        let Pending { reset, removed } = std::mem::take(&mut *requests.0.lock());
+        let Pending {
+            reset,
+            removed,
+            are_others_removed,
+        } = std::mem::take(&mut *requests.0.lock());
         let values = totals.values(present);
+        // Kea's own hook removes some when it is unloaded, at a reload; a command may remove any.
+        let may_be_missing = is_forced || are_others_removed;
+        self.add(kea, totals.kea_values(), may_be_missing);
         for (index, name) in NAMES.iter().enumerate() {
             let is_counter = index >= FIRST_COUNTER;
             if reset[index] {
@@ -186,6 +268,24 @@ impl Statistics {
                     );
                 }
                 Err(_) => {}
+            }
+        }
+    }
+
+    /// Adds the new counts to Kea's own statistics. Those of leasequeries exist from the first update on; if they
+    /// `may_be_missing`, they are created.
+    fn add(&mut self, kea: &impl Kea, totals: [u64; KEA_COUNT], may_be_missing: bool) {
+        let added = &mut self.added;
+        for (index, name) in KEA_NAMES.iter().enumerate() {
+            let is_known = index < FIRST_NEW_REASON || kea.version() >= FIRST_WITH_REASONS;
+            let difference = totals[index].saturating_sub(added[index]);
+            let is_created = may_be_missing && index < CREATED;
+            // A failure is logged for the statistics of this library, and the difference stays.
+            if is_known
+                && (difference > 0 || is_created)
+                && kea.add_statistic(name, difference).is_ok()
+            {
+                added[index] = totals[index];
             }
         }
     }

@@ -145,6 +145,63 @@ fn takes_back_the_callouts_that_are_not_required() {
 }
 
 #[test]
+fn looks_at_no_message_if_neither_this_nor_the_previous_configuration_answers_over_udp() {
+    let kea = with_leases(1);
+    let server = Server::new(kea);
+    let looks = |server: &Server| {
+        let forgone = server.kea.with(|state| std::mem::take(&mut state.forgone));
+        !forgone.contains(&"buffer4_receive".to_owned())
+    };
+    let set = |server: &Server, is_enabled: bool| {
+        server.kea.with(|state| {
+            state.parameters["advanced"]["udp-query-enabled"] = json!(is_enabled);
+        });
+        assert_eq!(server.load(), Ok(()));
+        server.configure().unwrap();
+    };
+    set(&server, false);
+    assert!(!looks(&server));
+    set(&server, true);
+    assert!(looks(&server));
+    // The previous one is served again if this one is refused.
+    set(&server, false);
+    assert!(looks(&server));
+    set(&server, false);
+    assert!(!looks(&server));
+}
+
+#[test]
+fn serves_the_previous_configuration_beside_the_libraries_that_are_loaded_now() {
+    let kea = with_leases(1);
+    let other = "/a/libdhcp_lease_query.so";
+    let library = json!({ "library": other });
+    let own = json!({ "library": "/a/libdhcp_blq.so" });
+    kea.with(|state| {
+        state.libraries.push((other, false));
+        state.dhcp4["hooks-libraries"] = json!([own, library]);
+    });
+    let server = Server::new(kea);
+    assert_eq!(server.load(), Ok(()));
+    assert_eq!(server.configure(), Ok(()));
+    let answers_over_udp = |server: &Server| {
+        let status = server.command("blq4-status", &Value::Null);
+        status["arguments"]["udp-query-enabled"] == true
+    };
+    assert!(!answers_over_udp(&server), "the other one does");
+    // A refused configuration unloads the other library.
+    server.kea.with(|state| {
+        state.libraries.pop();
+        state.forgone.clear();
+        state.dhcp4["hooks-libraries"] = json!([own]);
+        state.parameters["requesters"] = json!("wrong");
+    });
+    assert!(server.reload().is_err());
+    assert!(answers_over_udp(&server));
+    let forgone = server.kea.with(|state| state.forgone.clone());
+    assert!(!forgone.contains(&"buffer4_receive".to_owned()));
+}
+
+#[test]
 fn starts_nothing_where_the_configuration_is_only_checked() {
     let kea = with_leases(1);
     let listener = listen(&kea);

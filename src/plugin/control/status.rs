@@ -12,6 +12,7 @@ use crate::model::time::Time;
 use crate::plugin::control::answer::vpn;
 use crate::plugin::observed::{LoadProgress, Observed, ResyncProgress};
 use crate::plugin::statistics::Totals;
+use crate::query::udp::DropKind;
 use crate::server::Monitor;
 
 /// All states, in the order of their values.
@@ -46,7 +47,9 @@ pub fn status(
             "hooks-interface": version,
         },
         "queries": queries(totals),
+        "udp-queries": udp_queries(totals),
         "bulk-query-enabled": null,
+        "udp-query-enabled": null,
         "listeners": [],
         "connections": null,
         // No TLS is served.
@@ -68,6 +71,7 @@ pub fn status(
         let config = &observed.config;
         for (name, value) in [
             ("bulk-query-enabled", config.bulk_query_enabled.into()),
+            ("udp-query-enabled", config.udp_query_enabled.into()),
             ("listeners", listeners(&observed.monitor)),
             (
                 "connections",
@@ -130,6 +134,23 @@ fn queries(totals: &Totals) -> Value {
         "connections-accepted": read(&counts.connections_accepted),
         "connections-not-permitted": read(&counts.connections_refused),
         "connections-over-limit": read(&counts.connections_over_limit),
+    })
+}
+
+/// Describes the counters of queries over UDP.
+fn udp_queries(totals: &Totals) -> Value {
+    let counts = &totals.counts.udp;
+    let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let dropped = DropKind::ALL.iter().zip(&counts.dropped);
+    let dropped: Map<String, Value> = dropped
+        .map(|(kind, counter)| (kind.name().to_owned(), read(counter).into()))
+        .collect();
+    json!({
+        "received": read(&counts.received),
+        "active": read(&counts.active),
+        "unassigned": read(&counts.unassigned),
+        "unknown": read(&counts.unknown),
+        "dropped": dropped,
     })
 }
 
