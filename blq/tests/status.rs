@@ -50,7 +50,12 @@ fn full() -> Value {
             "messages-sent": 500, "octets-sent": 150_000, "connections-accepted": 5,
             "connections-not-permitted": 6, "connections-over-limit": 7,
         },
+        "udp-queries": {
+            "received": 9, "active": 4, "unassigned": 2, "unknown": 1,
+            "dropped": { "admin-filtered": 1, "rfc-violation": 1 },
+        },
         "bulk-query-enabled": true,
+        "udp-query-enabled": true,
         "listeners": [
             { "address": "192.0.2.1", "port": 67, "protocol": "tcp", "listening": true, "error": null },
             { "address": "192.0.2.2", "port": 67, "protocol": "tcp", "listening": false,
@@ -126,6 +131,8 @@ fn prints_metrics() {
         "# TYPE blq4_queries_total counter",
         "blq4_queries_total 12",
         "blq4_queries_failed_total{status=\"MalformedQuery\"} 2",
+        "blq4_udp_replies_total{type=\"unassigned\"} 2",
+        "blq4_udp_dropped_total{reason=\"admin-filtered\"} 1",
         "# TYPE blq4_bindings gauge",
         "blq4_bindings 100",
         "blq4_bindings_by_state{state=\"active\"} 90",

@@ -3,7 +3,7 @@
 use prometheus::TextEncoder;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
-use super::{Bindings, Coverage, Load, Queries, Resync, StateFile, Status};
+use super::{Bindings, Coverage, Load, Queries, Resync, StateFile, Status, UdpQueries};
 
 /// The states of the service.
 const STATES: [&str; 4] = ["serving", "loading", "failed", "stopped"];
@@ -28,6 +28,7 @@ pub fn text(status: &Status) -> String {
         metrics.gauge("listening", help, &labels, u8::from(listener.listening));
     }
     metrics.queries(&status.queries);
+    metrics.udp_queries(&status.udp_queries);
     if let Some(connections) = &status.connections {
         metrics.number("connections", "Open connections", connections.open);
         let help = "The most open connections";
@@ -112,6 +113,24 @@ impl Metrics {
             let help = "Connections refused, by reason";
             let labels = [("reason", reason)];
             self.counter("connections_refused_total", help, &labels, value);
+        }
+    }
+
+    /// Adds the counters of queries over UDP.
+    fn udp_queries(&mut self, queries: &UdpQueries) {
+        let help = "Queries received over UDP";
+        self.counter("udp_queries_total", help, &[], queries.received);
+        for (message_type, value) in [
+            ("active", queries.active),
+            ("unassigned", queries.unassigned),
+            ("unknown", queries.unknown),
+        ] {
+            let help = "Replies sent over UDP, by type";
+            self.counter("udp_replies_total", help, &[("type", message_type)], value);
+        }
+        for (reason, value) in &queries.dropped {
+            let help = "Queries over UDP without a reply, by reason";
+            self.counter("udp_dropped_total", help, &[("reason", reason)], *value);
         }
     }
 

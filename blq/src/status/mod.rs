@@ -115,6 +115,9 @@ pub struct Status {
     pub versions: Versions,
     /// Counters.
     pub queries: Queries,
+    /// Counters of queries over UDP; 0 from a server that answers none.
+    #[serde(default)]
+    pub udp_queries: UdpQueries,
     /// The listening addresses.
     pub listeners: Vec<Listener>,
     /// Connections.
@@ -183,6 +186,22 @@ pub struct Queries {
     pub connections_not_permitted: u64,
     /// Connections above a limit.
     pub connections_over_limit: u64,
+}
+
+/// Counters of queries over UDP since the start of Kea.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct UdpQueries {
+    /// DHCPLEASEQUERYs received.
+    pub received: u64,
+    /// DHCPLEASEACTIVEs sent.
+    pub active: u64,
+    /// DHCPLEASEUNASSIGNEDs sent.
+    pub unassigned: u64,
+    /// DHCPLEASEUNKNOWNs sent.
+    pub unknown: u64,
+    /// Queries without a reply, by the reason.
+    pub dropped: BTreeMap<String, u64>,
 }
 
 /// A listening address.
