@@ -124,6 +124,34 @@ impl Done {
 }
 
 impl Binding {
+    /// Decodes the binding in a message of this type.
+    ///
+    /// # Errors
+    /// A field or option has a length or value that is not allowed.
+    pub(crate) fn decode(
+        message: &Message,
+        message_type: MessageType,
+    ) -> Result<Binding, MalformedReply> {
+        Options(message.joined()).binding(message, message_type)
+    }
+
+    /// Returns associated-ip, the other addresses of the client; `None` without a valid value. Sent over
+    /// UDP only (RFC 4388 section 6.1, RFC 6926 section 5).
+    pub fn associated_ip(&self) -> Option<Vec<Ipv4Addr>> {
+        let value = self.options.get(&code::ASSOCIATED_IP)?;
+        let addresses = value
+            .chunks(4)
+            .map(|address| <[u8; 4]>::try_from(address).ok());
+        let addresses: Option<Vec<_>> = addresses.map(|a| a.map(Ipv4Addr::from)).collect();
+        addresses.filter(|addresses| !addresses.is_empty())
+    }
+
+    /// Returns the octets of an invalid associated-ip.
+    pub(crate) fn malformed_associated_ip(&self) -> Option<usize> {
+        let value = self.options.get(&code::ASSOCIATED_IP)?;
+        self.associated_ip().is_none().then_some(value.len())
+    }
+
     /// Whether the last change took place on another server: the REMOTE flag. Without the option the
     /// change is local; other flags are ignored (RFC 6926 section 6.2.8).
     pub fn is_remote(&self) -> bool {
@@ -222,7 +250,7 @@ impl RelayAgentInformation {
 
 // ------------ Decoding --------------------------------------------------------------------
 
-/// The reason why a message is not a reply to a Bulk Leasequery.
+/// The reason why a message is not a reply to a query.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum MalformedReply {
     /// `op` is not BOOTREPLY.
@@ -245,6 +273,9 @@ pub enum MalformedReply {
         /// Octets of the value.
         length: usize,
     },
+    /// The value of associated-ip is not made of addresses.
+    #[error("option 92 has {0} octets, must have 4 for each address")]
+    AssociatedIp(usize),
     /// The VPN-ID is invalid.
     #[error("option 221: {0}")]
     Vss(#[from] crate::wire::InvalidVss),
@@ -288,13 +319,15 @@ impl Reply {
         let message_type = message
             .message_type()
             .ok_or(MalformedReply::NoMessageType)?;
-        let options = Options(message.joined());
         match message_type {
             MessageType::LEASE_ACTIVE | MessageType::LEASE_UNASSIGNED => {
-                let binding = options.binding(message, message_type)?;
+                let binding = Binding::decode(message, message_type)?;
                 Ok(Reply::Binding(Box::new(binding)))
             }
-            MessageType::LEASE_QUERY_DONE => Ok(Reply::Done(options.done(message.xid)?)),
+            MessageType::LEASE_QUERY_DONE => {
+                let options = Options(message.joined());
+                Ok(Reply::Done(options.done(message.xid)?))
+            }
             other => Err(MalformedReply::MessageType(other)),
         }
     }

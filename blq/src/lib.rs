@@ -7,6 +7,7 @@
 //! - [`query`]: the DHCPBULKLEASEQUERY.
 //! - [`binding`]: the contents of replies.
 //! - [`client`]: the connection and the rules of RFC 6926 section 7.
+//! - [`udp`]: one query and its reply over UDP (RFC 4388).
 //! - [`text`]: escapes for text from servers.
 //! - [`cli`]: the command line of the program `blq`.
 //!
@@ -29,6 +30,7 @@ pub mod client;
 pub mod query;
 pub mod status;
 pub mod text;
+pub mod udp;
 pub mod wire;
 
 pub use binding::{Binding, Done, MalformedReply, RelayAgentInformation, Reply, Status};

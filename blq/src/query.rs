@@ -79,6 +79,12 @@ pub enum InvalidQuery {
         /// Octets of the identifier.
         length: usize,
     },
+    /// The address of a query by IP address is 0.0.0.0, which stands for no address.
+    #[error("0.0.0.0 is not the address of a lease")]
+    Unspecified,
+    /// A query over UDP is for all VPNs, but its reply is about one address in one of them.
+    #[error("a query over UDP is for one VPN, not for all")]
+    AllVpns,
     /// The message is too long to be framed.
     #[error(transparent)]
     TooLong(#[from] TooLong),
@@ -143,7 +149,11 @@ impl Query {
 }
 
 /// Sets htype, hlen and chaddr.
-fn set_mac(message: &mut Message, htype: u8, address: &[u8]) -> Result<(), InvalidQuery> {
+pub(crate) fn set_mac(
+    message: &mut Message,
+    htype: u8,
+    address: &[u8],
+) -> Result<(), InvalidQuery> {
     let wrong_length = InvalidQuery::MacLength(address.len());
     if address.is_empty() {
         return Err(wrong_length);
@@ -160,7 +170,11 @@ fn set_mac(message: &mut Message, htype: u8, address: &[u8]) -> Result<(), Inval
 
 /// Returns the value of a relay-agent-information option with one sub-option (RFC 3046 section
 /// 2.0).
-fn one_sub_option(name: &'static str, code: u8, value: &[u8]) -> Result<Vec<u8>, InvalidQuery> {
+pub(crate) fn one_sub_option(
+    name: &'static str,
+    code: u8,
+    value: &[u8],
+) -> Result<Vec<u8>, InvalidQuery> {
     let length = u8::try_from(value.len()).map_err(|_| InvalidQuery::SubOptionLength {
         name,
         length: value.len(),
@@ -170,7 +184,7 @@ fn one_sub_option(name: &'static str, code: u8, value: &[u8]) -> Result<Vec<u8>,
 
 /// Returns an `xid` not used before in this process. The first one is random, so that two processes
 /// seldom use the same ones.
-fn next_xid() -> u32 {
+pub(crate) fn next_xid() -> u32 {
     static NEXT: LazyLock<AtomicU32> =
         LazyLock::new(|| AtomicU32::new(RandomState::new().hash_one(0_u8) as u32));
     NEXT.fetch_add(1, Ordering::Relaxed)

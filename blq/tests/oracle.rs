@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use blq::udp::{Key, LeaseQuery};
 use blq::wire::{BOOTREPLY, BOOTREQUEST};
 use blq::{Binding, Message, MessageType, Primary, Query, Reply, State, Status, StatusCode, Vss};
 use dhcproto::v4::{self, DhcpOption, OptionCode, UnknownOption};
@@ -59,6 +60,18 @@ fn any_query() -> impl Strategy<Value = Query> {
         )
 }
 
+/// Any key of a query over UDP.
+fn any_key() -> impl Strategy<Value = Key> {
+    let identifier = || prop::collection::vec(any::<u8>(), 1..=200);
+    prop_oneof![
+        (1..=u32::MAX).prop_map(|address| Key::Address(address.into())),
+        (1..=255_u8, prop::collection::vec(any::<u8>(), 1..=16))
+            .prop_map(|(htype, address)| Key::Mac { htype, address }),
+        identifier().prop_map(Key::ClientId),
+        identifier().prop_map(Key::RemoteId),
+    ]
+}
+
 proptest! {
     /// RFC 6926 section 7.2: the oracle finds every part of a query.
     #[test]
@@ -102,6 +115,41 @@ proptest! {
         });
         prop_assert_eq!(value(221), vpn);
         prop_assert_eq!(value(55), query.parameter_request_list);
+    }
+
+    /// RFC 4388 section 6.2: the oracle finds every part of a query over UDP.
+    #[test]
+    fn the_oracle_decodes_queries_over_udp(
+        key in any_key(),
+        xid in any::<u32>(),
+        giaddr in any::<u32>().prop_map(Ipv4Addr::from),
+    ) {
+        let query = LeaseQuery { xid, ..LeaseQuery::new(key) };
+        let message = read_by_oracle(&query.to_message(giaddr).unwrap().encode());
+        prop_assert_eq!(message.opcode(), v4::Opcode::BootRequest);
+        prop_assert_eq!((message.xid(), message.giaddr()), (xid, giaddr));
+        let opts = message.opts();
+        prop_assert_eq!(
+            opts.get(OptionCode::MessageType),
+            Some(&DhcpOption::MessageType(v4::MessageType::LeaseQuery))
+        );
+        let value = |code: u8| opts.get(OptionCode::from(code)).map(value_by_oracle);
+        let (mut ciaddr, mut mac) = (Ipv4Addr::UNSPECIFIED, (0, vec![]));
+        let (mut client_id, mut relay_agent_information) = (None, None);
+        match query.key {
+            Key::Address(address) => ciaddr = address,
+            Key::Mac { htype, address } => mac = (htype, address),
+            Key::ClientId(id) => client_id = Some(id),
+            Key::RemoteId(id) => {
+                let length = u8::try_from(id.len()).unwrap();
+                relay_agent_information = Some([&[2, length], &id[..]].concat());
+            }
+        }
+        prop_assert_eq!(message.ciaddr(), ciaddr);
+        prop_assert_eq!((u8::from(message.htype()), message.chaddr().to_vec()), mac);
+        prop_assert_eq!(value(61), client_id);
+        prop_assert_eq!(value(82), relay_agent_information);
+        prop_assert_eq!(value(57), Some(vec![5, 192]));
     }
 
     /// RFC 6926 section 7.3: every field of the oracle's reply.

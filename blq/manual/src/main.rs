@@ -74,7 +74,10 @@ fn write_page(page: &mut dyn Write, command: Command) -> io::Result<()> {
         }
         writeln!(page, ".fi")?;
     }
-    writeln!(page, ".SH SEE ALSO\n.BR kea\\-dhcp4 (8)\n.br\nRFC 6926")
+    writeln!(
+        page,
+        ".SH SEE ALSO\n.BR kea\\-dhcp4 (8)\n.br\nRFC 6926, RFC 4388"
+    )
 }
 
 /// Returns a line of text as troff prints it: its backslashes and hyphens as they are, and no request.

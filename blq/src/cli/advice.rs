@@ -37,21 +37,24 @@ fn advice(name: &str) -> Option<String> {
             name,
             "--json shows each sub-option of option 82 in relay_agent_information",
         ),
-        "giaddr" | "relay" | "relay-address" | "relay-agent" | "interface" | "iface"
-        | "port-id" => no_query_type(
+        "giaddr" => no_query_type(
             name,
-            "a relay agent that sends a relay-id is found by --relay-id",
+            "a relay agent that sends a relay-id is found by --relay-id; the giaddr of a query over \
+             UDP is --source",
         ),
+        "relay" | "relay-address" | "relay-agent" | "interface" | "iface" | "port-id" => {
+            no_query_type(
+                name,
+                "a relay agent that sends a relay-id is found by --relay-id",
+            )
+        }
         "subnet" | "subnet-id" | "pool" | "shared-network" | "hostname" | "host-name" | "state" => {
             no_query_type(
                 name,
                 "--columns and --csv suit a filter behind `blq SERVER --all`",
             )
         }
-        "ip" | "ip-address" | "addr" | "address" | "ciaddr" | "lease" => no_query_type(
-            "address",
-            "a query by address is of RFC 4388, over UDP; filter the answer of `blq SERVER --all`",
-        ),
+        "ip" | "ip-address" | "addr" | "ciaddr" | "lease" => write("--udp --address ADDRESS"),
         "mac-address" | "mac-addr" | "macaddr" | "macaddress" | "chaddr" | "hw" | "hwaddr"
         | "hw-addr" | "hw-address" | "hwaddress" | "hardware-address" | "ether" | "ethernet" => {
             write("--mac ADDRESS")
@@ -88,7 +91,8 @@ fn advice(name: &str) -> Option<String> {
         "no-headers" | "noheader" | "noheaders" | "no-heading" | "no-headings" => {
             write("--no-header")
         }
-        "udp" => Some("Bulk Leasequery is over TCP".into()),
+        "tcp" => Some("Bulk Leasequery is over TCP, without --udp".into()),
+        "u" => write("--udp"),
         "tls" | "ssl" | "cert" | "key" => {
             Some("connections are not encrypted: TLS is not supported".into())
         }
@@ -128,7 +132,6 @@ mod tests {
             "--circuit-id e0",
             "--circuit-id=e0",
             "--Circuit_ID",
-            "--ip 1",
             "--giaddr x",
         ] {
             let error = error(argument);
@@ -143,6 +146,7 @@ mod tests {
         for (argument, expected) in [
             ("--mac-address x", "write --mac ADDRESS"),
             ("--chaddr x", "write --mac ADDRESS"),
+            ("--ip 192.0.2.9", "write --udp --address ADDRESS"),
             ("--vpn-id x", "--vpn-rfc2685"),
             ("--vss", "--vpn NAME"),
             ("--since x", "--start TIME"),
@@ -177,6 +181,7 @@ mod tests {
             "circuit-id",
             "subscriber-id",
             "giaddr",
+            "tcp",
             "subnet",
             "ip",
             "chaddr",

@@ -10,6 +10,7 @@ use super::mac::ETHERNET_LENGTH;
 use super::values::{self, Identifier, Parameters, VpnName, add};
 use super::{Column, Columns, Mac, Server};
 use crate::client::{BULK_LQ_DATA_TIMEOUT, CONNECT_TIMEOUT, SERVER_PORT};
+use crate::udp::{self, Key, LeaseQuery};
 use crate::wire::{code, hardware_type};
 use crate::{Primary, Query, Timeouts, Vss};
 
@@ -40,17 +41,27 @@ and any option by its code or name, such as host-name. The prefix + adds them to
 as do the options named with --options. On a terminal the table is as wide as the terminal:
 long values are cut with `\u{2026}`, and columns that do not fit are left out, which is reported.
 
+With --udp, the query is a DHCPLEASEQUERY (RFC 4388) for one address or client, by --address,
+--mac, --client-id or --remote-id (RFC 6148), in one VPN. The reply is a row with the state
+ACTIVE, with the client's other addresses in the column associated-ip, or UNASSIGNED: the
+address is free; or no row, if the address or client is unknown to the server. Servers send
+replies to UDP port 67 of this machine, which needs root or CAP_NET_BIND_SERVICE, and no DHCP
+server or relay agent on that port. Without a reply the query is sent again after 4, 8, 16, 32
+and 64 seconds, within --timeout. associated-ip (92) is always part of an --options list.
+
 Exit status:
-  0  the answer is complete
+  0  the answer is complete, even if it is empty
   1  the server ended the query with a status other than Success, shown on standard error
   2  the command line is wrong, or the file of --since-file cannot be used
-  3  no connection, a lost or silent connection, or a server that violates the protocol
+  3  no connection, a lost or silent connection, no reply over UDP, no UDP port for replies,
+     or a server that violates the protocol
   4  the answer, or the file of --since-file, could not be written
 Bindings received before a failure are valid and have been written.";
 
-/// Queries the bindings of a DHCPv4 server by Bulk Leasequery (RFC 6926).
+/// Queries the bindings of a DHCPv4 server by Bulk Leasequery (RFC 6926), or one of them by Leasequery
+/// over UDP (RFC 4388).
 ///
-/// Without one of --mac, --client-id, --remote-id and --relay-id the query is for all
+/// Without --udp and without one of --mac, --client-id, --remote-id and --relay-id the query is for all
 /// configured addresses.
 #[derive(Debug, Parser)]
 #[command(name = "blq", version, after_help = AFTER_HELP, max_term_width = 100)]
@@ -60,24 +71,45 @@ pub struct Args {
     /// The DHCPv4 server: an IPv4 address or a name, or SERVER:PORT
     pub server: Server,
 
-    /// The server's TCP port [default: 67]
+    /// Query one address or client over UDP, by DHCPLEASEQUERY (RFC 4388)
+    #[arg(long)]
+    pub udp: bool,
+
+    /// The server's TCP port, or its UDP port with --udp [default: 67]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
 
-    /// The address of this machine to connect from: servers allow requesters by address
+    /// The address of this machine to query from: servers allow requesters by address
     #[arg(long, value_name = "ADDRESS", value_parser = source)]
     pub source: Option<Ipv4Addr>,
 
-    /// BULK_LQ_DATA_TIMEOUT: longest time that the connection may stay blocked; less than 300 is
-    /// not recommended
-    #[arg(long, value_name = "SECONDS", default_value_t = BULK_LQ_DATA_TIMEOUT.as_secs())]
+    /// With --udp, the port at which replies are received: servers send them to port 67, so another
+    /// port needs a redirection by the firewall [default: 67]
+    #[arg(long, value_name = "PORT", requires = "udp")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    source_port: Option<u16>,
+
+    /// BULK_LQ_DATA_TIMEOUT: longest time that the connection may stay blocked, of which less than 300
+    /// is not recommended; with --udp, longest time to wait for the reply [default: 300; with --udp, 30]
+    #[arg(long, value_name = "SECONDS")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=u64::from(u32::MAX)))]
-    timeout: u64,
+    timeout: Option<u64>,
 
     /// Longest time to wait for the connection to be established
     #[arg(long, value_name = "SECONDS", default_value_t = CONNECT_TIMEOUT.as_secs())]
+    #[arg(conflicts_with = "udp")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=u64::from(u32::MAX)))]
     connect_timeout: u64,
+
+    /// Query by IP address, with --udp only
+    #[arg(
+        long,
+        group = "primary",
+        value_name = "ADDRESS",
+        value_parser = leased_address,
+        help_heading = "Primary query"
+    )]
+    pub address: Option<Ipv4Addr>,
 
     /// Query by MAC address, as in 02:00:00:00:00:01 or 0200.0000.0001
     #[arg(long, group = "primary", help_heading = "Primary query")]
@@ -221,8 +253,49 @@ impl Args {
         if let Some(mac) = &self.mac {
             self.check_mac(mac)?;
         }
+        if self.udp {
+            return self.check_udp();
+        }
+        if self.address.is_some() {
+            return Err(
+                "--address: Bulk Leasequery has no query by IP address: add --udp for Leasequery over \
+                 UDP (RFC 4388), or filter the answer of `blq SERVER --all`"
+                    .into(),
+            );
+        }
         let query = self.query(self.start).to_bytes();
         query.map(drop).map_err(|error| error.to_string())
+    }
+
+    /// Checks the arguments of a query over UDP.
+    fn check_udp(&self) -> Result<(), String> {
+        const POSSIBLE: &str = "over UDP (RFC 4388) a query is by --address, --mac, --client-id or \
+                                --remote-id, in the default VPN or that of --vpn or --vpn-rfc2685";
+        let impossible = [
+            (self.relay_id.is_some(), "--relay-id"),
+            (self.all, "--all"),
+            (self.start.is_some(), "--start"),
+            (self.end.is_some(), "--end"),
+            (self.since_file.is_some(), "--since-file"),
+            (self.all_vpns, "--all-vpns"),
+        ];
+        let found = impossible.iter().find(|(is_present, _)| *is_present);
+        if let Some((_, argument)) = found {
+            return Err(format!(
+                "{argument} is possible without --udp only: {POSSIBLE}"
+            ));
+        }
+        let Some(query) = self.lease_query() else {
+            return Err(format!("--udp without an address or client: {POSSIBLE}"));
+        };
+        if matches!(query.key, Key::RemoteId(_)) && query.parameter_request_list.is_none() {
+            return Err(
+                "--options none: over UDP a query by Remote ID has a list (RFC 6148 section 4.1)"
+                    .into(),
+            );
+        }
+        let message = query.to_message(Ipv4Addr::LOCALHOST);
+        message.map(drop).map_err(|error| error.to_string())
     }
 
     /// Checks a MAC address and its hardware type.
@@ -248,9 +321,14 @@ impl Args {
         }
     }
 
-    /// Returns the server's TCP port.
+    /// Returns the server's TCP or UDP port.
     pub fn port(&self) -> u16 {
         self.port.or(self.server.port).unwrap_or(SERVER_PORT)
+    }
+
+    /// Returns the UDP port at which replies are received.
+    pub fn source_port(&self) -> u16 {
+        self.source_port.unwrap_or(udp::SERVER_PORT)
     }
 
     /// Returns the query-start-time of the command line.
@@ -264,27 +342,53 @@ impl Args {
         query.start = start;
         query.end = self.end;
         query.vpn = self.vpn();
-        if let Some(parameters) = &self.options {
-            query.parameter_request_list = parameters.list.clone();
-        }
-        if let Some(list) = &mut query.parameter_request_list {
-            // Without base-time, no later query can go on from the answer.
-            let columns = self.columns.iter().flat_map(|Columns(columns)| columns);
-            let shown = columns.flat_map(|column| column.options());
-            for code in std::iter::once(code::BASE_TIME).chain(shown) {
-                add(code, list);
-            }
-        }
+        // Without base-time, no later query can go on from the answer.
+        query.parameter_request_list = self.list(query.parameter_request_list, code::BASE_TIME);
         query
     }
 
-    /// Returns the columns to print: those of the command line; else the default ones, and those of
-    /// the options that the command line names.
+    /// Returns the query over UDP that the command line describes; `None` without --udp, or without an
+    /// address or client.
+    pub fn lease_query(&self) -> Option<LeaseQuery> {
+        let key = match (self.address, self.primary()) {
+            _ if !self.udp => return None,
+            (Some(address), _) => Key::Address(address),
+            (None, Primary::Mac { htype, address }) => Key::Mac { htype, address },
+            (None, Primary::ClientId(id)) => Key::ClientId(id),
+            (None, Primary::RemoteId(id)) => Key::RemoteId(id),
+            (None, Primary::RelayId(_) | Primary::All) => return None,
+        };
+        let mut query = LeaseQuery::new(key);
+        query.vpn = self.vpn();
+        query.parameter_request_list = self.list(query.parameter_request_list, code::ASSOCIATED_IP);
+        Some(query)
+    }
+
+    /// Returns the parameter request list of the command line, by default `usual`. A list always has the
+    /// option `always`, and those behind the columns.
+    fn list(&self, usual: Option<Vec<u8>>, always: u8) -> Option<Vec<u8>> {
+        let mut list = match &self.options {
+            Some(parameters) => parameters.list.clone()?,
+            None => usual?,
+        };
+        let columns = self.columns.iter().flat_map(|Columns(columns)| columns);
+        let shown = columns.flat_map(|column| column.options());
+        for code in std::iter::once(always).chain(shown) {
+            add(code, &mut list);
+        }
+        Some(list)
+    }
+
+    /// Returns the columns to print: those of the command line; else the default ones, associated-ip in
+    /// a query by client over UDP, and those of the options that the command line names.
     pub fn columns(&self) -> Vec<Column> {
         if let Some(Columns(columns)) = &self.columns {
             return columns.clone();
         }
         let mut columns = Column::DEFAULT.to_vec();
+        if self.udp && self.address.is_none() {
+            columns.push(Column::of_option(code::ASSOCIATED_IP));
+        }
         for code in self.options.iter().flat_map(|parameters| &parameters.named) {
             add(Column::of_option(*code), &mut columns);
         }
@@ -323,7 +427,7 @@ impl Args {
     }
 
     /// Returns the VPN-ID qualifier. The argument group allows one at most.
-    fn vpn(&self) -> Option<Vss> {
+    pub fn vpn(&self) -> Option<Vss> {
         if let Some(VpnName(name)) = &self.vpn {
             Some(Vss::Name(name.clone()))
         } else if let Some(id) = self.vpn_rfc2685 {
@@ -339,8 +443,23 @@ impl Args {
     pub fn timeouts(&self) -> Timeouts {
         Timeouts {
             connect: Duration::from_secs(self.connect_timeout),
-            data: Duration::from_secs(self.timeout),
+            data: self
+                .timeout
+                .map_or(BULK_LQ_DATA_TIMEOUT, Duration::from_secs),
         }
+    }
+
+    /// Returns the longest time to wait for a reply over UDP.
+    pub fn reply_timeout(&self) -> Duration {
+        self.timeout.map_or(udp::TIMEOUT, Duration::from_secs)
+    }
+}
+
+/// Reads the address of a lease.
+fn leased_address(value: &str) -> Result<Ipv4Addr, String> {
+    match value.parse::<Ipv4Addr>() {
+        Ok(address) if !address.is_unspecified() => Ok(address),
+        _ => Err("the IPv4 address of a lease is required, such as 192.0.2.9".into()),
     }
 }
 
@@ -452,8 +571,89 @@ mod tests {
             "s --csv --summary",
             "s --columns no-such",
             "2001:db8::1",
+            "s --address 192.0.2.9",
+            "s --source-port 67 --mac 02:00:00:00:00:01",
+            "s --udp",
+            "s --udp --address 0.0.0.0",
+            "s --udp --address 192.0.2",
+            "s --udp --address 192.0.2.9 --mac 02:00:00:00:00:01",
+            "s --udp --address 192.0.2.9 --source-port 0",
+            "s --udp --address 192.0.2.9 --connect-timeout 5",
+            "s --udp --remote-id x --options none",
         ] {
             assert_eq!(args(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+
+    /// RFC 4388 section 6.2 and RFC 6148: the keys of queries over UDP; RFC 6607: in one VPN.
+    #[test]
+    fn accepts_every_query_over_udp() {
+        for (line, key) in [
+            (
+                "s --udp --address 192.0.2.9",
+                Key::Address([192, 0, 2, 9].into()),
+            ),
+            (
+                "s --udp --mac 6/01:02",
+                Key::Mac {
+                    htype: 6,
+                    address: vec![1, 2],
+                },
+            ),
+            ("s --client-id 0x01ab --udp", Key::ClientId(vec![1, 0xab])),
+            (
+                "s --udp --remote-id line-7",
+                Key::RemoteId(b"line-7".into()),
+            ),
+        ] {
+            let args = args(line).unwrap();
+            assert_eq!(args.lease_query().unwrap().key, key, "{line}");
+            assert_eq!((args.port(), args.source_port()), (67, 67));
+            assert_eq!(args.reply_timeout(), Duration::from_secs(30));
+        }
+        let line = "s:1067 --udp --mac 02:00:00:00:00:01 --vpn blue --options 51 --columns 12 \
+                    --source-port 1068 --timeout 5";
+        let args = args(line).unwrap();
+        let query = args.lease_query().unwrap();
+        assert_eq!(query.vpn, Some(Vss::Name("blue".into())));
+        assert_eq!(query.parameter_request_list, Some(vec![51, 92, 12]));
+        assert_eq!((args.port(), args.source_port()), (1067, 1068));
+        assert_eq!(args.reply_timeout(), Duration::from_secs(5));
+    }
+
+    /// A qualifier that a query over UDP does not have is an error, not a wider answer.
+    #[test]
+    fn names_the_queries_over_udp_for_those_that_are_none() {
+        for argument in [
+            "--relay-id x",
+            "--all",
+            "--mac 02:00:00:00:00:01 --start 5",
+            "--mac 02:00:00:00:00:01 --end 5",
+            "--mac 02:00:00:00:00:01 --since-file f",
+            "--mac 02:00:00:00:00:01 --all-vpns",
+        ] {
+            let error = args(&format!("s --udp {argument}")).unwrap_err();
+            let error = error.to_string();
+            for expected in ["without --udp only", "--address, --mac, --client-id"] {
+                assert!(error.contains(expected), "{argument}: {error}");
+            }
+        }
+        let error = args("s --address 192.0.2.9").unwrap_err().to_string();
+        assert!(error.contains("add --udp"), "{error}");
+    }
+
+    /// Only a query by client can find several addresses.
+    #[test]
+    fn shows_associated_ip_in_queries_by_client_over_udp() {
+        let associated = Column::Option(92);
+        for (line, is_shown) in [
+            ("s --mac 02:00:00:00:00:01", false),
+            ("s --udp --address 192.0.2.9", false),
+            ("s --udp --mac 02:00:00:00:00:01", true),
+            ("s --udp --remote-id x --columns mac", false),
+        ] {
+            let columns = args(line).unwrap().columns();
+            assert_eq!(columns.contains(&associated), is_shown, "{line}");
         }
     }
 

@@ -8,7 +8,7 @@ use std::str::FromStr;
 pub struct Server {
     /// The address or name.
     pub host: String,
-    /// The TCP port, > 0.
+    /// The TCP or UDP port, > 0.
     pub port: Option<u16>,
 }
 

@@ -3,6 +3,8 @@
 // No test binary uses all of this module.
 #![allow(dead_code)]
 
+pub mod udp;
+
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output};

@@ -3,12 +3,13 @@
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr};
 
+use blq::udp::{self, Violation};
 use blq::{Error, StatusCode};
 
 /// Facts about a failed query that its error lacks.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Circumstances {
-    /// The TCP port.
+    /// The server's TCP or UDP port.
     pub port: u16,
     /// The address of this machine that the connection had.
     pub local: Option<IpAddr>,
@@ -64,6 +65,60 @@ pub fn causes(error: &Error, circumstances: Circumstances) -> Option<String> {
     Some(causes)
 }
 
+/// Returns the likely causes of an error over UDP, to the server's UDP port `port`; `None` if the error
+/// says all.
+pub fn causes_of_udp(error: &udp::Error, port: u16) -> Option<String> {
+    let causes = match error {
+        udp::Error::Route(_) => "no route leads there".into(),
+        udp::Error::Bind { address, error } => {
+            let port = address.port();
+            match error.kind() {
+                ErrorKind::PermissionDenied => {
+                    "ports below 1024 need root or the capability CAP_NET_BIND_SERVICE; servers send \
+                     replies to port 67 of giaddr, so no other port receives them unless port 67 is \
+                     redirected to it (--source-port)"
+                        .into()
+                }
+                ErrorKind::AddrInUse => format!(
+                    "a DHCP server, a relay agent or another blq uses UDP port {port} of this machine, \
+                     which `ss -ulpn` shows; servers send replies to port 67 of giaddr: stop the other \
+                     program, or run blq on another machine or with another --source"
+                ),
+                ErrorKind::AddrNotAvailable => {
+                    "the address of --source is not one of this machine".into()
+                }
+                _ => return None,
+            }
+        }
+        udp::Error::Send(error) => match error.kind() {
+            ErrorKind::PermissionDenied => "a firewall of this machine".into(),
+            ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
+                "no route leads there from the address of --source".into()
+            }
+            ErrorKind::InvalidInput => {
+                "the address of --source cannot reach the server, as a loopback address".into()
+            }
+            _ => return None,
+        },
+        udp::Error::NoReply(silence) => {
+            let giaddr = silence.giaddr;
+            format!(
+                "the server does not answer DHCPLEASEQUERY over UDP (RFC 4388), or not this query \
+                 type; {giaddr} (giaddr) is not among its `requesters` (--source queries from another \
+                 address), or is above its rate limit; a firewall drops UDP from {giaddr} to port \
+                 {port} or back to port 67; or the server has no route to {giaddr}"
+            )
+        }
+        udp::Error::Violation(Violation::OtherVpn) => {
+            "the server does not support VPN-ID over UDP (RFC 6607), and searched another VPN"
+                .into()
+        }
+        udp::Error::Violation(_) => "the server violates RFC 4388".into(),
+        udp::Error::Receive(_) | udp::Error::Invalid(_) => return None,
+    };
+    Some(causes)
+}
+
 /// Returns the likely causes of a connection that the server closed without a reply.
 fn refused(circumstances: Circumstances) -> String {
     let local = match circumstances.local {
@@ -106,6 +161,40 @@ mod tests {
             replied,
         };
         causes(error, circumstances).unwrap()
+    }
+
+    /// RFC 4388 section 6.6: silence has many causes; each of the other errors has a remedy.
+    #[test]
+    fn names_causes_of_errors_over_udp() {
+        let bind = |kind: ErrorKind| udp::Error::Bind {
+            address: "192.0.2.7:67".parse().unwrap(),
+            error: kind.into(),
+        };
+        let silence = udp::Silence {
+            giaddr: [192, 0, 2, 7].into(),
+            seconds: 30.0,
+            transmissions: 4,
+            ignored: 0,
+            last_ignored: None,
+        };
+        for (error, expected) in [
+            (
+                bind(ErrorKind::PermissionDenied),
+                "root or the capability CAP_NET_BIND_SERVICE",
+            ),
+            (bind(ErrorKind::AddrInUse), "a relay agent"),
+            (bind(ErrorKind::AddrNotAvailable), "--source"),
+            (
+                udp::Error::NoReply(silence),
+                "192.0.2.7 (giaddr) is not among",
+            ),
+            (udp::Error::NoReply(silence), "rate limit"),
+            (udp::Error::NoReply(silence), "firewall"),
+            (udp::Error::Violation(Violation::OtherVpn), "RFC 6607"),
+        ] {
+            let causes = causes_of_udp(&error, 67).unwrap();
+            assert!(causes.contains(expected), "{error}: {causes}");
+        }
     }
 
     #[test]

@@ -125,15 +125,16 @@ fn lease_left(seconds: u32) -> Cow<'static, str> {
     }
 }
 
-/// Returns the time `before` seconds before base-time, in UTC; without a base-time, the number of
-/// seconds.
+/// Returns the time `before` seconds before base-time, in UTC; without a base-time, the time
+/// before the reply.
 fn time_before(base_time: Option<u32>, before: Option<u32>, style: Style) -> Cow<'static, str> {
     let Some(before) = before else {
         return style.nothing();
     };
     match base_time.and_then(|base| base.checked_sub(before)) {
         Some(seconds) => utc(seconds.into()).into(),
-        None => format!("{before}s before").into(),
+        None if style == Style::Table => format!("{} ago", lease_left(before)).into(),
+        None => format!("{before}s ago").into(),
     }
 }
 
@@ -181,9 +182,14 @@ fn is_formula(text: &str, style: Style) -> bool {
 /// octets.
 fn option(code: u8, value: &[u8], style: Style) -> Cow<'static, str> {
     match code {
-        code::SUBNET_MASK | 3..=11 | 28 | 42 | 44 | code::REQUESTED_ADDRESS | 118 => {
-            addresses(value).unwrap_or_else(|| octets(value)).into()
-        }
+        code::SUBNET_MASK
+        | 3..=11
+        | 28
+        | 42
+        | 44
+        | code::REQUESTED_ADDRESS
+        | code::ASSOCIATED_IP
+        | 118 => addresses(value).unwrap_or_else(|| octets(value)).into(),
         26 | code::MAX_MESSAGE_SIZE => match value.try_into() {
             Ok(number) => u16::from_be_bytes(number).to_string().into(),
             Err(_) => octets(value).into(),
@@ -317,8 +323,8 @@ mod tests {
             time_before(Some(1_700_000_000), Some(20)),
             "2023-11-14T22:13:00Z"
         );
-        assert_eq!(time_before(None, Some(20)), "20s before");
-        assert_eq!(time_before(Some(10), Some(20)), "20s before");
+        assert_eq!(time_before(None, Some(20)), "20s ago");
+        assert_eq!(time_before(Some(10), Some(1067)), "17m47s ago");
         assert_eq!(time_before(Some(10), None), "-");
     }
 
@@ -331,6 +337,7 @@ mod tests {
             (60, b"a\"b c", "61:22:62:20:63"),
             (3, &[192, 0, 2, 1, 192, 0, 2, 2], "192.0.2.1,192.0.2.2"),
             (3, &[192, 0, 2], "c0:00:02"),
+            (92, &[192, 0, 2, 1, 192, 0, 2, 2], "192.0.2.1,192.0.2.2"),
             (26, &[5, 220], "1500"),
             (12, b"", "\"\""),
             (43, &[1, 1, 7], "01:01:07"),

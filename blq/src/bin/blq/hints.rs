@@ -1,16 +1,16 @@
 //! Hints after an answer without bindings: usual mistakes that have this effect.
 
-use blq::Query;
 use blq::Vss;
 use blq::cli::Args;
 use blq::cli::values::{Identifier, Notation};
 
 use crate::cells::utc;
 
-/// Returns hints on an empty answer to `query`, at the server's time `now` if that is known.
-pub fn hints(args: &Args, query: &Query, now: Option<u32>) -> Vec<String> {
+/// Returns hints on an empty answer to a query from `start` on, at the server's time `now` if that is
+/// known.
+pub fn hints(args: &Args, start: Option<u32>, now: Option<u32>) -> Vec<String> {
     let mut hints = Vec::new();
-    if let (Some(start), Some(now)) = (query.start, now) {
+    if let (Some(start), Some(now)) = (start, now) {
         if start > now {
             hints.push(format!(
                 "the start is later than the server's clock, which shows {}",
@@ -19,13 +19,37 @@ pub fn hints(args: &Args, query: &Query, now: Option<u32>) -> Vec<String> {
         }
     }
     // A later run of a query that is repeated with --since-file has nothing new to find.
-    if args.since_file.is_some() && query.start.is_some() {
+    if args.since_file.is_some() && start.is_some() {
         return hints;
     }
     if let Some((argument, identifier)) = args.identifier() {
         identifier_hints(argument, identifier, &mut hints);
     }
-    hints.extend(vpn_hint(query));
+    hints.extend(vpn_hint(args, start));
+    hints
+}
+
+/// Returns hints on a DHCPLEASEUNKNOWN.
+pub fn udp_hints(args: &Args) -> Vec<String> {
+    let mut hints = Vec::new();
+    if args.address.is_none() {
+        hints.push(
+            "over UDP a query by client finds active leases only: without --udp others, too".into(),
+        );
+    }
+    if let Some((argument, identifier)) = args.identifier() {
+        identifier_hints(argument, identifier, &mut hints);
+    }
+    hints.push(match args.vpn() {
+        None | Some(Vss::Default | Vss::All) => {
+            "only the default VPN was searched: --vpn NAME or --vpn-rfc2685 HEX searches another"
+                .into()
+        }
+        Some(Vss::Name(name)) => {
+            format!("only VPN `{name}` was searched, whose name is compared with its letter case")
+        }
+        Some(Vss::Rfc2685(_)) => "only the VPN of --vpn-rfc2685 was searched".into(),
+    });
     hints
 }
 
@@ -79,11 +103,11 @@ fn identifier_hints(argument: &str, identifier: &Identifier, hints: &mut Vec<Str
 }
 
 /// Returns a hint on bindings in other VPNs.
-fn vpn_hint(query: &Query) -> Option<String> {
-    match &query.vpn {
+fn vpn_hint(args: &Args, start: Option<u32>) -> Option<String> {
+    match args.vpn() {
         Some(Vss::All) => None,
         // No changes in a VPN are no sign of a mistake.
-        None | Some(Vss::Default) if query.start.is_some() => None,
+        None | Some(Vss::Default) if start.is_some() => None,
         None | Some(Vss::Default) => {
             Some("only the default VPN was searched: --all-vpns searches all".into())
         }
@@ -129,7 +153,7 @@ mod tests {
         let line = format!("blq s {line}");
         let invocation = blq::cli::parse(line.split(' ').map(Into::into)).unwrap();
         let args = invocation.query().unwrap();
-        hints(&args, &args.query(args.start()), Some(1000)).join("\n")
+        hints(&args, args.start(), Some(1000)).join("\n")
     }
 
     #[test]
@@ -189,8 +213,24 @@ mod tests {
         let line = "blq s --relay-id 0102 --since-file f";
         let invocation = blq::cli::parse(line.split(' ').map(Into::into)).unwrap();
         let args = invocation.query().unwrap();
-        assert_eq!(hints(&args, &args.query(Some(5)), None), [""; 0]);
-        assert_ne!(hints(&args, &args.query(None), None), [""; 0]);
+        assert_eq!(hints(&args, Some(5), None), [""; 0]);
+        assert_ne!(hints(&args, None, None), [""; 0]);
+    }
+
+    #[test]
+    fn hints_at_possible_queries_alone_over_udp() {
+        for (line, expected) in [
+            ("--address 192.0.2.9", "--vpn NAME"),
+            ("--address 192.0.2.9 --vpn Blue", "letter case"),
+            ("--mac 02:00:00:00:00:01", "active leases only"),
+            ("--remote-id 0102ab", "--remote-id 0x0102ab"),
+        ] {
+            let line = format!("blq s --udp {line}");
+            let invocation = blq::cli::parse(line.split(' ').map(Into::into)).unwrap();
+            let hints = udp_hints(&invocation.query().unwrap()).join("\n");
+            assert!(hints.contains(expected), "{line}: {hints}");
+            assert!(!hints.contains("--all-vpns"), "{line}: {hints}");
+        }
     }
 
     proptest! {

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::net::Ipv4Addr;
 
 use blq::text::is_plain;
-use blq::wire::sub_option;
+use blq::wire::{code, sub_option};
 use blq::{Binding, Status, Vss};
 use serde::Serialize;
 use serde_json::ser::Formatter;
@@ -138,6 +138,9 @@ struct Object {
     /// The status-code option of this reply.
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<StatusObject>,
+    /// Option 92: the client's other addresses, in replies over UDP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    associated_ip: Option<Vec<Ipv4Addr>>,
     /// All other options, by code.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     options: BTreeMap<u8, String>,
@@ -192,6 +195,8 @@ impl From<&Binding> for Object {
     fn from(binding: &Binding) -> Object {
         let has_hardware = !binding.chaddr.is_empty();
         let at = |seconds: Option<u32>| seconds.map(|seconds| utc(seconds.into()));
+        let associated_ip = binding.associated_ip();
+        let has_key = |code: u8| code == code::ASSOCIATED_IP && associated_ip.is_some();
         Object {
             address: binding.address,
             state: binding.state.map(|state| state.to_string()),
@@ -217,8 +222,10 @@ impl From<&Binding> for Object {
             server_identifier: binding.server_identifier,
             status: binding.status.as_ref().map(Into::into),
             options: (binding.options.iter())
+                .filter(|(code, _)| !has_key(**code))
                 .map(|(code, value)| (*code, hex(value)))
                 .collect(),
+            associated_ip,
         }
     }
 }

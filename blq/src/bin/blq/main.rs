@@ -9,6 +9,7 @@ mod output;
 mod since_file;
 mod status;
 mod table;
+mod udp;
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -29,7 +30,8 @@ use since_file::SinceFile;
 const EXIT_SERVER: u8 = 1;
 /// Exit status: the command line is wrong, or the file of `--since-file` cannot be used.
 const EXIT_USAGE: u8 = 2;
-/// Exit status: no connection, a lost or silent one, or a server that violates the protocol.
+/// Exit status: no connection, a lost or silent one, no reply over UDP, no UDP port for replies, or a
+/// server that violates the protocol.
 const EXIT_CONNECTION: u8 = 3;
 /// Exit status: the answer, or the file of `--since-file`, could not be written.
 const EXIT_OUTPUT: u8 = 4;
@@ -37,7 +39,10 @@ const EXIT_OUTPUT: u8 = 4;
 /// Sends one query and prints the answer, or prints the state of a server.
 fn main() -> ExitCode {
     match cli::parse(std::env::args_os()) {
-        Ok(Invocation::Query(args)) => run_query(&args),
+        Ok(Invocation::Query(args)) => match args.lease_query() {
+            Some(query) => ExitCode::from(udp::run(&args, &query)),
+            None => run_query(&args),
+        },
         Ok(Invocation::Status(args)) => ExitCode::from(status::run(&args)),
         Err(error) => error.exit(),
     }
@@ -92,7 +97,7 @@ impl<'a> Session<'a> {
             }
         }
         Ok(Session {
-            output: Output::new(args, &query),
+            output: Output::new(args),
             args,
             since_file,
             query,
@@ -132,7 +137,7 @@ impl<'a> Session<'a> {
 
     /// Sends the query and writes each binding as it arrives.
     fn answer(&mut self) -> Result<(), Failure> {
-        let addresses = self.addresses()?;
+        let addresses = addresses(self.args)?;
         let source = self.args.source.map(IpAddr::V4);
         let timeouts = self.args.timeouts();
         let mut connection = Connection::open_from(source, addresses.as_slice(), &timeouts)?;
@@ -163,17 +168,6 @@ impl<'a> Session<'a> {
                 }
             }
         }
-    }
-
-    /// Returns the IPv4 addresses of the server.
-    fn addresses(&self) -> Result<Vec<SocketAddr>, Failure> {
-        let server = (self.args.server.host.as_str(), self.args.port());
-        let addresses = server.to_socket_addrs().map_err(Error::Resolve)?;
-        let addresses: Vec<SocketAddr> = addresses.filter(SocketAddr::is_ipv4).collect();
-        if addresses.is_empty() {
-            return Err(Failure::NoAddress);
-        }
-        Ok(addresses)
     }
 
     /// Records the server of a reply, and checks that it is that of the file of `--since-file`.
@@ -235,18 +229,10 @@ impl<'a> Session<'a> {
 
     /// Reports a complete answer. The last line has the start of a later query.
     fn report_success(&self) {
-        let hidden: Vec<_> = (self.output.hidden().iter())
-            .map(|column| column.name())
-            .collect();
-        if self.output.bindings > 0 && !hidden.is_empty() {
-            report(format_args!(
-                "not shown, for want of width: {}; --columns selects, --csv shows all",
-                hidden.join(", ")
-            ));
-        }
+        report_hidden(&self.output);
         if self.output.bindings == 0 {
             let now = self.next_start.base_time();
-            for hint in hints::hints(self.args, &self.query, now) {
+            for hint in hints::hints(self.args, self.query.start, now) {
                 report(format_args!("hint: {hint}"));
             }
         }
@@ -269,20 +255,7 @@ impl<'a> Session<'a> {
         if !is_complete {
             let _ = self.write_summary(Some(failure), None);
         }
-        match failure {
-            Failure::Connection(_) | Failure::NoAddress => {
-                report(format_args!("{}: {failure}", self.args.server.host));
-            }
-            _ => report(failure),
-        }
-        let causes = match failure {
-            Failure::Connection(error) => causes::causes(error, self.circumstances),
-            Failure::Server(status) => causes::causes_of_status(status.code).map(Into::into),
-            _ => None,
-        };
-        if let Some(causes) = causes {
-            report(format_args!("likely cause: {causes}"));
-        }
+        report_with_causes(self.args, failure, self.circumstances);
         if is_complete {
             return self.report_success();
         }
@@ -312,6 +285,17 @@ impl<'a> Session<'a> {
     }
 }
 
+/// Returns the IPv4 addresses of the server, at least one.
+fn addresses(args: &Args) -> Result<Vec<SocketAddr>, Failure> {
+    let server = (args.server.host.as_str(), args.port());
+    let addresses = server.to_socket_addrs().map_err(Error::Resolve)?;
+    let addresses: Vec<SocketAddr> = addresses.filter(SocketAddr::is_ipv4).collect();
+    match addresses.is_empty() {
+        false => Ok(addresses),
+        true => Err(Failure::NoAddress),
+    }
+}
+
 /// The reason why the answer is incomplete, or was not saved.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
@@ -321,6 +305,9 @@ enum Failure {
     /// No connection could be established, or it failed.
     #[error("{0}")]
     Connection(#[from] Error),
+    /// A query over UDP has no reply.
+    #[error("{0}")]
+    Udp(#[from] blq::udp::Error),
     /// The server's name has no IPv4 address.
     #[error("the name has no IPv4 address: DHCPv4 servers are queried over IPv4")]
     NoAddress,
@@ -340,7 +327,7 @@ impl Failure {
     fn is_retryable(&self) -> bool {
         match self {
             Failure::Server(status) => status.code == StatusCode::QUERY_TERMINATED,
-            Failure::Connection(_) | Failure::Output(_) => true,
+            Failure::Connection(_) | Failure::Udp(_) | Failure::Output(_) => true,
             Failure::NoAddress | Failure::OtherServer(_) | Failure::SinceFile(_) => false,
         }
     }
@@ -350,9 +337,41 @@ impl Failure {
         match self {
             Failure::Server(_) => EXIT_SERVER,
             Failure::OtherServer(_) => EXIT_USAGE,
-            Failure::Connection(_) | Failure::NoAddress => EXIT_CONNECTION,
+            Failure::Connection(_) | Failure::Udp(_) | Failure::NoAddress => EXIT_CONNECTION,
             Failure::Output(_) | Failure::SinceFile(_) => EXIT_OUTPUT,
         }
+    }
+}
+
+/// Reports a failure and its likely causes.
+fn report_with_causes(args: &Args, failure: &Failure, circumstances: Circumstances) {
+    match failure {
+        Failure::Connection(_) | Failure::Udp(_) | Failure::NoAddress => {
+            report(format_args!("{}: {failure}", args.server.host));
+        }
+        _ => report(failure),
+    }
+    let causes = match failure {
+        Failure::Connection(error) => causes::causes(error, circumstances),
+        Failure::Udp(error) => causes::causes_of_udp(error, circumstances.port),
+        Failure::Server(status) => causes::causes_of_status(status.code).map(Into::into),
+        _ => None,
+    };
+    if let Some(causes) = causes {
+        report(format_args!("likely cause: {causes}"));
+    }
+}
+
+/// Reports the columns for which the terminal had no room.
+fn report_hidden(output: &Output) {
+    let hidden: Vec<_> = (output.hidden().iter())
+        .map(|column| column.name())
+        .collect();
+    if output.bindings > 0 && !hidden.is_empty() {
+        report(format_args!(
+            "not shown, for want of width: {}; --columns selects, --csv shows all",
+            hidden.join(", ")
+        ));
     }
 }
 

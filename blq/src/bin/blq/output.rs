@@ -5,8 +5,8 @@ use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 use std::os::fd::AsFd;
 
+use blq::Binding;
 use blq::cli::{Args, Column};
-use blq::{Binding, Query};
 use terminal_size::{Width, terminal_size_of};
 
 use crate::cells::{Style, value};
@@ -38,7 +38,7 @@ enum Format {
 
 impl Output {
     /// Returns the output of an answer without bindings.
-    pub fn new(args: &Args, query: &Query) -> Output {
+    pub fn new(args: &Args) -> Output {
         let stdout = io::stdout().lock();
         let format = if args.json {
             Format::Json(BufWriter::with_capacity(BUFFER, stdout))
@@ -48,7 +48,7 @@ impl Output {
                 .from_writer(stdout);
             Format::Csv(args.columns(), Box::new(writer))
         } else {
-            let table = table(args, query, &stdout);
+            let table = table(args, &stdout);
             Format::Table(table, BufWriter::with_capacity(BUFFER, stdout))
         };
         Output {
@@ -149,7 +149,7 @@ fn csv_error(error: csv::Error) -> io::Error {
 }
 
 /// Returns the table for standard output: limited to the width of a terminal.
-fn table(args: &Args, query: &Query, stdout: &StdoutLock<'_>) -> Table {
+fn table(args: &Args, stdout: &StdoutLock<'_>) -> Table {
     let columns = args.columns();
     let size = terminal_size_of(stdout).filter(|_| stdout.is_terminal());
     match size {
@@ -165,7 +165,7 @@ fn table(args: &Args, query: &Query, stdout: &StdoutLock<'_>) -> Table {
                     .collect()
             };
             // The same address may occur once in each VPN.
-            if query.vpn.is_some() {
+            if args.vpn().is_some() {
                 needed.push(Column::Vpn);
             }
             Table::fitting(columns, width.into(), &needed)
