@@ -1,12 +1,14 @@
 //! Runs a real kea-dhcp4, with or without the hook, for the tests in `tests/`.
 //!
-//! Each test's Kea serves on the loopback interface, with separate ports. Tests need neither
+//! Each test's Kea serves on the loopback interface, with separate ports. Such tests need neither
 //! privileges nor network namespaces, and run in parallel.
 //! - [`Setup`]: a configuration to start a Kea with.
 //! - [`Kea`]: a running server: its log, its commands, its restarts.
 //! - [`BlockedMainThread`]: a server whose main thread is blocked.
 //! - [`Relay`] and [`Client`]: a fake relay agent and the clients behind it.
 //! - [`ask`]: queries to the hook.
+//! - [`Requester`]: queries over UDP.
+//! - [`Host`]: a network of its own for Kea and others.
 //! - [`Database`]: a database server for Kea's leases, reservations and configurations.
 //! - [`StoredLease`]: a lease written to a database by SQL.
 //! - [`Pair`]: two servers that are each other's high-availability partners.
@@ -26,9 +28,11 @@ mod database;
 mod ha;
 mod kea;
 mod link;
+mod network;
 pub mod packet;
 mod place;
 mod relay;
+mod requester;
 mod setup;
 mod stored;
 pub mod storm;
@@ -40,8 +44,10 @@ pub use database::{Database, Kind};
 pub use ha::{Mode, Pair};
 pub use kea::{Kea, Output, kea_version, run_daemon};
 pub use link::Link;
+pub use network::Host;
 pub use place::Place;
 pub use relay::{Client, Relay};
+pub use requester::Requester;
 pub use setup::{HOME, Setup, has_kea_library, hook_library, may_ping};
 pub use stored::StoredLease;
 pub use wait::{PATIENCE, eventually, eventually_some};

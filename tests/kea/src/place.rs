@@ -60,6 +60,14 @@ impl Place {
         }
     }
 
+    /// Returns the place for a network of its own, where kea-dhcp4 has the port of a server.
+    pub fn at_server_port(&self) -> Self {
+        Place {
+            server_port: 67,
+            ..*self
+        }
+    }
+
     /// Returns the address and port of kea-dhcp4.
     pub fn server(&self) -> SocketAddrV4 {
         SocketAddrV4::new(Ipv4Addr::LOCALHOST, self.server_port)

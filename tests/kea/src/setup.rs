@@ -265,6 +265,12 @@ impl Setup {
         self
     }
 
+    /// Reverses the order of all hook libraries.
+    pub fn reversed_libraries(mut self) -> Self {
+        self.hooks.reverse();
+        self
+    }
+
     /// Makes Kea ping an address before it offers it: an address of the loopback interface always
     /// answers.
     pub fn pinging(self) -> Self {

@@ -15,7 +15,7 @@ mod compare;
 mod history;
 pub mod observation;
 pub mod plan;
-mod random;
+pub mod random;
 mod run;
 mod server_actions;
 pub mod topology;
