@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::client::Result;
 use crate::measure::Server;
 use crate::process::{settled, written};
+use crate::rows::udp::PERMITTED;
 use crate::support::leases::Leases;
 
 /// Kea's own hook, from Kea 3.0 on.
@@ -32,6 +33,8 @@ pub enum Hooks {
     Ours,
     /// The hook of this project and Kea's own, on the same leases.
     Both,
+    /// Kea's own.
+    Keas,
     /// A library with an empty callout.
     Empty(PathBuf),
 }
@@ -44,13 +47,18 @@ pub fn is_installed() -> bool {
         .any(|directory| directory.join("kea-dhcp4").is_file())
 }
 
+/// Whether this Kea has a hook of its own.
+pub fn has_keas_hook() -> bool {
+    has_kea_library(KEAS_HOOK)
+}
+
 /// Starts a Kea with leases from a file.
 ///
 /// DHCP clients have a subnet of their own, whose relay agent has Kea's own address.
 pub fn start(hooks: &Hooks, leases: &Leases, file: &Path) -> Kea {
-    let ours = json!({ "advanced": { "max-requester-connections": 1_000 } });
+    let ours = json!({ "advanced": { "max-requester-connections": 1_000, "udp-rate-limit": 0 } });
     let setup = match hooks {
-        Hooks::None => Setup::plain(),
+        Hooks::None | Hooks::Keas => Setup::plain(),
         Hooks::Empty(library) => Setup::plain().library(library, json!({})),
         Hooks::Ours | Hooks::Both => Setup::with_hook(ours),
     };
@@ -81,6 +89,19 @@ pub fn start(hooks: &Hooks, leases: &Leases, file: &Path) -> Kea {
         .set("valid-lifetime", json!(86_400))
         .leases_from(file)
         .patience(PATIENCE);
+    // Both hooks answer one requester over UDP.
+    let permitted = setup.place.relay(PERMITTED).to_string();
+    match hooks {
+        Hooks::Ours => {
+            let requesters = json!(["127.0.0.1", setup.place.address(1).to_string(), permitted]);
+            setup = setup.hook_parameters(json!({ "requesters": requesters }));
+        }
+        Hooks::Keas => {
+            setup = setup.set("store-extended-info", json!(true));
+            setup = setup.kea_library(KEAS_HOOK, json!({ "requesters": [permitted] }));
+        }
+        Hooks::None | Hooks::Both | Hooks::Empty(_) => {}
+    }
     if *hooks == Hooks::Both && has_kea_library(KEAS_HOOK) {
         let keas = keas_listener(&setup.place);
         let parameters = json!({

@@ -220,6 +220,19 @@ fn measure(
     if arguments.wants_in_kea(&Row::WITH_AND_WITHOUT) {
         with_and_without(first, directory.path(), wants, report)?;
     }
+    if arguments.wants_in_kea(&[Row::Udp]) && keas::has_keas_hook() {
+        let file = lease_file(first, directory.path())?;
+        say("Kea starts with this hook, and another one with its own");
+        let ours = keas::start(&Hooks::Ours, &first.leases, &file);
+        keas::await_quiet(&ours)?;
+        let theirs = keas::start(&Hooks::Keas, &first.leases, &file);
+        keas::await_quiet(&theirs)?;
+        let keas = rows::udp::Keas {
+            ours: &ours,
+            keas: &theirs,
+        };
+        rows::udp::measure(&keas, first, report)?;
+    }
     Ok(())
 }
 

@@ -9,6 +9,7 @@ pub mod recent;
 pub mod service;
 pub mod stalled;
 pub mod startup;
+pub mod udp;
 
 use std::fmt;
 
@@ -45,6 +46,8 @@ pub enum Row {
     Service,
     /// Readers that stop reading
     Stalled,
+    /// Queries over UDP, and floods of them; needs a Kea that has a hook of its own
+    Udp,
     /// Each measure at more and more leases; needs no Kea
     Growth,
 }

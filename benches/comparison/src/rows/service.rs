@@ -79,7 +79,7 @@ pub fn measure(keas: &Keas<'_>, extent: &Extent, report: &mut Report) -> Result<
         hooked,
     } = *keas;
     let seconds = extent.service_seconds;
-    let offered = OFFERED * highest_rate(plain, seconds)?;
+    let offered = OFFERED * highest_rate(|rate| Ok(serve(plain, rate, seconds)?.rate))?;
     say(format!("{} exchanges/s are asked for", rounded(offered)));
     // The clients of the others get their leases, as those of the first one have.
     for kea in empty.into_iter().chain([hooked]) {
@@ -175,14 +175,14 @@ fn lines(runs: &Runs, offered: f64, extent: &Extent, report: &mut Report) {
     }
 }
 
-/// The highest rate of exchanges that Kea completes.
-fn highest_rate(kea: &Kea, seconds: u32) -> Result<f64> {
+/// The highest rate of exchanges that Kea completes; `serve` asks for a rate.
+pub fn highest_rate(mut serve: impl FnMut(f64) -> Result<f64>) -> Result<f64> {
     let mut offered = FIRST_RATE;
     let mut highest: f64 = 0.0;
     loop {
         let mut is_served = false;
         for _ in 0..ATTEMPTS {
-            let rate = serve(kea, offered, seconds)?.rate;
+            let rate = serve(offered)?;
             highest = highest.max(rate);
             is_served = rate >= SERVED * offered;
             if is_served {
