@@ -152,8 +152,9 @@ impl Writer<'_> {
                 writer.option(code::ASSOCIATED_IP, &octets);
             }
             for option in ReplyOptions::new(Some(&wanted), is_non_sensitive).iter() {
-                // "MUST be included" (RFC 4388 section 6.4.2).
-                if option == ReplyOption::Sent(code::RELAY_AGENT_INFORMATION) {
+                // "If [it] is specified in the Parameter Request List", it "MUST be included" (RFC 4388 section 6.4.2).
+                let is_asked_for = self.request.requested.is_some();
+                if is_asked_for && option == ReplyOption::Sent(code::RELAY_AGENT_INFORMATION) {
                     let information = projection.sent(code::RELAY_AGENT_INFORMATION);
                     mandatory(writer, code::RELAY_AGENT_INFORMATION, &information)?;
                 } else {
