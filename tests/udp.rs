@@ -492,6 +492,29 @@ fn a_released_lease_is_not_active() {
     assert_eq!(udp.answer(&by_address).0, MessageType::LEASE_UNASSIGNED);
 }
 
+// A thread of Kea's does little work for a query: what takes longer is the apply worker's, and the requester asks again.
+#[test]
+fn a_query_behind_a_long_change_is_not_answered_before_it_is_applied() {
+    let udp = Udp::new();
+    udp.bench.lease([10, 0, 1, 12], 7, 10, &[]);
+    let queue = udp.bench.mirror.queue();
+    queue.push(Event::Reconfigured {
+        kea_config: udp.bench.mirror.kea_config(),
+        is_complete: true,
+        at: Time(udp.bench.now),
+    });
+    assert_eq!(udp.ask(&by_mac(7)), None);
+    assert_eq!(queue.len(), 1, "left to the worker");
+    udp.bench.mirror.catch_up();
+    assert_eq!(udp.answer(&by_mac(7)).0, MessageType::LEASE_ACTIVE);
+    for _ in 0..1_000 {
+        queue.push(Event::ResyncBegun);
+    }
+    assert_eq!(udp.ask(&by_mac(7)), None);
+    udp.bench.mirror.catch_up();
+    assert_eq!(udp.answer(&by_mac(7)).0, MessageType::LEASE_ACTIVE);
+}
+
 proptest! {
     #[test]
     fn arbitrary_octets_are_answered_only_if_they_are_a_permitted_query(

@@ -213,13 +213,13 @@ impl Mirror {
                 return Err(NotNow::Busy);
             }
             let mut table = self.lock_until(give_up, || self.table.try_write())?;
-            // Pushed meanwhile: the worker's.
+            // Counted before they are looked at: an event that is pushed later, and may take long, is the worker's.
+            let count = self.queue.len();
             if !self.queue.is_short(EVENTS_BRIEFLY) {
                 return Err(NotNow::Busy);
             }
             let mut resync = self.resync.lock();
             let now = Time::now();
-            let count = self.queue.len();
             for report in self.queue.drain().take(count) {
                 report.lend(|event| apply(&mut table, &mut resync, event, now));
             }
