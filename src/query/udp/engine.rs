@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use crate::mirror::view::View;
 use crate::mirror::{Cursor, Entry, Identity, Mirror, NotNow, Table};
 use crate::model::binding::Binding;
 use crate::model::state::State;
@@ -25,8 +26,9 @@ const MOST_ADDRESSES: usize = MAX_REPLY / 4;
 struct Active {
     /// The addresses, ascending.
     addresses: Vec<Ipv4Addr>,
-    /// The binding of the most recent transaction; of equals, that of the lowest address.
-    latest: Option<Binding>,
+    /// The binding of the most recent transaction, of equals that of the lowest address, and the view in which it is in
+    /// the VPN of the query.
+    latest: Option<(Binding, Arc<View>)>,
 }
 
 /// Answers DHCPLEASEQUERYs from a mirror, on Kea's threads: no step takes
@@ -132,12 +134,12 @@ impl UdpEngine {
     ) -> Result<Reply, Unanswered> {
         let is_by_remote_id = matches!(identity, Identity::RemoteId(_));
         let found = self.active(identity, vpn, now)?;
-        let Some(latest) = found.latest else {
+        let Some((latest, view)) = found.latest else {
             return writer.unknown(Ipv4Addr::UNSPECIFIED, is_by_remote_id);
         };
         let mut others = found.addresses;
         others.retain(|address| *address != latest.address);
-        let view = self.mirror.read_briefly(|table| Arc::clone(table.view()))?;
+        // By a later view the binding could be in another VPN.
         let mut projector = Projector::new(&view, now);
         match projector.binding(latest.view()) {
             Some(projection) => {
@@ -180,9 +182,9 @@ impl UdpEngine {
                 active.addresses.push(binding.address);
                 // Ascending: of equals, the lowest address is the first.
                 let is_later =
-                    |latest: &Binding| binding.last_transaction > latest.last_transaction;
+                    |(latest, _): &(Binding, _)| binding.last_transaction > latest.last_transaction;
                 if active.latest.as_ref().is_none_or(is_later) {
-                    active.latest = Some(binding.to_owned());
+                    active.latest = Some((binding.to_owned(), Arc::clone(&part.view)));
                 }
             }
         }

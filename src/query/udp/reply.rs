@@ -3,7 +3,8 @@
 //! A reply is one datagram of limited length. Options are written in the order of their importance: server identifier,
 //! VPN-ID, associated-ip, relay agent information, lease time, T1, T2, client identifier, client-last-transaction-time,
 //! then the others in the order of the parameter request list. One that does not fit is left out; later ones may still
-//! fit. The first four are never left out: a reply without them would be wrong, so there is none.
+//! fit. The first three are never left out, nor is relay agent information that is asked for: a reply without them would be
+//! wrong, so there is none.
 
 use std::net::Ipv4Addr;
 
@@ -120,7 +121,7 @@ impl Writer<'_> {
     /// says which options the requester may receive.
     ///
     /// # Errors
-    /// The other addresses do not fit.
+    /// The other addresses, or the relay agent information that is asked for, do not fit.
     pub fn active(
         &self,
         projection: &Projection<'_>,
