@@ -37,8 +37,8 @@ pub const NAMES: [&str; COUNT] = [
     "blq4-udp-dropped",
 ];
 
-/// Kea's own statistics of leasequeries, which Kea has from 3.1.5 on, and of messages. This library counts what it
-/// takes from Kea. They are added to, because Kea and other libraries count, too.
+/// Kea's own statistics of leasequeries, which Kea has from 3.1.5 on, and of messages. This library counts the
+/// messages that it takes from Kea. They are added to, because Kea and other libraries count, too.
 const KEA_NAMES: [&str; KEA_COUNT] = [
     "pkt4-lease-query-received",
     "pkt4-lease-query-response-active-sent",

@@ -1,5 +1,5 @@
 //! The configuration examples in a real Kea, with only paths, addresses and ports replaced; and
-//! configurations that do not do what they seem to do.
+//! configurations whose effect is not the one that they seem to have.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};

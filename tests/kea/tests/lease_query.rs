@@ -81,15 +81,21 @@ fn answers_by_each_key_on_packet_threads() {
     ask_by_each_key(true);
 }
 
-/// Kea's own counters stay true for the messages that the hook takes from it.
-#[test]
-fn counts_queries_in_keas_statistics() {
+/// Starts a Kea that permits requester number 1 alone, and has loaded its leases.
+fn with_one_requester() -> Kea {
     let setup = Setup::with_hook(json!({}));
     let permitted = setup.place.relay(1).to_string();
     let kea = setup
         .hook_parameters(json!({ "requesters": [permitted] }))
         .start();
     kea.await_log("BLQ_LOADED");
+    kea
+}
+
+/// Kea's own counters stay true for the messages that the hook takes from it.
+#[test]
+fn counts_queries_in_keas_statistics() {
+    let kea = with_one_requester();
     let before = statistics(&kea);
     for name in [
         "received",
@@ -134,12 +140,7 @@ fn counts_queries_in_keas_statistics() {
 /// A query whose sender is not permitted is answered to giaddr, with a warning.
 #[test]
 fn warns_of_senders_that_are_not_permitted() {
-    let setup = Setup::with_hook(json!({}));
-    let permitted = setup.place.relay(1).to_string();
-    let kea = setup
-        .hook_parameters(json!({ "requesters": [permitted] }))
-        .start();
-    kea.await_log("BLQ_LOADED");
+    let kea = with_one_requester();
     let [requester, other] = [1, 2].map(|n| Requester::new(kea.place(), n));
     let query = requester.by_mac(&Client::new(1));
     other.send(&kea, &query);
