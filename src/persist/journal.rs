@@ -18,6 +18,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::ops::Deref;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -47,7 +48,7 @@ pub const FRAME_HEAD: usize = 12;
 #[derive(Debug)]
 pub struct Journal {
     /// The file.
-    file: File,
+    file: Locked,
     /// The fingerprint of the file when it was opened.
     opened: Fingerprint,
     /// The end of the last frame.
@@ -187,7 +188,7 @@ impl Journal {
     /// is slow on a disk that has to seek.
     pub fn read_ahead(&self) {
         // The advice is an optimisation only.
-        let _ = fadvise(&self.file, 0, None, Advice::WillNeed);
+        let _ = fadvise(&*self.file, 0, None, Advice::WillNeed);
     }
 
     /// Reads the payload before `tail` into `frame`. Returns the payload and the boundary before
@@ -235,10 +236,30 @@ pub fn put_number(octets: &mut [u8], offset: usize, number: u32) {
     }
 }
 
+/// A file that is locked against other processes until it is dropped.
+#[derive(Debug)]
+struct Locked(File);
+
+impl Deref for Locked {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.0
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // To close the file is not enough: a process that was just forked shares it, and with it the lock, until it runs
+        // another program. Nothing else depends on its success.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
 /// Locks a file against other processes.
-fn lock(file: File) -> Result<File, StoreError> {
+fn lock(file: File) -> Result<Locked, StoreError> {
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Locked(file)),
         Err(Errno::WOULDBLOCK) => Err(StoreError::Unavailable(
             "another process uses it".to_owned(),
         )),
@@ -351,4 +372,20 @@ fn read(file: &File, start: u64, length: u32, frame: &mut Vec<u8>) -> io::Result
 /// Returns the error about octets that differ from those written.
 fn damaged(offset: u64) -> StoreError {
     StoreError::Unreadable(Defect::Damaged, format!("it is damaged at octet {offset}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unlocks_a_closed_file_that_a_forked_process_still_has_open() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let journal = Journal::open(&path, true).unwrap();
+        // Shares the lock, as the descriptor of a forked process does.
+        let _shared = journal.file.try_clone().unwrap();
+        journal.close();
+        Journal::open(&path, false).unwrap();
+    }
 }
