@@ -1,6 +1,6 @@
 //! Replies over UDP through the lives of leases, servers and configurations.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use kea_tests::clock::{later, now};
 use kea_tests::packet::{Message, MessageType, code};
 use kea_tests::storm::random::Random;
-use kea_tests::{Client, Kea, Mode, Pair, Requester, Setup, eventually};
+use kea_tests::{Client, Kea, Mode, Pair, Requester, Setup, eventually, eventually_some};
 use serde_json::{Value, json};
 
 /// Returns the type of the reply to a query.
@@ -168,6 +168,27 @@ fn a_query_to_another_server_is_not_answered() {
         relay.renew(&client);
         assert_eq!(requester.receive(&query), None, "{other:?}");
     }
+}
+
+/// The reply goes to port 67 of giaddr: RFC 4388 section 6.4.1, RFC 2131 section 4.1.
+#[test]
+fn replies_go_to_port_67_wherever_the_query_comes_from() {
+    let kea = Setup::with_hook(json!({})).start();
+    let requester = Requester::new(kea.place(), 1);
+    let mut client = Client::new(1);
+    kea.relay(0).lease(&mut client);
+    let sender = UdpSocket::bind((requester.address, 0)).expect("a port");
+    let query = requester.by_mac(&client);
+    let reply = eventually_some("a reply at port 67", || {
+        let sent = sender.send_to(&query.encode(), kea.place().server());
+        sent.expect("sent");
+        requester.receive(&query)
+    });
+    assert_eq!(reply.message_type(), Some(MessageType::LEASE_ACTIVE));
+    let timeout = Some(Duration::from_millis(1));
+    sender.set_read_timeout(timeout).expect("a timeout");
+    let found = sender.recv_from(&mut [0; 16]);
+    assert!(found.is_err(), "a reply at the sender's port: {found:?}");
 }
 
 /// Both partners answer, whichever granted the lease.
