@@ -10,7 +10,7 @@ use blq::{Message, Primary, Query};
 use dhcp_blq::mirror::Mirror;
 use dhcp_blq::model::time::Time;
 use dhcp_blq::query::lease_engine::LeaseEngine;
-use dhcp_blq::query::{Engine, Progress, QueryTypes, Requester};
+use dhcp_blq::query::{Engine, Progress, QueryTypes, Requester, Security};
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use support::leases::{Leases, Set};
@@ -66,6 +66,7 @@ fn answer(engine: &LeaseEngine, message: &Message, mut take: impl FnMut(&mut Vec
         peer: Ipv4Addr::LOCALHOST,
         local: Ipv4Addr::LOCALHOST,
         allowed: QueryTypes::ALL,
+        security: Security::Plain,
     };
     let opened = engine.open(&message.encode(), &requester);
     let Ok(mut answer) = opened else {

@@ -9,7 +9,9 @@
 //! connections then end with QueryTerminated (RFC 6926 section 8.5), and the new values, including
 //! all limits below, apply to later connections.
 
+mod active;
 mod section;
+mod tls;
 
 use std::collections::{BTreeSet, HashSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -22,8 +24,10 @@ use proto::{port, timing};
 use serde_json::{Map, Value};
 use tracing::Level;
 
+pub use crate::config::active::{Active, DEFAULT_ACTIVE_CONNECTIONS};
 pub use crate::config::section::ConfigError;
 use crate::config::section::{Section, missing, refused};
+pub use crate::config::tls::{CertificateMatch, Tls};
 use crate::kea_config::LeaseQueryHook;
 use crate::query::{QueryType, QueryTypes};
 
@@ -75,8 +79,8 @@ const PARAMETERS: [&str; 6] = [
     "prefix-lengths",
     "comment",
 ];
-/// Parameters of `advanced`.
-const ADVANCED: [&str; 18] = [
+/// Parameters of `advanced`, without those of TLS and Active Leasequery.
+const ADVANCED: [&str; 13] = [
     "bulk-query-enabled",
     "udp-query-enabled",
     "udp-rate-limit",
@@ -87,13 +91,8 @@ const ADVANCED: [&str; 18] = [
     "max-requester-idle-time",
     "max-bulk-query-threads",
     "reconciliation-interval",
-    "active-query-enabled",
     "extended-info-tables-enabled",
     "max-leases-per-fetch",
-    "trust-anchor",
-    "cert-file",
-    "key-file",
-    "cert-required",
     "comment",
 ];
 /// `bulk-query-enabled`: whether to listen.
@@ -103,7 +102,13 @@ const UDP_ENABLED: &str = "udp-query-enabled";
 /// The log message about an entry of `requesters` that no peer will match.
 const NEVER: &str = "BLQ_REQUESTER_NEVER";
 /// Parameters of an entry of `requesters` that is a map.
-const REQUESTER: [&str; 3] = ["address", "query-types", "max-connections"];
+const REQUESTER: [&str; 5] = [
+    "address",
+    "query-types",
+    "max-connections",
+    "max-connections-per-address",
+    "certificates",
+];
 
 /// The hook's parameters, checked and with defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,6 +131,10 @@ pub struct Config {
     pub udp_query_enabled: bool,
     /// Maximum of queries/s over UDP that are answered to one giaddr; `None`: no limit.
     pub udp_rate_limit: Option<NonZeroU32>,
+    /// Active Leasequery (RFC 7724); `None`: disabled.
+    pub active: Option<Active>,
+    /// TLS; `None`: off.
+    pub tls: Option<Tls>,
     /// Whether `bulk-query-enabled` and `udp-query-enabled` are given.
     pub given: [bool; 2],
     /// Addresses to listen on; not empty, without duplicates; 0.0.0.0 only as the single one.
@@ -148,7 +157,7 @@ pub struct Config {
 }
 
 /// An entry of `requesters`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequesterEntry {
     /// Addresses of the requesters.
     pub prefix: Ipv4Net,
@@ -157,6 +166,10 @@ pub struct RequesterEntry {
     /// Maximum of open connections from these addresses together, >= 1; `None`: only the common
     /// limit applies. A connection over the limit is accepted and closed at once.
     pub max_connections: Option<u32>,
+    /// Maximum of open connections from one of these addresses, >= 1; `None`: no limit of its own.
+    pub max_connections_per_address: Option<u32>,
+    /// The certificates of which a peer that uses TLS must present one; empty: any certificate of the trust anchor.
+    pub certificates: Vec<CertificateMatch>,
 }
 
 /// A log message about an accepted configuration.
@@ -181,19 +194,24 @@ impl Config {
         let parameters = parameters.unwrap_or_default();
         let top = Section::new("", &parameters, &PARAMETERS)?;
         let none = Map::new();
-        let advanced = Section::new("advanced", top.map("advanced")?.unwrap_or(&none), &ADVANCED)?;
+        let known = [&ADVANCED[..], &active::PARAMETERS, &tls::PARAMETERS].concat();
+        let advanced = Section::new("advanced", top.map("advanced")?.unwrap_or(&none), &known)?;
+        let bulk_query_enabled = advanced.boolean(BULK_ENABLED)?.unwrap_or(true);
+        let tls = Tls::read(&advanced)?;
 
         let mut config = Config {
             requesters: requesters(&top)?,
             state_file: state_file(&top)?,
             non_sensitive_options: non_sensitive_options(&top)?,
-            bulk_query_enabled: advanced.boolean(BULK_ENABLED)?.unwrap_or(true),
+            bulk_query_enabled,
             udp_query_enabled: advanced.boolean(UDP_ENABLED)?.unwrap_or(true),
             udp_rate_limit: NonZeroU32::new(
                 advanced
                     .integer("udp-rate-limit", 0..=MAX_RATE)?
                     .unwrap_or(DEFAULT_UDP_RATE),
             ),
+            active: Active::read(&advanced, bulk_query_enabled, tls.as_ref())?,
+            tls,
             given: [BULK_ENABLED, UDP_ENABLED].map(|name| advanced.has(name)),
             listen_addresses: listen_addresses(&advanced)?,
             port: advanced
@@ -218,6 +236,9 @@ impl Config {
                 .integer("reconciliation-interval", 0..=MAX_RESYNC_INTERVAL)?,
             notices: without_effect(&top, &advanced)?,
         };
+        if config.tls.is_none() {
+            config.notices.extend(tls_without_effect(&advanced));
+        }
         config.add_notices();
         Ok(config)
     }
@@ -256,6 +277,9 @@ impl Config {
         }
         if self.bulk_query_enabled && other.listens_on(&self.listen_addresses, self.port) {
             let listens = format!("listens on TCP port {}", port.unwrap_or_default());
+            if self.active.is_some() {
+                return Err(both(&listens, "active-query-enabled"));
+            }
             if is_bulk_given {
                 return Err(both(&listens, BULK_ENABLED));
             }
@@ -273,6 +297,9 @@ impl Config {
     pub fn without_queries_of(&self, other: &LeaseQueryHook) -> Config {
         let mut config = Config {
             given: [false, false],
+            active: self
+                .active
+                .filter(|_| !other.listens_on(&self.listen_addresses, self.port)),
             ..self.clone()
         };
         // Without parameters that ask for them, nothing is refused.
@@ -328,7 +355,21 @@ impl Config {
                 ),
             );
         }
+        for warning in self.active.iter().flat_map(Active::warnings) {
+            notice(Level::WARN, "BLQ_IDLE_TIME_SHORT", warning);
+        }
         for entry in &self.requesters {
+            if self.tls.is_none() && !entry.certificates.is_empty() {
+                let shown = shown(entry.prefix);
+                notice(
+                    Level::WARN,
+                    "BLQ_NOT_ENCRYPTED",
+                    format!(
+                        "parameter 'requesters' has 'certificates' for {shown}, but TLS is off: connections are not \
+                         encrypted, and requesters are known by their addresses alone"
+                    ),
+                );
+            }
             if entry.prefix.prefix_len() == 0 {
                 notice(
                     Level::WARN,
@@ -437,7 +478,8 @@ fn shown(prefix: Ipv4Net) -> String {
 
 /// Allowed forms of a requester.
 const ALLOWED_REQUESTER: &str = "an IPv4 address like \"192.0.2.1\", a prefix like \
-    \"192.0.2.0/24\", or a map of \"address\", \"query-types\" and \"max-connections\"";
+    \"192.0.2.0/24\", or a map of \"address\", \"query-types\", \"max-connections\", \
+    \"max-connections-per-address\" and \"certificates\"";
 
 /// Reads `requesters`.
 fn requesters(top: &Section) -> Result<Vec<RequesterEntry>, ConfigError> {
@@ -466,6 +508,8 @@ fn requester(path: &str, value: &Value) -> Result<RequesterEntry, ConfigError> {
             prefix: prefix(path, text, ALLOWED_REQUESTER)?,
             query_types: QueryTypes::ALL,
             max_connections: None,
+            max_connections_per_address: None,
+            certificates: Vec::new(),
         });
     }
     let Some(map) = value.as_object() else {
@@ -482,6 +526,9 @@ fn requester(path: &str, value: &Value) -> Result<RequesterEntry, ConfigError> {
         prefix: prefix(&parameter, text, ALLOWED_ADDRESS)?,
         query_types: query_types(&section)?,
         max_connections: section.integer("max-connections", 1..=MAX_CONNECTIONS)?,
+        max_connections_per_address: section
+            .integer("max-connections-per-address", 1..=MAX_CONNECTIONS)?,
+        certificates: tls::certificates(&section)?,
     })
 }
 
@@ -603,12 +650,8 @@ fn listen_addresses(advanced: &Section) -> Result<Vec<Ipv4Addr>, ConfigError> {
 /// notices about them.
 ///
 /// # Errors
-/// A wrong type, or a value that demands a protection or service that is not implemented: operators
-/// must not rely on it.
+/// A wrong type.
 fn without_effect(top: &Section, advanced: &Section) -> Result<Vec<Notice>, ConfigError> {
-    // Kea's own hook refuses `true`, too.
-    let allowed = "false: Active Leasequery (RFC 7724) is not served";
-    advanced.not_true("active-query-enabled", allowed)?;
     let mut notices = Vec::new();
     let mut notice = |section: &Section, parameter: &str, why: &str| {
         notices.push(Notice {
@@ -636,34 +679,22 @@ fn without_effect(top: &Section, advanced: &Section) -> Result<Vec<Notice>, Conf
     if advanced.integer(FETCH, 0..=u32::MAX)?.is_some() {
         notice(advanced, FETCH, "queries do not fetch leases from Kea");
     }
-    notices.extend(tls_without_effect(advanced)?);
     Ok(notices)
 }
 
-/// Checks the TLS parameters, which have no effect either.
-fn tls_without_effect(advanced: &Section) -> Result<Option<Notice>, ConfigError> {
-    const FILES: [&str; 3] = ["trust-anchor", "cert-file", "key-file"];
-    const REQUIRED: &str = "cert-required";
-    for name in FILES {
-        advanced.string(name)?;
-    }
-    let allowed = "false until TLS is served: no certificate can be required of requesters";
-    advanced.not_true(REQUIRED, allowed)?;
-    let given: Vec<String> = FILES
-        .into_iter()
-        .chain([REQUIRED])
-        .filter(|name| advanced.has(name))
-        .map(|name| format!("'{}'", advanced.parameter(name)))
-        .collect();
-    Ok((!given.is_empty()).then(|| Notice {
+/// Returns the notice about parameters of TLS that are given while it is off.
+fn tls_without_effect(advanced: &Section) -> Option<Notice> {
+    let given = Tls::given(advanced);
+    let is_more_than_off = given.iter().any(|name| name != "'advanced.tls'");
+    is_more_than_off.then(|| Notice {
         level: Level::WARN,
         id: "BLQ_NOT_ENCRYPTED",
         text: format!(
-            "no effect here: {} (TLS is not served): connections are not encrypted, and requesters \
-             are known by their addresses alone",
+            "no effect here: {} (TLS is off): connections are not encrypted, and requesters are known by their \
+             addresses alone",
             given.join(", ")
         ),
-    }))
+    })
 }
 
 #[cfg(test)]

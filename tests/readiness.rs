@@ -17,7 +17,7 @@ use dhcp_blq::mirror::event::{ClientInfo, Event, Origin};
 use dhcp_blq::mirror::{InitialLoad, LoadWorker, Mirror, Saved, Unready};
 use dhcp_blq::model::time::Time;
 use dhcp_blq::query::lease_engine::LeaseEngine;
-use dhcp_blq::query::{Engine, Progress, QueryTypes, Requester};
+use dhcp_blq::query::{Engine, Progress, QueryTypes, Requester, Security};
 use dhcp_blq::server::Server;
 use proptest::prelude::*;
 use socket2::{Domain, Socket, Type};
@@ -151,6 +151,7 @@ proptest! {
             peer: Ipv4Addr::LOCALHOST,
             local: Ipv4Addr::LOCALHOST,
             allowed: QueryTypes::ALL,
+            security: Security::Plain,
         };
         let mut held: BTreeSet<u8> = (0..clients).collect();
         let mut queries = Vec::new();

@@ -97,14 +97,6 @@ impl<'a> Section<'a> {
         self.typed(name, "true or false", Value::as_bool)
     }
 
-    /// Checks the type of a boolean parameter, and refuses `true`.
-    pub fn not_true(&self, name: &str, allowed: &str) -> Result<(), ConfigError> {
-        match self.boolean(name)? {
-            Some(true) => Err(refused(&self.parameter(name), &Value::Bool(true), allowed)),
-            _ => Ok(()),
-        }
-    }
-
     /// Returns the value of an integer parameter, which must be in `range`.
     pub fn integer<T: TryFrom<u64> + PartialOrd + Display>(
         &self,

@@ -31,8 +31,26 @@ fn entry(prefix: &str) -> RequesterEntry {
         prefix: prefix.parse().unwrap(),
         query_types: QueryTypes::ALL,
         max_connections: None,
+        max_connections_per_address: None,
+        certificates: Vec::new(),
     }
 }
+
+/// Returns TLS with its files alone.
+fn tls() -> Tls {
+    Tls {
+        is_required: false,
+        trust_anchor: "/etc/ca".into(),
+        cert_file: "/etc/cert".into(),
+        key_file: "/etc/key".into(),
+        crl_file: None,
+        is_cert_required: true,
+    }
+}
+
+/// The parameters of [`tls`].
+const FILES: &str =
+    r#""trust-anchor": "/etc/ca", "cert-file": "/etc/cert", "key-file": "/etc/key""#;
 
 #[test]
 fn requesters_alone_yield_the_defaults() {
@@ -46,6 +64,8 @@ fn requesters_alone_yield_the_defaults() {
             bulk_query_enabled: true,
             udp_query_enabled: true,
             udp_rate_limit: NonZeroU32::new(1_000),
+            active: None,
+            tls: None,
             given: [false, false],
             listen_addresses: vec![Ipv4Addr::UNSPECIFIED],
             port: 67,
@@ -67,7 +87,8 @@ fn accepts_every_parameter() {
                 "192.0.2.1",
                 "198.51.100.0/24",
                 { "address": "203.0.113.0/24", "query-types": ["mac", "all"] },
-                { "address": "203.0.113.7", "max-connections": 2 }
+                { "address": "203.0.113.7", "max-connections": 2, "max-connections-per-address": 1,
+                  "certificates": ["BNG1.example.net"], "query-types": ["ip", "active"] }
             ],
             "state-file": "/var/lib/kea/other.state",
             "non-sensitive-options": [1, 51, 254],
@@ -81,7 +102,17 @@ fn accepts_every_parameter() {
                 "max-concurrent-queries": 1,
                 "max-requester-idle-time": 301,
                 "max-bulk-query-threads": 3,
-                "reconciliation-interval": 0
+                "reconciliation-interval": 0,
+                "active-query-enabled": true,
+                "active-query-insecure": true,
+                "max-active-connections": 3,
+                "active-idle-timeout": 61,
+                "active-send-timeout": 121,
+                "active-history": 3600,
+                "tls": "allowed",
+                "trust-anchor": "/etc/ca", "cert-file": "/etc/cert", "key-file": "/etc/key",
+                "cert-required": false,
+                "crl-file": "/etc/crl"
             }
         }"#,
     )
@@ -97,7 +128,10 @@ fn accepts_every_parameter() {
                     ..entry("203.0.113.0/24")
                 },
                 RequesterEntry {
+                    query_types: QueryTypes::NONE.with(QueryType::Ip).with(QueryType::Active),
                     max_connections: Some(2),
+                    max_connections_per_address: Some(1),
+                    certificates: vec![CertificateMatch::Name("bng1.example.net".to_owned())],
                     ..entry("203.0.113.7/32")
                 },
             ],
@@ -106,6 +140,18 @@ fn accepts_every_parameter() {
             bulk_query_enabled: true,
             udp_query_enabled: false,
             udp_rate_limit: NonZeroU32::new(7),
+            active: Some(Active {
+                is_insecure: true,
+                max_connections: 3,
+                idle_timeout: Duration::from_secs(61),
+                send_timeout: Duration::from_secs(121),
+                history: NonZeroU32::new(3_600),
+            }),
+            tls: Some(Tls {
+                is_cert_required: false,
+                crl_file: Some("/etc/crl".into()),
+                ..tls()
+            }),
             given: [true, true],
             listen_addresses: vec![Ipv4Addr::new(192, 0, 2, 9), Ipv4Addr::new(192, 0, 2, 10)],
             port: 65_535,
@@ -134,17 +180,18 @@ fn accepts_keas_own_parameters_with_one_notice_for_each_without_effect() {
             "max-requester-idle-time": 300,
             "max-leases-per-fetch": 100,
             "trust-anchor": "/etc/ca", "cert-file": "/etc/cert", "key-file": "/etc/key",
-            "cert-required": false
+            "cert-required": true
         }"#,
     )
     .unwrap();
+    assert_eq!(config.tls, Some(tls()));
     assert_eq!(config.max_queries, 4);
     assert_eq!(config.threads, None);
     let notices = config.notices.iter();
     let notices: Vec<_> = notices
         .map(|notice| (notice.level, notice.id, &*notice.text))
         .collect();
-    assert_eq!(notices.len(), 3, "{notices:?}");
+    assert_eq!(notices.len(), 2, "{notices:?}");
     let no_effect = "BLQ_PARAMETER_NO_EFFECT";
     for ((level, id, text), expected) in notices.into_iter().zip([
         (
@@ -153,12 +200,6 @@ fn accepts_keas_own_parameters_with_one_notice_for_each_without_effect() {
             "'advanced.extended-info-tables-enabled'",
         ),
         (Level::INFO, no_effect, "'advanced.max-leases-per-fetch'"),
-        (
-            Level::WARN,
-            "BLQ_NOT_ENCRYPTED",
-            "'advanced.trust-anchor', 'advanced.cert-file', 'advanced.key-file', \
-             'advanced.cert-required'",
-        ),
     ]) {
         assert_eq!((level, id), (expected.0, expected.1));
         assert!(text.contains(expected.2), "{text}");
@@ -177,50 +218,172 @@ fn ignores_comments() {
 }
 
 #[test]
-fn warns_of_each_tls_parameter_that_does_not_encrypt_connections() {
-    for (name, value) in [
-        ("trust-anchor", r#""/etc/ca""#),
-        ("cert-file", r#""/etc/cert""#),
-        ("key-file", r#""""#),
-        ("cert-required", "false"),
+fn tls_is_allowed_with_its_files_unless_another_mode_is_given() {
+    for (parameters, expected) in [
+        ("{}".to_owned(), None),
+        (r#"{ "tls": "off" }"#.to_owned(), None),
+        (
+            r#"{ "trust-anchor": "", "cert-file": "", "key-file": "" }"#.to_owned(),
+            None,
+        ),
+        (format!("{{ {FILES} }}"), Some(tls())),
+        (format!(r#"{{ {FILES}, "tls": "allowed" }}"#), Some(tls())),
+        (
+            format!(r#"{{ {FILES}, "tls": "required" }}"#),
+            Some(Tls {
+                is_required: true,
+                ..tls()
+            }),
+        ),
+        (format!(r#"{{ {FILES}, "tls": "off" }}"#), None),
     ] {
-        let config = advanced(&format!(r#"{{ "{name}": {value} }}"#)).unwrap();
-        let [notice] = &config.notices[..] else {
-            panic!("one notice about {name}: {:?}", config.notices);
-        };
-        assert_eq!(
-            (notice.level, notice.id),
-            (Level::WARN, "BLQ_NOT_ENCRYPTED")
-        );
-        for part in [&format!("'advanced.{name}'"), "not encrypted"] {
-            assert!(notice.text.contains(part), "{}", notice.text);
-        }
-        assert!(!notice.text.contains("', '"), "{}", notice.text);
+        assert_eq!(advanced(&parameters).unwrap().tls, expected, "{parameters}");
     }
 }
 
 #[test]
-fn refuses_parameters_for_missing_protections_and_services() {
-    refuses(&[
+fn warns_of_parameters_that_do_not_encrypt_connections() {
+    let requester = r#"[{ "address": "192.0.2.1", "certificates": ["*.example.net"] }]"#;
+    let off = format!(r#"{{ {FILES}, "tls": "off" }}"#);
+    for (config, parts) in [
+        (advanced(&off), ["'advanced.trust-anchor'", "not encrypted"]),
         (
-            r#"{ "requesters": ["192.0.2.1"], "advanced": { "cert-required": true } }"#,
-            &["'advanced.cert-required'", "is true", "false until TLS"],
+            advanced(r#"{ "cert-required": false }"#),
+            ["'advanced.cert-required'", "not encrypted"],
         ),
         (
-            r#"{ "requesters": ["192.0.2.1"], "advanced": { "cert-required": true,
-                 "trust-anchor": "/etc/ca", "cert-file": "/c", "key-file": "/k" } }"#,
-            &["'advanced.cert-required'", "is true", "false until TLS"],
+            with_requesters(requester),
+            ["192.0.2.1, but TLS is off", "not encrypted"],
         ),
+    ] {
+        let notices = config.unwrap().notices;
+        let [notice] = &notices[..] else {
+            panic!("one notice: {notices:?}");
+        };
+        let found = (notice.level, notice.id);
+        assert_eq!(found, (Level::WARN, "BLQ_NOT_ENCRYPTED"));
+        for part in parts {
+            assert!(notice.text.contains(part), "{}", notice.text);
+        }
+    }
+}
+
+#[test]
+fn refuses_protections_without_their_files() {
+    for (parameters, parts) in [
         (
-            r#"{ "requesters": ["192.0.2.1"], "advanced": { "active-query-enabled": true } }"#,
-            &[
-                "'advanced.active-query-enabled'",
-                "is true",
-                "false",
-                "RFC 7724",
+            r#""trust-anchor": "/etc/ca""#,
+            [
+                "'advanced.trust-anchor'",
+                "'advanced.cert-file', 'advanced.key-file'",
             ],
         ),
-    ]);
+        (
+            r#""cert-file": "/c", "key-file": "/k""#,
+            ["'advanced.cert-file'", "without 'advanced.trust-anchor'"],
+        ),
+        (
+            r#""crl-file": "/crl""#,
+            ["'advanced.crl-file'", "'advanced.key-file'"],
+        ),
+        (
+            r#""tls": "required""#,
+            ["'advanced.tls' is \"required\"", "\"off\""],
+        ),
+        (
+            r#""tls": "allowed""#,
+            ["'advanced.tls' is \"allowed\"", "'advanced.key-file'"],
+        ),
+        (
+            r#""tls": "on""#,
+            ["'advanced.tls' is \"on\"", "\"required\""],
+        ),
+        (
+            r#""cert-required": true"#,
+            ["'advanced.cert-required' is true", "false"],
+        ),
+    ] {
+        let error = advanced(&format!("{{ {parameters} }}"))
+            .unwrap_err()
+            .to_string();
+        for part in parts {
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}
+
+#[test]
+fn active_leasequery_needs_bulk_leasequery_and_tls_or_a_step_of_its_own() {
+    // RFC 7724 sections 8 and 8.1.
+    for (parameters, refused) in [
+        (
+            r#""active-query-enabled": true"#.to_owned(),
+            Some("active-query-insecure"),
+        ),
+        (r#""active-query-insecure": true"#.to_owned(), None),
+        (
+            r#""active-query-enabled": true, "active-query-insecure": true"#.to_owned(),
+            None,
+        ),
+        (format!(r#"{FILES}, "active-query-enabled": true"#), None),
+        (
+            format!(r#"{FILES}, "active-query-enabled": true, "tls": "off""#),
+            Some("active-query-enabled"),
+        ),
+        (
+            format!(r#"{FILES}, "active-query-enabled": true, "bulk-query-enabled": false"#),
+            Some("bulk-query-enabled"),
+        ),
+        (
+            format!(r#"{FILES}, "tls": "required", "active-query-insecure": true"#),
+            Some("active-query-insecure"),
+        ),
+        (
+            r#""max-active-connections": 0"#.to_owned(),
+            Some("from 1 to 65535"),
+        ),
+        (r#""active-idle-timeout": 0"#.to_owned(), Some("from 1")),
+        (r#""active-send-timeout": 0"#.to_owned(), Some("from 1")),
+        (r#""active-history": -1"#.to_owned(), Some("from 0")),
+    ] {
+        let config = advanced(&format!("{{ {parameters} }}"));
+        match refused {
+            None => assert_eq!(
+                config.unwrap().active.is_some(),
+                parameters.contains("active-query-enabled"),
+                "{parameters}"
+            ),
+            Some(part) => {
+                let error = config.unwrap_err().to_string();
+                assert!(error.contains(part), "{parameters}: {error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn active_timeouts_have_the_defaults_of_the_rfc_and_shorter_ones_a_warning() {
+    // RFC 7724 section 5.3.
+    let enabled = r#""active-query-enabled": true, "active-query-insecure": true"#;
+    let config = advanced(&format!("{{ {enabled} }}")).unwrap();
+    assert_eq!(
+        config.active,
+        Some(Active {
+            is_insecure: true,
+            max_connections: 10,
+            idle_timeout: Duration::from_secs(60),
+            send_timeout: Duration::from_secs(120),
+            history: None,
+        })
+    );
+    assert_eq!(config.notices, []);
+    for name in ["active-idle-timeout", "active-send-timeout"] {
+        let config = advanced(&format!(r#"{{ {enabled}, "{name}": 59 }}"#)).unwrap();
+        let notice = &config.notices[0];
+        let found = (notice.level, notice.id);
+        assert_eq!(found, (Level::WARN, "BLQ_IDLE_TIME_SHORT"));
+        assert!(notice.text.contains(name), "{}", notice.text);
+    }
 }
 
 #[test]
@@ -255,15 +418,6 @@ fn refuses_unknown_parameters() {
         (
             r#"{ "requesters": ["192.0.2.1"], "advanced": { "port": 67 } }"#,
             &["'advanced.port'", "67", "lease-query-tcp-port"],
-        ),
-        // Features that are not implemented have no parameters.
-        (
-            r#"{ "requesters": ["192.0.2.1"], "advanced": { "tls": "required" } }"#,
-            &["'advanced.tls'", "required", "cert-file"],
-        ),
-        (
-            r#"{ "requesters": ["192.0.2.1"], "advanced": { "crl-file": "/etc/crl" } }"#,
-            &["'advanced.crl-file'", "/etc/crl", "cert-file"],
         ),
         (
             r#"{ "requesters": ["192.0.2.1", { "address": "192.0.2.2", "types": [] }] }"#,
@@ -466,6 +620,18 @@ fn refuses_wrong_types_and_values_out_of_range() {
             r#"{ "requesters": [{ "address": "192.0.2.1", "max-connections": 0 }] }"#,
             &["'requesters[0].max-connections'", "0", "from 1"],
         ),
+        (
+            r#"{ "requesters": [{ "address": "192.0.2.1", "max-connections-per-address": 0 }] }"#,
+            &["'requesters[0].max-connections-per-address'", "0", "from 1"],
+        ),
+        (
+            r#"{ "requesters": [{ "address": "192.0.2.1", "certificates": [] }] }"#,
+            &["'requesters[0].certificates'", "[]", "at least one"],
+        ),
+        (
+            r#"{ "requesters": [{ "address": "192.0.2.1", "certificates": ["a", "*"] }] }"#,
+            &["'requesters[0].certificates[1]'", "\"*\"", "sha256:"],
+        ),
     ]);
 }
 
@@ -549,8 +715,14 @@ fn leaves_to_keas_own_hook_what_no_parameter_asks_for() {
 
 #[test]
 fn refuses_what_keas_own_hook_does_already() {
-    for (parameter, bulk) in [("udp-query-enabled", false), ("bulk-query-enabled", true)] {
-        let parameters = format!(r#"{{ "udp-query-enabled": false, "{parameter}": true }}"#);
+    for (parameter, bulk) in [
+        ("udp-query-enabled", false),
+        ("bulk-query-enabled", true),
+        ("active-query-enabled", true),
+    ] {
+        let parameters = format!(
+            r#"{{ "udp-query-enabled": false, "active-query-insecure": true, "{parameter}": true }}"#
+        );
         let parameters = match parameter {
             "udp-query-enabled" => r#"{ "udp-query-enabled": true }"#,
             _ => &parameters,

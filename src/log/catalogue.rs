@@ -129,7 +129,8 @@ messages! {
     /// Action: None. Report it if it recurs.
     BLQ_EVENTS_LOST,
 
-    /// 'advanced.max-requester-idle-time' is below the value that RFC 6926 recommends.
+    /// A time-out ('max-requester-idle-time', 'active-idle-timeout' or 'active-send-timeout') is below the value that RFC
+    /// 6926 or RFC 7724 recommends.
     ///
     /// Action: None, if the value is intended.
     BLQ_IDLE_TIME_SHORT,
@@ -233,10 +234,11 @@ messages! {
     /// to its vendor.
     BLQ_NOT_DHCP,
 
-    /// Parameters for TLS were accepted, but TLS is not implemented: connections are not encrypted, and no
-    /// certificates are requested. The text names the parameters.
+    /// Parameters for TLS were accepted, but TLS is off: connections are not encrypted, and no certificates are
+    /// requested. The text names the parameters.
     ///
-    /// Action: Remove the parameters, and keep the connections inside a protected network or tunnel.
+    /// Action: Configure TLS, or remove the parameters, and keep the connections inside a protected network or
+    /// tunnel.
     BLQ_NOT_ENCRYPTED,
 
     /// 'advanced.bulk-query-enabled' is false: the server does not listen.

@@ -348,7 +348,7 @@ mod tests {
     use super::*;
     use crate::kea_config::KeaConfig;
     use crate::mirror::{InitialLoad, Saved};
-    use crate::query::QueryTypes;
+    use crate::query::{QueryTypes, Security};
     use proto::MessageType;
     use proto::message::{BOOTREQUEST, FIXED_FIELDS, MAGIC_COOKIE};
     use proto::option::code;
@@ -375,6 +375,7 @@ mod tests {
             peer: Ipv4Addr::LOCALHOST,
             local: Ipv4Addr::LOCALHOST,
             allowed: QueryTypes::ALL,
+            security: Security::Plain,
         };
         let mut begun = engine.open(&query(), &requester).unwrap();
         let mut out = Vec::new();

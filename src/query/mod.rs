@@ -23,7 +23,7 @@ use proto::StatusCode;
 
 use crate::mirror::Identity;
 
-/// The primary query types of RFC 6926 section 7.2 and RFC 4388 section 6.2.
+/// The primary query types of RFC 6926 section 7.2 and RFC 4388 section 6.2, and Active Leasequery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum QueryType {
     /// Query by MAC address.
@@ -38,17 +38,20 @@ pub enum QueryType {
     All,
     /// Query by IP address, over UDP only.
     Ip,
+    /// Active Leasequery (RFC 7724): changes of any binding.
+    Active,
 }
 
 impl QueryType {
     /// Every type, in the order of the contract.
-    pub const ALL: [QueryType; 6] = [
+    pub const ALL: [QueryType; 7] = [
         QueryType::Mac,
         QueryType::ClientId,
         QueryType::RemoteId,
         QueryType::RelayId,
         QueryType::All,
         QueryType::Ip,
+        QueryType::Active,
     ];
 
     /// Returns the name in configurations and messages.
@@ -60,6 +63,7 @@ impl QueryType {
             QueryType::RelayId => "relay-id",
             QueryType::All => "all",
             QueryType::Ip => "ip",
+            QueryType::Active => "active",
         }
     }
 
@@ -82,7 +86,7 @@ impl QueryTypes {
     /// No type.
     pub const NONE: QueryTypes = QueryTypes(0);
     /// Every type.
-    pub const ALL: QueryTypes = QueryTypes(0b11_1111);
+    pub const ALL: QueryTypes = QueryTypes(0b111_1111);
 
     /// Returns this set with `query_type`.
     pub fn with(self, query_type: QueryType) -> QueryTypes {
@@ -95,6 +99,19 @@ impl QueryTypes {
     }
 }
 
+/// The protection of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Security {
+    /// None.
+    #[default]
+    Plain,
+    /// TLS.
+    Tls {
+        /// Whether the requester presented a certificate, which was accepted.
+        is_authenticated: bool,
+    },
+}
+
 /// The requester on a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Requester {
@@ -104,6 +121,8 @@ pub struct Requester {
     pub local: Ipv4Addr,
     /// The query types it may use.
     pub allowed: QueryTypes,
+    /// The protection of the connection.
+    pub security: Security,
 }
 
 /// The progress of an answer.

@@ -19,7 +19,7 @@ impl AccessList {
     pub fn new(requesters: &[RequesterEntry]) -> AccessList {
         let is_address = |entry: &RequesterEntry| entry.prefix.prefix_len() == 32;
         let (addresses, mut prefixes): (Vec<_>, Vec<_>) =
-            requesters.iter().copied().partition(is_address);
+            requesters.iter().cloned().partition(is_address);
         prefixes.sort_by_key(|entry| std::cmp::Reverse(entry.prefix.prefix_len()));
         let addresses = addresses.into_iter();
         AccessList {

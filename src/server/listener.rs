@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
 use tracing::Instrument;
 
-use crate::query::{Engine, Requester};
+use crate::query::{Engine, Requester, Security};
 use crate::server::access::AccessList;
 use crate::server::connection::{Connection, Limits};
 use crate::server::descriptors::{NoFreeNumber, Placement};
@@ -264,6 +264,7 @@ async fn admit<A: Acceptor, E: Engine>(accepted: Accepted<A::Socket>, shared: &A
         peer,
         local,
         allowed: entry.query_types,
+        security: Security::Plain,
     };
     let connection = Connection::new(
         Arc::clone(&shared.engine),

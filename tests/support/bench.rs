@@ -17,7 +17,7 @@ use dhcp_blq::model::binding::SubnetId;
 use dhcp_blq::model::option::RawOption;
 use dhcp_blq::model::time::{Lifetime, Time};
 use dhcp_blq::query::lease_engine::{Answer, LeaseEngine};
-use dhcp_blq::query::{Engine, Progress, QueryTypes, Requester};
+use dhcp_blq::query::{Engine, Progress, QueryTypes, Requester, Security};
 
 /// Subnet 1 with a pool of ten and a reservation outside it, subnet 2 in the VPN "blue".
 pub const CONFIGURATION: &str = r#"{ "Dhcp4": {
@@ -74,6 +74,7 @@ impl Bench {
                 peer: Ipv4Addr::LOCALHOST,
                 local: LOCAL,
                 allowed: QueryTypes::ALL,
+                security: Security::Plain,
             },
             now: Time::now().0,
         }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use bytes::{Buf, BufMut};
 
 use super::*;
-use crate::query::QueryTypes;
+use crate::query::{QueryTypes, Security};
 
 /// BULK_LQ_DATA_TIMEOUT.
 const IDLE_TIME: Duration = Duration::from_secs(300);
@@ -33,6 +33,7 @@ impl Dialogue {
             peer: [192, 0, 2, 1].into(),
             local: [192, 0, 2, 254].into(),
             allowed: QueryTypes::ALL,
+            security: Security::Plain,
         };
         let limits = Limits {
             queries,

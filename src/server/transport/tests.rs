@@ -7,7 +7,7 @@ use tokio::io::{DuplexStream, duplex};
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::query::{QueryTypes, Requester};
+use crate::query::{QueryTypes, Requester, Security};
 use crate::server::connection::Limits;
 use crate::server::fake_engine::{FakeEngine, Query, Reply, frame};
 use crate::server::slots::Slots;
@@ -54,6 +54,7 @@ impl Served {
             peer: [192, 0, 2, 1].into(),
             local: [192, 0, 2, 254].into(),
             allowed: QueryTypes::ALL,
+            security: Security::Plain,
         };
         let limits = Limits {
             queries: 16,

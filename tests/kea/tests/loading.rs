@@ -50,11 +50,15 @@ fn refuses_wrong_parameters_at_start() {
         ),
         (
             json!({ "advanced": { "cert-required": true } }),
-            &["advanced.cert-required", "true", "false until TLS"],
+            &["advanced.cert-required", "true", "advanced.trust-anchor"],
         ),
         (
             json!({ "advanced": { "active-query-enabled": true } }),
-            &["advanced.active-query-enabled", "true", "false"],
+            &[
+                "advanced.active-query-enabled",
+                "true",
+                "active-query-insecure",
+            ],
         ),
     ];
     for (parameters, parts) in cases {
@@ -105,14 +109,13 @@ fn accepts_the_parameters_of_keas_own_hook() {
     assert_eq!(kea.find(Primary::All).len(), 101);
 }
 
-/// The contract: TLS parameters are accepted though TLS is not served, with a warning that nothing
-/// is encrypted. At a reconfiguration `cert-required` is refused as at the start, and Kea
-/// continues.
+/// Parameters of TLS are accepted though it is off, with a warning that nothing is encrypted. At a reconfiguration a
+/// protection without its files is refused as at the start, and Kea continues.
 #[test]
-fn warns_that_tls_parameters_encrypt_nothing() {
+fn warns_that_parameters_of_tls_encrypt_nothing_while_it_is_off() {
     let parameters = json!({ "advanced": {
         "trust-anchor": "/etc/ssl/certs", "cert-file": "/etc/cert", "key-file": "/etc/key",
-        "cert-required": false,
+        "cert-required": true, "tls": "off",
     } });
     let kea = Setup::with_hook(parameters).start();
     assert_eq!(kea.find(Primary::All).len(), 101);
