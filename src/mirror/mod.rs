@@ -12,6 +12,7 @@
 //! - [`view`], [`ranges`], `former_subnets`: the configuration seen by queries, with times of change.
 //! - `visible`: the parts of a binding that requesters see, and their differences.
 //! - `cursor`: scans over bindings, ascending by address, in parts.
+//! - [`follower`]: positions of active requesters in the changes.
 //! - `census`: counts of all bindings, for the administrator.
 //! - `recorder`: the interface to the record of dirty changes, which survives a kill of the process.
 //! - `resync`: comparison with Kea's lease database, which finds changes that no event reported.
@@ -22,6 +23,7 @@
 pub mod apply_worker;
 pub mod dirty_set;
 pub mod event;
+pub mod follower;
 pub mod index;
 pub mod queue;
 pub mod ranges;
