@@ -122,6 +122,37 @@ impl KeaConfig {
         self.subnets.get(*place)
     }
 
+    /// Iterates over the addresses of some ranges, ascending and disjoint, that are in no pool.
+    pub fn outside_of_pools(
+        &self,
+        ranges: impl Iterator<Item = (Ipv4Addr, Ipv4Addr)>,
+    ) -> impl Iterator<Item = Ipv4Addr> {
+        let pools = self.subnets.iter().flat_map(|subnet| &subnet.pools);
+        let pools = pools.map(|pool| (pool.first.to_bits(), pool.last.to_bits()));
+        let mut pools: Vec<(u32, u32)> = pools.collect();
+        pools.sort_unstable();
+        let mut pools = pools.into_iter().peekable();
+        // The first address after all pools passed.
+        let mut after_pools = 0;
+        ranges.flat_map(move |(first, last)| {
+            let last = u64::from(last.to_bits());
+            let mut next = u64::from(first.to_bits()).max(after_pools);
+            let mut outside = Vec::new();
+            while next <= last {
+                while let Some(pool) = pools.next_if(|pool| u64::from(pool.0) <= next) {
+                    after_pools = after_pools.max(u64::from(pool.1) + 1);
+                }
+                next = next.max(after_pools);
+                let until = pools.peek().map_or(last + 1, |pool| u64::from(pool.0));
+                let until = until.min(last + 1);
+                // Both are within the range, so they fit 32 bits.
+                outside.extend((next..until).map(|address| Ipv4Addr::from_bits(address as u32)));
+                next = next.max(until);
+            }
+            outside
+        })
+    }
+
     /// Returns the subnet of an `address` that was leased from the subnet with this `id`. Leases
     /// outlive subnets: if the subnet with the id does not contain the address, the subnet that
     /// contains the address decides; `None` without one.

@@ -5,14 +5,22 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::mirror::readiness::{Failure, Unready};
 use crate::mirror::shared::Mirror;
+use crate::model::time::Time;
 
 /// The maximum delay of events between queries. A query applies queued events itself, and half a second is
 /// allowed before a change is in the state file. Each pause costs as much as a dozen events.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// The maximum delay of events while there are active requesters, who want to know soon.
+const SHORT_PAUSE: Duration = Duration::from_millis(1);
+
+/// The time after the beginning of each second at which the ends of states are looked for, while there are active
+/// requesters: the coarse clock enters the second some milliseconds late.
+const AFTER_SECOND: Duration = Duration::from_millis(12);
 
 /// The time between two looks at whether the initial load, which applies events itself, has ended.
 const LOADING_PAUSE: Duration = Duration::from_millis(20);
@@ -48,7 +56,13 @@ impl ApplyWorker {
                         thread::sleep(LOADING_PAUSE);
                         continue;
                     }
-                    let caught_up = catch_unwind(AssertUnwindSafe(|| mirror.catch_up()));
+                    let caught_up = catch_unwind(AssertUnwindSafe(|| {
+                        mirror.catch_up();
+                        if mirror.is_followed() {
+                            // An error ends the queries of the active requesters.
+                            let _ = mirror.record_ends(Time::now());
+                        }
+                    }));
                     if caught_up.is_err() {
                         mirror.fail(Failure::Change);
                     }
@@ -63,9 +77,14 @@ impl ApplyWorker {
                     changed();
                     // Events pushed during the pause are applied as one batch. Their pushes do not wake this
                     // thread, which would take longer than the rest of a push, but then it does not park.
-                    thread::sleep(PAUSE);
-                    if !stopping.load(Ordering::Acquire) {
-                        thread::park();
+                    let is_followed = mirror.is_followed();
+                    thread::sleep(if is_followed { SHORT_PAUSE } else { PAUSE });
+                    if stopping.load(Ordering::Acquire) {
+                        break;
+                    }
+                    match is_followed {
+                        true => thread::park_timeout(until_next_second()),
+                        false => thread::park(),
                     }
                 }
             })?;
@@ -74,6 +93,13 @@ impl ApplyWorker {
             thread: Some(thread),
         })
     }
+}
+
+/// Returns the time until shortly after the beginning of the next second.
+fn until_next_second() -> Duration {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+    let passed = since_epoch.map_or(0, |since_epoch| since_epoch.subsec_nanos());
+    Duration::from_secs(1) - Duration::from_nanos(passed.into()) + AFTER_SECOND
 }
 
 impl Drop for ApplyWorker {

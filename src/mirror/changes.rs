@@ -7,18 +7,47 @@
 //!
 //! Delta queries read the time index, which the same update has changed.
 //!
-//! The log is a ring of addresses with sequence numbers. A consumer keeps a [`Position`] and reads the changes
+//! - Active requesters: see [`follower`](crate::mirror::follower).
+//!
+//! The log is a ring of changes with sequence numbers. A consumer keeps a [`Position`] and reads the changes
 //! after it. It never blocks an update: a consumer that falls behind by more than the ring holds has [lagged],
 //! and can continue by the time index from the time that [`Lagged`] names.
 //!
 //! [lagged]: ChangeLog::has_lagged
 
 use crate::mirror::dirty_set::DirtySet;
+use crate::mirror::history::{History, VpnNumber};
 use crate::model::time::Time;
+use crate::model::vpn::Vpn;
 
 /// The number of changes in the ring. Reading a page of Kea's lease database takes a small part of the time in
 /// which Kea makes this many changes.
 const CAPACITY: usize = 32_768;
+
+/// The kind of a change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// An update without a difference that requesters see.
+    #[default]
+    Unseen,
+    /// An update with a difference that requesters see.
+    Seen,
+    /// The end of a state by itself. It updates nothing: only active requesters read it.
+    End,
+}
+
+/// A change of a binding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// The address.
+    pub address: u32,
+    /// The time at which the change was learned of.
+    pub time: Time,
+    /// The VPN that the binding left, if it moved to another one.
+    pub left: Option<VpnNumber>,
+    /// The kind.
+    pub kind: Kind,
+}
 
 /// The position of a consumer: after the changes that it has read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,7 +55,7 @@ pub struct Position {
     /// The sequence number of the first change after the position.
     pub next: u64,
     /// A time that is not later than any change after the position, unless the clock is set back.
-    time: Time,
+    pub time: Time,
 }
 
 /// A consumer has fallen behind: the ring has lost changes after its position.
@@ -39,8 +68,8 @@ pub struct Lagged {
 /// The change log of a table.
 #[derive(Debug)]
 pub struct ChangeLog {
-    /// The addresses of the latest changes: the change with sequence number `n` is at `n % CAPACITY`.
-    ring: Box<[u32]>,
+    /// The latest changes: the one with sequence number `n` is at `n % CAPACITY`.
+    ring: Box<[Change]>,
     /// The sequence number of the next change.
     next: u64,
     /// The time of the latest change.
@@ -53,6 +82,8 @@ pub struct ChangeLog {
     pub is_loading: bool,
     /// The changes that are not in the state file.
     pub dirty: DirtySet,
+    /// The times from which on the changes of each VPN are known.
+    history: History,
 }
 
 impl ChangeLog {
@@ -64,25 +95,62 @@ impl ChangeLog {
     /// Creates an empty log with a ring of `capacity` changes.
     pub fn with_capacity(capacity: usize, now: Time) -> ChangeLog {
         ChangeLog {
-            ring: vec![0; capacity].into(),
+            ring: vec![Change::default(); capacity].into(),
             // Above those of any earlier log: a position in an earlier one has lagged here.
             next: u64::from(now.0) << 32,
             latest: now,
             set_back: None,
             is_loading: false,
             dirty: DirtySet::default(),
+            history: History::new(now),
         }
     }
 
-    /// Records a change that was learned at `time`. `is_saved` is whether a start finds the change in Kea's lease
-    /// database, so that the state file does not need it.
-    pub fn record(&mut self, address: u32, time: Time, is_saved: bool) {
+    /// Records an update that was learned at `time`. `is_saved` is whether a start finds the change in Kea's lease
+    /// database, so that the state file does not need it. `left` is the VPN of the binding before, if it is now in another
+    /// one.
+    pub fn record(
+        &mut self,
+        address: u32,
+        time: Time,
+        kind: Kind,
+        left: Option<&Vpn>,
+        is_saved: bool,
+    ) {
         if !is_saved {
             self.dirty.add(address, !self.is_loading);
         }
-        if self.is_loading {
-            return;
+        let left = left.map(|vpn| self.lose(vpn, time));
+        if !self.is_loading {
+            self.push(Change {
+                address,
+                time,
+                left,
+                kind,
+            });
         }
+    }
+
+    /// Records that the state of a binding ended by itself at `time`.
+    pub fn record_end(&mut self, address: u32, time: Time) {
+        self.push(Change {
+            address,
+            time,
+            left: None,
+            kind: Kind::End,
+        });
+    }
+
+    /// Records that a VPN lost a binding at `time`.
+    fn lose(&mut self, vpn: &Vpn, time: Time) -> VpnNumber {
+        self.dirty.add_history();
+        let oldest = self.next.saturating_sub(self.ring.len() as u64);
+        self.history.lose(vpn, time, self.next, oldest)
+    }
+
+    /// Appends a change to the ring.
+    fn push(&mut self, change: Change) {
+        let time = change.time;
         if time < self.latest {
             let earliest = self
                 .set_back
@@ -92,9 +160,26 @@ impl ChangeLog {
         self.latest = time;
         let index = self.index(self.next);
         if let Some(entry) = self.ring.get_mut(index) {
-            *entry = address;
+            *entry = change;
         }
         self.next += 1;
+    }
+
+    /// Returns the history.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// Replaces the history, by that of the state file.
+    pub fn set_history(&mut self, history: History) {
+        self.history = history;
+        self.dirty.add_history();
+    }
+
+    /// Records that any VPN may have lost bindings at `time`.
+    pub fn lose_all(&mut self, time: Time) {
+        self.history.lose_all(time);
+        self.dirty.add_history();
     }
 
     /// Returns the position after all changes.
@@ -110,7 +195,7 @@ impl ChangeLog {
         position.next + (self.ring.len() as u64) < self.next
     }
 
-    /// Iterates over the addresses of all changes after a position, each with the position after the change.
+    /// Iterates over the addresses of all updates after a position, each with the position after the update.
     ///
     /// # Errors
     /// Changes after the position have left the ring.
@@ -123,18 +208,41 @@ impl ChangeLog {
             return Err(Lagged { since: earliest });
         }
         Ok((position.next..self.next).filter_map(move |number| {
-            let address = *self.ring.get(self.index(number))?;
+            let change = self.ring.get(self.index(number))?;
+            if change.kind == Kind::End {
+                return None;
+            }
             let next = number + 1;
             let time = match next == self.next {
                 true => self.latest,
                 false => earliest,
             };
-            Some((address, Position { next, time }))
+            Some((change.address, Position { next, time }))
         }))
     }
 
+    /// Returns copies of all changes after a position.
+    ///
+    /// # Errors
+    /// Changes after the position have left the ring.
+    pub fn copy_after(&self, position: Position) -> Result<Vec<Change>, Lagged> {
+        if self.has_lagged(position) {
+            return Err(Lagged {
+                since: self.earliest_after(position),
+            });
+        }
+        // A position of an earlier log is not after the end of this one.
+        let first = position.next.min(self.next);
+        let count = (self.next - first) as usize;
+        let (before, from) = self.ring.split_at(self.index(first));
+        let mut changes = Vec::with_capacity(count);
+        changes.extend(from.iter().take(count));
+        changes.extend(before.iter().take(count - changes.len()));
+        Ok(changes)
+    }
+
     /// Returns a time that is not later than any change after a position.
-    fn earliest_after(&self, position: Position) -> Time {
+    pub fn earliest_after(&self, position: Position) -> Time {
         let set_back = self.set_back.filter(|(number, _)| *number >= position.next);
         set_back.map_or(position.time, |(_, earliest)| earliest.min(position.time))
     }

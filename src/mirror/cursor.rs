@@ -481,7 +481,7 @@ impl Span {
 }
 
 /// Returns a page; `None` if it is empty, or none of its bindings is in the VPNs selected.
-fn selected_page<'a>(table: &'a Table, vpn: &VpnSelector, number: u32) -> Option<&'a Page> {
+pub fn selected_page<'a>(table: &'a Table, vpn: &VpnSelector, number: u32) -> Option<&'a Page> {
     let page = table.page(number)?;
     if *vpn == VpnSelector::All {
         return Some(page);

@@ -1,4 +1,4 @@
-//! The dirty set: the bindings and the view that the state file lacks, or has as they were before.
+//! The dirty set: the bindings, the view and the history that the state file lacks, or has as they were before.
 //!
 //! Changes are flushed before the other bindings. A change made while a large mirror is written to a new file is
 //! therefore on disk as soon as at any other time.
@@ -19,7 +19,7 @@ const MAX_RECORDED: u64 = 65_536;
 /// An address and the binding to write for it; `None` removes the address from the state file.
 pub type DirtyBinding = (Ipv4Addr, Option<Binding>);
 
-/// The addresses that must be written to the state file, and whether the view must be.
+/// The addresses that must be written to the state file, and whether the view and the history must be.
 #[derive(Debug, Default)]
 pub struct DirtySet {
     /// Addresses that changed.
@@ -30,6 +30,8 @@ pub struct DirtySet {
     all_from: Option<u32>,
     /// Whether the view must be written.
     is_view_dirty: bool,
+    /// Whether the history must be written.
+    is_history_dirty: bool,
     /// Whether the view has differed from the one in the state file since the start.
     is_reconfigured: bool,
     /// The recent changes that were added to `changed` since the last [`DirtySet::take_recent`].
@@ -54,13 +56,19 @@ impl DirtySet {
         }
     }
 
-    /// Adds the view and every address, to be written after the changed ones: the state file is new.
+    /// Adds the view, the history and every address, to be written after the changed ones: the state file is new.
     pub fn add_all(&mut self) {
         self.all_from = Some(0);
         // Each of these is either among all addresses, or has no binding, and the new file needs no entry for it.
         self.deferred.clear();
         self.recent.push(EVERY_ADDRESS);
+        self.add_history();
         self.add_view();
+    }
+
+    /// Adds the history.
+    pub fn add_history(&mut self) {
+        self.is_history_dirty = true;
     }
 
     /// Adds the view.
@@ -100,6 +108,11 @@ impl DirtySet {
     /// Returns whether the view must be written, and marks it as written.
     pub(super) fn take_view(&mut self) -> bool {
         std::mem::take(&mut self.is_view_dirty)
+    }
+
+    /// Returns whether the history must be written, and marks it as written.
+    pub(super) fn take_history(&mut self) -> bool {
+        std::mem::take(&mut self.is_history_dirty)
     }
 
     /// Takes up to `limit` addresses with their bindings, and marks them as written.

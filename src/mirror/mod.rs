@@ -12,7 +12,8 @@
 //! - [`view`], [`ranges`], `former_subnets`: the configuration seen by queries, with times of change.
 //! - `visible`: the parts of a binding that requesters see, and their differences.
 //! - `cursor`: scans over bindings, ascending by address, in parts.
-//! - [`follower`]: positions of active requesters in the changes.
+//! - [`follower`]: positions of active requesters in the changes; `audience`: their number and notification.
+//! - [`history`]: the times from which on all changes are known.
 //! - `census`: counts of all bindings, for the administrator.
 //! - `recorder`: the interface to the record of dirty changes, which survives a kill of the process.
 //! - `resync`: comparison with Kea's lease database, which finds changes that no event reported.
@@ -24,12 +25,14 @@ pub mod apply_worker;
 pub mod dirty_set;
 pub mod event;
 pub mod follower;
+pub mod history;
 pub mod index;
 pub mod queue;
 pub mod ranges;
 pub mod view;
 
 mod apply;
+mod audience;
 mod bitset;
 mod bootstrap;
 mod census;

@@ -103,6 +103,13 @@ impl Page {
         self.at(self.position(address), address)
     }
 
+    /// Returns the binding of an address in this page, with its place.
+    pub fn find(&self, address: u32) -> Option<Found<'_>> {
+        let position = self.position(address);
+        let slot = position.is_present.then(|| self.slot(position.rank))??;
+        Some(Found { address, slot })
+    }
+
     /// Returns the binding at the position of `address`.
     pub fn at(&self, position: Position, address: u32) -> Option<BindingRef<'_>> {
         if !position.is_present {

@@ -19,7 +19,9 @@ use parking_lot::Mutex;
 
 use crate::kea_config::KeaConfig;
 use crate::mirror::apply::apply;
+use crate::mirror::audience::Audience;
 use crate::mirror::dirty_set::{DirtyPart, DirtySet};
+use crate::mirror::history::SavedHistory;
 use crate::mirror::indexes::Identity;
 use crate::mirror::queue::EventQueue;
 use crate::mirror::ranges::SavedView;
@@ -37,6 +39,9 @@ const EVENTS_PER_LOCK: usize = 128;
 
 /// The maximum number of events that [`Mirror::read_briefly`] applies.
 const EVENTS_BRIEFLY: usize = EVENTS_PER_LOCK;
+
+/// The maximum number of entries of the time index that are visited under one lock, to find the ends of states.
+const ENDS_PER_LOCK: usize = 1_024;
 
 /// The time for which [`Mirror::read_briefly`] tries to lock the tables: readers and the apply worker usually hold them
 /// for less.
@@ -74,6 +79,8 @@ pub struct Mirror {
     pub(super) resync: Mutex<Resync>,
     /// Records the changes that are not on disk yet, if that is possible. Locked after `resync`.
     recorder: Mutex<Option<Arc<dyn ChangeRecorder>>>,
+    /// The active requesters. Joined with the tables locked.
+    pub(super) audience: Audience,
     /// Panics for tests.
     #[cfg(test)]
     faults: faults::Faults,
@@ -88,6 +95,7 @@ impl Mirror {
             queue: EventQueue::default(),
             resync: Mutex::default(),
             recorder: Mutex::default(),
+            audience: Audience::default(),
             #[cfg(test)]
             faults: faults::Faults::default(),
         }
@@ -213,6 +221,10 @@ impl Mirror {
                 return Err(NotNow::Busy);
             }
             let mut table = self.lock_until(give_up, || self.table.try_write())?;
+            if !self.record_some_ends(&mut table, Time::now()) {
+                self.queue.wake_worker();
+                return Err(NotNow::Busy);
+            }
             // Counted before they are looked at: an event that is pushed later, and may take long, is the worker's.
             let count = self.queue.len();
             if !self.queue.is_short(EVENTS_BRIEFLY) {
@@ -224,6 +236,10 @@ impl Mirror {
                 report.lend(|event| apply(&mut table, &mut resync, event, now));
             }
             self.record_changes(&mut table);
+            if !self.audience.is_empty() {
+                // The worker notifies the active requesters.
+                self.queue.wake_worker();
+            }
             return Ok(read(&table));
         }
         let table = self.lock_until(give_up, || self.table.try_read())?;
@@ -259,13 +275,64 @@ impl Mirror {
             let mut resync = self.resync.lock();
             // Read under the lock: no earlier reply has a later time, and every later reply sees these events.
             let now = clock();
+            if !self.record_some_ends(&mut table, now) {
+                continue;
+            }
             for report in self.queue.drain().take(EVENTS_PER_LOCK) {
                 report.lend(|event| apply(&mut table, &mut resync, event, now));
             }
             self.record_changes(&mut table);
+            drop(resync);
+            self.notify(table);
         }
         // Another thread may have popped an event that it has not applied. It holds the lock, for which the next
         // `read` of the caller waits.
+    }
+
+    /// Records some ends of states up to `now` in the change log, while there are active requesters; returns whether
+    /// none are left. Updates at `now` must wait for that.
+    fn record_some_ends(&self, table: &mut Table, now: Time) -> bool {
+        if self.audience.is_empty() {
+            table.stop_ends();
+            return true;
+        }
+        table.record_ends(now, ENDS_PER_LOCK)
+    }
+
+    /// Records the ends of states up to `now` in the change log, while there are active requesters, and notifies these.
+    ///
+    /// # Errors
+    /// The tables are not complete.
+    pub(super) fn record_ends(&self, now: Time) -> Result<(), Unready> {
+        let (has_ends, next) =
+            self.read(|table| (table.has_ends(now), table.changes().end().next))?;
+        if has_ends {
+            self.audience.notify(next);
+            return Ok(());
+        }
+        loop {
+            let mut table = self.table_mut()?;
+            let is_over = self.record_some_ends(&mut table, now);
+            self.notify(table);
+            if is_over {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Unlocks the tables, and notifies the active requesters of changes.
+    fn notify(&self, table: RwLockWriteGuard<'_, Table>) {
+        if self.audience.is_empty() {
+            return;
+        }
+        let next = table.changes().end().next;
+        drop(table);
+        self.audience.notify(next);
+    }
+
+    /// Whether there are active requesters.
+    pub(super) fn is_followed(&self) -> bool {
+        !self.audience.is_empty()
     }
 
     /// Records the addresses that have changed, before any reader sees the changes.
@@ -353,6 +420,11 @@ impl Mirror {
     /// Takes the view if it is dirty, and marks it as written.
     pub fn take_dirty_view(&self) -> Option<SavedView> {
         self.table_mut().ok()?.take_dirty_view()
+    }
+
+    /// Takes the history if it is dirty, and marks it as written: see [`Table::take_dirty_history`].
+    pub fn take_dirty_history(&self) -> Option<SavedHistory> {
+        self.table_mut().ok()?.take_dirty_history()
     }
 
     /// Returns up to `limit` addresses to look up in Kea's lease database: doubtful ones, and those missing there

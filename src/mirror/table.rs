@@ -1,16 +1,18 @@
 //! The tables: all bindings by address, their indexes, and the log of their changes.
 
 mod configuration;
+mod ends;
 
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::kea_config::{KeaConfig, Serving};
-use crate::mirror::changes::ChangeLog;
+use crate::mirror::changes::{ChangeLog, Kind};
 use crate::mirror::dirty_set::{DirtyPart, DirtySet};
+use crate::mirror::history::{History, SavedHistory};
 use crate::mirror::index::identity::Matches;
-use crate::mirror::index::time::Reached;
+use crate::mirror::index::time::{Happening, Moment, Reached};
 use crate::mirror::indexes::{Identity, Indexes, indexed_client};
 use crate::mirror::page::Page;
 use crate::mirror::pages::Pages;
@@ -21,6 +23,7 @@ use crate::model::binding::{Binding, BindingRef};
 use crate::model::client::Client;
 use crate::model::state::State;
 use crate::model::time::{Time, Window};
+use crate::model::vpn::Vpn;
 
 /// The part of the view before a restart that depends on host reservations in databases. These are read after
 /// the rest of the configuration, and can be compared only then.
@@ -49,6 +52,8 @@ pub struct Table {
     indexes: Option<Indexes>,
     /// The change log.
     changes: ChangeLog,
+    /// The next end of a state that is not in the change log; `None` while ends are not recorded.
+    next_end: Option<Moment>,
     /// The latest transaction of a lease in Kea's lease database, as far as it is known.
     pub(super) latest: Option<Time>,
     /// The beginning of the last complete resync.
@@ -68,26 +73,29 @@ impl Table {
         now: Time,
         rule: impl FnOnce(Option<BindingRef<'_>>) -> Option<Binding>,
     ) {
-        self.revise(address, now, |view, before| {
+        self.revise(address, now, None, |view, before| {
             let mut after = rule(before)?;
-            after.learned_at = visible::learned_at(view, before, after.view(), now);
-            Some(after)
+            let (learned_at, is_seen) = visible::learned_at(view, before, after.view(), now);
+            after.learned_at = learned_at;
+            Some((after, is_seen))
         });
     }
 
     /// Updates the binding of an address as [`Table::update`] does, but the rule also sets
-    /// [`Binding::learned_at`].
+    /// [`Binding::learned_at`], and returns whether requesters see a difference. `left` is the VPN of the binding in
+    /// the view before, if that differs.
     pub(super) fn revise(
         &mut self,
         address: Ipv4Addr,
         now: Time,
-        rule: impl FnOnce(&View, Option<BindingRef<'_>>) -> Option<Binding>,
+        left: Option<&Vpn>,
+        rule: impl FnOnce(&View, Option<BindingRef<'_>>) -> Option<(Binding, bool)>,
     ) {
         let bits = address.to_bits();
         let entry = self.bindings.entry(bits);
         let before = entry.binding();
-        let after = rule(&self.view, before).filter(|after| before != Some(after.view()));
-        let Some(after) = &after else {
+        let after = rule(&self.view, before).filter(|(after, _)| before != Some(after.view()));
+        let Some((after, is_seen)) = &after else {
             if entry.is_page_empty() {
                 self.bindings.prune(bits);
             }
@@ -95,7 +103,13 @@ impl Table {
         };
         let after = after.view();
         let is_renewal = before.is_some_and(|before| visible::is_renewal(before, after));
-        self.changes.record(bits, now, is_renewal);
+        let kind = if *is_seen { Kind::Seen } else { Kind::Unseen };
+        // A renewal leaves no VPN.
+        let moved = (!is_renewal)
+            .then(|| self.view.vpn_left(before.as_ref()?, &after, now))
+            .flatten();
+        let left = left.or(moved.as_deref());
+        self.changes.record(bits, now, kind, left, is_renewal);
         if after.state == State::Active {
             self.latest = self.latest.max(Some(after.lease_start));
         }
@@ -119,23 +133,27 @@ impl Table {
     }
 
     /// Records that requesters see an address differently since `at`, although no event changed its binding. An
-    /// address of a configured subnet without a binding has become available at that time.
-    pub(super) fn mark_changed(&mut self, address: u32, at: Time) {
+    /// address of a configured subnet without a binding has become available at that time. `left` is the VPN in which
+    /// requesters saw it before, if it is now in another one.
+    pub(super) fn mark_changed(&mut self, address: u32, at: Time, left: Option<&Vpn>) {
         let before = self.bindings.get(address);
         if before.is_some_and(|before| before.learned_at == Some(at)) {
             // A second change at this time would leave the binding unchanged, and the update would not record it.
-            return self.changes.record(address, at, true);
+            return self.changes.record(address, at, Kind::Seen, left, true);
         }
         let address = Ipv4Addr::from_bits(address);
-        self.revise(address, at, |view, before| match before {
-            Some(before) => Some(Binding {
-                learned_at: Some(at),
-                ..before.to_owned()
-            }),
-            None => {
-                let subnet = view.kea_config.subnet_holding(address)?;
-                Some(Binding::free(address, subnet.id, at))
-            }
+        self.revise(address, at, left, |view, before| {
+            let after = match before {
+                Some(before) => Binding {
+                    learned_at: Some(at),
+                    ..before.to_owned()
+                },
+                None => {
+                    let subnet = view.kea_config.subnet_holding(address)?;
+                    Binding::free(address, subnet.id, at)
+                }
+            };
+            Some((after, true))
         });
     }
 
@@ -153,7 +171,9 @@ impl Table {
                 .identities
                 .update(address, client, None, &self.bindings);
         }
-        self.changes.record(address, now, false);
+        let vpn = self.view.vpn_of(&before, before.state);
+        let vpn = vpn.as_deref();
+        self.changes.record(address, now, Kind::Seen, vpn, false);
     }
 }
 
@@ -219,6 +239,27 @@ impl Table {
         indexes.flat_map(move |indexes| indexes.times.touched(reached, window, until))
     }
 
+    /// Iterates over the times of bindings in chronological order: see [`TimeIndex::chronological`].
+    ///
+    /// [`TimeIndex::chronological`]: crate::mirror::index::time::TimeIndex::chronological
+    pub(super) fn chronological(
+        &self,
+        from: Moment,
+        until: Time,
+        ends_until: Time,
+    ) -> impl Iterator<Item = Happening> {
+        let indexes = self.indexes.iter();
+        indexes.flat_map(move |indexes| indexes.times.chronological(from, until, ends_until))
+    }
+
+    /// Returns the latest time of any binding: see [`TimeIndex::latest`].
+    ///
+    /// [`TimeIndex::latest`]: crate::mirror::index::time::TimeIndex::latest
+    pub(super) fn latest_time(&self) -> Time {
+        let indexes = self.indexes.as_ref();
+        indexes.map_or(Time::MIN, |indexes| indexes.times.latest())
+    }
+
     /// Returns a page of bindings.
     pub(super) fn page(&self, number: u32) -> Option<&Page> {
         self.bindings.page(number)
@@ -232,6 +273,11 @@ impl Table {
     /// Returns the change log.
     pub fn changes(&self) -> &ChangeLog {
         &self.changes
+    }
+
+    /// Returns the second in which the history began: changes are known from the next one on.
+    pub fn history_since(&self) -> Time {
+        self.changes.history().since()
     }
 }
 
@@ -254,6 +300,16 @@ impl Table {
         self.changes.is_loading = false;
     }
 
+    /// Sets the history to that of the state file.
+    pub(super) fn set_history(&mut self, history: History) {
+        self.changes.set_history(history);
+    }
+
+    /// Records that any VPN may have lost bindings at a time.
+    pub(super) fn lose_all(&mut self, at: Time) {
+        self.changes.lose_all(at);
+    }
+
     /// Records the beginning of a complete resync.
     pub fn set_resynced(&mut self, began: Time) {
         self.resynced_at = self.resynced_at.max(Some(began));
@@ -273,6 +329,12 @@ impl Table {
         self.changes.dirty.take_view().then(|| self.saved_view())
     }
 
+    /// Takes the history for the state file, if it is dirty. Taken after bindings, it has every VPN that they left.
+    pub fn take_dirty_history(&mut self) -> Option<SavedHistory> {
+        let is_dirty = self.changes.dirty.take_history();
+        is_dirty.then(|| self.changes.history().to_saved())
+    }
+
     /// Takes up to `limit` addresses of the dirty set with their bindings.
     pub fn take_dirty(&mut self, limit: usize) -> DirtyPart {
         self.changes.dirty.take(&self.bindings, limit)
@@ -287,7 +349,14 @@ impl Table {
     /// Stores a binding.
     pub(crate) fn put(&mut self, binding: &Binding) {
         let time = binding.since;
-        self.revise(binding.address, time, |_, _| Some(binding.clone()));
+        self.revise(binding.address, time, None, |_, _| {
+            Some((binding.clone(), true))
+        });
+    }
+
+    /// Replaces the change log by an empty one with room for `capacity` changes.
+    pub(crate) fn shorten_log(&mut self, capacity: usize, now: Time) {
+        self.changes = ChangeLog::with_capacity(capacity, now);
     }
 
     /// Sets the configured ranges.

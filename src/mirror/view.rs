@@ -110,11 +110,16 @@ pub struct View {
 impl View {
     /// Returns the configured range that contains an address.
     pub fn range_of(&self, address: u32) -> Option<&TimedRange> {
+        self.ranges.get(self.index_of_range(address)?)
+    }
+
+    /// Returns the index of the configured range that contains an address.
+    pub fn index_of_range(&self, address: u32) -> Option<usize> {
         let after = self
             .ranges
             .partition_point(|range| range.last.to_bits() < address);
         let range = self.ranges.get(after)?;
-        (range.first.to_bits() <= address).then_some(range)
+        (range.first.to_bits() <= address).then_some(after)
     }
 
     /// Whether the address of a binding is configured: in a subnet or pool, or reserved.
@@ -158,6 +163,23 @@ impl View {
     pub fn vpn_of(&self, binding: &BindingRef<'_>, state: State) -> Option<Cow<'_, Vpn>> {
         let of_subnet = || self.vpn(binding.address, binding.subnet).map(Cow::Borrowed);
         named_vpn(binding, state).or_else(of_subnet)
+    }
+
+    /// Returns the VPN of the binding `before` an update at `now`, if it is in another one `after` it. A binding whose
+    /// state has ended counts as one that has not: the end was no update.
+    pub fn vpn_left(
+        &self,
+        before: &BindingRef<'_>,
+        after: &BindingRef<'_>,
+        now: Time,
+    ) -> Option<Cow<'_, Vpn>> {
+        let names_vpn = |binding: &BindingRef<'_>| binding.client.is_some_and(ClientRef::names_vpn);
+        if before.subnet == after.subnet && !names_vpn(before) && !names_vpn(after) {
+            return None;
+        }
+        let vpn = self.vpn_of(before, before.state);
+        let is_other = vpn != self.vpn_of(after, after.at(now).0);
+        vpn.filter(|_| is_other)
     }
 
     /// Returns the properties that a binding shares with others of its subnet.

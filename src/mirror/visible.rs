@@ -1,6 +1,7 @@
 //! The parts of a binding that requesters see: differences after an event, or under another Kea configuration.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::kea_config::{Difference, KeaConfig};
 use crate::mirror::pages::Pages;
@@ -10,6 +11,7 @@ use crate::model::binding::{Binding, BindingRef, SubnetId};
 use crate::model::client::are_visibly_equal;
 use crate::model::state::State;
 use crate::model::time::Time;
+use crate::model::vpn::Vpn;
 
 //--- Bindings
 
@@ -41,20 +43,20 @@ pub fn differ(before: BindingRef<'_>, after: BindingRef<'_>, now: Time) -> bool 
 }
 
 /// Returns [`Binding::learned_at`] of a binding after an update at `now`: `now` if requesters see a
-/// difference, unless a time in their replies is as late.
+/// difference, unless a time in their replies is as late. Returns also whether they see one.
 pub fn learned_at(
     view: &View,
     before: Option<BindingRef<'_>>,
     after: BindingRef<'_>,
     now: Time,
-) -> Option<Time> {
+) -> (Option<Time>, bool) {
     if let Some(before) = before.filter(|before| !differ(*before, after, now)) {
-        return before.learned_at;
+        return (before.learned_at, false);
     }
     let (state, since) = view.state(&after, now);
     let last_transaction = after.last_transaction.filter(|_| !state.is_free());
     let latest = last_transaction.max(Some(since));
-    (latest < Some(now)).then_some(now)
+    ((latest < Some(now)).then_some(now), true)
 }
 
 /// Whether a renewal is the only change of a binding. The state file does not store renewals, because Kea's lease
@@ -79,11 +81,20 @@ pub fn is_renewal(before: BindingRef<'_>, after: BindingRef<'_>) -> bool {
 
 //--- Configurations
 
+/// A binding whose replies differ.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangedBinding {
+    /// The address.
+    pub address: u32,
+    /// The VPN before, if it is another one than now.
+    pub left: Option<Arc<Vpn>>,
+}
+
 /// The changes that a new configuration makes.
 #[derive(Debug, Default)]
 pub struct Changed {
-    /// The addresses of bindings whose replies differ.
-    pub addresses: Vec<u32>,
+    /// The bindings whose replies differ.
+    pub bindings: Vec<ChangedBinding>,
     /// The indexes of former subnets that still have bindings.
     pub former_subnets: BTreeSet<usize>,
 }
@@ -100,6 +111,7 @@ pub fn changed(
     let difference = Difference::between(&before.kea_config, &after.kea_config, with_hosts);
     let mut is_unchanged = unchanged_subnets(&before.kea_config, &after.kea_config, &difference);
     let mut changed = Changed::default();
+    let mut left_vpns = Shared::default();
     for binding in bindings.iter() {
         let (state, _) = binding.at(at);
         if state.is_leased() && is_unchanged(&binding) {
@@ -110,20 +122,47 @@ pub fn changed(
             let former = after.former_subnets.index_of(address, id);
             changed.former_subnets.extend(former);
         }
-        if before.lists(binding, at) != after.lists(binding, at)
-            || before.vpn_of(&binding, state) != after.vpn_of(&binding, state)
+        let vpns = (
+            before.vpn_of(&binding, state),
+            after.vpn_of(&binding, state),
+        );
+        let is_other_vpn = vpns.0 != vpns.1;
+        if is_other_vpn
+            || before.lists(binding, at) != after.lists(binding, at)
             // Only replies for active bindings carry configured options and times.
             || state == State::Active && difference.affects(binding)
         {
-            changed.addresses.push(address.to_bits());
+            let left = vpns.0.filter(|_| is_other_vpn);
+            changed.bindings.push(ChangedBinding {
+                address: address.to_bits(),
+                left: left.map(|vpn| left_vpns.share(&vpn)),
+            });
         }
     }
     changed
 }
 
-/// Returns the addresses of bindings whose replies differ, after a restart at `now`, from those by the saved
+/// Copies of VPNs, of which consecutive equal ones are shared.
+#[derive(Default)]
+struct Shared(Option<Arc<Vpn>>);
+
+impl Shared {
+    /// Returns a copy of a VPN.
+    fn share(&mut self, vpn: &Vpn) -> Arc<Vpn> {
+        let last = self.0.take().filter(|last| **last == *vpn);
+        let shared = last.unwrap_or_else(|| Arc::new(vpn.clone()));
+        Arc::clone(self.0.insert(shared))
+    }
+}
+
+/// Returns the bindings whose replies differ, after a restart at `now`, from those by the saved
 /// view of `before`.
-pub fn changed_since(bindings: &Pages, before: &SavedView, after: &View, now: Time) -> Vec<u32> {
+pub fn changed_since(
+    bindings: &Pages,
+    before: &SavedView,
+    after: &View,
+    now: Time,
+) -> Vec<ChangedBinding> {
     let kea_config = &after.kea_config;
     // Reservations in databases are read, and compared, later.
     let digests_match = |then: CommonDigests| {
@@ -131,25 +170,29 @@ pub fn changed_since(bindings: &Pages, before: &SavedView, after: &View, now: Ti
             && (kea_config.has_host_database || then.hosts == kea_config.hosts_digest)
     };
     let is_common_equal = before.digests.is_none_or(digests_match);
-    let is_changed = |binding: &BindingRef<'_>| {
+    let mut left_vpns = Shared::default();
+    let changed = |binding: BindingRef<'_>| {
         let (address, id) = (binding.address, binding.subnet);
         let (state, _) = binding.at(now);
         let then = before.subnet_of(address, id);
         let was_listed = state.is_leased() && then.is_some() || before.has_in_range(address);
-        if was_listed != after.lists(*binding, now) {
-            return true;
-        }
         let views = then.and_then(|then| then.view.as_ref());
+        let left = views.filter(|then| {
+            named_vpn(&binding, state).is_none()
+                && after.vpn(address, id).is_none_or(|now| then.vpn != *now)
+        });
         let views = views.zip(kea_config.subnet_of(address, id));
-        let is_other_vpn = named_vpn(binding, state).is_none()
-            && views.is_some_and(|(then, now)| then.vpn != now.vpn);
         // Only replies for active bindings carry configured options and times.
         let is_other_reply = state == State::Active
             && (!is_common_equal || views.is_some_and(|(then, now)| then.digest != now.digest));
-        is_other_vpn || is_other_reply
+        let is_changed =
+            left.is_some() || was_listed != after.lists(binding, now) || is_other_reply;
+        is_changed.then(|| ChangedBinding {
+            address: address.to_bits(),
+            left: left.map(|then| left_vpns.share(&then.vpn)),
+        })
     };
-    let changed = bindings.iter().filter(is_changed);
-    changed.map(|binding| binding.address.to_bits()).collect()
+    bindings.iter().filter_map(changed).collect()
 }
 
 /// Returns a test whether a binding belongs to a subnet for whose leases two configurations with this difference

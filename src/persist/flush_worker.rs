@@ -248,6 +248,8 @@ impl Flusher<'_> {
         // before them: otherwise a start would not find changes that the file lacks.
         let mut saved_view = self.mirror.take_dirty_view();
         let (bindings, is_last) = take_part(self.mirror);
+        // Taken after the bindings, and written with them: a start would not find in which VPNs they were before.
+        let history = self.mirror.take_dirty_history();
         // A mirror that has failed never becomes complete again: if it is complete now, the bindings
         // taken before are consistent.
         if !self.mirror.is_complete() {
@@ -264,8 +266,11 @@ impl Flusher<'_> {
             // it.
             latest: latest.filter(|_| is_last),
             resynced_at: resynced_at.filter(|_| is_last),
+            history,
         };
-        if batch.bindings.is_empty() && batch.saved_view.is_none() && !stopping {
+        let is_empty =
+            batch.bindings.is_empty() && batch.saved_view.is_none() && batch.history.is_none();
+        if is_empty && !stopping {
             return Ok(true);
         }
         if let Err(error) = self.store.write(&batch) {
@@ -273,6 +278,9 @@ impl Flusher<'_> {
                 dirty_set.put_back(&batch.bindings);
                 if batch.saved_view.is_some() {
                     dirty_set.add_view();
+                }
+                if batch.history.is_some() {
+                    dirty_set.add_history();
                 }
             });
             return Err(error);

@@ -2,7 +2,7 @@
 //!
 //! The file has the binding of each address as of its last change other than a renewal, and the
 //! last saved view: subnets, and the configured ranges with the time at which each was first
-//! configured. Each write is one transaction, durable on return, so a crash loses nothing written
+//! configured; and the times from which on changes are known. Each write is one transaction, durable on return, so a crash loses nothing written
 //! before.
 
 use std::fs;
@@ -93,6 +93,7 @@ impl Store {
             latest: meta.latest.max(recent.latest),
             resynced_at: meta.resynced_at,
             recent: recent.addresses,
+            history: meta.history,
             ..Saved::default()
         };
         Ok((store, saved))

@@ -93,6 +93,7 @@ fn batch(bindings: &[Binding]) -> Batch {
         at: Time(600),
         latest: Some(Time(590)),
         resynced_at: Some(Time(580)),
+        history: None,
     }
 }
 

@@ -17,6 +17,7 @@ use bytes::Buf;
 use serde::{Deserialize, Serialize};
 
 use crate::mirror::dirty_set::DirtyPart;
+use crate::mirror::history::SavedHistory;
 use crate::mirror::ranges::SavedView;
 use crate::model::binding::Binding;
 use crate::model::time::Time;
@@ -36,10 +37,12 @@ pub struct Batch {
     pub latest: Option<Time>,
     /// The time of the last complete resync.
     pub resynced_at: Option<Time>,
+    /// The history, if it changed.
+    pub history: Option<SavedHistory>,
 }
 
 /// Metadata of the file as a whole; `None` for values that a transaction does not change.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Meta {
     /// The random number that identifies the transaction.
     pub stamp: Option<u64>,
@@ -51,9 +54,38 @@ pub struct Meta {
     pub resynced_at: Option<Time>,
     /// The view.
     pub saved_view: Option<SavedView>,
+    /// The history. Files of earlier versions end before it.
+    pub history: Option<SavedHistory>,
+}
+
+/// The metadata in files of earlier versions.
+#[derive(Deserialize)]
+struct FirstMeta {
+    stamp: Option<u64>,
+    saved_at: Option<Time>,
+    latest: Option<Time>,
+    resynced_at: Option<Time>,
+    saved_view: Option<SavedView>,
 }
 
 impl Meta {
+    /// Decodes metadata.
+    fn decode(octets: &[u8]) -> Result<Meta, postcard::Error> {
+        let (first, rest): (FirstMeta, _) = postcard::take_from_bytes(octets)?;
+        let history = match rest.is_empty() {
+            true => None,
+            false => postcard::from_bytes(rest)?,
+        };
+        Ok(Meta {
+            stamp: first.stamp,
+            saved_at: first.saved_at,
+            latest: first.latest,
+            resynced_at: first.resynced_at,
+            saved_view: first.saved_view,
+            history,
+        })
+    }
+
     /// Fills missing values from `older` metadata.
     pub fn complete(&mut self, older: Meta) {
         self.stamp = self.stamp.or(older.stamp);
@@ -61,6 +93,7 @@ impl Meta {
         self.latest = self.latest.or(older.latest);
         self.resynced_at = self.resynced_at.or(older.resynced_at);
         self.saved_view = self.saved_view.take().or(older.saved_view);
+        self.history = self.history.take().or(older.history);
     }
 }
 
@@ -101,6 +134,7 @@ pub fn encode(batch: &Batch, stamp: u64) -> Result<Frame, StoreError> {
         batch.latest,
         batch.resynced_at,
         &batch.saved_view,
+        &batch.history,
     ))?;
     // The latest entries come first.
     let DirtyPart { changed, rest } = &batch.bindings;
@@ -143,7 +177,7 @@ fn append(octets: &mut Vec<u8>, value: Option<&impl Serialize>) -> Result<(), St
 pub fn decode(payload: &[u8]) -> Result<(Meta, Entries<'_>), StoreError> {
     let mut rest = payload;
     let meta = value(&mut rest).ok_or_else(|| malformed("a transaction is cut off"))?;
-    let meta = postcard::from_bytes(meta).map_err(malformed)?;
+    let meta = Meta::decode(meta).map_err(malformed)?;
     Ok((meta, Entries(rest)))
 }
 

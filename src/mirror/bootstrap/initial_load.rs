@@ -9,6 +9,7 @@ use crate::kea_config::KeaConfig;
 use crate::mirror::apply::apply;
 use crate::mirror::dirty_set::EVERY_ADDRESS;
 use crate::mirror::event::{Event, Lease, Origin};
+use crate::mirror::history::SavedHistory;
 use crate::mirror::pages::Pages;
 use crate::mirror::ranges::SavedView;
 use crate::mirror::resync::Resync;
@@ -37,6 +38,8 @@ pub struct Saved {
     /// The addresses that changed after the last write: see
     /// [`ChangeRecorder`](crate::mirror::ChangeRecorder).
     pub recent: Vec<u32>,
+    /// The history; `None` for a new file, or one of a version that recorded none: it begins at the load.
+    pub history: Option<SavedHistory>,
 }
 
 /// The contents of the state file in the form of the tables: the part of the initial load that does not depend
@@ -116,6 +119,9 @@ impl InitialLoad {
             saved_view.ranges.clear();
         }
         let mut table = Table::new(kea_config, saved_view, now);
+        if let Some(history) = saved.history.take() {
+            table.set_history(history.into());
+        }
         table.set_saved(bindings);
         table.record_changes_since(saved_view, now);
         if saved.saved_at.is_some() {
@@ -136,6 +142,7 @@ impl InitialLoad {
     pub fn resume(mirror: Mirror, kea_config: Arc<KeaConfig>, now: Time) -> Option<InitialLoad> {
         mirror.catch_up();
         let mut table = mirror.into_table()?;
+        table.stop_ends();
         let held = table.bindings(0..=u32::MAX);
         let unconfirmed = held.map(|binding| binding.address.to_bits()).collect();
         table.configure(kea_config, false, now);
@@ -163,7 +170,7 @@ impl InitialLoad {
                 saved_at,
                 resynced_at,
                 ..
-            }) => self.table.revise(address, now, |view, before| {
+            }) => self.table.revise(address, now, None, |view, before| {
                 let mut after = rules::loaded(before, lease, *saved_at, now);
                 // The state file lacks renewals, but earlier replies had them, except those by another server
                 // after the last resync. Without a state file there were no earlier replies.
@@ -172,9 +179,9 @@ impl InitialLoad {
                     || was_received
                         && before.is_some_and(|before| is_renewal(before, after.view()));
                 if !is_known {
-                    after.learned_at = learned_at(view, before, after.view(), now);
+                    (after.learned_at, _) = learned_at(view, before, after.view(), now);
                 }
-                Some(after)
+                Some((after, true))
             }),
             Source::HandOver => self.table.update(address, now, |before| {
                 rules::updated(before, lease, now, Origin::Remote)
@@ -230,12 +237,15 @@ impl InitialLoad {
     pub(in crate::mirror) fn complete(mut self) -> Table {
         for address in std::mem::take(&mut self.unconfirmed) {
             let address = Ipv4Addr::from_bits(address);
+            let before = self.table.binding(address);
+            let had_lease = before.is_some_and(|binding| binding.is_active(self.now));
             self.table
                 .update(address, self.now, |before| match self.source {
                     Source::StateFile(_) => rules::vanished(before?, self.now),
                     Source::HandOver => rules::removed(before?, self.now, Origin::Remote),
                 });
-            if !self.table.is_configured(address) {
+            // The end of a lease is a change, for which the binding is kept until the next start.
+            if !had_lease && !self.table.is_configured(address) {
                 self.table.forget(address, self.now);
             }
         }
@@ -280,12 +290,15 @@ impl InitialLoad {
             let held = held.filter(|binding| is_every_reply_lost || binding.state == State::Active);
             let held: Vec<u32> = held.map(|binding| binding.address.to_bits()).collect();
             for address in held {
-                self.table.mark_changed(address, self.now);
+                self.table.mark_changed(address, self.now, None);
             }
+        }
+        if is_every_reply_lost {
+            self.table.lose_all(self.now);
         }
         let recent = before.recent.into_iter();
         for address in recent.filter(|address| *address != EVERY_ADDRESS) {
-            self.table.mark_changed(address, self.now);
+            self.table.mark_changed(address, self.now, None);
         }
         self.table.latest = self.latest;
     }

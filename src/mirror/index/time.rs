@@ -5,6 +5,7 @@
 //! found by the begins in the same window, moved back by each lifetime in use. A renewal then changes one entry
 //! instead of two.
 
+use std::cmp::Ordering;
 use std::iter;
 
 use crate::mirror::index::time_set::TimeSet;
@@ -40,6 +41,53 @@ pub struct TimeIndex {
     fresh: Vec<(Time, u32)>,
     /// The lifetimes by which ends are searched: the first ones of all bindings.
     lifetimes: Lifetimes,
+    /// The latest time of any binding, now or before, except the ends of its states. Later than the clock if that of
+    /// another server is ahead, or this one was set back.
+    latest: Time,
+}
+
+/// A place in the chronological order of the times of bindings. At equal times, ends come first: when Kea reclaims an
+/// ended lease, the entry for its end becomes one for the start of a state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment {
+    /// The time.
+    pub time: Time,
+    /// The index of the lifetime that ends, or [`FILED`].
+    step: usize,
+    /// The address.
+    pub address: u32,
+}
+
+impl Moment {
+    /// Returns the first place of a time.
+    pub fn first_of(time: Time) -> Moment {
+        Moment {
+            time,
+            step: 0,
+            address: 0,
+        }
+    }
+
+    /// Returns the next place.
+    pub fn next(self) -> Moment {
+        match self.address.checked_add(1) {
+            Some(address) => Moment { address, ..self },
+            None => Moment {
+                step: self.step + 1,
+                address: 0,
+                ..self
+            },
+        }
+    }
+}
+
+/// A time of a binding, in chronological order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Happening {
+    /// The time and the address.
+    pub moment: Moment,
+    /// The lifetime that ends, if this is the binding's; `None` for other times.
+    pub lifetime: Option<Lifetime>,
 }
 
 /// The position of a search for changes in a window.
@@ -62,8 +110,10 @@ impl TimeIndex {
     /// Creates an index of all `bindings`.
     pub fn of_all(bindings: &Pages) -> TimeIndex {
         let mut lifetimes = Lifetimes::default();
+        let mut latest = Time::MIN;
         let times = bindings.iter().flat_map(|binding| {
             lifetimes.add(binding);
+            latest = latest.max(latest_of(binding));
             let times = lifetimes.times(binding).into_iter().flatten();
             times.map(move |time| (time, binding.address.to_bits()))
         });
@@ -72,6 +122,7 @@ impl TimeIndex {
             stale: Vec::new(),
             fresh: Vec::new(),
             lifetimes,
+            latest,
         }
     }
 
@@ -83,6 +134,7 @@ impl TimeIndex {
         let address = either.address.to_bits();
         if let Some(after) = after {
             self.lifetimes.add(after);
+            self.latest = self.latest.max(latest_of(after));
         }
         let times = |binding| self.lifetimes.times(binding);
         let (old, new) = (
@@ -172,6 +224,67 @@ impl TimeIndex {
             })
         })
     }
+}
+
+impl TimeIndex {
+    /// Returns the latest time of any binding, now or before, except the ends of its states.
+    pub fn latest(&self) -> Time {
+        self.latest
+    }
+
+    /// Iterates over the times of all bindings, and perhaps of some former ones, in chronological order from `from` on:
+    /// the ends of states by themselves up to `ends_until`, other times up to `until`. Ends by uncommon lifetimes are among
+    /// the other times.
+    pub fn chronological(
+        &self,
+        from: Moment,
+        until: Time,
+        ends_until: Time,
+    ) -> impl Iterator<Item = Happening> {
+        let lifetimes = self.lifetimes.0.iter().enumerate();
+        let steps = lifetimes.map(|(step, lifetime)| (step, Some(*lifetime), ends_until));
+        let steps = steps.chain([(FILED, None, until)]);
+        let steps = steps.filter_map(|(step, lifetime, until)| {
+            let first = match step.cmp(&from.step) {
+                Ordering::Less => (Time(from.time.0.checked_add(1)?), 0),
+                Ordering::Equal => (from.time, from.address),
+                Ordering::Greater => (from.time, 0),
+            };
+            // The entry of an end is earlier by the lifetime.
+            let earlier = lifetime.map_or(0, |lifetime| lifetime.0);
+            let last = Time(until.0.checked_sub(earlier)?);
+            let first = match first.0.0.checked_sub(earlier) {
+                Some(time) => (Time(time), first.1),
+                None => (Time::MIN, 0),
+            };
+            let found = self.range(first, last).map(move |(time, address)| {
+                let time = time.plus(earlier);
+                Happening {
+                    moment: Moment {
+                        time,
+                        step,
+                        address,
+                    },
+                    lifetime,
+                }
+            });
+            Some(found.peekable())
+        });
+        let mut steps: Vec<_> = steps.collect();
+        iter::from_fn(move || {
+            let firsts = steps.iter_mut().enumerate();
+            let firsts = firsts.filter_map(|(index, step)| Some((step.peek()?.moment, index)));
+            let (_, index) = firsts.min()?;
+            steps.get_mut(index)?.next()
+        })
+    }
+}
+
+/// Returns the latest time of a binding except the ends of its states.
+fn latest_of(binding: BindingRef<'_>) -> Time {
+    let others = [binding.last_transaction, binding.learned_at];
+    let latest = others.into_iter().flatten().max();
+    latest.map_or(binding.since, |latest| latest.max(binding.since))
 }
 
 /// Removes an entry from `entries`; returns whether it was one of them.

@@ -1,5 +1,6 @@
 //! The part of the tables that depends on Kea's configuration.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use crate::kea_config::{KeaConfig, Serving};
@@ -13,6 +14,10 @@ use crate::mirror::table::{Incomplete, Table};
 use crate::mirror::view::View;
 use crate::mirror::visible;
 use crate::model::time::Time;
+
+/// The maximum number of new reservations of which active requesters learn at once. They learn of more only in
+/// a catch-up: each new reservation takes the memory of a binding.
+const NEW_RESERVATIONS: usize = 10_000;
 
 impl Table {
     /// Creates a table without bindings at `now`; `before` is the view before the restart.
@@ -38,10 +43,12 @@ impl Table {
             bindings: Pages::default(),
             indexes: Some(Indexes::default()),
             changes: ChangeLog::new(now),
+            next_end: None,
             latest: None,
             resynced_at: None,
         };
         table.dirty_set().add_view();
+        table.dirty_set().add_history();
         table
     }
 
@@ -76,6 +83,27 @@ impl Table {
         self.record_view_difference(&saved_before);
         self.dirty_set().add_view();
         self.record_changes_of_view(&before, with_hosts, at);
+        self.record_reservations(&before, at);
+    }
+
+    /// Records reserved addresses outside of pools that were not configured in the view `before`, while there are active
+    /// requesters (RFC 7724 section 8.2). Others learn of them by the times of ranges, as of pools.
+    fn record_reservations(&mut self, before: &View, at: Time) {
+        if self.ends_from().is_none() {
+            return;
+        }
+        let view = &self.view;
+        let ranges = view.ranges.iter().filter(|range| range.since == at);
+        let ranges = ranges.map(|range| (range.first, range.last));
+        let reserved = view.kea_config.outside_of_pools(ranges);
+        let is_new = |address: &Ipv4Addr| {
+            let address = address.to_bits();
+            before.range_of(address).is_none() && self.bindings.get(address).is_none()
+        };
+        let new: Vec<Ipv4Addr> = reserved.filter(is_new).take(NEW_RESERVATIONS).collect();
+        for address in new {
+            self.mark_changed(address.to_bits(), at, None);
+        }
     }
 
     /// Records whether the view differs from `before`.
@@ -89,8 +117,8 @@ impl Table {
     /// former subnets that have no bindings.
     fn record_changes_of_view(&mut self, before: &View, with_hosts: bool, at: Time) {
         let changed = visible::changed(&self.bindings, before, &self.view, with_hosts, at);
-        for address in changed.addresses {
-            self.mark_changed(address, at);
+        for binding in changed.bindings {
+            self.mark_changed(binding.address, at, binding.left.as_deref());
         }
         let former = &self.view.former_subnets;
         if changed.former_subnets.len() < former.len() {
@@ -104,8 +132,8 @@ impl Table {
     /// Records the changes at `now` of bindings that requesters see differently than in the view `before` a
     /// restart.
     pub fn record_changes_since(&mut self, before: &SavedView, now: Time) {
-        for address in visible::changed_since(&self.bindings, before, &self.view, now) {
-            self.mark_changed(address, now);
+        for binding in visible::changed_since(&self.bindings, before, &self.view, now) {
+            self.mark_changed(binding.address, now, binding.left.as_deref());
         }
     }
 

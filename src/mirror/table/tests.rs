@@ -113,7 +113,7 @@ impl World {
             Step::Configure(place) => {
                 let bits = address(place).to_bits();
                 if self.table.binding(address(place)).is_some() {
-                    self.table.mark_changed(bits, at);
+                    self.table.mark_changed(bits, at, None);
                     self.unread.insert(bits);
                 }
             }
