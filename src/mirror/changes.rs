@@ -176,6 +176,12 @@ impl ChangeLog {
         self.dirty.add_history();
     }
 
+    /// Records that a binding was lost to no VPN at `time`.
+    pub fn hide(&mut self, time: Time) {
+        self.history.hide(time);
+        self.dirty.add_history();
+    }
+
     /// Records that any VPN may have lost bindings at `time`.
     pub fn lose_all(&mut self, time: Time) {
         self.history.lose_all(time);

@@ -39,6 +39,9 @@ pub struct History {
     lost: Vec<Loss>,
     /// The latest loss of a VPN that is not among them; `None` without one.
     others_lost: Option<Time>,
+    /// The time at which a binding was last lost by its VPN to none, so that no requester sees it; `None` if this never
+    /// happened.
+    hidden: Option<Time>,
 }
 
 /// The last loss of a VPN.
@@ -61,6 +64,8 @@ pub struct SavedHistory {
     pub lost: Vec<(Vpn, Time)>,
     /// The latest loss of any other VPN.
     pub others_lost: Option<Time>,
+    /// The time at which a binding was last lost to no VPN.
+    pub hidden: Option<Time>,
 }
 
 impl History {
@@ -70,6 +75,7 @@ impl History {
             since: now,
             lost: Vec::new(),
             others_lost: None,
+            hidden: None,
         }
     }
 
@@ -83,13 +89,15 @@ impl History {
         start > self.since && self.has_lost_nothing(start, selector)
     }
 
-    /// Whether no binding left the VPNs selected at `start` or later. A requester that sees all VPNs loses none.
+    /// Whether no binding left the VPNs selected at `start` or later.
     pub fn has_lost_nothing(&self, start: Time, selector: &VpnSelector) -> bool {
-        let VpnSelector::One(vpn) = selector else {
-            return true;
+        let lost = match selector {
+            VpnSelector::All => self.hidden,
+            VpnSelector::One(vpn) => {
+                let loss = self.lost.iter().find(|loss| loss.vpn == *vpn);
+                loss.map_or(self.others_lost, |loss| Some(loss.at))
+            }
         };
-        let loss = self.lost.iter().find(|loss| loss.vpn == *vpn);
-        let lost = loss.map_or(self.others_lost, |loss| Some(loss.at));
         lost.is_none_or(|lost| lost < start)
     }
 
@@ -131,6 +139,11 @@ impl History {
         VpnNumber::of(index)
     }
 
+    /// Records that the VPN of a binding lost it to none at a time.
+    pub fn hide(&mut self, at: Time) {
+        self.hidden = self.hidden.max(Some(at));
+    }
+
     /// Records that any VPN may have lost bindings at a time.
     pub fn lose_all(&mut self, at: Time) {
         for loss in &mut self.lost {
@@ -158,6 +171,7 @@ impl History {
             since: self.since,
             lost: lost.collect(),
             others_lost: self.others_lost,
+            hidden: self.hidden,
         }
     }
 }
@@ -168,6 +182,7 @@ impl From<SavedHistory> for History {
             since,
             mut lost,
             others_lost,
+            hidden,
         } = saved;
         let further = lost.split_off(lost.len().min(VPNS));
         let further_lost = further.into_iter().map(|(_, at)| at).max();
@@ -178,6 +193,7 @@ impl From<SavedHistory> for History {
             since,
             lost: lost.collect(),
             others_lost: others_lost.max(further_lost),
+            hidden,
         }
     }
 }
@@ -213,6 +229,8 @@ mod tests {
             assert!(history.covers(Time(301), &one(number)));
         }
         assert!(history.covers(Time(150), &VpnSelector::All));
+        history.hide(Time(150));
+        assert!(!history.covers(Time(150), &VpnSelector::All));
     }
 
     #[test]
@@ -253,6 +271,7 @@ mod tests {
                 .map(|number| (vpn(number), Time(10 + u32::from(number))))
                 .collect(),
             others_lost: None,
+            hidden: None,
         };
         let history = History::from(saved);
         assert!(history.covers(Time(11), &one(0)));

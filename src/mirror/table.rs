@@ -109,6 +109,9 @@ impl Table {
             .then(|| self.view.vpn_left(before.as_ref()?, &after, now))
             .flatten();
         let left = left.or(moved.as_deref());
+        if left.is_some() && self.view.vpn_of(&after, after.at(now).0).is_none() {
+            self.changes.hide(now);
+        }
         self.changes.record(bits, now, kind, left, is_renewal);
         if after.state == State::Active {
             self.latest = self.latest.max(Some(after.lease_start));
@@ -173,6 +176,7 @@ impl Table {
         }
         let vpn = self.view.vpn_of(&before, before.state);
         let vpn = vpn.as_deref();
+        self.changes.hide(now);
         self.changes.record(address, now, Kind::Seen, vpn, false);
     }
 }
@@ -303,6 +307,17 @@ impl Table {
     /// Sets the history to that of the state file.
     pub(super) fn set_history(&mut self, history: History) {
         self.changes.set_history(history);
+    }
+
+    /// Sets the history to that of a state file without one, which began with the first ranges. Until now, any VPN may have
+    /// lost bindings.
+    pub(super) fn set_history_of_ranges(&mut self, saved_view: &SavedView) {
+        let now = self.history_since();
+        if let Some(since) = saved_view.ranges.iter().map(|range| range.since).min() {
+            self.changes.set_history(History::new(since.min(now)));
+            self.changes.lose_all(now);
+            self.changes.hide(now);
+        }
     }
 
     /// Records that any VPN may have lost bindings at a time.

@@ -10,6 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::mirror::dirty_set::{DirtyBinding, DirtyPart};
+use crate::mirror::history::SavedHistory;
 use crate::mirror::ranges::{
     CommonDigests, ConfiguredSubnet, FormerSubnet, SavedView, SubnetView, TimedRange,
 };
@@ -93,7 +94,12 @@ fn batch(bindings: &[Binding]) -> Batch {
         at: Time(600),
         latest: Some(Time(590)),
         resynced_at: Some(Time(580)),
-        history: None,
+        history: Some(SavedHistory {
+            since: Time(400),
+            lost: vec![(Vpn::Name("blue".into()), Time(550))],
+            others_lost: Some(Time(450)),
+            hidden: None,
+        }),
     }
 }
 
@@ -124,6 +130,7 @@ fn a_written_binding_is_read_and_a_removed_one_is_not() {
     assert_eq!(saved.saved_at, Some(Time(601)));
     assert_eq!(saved.latest, Some(Time(590)));
     assert_eq!(saved.resynced_at, Some(Time(580)));
+    assert_eq!(saved.history, batch(&[]).history);
 }
 
 #[test]

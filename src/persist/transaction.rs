@@ -212,3 +212,42 @@ fn value<'a>(octets: &mut &'a [u8]) -> Option<&'a [u8]> {
 fn malformed(error: impl fmt::Display) -> StoreError {
     StoreError::Unreadable(Defect::Damaged, error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_metadata_of_earlier_versions() {
+        let first = (
+            Some(7_u64),
+            Some(Time(5)),
+            None::<Time>,
+            Some(Time(4)),
+            Some(SavedView::default()),
+        );
+        let frame = new_frame(&first).unwrap();
+        let (meta, mut entries) = decode(&frame.0[FRAME_HEAD..]).unwrap();
+        assert_eq!((meta.stamp, meta.saved_at), (Some(7), Some(Time(5))));
+        assert_eq!((meta.latest, meta.resynced_at), (None, Some(Time(4))));
+        assert_eq!(meta.saved_view, Some(SavedView::default()));
+        assert_eq!(meta.history, None);
+        assert!(entries.next().is_none());
+    }
+
+    #[test]
+    fn metadata_that_is_cut_off_is_damaged() {
+        let batch = Batch {
+            history: Some(SavedHistory::default()),
+            ..Batch::default()
+        };
+        let frame = encode(&batch, 1).unwrap();
+        let payload = &frame.0[FRAME_HEAD..];
+        let whole = decode(payload).unwrap().0;
+        assert_eq!(whole.history, Some(SavedHistory::default()));
+        // Only the end of the first part is that of metadata of an earlier version.
+        let octets = &payload[4..];
+        let readable = (0..octets.len()).filter(|length| Meta::decode(&octets[..*length]).is_ok());
+        assert_eq!(readable.count(), 1);
+    }
+}

@@ -485,3 +485,30 @@ fn accepts_pools_with_spaces_and_global_reservations_outside_every_subnet() {
     let kea_config = KeaConfig::new(config, Vec::new(), &[]).unwrap();
     assert_eq!(kea_config.ranges.len(), 1);
 }
+
+#[test]
+fn finds_the_addresses_of_ranges_outside_of_pools() {
+    let config = r#"{ "Dhcp4": { "subnet4": [
+        { "id": 1, "subnet": "10.0.0.0/24", "pools": [
+            { "pool": "10.0.0.10-10.0.0.19" }, { "pool": "10.0.0.30-10.0.0.39" } ] },
+        { "id": 2, "subnet": "10.0.0.0/16", "pools": [ { "pool": "10.0.0.15-10.0.0.31" } ] },
+        { "id": 3, "subnet": "0.0.0.0/0", "pools": [ { "pool": "255.255.255.255/32" } ] } ] } }"#;
+    let kea_config = KeaConfig::new(config, Vec::new(), &[]).unwrap();
+    let outside = |ranges: &[([u8; 4], [u8; 4])]| -> Vec<Ipv4Addr> {
+        let ranges = ranges
+            .iter()
+            .map(|(first, last)| ((*first).into(), (*last).into()));
+        kea_config.outside_of_pools(ranges).collect()
+    };
+    let found = outside(&[
+        ([10, 0, 0, 8], [10, 0, 0, 12]),
+        ([10, 0, 0, 20], [10, 0, 0, 20]),
+        ([10, 0, 0, 35], [10, 0, 0, 41]),
+        ([255, 255, 255, 254], [255, 255, 255, 255]),
+    ]);
+    let expected = [[10, 0, 0, 8], [10, 0, 0, 9], [10, 0, 0, 40], [10, 0, 0, 41]];
+    let mut expected: Vec<Ipv4Addr> = expected.map(Ipv4Addr::from).into();
+    expected.push(Ipv4Addr::new(255, 255, 255, 254));
+    assert_eq!(found, expected);
+    assert!(outside(&[]).is_empty());
+}

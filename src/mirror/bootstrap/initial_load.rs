@@ -38,7 +38,7 @@ pub struct Saved {
     /// The addresses that changed after the last write: see
     /// [`ChangeRecorder`](crate::mirror::ChangeRecorder).
     pub recent: Vec<u32>,
-    /// The history; `None` for a new file, or one of a version that recorded none: it begins at the load.
+    /// The history; `None` for a new file, or one of a version that recorded none.
     pub history: Option<SavedHistory>,
 }
 
@@ -119,8 +119,9 @@ impl InitialLoad {
             saved_view.ranges.clear();
         }
         let mut table = Table::new(kea_config, saved_view, now);
-        if let Some(history) = saved.history.take() {
-            table.set_history(history.into());
+        match saved.history.take() {
+            Some(history) => table.set_history(history.into()),
+            None => table.set_history_of_ranges(saved_view),
         }
         table.set_saved(bindings);
         table.record_changes_since(saved_view, now);

@@ -459,6 +459,58 @@ mod tests {
         }
     }
 
+    proptest! {
+        #[test]
+        fn returns_times_in_chronological_order(
+            bindings in vec(binding(), 0..60),
+            (start, end, ends_until) in (time(), time(), time()),
+            at_once in 1..9usize,
+        ) {
+            let (start, until) = (start.min(end), start.max(end));
+            let ends_until = ends_until.min(until);
+            let mut pages = Pages::default();
+            let mut times = TimeIndex::default();
+            for binding in &bindings {
+                times.change(pages.get(binding.address.to_bits()), Some(binding.view()));
+                pages.put(binding.view());
+            }
+            let mut found = Vec::new();
+            let mut next = Moment::first_of(start);
+            loop {
+                let before = found.len();
+                let left = times.chronological(next, until, ends_until);
+                found.extend(left.take(at_once));
+                match found.get(before..).and_then(<[Happening]>::last) {
+                    Some(last) => next = last.moment.next(),
+                    None => break,
+                }
+            }
+            prop_assert!(found.is_sorted_by(|a, b| a.moment < b.moment));
+            let has = |time: Time, address: u32| {
+                let mut found = found.iter();
+                found.any(|found| found.moment.time == time && found.moment.address == address)
+            };
+            for found in &found {
+                let last = if found.lifetime.is_some() { ends_until } else { until };
+                prop_assert!((start..=last).contains(&found.moment.time));
+            }
+            for binding in pages.iter() {
+                let times = [Some(binding.since), binding.last_transaction, binding.learned_at];
+                let inside = |time: &Time| (start..=until).contains(time);
+                for time in times.into_iter().flatten().filter(inside) {
+                    prop_assert!(has(time, binding.address.to_bits()), "{binding:?}");
+                }
+                // No lifetime ends at the end of time before it.
+                let end = binding.ends().filter(|end| (start..=ends_until).contains(end));
+                if let Some(end) = end.filter(|end| *end < Time::MAX) {
+                    prop_assert!(has(end, binding.address.to_bits()), "{binding:?}");
+                }
+            }
+            let latest = bindings.iter().map(|binding| latest_of(binding.view())).max();
+            prop_assert_eq!(times.latest(), latest.unwrap_or_default());
+        }
+    }
+
     /// A delta query reads no other bindings than those in its reply if all have the same lifetime.
     #[test]
     fn finds_nothing_else_where_there_is_one_lifetime() {

@@ -287,9 +287,8 @@ fn state_file(observed: &Observed) -> Value {
     })
 }
 
-/// Returns the time since when changes are known: when the first of the configured ranges was recorded.
+/// Returns the time since when changes are known.
 fn history_since(observed: &Observed) -> Value {
-    let view = observed.mirror.read(|table| table.view().clone()).ok();
-    let since = view.and_then(|view| view.ranges.iter().map(|range| range.since.0).min());
+    let since = observed.mirror.read(|table| table.history_since().0).ok();
     since.into()
 }
