@@ -93,7 +93,7 @@ impl Store {
             latest: meta.latest.max(recent.latest),
             resynced_at: meta.resynced_at,
             recent: recent.addresses,
-            history: meta.history,
+            history: meta.history.map(Box::new),
             ..Saved::default()
         };
         Ok((store, saved))

@@ -130,7 +130,7 @@ fn a_written_binding_is_read_and_a_removed_one_is_not() {
     assert_eq!(saved.saved_at, Some(Time(601)));
     assert_eq!(saved.latest, Some(Time(590)));
     assert_eq!(saved.resynced_at, Some(Time(580)));
-    assert_eq!(saved.history, batch(&[]).history);
+    assert_eq!(saved.history, batch(&[]).history.map(Box::new));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::kea_config::KeaConfig;
 use crate::mirror::apply::apply;
 use crate::mirror::dirty_set::EVERY_ADDRESS;
 use crate::mirror::event::{Event, Lease, Origin};
-use crate::mirror::history::SavedHistory;
+use crate::mirror::history::{History, SavedHistory};
 use crate::mirror::pages::Pages;
 use crate::mirror::ranges::SavedView;
 use crate::mirror::resync::Resync;
@@ -39,7 +39,7 @@ pub struct Saved {
     /// [`ChangeRecorder`](crate::mirror::ChangeRecorder).
     pub recent: Vec<u32>,
     /// The history; `None` for a new file, or one of a version that recorded none.
-    pub history: Option<SavedHistory>,
+    pub history: Option<Box<SavedHistory>>,
 }
 
 /// The contents of the state file in the form of the tables: the part of the initial load that does not depend
@@ -120,7 +120,7 @@ impl InitialLoad {
         }
         let mut table = Table::new(kea_config, saved_view, now);
         match saved.history.take() {
-            Some(history) => table.set_history(history.into()),
+            Some(history) => table.set_history(History::from(*history)),
             None => table.set_history_of_ranges(saved_view),
         }
         table.set_saved(bindings);

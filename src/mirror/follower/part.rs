@@ -76,7 +76,7 @@ enum Content {
 pub struct Candidate {
     /// The address.
     pub address: u32,
-    /// Its page, if it has bindings.
+    /// The page of the address, if it has bindings.
     pub page: Option<Page>,
     /// Whether the address is sent if it is in a VPN of the query.
     pub is_changed: bool,

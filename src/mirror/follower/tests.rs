@@ -436,7 +436,7 @@ fn selectors() -> impl Strategy<Value = VpnSelector> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
-    /// Whatever happens, the requester knows in the end what a query for all addresses would return.
+    /// The requester knows in the end what a query for all addresses would return, through all changes and breaks.
     #[test]
     fn a_requester_misses_no_change(
         capacity in prop_oneof![Just(2_000), 1..40usize],
@@ -619,7 +619,7 @@ fn a_binding_that_leaves_a_vpn_is_sent_as_left_and_a_catch_up_from_before_is_mis
                 .is_none_or(|dirty| dirty == history)
         );
         let saved = Saved {
-            history: Some(history),
+            history: Some(Box::new(history)),
             ..Saved::default()
         };
         drop(table);

@@ -48,13 +48,11 @@ impl Table {
         let after = Moment::first_of(Time(after));
         // The clock was set back if this is earlier.
         let mut next = next.min(after);
-        let mut visits = 0;
-        for happening in indexes.times.chronological(next, now, now) {
+        for (visits, happening) in indexes.times.chronological(next, now, now).enumerate() {
             if visits == limit {
                 self.next_end = Some(next);
                 return false;
             }
-            visits += 1;
             let Moment { time, address, .. } = happening.moment;
             next = happening.moment.next();
             let binding = self.bindings.get(address);
