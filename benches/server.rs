@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use dhcp_blq::config::Config;
 use dhcp_blq::query::{Engine, Progress, Requester};
 use dhcp_blq::server::Server;
+use proto::StatusCode;
 use socket2::{Domain, Socket, Type};
 
 /// Octets of a reply with its message-size: about those of a lease with the default options.
@@ -435,7 +436,11 @@ impl Engine for Copier {
         0
     }
 
-    fn terminate(&self, _: &mut Answer, _: &str, out: &mut Vec<u8>) {
+    fn bindings(&self, _: &Answer) -> u64 {
+        0
+    }
+
+    fn end(&self, _: &mut Answer, _: StatusCode, _: &str, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.frames[..FRAME]);
     }
 }

@@ -45,6 +45,20 @@ messages! {
     /// 'advanced.max-requester-connections'.
     BLQ_ACCEPT_PAUSED,
 
+    /// An active query (RFC 7724) ended with QueryTerminated, because as many are in progress as
+    /// 'advanced.max-active-connections' allows, or as the process has descriptors for. Logged at most once a minute
+    /// for each address.
+    ///
+    /// Action: Raise the limit that the text names, or find out why the requester opens so many connections
+    /// (blq4-connections).
+    BLQ_ACTIVE_LIMIT,
+
+    /// A connection was closed because as many are open from its address as 'max-connections-per-address' of its
+    /// entry in 'requesters' allows. Logged at most once a minute for each address.
+    ///
+    /// Action: Raise the limit, or find out why the requester opens so many connections (blq4-connections).
+    BLQ_ADDRESS_LIMIT,
+
     /// The callouts that the hook does not need could not be deregistered while Kea loaded the library. Kea
     /// calls them without use, which costs time. Leases are mirrored as usual.
     ///
@@ -302,7 +316,8 @@ messages! {
     /// A query was answered with status NotAllowed; the text gives the reason. Logged at most once a minute
     /// for each requester; further ones are logged at debug level.
     ///
-    /// Action: Add the query type to the requester's 'query-types' if the requester may use it.
+    /// Action: Add the query type to the requester's 'query-types' if the requester may use it. Report a second
+    /// query on the connection of an active one (RFC 7724 section 8.3) to the requester's vendor.
     BLQ_QUERY_NOT_ALLOWED,
 
     /// A query ended with status QueryTerminated; the text gives the reason: a reconfiguration, the end of the
@@ -444,6 +459,14 @@ messages! {
     ///
     /// Action: None.
     BLQ_STOPPED,
+
+    /// The stream of changes to the requester of an active query (RFC 7724) ended: the requester closed the connection
+    /// or read nothing for 'advanced.active-send-timeout', or the server ended it, at a reconfiguration or by the command
+    /// blq4-disconnect (debug level). The text has the query, the status with its reason, the bindings and octets
+    /// written, and the seconds since the query was read.
+    ///
+    /// Action: None. The requester sends the query again, from the time of the last message on.
+    BLQ_STREAM_ENDED,
 
     /// The subnet id of a lease is that of a subnet that is not configured or does not contain its address,
     /// as after a renumbering of subnets. The subnet that contains the address decides its VPN, options and

@@ -1,12 +1,14 @@
 //! The listener of an instance: started, or waiting to be.
 
 use std::io;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::Config;
 use crate::mirror::Mirror;
 use crate::plugin::system::SignalsBlocked;
+use crate::query::active::Permission;
 use crate::query::lease_engine::LeaseEngine;
 use crate::server::{Listeners, Monitor, Server};
 
@@ -58,7 +60,12 @@ impl Listener {
     /// Starts the server.
     fn serve(&mut self, listeners: Listeners, mirror: &Arc<Mirror>) -> io::Result<()> {
         let options = self.config.non_sensitive_options.clone();
-        let engine = Arc::new(LeaseEngine::new(Arc::clone(mirror), options));
+        let active = self.config.active.as_ref().map(|active| Permission {
+            is_insecure: active.is_insecure,
+            history: active.history.map(NonZeroU32::get),
+        });
+        let engine = LeaseEngine::new(Arc::clone(mirror), options).with_active(active);
+        let engine = Arc::new(engine);
         let monitor = Arc::clone(&self.monitor);
         let server = Server::start_monitored(listeners, &self.config, engine, monitor)?;
         self.server = Some(server);

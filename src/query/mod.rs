@@ -1,21 +1,27 @@
-//! The query engine: from a DHCPBULKLEASEQUERY to its answer.
+//! The query engine: from a query to its answer.
 //!
 //! - [`request`]: reading and checking a query (RFC 6926 sections 7.2 and 8.2).
+//! - [`active`]: a DHCPACTIVELEASEQUERY and its answer, a stream of changes (RFC 7724).
+//! - `bulk`: the answer to a DHCPBULKLEASEQUERY.
 //! - `plan`: the index that drives a query.
 //! - `filter`: the qualifiers of a query.
 //! - [`reply`]: the replies about single addresses (RFC 6926 section 8.3).
 //! - `responder`: one turn of an answer, from bindings to framed replies.
-//! - [`lease_engine`]: from a query to its replies, by the mirror.
+//! - `source`: the mirror, and the rules for all replies.
+//! - [`lease_engine`]: from a query to its answer, by the mirror.
 //! - [`udp`]: from a DHCPLEASEQUERY over UDP to its reply (RFC 4388).
 
+pub mod active;
 pub mod lease_engine;
 pub mod reply;
 pub mod request;
 pub mod udp;
 
+mod bulk;
 mod filter;
 mod plan;
 mod responder;
+mod source;
 
 use std::net::Ipv4Addr;
 
@@ -130,10 +136,9 @@ pub struct Requester {
 pub enum Progress {
     /// More messages follow.
     More,
-    /// The answer cannot continue before [`Engine::wake_up`] completes, and costs no thread until then. No
-    /// octets were added.
+    /// The answer cannot continue before [`Engine::wake_up`] completes, and costs no thread until then.
     Idle,
-    /// The DHCPLEASEQUERYDONE has been written: the query is over.
+    /// The DHCPLEASEQUERYDONE, or the DHCPLEASEQUERYSTATUS that ends a stream, has been written: the query is over.
     Done,
 }
 
@@ -183,8 +188,14 @@ pub trait Engine: Send + Sync + 'static {
     fn xid(&self, answer: &Self::Answer) -> u32;
 
     /// Whether no more messages are read from the connection, which is closed when all answers in progress
-    /// are done: the query was broken.
+    /// are done: the query was broken, or a refused active one.
     fn ends_connection(&self, _answer: &Self::Answer) -> bool {
+        false
+    }
+
+    /// Whether the answer is a stream of changes (RFC 7724): it is alone on its connection, and never done by
+    /// itself unless the engine fails.
+    fn is_stream(&self, _answer: &Self::Answer) -> bool {
         false
     }
 
@@ -193,16 +204,28 @@ pub trait Engine: Send + Sync + 'static {
     /// nothing.
     fn write(&self, answer: &mut Self::Answer, out: &mut Vec<u8>, room: usize) -> Progress;
 
-    /// Returns a future that completes when answers that are [`Progress::Idle`] may continue. Created before
-    /// a call of [`Engine::write`], it misses no wake-up.
-    fn wake_up(&self) -> impl Future<Output = ()> + Send + 'static {
+    /// Appends the message by which the requester of a silent stream knows that it continues: a
+    /// DHCPLEASEQUERYSTATUS with ConnectionActive (RFC 7724 section 7.4).
+    fn keep_alive(&self, _answer: &mut Self::Answer, _out: &mut Vec<u8>) {}
+
+    /// Returns a future that completes when answers that are [`Progress::Idle`] may continue: streams, if
+    /// `is_stream`, or else other answers. Created before a call of [`Engine::write`], it misses no wake-up.
+    fn wake_up(&self, _is_stream: bool) -> impl Future<Output = ()> + Send + 'static {
         std::future::pending()
     }
 
     /// Returns the number of messages of the answer that were written.
     fn messages(&self, answer: &Self::Answer) -> u64;
 
-    /// Appends the DHCPLEASEQUERYDONE that ends an answer early, with status QueryTerminated and the text
-    /// `reason` (RFC 6926 section 8.5). A refused query keeps the status of its refusal.
-    fn terminate(&self, answer: &mut Self::Answer, reason: &str, out: &mut Vec<u8>);
+    /// Returns the number of these messages that are about an address.
+    fn bindings(&self, answer: &Self::Answer) -> u64;
+
+    /// Appends the message that ends an answer early, with `status` and the text `reason` (RFC 6926 section
+    /// 8.5, RFC 7724 section 8.4). A refused query keeps the status of its refusal.
+    fn end(&self, answer: &mut Self::Answer, status: StatusCode, reason: &str, out: &mut Vec<u8>);
+
+    /// Ends an answer early with status QueryTerminated.
+    fn terminate(&self, answer: &mut Self::Answer, reason: &str, out: &mut Vec<u8>) {
+        self.end(answer, StatusCode::QUERY_TERMINATED, reason, out);
+    }
 }

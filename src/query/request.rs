@@ -1,4 +1,4 @@
-//! Reading a DHCPBULKLEASEQUERY and checking it (RFC 6926 sections 7.2 and 8.2).
+//! Reading a query over TCP, and checking a DHCPBULKLEASEQUERY (RFC 6926 sections 7.2 and 8.2).
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -16,6 +16,61 @@ use crate::wire::message::{Message, MessageError};
 use crate::wire::options::{JoinedOption, OptionsFault};
 use crate::wire::relay_agent_information;
 use crate::wire::writer::ReplyHeader;
+
+/// A request received over TCP whose dhcp-message-type is known.
+#[derive(Clone, Debug)]
+pub struct Received<'a> {
+    /// The message, with its options up to the fault.
+    pub message: Message<'a>,
+    /// The fault for which its options cannot be read to their end.
+    pub fault: Option<OptionsFault>,
+    /// The type.
+    pub message_type: MessageType,
+}
+
+impl<'a> Received<'a> {
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// A message that is no request, or whose type cannot be read.
+    pub fn read(octets: &'a [u8]) -> Result<Received<'a>, Unanswerable> {
+        let (message, fault) = Message::read_until_fault(octets).map_err(Unanswerable::Message)?;
+        if message.op != BOOTREQUEST {
+            return Err(Unanswerable::NotARequest(message.op));
+        }
+        let message_type = message.options.get(code::MESSAGE_TYPE);
+        let message_type = match message_type.map(|option| (&*option.value, option.occurrences)) {
+            Some(([found], 1)) => MessageType(*found),
+            Some(_) => return Err(Unanswerable::NoMessageType),
+            // The type may follow the fault.
+            None => {
+                return Err(match fault {
+                    Some(fault) => Unanswerable::Message(MessageError::Options(fault)),
+                    None => Unanswerable::NoMessageType,
+                });
+            }
+        };
+        Ok(Received {
+            message,
+            fault,
+            message_type,
+        })
+    }
+
+    /// Returns the header of the replies.
+    pub fn header(&self) -> ReplyHeader {
+        let Message {
+            xid, flags, giaddr, ..
+        } = self.message;
+        ReplyHeader::new(xid, flags, giaddr)
+    }
+
+    /// Returns the codes in the dhcp-parameter-request-list, if there is one.
+    pub fn requested(&self) -> Option<Vec<u8>> {
+        let list = self.message.options.value(code::PARAMETER_REQUEST_LIST);
+        list.map(<[u8]>::to_vec)
+    }
+}
 
 /// A DHCPBULKLEASEQUERY.
 #[derive(Clone, Debug)]
@@ -93,6 +148,8 @@ pub enum Unanswerable {
     NoMessageType,
     /// The type is not supported over TCP (RFC 7724 section 8.1.1).
     MessageType(u8),
+    /// A DHCPACTIVELEASEQUERY on a connection that must not carry one, for this reason (RFC 7724 section 8.1).
+    Insecure(&'static str),
 }
 
 impl fmt::Display for Unanswerable {
@@ -106,11 +163,12 @@ impl fmt::Display for Unanswerable {
             Unanswerable::MessageType(found) => {
                 write!(f, "dhcp-message-type {found} is not supported over TCP")
             }
+            Unanswerable::Insecure(why) => write!(f, "DHCPACTIVELEASEQUERY is not permitted {why}"),
         }
     }
 }
 
-/// Reasons for answering a query by a DHCPLEASEQUERYDONE alone.
+/// Reasons for answering a query by a DHCPLEASEQUERYDONE or a DHCPLEASEQUERYSTATUS alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// The options cannot be read to their end, so the query is unknown.
@@ -133,13 +191,19 @@ pub enum Refusal {
     SeveralQueries(Vec<QueryType>),
     /// The requester may not use this query type.
     NotPermitted(QueryType),
+    /// A field that a DHCPACTIVELEASEQUERY must not have (RFC 7724 sections 7.3 and 8.2).
+    NotInActive(&'static str),
+    /// A DHCPACTIVELEASEQUERY for the clients of a relay agent.
+    ActiveOfRelayAgent,
 }
 
 impl Refusal {
-    /// Returns the status code of the DHCPLEASEQUERYDONE.
+    /// Returns the status code of the answer.
     pub fn status(&self) -> StatusCode {
         match self {
-            Refusal::SeveralQueries(_) | Refusal::NotPermitted(_) => StatusCode::NOT_ALLOWED,
+            Refusal::SeveralQueries(_) | Refusal::NotPermitted(_) | Refusal::ActiveOfRelayAgent => {
+                StatusCode::NOT_ALLOWED
+            }
             _ => StatusCode::MALFORMED_QUERY,
         }
     }
@@ -185,73 +249,44 @@ impl fmt::Display for Refusal {
                     query.name()
                 )
             }
+            Refusal::NotInActive(field) => {
+                write!(f, "{field} is set, which an active query must not have")
+            }
+            Refusal::ActiveOfRelayAgent => f.write_str(
+                "relay-agent-information is set: an active query is for the bindings of all relay agents",
+            ),
         }
     }
 }
 
-/// Reads a message. Every DHCPBULKLEASEQUERY is answered, with a DHCPLEASEQUERYDONE at least (RFC 6926
-/// section 8.2).
-///
-/// # Errors
-/// A message that is no DHCPBULKLEASEQUERY.
-pub fn read(octets: &[u8], allowed: QueryTypes) -> Result<Request, Unanswerable> {
-    let (message, fault) = Message::read_until_fault(octets).map_err(Unanswerable::Message)?;
-    if message.op != BOOTREQUEST {
-        return Err(Unanswerable::NotARequest(message.op));
-    }
-    let options = &message.options;
-    let message_type = options.get(code::MESSAGE_TYPE);
-    match message_type.map(|option| (&*option.value, option.occurrences)) {
-        Some(([found], 1)) if MessageType(*found) == MessageType::BULK_LEASE_QUERY => {}
-        Some(([other], 1)) => return Err(Unanswerable::MessageType(*other)),
-        Some(_) => return Err(Unanswerable::NoMessageType),
-        // The type may follow the fault.
-        None => {
-            return Err(match fault {
-                Some(fault) => Unanswerable::Message(MessageError::Options(fault)),
-                None => Unanswerable::NoMessageType,
-            });
-        }
-    }
-    Ok(Request {
-        header: ReplyHeader::new(message.xid, message.flags, message.giaddr),
-        requested: options
-            .value(code::PARAMETER_REQUEST_LIST)
-            .map(<[u8]>::to_vec),
-        kind: match fault.map_or_else(
-            || query(&message, allowed),
-            |fault| Err(Refusal::Broken(fault)),
-        ) {
+/// Reads a DHCPBULKLEASEQUERY, of which the requester may use the `allowed` types. Every one is answered, with a
+/// DHCPLEASEQUERYDONE at least (RFC 6926 section 8.2).
+pub fn read(received: &Received<'_>, allowed: QueryTypes) -> Request {
+    let query = match received.fault {
+        Some(fault) => Err(Refusal::Broken(fault)),
+        None => query(&received.message, allowed),
+    };
+    Request {
+        header: received.header(),
+        requested: received.requested(),
+        kind: match query {
             Ok(query) => Kind::Query(query),
             Err(refusal) => Kind::Refused(refusal),
         },
-    })
+    }
 }
 
 /// Reads the query of a DHCPBULKLEASEQUERY, of which the requester may use the `allowed` types.
 fn query(message: &Message<'_>, allowed: QueryTypes) -> Result<Query, Refusal> {
     // First, because a fault in it ends the connection.
     let relay_agent = relay_agent(message)?;
-    for (field, value) in [
-        ("ciaddr", message.ciaddr),
-        ("yiaddr", message.yiaddr),
-        ("siaddr", message.siaddr),
-    ] {
-        if !value.is_unspecified() {
-            return Err(Refusal::AddressSet(field, value));
-        }
-    }
-    let start = time(message, code::QUERY_START_TIME, "query-start-time")?;
-    let end = time(message, code::QUERY_END_TIME, "query-end-time")?;
-    let (start, end) = (start.unwrap_or(Time::MIN), end.unwrap_or(Time::MAX));
+    refuse_addresses(message)?;
+    let start = start_time(message)?.unwrap_or(Time::MIN);
+    let end = time(message, code::QUERY_END_TIME, "query-end-time")?.unwrap_or(Time::MAX);
     if start > end {
         return Err(Refusal::Window(start, end));
     }
-    let vpn = match once(message, code::VPN_ID, "VPN-ID")? {
-        Some(option) => VpnSelector::read(&option.value).map_err(Refusal::VpnId)?,
-        // Without a VPN-ID, the default VPN only (RFC 6926 section 8.2).
-        None => VpnSelector::One(Vpn::Default),
-    };
+    let vpn = vpn_selector(message)?;
     let identity = identity(message, relay_agent)?;
     let query_type = match &identity {
         None => QueryType::All,
@@ -266,6 +301,34 @@ fn query(message: &Message<'_>, allowed: QueryTypes) -> Result<Query, Refusal> {
         end,
         vpn,
     })
+}
+
+/// Refuses a message with an address in a field that must be zero.
+pub(super) fn refuse_addresses(message: &Message<'_>) -> Result<(), Refusal> {
+    for (field, value) in [
+        ("ciaddr", message.ciaddr),
+        ("yiaddr", message.yiaddr),
+        ("siaddr", message.siaddr),
+    ] {
+        if !value.is_unspecified() {
+            return Err(Refusal::AddressSet(field, value));
+        }
+    }
+    Ok(())
+}
+
+/// Returns the query-start-time of a message; `None` without it.
+pub(super) fn start_time(message: &Message<'_>) -> Result<Option<Time>, Refusal> {
+    time(message, code::QUERY_START_TIME, "query-start-time")
+}
+
+/// Returns the VPNs that the VPN-ID of a message selects.
+pub(super) fn vpn_selector(message: &Message<'_>) -> Result<VpnSelector, Refusal> {
+    match once(message, code::VPN_ID, "VPN-ID")? {
+        Some(option) => VpnSelector::read(&option.value).map_err(Refusal::VpnId),
+        // Without a VPN-ID, the default VPN only (RFC 6926 section 8.2).
+        None => Ok(VpnSelector::One(Vpn::Default)),
+    }
 }
 
 /// Identities of relay agents in a query, with their names in refusals.

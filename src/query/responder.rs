@@ -8,7 +8,7 @@ use crate::model::binding::BindingRef;
 use crate::model::state::State;
 use crate::model::time::Time;
 use crate::query::filter::Filter;
-use crate::query::reply::{Projector, Replies};
+use crate::query::reply::{Projection, Projector, Replies};
 use crate::wire::frame::{self, FrameWriter};
 
 /// Writes replies about the addresses of a part that a query returns.
@@ -96,19 +96,37 @@ impl<'a> Responder<'a> {
             return None;
         }
         let projection = self.projector.free(run.first, run.range);
-        let server_identifier = self.server_identifier.take();
-        let start = out.len();
-        let frame = FrameWriter::begin(out);
-        self.replies.write(out, server_identifier, &projection);
-        frame.finish(out);
-        let first = start..out.len();
-        let mut address = run.first;
-        // The first message of an answer differs from the others.
-        while server_identifier.is_none() && address < run.last && out.len() < full {
-            address = Ipv4Addr::from_bits(address.to_bits() + 1);
-            // The replies about free addresses of a range differ in nothing else.
-            frame::append_copy(out, first.clone(), address);
-        }
-        Some(address)
+        Some(write_free(
+            self.replies,
+            self.server_identifier,
+            (&projection, run.last),
+            full,
+            out,
+        ))
     }
+}
+
+/// Appends the replies about free addresses, from that of `first` to `last`, until `out` has `full` octets; returns
+/// the last of these addresses.
+pub fn write_free(
+    replies: &mut Replies,
+    server_identifier: &mut Option<Ipv4Addr>,
+    (first, last): (&Projection<'_>, Ipv4Addr),
+    full: usize,
+    out: &mut Vec<u8>,
+) -> Ipv4Addr {
+    let server_identifier = server_identifier.take();
+    let start = out.len();
+    let frame = FrameWriter::begin(out);
+    replies.write(out, server_identifier, first);
+    frame.finish(out);
+    let frame = start..out.len();
+    let mut address = first.address;
+    // The first message of an answer differs from the others.
+    while server_identifier.is_none() && address < last && out.len() < full {
+        address = Ipv4Addr::from_bits(address.to_bits() + 1);
+        // The replies about free addresses of a range differ in nothing else.
+        frame::append_copy(out, frame.clone(), address);
+    }
+    address
 }

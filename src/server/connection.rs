@@ -2,6 +2,10 @@
 //!
 //! Time is passed in, and nothing blocks, so tests run whole dialogues without a network or a
 //! clock.
+//!
+//! - `streaming`: the rules of a connection with an active query (RFC 7724).
+
+mod streaming;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -17,6 +21,7 @@ use tracing::span::EnteredSpan;
 use crate::query::{Engine, Progress, Requester};
 use crate::server::monitor::Activity;
 use crate::server::peer_log::{PeerLog, QueryEnd, QueryStatus};
+use crate::server::stream::{self, Stream};
 use crate::wire::frame::FrameReader;
 
 /// Octets produced before one write.
@@ -42,6 +47,10 @@ pub struct Limits {
     pub queries: usize,
     /// BULK_LQ_DATA_TIMEOUT (RFC 6926 section 6.3).
     pub idle_time: Duration,
+    /// ACTIVE_LQ_IDLE_TIMEOUT (RFC 7724 section 5.3).
+    pub active_idle_time: Duration,
+    /// ACTIVE_LQ_SEND_TIMEOUT (RFC 7724 section 5.3).
+    pub active_send_time: Duration,
 }
 
 /// Reasons for reading no further queries.
@@ -51,8 +60,14 @@ pub enum End {
     PeerClosed,
     /// The requester sent a message that cannot be answered, for this reason.
     Unanswerable(String),
-    /// The requester sent a malformed query, which is answered.
-    Broken,
+    /// The requester sent a query that was refused in a way that ends the connection.
+    Refused,
+    /// The requester sent more than one query on a connection that an active one needs for itself.
+    NotAlone,
+    /// As many active connections as possible are open: the limit.
+    NoPlace(String),
+    /// An active query ended by itself, for this reason.
+    Failed(String),
     /// The requester used the xid of a query in progress.
     XidInUse(u32),
     /// No query arrived for the idle time.
@@ -61,6 +76,8 @@ pub enum End {
     QueriesIdle,
     /// The requester read no data for the idle time.
     Blocked,
+    /// The requester of an active query read no data for the send time.
+    StreamBlocked,
     /// The server stops, for this reason.
     Terminated(String),
 }
@@ -70,7 +87,11 @@ impl fmt::Display for End {
         match self {
             End::PeerClosed => f.write_str("the requester closed it"),
             End::Unanswerable(why) => write!(f, "cannot answer: {why}"),
-            End::Broken => f.write_str("the requester sent a broken query"),
+            End::Refused => f.write_str("the requester sent a query that was refused"),
+            End::NotAlone => {
+                f.write_str("a connection with an active query must carry no other query")
+            }
+            End::NoPlace(why) | End::Failed(why) => f.write_str(why),
             End::XidInUse(xid) => write!(f, "xid {xid:#010x} was used for two queries at once"),
             End::Idle => f.write_str("no query within 'advanced.max-requester-idle-time'"),
             End::QueriesIdle => {
@@ -79,7 +100,20 @@ impl fmt::Display for End {
             End::Blocked => {
                 f.write_str("the requester read nothing within 'advanced.max-requester-idle-time'")
             }
+            End::StreamBlocked => {
+                f.write_str("the requester read nothing within 'advanced.active-send-timeout'")
+            }
             End::Terminated(why) => f.write_str(why),
+        }
+    }
+}
+
+impl End {
+    /// Returns the status of the queries that it ends early.
+    fn status(&self) -> StatusCode {
+        match self {
+            End::NotAlone => StatusCode::NOT_ALLOWED,
+            _ => StatusCode::QUERY_TERMINATED,
         }
     }
 }
@@ -117,6 +151,8 @@ pub struct Connection<E: Engine> {
     queries: VecDeque<InProgress<E::Answer>>,
     /// The idle queries: see [`Progress::Idle`].
     idle: Vec<InProgress<E::Answer>>,
+    /// The state of the active query, the only one on its connection, from its beginning on.
+    stream: Option<Stream>,
     /// Messages to send.
     output: Vec<u8>,
     /// The number of messages in `output`.
@@ -150,6 +186,7 @@ impl<E: Engine> Connection<E> {
             input: FrameReader::new(E::SHORTEST_MESSAGE),
             queries: VecDeque::new(),
             idle: Vec::new(),
+            stream: None,
             output: Vec::new(),
             messages: 0,
             sent: 0,
@@ -183,6 +220,10 @@ impl<E: Engine> Connection<E> {
 
     /// Returns the number of queries that may be begun.
     fn room(&self) -> usize {
+        if self.stream.is_some() {
+            // A query that would be refused, or the requester's close.
+            return 1;
+        }
         let taken = self.queries.len() + self.idle.len();
         self.limits.queries.saturating_sub(taken)
     }
@@ -196,6 +237,9 @@ impl<E: Engine> Connection<E> {
     /// Begins to answer the queries completed by octets that were read into [`Connection::input_space`].
     pub fn received(&mut self, now: Instant) {
         while self.end.is_none() {
+            if self.stream.is_some() {
+                return self.received_beside_stream(now);
+            }
             // A partial query does not extend the idle time: a peer could send single octets
             // without end.
             let Some(message) = self.input.next_message() else {
@@ -231,8 +275,11 @@ impl<E: Engine> Connection<E> {
         };
         let is_other = |query: &InProgress<E::Answer>| self.engine.xid(&query.answer) != xid;
         if self.queries.iter().all(is_other) && self.idle.iter().all(is_other) {
+            if self.engine.is_stream(&query.answer) {
+                return self.begin_stream(query, now);
+            }
             if self.engine.ends_connection(&query.answer) {
-                self.end = Some(End::Broken);
+                self.end = Some(End::Refused);
             }
             self.queries.push_back(query);
             return;
@@ -257,8 +304,9 @@ impl<E: Engine> Connection<E> {
     fn log_end(&self, query: &InProgress<E::Answer>, status: QueryStatus, now: Instant) {
         let end = QueryEnd {
             status,
+            is_stream: self.stream.is_some_and(|stream| stream.is_admitted),
             query: &|| self.engine.describe(&query.answer),
-            messages: self.engine.messages(&query.answer),
+            bindings: self.engine.bindings(&query.answer),
             octets: query.octets,
             took: now.saturating_duration_since(query.began),
         };
@@ -267,9 +315,14 @@ impl<E: Engine> Connection<E> {
         });
     }
 
-    /// Records that the requester closed its side. Queries received before are still answered.
-    pub fn input_closed(&mut self) {
+    /// Records that the requester closed its side. Queries received before are still answered, but not an active one
+    /// (RFC 7724 section 8.4).
+    pub fn input_closed(&mut self, now: Instant) {
         self.end.get_or_insert(End::PeerClosed);
+        if self.stream.is_some() {
+            self.abandon(now);
+            self.discard_output();
+        }
     }
 
     /// Logs a partial message at the close by the requester or at the end of the idle time: either
@@ -290,24 +343,30 @@ impl<E: Engine> Connection<E> {
     /// Continues the active queries in turns (RFC 6926 section 7.7) until a chunk is complete. The
     /// output may stay empty during a search.
     pub fn produce(&mut self, now: Instant) {
-        if self.queries.is_empty() || self.sent > 0 {
+        if self.queries.is_empty() || self.sent > 0 || self.wants_place() {
             return;
         }
-        if self.output.capacity() < OUTPUT {
+        let chunk = match self.stream {
+            None => CHUNK,
+            Some(_) => stream::CHUNK,
+        };
+        if self.stream.is_some() {
+            self.allocate_for_stream();
+        } else if self.output.capacity() < OUTPUT {
             self.output.reserve_exact(OUTPUT);
         }
         let was_empty = self.output.is_empty();
         // Number of consecutive turns that added nothing.
         let mut silent = 0;
         // All turns have the same length: a shorter last turn would always fall to the same query.
-        while self.output.len() + TURN <= CHUNK && silent < self.queries.len() {
+        while self.output.len() + TURN <= chunk && silent < self.queries.len() {
             let Some(mut query) = self.queries.pop_front() else {
                 break;
             };
             let before = self.output.len();
             let messages = self.engine.messages(&query.answer);
             let room = if self.queries.is_empty() {
-                CHUNK - before
+                chunk - before
             } else {
                 TURN
             };
@@ -322,7 +381,10 @@ impl<E: Engine> Connection<E> {
                     let status = status.map_or(QueryStatus::Success, |(code, why)| {
                         QueryStatus::Failed(code, why)
                     });
-                    self.log_end(&query, status, now);
+                    self.log_end(&query, status.clone(), now);
+                    if let (Some(_), QueryStatus::Failed(_, why)) = (self.stream, status) {
+                        self.end = Some(End::Failed(why));
+                    }
                 }
             }
             if self.output.len() > before {
@@ -364,6 +426,9 @@ impl<E: Engine> Connection<E> {
             // progress.
             self.idle_since = now;
         }
+        if let Some(stream) = &mut self.stream {
+            stream.silent_since = now;
+        }
     }
 
     /// Whether any query is active.
@@ -381,7 +446,9 @@ impl<E: Engine> Connection<E> {
     /// Returns the time at which [`Connection::expire`] is due if the connection does not change
     /// before.
     pub fn deadline(&self) -> Option<Instant> {
-        if !self.output().is_empty() {
+        if let Some(stream) = self.stream {
+            Some(self.stream_deadline(stream))
+        } else if !self.output().is_empty() {
             // RFC 6926 section 8.2: blocked while sending.
             Some(self.blocked_since + self.limits.idle_time)
         } else if self.queries.is_empty() {
@@ -398,19 +465,26 @@ impl<E: Engine> Connection<E> {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return;
         }
-        if self.output().is_empty() {
-            let end = match self.has_idle_queries() {
-                true => End::QueriesIdle,
-                false => End::Idle,
-            };
-            self.end_early(end, now);
-        } else {
-            self.abandon(now);
-            self.output.clear();
-            self.messages = 0;
-            self.sent = 0;
-            self.end = Some(End::Blocked);
+        match (self.output().is_empty(), self.stream) {
+            (true, Some(_)) => self.keep_alive(now),
+            (true, None) if self.has_idle_queries() => self.end_early(End::QueriesIdle, now),
+            (true, None) => self.end_early(End::Idle, now),
+            (false, stream) => {
+                self.end = Some(match stream {
+                    Some(_) => End::StreamBlocked,
+                    None => End::Blocked,
+                });
+                self.abandon(now);
+                self.discard_output();
+            }
         }
+    }
+
+    /// Discards the output, which the requester cannot receive.
+    fn discard_output(&mut self) {
+        self.output.clear();
+        self.messages = 0;
+        self.sent = 0;
     }
 
     /// Ends all queries in progress without a DHCPLEASEQUERYDONE: the requester can receive none.
@@ -427,25 +501,35 @@ impl<E: Engine> Connection<E> {
     }
 
     /// Stops reading, and ends each query in progress with a DHCPLEASEQUERYDONE (RFC 6926
-    /// section 8.5).
+    /// section 8.5) or a DHCPLEASEQUERYSTATUS (RFC 7724 section 8.4).
     fn end_early(&mut self, end: End, now: Instant) {
+        self.wake();
+        let reason = end.to_string();
+        for query in take(&mut self.queries) {
+            // A refused query keeps its status.
+            let status = self.engine.status(&query.answer);
+            let (code, why) = status.unwrap_or((end.status(), reason.clone()));
+            self.end_query(query, QueryStatus::Failed(code, why), now);
+        }
+        self.end = Some(end);
+    }
+
+    /// Ends a query early with a status.
+    fn end_query(&mut self, mut query: InProgress<E::Answer>, status: QueryStatus, now: Instant) {
         if self.output().is_empty() {
             self.blocked_since = now;
         }
-        self.wake();
-        let reason = end.to_string();
-        for mut query in take(&mut self.queries) {
-            // A refused query keeps its status.
-            let status = self.engine.status(&query.answer);
-            let (code, why) = status.unwrap_or((StatusCode::QUERY_TERMINATED, reason.clone()));
-            let before = self.output.len();
-            self.engine
-                .terminate(&mut query.answer, &reason, &mut self.output);
-            self.messages += 1;
-            query.octets += (self.output.len() - before) as u64;
-            self.log_end(&query, QueryStatus::Failed(code, why), now);
-        }
-        self.end = Some(end);
+        let before = self.output.len();
+        let (code, why) = match &status {
+            QueryStatus::Failed(code, why) => (*code, &**why),
+            QueryStatus::OverLimit(why) => (StatusCode::QUERY_TERMINATED, &**why),
+            QueryStatus::Success | QueryStatus::Abandoned => return,
+        };
+        self.engine
+            .end(&mut query.answer, code, why, &mut self.output);
+        self.messages += 1;
+        query.octets += (self.output.len() - before) as u64;
+        self.log_end(&query, status, now);
     }
 
     /// Whether the connection is to be closed: nothing remains to be read or sent.

@@ -244,12 +244,12 @@ async fn admit<A: Acceptor, E: Engine>(accepted: Accepted<A::Socket>, shared: &A
         shared.peer_log.refused(peer);
         return;
     };
-    let mut slot = shared.slots.take(entry.prefix, entry.max_connections);
+    let mut slot = shared.slots.take_from(peer, entry);
     if slot.is_err() {
         // A requester may close a connection and immediately open another: other connections get
         // time to detect their close.
         shared.threads.poll_all().await;
-        slot = shared.slots.take(entry.prefix, entry.max_connections);
+        slot = shared.slots.take_from(peer, entry);
     }
     let slot = match slot {
         Ok(slot) => slot,

@@ -14,6 +14,7 @@
 //! - [`access`]: the permitted requesters and their query types.
 //! - [`slots`]: limits of open connections.
 //! - [`connection`]: one connection without its socket.
+//! - [`stream`]: the state of a stream, the answer to an active query, on its connection.
 //! - [`transport`]: a connection on a stream.
 //! - [`listener`]: listening sockets.
 //! - [`descriptors`]: placement of sockets among the descriptor numbers.
@@ -26,9 +27,9 @@
 //!
 //! The engine appends messages to the output of the connection, from which they are sent without a
 //! copy. The memory of one connection is bounded: a query being received (64 KiB), a chunk of
-//! output (127 KiB and a message), the kernel's unsent octets (128 KiB), and
-//! `max-concurrent-queries` answers in progress. The limits and their defaults are in
-//! [`crate::config`].
+//! output (127 KiB and a message; 60 KiB and a message of a stream), the kernel's unsent octets
+//! (128 KiB), and `max-concurrent-queries` answers in progress. The limits and their defaults are
+//! in [`crate::config`].
 
 pub mod udp;
 
@@ -41,6 +42,7 @@ mod monitor;
 mod peer_log;
 mod slots;
 mod stop;
+mod stream;
 mod tcp_server;
 mod threads;
 mod throttle;

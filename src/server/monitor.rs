@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -57,6 +57,8 @@ pub struct Activity {
     octets: AtomicU64,
     /// The start of the time in which no octet of the output was sent, if there is an output.
     blocked_since: Mutex<Option<Instant>>,
+    /// Whether the connection has an active query, or had one.
+    is_active: AtomicBool,
     /// Whether the connection is to be ended.
     ending: watch::Sender<bool>,
 }
@@ -68,6 +70,7 @@ impl Default for Activity {
             messages: AtomicU64::default(),
             octets: AtomicU64::default(),
             blocked_since: Mutex::default(),
+            is_active: AtomicBool::default(),
             ending: watch::Sender::new(false),
         }
     }
@@ -78,6 +81,11 @@ impl Activity {
     pub fn set(&self, queries: usize, blocked_since: Option<Instant>) {
         self.queries.store(queries, Ordering::Relaxed);
         *self.blocked_since.lock() = blocked_since;
+    }
+
+    /// Records that the connection has an active query.
+    pub fn set_active(&self) {
+        self.is_active.store(true, Ordering::Relaxed);
     }
 
     /// Adds messages and octets that were handed to the network.
@@ -114,6 +122,8 @@ pub struct ConnectionState {
     pub local: Ipv4Addr,
     /// The time of the acceptance.
     pub since: Time,
+    /// Whether the connection has an active query (RFC 7724), or had one.
+    pub is_active: bool,
     /// Queries in progress.
     pub queries: usize,
     /// Messages handed to the network.
@@ -185,6 +195,13 @@ impl Monitor {
         self.connections.lock().open.len()
     }
 
+    /// Returns the number of open connections with an active query.
+    pub fn active_count(&self) -> usize {
+        let connections = self.connections.lock();
+        let is_active = |open: &&Open| open.activity.is_active.load(Ordering::Relaxed);
+        connections.open.values().filter(is_active).count()
+    }
+
     /// Returns the open connections, the oldest first.
     pub fn connections(&self) -> Vec<ConnectionState> {
         let open: Vec<Open> = self.connections.lock().open.values().cloned().collect();
@@ -195,6 +212,7 @@ impl Monitor {
                 messages,
                 octets,
                 blocked_since,
+                is_active,
                 ..
             } = &*open.activity;
             let blocked_for = |since| now.saturating_duration_since(since).as_secs();
@@ -202,6 +220,7 @@ impl Monitor {
                 peer: open.peer,
                 local: open.local,
                 since: open.since,
+                is_active: is_active.load(Ordering::Relaxed),
                 queries: queries.load(Ordering::Relaxed),
                 messages: messages.load(Ordering::Relaxed),
                 octets: octets.load(Ordering::Relaxed),
@@ -256,6 +275,9 @@ mod tests {
         let second = monitor.open(SocketAddrV4::new(PEER, 2), LOCAL, &Arc::default());
         activity.set(3, Some(Instant::now()));
         activity.add_sent(4, 500);
+        assert_eq!(monitor.active_count(), 0);
+        activity.set_active();
+        assert_eq!(monitor.active_count(), 1);
         let open = monitor.connections();
         assert_eq!(open.len(), 2);
         assert_eq!(open[0].peer.port(), 1);
@@ -263,6 +285,7 @@ mod tests {
             (open[0].queries, open[0].messages, open[0].octets),
             (3, 4, 500)
         );
+        assert_eq!((open[0].is_active, open[1].is_active), (true, false));
         assert!(open[0].blocked_for.is_some());
         assert_eq!(open[1].blocked_for, None);
         drop(first);

@@ -140,7 +140,10 @@ impl PeerLog {
         let id = match full {
             Full::Server(_) => "BLQ_TOO_MANY_CONNECTIONS",
             Full::Requester(_) => "BLQ_REQUESTER_LIMIT",
+            Full::Address(_) => "BLQ_ADDRESS_LIMIT",
             Full::Descriptors(_) => "BLQ_DESCRIPTOR_LIMIT",
+            // Logged with the query that needs the place.
+            Full::Active(_) | Full::ActiveDescriptors(_) => "BLQ_ACTIVE_LIMIT",
         };
         if let Some(more) = self.admit(id, peer) {
             tracing::warn!(id, "connection from {peer} closed: {full}{more}");
@@ -183,30 +186,37 @@ impl PeerLog {
     }
 
     /// Counts the end of a query, and logs one line of it: at level INFO if it ended with a status other than
-    /// success and the rate limit admits it, else at level DEBUG.
+    /// success and the rate limit admits it, or at level WARN if its limit was reached; else at level DEBUG, like
+    /// the end of every stream that its requester did not end by a second query.
     ///
     /// `span` enters the span of the query, only if a line is logged.
     pub fn query_ended<S>(&self, peer: Ipv4Addr, end: &QueryEnd<'_>, span: impl FnOnce() -> S) {
+        let counts = &self.counts;
         let (id, counter) = match &end.status {
             QueryStatus::Success => ("BLQ_QUERY_ANSWERED", None),
             QueryStatus::Abandoned => ("BLQ_QUERY_ABANDONED", None),
-            QueryStatus::Failed(StatusCode::NOT_ALLOWED, _) => (
-                "BLQ_QUERY_NOT_ALLOWED",
-                Some(&self.counts.queries_not_allowed),
-            ),
-            QueryStatus::Failed(StatusCode::QUERY_TERMINATED, _) => (
-                "BLQ_QUERY_TERMINATED",
-                Some(&self.counts.queries_terminated),
-            ),
-            QueryStatus::Failed(..) => {
-                ("BLQ_QUERY_MALFORMED", Some(&self.counts.queries_malformed))
+            QueryStatus::OverLimit(_) => ("BLQ_ACTIVE_LIMIT", Some(&counts.queries_terminated)),
+            QueryStatus::Failed(StatusCode::NOT_ALLOWED, _) => {
+                ("BLQ_QUERY_NOT_ALLOWED", Some(&counts.queries_not_allowed))
             }
+            QueryStatus::Failed(StatusCode::QUERY_TERMINATED, _) => {
+                ("BLQ_QUERY_TERMINATED", Some(&counts.queries_terminated))
+            }
+            QueryStatus::Failed(..) => ("BLQ_QUERY_MALFORMED", Some(&counts.queries_malformed)),
         };
         if let Some(counter) = counter {
             count(counter);
+        }
+        let is_usual = end.is_stream && id != "BLQ_QUERY_NOT_ALLOWED";
+        let id = if is_usual { "BLQ_STREAM_ENDED" } else { id };
+        if counter.is_some() && !is_usual {
             if let Some(more) = self.admit(id, peer) {
+                let level = match end.status {
+                    QueryStatus::OverLimit(_) => Level::WARN,
+                    _ => Level::INFO,
+                };
                 let _span = span();
-                return end.log(Level::INFO, id, &more);
+                return end.log(level, id, &more);
             }
         }
         if tracing::event_enabled!(Level::DEBUG) {
@@ -335,10 +345,12 @@ impl PeerLog {
 pub struct QueryEnd<'a> {
     /// The status.
     pub status: QueryStatus,
+    /// Whether the answer is a stream that has begun.
+    pub is_stream: bool,
     /// Describes the query and its qualifiers; empty if they could not be read.
     pub query: &'a dyn Fn() -> String,
-    /// The messages of the answer, with the DHCPLEASEQUERYDONE if it was written.
-    pub messages: u64,
+    /// The messages of the answer that are about an address.
+    pub bindings: u64,
     /// The octets of the answer, with the message-size of each message.
     pub octets: u64,
     /// The time since the query was read.
@@ -350,30 +362,36 @@ pub struct QueryEnd<'a> {
 pub enum QueryStatus {
     /// A DHCPLEASEQUERYDONE without a status.
     Success,
-    /// A DHCPLEASEQUERYDONE with a status and its text.
+    /// A DHCPLEASEQUERYDONE or DHCPLEASEQUERYSTATUS with a status and its text.
     Failed(StatusCode, String),
-    /// None: the connection ended before the DHCPLEASEQUERYDONE.
+    /// A DHCPLEASEQUERYSTATUS with QueryTerminated, because too many connections are active, with its text.
+    OverLimit(String),
+    /// None: the connection ended before.
     Abandoned,
 }
 
 impl QueryEnd<'_> {
     /// Logs the line.
     fn log(&self, level: Level, id: &'static str, more: &str) {
-        // The DHCPLEASEQUERYDONE is no binding.
-        let done = u64::from(self.status != QueryStatus::Abandoned);
-        let (bindings, octets) = (self.messages.saturating_sub(done), self.octets);
+        let (bindings, octets) = (self.bindings, self.octets);
         let seconds = format!("{:.6}", self.took.as_secs_f64());
         let query = (self.query)();
         let query = match query.is_empty() {
             true => "query".to_owned(),
             false => format!("query for {query}"),
         };
+        let failed = |status: StatusCode, why: &str| {
+            let name = status.name().unwrap_or("unassigned");
+            let ended = if self.is_stream { "ended" } else { "answered" };
+            (name, format!("{query} {ended} with {status}: {why}{more}"))
+        };
         let (status, text) = match &self.status {
             QueryStatus::Success => ("Success", format!("{query} answered")),
-            QueryStatus::Failed(status, why) => (
-                status.name().unwrap_or("unassigned"),
-                format!("{query} answered with {status}: {why}{more}"),
-            ),
+            QueryStatus::Failed(status, why) => failed(*status, why),
+            QueryStatus::OverLimit(why) => failed(StatusCode::QUERY_TERMINATED, why),
+            QueryStatus::Abandoned if self.is_stream => {
+                ("none", format!("{query}: the connection ended"))
+            }
             QueryStatus::Abandoned => (
                 "none",
                 format!("{query}: the connection ended before the answer"),
@@ -381,6 +399,7 @@ impl QueryEnd<'_> {
         };
         // The level of an event is a constant.
         match level {
+            Level::WARN => tracing::warn!(id, bindings, octets, %seconds, status, "{text}"),
             Level::INFO => tracing::info!(id, bindings, octets, %seconds, status, "{text}"),
             _ => tracing::debug!(id, bindings, octets, %seconds, status, "{text}"),
         }

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{SocketAddr, SocketAddrV4, TcpListener};
 use std::sync::Arc;
 
+use proto::timing::{ACTIVE_LQ_IDLE_TIMEOUT, ACTIVE_LQ_SEND_TIMEOUT};
 use tokio::time::sleep;
 
 use crate::config::Config;
@@ -115,6 +116,7 @@ impl Server {
             log_fewer_threads(configured, started);
         }
         let peer_log = Arc::new(PeerLog::new(Arc::clone(monitor.counts())));
+        let active = config.active.as_ref();
         let shared = Arc::new(Shared {
             engine,
             access: AccessList::new(&config.requesters),
@@ -122,6 +124,10 @@ impl Server {
             limits: Limits {
                 queries: config.max_queries as usize,
                 idle_time: config.idle_time,
+                active_idle_time: active
+                    .map_or(ACTIVE_LQ_IDLE_TIMEOUT, |active| active.idle_timeout),
+                active_send_time: active
+                    .map_or(ACTIVE_LQ_SEND_TIMEOUT, |active| active.send_timeout),
             },
             peer_log: Arc::clone(&peer_log),
             monitor: Arc::clone(&monitor),
@@ -217,7 +223,18 @@ fn threads(config: &Config) -> usize {
         None => std::thread::available_parallelism()
             .map_or(1, |processors| processors.get().min(MAX_CHOSEN_THREADS)),
     };
-    wanted.clamp(1, config.max_connections.max(1) as usize)
+    let connections = config
+        .max_connections
+        .saturating_add(active_connections(config));
+    wanted.clamp(1, connections.max(1) as usize)
+}
+
+/// Returns the limit of active connections.
+fn active_connections(config: &Config) -> u32 {
+    config
+        .active
+        .as_ref()
+        .map_or(0, |active| active.max_connections)
 }
 
 /// Returns the number of threads, up to `wanted`, that leaves enough descriptors for connections.
@@ -248,18 +265,25 @@ fn slots(config: &Config) -> Slots {
     let free = numbers
         .free()
         .saturating_sub(config.listen_addresses.len() as u64);
-    let slots = Slots::within(configured, free);
-    if let Some(cap) = slots.cap() {
+    let active = active_connections(config);
+    let slots = Slots::within(configured, active, free);
+    let warn = |parameter: &str, configured: u32, cap: u32| {
         let reserve = numbers.reserve();
         // As many connections may be closing as may be open.
-        let enough = descriptors::FIRST_HIGH as u64 + 2 * u64::from(configured);
+        let enough = descriptors::FIRST_HIGH as u64
+            + 2 * (u64::from(config.max_connections) + u64::from(active));
         tracing::warn!(
             id = "BLQ_DESCRIPTORS_SHORT",
-            "parameter 'advanced.max-requester-connections' is {configured}, but at most {cap} are served at \
-             once: the process may have {numbers} descriptors open (RLIMIT_NOFILE, LimitNOFILE in a unit of \
-             systemd), {free} of them are free for connections, and {reserve} are kept free for Kea; a limit \
-             of {enough} would do"
+            "parameter '{parameter}' is {configured}, but at most {cap} are served at once: the process may \
+             have {numbers} descriptors open (RLIMIT_NOFILE, LimitNOFILE in a unit of systemd), {free} of \
+             them are free for connections, and {reserve} are kept free for Kea; a limit of {enough} would do"
         );
+    };
+    if let Some(cap) = slots.cap() {
+        warn("advanced.max-requester-connections", configured, cap);
+    }
+    if let Some(cap) = slots.active_cap() {
+        warn("advanced.max-active-connections", active, cap);
     }
     slots
 }

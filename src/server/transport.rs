@@ -26,6 +26,9 @@ const CLOSE_TIME: Duration = Duration::from_secs(1);
 /// [`CLOSE_TIME`] when the server stops and Kea waits for it: enough to discard octets already received.
 const STOPPING_CLOSE_TIME: Duration = Duration::from_millis(100);
 
+/// The least time from one wake-up of a stream to the next: changes in between are sent together.
+const WAKE_UP_PAUSE: Duration = Duration::from_millis(1);
+
 /// Status message for a requester whose connection an administrator ends.
 const DISCONNECTED: &str = "the connection is ended by an administrator";
 
@@ -64,7 +67,7 @@ pub async fn serve<S: Carrier, E: Engine>(
     }
     let wait = match end {
         // The requester does not read: a graceful close is impossible.
-        Some(End::Blocked) => return,
+        Some(End::Blocked | End::StreamBlocked) => return,
         Some(End::Terminated(_)) => STOPPING_CLOSE_TIME,
         _ => CLOSE_TIME,
     };
@@ -92,13 +95,24 @@ async fn converse<S: Carrier, E: Engine>(
     let activity = Arc::clone(connection.activity());
     let mut disconnecting = pin!(activity.ending());
     let mut disconnect_seen = false;
-    // Deadlines only move later, so it is sufficient to check them when the timer fires.
+    // Deadlines only move later, except those of a stream, so it is sufficient to check them when the timer
+    // fires.
     let mut timer = pin!(sleep_until(next_check(connection)));
     let mut unflushed = false;
     let engine = Arc::clone(connection.engine());
     // Created before any query is read, so that no wake-up is lost.
-    let mut wake_up = pin!(engine.wake_up());
+    let mut wake_up = pin!(engine.wake_up(false));
+    // Whether idle queries may continue, after the pause that follows a wake-up of a stream.
+    let mut is_woken = false;
+    let mut pause = pin!(sleep_until(Instant::now()));
     loop {
+        if connection.wants_place() {
+            match slot.activate() {
+                Ok(()) => connection.admit(),
+                Err(full) => connection.refuse(full, Instant::now().into_std()),
+            }
+            wake_up.set(engine.wake_up(true));
+        }
         connection.produce(Instant::now().into_std());
         connection.publish();
         if connection.is_finished() && !unflushed {
@@ -111,6 +125,9 @@ async fn converse<S: Carrier, E: Engine>(
             && !slot.start_closing()
         {
             connection.terminate(TOO_MANY_IDLE, Instant::now().into_std());
+        }
+        if connection.is_streaming() && next_check(connection) < timer.deadline() {
+            timer.as_mut().reset(next_check(connection));
         }
         // Active queries without output: the search continues after the next yield.
         let searching = connection.is_answering() && connection.output().is_empty();
@@ -140,8 +157,13 @@ async fn converse<S: Carrier, E: Engine>(
                 }
                 timer.as_mut().reset(next_check(connection));
             }
-            () = &mut wake_up, if connection.has_idle_queries() => {
-                wake_up.set(engine.wake_up());
+            () = &mut wake_up, if connection.has_idle_queries() && !is_woken => is_woken = true,
+            () = &mut pause, if is_woken => {
+                is_woken = false;
+                if connection.is_streaming() {
+                    pause.as_mut().reset(Instant::now() + WAKE_UP_PAUSE);
+                }
+                wake_up.set(engine.wake_up(connection.is_streaming()));
                 connection.wake();
             }
             () = yield_now(), if searching => {}
@@ -172,7 +194,11 @@ fn transfer<S: Carrier, E: Engine>(
             break;
         };
         if read? == 0 {
-            connection.input_closed();
+            connection.input_closed(now);
+            if connection.is_streaming() {
+                // Nobody reads the rest.
+                *unflushed = false;
+            }
         } else {
             connection.received(now);
             // After a short answer the next query may begin: one segment often contains several.

@@ -14,12 +14,13 @@ mod template;
 
 use std::net::Ipv4Addr;
 
+use proto::message::MAX_MESSAGE;
 use proto::option::code;
 use proto::{MessageType, StatusCode, data_source};
 
 use crate::model::time::Time;
 use crate::model::vpn::Vpn;
-pub use crate::query::reply::options::{ReplyOption, ReplyOptions, carry_base_time};
+pub use crate::query::reply::options::{Codes, ReplyOption, ReplyOptions, carry_base_time};
 pub use crate::query::reply::projection::{Projection, Projector};
 use crate::query::reply::template::{Layout, Template, Templates};
 use crate::wire::writer::{MessageWriter, ReplyHeader};
@@ -33,6 +34,8 @@ pub struct Replies {
     options: ReplyOptions,
     /// The templates of replies that were written.
     templates: Templates,
+    /// The largest length of a reply.
+    limit: usize,
 }
 
 impl Replies {
@@ -42,7 +45,15 @@ impl Replies {
             header,
             options,
             templates: Templates::default(),
+            limit: MAX_MESSAGE,
         }
+    }
+
+    /// Keeps at most `templates` templates, and leaves out options that make a reply longer than `limit` octets.
+    pub fn limited(mut self, templates: usize, limit: usize) -> Replies {
+        self.templates = Templates::new(templates);
+        self.limit = limit;
+        self
     }
 
     /// Appends the reply about an address.
@@ -97,6 +108,7 @@ impl Replies {
         projection: &Projection<'_>,
     ) {
         let mut writer = MessageWriter::new(out, &self.header, projection.message_type());
+        writer.limit(self.limit);
         writer.address(projection.address);
         if let Some(client) = projection.client {
             writer.hardware(client.htype(), client.chaddr());

@@ -1,5 +1,7 @@
 //! The options of a reply: the requested ones that the requester may receive.
 
+use std::fmt;
+
 use proto::option::code;
 
 /// Sent where known without a dhcp-parameter-request-list: the options that every requester needs to
@@ -111,9 +113,30 @@ impl ReplyOptions {
         ReplyOptions(options)
     }
 
+    /// Returns these options with base-time.
+    pub fn with_base_time(mut self) -> ReplyOptions {
+        let base_time = ReplyOption::new(code::BASE_TIME);
+        if !self.0.contains(&base_time) {
+            self.0.push(base_time);
+        }
+        self
+    }
+
     /// Iterates over the options in their order.
     pub fn iter(&self) -> impl Iterator<Item = ReplyOption> {
         self.0.iter().copied()
+    }
+}
+
+/// The codes of a parameter request list, for the log.
+pub struct Codes<'a>(pub &'a [u8]);
+
+impl fmt::Display for Codes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, code) in self.0.iter().enumerate() {
+            write!(f, "{}{code}", if index == 0 { "" } else { "+" })?;
+        }
+        Ok(())
     }
 }
 

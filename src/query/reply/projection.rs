@@ -40,6 +40,11 @@ impl<'a> Projector<'a> {
         }
     }
 
+    /// Sets the time of the following replies.
+    pub fn set_now(&mut self, now: Time) {
+        self.now = now;
+    }
+
     /// Returns the view.
     pub fn view(&self) -> &'a View {
         self.view
@@ -141,13 +146,33 @@ impl<'a> Projector<'a> {
 
     /// Returns the projection of an address of a range that was never leased.
     pub fn free(&self, address: Ipv4Addr, range: &'a TimedRange) -> Projection<'a> {
-        let (state, since) = range.free();
+        self.without_client(address, range.free(), &range.vpn)
+    }
+
+    /// Returns the projection of an address for a requester that sees only `vpn`, which its binding has just left.
+    pub fn left<'b>(&self, address: Ipv4Addr, vpn: &'b Vpn) -> Projection<'b>
+    where
+        'a: 'b,
+    {
+        self.without_client(address, (State::Available, self.now), vpn)
+    }
+
+    /// Returns the projection of an address without a client.
+    fn without_client<'b>(
+        &self,
+        address: Ipv4Addr,
+        (state, since): (State, Time),
+        vpn: &'b Vpn,
+    ) -> Projection<'b>
+    where
+        'a: 'b,
+    {
         let in_state = self.now.seconds_since(since);
         Projection {
             address,
             state,
             since,
-            vpn: &range.vpn,
+            vpn,
             client: None,
             is_remote: false,
             seconds: [Some(self.now.0), Some(in_state), None, None, None, None],

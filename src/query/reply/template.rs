@@ -12,7 +12,7 @@ use crate::query::reply::options::{ReplyOption, ReplyOptions, SECONDS};
 use crate::query::reply::projection::{Projection, sent_by_client};
 use crate::wire::writer::{MESSAGE_TYPE, ReplyHeader, copy, set, set_hardware};
 
-/// The most templates for one query.
+/// The most templates for one query, unless it has another limit.
 const MOST_TEMPLATES: usize = 32;
 
 /// The most parts of a template. With the number of templates it bounds the memory for one query.
@@ -46,15 +46,32 @@ impl Layout {
 }
 
 /// The templates of the replies to a query.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Templates {
-    /// The templates, at most [`MOST_TEMPLATES`].
+    /// The templates; len() <= most
     templates: Vec<Template>,
+    /// The largest number of templates.
+    most: usize,
     /// The index of the template used last, which most of the following replies need too.
     last: usize,
 }
 
+impl Default for Templates {
+    fn default() -> Templates {
+        Templates::new(MOST_TEMPLATES)
+    }
+}
+
 impl Templates {
+    /// Returns no templates, with this limit of their number.
+    pub fn new(most: usize) -> Templates {
+        Templates {
+            templates: Vec::new(),
+            most,
+            last: 0,
+        }
+    }
+
     /// Returns the template for replies of a layout in a VPN.
     #[inline(always)]
     pub fn get(&mut self, layout: Layout, vpn: &Vpn) -> Option<&mut Template> {
@@ -74,7 +91,7 @@ impl Templates {
 
     /// Adds a template, in place of all others if there are too many.
     pub fn insert(&mut self, template: Template) {
-        if self.templates.len() >= MOST_TEMPLATES {
+        if self.templates.len() >= self.most {
             self.templates.clear();
         }
         self.templates.push(template);

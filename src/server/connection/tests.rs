@@ -1,5 +1,7 @@
 //! Dialogues with one connection, without a network or a clock.
 
+mod active;
+
 use crate::server::fake_engine::{FakeEngine, Query, Reply, frame};
 use proptest::prelude::*;
 
@@ -10,6 +12,10 @@ use crate::query::{QueryTypes, Security};
 
 /// BULK_LQ_DATA_TIMEOUT.
 const IDLE_TIME: Duration = Duration::from_secs(300);
+/// ACTIVE_LQ_IDLE_TIMEOUT.
+const ACTIVE_IDLE_TIME: Duration = Duration::from_secs(60);
+/// ACTIVE_LQ_SEND_TIMEOUT.
+const ACTIVE_SEND_TIME: Duration = Duration::from_secs(120);
 /// A short time.
 const MOMENT: Duration = Duration::from_millis(1);
 
@@ -38,6 +44,8 @@ impl Dialogue {
         let limits = Limits {
             queries,
             idle_time: IDLE_TIME,
+            active_idle_time: ACTIVE_IDLE_TIME,
+            active_send_time: ACTIVE_SEND_TIME,
         };
         Dialogue {
             connection: Connection::new(Arc::default(), requester, limits, Arc::default(), now),
@@ -221,12 +229,12 @@ fn answers_a_broken_query_and_those_in_progress_then_closes() {
         segment.extend(Query::search(3, 0).frame());
         dialogue.send(&segment);
         if is_half_closed {
-            dialogue.connection.input_closed();
+            dialogue.connection.input_closed(dialogue.now);
         }
         dialogue.send(&Query::search(4, 0).frame());
         assert!(!dialogue.connection.wants_input());
         assert!(!dialogue.connection.is_finished());
-        assert_eq!(dialogue.connection.end(), Some(&End::Broken));
+        assert_eq!(dialogue.connection.end(), Some(&End::Refused));
         let replies = dialogue.replies();
         assert_eq!(replies.len(), 10_002);
         assert_eq!(replies.last(), Some(&Reply::done(1)));
@@ -616,7 +624,7 @@ fn terminates_a_waiting_query() {
     let mut dialogue = Dialogue::new();
     dialogue.send(&Query::waiting(1).frame());
     dialogue.receive(usize::MAX);
-    dialogue.connection.input_closed();
+    dialogue.connection.input_closed(dialogue.now);
     assert!(!dialogue.connection.is_finished(), "it is still answered");
     dialogue.connection.terminate("unloaded", dialogue.now);
     let end = End::Terminated("unloaded".to_owned());
@@ -631,7 +639,7 @@ fn finishes_the_answers_of_a_half_closed_connection() {
     let mut dialogue = Dialogue::new();
     dialogue.query(1, 1_000, 300);
     dialogue.query(2, 0, 8);
-    dialogue.connection.input_closed();
+    dialogue.connection.input_closed(dialogue.now);
     assert!(!dialogue.connection.wants_input());
     assert!(!dialogue.connection.is_finished());
     let replies = dialogue.replies();
@@ -645,7 +653,7 @@ fn finishes_the_answers_of_a_half_closed_connection() {
 fn closes_when_the_requester_does() {
     let mut dialogue = Dialogue::new();
     dialogue.send(&[0]);
-    dialogue.connection.input_closed();
+    dialogue.connection.input_closed(dialogue.now);
     assert!(dialogue.connection.is_finished());
 }
 
@@ -671,7 +679,7 @@ fn signals_every_aborted_query_by_query_terminated() {
 fn terminates_the_answers_of_a_half_closed_connection_too() {
     let mut dialogue = Dialogue::new();
     dialogue.query(1, 100_000, 300);
-    dialogue.connection.input_closed();
+    dialogue.connection.input_closed(dialogue.now);
     dialogue.connection.terminate("unloaded", dialogue.now);
     let end = End::Terminated("unloaded".to_owned());
     assert_eq!(dialogue.replies(), [terminated(1, &end)]);
@@ -760,7 +768,7 @@ proptest! {
             .iter()
             .filter_map(|reply| match reply {
                 Reply::Done { xid, .. } => Some(*xid),
-                Reply::Binding { .. } => None,
+                Reply::Binding { .. } | Reply::Status { .. } => None,
             })
             .collect();
         let opened = check(&dialogue, &network);

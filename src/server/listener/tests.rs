@@ -61,6 +61,8 @@ fn run(
         limits: Limits {
             queries: 16,
             idle_time: config.idle_time,
+            active_idle_time: config.idle_time,
+            active_send_time: config.idle_time,
         },
         peer_log: Arc::default(),
         monitor: Arc::default(),

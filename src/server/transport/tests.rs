@@ -1,5 +1,7 @@
 //! Connections on streams in memory, with a clock that advances only when all tasks wait.
 
+mod active;
+
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -16,6 +18,12 @@ impl Carrier for DuplexStream {}
 
 /// BULK_LQ_DATA_TIMEOUT.
 const IDLE_TIME: Duration = Duration::from_secs(300);
+
+/// ACTIVE_LQ_IDLE_TIMEOUT.
+const ACTIVE_IDLE_TIME: Duration = Duration::from_secs(60);
+
+/// ACTIVE_LQ_SEND_TIMEOUT.
+const ACTIVE_SEND_TIME: Duration = Duration::from_secs(120);
 
 /// A connection served, and its requester's end.
 struct Served {
@@ -59,6 +67,8 @@ impl Served {
         let limits = Limits {
             queries: 16,
             idle_time: IDLE_TIME,
+            active_idle_time: ACTIVE_IDLE_TIME,
+            active_send_time: ACTIVE_SEND_TIME,
         };
         let start = Instant::now();
         let connection = Connection::new(
