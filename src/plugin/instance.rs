@@ -218,6 +218,7 @@ impl Instance {
         let bindings = self.mirror.count_now();
         Present {
             connections: self.monitor.connection_count() as u64,
+            active_connections: self.monitor.active_count() as u64,
             bindings: bindings.map(|bindings| bindings as u64),
         }
     }

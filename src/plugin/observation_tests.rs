@@ -1,13 +1,14 @@
 //! The control commands and statistics, on a fake Kea.
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use blq::{Connection, Primary, Query, StatusCode, Timeouts};
+use blq::{Connection, Message, MessageType, Primary, Query, StatusCode, Timeouts};
 use serde_json::{Value, json};
 
 use crate::mirror::event::{Lease, LeaseState};
@@ -370,6 +371,42 @@ fn lists_connections_and_ends_them_with_query_terminated() {
     ] {
         assert_eq!(server.statistic(name), Some(value), "{name}");
     }
+}
+
+#[test]
+fn active_connections_are_listed_and_counted_apart() {
+    let kea = with_leases(2);
+    let listener = listen(&kea, 3);
+    kea.with(|state| {
+        for name in ["active-query-enabled", "active-query-insecure"] {
+            state.parameters["advanced"][name] = json!(true);
+        }
+    });
+    let server = Server::started(kea);
+    server.run_until("the mirror is complete", Server::is_complete);
+    let mut active = TcpStream::connect((listener, PORT)).unwrap();
+    // Changes from the future on: the catch-up is complete at once.
+    let query = Message::new(1, 7, MessageType::ACTIVE_LEASE_QUERY).with(154, [0xff; 4]);
+    active.write_all(&query.to_frame().unwrap()).unwrap();
+    active.read_exact(&mut [0; 2]).unwrap();
+    let _bulk = connect(listener);
+    eventually("both connections", || {
+        status(&server)["connections"]
+            == json!({ "open": 1, "limit": 10, "active": 1, "active-limit": 10 })
+    });
+    let listed = ok(&server, "blq4-connections", &json!({}));
+    let connection = &listed["connections"][0];
+    assert_eq!(connection["type"], "active");
+    assert_eq!(connection["queries-in-progress"], 1);
+    assert_eq!(listed["connections"][1]["type"], "bulk");
+    server.run_for(Duration::from_secs(2));
+    for (name, value) in [("blq4-connections", 2), ("blq4-active-connections", 1)] {
+        assert_eq!(server.statistic(name), Some(value), "{name}");
+    }
+    drop(active);
+    server.run_until("the end", |server| {
+        server.statistic("blq4-active-connections") == Some(0)
+    });
 }
 
 #[test]

@@ -87,6 +87,8 @@ pub struct Totals {
 pub struct Present {
     /// Open connections.
     pub connections: u64,
+    /// Open connections with an active query.
+    pub active_connections: u64,
     /// Bindings; `None` leaves the statistic as it is, while they are not known.
     pub bindings: Option<u64>,
 }
@@ -157,8 +159,7 @@ impl Totals {
         let read = |counter: &AtomicU64| Some(counter.load(Ordering::Relaxed));
         [
             Some(present.connections),
-            // No Active Leasequery is served.
-            Some(0),
+            Some(present.active_connections),
             present.bindings,
             read(&counts.connections_accepted),
             Some(

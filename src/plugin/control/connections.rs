@@ -30,8 +30,8 @@ fn connection(state: &ConnectionState) -> Value {
         "port": state.peer.port(),
         "local-address": state.local.to_string(),
         "since": state.since.0,
-        // No TLS and no Active Leasequery are served.
-        "type": "bulk",
+        "type": if state.is_active { "active" } else { "bulk" },
+        // No TLS is served.
         "tls-name": null,
         "queries-in-progress": state.queries,
         "messages-sent": state.messages,

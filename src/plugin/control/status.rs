@@ -73,13 +73,7 @@ pub fn status(
             ("bulk-query-enabled", config.bulk_query_enabled.into()),
             ("udp-query-enabled", config.udp_query_enabled.into()),
             ("listeners", listeners(&observed.monitor)),
-            (
-                "connections",
-                json!({
-                    "open": observed.monitor.connection_count(),
-                    "limit": config.max_connections,
-                }),
-            ),
+            ("connections", connections(observed)),
             ("bindings", bindings(observed, census, now)),
             ("coverage", census.map(coverage).into()),
             ("memory", memory(census)),
@@ -117,6 +111,20 @@ fn state(observed: Result<&Observed, &String>) -> (&'static str, String) {
             format!("{failure}: reload the configuration or restart Kea"),
         ),
     }
+}
+
+/// Describes the numbers of connections, those with an active query apart from the others.
+fn connections(observed: &Observed) -> Value {
+    let Observed {
+        monitor, config, ..
+    } = observed;
+    let active = monitor.active_count();
+    json!({
+        "open": monitor.connection_count().saturating_sub(active),
+        "limit": config.max_connections,
+        "active": active,
+        "active-limit": config.active.as_ref().map_or(0, |active| active.max_connections),
+    })
 }
 
 /// Describes the counters of queries and connections.
