@@ -1,5 +1,7 @@
 //! Queries during the initial load: answered completely afterwards, or ended with QueryTerminated.
 
+#[path = "support/active.rs"]
+mod active;
 #[path = "support/bench.rs"]
 mod bench;
 
@@ -14,6 +16,7 @@ use blq::{Connection, Done, Message, Query, StatusCode};
 use dhcp_blq::config::Config;
 use dhcp_blq::kea_config::KeaConfig;
 use dhcp_blq::mirror::event::{ClientInfo, Event, Origin};
+use dhcp_blq::mirror::history::SavedHistory;
 use dhcp_blq::mirror::{InitialLoad, LoadWorker, Mirror, Saved, Unready};
 use dhcp_blq::model::time::Time;
 use dhcp_blq::query::lease_engine::LeaseEngine;
@@ -52,7 +55,15 @@ impl PendingLoad {
         let (begin, begins) = mpsc::channel();
         let start = move || {
             assert_ne!(begins.recv(), Ok(Begin::Panic), "a defect");
-            Some(InitialLoad::begin(loaded, Saved::default(), now))
+            let history = SavedHistory {
+                since: Time(1),
+                ..SavedHistory::default()
+            };
+            let saved = Saved {
+                history: Some(Box::new(history)),
+                ..Saved::default()
+            };
+            Some(InitialLoad::begin(loaded, saved, now))
         };
         PendingLoad {
             begin,
@@ -359,5 +370,79 @@ fn waiting_queries_end_with_query_terminated_if_the_load_fails() {
             assert!(!done.status.unwrap().text.is_empty());
         }
         ending.join().unwrap();
+    }
+}
+
+//------------ Active queries ------------------------------------------------------------------
+
+/// Serves a mirror, with active queries that are shown to continue each second.
+fn serve_active(mirror: &Arc<Mirror>) -> Server {
+    let advanced = format!(r#"{}, "active-idle-timeout": 1"#, active::INSECURE);
+    active::serve(mirror, &active::config(r#"["127.0.0.1"]"#, &advanced))
+}
+
+#[test]
+fn an_active_query_waits_for_the_initial_load_and_has_the_changes_since() {
+    let load = PendingLoad::new();
+    let mirror = load.mirror();
+    let server = serve_active(&mirror);
+    let mut requester = active::Requester::ask(&server, &active::query(7));
+    // RFC 7724 section 7.4: ConnectionActive, with a time from which on nothing was missed.
+    let waiting = requester.message();
+    assert_eq!(waiting.status_code(), 6);
+    let lease = lease(address_of(5).octets(), 5, Time::now().0);
+    mirror.queue().push(Event::Committed {
+        lease,
+        client_info: ClientInfo::default(),
+    });
+    load.complete(2);
+    let first = |requester: &mut active::Requester| loop {
+        let message = requester.message();
+        if message.message_type() != active::STATUS || message.status_code() != 6 {
+            return message;
+        }
+    };
+    let mut found = BTreeSet::new();
+    // The leases that were loaded may be as late as the query.
+    while !found.contains(&address_of(5)) {
+        let change = first(&mut requester);
+        // No CatchUpComplete: the query has no query-start-time.
+        assert_eq!(change.message_type(), active::ACTIVE, "{change:?}");
+        found.insert(change.address());
+    }
+}
+
+#[test]
+fn an_active_query_ends_with_query_terminated_if_the_load_fails() {
+    let ends: [fn(PendingLoad); 2] = [|load| load.abandon(2), PendingLoad::panic];
+    for end in ends {
+        let load = PendingLoad::new();
+        let server = serve_active(&load.mirror());
+        let mut requester = active::Requester::ask(&server, &active::query_from(7, 1));
+        // It waits.
+        assert_eq!(requester.message().status_code(), 6);
+        end(load);
+        let last = requester.rest().pop().unwrap();
+        assert_eq!(last.status_code(), 2);
+        assert!(!last.status().unwrap().1.is_empty());
+        // A later query ends in the same way.
+        let mut requester = active::Requester::ask(&server, &active::query(7));
+        assert_eq!(requester.message().status_code(), 2);
+        assert!(requester.is_closed());
+    }
+}
+
+#[test]
+fn the_idle_time_does_not_end_an_active_query_that_waits() {
+    let load = PendingLoad::new();
+    let advanced = format!(
+        r#"{}, "active-idle-timeout": 1, "max-requester-idle-time": 1"#,
+        active::INSECURE
+    );
+    let config = active::config(r#"["127.0.0.1"]"#, &advanced);
+    let server = active::serve(&load.mirror(), &config);
+    let mut requester = active::Requester::ask(&server, &active::query(7));
+    for _ in 0..3 {
+        assert_eq!(requester.message().status_code(), 6);
     }
 }

@@ -1,0 +1,406 @@
+//! The messages of a stream: changes of a mirror, over sockets (RFC 7724 sections 6, 7.4 and 8.2).
+
+#[path = "support/active.rs"]
+mod active;
+#[path = "support/bench.rs"]
+mod bench;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use active::*;
+use bench::{Bench, by_mac, lease, relay_information};
+use dhcp_blq::config::Config;
+use dhcp_blq::kea_config::KeaConfig;
+use dhcp_blq::mirror::apply_worker::ApplyWorker;
+use dhcp_blq::mirror::event::{Event, Lease, LeaseState, Origin};
+use dhcp_blq::mirror::history::SavedHistory;
+use dhcp_blq::mirror::{InitialLoad, Saved};
+use dhcp_blq::model::binding::SubnetId;
+use dhcp_blq::model::time::{Lifetime, Time};
+use dhcp_blq::query::active::Permission;
+use dhcp_blq::query::lease_engine::LeaseEngine;
+use dhcp_blq::query::{Engine, Progress};
+use dhcp_blq::server::Server;
+
+/// DataMissing.
+const DATA_MISSING: u8 = 5;
+/// CatchUpComplete.
+const CATCH_UP_COMPLETE: u8 = 7;
+
+/// The first address of subnet 1's pool.
+const ADDRESS: [u8; 4] = [10, 0, 1, 10];
+
+/// A mirror and a server of active queries over it.
+struct Setup {
+    /// The server.
+    server: Server,
+    /// Applies events, and the ends of leases.
+    _apply_worker: ApplyWorker,
+    /// The mirror.
+    bench: Bench,
+}
+
+/// Returns a mirror whose history began long ago.
+fn bench() -> Bench {
+    Bench::with_saved(Saved {
+        saved_at: Some(Time(1)),
+        history: Some(Box::new(SavedHistory {
+            since: Time(1),
+            ..SavedHistory::default()
+        })),
+        ..Saved::default()
+    })
+}
+
+impl Setup {
+    /// Serves the mirror of a bench with the default parameters.
+    fn new(bench: Bench) -> Setup {
+        Setup::with(bench, "", "")
+    }
+
+    /// Serves the mirror of a bench with these parameters at the top level, and in `advanced`.
+    fn with(bench: Bench, top: &str, advanced: &str) -> Setup {
+        let json = format!(
+            r#"{{ "requesters": ["127.0.0.1"], {top} "advanced": {{ "lease-query-ip": "127.0.0.1",
+                  "max-bulk-query-threads": 1, {advanced} {INSECURE} }} }}"#
+        );
+        let config = Config {
+            port: 0,
+            ..Config::parse(&json).unwrap()
+        };
+        let server = serve(&bench.mirror, &config);
+        let mirror = Arc::clone(&bench.mirror);
+        Setup {
+            server,
+            _apply_worker: ApplyWorker::start(mirror, || {}, || {}).unwrap(),
+            bench,
+        }
+    }
+
+    /// Returns a requester with a stream of all later changes that has begun.
+    fn stream(&self, query: blq::Message) -> Requester {
+        // A catch-up from the future has no changes, and shows that the stream has begun.
+        let start = u32::MAX.to_be_bytes();
+        let mut requester = Requester::ask(&self.server, &query.with(154, start));
+        assert_eq!(requester.message().status_code(), CATCH_UP_COMPLETE);
+        requester
+    }
+
+    /// Leases an address that subnet 1 has.
+    fn lease(&self, host: u8, client: u8) {
+        self.bench.lease([10, 0, 1, host], client, 0, &[]);
+    }
+
+    /// Pushes an event and applies it.
+    fn push(&self, event: Event) {
+        self.bench.mirror.queue().push(event);
+        self.bench.mirror.catch_up();
+    }
+}
+
+/// Returns the options of a message without base-time.
+fn without_base_time(options: &BTreeMap<u8, Vec<u8>>) -> BTreeMap<u8, Vec<u8>> {
+    let mut options = options.clone();
+    options.remove(&152);
+    options
+}
+
+//------------ Messages (RFC 7724 sections 7.3, 7.4 and 8.2) -----------------------------------
+
+#[test]
+fn a_change_is_sent_as_a_bulk_reply_is() {
+    let setup = Setup::new(bench());
+    let mut requester = setup.stream(query(7));
+    let information = relay_information(b"remote", b"relay");
+    setup.bench.lease(ADDRESS, 1, 0, &information);
+    let change = requester.message();
+    assert_eq!(change.message_type(), ACTIVE);
+    assert_eq!((change.message.xid, change.address()), (7, ADDRESS.into()));
+    let codes: Vec<u8> = change.options.keys().copied().collect();
+    // No server identifier, which the first message had; no status, no associated-ip.
+    assert_eq!(codes, [51, 53, 58, 59, 61, 82, 91, 152, 153, 156]);
+    assert_eq!(change.options[&82], information);
+    assert_eq!(change.options[&156], [2]);
+    let mut bulk = Requester::ask(&setup.server, &by_mac(1).to_message().unwrap());
+    let mut reply = bulk.message();
+    reply.options.remove(&54);
+    let seconds = |received: &Received, code| received.number(code).unwrap();
+    // The bulk reply may be a second later.
+    if reply.base_time() == change.base_time() {
+        assert_eq!(
+            without_base_time(&reply.options),
+            without_base_time(&change.options)
+        );
+    }
+    assert_eq!(
+        change.base_time() + seconds(&change, 51),
+        reply.base_time() + seconds(&reply, 51)
+    );
+}
+
+#[test]
+fn the_first_message_alone_has_the_server_identifier() {
+    let setup = Setup::new(bench());
+    // No catch-up: the first message is a change.
+    let mut requester = Requester::ask(&setup.server, &query(7));
+    let mut other = setup.stream(query(8));
+    for client in 1..=3 {
+        setup.lease(9 + client, client);
+    }
+    for number in 0..3 {
+        assert!(!other.message().options.contains_key(&54));
+        let change = requester.message();
+        assert_eq!(change.options.contains_key(&54), number == 0);
+    }
+}
+
+#[test]
+fn the_parameter_request_list_decides_but_each_message_has_a_base_time() {
+    let setup = Setup::with(bench(), r#""non-sensitive-options": [12],"#, "");
+    // RFC 7724 section 8.2: the vendor class, 60, is withheld though asked for.
+    let mut requester = setup.stream(query(7).with(55, [51, 60]));
+    setup.lease(10, 1);
+    let change = requester.message();
+    let codes: Vec<u8> = change.options.keys().copied().collect();
+    assert_eq!(codes, [51, 53, 152]);
+}
+
+#[test]
+fn the_end_of_a_lease_is_sent_as_unassigned() {
+    // RFC 7724 section 8.2: leaving the leased state MUST be sent.
+    let setup = Setup::new(bench());
+    let now = Time::now();
+    let address = Ipv4Addr::from(ADDRESS);
+    let declined = Lease {
+        state: LeaseState::Declined,
+        ..lease(ADDRESS, 1, now.0)
+    };
+    let events = [
+        Event::Released {
+            address,
+            client: None,
+            at: now,
+            origin: Origin::Local,
+        },
+        Event::Removed {
+            address,
+            at: now,
+            origin: Origin::Local,
+        },
+        Event::Updated {
+            lease: declined,
+            at: now,
+            origin: Origin::Local,
+        },
+    ];
+    let mut requester = setup.stream(query(7));
+    for event in events {
+        setup.bench.lease(ADDRESS, 1, 0, &[]);
+        let change = requester.message();
+        assert_eq!((change.message_type(), change.address()), (ACTIVE, address));
+        setup.push(event.clone());
+        let change = requester.message();
+        assert_eq!(
+            (change.message_type(), change.address()),
+            (UNASSIGNED, address),
+            "{event:?}"
+        );
+    }
+}
+
+#[test]
+fn a_lease_that_expires_is_sent_as_unassigned() {
+    let setup = Setup::new(bench());
+    let mut requester = setup.stream(query(7));
+    // It has ended when Kea reports it.
+    let ended = Lease {
+        valid_lifetime: Lifetime(1),
+        ..lease(ADDRESS, 1, Time::now().0)
+    };
+    setup.push(Event::Updated {
+        lease: ended,
+        at: Time::now(),
+        origin: Origin::Local,
+    });
+    assert_eq!(requester.message().message_type(), ACTIVE);
+    // By itself, without a report.
+    let change = requester.message();
+    assert_eq!(change.message_type(), UNASSIGNED);
+    assert_eq!(change.options[&156], [3], "EXPIRED");
+}
+
+#[test]
+fn changes_made_by_a_partner_are_sent_too() {
+    let setup = Setup::new(bench());
+    let mut requester = setup.stream(query(7).with(55, [157]));
+    setup.push(Event::Updated {
+        lease: lease(ADDRESS, 1, Time::now().0),
+        at: Time::now(),
+        origin: Origin::Remote,
+    });
+    assert_eq!(requester.message().options[&157], [1]);
+}
+
+#[test]
+fn only_changes_in_the_vpn_of_the_query_are_sent() {
+    let setup = Setup::new(bench());
+    let blue = [&[0][..], b"blue"].concat();
+    let mut default = setup.stream(query(7));
+    let mut in_blue = setup.stream(query(8).with(221, blue.clone()));
+    let mut in_all = setup.stream(query(9).with(221, [254]));
+    setup.bench.lease([10, 0, 2, 1], 1, 0, &[]);
+    setup.lease(10, 2);
+    assert_eq!(default.message().address(), Ipv4Addr::from(ADDRESS));
+    let change = in_blue.message();
+    assert_eq!(change.address(), Ipv4Addr::new(10, 0, 2, 1));
+    assert_eq!(change.options[&221], blue);
+    for last in [1, 10] {
+        assert_eq!(in_all.message().address().octets()[3], last);
+    }
+}
+
+//------------ Catch-up (RFC 7724 sections 7.4.1 and 8.2) --------------------------------------
+
+#[test]
+fn a_catch_up_has_the_changes_since_and_ends_with_catch_up_complete() {
+    let setup = Setup::new(bench());
+    let now = setup.bench.now;
+    setup.bench.lease([10, 0, 1, 10], 1, 100, &[]);
+    setup.bench.lease([10, 0, 1, 11], 2, 50, &[]);
+    setup.bench.lease([10, 0, 1, 12], 3, 49, &[]);
+    // Inclusive: the second of query-start-time itself.
+    let mut requester = Requester::ask(&setup.server, &query_from(7, now - 50));
+    let mut found = Vec::new();
+    loop {
+        let message = requester.message();
+        if message.message_type() == STATUS {
+            assert_eq!(message.status_code(), CATCH_UP_COMPLETE);
+            assert_eq!(message.status().unwrap().1, "");
+            break;
+        }
+        assert!(message.base_time() >= now);
+        found.push(message.address().octets()[3]);
+    }
+    found.retain(|host| *host <= 12);
+    assert_eq!(found, [11, 12]);
+    // Live changes follow, without another status.
+    setup.lease(13, 4);
+    assert_eq!(requester.message().message_type(), ACTIVE);
+}
+
+#[test]
+fn a_catch_up_without_changes_is_complete_at_once() {
+    let setup = Setup::new(bench());
+    let start = setup.bench.now + 1_000;
+    let mut requester = Requester::ask(&setup.server, &query_from(7, start));
+    let first = requester.message();
+    assert_eq!(first.status_code(), CATCH_UP_COMPLETE);
+    assert!(first.options.contains_key(&54));
+}
+
+#[test]
+fn a_query_without_start_has_no_catch_up() {
+    let setup = Setup::new(bench());
+    setup.bench.lease(ADDRESS, 1, 10, &[]);
+    let mut requester = Requester::ask(&setup.server, &query(7));
+    let mut begun = setup.stream(query(8));
+    setup.lease(11, 2);
+    assert_eq!(begun.message().address().octets()[3], 11);
+    let first = requester.message();
+    assert_eq!(
+        (first.message_type(), first.address().octets()[3]),
+        (ACTIVE, 11)
+    );
+}
+
+#[test]
+fn a_start_before_the_history_is_data_missing_and_later_changes_follow() {
+    let history = r#""active-history": 60,"#;
+    for (setup, ago) in [
+        // Before the state file, and before the history that is permitted.
+        (Setup::new(Bench::with_saved(Saved::default())), 10),
+        (Setup::with(bench(), "", history), 61),
+    ] {
+        let now = setup.bench.now;
+        setup.bench.lease(ADDRESS, 1, 5, &[]);
+        let mut requester = Requester::ask(&setup.server, &query_from(7, now - ago));
+        let status = requester.message();
+        assert_eq!(status.status_code(), DATA_MISSING);
+        assert!(status.base_time() >= now, "the current time");
+        setup.lease(11, 2);
+        let change = requester.message();
+        assert_eq!(
+            (change.message_type(), change.address().octets()[3]),
+            (ACTIVE, 11)
+        );
+    }
+}
+
+//------------ Coalescing (RFC 7724 section 6) -------------------------------------------------
+
+#[test]
+fn an_address_that_changes_many_times_unsent_is_sent_once() {
+    let bench = bench();
+    let engine = LeaseEngine::new(Arc::clone(&bench.mirror), None).with_active(Some(Permission {
+        is_insecure: true,
+        history: None,
+    }));
+    let message = query(7).encode();
+    let mut answer = engine.open(&message, &bench.requester).ok().unwrap();
+    let mut out = Vec::new();
+    assert_eq!(engine.write(&mut answer, &mut out, 60_000), Progress::Idle);
+    assert!(out.is_empty());
+    for client in 0..1_000_u32 {
+        bench.lease(ADDRESS, client as u8, 0, &[]);
+        bench.lease([10, 0, 1, 11], client as u8, 0, &[]);
+    }
+    assert_eq!(engine.write(&mut answer, &mut out, 60_000), Progress::Idle);
+    assert_eq!(engine.messages(&answer), 2);
+    assert_eq!(engine.bindings(&answer), 2);
+    let (size, rest) = out.split_first_chunk().unwrap();
+    let first = &rest[..u16::from_be_bytes(*size).into()];
+    let first = blq::Message::decode(first).unwrap();
+    assert_eq!(first.chaddr[5], 999_u32 as u8, "the last state");
+}
+
+#[test]
+fn every_address_is_sent_to_a_requester_that_reads_late() {
+    // More than the kernel holds, and than the change log.
+    const ADDRESSES: u32 = 50_000;
+    let config = r#"{ "Dhcp4": { "subnet4": [ { "id": 1, "subnet": "10.0.0.0/8" } ] } }"#;
+    let kea_config = KeaConfig::new(config, Vec::new(), &[]).unwrap();
+    let initial_load = InitialLoad::begin(Arc::new(kea_config), Saved::default(), Time::now());
+    let setup = Setup::new(Bench::over(initial_load.finish()));
+    let mut requester = setup.stream(query(7));
+    let change = |client: u8| {
+        for number in 0..ADDRESSES {
+            let address = Ipv4Addr::from_bits(0x0a00_0000 + number).octets();
+            let lease = Lease {
+                subnet: SubnetId(1),
+                ..lease(address, client, setup.bench.now)
+            };
+            setup.bench.mirror.queue().push(Event::Updated {
+                lease,
+                at: Time::now(),
+                origin: Origin::Local,
+            });
+            if number % 1_000 == 0 {
+                setup.bench.mirror.catch_up();
+            }
+        }
+        setup.bench.mirror.catch_up();
+    };
+    change(1);
+    change(2);
+    // The last message about each has its last state.
+    let mut late = BTreeSet::new();
+    while late.len() < ADDRESSES as usize {
+        let message = requester.message();
+        assert_eq!(message.message_type(), ACTIVE);
+        if message.message.chaddr[5] == 2 {
+            late.insert(message.address());
+        }
+    }
+}
