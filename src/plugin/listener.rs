@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::mirror::Mirror;
 use crate::plugin::system::SignalsBlocked;
 use crate::query::lease_engine::LeaseEngine;
-use crate::server::{Listeners, Monitor, Server};
+use crate::server::{Listeners, Monitor, Server, TlsContext};
 
 /// Time from one attempt to start the listener's threads to the next.
 const RETRY: Duration = Duration::from_secs(2);
@@ -17,6 +17,8 @@ const RETRY: Duration = Duration::from_secs(2);
 pub struct Listener {
     /// The library's parameters.
     config: Config,
+    /// TLS, unless it is off.
+    tls: Option<Arc<TlsContext>>,
     /// The server; `None` if its threads could not be started.
     server: Option<Server>,
     /// Time of the next attempt in that case.
@@ -29,6 +31,7 @@ impl Listener {
     /// Starts to serve `listeners` from `mirror`; if that fails, [`Listener::tick`] tries again.
     pub fn start(
         config: Config,
+        tls: Option<Arc<TlsContext>>,
         listeners: Listeners,
         mirror: &Arc<Mirror>,
         monitor: Arc<Monitor>,
@@ -36,6 +39,7 @@ impl Listener {
     ) -> Listener {
         let mut listener = Listener {
             config,
+            tls,
             server: None,
             next: now + RETRY,
             monitor,
@@ -60,7 +64,8 @@ impl Listener {
         let options = self.config.non_sensitive_options.clone();
         let engine = Arc::new(LeaseEngine::new(Arc::clone(mirror), options));
         let monitor = Arc::clone(&self.monitor);
-        let server = Server::start_monitored(listeners, &self.config, engine, monitor)?;
+        let tls = self.tls.clone();
+        let server = Server::start_monitored(listeners, &self.config, tls, engine, monitor)?;
         self.server = Some(server);
         Ok(())
     }

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::model::time::Time;
 use crate::server::peer_log::Counts;
+use crate::server::tls::peer::TlsPeer;
 
 /// The state of a server. Its locks are held for the time of a look-up, or of a copy of the open connections, of
 /// which there are few.
@@ -59,6 +60,8 @@ pub struct Activity {
     blocked_since: Mutex<Option<Instant>>,
     /// Whether the connection is to be ended.
     ending: watch::Sender<bool>,
+    /// The requester as TLS knows it; `None` without TLS.
+    tls: Mutex<Option<TlsPeer>>,
 }
 
 impl Default for Activity {
@@ -69,6 +72,7 @@ impl Default for Activity {
             octets: AtomicU64::default(),
             blocked_since: Mutex::default(),
             ending: watch::Sender::new(false),
+            tls: Mutex::default(),
         }
     }
 }
@@ -84,6 +88,11 @@ impl Activity {
     pub fn add_sent(&self, messages: u64, octets: u64) {
         self.messages.fetch_add(messages, Ordering::Relaxed);
         self.octets.fetch_add(octets, Ordering::Relaxed);
+    }
+
+    /// Records that the connection is secured by TLS.
+    pub fn set_tls(&self, peer: TlsPeer) {
+        *self.tls.lock() = Some(peer);
     }
 
     /// Waits until the connection is to be ended: see [`Monitor::disconnect`].
@@ -122,6 +131,8 @@ pub struct ConnectionState {
     pub octets: u64,
     /// Seconds since an octet of the output was sent; `None` without any output.
     pub blocked_for: Option<u64>,
+    /// The requester as TLS knows it; `None` without TLS.
+    pub tls: Option<TlsPeer>,
 }
 
 impl Monitor {
@@ -195,6 +206,7 @@ impl Monitor {
                 messages,
                 octets,
                 blocked_since,
+                tls,
                 ..
             } = &*open.activity;
             let blocked_for = |since| now.saturating_duration_since(since).as_secs();
@@ -206,6 +218,7 @@ impl Monitor {
                 messages: messages.load(Ordering::Relaxed),
                 octets: octets.load(Ordering::Relaxed),
                 blocked_for: (*blocked_since.lock()).map(blocked_for),
+                tls: tls.lock().clone(),
             }
         };
         open.into_iter().map(state).collect()
