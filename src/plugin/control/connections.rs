@@ -30,9 +30,10 @@ fn connection(state: &ConnectionState) -> Value {
         "port": state.peer.port(),
         "local-address": state.local.to_string(),
         "since": state.since.0,
-        // No TLS and no Active Leasequery are served.
+        // No Active Leasequery is served.
         "type": "bulk",
-        "tls-name": null,
+        "tls-version": state.tls.as_ref().map(|tls| tls.version),
+        "tls-name": state.tls.as_ref().and_then(|tls| tls.name.as_deref()),
         "queries-in-progress": state.queries,
         "messages-sent": state.messages,
         "octets-sent": state.octets,
