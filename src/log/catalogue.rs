@@ -497,6 +497,43 @@ messages! {
     /// Action: Report it, with the version of Kea.
     BLQ_TICKS_NOT_STOPPED,
 
+    /// The certificate of the server, or an intermediate one in 'advanced.cert-file', has ended or ends within 30
+    /// days. Requesters refuse TLS connections to a server whose certificate has ended.
+    ///
+    /// Action: Renew the certificate, and reload the configuration: the files are read again then.
+    BLQ_TLS_CERTIFICATE_ENDS,
+
+    /// The time at which the next revocation list was to be issued has passed for a list in 'advanced.crl-file'.
+    /// The list is still used, but does not have the certificates that were revoked since.
+    ///
+    /// Action: Replace the file by the current lists, and reload the configuration.
+    BLQ_TLS_CRL_OBSOLETE,
+
+    /// A requester started TLS by a DHCPTLS, but the handshake failed, and the connection was closed. The text has
+    /// the reason, such as a certificate that has ended, that no authority in 'advanced.trust-anchor' issued, or
+    /// that 'certificates' of the requester's entry does not list; the names and the SHA-256 of such a certificate
+    /// are in the text. Logged at most once a minute for each address.
+    ///
+    /// Action: Correct the certificate of the requester, or the parameter.
+    BLQ_TLS_FAILED,
+
+    /// A requester asked for TLS by a DHCPTLS, and was answered with TLSConnectionRefused, because TLS is off.
+    /// Logged at most once a minute for each address.
+    ///
+    /// Action: Configure 'advanced.trust-anchor', 'advanced.cert-file' and 'advanced.key-file', or a requester
+    /// without TLS.
+    BLQ_TLS_REFUSED,
+
+    /// A requester sent a query without TLS, although 'advanced.tls' is "required", and the connection was closed.
+    /// Logged at most once a minute for each address.
+    ///
+    /// Action: Configure TLS at the requester, or set 'advanced.tls' to "allowed".
+    BLQ_TLS_REQUIRED,
+
+    /// A connection was secured by TLS (debug level). The text has the version, and the first name of the
+    /// requester's certificate, or its SHA-256.
+    BLQ_TLS_STARTED,
+
     /// A connection was closed because as many are open as 'advanced.max-requester-connections' allows.
     /// Logged at most once a minute for each address.
     ///

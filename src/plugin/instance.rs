@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::config::Config;
 use crate::mirror::apply_worker::ApplyWorker;
 use crate::mirror::dirty_set::DirtySet;
 use crate::mirror::{InitialLoad, LoadWorker, Mirror, Prepared, Unready};
@@ -161,7 +160,8 @@ impl Instance {
         let monitor = Arc::new(Monitor::new(Arc::clone(&totals.counts)));
         let listener = listeners.map(|listeners| {
             let monitor = Arc::clone(&monitor);
-            Listener::start(config.clone(), listeners, &mirror, monitor, now)
+            let tls = settings.tls.clone();
+            Listener::start(config.clone(), tls, listeners, &mirror, monitor, now)
         });
         let mut resync_job = resync_job(kea, config, now);
         let reservations = settings.kea_config.has_host_database;
@@ -201,7 +201,7 @@ impl Instance {
     }
 
     /// Returns the parts that control commands read. They must be given up before [`Instance::stop`].
-    pub fn observed(&self, config: &Config) -> Observed {
+    pub fn observed(&self, settings: &Settings) -> Observed {
         Observed {
             mirror: Arc::clone(&self.mirror),
             census: Arc::clone(self.census_worker.counter()),
@@ -209,7 +209,8 @@ impl Instance {
             load: Arc::clone(&self.load),
             resync: Arc::clone(&self.resync),
             state_file: Arc::clone(self.flush_worker.health()),
-            config: config.clone(),
+            config: settings.config.clone(),
+            tls: settings.tls.clone(),
         }
     }
 

@@ -379,7 +379,7 @@ impl<K: Kea> Plugin<K> {
                 self.events.sink.set(Some(instance.mirror()));
                 let counts = &self.totals.counts;
                 self.udp.start(&settings.config, instance.mirror(), counts);
-                self.control.set(Ok(instance.observed(&settings.config)));
+                self.control.set(Ok(instance.observed(&settings)));
                 state.instance = Some(instance);
                 state.awaiting = None;
                 self.track(state);

@@ -10,7 +10,7 @@ use crate::mirror::Mirror;
 use crate::plugin::system::SignalsBlocked;
 use crate::query::active::Permission;
 use crate::query::lease_engine::LeaseEngine;
-use crate::server::{Listeners, Monitor, Server};
+use crate::server::{Listeners, Monitor, Server, TlsContext};
 
 /// Time from one attempt to start the listener's threads to the next.
 const RETRY: Duration = Duration::from_secs(2);
@@ -19,6 +19,8 @@ const RETRY: Duration = Duration::from_secs(2);
 pub struct Listener {
     /// The library's parameters.
     config: Config,
+    /// TLS, unless it is off.
+    tls: Option<Arc<TlsContext>>,
     /// The server; `None` if its threads could not be started.
     server: Option<Server>,
     /// Time of the next attempt in that case.
@@ -31,6 +33,7 @@ impl Listener {
     /// Starts to serve `listeners` from `mirror`; if that fails, [`Listener::tick`] tries again.
     pub fn start(
         config: Config,
+        tls: Option<Arc<TlsContext>>,
         listeners: Listeners,
         mirror: &Arc<Mirror>,
         monitor: Arc<Monitor>,
@@ -38,6 +41,7 @@ impl Listener {
     ) -> Listener {
         let mut listener = Listener {
             config,
+            tls,
             server: None,
             next: now + RETRY,
             monitor,
@@ -67,7 +71,8 @@ impl Listener {
         let engine = LeaseEngine::new(Arc::clone(mirror), options).with_active(active);
         let engine = Arc::new(engine);
         let monitor = Arc::clone(&self.monitor);
-        let server = Server::start_monitored(listeners, &self.config, engine, monitor)?;
+        let tls = self.tls.clone();
+        let server = Server::start_monitored(listeners, &self.config, tls, engine, monitor)?;
         self.server = Some(server);
         Ok(())
     }

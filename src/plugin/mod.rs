@@ -54,6 +54,8 @@ mod fake;
 mod observation_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;
 
 pub use life_cycle::{Plugin, Refused};
 pub use udp::Verdict;

@@ -10,7 +10,7 @@ use crate::mirror::Mirror;
 use crate::model::time::Time;
 use crate::persist::health::Health;
 use crate::plugin::census_worker::Counter;
-use crate::server::Monitor;
+use crate::server::{Monitor, TlsContext};
 
 /// The parts of an instance that control commands read. None of them is locked for long.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub struct Observed {
     pub state_file: Arc<Health>,
     /// The library's parameters.
     pub config: Config,
+    /// TLS, unless it is off.
+    pub tls: Option<Arc<TlsContext>>,
 }
 
 /// The progress of an initial load.

@@ -7,9 +7,11 @@ use tracing::Level;
 
 use crate::config::Config;
 use crate::kea_config::{KeaConfig, KeaConfigError, LeaseQueryHook, ignored_vpns};
+use crate::model::time::Time;
 use crate::plugin::jobs::reservations::Reservations;
 use crate::plugin::kea::{Kea, KeaError, RawConfiguration, Result as KeaResult};
 use crate::plugin::state_file;
+use crate::server::TlsContext;
 
 /// The state file, unless `state-file` names one.
 const STATE_FILE: &str = "kea-blq.state";
@@ -24,6 +26,8 @@ pub struct Settings {
     pub config: Config,
     /// The library's parameters as given.
     pub given: Config,
+    /// The files of TLS as they were when the configuration was read; `None` if TLS is off.
+    pub tls: Option<Arc<TlsContext>>,
     /// Kea's configuration.
     pub kea_config: Arc<KeaConfig>,
     /// The form of it that Kea gives.
@@ -84,11 +88,13 @@ impl Settings {
         if let Some(other) = &kea_config.lease_query_hook {
             config.leave_to(other).map_err(|error| error.to_string())?;
         }
+        let tls = TlsContext::load(&config).map_err(|error| error.to_string())?;
         let data_directory = kea.state_directory().map_err(unreadable)?;
         let text = &source.configuration.text;
         Ok(Settings {
             state_file: find_state_file(kea, &config, &data_directory, text)?,
             data_directory,
+            tls: tls.map(Arc::new),
             kea_config,
             source,
             config,
@@ -142,7 +148,8 @@ impl Settings {
         self.source.reservations != *reservations
     }
 
-    /// Logs the notices about the parameters, and about declarations of VPNs without effect.
+    /// Logs the notices about the parameters, about declarations of VPNs without effect, and about the files of
+    /// TLS.
     pub fn log_notices(&self) {
         let text = String::from_utf8_lossy(&self.source.configuration.text);
         for text in ignored_vpns(&text) {
@@ -153,6 +160,10 @@ impl Settings {
                 Level::INFO => tracing::info!(id = notice.id, "{}", notice.text),
                 _ => tracing::warn!(id = notice.id, "{}", notice.text),
             }
+        }
+        let tls = self.tls.as_ref();
+        for (id, text) in tls.map_or_else(Vec::new, |tls| tls.report().warnings(Time::now())) {
+            tracing::warn!(id, "{text}");
         }
     }
 }

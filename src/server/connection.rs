@@ -18,10 +18,12 @@ use bytes::buf::Limit;
 use proto::StatusCode;
 use tracing::span::EnteredSpan;
 
-use crate::query::{Engine, Progress, Requester};
+use crate::query::{Engine, Progress, Requester, Security};
 use crate::server::monitor::Activity;
 use crate::server::peer_log::{PeerLog, QueryEnd, QueryStatus};
 use crate::server::stream::{self, Stream};
+use crate::server::tls::negotiation::{Policy, Step, TlsReply};
+use crate::server::tls::peer::TlsPeer;
 use crate::wire::frame::FrameReader;
 
 /// Octets produced before one write.
@@ -80,6 +82,10 @@ pub enum End {
     StreamBlocked,
     /// The server stops, for this reason.
     Terminated(String),
+    /// The connection continues over TLS.
+    StartTls,
+    /// The requester sent a query without TLS, which is required.
+    NotSecured,
 }
 
 impl fmt::Display for End {
@@ -104,6 +110,8 @@ impl fmt::Display for End {
                 f.write_str("the requester read nothing within 'advanced.active-send-timeout'")
             }
             End::Terminated(why) => f.write_str(why),
+            End::StartTls => f.write_str("TLS begins"),
+            End::NotSecured => f.write_str("'advanced.tls' is \"required\""),
         }
     }
 }
@@ -165,6 +173,8 @@ pub struct Connection<E: Engine> {
     blocked_since: Instant,
     /// The reason for reading no further queries, if there is one.
     end: Option<End>,
+    /// Whether the first message may or must start TLS, until it is read.
+    negotiation: Option<Policy>,
     /// The progress of the connection, for other threads.
     activity: Arc<Activity>,
 }
@@ -194,7 +204,16 @@ impl<E: Engine> Connection<E> {
             idle_since: now,
             blocked_since: now,
             end: None,
+            negotiation: Some(Policy::Off),
             activity: Arc::default(),
+        }
+    }
+
+    /// Sets whether the first message may or must start TLS.
+    pub fn with_tls(self, policy: Policy) -> Self {
+        Connection {
+            negotiation: Some(policy),
+            ..self
         }
     }
 
@@ -231,7 +250,12 @@ impl<E: Engine> Connection<E> {
     /// Returns the space for octets to be read, which admits no octet of a query that may not be
     /// begun yet. It is not empty while [`Connection::wants_input`].
     pub fn input_space(&mut self) -> Limit<&mut BytesMut> {
-        self.input.space(self.room())
+        let messages = match self.negotiation {
+            // Octets behind a DHCPTLS are TLS: they stay in the socket.
+            Some(Policy::Allowed | Policy::Required) => 1,
+            Some(Policy::Off) | None => self.room(),
+        };
+        self.input.space(messages)
     }
 
     /// Begins to answer the queries completed by octets that were read into [`Connection::input_space`].
@@ -246,6 +270,10 @@ impl<E: Engine> Connection<E> {
                 return;
             };
             self.idle_since = now;
+            let negotiation = self.negotiation.take();
+            if negotiation.is_some_and(|policy| self.negotiate(policy, &message, now)) {
+                continue;
+            }
             match self.engine.open(&message, &self.requester) {
                 Ok(answer) => self.begin(answer, now),
                 // RFC 7724 section 8.1.1: the connection must be closed.
@@ -262,6 +290,57 @@ impl<E: Engine> Connection<E> {
                 }
             }
         }
+    }
+
+    /// Handles the first message if it is a DHCPTLS, or if TLS is required (RFC 7724 section 8.1).
+    /// Returns whether it is handled.
+    fn negotiate(&mut self, policy: Policy, message: &[u8], now: Instant) -> bool {
+        let peer = self.requester.peer;
+        match policy.judge(message) {
+            Step::Plain => return false,
+            Step::Refuse(reply) => {
+                self.peer_log.tls_refused(peer);
+                self.reply_to_tls(&reply, now);
+            }
+            Step::Start(_) if !self.input.is_empty() => {
+                let why = "octets behind a DHCPTLS that do not wait for its reply".to_owned();
+                self.end_early(End::Unanswerable(why), now);
+            }
+            Step::Start(reply) => {
+                self.reply_to_tls(&reply, now);
+                self.end = Some(End::StartTls);
+            }
+            Step::NotSecured => {
+                self.peer_log.not_secured(peer);
+                self.end_early(End::NotSecured, now);
+            }
+        }
+        true
+    }
+
+    /// Adds the reply to a DHCPTLS to the output.
+    fn reply_to_tls(&mut self, reply: &TlsReply, now: Instant) {
+        if self.output().is_empty() {
+            self.blocked_since = now;
+        }
+        reply.write(&mut self.output);
+        self.messages += 1;
+    }
+
+    /// Continues the connection over TLS, after [`End::StartTls`].
+    pub fn secured(&mut self, peer: TlsPeer, now: Instant) {
+        self.peer_log.tls_started(&peer);
+        self.requester.security = Security::Tls {
+            is_authenticated: peer.name.is_some(),
+        };
+        self.activity.set_tls(peer);
+        self.end = None;
+        self.idle_since = now;
+    }
+
+    /// Logs that the TLS handshake failed, and the connection is closed.
+    pub fn tls_failed(&self, why: &impl fmt::Display) {
+        self.peer_log.tls_failed(self.requester.peer, why);
     }
 
     /// Adds an answer to those in progress.

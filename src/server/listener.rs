@@ -15,6 +15,7 @@ use tracing::Instrument;
 
 use crate::query::{Engine, Requester, Security};
 use crate::server::access::AccessList;
+use crate::server::carrier::Carrier;
 use crate::server::connection::{Connection, Limits};
 use crate::server::descriptors::{NoFreeNumber, Placement};
 use crate::server::errors::ListenError;
@@ -22,7 +23,9 @@ use crate::server::monitor::Monitor;
 use crate::server::peer_log::PeerLog;
 use crate::server::slots::Slots;
 use crate::server::threads::Threads;
-use crate::server::transport::{Carrier, serve};
+use crate::server::tls::context::{TlsContext, TlsOffer};
+use crate::server::tls::negotiation::Policy;
+use crate::server::transport::serve;
 
 /// Maximum number of connections that wait to be accepted. A requester opens many at once after its
 /// restart; those above the connection limit are closed only once accepted.
@@ -128,13 +131,6 @@ fn accept_outside_of_reserve(
     Poll::Ready(Ok((socket, peer)))
 }
 
-impl Carrier for TcpStream {
-    fn write_freely(&self) {
-        // If this fails, the requester may not receive the status of its queries.
-        let _ = SockRef::from(self).set_tcp_notsent_lowat(u32::MAX);
-    }
-}
-
 /// The state that all connections of a server share.
 pub struct Shared<E: Engine> {
     /// The engine that answers the queries.
@@ -151,6 +147,8 @@ pub struct Shared<E: Engine> {
     pub monitor: Arc<Monitor>,
     /// The threads that serve connections.
     pub threads: Threads,
+    /// TLS, unless it is off.
+    pub tls: Option<Arc<TlsContext>>,
 }
 
 /// Logs the address of a listening socket.
@@ -273,6 +271,9 @@ async fn admit<A: Acceptor, E: Engine>(accepted: Accepted<A::Socket>, shared: &A
         Arc::clone(&shared.peer_log),
         Instant::now().into_std(),
     );
+    let offer = shared.tls.as_ref().map(|tls| tls.offer(entry.prefix));
+    let policy = offer.as_ref().map_or(Policy::Off, TlsOffer::policy);
+    let connection = connection.with_tls(policy);
     let open = shared.monitor.open(from, local, connection.activity());
     shared.peer_log.accepted();
     let spawned = shared.threads.spawn(|stop| {
@@ -280,7 +281,7 @@ async fn admit<A: Acceptor, E: Engine>(accepted: Accepted<A::Socket>, shared: &A
         let serving = async move {
             // Dropped with the connection.
             let _open = open;
-            serve(stream, connection, slot, stop).await;
+            serve(stream, connection, slot, stop, offer).await;
         };
         Ok(serving.instrument(span))
     });

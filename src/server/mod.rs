@@ -4,7 +4,7 @@
 //!  listener    accepts; checks access and slots      one task per listening address
 //!     │
 //!  transport   moves octets, closes gracefully       one task per connection, on one
-//!     │                                              thread; any stream: plain TCP today
+//!     │                                              thread; any stream: TCP, TLS
 //!  connection  frames, queries in turns, timers      no I/O, time passed in
 //!     │
 //!  Engine      reads and answers queries             the query module
@@ -21,6 +21,8 @@
 //! - [`threads`]: the threads and their event loops.
 //! - [`stop`]: the stop signal.
 //! - [`peer_log`]: messages about peers, and counters.
+//! - [`carrier`]: the streams that carry connections.
+//! - [`tls`]: DHCPTLS, certificates, the stream that TLS secures.
 //! - [`udp`]: queries over UDP, which need no connection.
 //! - `throttle`: the rate limits of these messages.
 //! - [`monitor`]: the state of a running server, for other threads.
@@ -34,6 +36,7 @@
 pub mod udp;
 
 mod access;
+mod carrier;
 mod connection;
 mod descriptors;
 mod errors;
@@ -46,6 +49,7 @@ mod stream;
 mod tcp_server;
 mod threads;
 mod throttle;
+mod tls;
 mod transport;
 
 pub use descriptors::FIRST_HIGH;
@@ -54,7 +58,14 @@ pub use monitor::{ConnectionState, ListenerState, Monitor};
 pub use peer_log::{Counts, PeerLog, UdpCounts};
 pub use tcp_server::{Listeners, Server};
 pub use throttle::INTERVAL as SUMMARY_INTERVAL;
+pub use tls::context::TlsContext;
+pub use tls::files::TlsFileError;
+pub use tls::peer::TlsPeer;
+pub use tls::report::{End as TlsEnd, FileReport, TlsReport};
 
+#[cfg(test)]
+#[path = "../../tests/support/certificates.rs"]
+pub(crate) mod certificates;
 #[cfg(test)]
 #[path = "../../tests/support/fake_engine.rs"]
 mod fake_engine;

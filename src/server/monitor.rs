@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::model::time::Time;
 use crate::server::peer_log::Counts;
+use crate::server::tls::peer::TlsPeer;
 
 /// The state of a server. Its locks are held for the time of a look-up, or of a copy of the open connections, of
 /// which there are few.
@@ -61,6 +62,8 @@ pub struct Activity {
     is_active: AtomicBool,
     /// Whether the connection is to be ended.
     ending: watch::Sender<bool>,
+    /// The requester as TLS knows it; `None` without TLS.
+    tls: Mutex<Option<TlsPeer>>,
 }
 
 impl Default for Activity {
@@ -72,6 +75,7 @@ impl Default for Activity {
             blocked_since: Mutex::default(),
             is_active: AtomicBool::default(),
             ending: watch::Sender::new(false),
+            tls: Mutex::default(),
         }
     }
 }
@@ -92,6 +96,11 @@ impl Activity {
     pub fn add_sent(&self, messages: u64, octets: u64) {
         self.messages.fetch_add(messages, Ordering::Relaxed);
         self.octets.fetch_add(octets, Ordering::Relaxed);
+    }
+
+    /// Records that the connection is secured by TLS.
+    pub fn set_tls(&self, peer: TlsPeer) {
+        *self.tls.lock() = Some(peer);
     }
 
     /// Waits until the connection is to be ended: see [`Monitor::disconnect`].
@@ -132,6 +141,8 @@ pub struct ConnectionState {
     pub octets: u64,
     /// Seconds since an octet of the output was sent; `None` without any output.
     pub blocked_for: Option<u64>,
+    /// The requester as TLS knows it; `None` without TLS.
+    pub tls: Option<TlsPeer>,
 }
 
 impl Monitor {
@@ -213,6 +224,7 @@ impl Monitor {
                 octets,
                 blocked_since,
                 is_active,
+                tls,
                 ..
             } = &*open.activity;
             let blocked_for = |since| now.saturating_duration_since(since).as_secs();
@@ -225,6 +237,7 @@ impl Monitor {
                 messages: messages.load(Ordering::Relaxed),
                 octets: octets.load(Ordering::Relaxed),
                 blocked_for: (*blocked_since.lock()).map(blocked_for),
+                tls: tls.lock().clone(),
             }
         };
         open.into_iter().map(state).collect()

@@ -20,6 +20,7 @@ use crate::query::udp::request::Request;
 use crate::query::udp::{DropKind, Reply, Unanswered};
 use crate::server::slots::Full;
 use crate::server::throttle::{Omitted, Summary, Throttle};
+use crate::server::tls::peer::TlsPeer;
 
 /// The log messages that peers can provoke, each kind rate-limited.
 #[derive(Debug, Default)]
@@ -55,6 +56,10 @@ pub struct Counts {
     pub unanswerable: AtomicU64,
     /// Queries with the xid of a query in progress; each ended its connection.
     pub xids_in_use: AtomicU64,
+    /// TLS handshakes completed.
+    pub tls_started: AtomicU64,
+    /// TLS handshakes that failed; each ended its connection.
+    pub tls_failed: AtomicU64,
     /// Queries over UDP.
     pub udp: UdpCounts,
 }
@@ -168,6 +173,43 @@ impl PeerLog {
             tracing::warn!(
                 id,
                 "no more connections are accepted until others are closed: {why}{more}"
+            );
+        }
+    }
+
+    /// Counts a TLS handshake, and logs it at level DEBUG.
+    pub fn tls_started(&self, peer: &TlsPeer) {
+        count(&self.counts.tls_started);
+        tracing::debug!(id = "BLQ_TLS_STARTED", "connection secured by {peer}");
+    }
+
+    /// Logs a TLS handshake that failed.
+    pub fn tls_failed(&self, peer: Ipv4Addr, why: &impl Display) {
+        count(&self.counts.tls_failed);
+        let id = "BLQ_TLS_FAILED";
+        if let Some(more) = self.admit(id, peer) {
+            tracing::warn!(id, "TLS handshake failed: {why}; connection closed{more}");
+        }
+    }
+
+    /// Logs a DHCPTLS while TLS is off.
+    pub fn tls_refused(&self, peer: Ipv4Addr) {
+        let id = "BLQ_TLS_REFUSED";
+        if let Some(more) = self.admit(id, peer) {
+            tracing::info!(
+                id,
+                "DHCPTLS answered with TLSConnectionRefused: TLS is off{more}"
+            );
+        }
+    }
+
+    /// Logs a first message that is not a DHCPTLS while TLS is required.
+    pub fn not_secured(&self, peer: Ipv4Addr) {
+        let id = "BLQ_TLS_REQUIRED";
+        if let Some(more) = self.admit(id, peer) {
+            tracing::warn!(
+                id,
+                "query without TLS, but 'advanced.tls' is \"required\": connection closed{more}"
             );
         }
     }

@@ -20,6 +20,7 @@ use crate::server::slots::Slots;
 use crate::server::stop::{Stop, until_stopped};
 use crate::server::threads::{self, ThreadPool};
 use crate::server::throttle;
+use crate::server::tls::context::TlsContext;
 
 /// Maximum number of threads if the configuration has none: a few threads serve many connections,
 /// and Kea's threads need processors too.
@@ -67,8 +68,8 @@ impl Server {
     /// Listens on every configured address, and serves connections from then on.
     ///
     /// # Errors
-    /// [`ListenError`] if an address cannot be bound; or threads cannot be started. No socket
-    /// listens then.
+    /// [`ListenError`] if an address cannot be bound; a file of TLS cannot be used; or threads cannot
+    /// be started. No socket listens then.
     pub fn start<E: Engine>(config: &Config, engine: Arc<E>) -> io::Result<Server> {
         let required: Vec<SocketAddrV4> = config.listeners().collect();
         let listeners = Listeners::open(config, &required)?;
@@ -78,22 +79,26 @@ impl Server {
     /// Serves connections of `listeners`, and repeatedly tries to bind addresses without a socket.
     ///
     /// # Errors
-    /// If threads cannot be started. No socket listens then.
+    /// If a file of TLS cannot be used, or threads cannot be started. No socket listens then.
     pub fn start_with<E: Engine>(
         listeners: Listeners,
         config: &Config,
         engine: Arc<E>,
     ) -> io::Result<Server> {
-        Server::start_monitored(listeners, config, engine, Arc::default())
+        let tls = TlsContext::load(config).map_err(io::Error::other)?;
+        let tls = tls.map(Arc::new);
+        Server::start_monitored(listeners, config, tls, engine, Arc::default())
     }
 
-    /// Starts as [`Server::start_with`] does, with a state that other threads share.
+    /// Starts as [`Server::start_with`] does, with TLS whose files were read before, and a state that
+    /// other threads share.
     ///
     /// # Errors
     /// If threads cannot be started. No socket listens then.
     pub fn start_monitored<E: Engine>(
         listeners: Listeners,
         config: &Config,
+        tls: Option<Arc<TlsContext>>,
         engine: Arc<E>,
         monitor: Arc<Monitor>,
     ) -> io::Result<Server> {
@@ -132,6 +137,7 @@ impl Server {
             peer_log: Arc::clone(&peer_log),
             monitor: Arc::clone(&monitor),
             threads: pool.threads.clone(),
+            tls,
         });
         let summarising = summarise(Arc::clone(&peer_log));
         let spawned = pool

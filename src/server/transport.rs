@@ -7,16 +7,20 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::query::Engine;
+use crate::server::carrier::Carrier;
 use crate::server::connection::{Connection, End};
 use crate::server::monitor::Activity;
 use crate::server::slots::Slot;
 use crate::server::stop::{STOP_TIME, Stop, overdue, stopped};
+use crate::server::tls::context::TlsOffer;
+use crate::server::tls::handshake::handshake;
+use crate::server::tls::stream::TlsStream;
 
 /// Time that a connection closed by the server waits for the requester's close. Octets that arrive
 /// at a closed socket make the kernel send RST, which may discard data that the requester has not
@@ -35,31 +39,85 @@ const DISCONNECTED: &str = "the connection is ended by an administrator";
 /// Status message for a requester that closed its side while its queries are idle, if too many did.
 const TOO_MANY_IDLE: &str = "the server cannot answer yet, and too many connections wait";
 
-/// A stream that carries a connection's octets.
-pub trait Carrier: AsyncRead + AsyncWrite + Unpin {
-    /// Removes the limit of unsent octets in the kernel. Called when the server stops: octets in
-    /// the kernel reach the requester even after the end of the process.
-    fn write_freely(&self) {}
-}
-
-/// Serves a connection on `stream` until it ends, at the latest at the deadline of `stop`.
+/// Serves a connection on `stream` until it ends, at the latest at the deadline of `stop`. If the
+/// requester starts TLS, it continues as `offer` says.
 pub async fn serve<S: Carrier, E: Engine>(
     mut stream: S,
     mut connection: Connection<E>,
     mut slot: Slot,
     stop: watch::Receiver<Option<Stop>>,
+    offer: Option<TlsOffer>,
 ) {
+    if !conduct(&mut stream, &mut connection, &mut slot, stop.clone()).await {
+        return;
+    }
+    let Some(offer) = offer else {
+        return;
+    };
+    if let Some(mut stream) = secure(stream, &mut connection, &mut slot, stop.clone(), offer).await
+    {
+        conduct(&mut stream, &mut connection, &mut slot, stop).await;
+    }
+}
+
+/// Completes the TLS handshake after a DHCPTLS. Returns the secured stream; closes the connection if
+/// that fails (RFC 7724 section 8.1).
+async fn secure<S: Carrier, E: Engine>(
+    stream: S,
+    connection: &mut Connection<E>,
+    slot: &mut Slot,
+    stop: watch::Receiver<Option<Stop>>,
+    offer: TlsOffer,
+) -> Option<TlsStream<S>> {
+    let activity = Arc::clone(connection.activity());
+    let mut stream = match TlsStream::new(stream, Arc::clone(offer.config())) {
+        Ok(stream) => stream,
+        Err(error) => {
+            connection.tls_failed(&error);
+            return None;
+        }
+    };
+    let outcome = tokio::select! {
+        biased;
+        // No query is in progress, whose requester would need a status.
+        _ = stopped(stop.clone()) => return None,
+        () = activity.ending() => return None,
+        outcome = handshake(&mut stream, offer.limits()) => outcome,
+    };
+    if let Err(error) = outcome {
+        connection.tls_failed(&error);
+        let mut carrier = stream.into_carrier();
+        tokio::select! {
+            () = close(&mut carrier, slot, CLOSE_TIME) => {}
+            () = overdue(stop) => {}
+        }
+        return None;
+    }
+    connection.secured(stream.peer(), Instant::now().into_std());
+    Some(stream)
+}
+
+/// Serves a connection on `stream` until it ends; returns whether TLS is to begin instead.
+async fn conduct<S: Carrier, E: Engine>(
+    stream: &mut S,
+    connection: &mut Connection<E>,
+    slot: &mut Slot,
+    stop: watch::Receiver<Option<Stop>>,
+) -> bool {
     let activity = Arc::clone(connection.activity());
     let outcome = tokio::select! {
-        outcome = converse(&mut stream, &mut connection, &mut slot, stop.clone()) => outcome,
+        outcome = converse(stream, connection, slot, stop.clone()) => outcome,
         () = overdue(stop.clone()) => Err(io::ErrorKind::TimedOut.into()),
         () = disconnection_overdue(&activity) => Err(io::ErrorKind::TimedOut.into()),
     };
+    if outcome.is_ok() && connection.end() == Some(&End::StartTls) {
+        return true;
+    }
     connection.log_partial_message();
     connection.abandon(Instant::now().into_std());
     if let Err(error) = outcome {
         tracing::debug!(id = "BLQ_CONNECTION_FAILED", "connection failed: {error}");
-        return;
+        return false;
     }
     let end = connection.end();
     if let Some(end) = end {
@@ -67,14 +125,15 @@ pub async fn serve<S: Carrier, E: Engine>(
     }
     let wait = match end {
         // The requester does not read: a graceful close is impossible.
-        Some(End::Blocked | End::StreamBlocked) => return,
+        Some(End::Blocked | End::StreamBlocked) => return false,
         Some(End::Terminated(_)) => STOPPING_CLOSE_TIME,
         _ => CLOSE_TIME,
     };
     tokio::select! {
-        () = close(&mut stream, &mut slot, wait) => {}
+        () = close(stream, slot, wait) => {}
         () = overdue(stop) => {}
     }
+    false
 }
 
 /// Waits until an administrator ends the connection, and then for the time that it has to send its output.
@@ -249,3 +308,5 @@ async fn close<S: Carrier>(stream: &mut S, slot: &mut Slot, wait: Duration) {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;

@@ -31,8 +31,8 @@ fn connection(state: &ConnectionState) -> Value {
         "local-address": state.local.to_string(),
         "since": state.since.0,
         "type": if state.is_active { "active" } else { "bulk" },
-        // No TLS is served.
-        "tls-name": null,
+        "tls-version": state.tls.as_ref().map(|tls| tls.version),
+        "tls-name": state.tls.as_ref().and_then(|tls| tls.name.as_deref()),
         "queries-in-progress": state.queries,
         "messages-sent": state.messages,
         "octets-sent": state.octets,

@@ -13,7 +13,7 @@ use crate::plugin::control::answer::vpn;
 use crate::plugin::observed::{LoadProgress, Observed, ResyncProgress};
 use crate::plugin::statistics::Totals;
 use crate::query::udp::DropKind;
-use crate::server::Monitor;
+use crate::server::{FileReport, Monitor, TlsContext, TlsReport};
 
 /// All states, in the order of their values.
 const STATES: [State; 8] = [
@@ -52,7 +52,6 @@ pub fn status(
         "udp-query-enabled": null,
         "listeners": [],
         "connections": null,
-        // No TLS is served.
         "tls": null,
         "bindings": null,
         "coverage": null,
@@ -74,6 +73,7 @@ pub fn status(
             ("udp-query-enabled", config.udp_query_enabled.into()),
             ("listeners", listeners(&observed.monitor)),
             ("connections", connections(observed)),
+            ("tls", tls(observed, totals, now)),
             ("bindings", bindings(observed, census, now)),
             ("coverage", census.map(coverage).into()),
             ("memory", memory(census)),
@@ -174,6 +174,50 @@ fn listeners(monitor: &Monitor) -> Value {
         })
     });
     listeners.collect::<Vec<Value>>().into()
+}
+
+/// Describes the files of TLS; null if it is off.
+fn tls(observed: &Observed, totals: &Totals, now: Time) -> Value {
+    let Some(TlsReport {
+        is_required,
+        is_cert_required,
+        trust_anchor,
+        cert_file,
+        names,
+        key_file,
+        crl_file,
+    }) = observed.tls.as_deref().map(TlsContext::report)
+    else {
+        return Value::Null;
+    };
+    let seconds = |file: &FileReport| file.ends.as_ref().map(|end| end.seconds);
+    let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    json!({
+        "mode": if *is_required { "required" } else { "allowed" },
+        "cert-required": is_cert_required,
+        "trust-anchor": {
+            "path": trust_anchor.path.to_string_lossy(),
+            "certificates": trust_anchor.count,
+            "ends": seconds(trust_anchor),
+        },
+        "cert-file": {
+            "path": cert_file.path.to_string_lossy(),
+            "certificates": cert_file.count,
+            "names": names,
+            "ends": seconds(cert_file),
+            "ends-soon": cert_file.ends.as_ref().is_some_and(|end| end.is_near(now)),
+        },
+        "key-file": { "path": key_file.to_string_lossy() },
+        "crl-file": crl_file.as_ref().map(|file| json!({
+            "path": file.path.to_string_lossy(),
+            "lists": file.count,
+            "next-update": seconds(file),
+        })),
+        "handshakes": {
+            "completed": read(&totals.counts.tls_started),
+            "failed": read(&totals.counts.tls_failed),
+        },
+    })
 }
 
 /// Describes the bindings. Those by state and VPN are as of the census.

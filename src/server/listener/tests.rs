@@ -67,6 +67,7 @@ fn run(
         peer_log: Arc::default(),
         monitor: Arc::default(),
         threads: Threads::here(),
+        tls: None,
     });
     let script = Script(script.into_iter().collect());
     let task = tokio::spawn(until_stopped(stop_receiver, accept(script, shared)));

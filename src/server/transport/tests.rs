@@ -79,7 +79,7 @@ impl Served {
             start.into_std(),
         );
         let (stop, stop_receiver) = watch::channel(None);
-        let task = tokio::spawn(serve(server, connection, slot, stop_receiver));
+        let task = tokio::spawn(serve(server, connection, slot, stop_receiver, None));
         Served {
             stream,
             task,
