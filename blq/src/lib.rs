@@ -7,6 +7,7 @@
 //! - [`query`]: the DHCPBULKLEASEQUERY.
 //! - [`binding`]: the contents of replies.
 //! - [`client`]: the connection and the rules of RFC 6926 section 7.
+//! - [`next_start`]: the start of a query for the changes since an answer.
 //! - [`udp`]: one query and its reply over UDP (RFC 4388).
 //! - [`text`]: escapes for text from servers.
 //! - [`cli`]: the command line of the program `blq`.
@@ -27,6 +28,7 @@
 pub mod binding;
 pub mod cli;
 pub mod client;
+pub mod next_start;
 pub mod query;
 pub mod status;
 pub mod text;
@@ -35,6 +37,7 @@ pub mod wire;
 
 pub use binding::{Binding, Done, MalformedReply, RelayAgentInformation, Reply, Status};
 pub use client::{Answer, Connection, Error, Timeouts};
+pub use next_start::NextStart;
 pub use query::{InvalidQuery, Primary, Query};
 pub use wire::{DecodeError, HEADER_LENGTH, Message, MessageType, State, StatusCode, TooLong, Vss};
 

@@ -4,7 +4,6 @@ mod causes;
 mod cells;
 mod hints;
 mod json;
-mod next_start;
 mod output;
 mod since_file;
 mod status;
@@ -18,11 +17,10 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use blq::cli::{self, Args, Invocation};
-use blq::{Connection, Error, Query, Reply, Status, StatusCode};
+use blq::{Connection, Error, NextStart, Query, Reply, Status, StatusCode};
 
 use causes::Circumstances;
 use json::Summary;
-use next_start::NextStart;
 use output::Output;
 use since_file::SinceFile;
 
