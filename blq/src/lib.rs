@@ -8,6 +8,7 @@
 //! - [`binding`]: the contents of replies.
 //! - [`client`]: the connection and the rules of RFC 6926 section 7.
 //! - [`next_start`]: the start of a query for the changes since an answer.
+//! - [`tls`]: TLS on connections.
 //! - [`udp`]: one query and its reply over UDP (RFC 4388).
 //! - [`text`]: escapes for text from servers.
 //! - [`cli`]: the command line of the program `blq`.
@@ -32,6 +33,8 @@ pub mod next_start;
 pub mod query;
 pub mod status;
 pub mod text;
+pub mod tls;
+mod transport;
 pub mod udp;
 pub mod wire;
 
@@ -39,6 +42,7 @@ pub use binding::{Binding, Done, MalformedReply, RelayAgentInformation, Reply, S
 pub use client::{Answer, Connection, Error, Timeouts};
 pub use next_start::NextStart;
 pub use query::{InvalidQuery, Primary, Query};
+pub use tls::{Tls, TlsFiles};
 pub use wire::{DecodeError, HEADER_LENGTH, Message, MessageType, State, StatusCode, TooLong, Vss};
 
 // The example of the README is compiled with the other examples.

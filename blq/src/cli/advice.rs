@@ -93,9 +93,13 @@ fn advice(name: &str) -> Option<String> {
         }
         "tcp" => Some("Bulk Leasequery is over TCP, without --udp".into()),
         "u" => write("--udp"),
-        "tls" | "ssl" | "cert" | "key" => {
-            Some("connections are not encrypted: TLS is not supported".into())
+        "ssl" | "starttls" | "secure" => write("--tls"),
+        "cafile" | "ca-file" | "cacert" | "ca-cert" | "capath" | "trust-anchor" => {
+            write("--ca FILE|DIR, with --tls")
         }
+        "certificate" | "cert-file" | "client-cert" => write("--cert FILE, with --tls and --key"),
+        "key-file" | "private-key" | "client-key" => write("--key FILE, with --tls and --cert"),
+        "sni" | "servername" | "tls-name" | "verify-name" => write("--server-name NAME"),
         "ipv6" | "6" | "v6" => Some("DHCPv4 servers are queried over IPv4".into()),
         "w" | "wait" | "data-timeout" | "t" => {
             write("--timeout SECONDS or --connect-timeout SECONDS")
@@ -153,6 +157,8 @@ mod tests {
             ("--bind x", "--source ADDRESS"),
             ("-p 67", "--port"),
             ("--no-headers", "--no-header"),
+            ("--ssl", "write --tls"),
+            ("--cacert x", "write --ca FILE|DIR"),
         ] {
             let error = error(argument);
             assert!(error.contains(expected), "{argument}: {error}");
@@ -201,6 +207,11 @@ mod tests {
             "t",
             "no-headers",
             "vpns",
+            "ssl",
+            "cacert",
+            "client-cert",
+            "private-key",
+            "sni",
         ] {
             let advice = advice(name).unwrap();
             for word in advice

@@ -8,7 +8,7 @@ use clap::{ArgGroup, Parser};
 
 use super::mac::ETHERNET_LENGTH;
 use super::values::{self, Identifier, Parameters, VpnName, add};
-use super::{Column, Columns, Mac, Server};
+use super::{Column, Columns, Mac, Server, TlsArgs};
 use crate::client::{BULK_LQ_DATA_TIMEOUT, CONNECT_TIMEOUT, SERVER_PORT};
 use crate::udp::{self, Key, LeaseQuery};
 use crate::wire::{code, hardware_type};
@@ -49,10 +49,13 @@ replies to UDP port 67 of this machine, which needs root or CAP_NET_BIND_SERVICE
 server or relay agent on that port. Without a reply the query is sent again after 4, 8, 16, 32
 and 64 seconds, within --timeout. associated-ip (92) is always part of an --options list.
 
+With --tls, the server's certificate is checked against --ca and SERVER or --server-name, and
+nothing is sent without TLS.
+
 Exit status:
   0  the answer is complete, even if it is empty
   1  the server ended the query with a status other than Success, shown on standard error
-  2  the command line is wrong, or the file of --since-file cannot be used
+  2  the command line is wrong, or the file of --since-file or a file of TLS cannot be used
   3  no connection, a lost or silent connection, no reply over UDP, no UDP port for replies,
      or a server that violates the protocol
   4  the answer, or the file of --since-file, could not be written
@@ -232,6 +235,10 @@ pub struct Args {
     /// Print no row of titles
     #[arg(long, conflicts_with = "json", help_heading = "Answer")]
     pub no_header: bool,
+
+    /// The arguments of TLS.
+    #[command(flatten)]
+    pub tls: TlsArgs,
 }
 
 impl Args {

@@ -5,6 +5,7 @@
 //!
 //! - [`parse`]: reads a command line, with advice on arguments that do not exist.
 //! - [`Args`]: the arguments of a query, and the query that they describe.
+//! - [`TlsArgs`]: those of TLS.
 //! - [`StatusArgs`]: the arguments of `blq status`.
 //! - [`values`]: identifiers, times, lists of options.
 //! - [`Mac`], [`Server`], [`Column`]: other values.
@@ -16,6 +17,7 @@ mod invocation;
 mod mac;
 mod server;
 mod status;
+mod tls;
 pub mod values;
 
 pub use args::Args;
@@ -24,3 +26,4 @@ pub use invocation::{Invocation, command, parse};
 pub use mac::Mac;
 pub use server::Server;
 pub use status::StatusArgs;
+pub use tls::TlsArgs;
