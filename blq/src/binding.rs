@@ -275,6 +275,12 @@ pub enum MalformedReply {
     /// A message type that is not a reply to a Bulk Leasequery (RFC 6926 section 7.3).
     #[error("{0} is no reply to a Bulk Leasequery")]
     MessageType(MessageType),
+    /// A message type that is not a reply to an Active Leasequery (RFC 7724 section 7.4).
+    #[error("{0} is no reply to an Active Leasequery")]
+    ActiveMessageType(MessageType),
+    /// A message about an address has none (RFC 7724 section 7.4).
+    #[error("ciaddr is 0.0.0.0 in a message about an address")]
+    NoAddress,
     /// hlen is larger than `chaddr`.
     #[error("hlen is {0}: at most {CHADDR_LENGTH} is allowed")]
     Hlen(u8),

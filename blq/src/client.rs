@@ -142,6 +142,14 @@ impl Connection {
         Ok(())
     }
 
+    /// Sets the timeout for the connection to become readable again.
+    ///
+    /// # Errors
+    /// Those of [`Connection::set_timeouts`].
+    pub(crate) fn set_read_timeout(&mut self, read: Duration) -> Result<(), Error> {
+        self.set_timeouts(read, self.write_timeout)
+    }
+
     /// Requests TLS by DHCPTLS, validates the server's certificate, and returns the connection over TLS
     /// (RFC 7724 section 7.2). `timeout` is the longest time to wait for the server, before each of its
     /// messages; > 0.

@@ -1,4 +1,4 @@
-//! A DHCPv4 Bulk Leasequery (RFC 6926) requester.
+//! A DHCPv4 Bulk and Active Leasequery (RFC 6926, RFC 7724) requester.
 //!
 //! A [`Connection`] sends a [`Query`] and returns each [`Reply`] as it arrives: a [`Binding`] for
 //! each address, and a [`Done`] at the end.
@@ -8,6 +8,7 @@
 //! - [`binding`]: the contents of replies.
 //! - [`client`]: the connection and the rules of RFC 6926 section 7.
 //! - [`next_start`]: the start of a query for the changes since an answer.
+//! - [`active`]: the changes of bindings as they happen, by Active Leasequery (RFC 7724).
 //! - [`tls`]: TLS on connections.
 //! - [`udp`]: one query and its reply over UDP (RFC 4388).
 //! - [`text`]: escapes for text from servers.
@@ -26,6 +27,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod active;
 pub mod binding;
 pub mod cli;
 pub mod client;
@@ -38,6 +40,7 @@ mod transport;
 pub mod udp;
 pub mod wire;
 
+pub use active::{ActiveQuery, ActiveReply, ActiveStream, Report};
 pub use binding::{Binding, Done, MalformedReply, RelayAgentInformation, Reply, Status};
 pub use client::{Answer, Connection, Error, Timeouts};
 pub use next_start::NextStart;

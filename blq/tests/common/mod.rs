@@ -197,6 +197,31 @@ pub fn done(xid: u32) -> Message {
     Message::new(BOOTREPLY, xid, MessageType::LEASE_QUERY_DONE)
 }
 
+/// Returns a DHCPLEASEQUERYSTATUS with a status and base-time.
+pub fn status(xid: u32, code: u8, text: &str, base_time: u32) -> Message {
+    Message::new(BOOTREPLY, xid, MessageType::LEASE_QUERY_STATUS)
+        .with(151, [&[code], text.as_bytes()].concat())
+        .with(152, base_time.to_be_bytes())
+}
+
+/// Returns `message` with another base-time.
+pub fn at(mut message: Message, base_time: u32) -> Message {
+    message.set(152, base_time.to_be_bytes());
+    message
+}
+
+/// Returns the query-start-time of a query.
+pub fn start_of(query: &Message) -> Option<u32> {
+    let value = query.option(154)?;
+    Some(u32::from_be_bytes(value.try_into().unwrap()))
+}
+
+/// Returns the query-end-time of a query.
+pub fn end_of(query: &Message) -> Option<u32> {
+    let value = query.option(155)?;
+    Some(u32::from_be_bytes(value.try_into().unwrap()))
+}
+
 /// Returns a DHCPLEASEQUERYDONE with a status.
 pub fn failed(xid: u32, code: u8, text: &str) -> Message {
     done(xid).with(151, [&[code], text.as_bytes()].concat())
