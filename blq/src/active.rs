@@ -1,7 +1,8 @@
 //! Active Leasequery (RFC 7724): the changes of bindings, as they happen.
 //!
 //! An [`ActiveStream`] sends an [`ActiveQuery`] on a [`Connection`] of its own and returns each
-//! [`ActiveReply`] as it arrives, until the server or the caller ends it.
+//! [`ActiveReply`] as it arrives, until the server or the caller ends it. [`watch`](crate::watch) keeps on
+//! over lost connections.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;

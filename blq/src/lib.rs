@@ -9,6 +9,7 @@
 //! - [`client`]: the connection and the rules of RFC 6926 section 7.
 //! - [`next_start`]: the start of a query for the changes since an answer.
 //! - [`active`]: the changes of bindings as they happen, by Active Leasequery (RFC 7724).
+//! - [`watch`]: a copy kept current over lost connections, by bulk and active queries.
 //! - [`tls`]: TLS on connections.
 //! - [`udp`]: one query and its reply over UDP (RFC 4388).
 //! - [`text`]: escapes for text from servers.
@@ -38,6 +39,7 @@ pub mod text;
 pub mod tls;
 mod transport;
 pub mod udp;
+pub mod watch;
 pub mod wire;
 
 pub use active::{ActiveQuery, ActiveReply, ActiveStream, Report};
@@ -46,6 +48,7 @@ pub use client::{Answer, Connection, Error, Timeouts};
 pub use next_start::NextStart;
 pub use query::{InvalidQuery, Primary, Query};
 pub use tls::{Tls, TlsFiles};
+pub use watch::Watch;
 pub use wire::{DecodeError, HEADER_LENGTH, Message, MessageType, State, StatusCode, TooLong, Vss};
 
 // The example of the README is compiled with the other examples.
