@@ -100,6 +100,11 @@ fn advice(name: &str) -> Option<String> {
         "certificate" | "cert-file" | "client-cert" => write("--cert FILE, with --tls and --key"),
         "key-file" | "private-key" | "client-key" => write("--key FILE, with --tls and --cert"),
         "sni" | "servername" | "tls-name" | "verify-name" => write("--server-name NAME"),
+        "active" | "follow" | "monitor" | "subscribe" | "stream" | "live" | "tail" => {
+            write("--watch")
+        }
+        "interval" | "poll" => write("--poll-interval SECONDS, with --watch"),
+        "retry" | "retries" => write("--retry-interval SECONDS, with --watch"),
         "ipv6" | "6" | "v6" => Some("DHCPv4 servers are queried over IPv4".into()),
         "w" | "wait" | "data-timeout" | "t" => {
             write("--timeout SECONDS or --connect-timeout SECONDS")
@@ -157,6 +162,7 @@ mod tests {
             ("--bind x", "--source ADDRESS"),
             ("-p 67", "--port"),
             ("--no-headers", "--no-header"),
+            ("--follow", "write --watch"),
             ("--ssl", "write --tls"),
             ("--cacert x", "write --ca FILE|DIR"),
         ] {
@@ -212,6 +218,9 @@ mod tests {
             "client-cert",
             "private-key",
             "sni",
+            "follow",
+            "interval",
+            "retry",
         ] {
             let advice = advice(name).unwrap();
             for word in advice

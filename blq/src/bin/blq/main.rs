@@ -1,4 +1,4 @@
-//! The DHCPv4 Bulk Leasequery requester for the command line.
+//! The DHCPv4 Bulk and Active Leasequery requester for the command line.
 
 mod causes;
 mod cells;
@@ -10,6 +10,7 @@ mod since_file;
 mod status;
 mod table;
 mod udp;
+mod watch;
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -36,20 +37,20 @@ const EXIT_CONNECTION: u8 = 3;
 /// Exit status: the answer, or the file of `--since-file`, could not be written.
 const EXIT_OUTPUT: u8 = 4;
 
-/// Sends one query and prints the answer, or prints the state of a server.
+/// Sends one query and prints the answer, watches a server, or prints its state.
 fn main() -> ExitCode {
     match cli::parse(std::env::args_os()) {
         Ok(Invocation::Query(args)) => match args.lease_query() {
             Some(query) => ExitCode::from(udp::run(&args, &query)),
-            None => run_over_tcp(&args),
+            None => run_over_tcp(*args),
         },
         Ok(Invocation::Status(args)) => ExitCode::from(status::run(&args)),
         Err(error) => error.exit(),
     }
 }
 
-/// Sends one query and prints the answer.
-fn run_over_tcp(args: &Args) -> ExitCode {
+/// Sends one query and prints the answer, or watches a server.
+fn run_over_tcp(args: Args) -> ExitCode {
     let tls = match args.tls.read(&args.server.host) {
         Ok(tls) => tls,
         Err(error) => {
@@ -57,7 +58,10 @@ fn run_over_tcp(args: &Args) -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
     };
-    match Session::new(args, tls) {
+    if args.watch.watch {
+        return ExitCode::from(watch::run(args, tls));
+    }
+    match Session::new(&args, tls) {
         Ok(session) => ExitCode::from(session.run()),
         Err(reason) => {
             report(reason);
