@@ -115,6 +115,14 @@ impl fmt::Display for Status {
 }
 
 impl Done {
+    /// Decodes the options of a DHCPLEASEQUERYDONE or a DHCPLEASEQUERYSTATUS.
+    ///
+    /// # Errors
+    /// An option has a length that is not allowed.
+    pub(crate) fn decode(message: &Message) -> Result<Done, MalformedReply> {
+        Options(message.joined()).done(message.xid)
+    }
+
     /// Returns the status if the query did not end in Success.
     pub fn failure(&self) -> Option<&Status> {
         self.status
@@ -248,6 +256,11 @@ impl RelayAgentInformation {
     }
 }
 
+/// Returns the status of a message.
+pub(crate) fn status_of(message: &Message) -> Result<Option<Status>, MalformedReply> {
+    Options(message.joined()).status()
+}
+
 // ------------ Decoding --------------------------------------------------------------------
 
 /// The reason why a message is not a reply to a query.
@@ -262,6 +275,12 @@ pub enum MalformedReply {
     /// A message type that is not a reply to a Bulk Leasequery (RFC 6926 section 7.3).
     #[error("{0} is no reply to a Bulk Leasequery")]
     MessageType(MessageType),
+    /// A message type that is not a reply to an Active Leasequery (RFC 7724 section 7.4).
+    #[error("{0} is no reply to an Active Leasequery")]
+    ActiveMessageType(MessageType),
+    /// A message about an address has none (RFC 7724 section 7.4).
+    #[error("ciaddr is 0.0.0.0 in a message about an address")]
+    NoAddress,
     /// hlen is larger than `chaddr`.
     #[error("hlen is {0}: at most {CHADDR_LENGTH} is allowed")]
     Hlen(u8),
@@ -324,10 +343,7 @@ impl Reply {
                 let binding = Binding::decode(message, message_type)?;
                 Ok(Reply::Binding(Box::new(binding)))
             }
-            MessageType::LEASE_QUERY_DONE => {
-                let options = Options(message.joined());
-                Ok(Reply::Done(options.done(message.xid)?))
-            }
+            MessageType::LEASE_QUERY_DONE => Ok(Reply::Done(Done::decode(message)?)),
             other => Err(MalformedReply::MessageType(other)),
         }
     }

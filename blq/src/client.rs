@@ -1,4 +1,5 @@
-//! The connection to a server, and the rules for requesters on it (RFC 6926 section 7).
+//! The connection to a server, and the rules for requesters on it (RFC 6926 section 7, RFC 7724 section
+//! 7.2).
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -10,8 +11,10 @@ use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 
 use crate::binding::{Binding, Done, MalformedReply, Reply};
-use crate::query::{InvalidQuery, Query};
-use crate::wire::{BOOTREPLY, BOOTREQUEST, DecodeError, MAX_MESSAGE, Message};
+use crate::query::{InvalidQuery, Query, next_xid};
+use crate::tls::{self, Tls};
+use crate::transport::Transport;
+use crate::wire::{BOOTREPLY, BOOTREQUEST, DecodeError, MAX_MESSAGE, Message, MessageType, frame};
 
 pub use proto::port::SERVER as SERVER_PORT;
 pub use proto::timing::BULK_LQ_DATA_TIMEOUT;
@@ -38,7 +41,8 @@ impl Default for Timeouts {
     }
 }
 
-/// A TCP connection to a server, with any number of queries in progress on it.
+/// A TCP connection to a server, with any number of queries in progress on it; with TLS after
+/// [`Connection::start_tls`].
 ///
 /// An error closes the connection, and so does dropping it. Bindings received before an error stay
 /// valid (RFC 6926 section 7.8).
@@ -48,9 +52,13 @@ impl Default for Timeouts {
 #[derive(Debug)]
 pub struct Connection {
     /// The socket, with a buffer for reading.
-    stream: BufReader<TcpStream>,
-    /// The timeout set on the socket, for error messages.
-    data_timeout: Duration,
+    stream: BufReader<Transport>,
+    /// The timeouts set on the socket, for error messages.
+    read_timeout: Duration,
+    /// As `read_timeout`, for sending.
+    write_timeout: Duration,
+    /// Whether no message was sent or received.
+    is_fresh: bool,
     /// Queries in progress by xid.
     outstanding: HashMap<u32, Outstanding>,
 }
@@ -106,19 +114,79 @@ impl Connection {
     /// # Errors
     /// The socket's options cannot be set, for instance because the timeout is zero.
     pub fn from_stream(stream: TcpStream, data_timeout: Duration) -> Result<Connection, Error> {
-        stream
-            .set_read_timeout(Some(data_timeout))
-            .map_err(Error::Connect)?;
-        stream
-            .set_write_timeout(Some(data_timeout))
-            .map_err(Error::Connect)?;
         // A query is one small write; delaying it gathers nothing.
         stream.set_nodelay(true).map_err(Error::Connect)?;
-        Ok(Connection {
-            stream: BufReader::with_capacity(MAX_MESSAGE + 2, stream),
-            data_timeout,
+        let mut connection = Connection {
+            stream: BufReader::with_capacity(MAX_MESSAGE + 2, Transport::Plain(stream)),
+            read_timeout: data_timeout,
+            write_timeout: data_timeout,
+            is_fresh: true,
             outstanding: HashMap::new(),
-        })
+        };
+        connection.set_timeouts(data_timeout, data_timeout)?;
+        Ok(connection)
+    }
+
+    /// Sets the timeouts for the connection to become readable and writable again.
+    ///
+    /// # Errors
+    /// A timeout is zero, or the socket is no longer connected.
+    pub fn set_timeouts(&mut self, read: Duration, write: Duration) -> Result<(), Error> {
+        let socket = self.socket();
+        socket
+            .set_read_timeout(Some(read))
+            .and_then(|()| socket.set_write_timeout(Some(write)))
+            .map_err(Error::Connect)?;
+        self.read_timeout = read;
+        self.write_timeout = write;
+        Ok(())
+    }
+
+    /// Sets the timeout for the connection to become readable again.
+    ///
+    /// # Errors
+    /// Those of [`Connection::set_timeouts`].
+    pub(crate) fn set_read_timeout(&mut self, read: Duration) -> Result<(), Error> {
+        self.set_timeouts(read, self.write_timeout)
+    }
+
+    /// Requests TLS by DHCPTLS, validates the server's certificate, and returns the connection over TLS
+    /// (RFC 7724 section 7.2). `timeout` is the longest time to wait for the server, before each of its
+    /// messages; > 0.
+    ///
+    /// # Errors
+    /// The connection has carried another message, the server does not agree to TLS, or the handshake
+    /// fails. The connection is then closed.
+    pub fn start_tls(mut self, tls: &Tls, timeout: Duration) -> Result<Connection, Error> {
+        if !self.is_fresh {
+            return Err(tls::Error::NotFirst.into());
+        }
+        let (read, write) = (self.read_timeout, self.write_timeout);
+        self.set_timeouts(timeout, timeout)?;
+        let request = Message::new(BOOTREQUEST, next_xid(), MessageType::TLS);
+        self.send_octets(&frame(&request.encode()).map_err(InvalidQuery::from)?)?;
+        let reply = match self.next_message() {
+            Ok(Some(reply)) => reply,
+            Ok(None) | Err(Error::Broken { .. }) => return Err(tls::Error::Closed.into()),
+            Err(Error::Blocked { seconds, .. }) => {
+                return Err(tls::Error::NoAnswer(seconds).into());
+            }
+            Err(error) => return Err(error),
+        };
+        tls::check_reply(&reply)?;
+        match self.stream.buffer().len() {
+            0 => {}
+            octets => return Err(tls::Error::PlainOctets(octets).into()),
+        }
+        let Transport::Plain(socket) = self.stream.into_inner() else {
+            return Err(tls::Error::NotFirst.into());
+        };
+        let stream = tls
+            .handshake(socket)
+            .map_err(|error| error.after(timeout))?;
+        self.stream = BufReader::with_capacity(MAX_MESSAGE + 2, Transport::Tls(Box::new(stream)));
+        self.set_timeouts(read, write)?;
+        Ok(self)
     }
 
     /// Returns the server's address.
@@ -126,12 +194,12 @@ impl Connection {
     /// # Errors
     /// The socket is no longer connected.
     pub fn peer_address(&self) -> io::Result<SocketAddr> {
-        self.stream.get_ref().peer_addr()
+        self.socket().peer_addr()
     }
 
     /// Returns the socket.
     pub fn socket(&self) -> &TcpStream {
-        self.stream.get_ref()
+        self.stream.get_ref().socket()
     }
 
     /// Returns the number of queries in progress.
@@ -159,7 +227,9 @@ impl Connection {
     /// # Errors
     /// The connection is broken or stays blocked for the data timeout.
     pub fn send_octets(&mut self, octets: &[u8]) -> Result<(), Error> {
-        let sent = self.stream.get_mut().write_all(octets);
+        self.is_fresh = false;
+        let transport = self.stream.get_mut();
+        let sent = transport.write_all(octets).and_then(|()| transport.flush());
         sent.map_err(|error| self.fail(Operation::Write, error))
     }
 
@@ -172,8 +242,9 @@ impl Connection {
     ///
     /// # Errors
     /// The socket is no longer connected.
-    pub fn finish_sending(&self) -> io::Result<()> {
-        self.stream.get_ref().shutdown(Shutdown::Write)
+    pub fn finish_sending(&mut self) -> io::Result<()> {
+        self.stream.get_mut().finish_sending();
+        self.socket().shutdown(Shutdown::Write)
     }
 
     /// Reads the next message, of any kind; `None` if the server closed the connection between two
@@ -183,6 +254,7 @@ impl Connection {
     /// The connection is broken or stays blocked for the data timeout, or the message is not a DHCPv4
     /// message.
     pub fn next_message(&mut self) -> Result<Option<Message>, Error> {
+        self.is_fresh = false;
         let at_end = self.stream.fill_buf().map(<[u8]>::is_empty);
         if at_end.map_err(|error| self.fail(Operation::Read, error))? {
             return Ok(None);
@@ -346,23 +418,35 @@ impl Connection {
     }
 
     /// Ends the connection and all queries on it.
-    fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         self.outstanding.clear();
+        self.stream.get_mut().finish_sending();
         // Fails only if the connection is closed already.
-        let _ = self.stream.get_ref().shutdown(Shutdown::Both);
+        let _ = self.socket().shutdown(Shutdown::Both);
     }
 
     /// Closes the connection after an error of the socket, and returns its meaning.
     fn fail(&mut self, operation: Operation, error: io::Error) -> Error {
         let queries = self.outstanding.len();
         self.close();
+        if let Some(error) = tls::Error::of_record(&error) {
+            return error.into();
+        }
+        let timeout = match operation {
+            Operation::Read => self.read_timeout,
+            Operation::Write => self.write_timeout,
+        };
         match error.kind() {
             // The kind of a timeout depends on the system.
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Error::Blocked {
                 operation,
-                seconds: self.data_timeout.as_secs_f64(),
+                seconds: timeout.as_secs_f64(),
             },
-            io::ErrorKind::UnexpectedEof => Error::ClosedInMessage(queries),
+            // TLS reports an end without close_notify so, wherever it is.
+            io::ErrorKind::UnexpectedEof => match error.get_ref() {
+                Some(_) => Error::ClosedWithoutNotify(queries),
+                None => Error::ClosedInMessage(queries),
+            },
             _ => Error::Broken { operation, error },
         }
     }
@@ -484,6 +568,13 @@ pub enum Error {
     /// The server closed the connection within a message, with this many queries in progress.
     #[error("the server closed the connection within a message ({0} queries in progress)")]
     ClosedInMessage(usize),
+    /// The connection over TLS ended without close_notify, with this many queries in progress: somebody
+    /// else than the server may have ended it.
+    #[error("the connection ended without close_notify of TLS ({0} queries in progress)")]
+    ClosedWithoutNotify(usize),
+    /// TLS could not be established, or failed.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
     /// The server sent octets that begin as no DHCPv4 message does.
     #[error("the server does not speak DHCP: it sent `{}`", .0.escape_ascii())]
     NotDhcp(Vec<u8>),

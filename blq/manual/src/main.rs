@@ -76,7 +76,7 @@ fn write_page(page: &mut dyn Write, command: Command) -> io::Result<()> {
     }
     writeln!(
         page,
-        ".SH SEE ALSO\n.BR kea\\-dhcp4 (8)\n.br\nRFC 6926, RFC 4388"
+        ".SH SEE ALSO\n.BR kea\\-dhcp4 (8)\n.br\nRFC 6926, RFC 7724, RFC 4388"
     )
 }
 

@@ -93,9 +93,18 @@ fn advice(name: &str) -> Option<String> {
         }
         "tcp" => Some("Bulk Leasequery is over TCP, without --udp".into()),
         "u" => write("--udp"),
-        "tls" | "ssl" | "cert" | "key" => {
-            Some("connections are not encrypted: TLS is not supported".into())
+        "ssl" | "starttls" | "secure" => write("--tls"),
+        "cafile" | "ca-file" | "cacert" | "ca-cert" | "capath" | "trust-anchor" => {
+            write("--ca FILE|DIR, with --tls")
         }
+        "certificate" | "cert-file" | "client-cert" => write("--cert FILE, with --tls and --key"),
+        "key-file" | "private-key" | "client-key" => write("--key FILE, with --tls and --cert"),
+        "sni" | "servername" | "tls-name" | "verify-name" => write("--server-name NAME"),
+        "active" | "follow" | "monitor" | "subscribe" | "stream" | "live" | "tail" => {
+            write("--watch")
+        }
+        "interval" | "poll" => write("--poll-interval SECONDS, with --watch"),
+        "retry" | "retries" => write("--retry-interval SECONDS, with --watch"),
         "ipv6" | "6" | "v6" => Some("DHCPv4 servers are queried over IPv4".into()),
         "w" | "wait" | "data-timeout" | "t" => {
             write("--timeout SECONDS or --connect-timeout SECONDS")
@@ -153,6 +162,9 @@ mod tests {
             ("--bind x", "--source ADDRESS"),
             ("-p 67", "--port"),
             ("--no-headers", "--no-header"),
+            ("--follow", "write --watch"),
+            ("--ssl", "write --tls"),
+            ("--cacert x", "write --ca FILE|DIR"),
         ] {
             let error = error(argument);
             assert!(error.contains(expected), "{argument}: {error}");
@@ -201,6 +213,14 @@ mod tests {
             "t",
             "no-headers",
             "vpns",
+            "ssl",
+            "cacert",
+            "client-cert",
+            "private-key",
+            "sni",
+            "follow",
+            "interval",
+            "retry",
         ] {
             let advice = advice(name).unwrap();
             for word in advice

@@ -8,9 +8,11 @@ use clap::{ArgGroup, Parser};
 
 use super::mac::ETHERNET_LENGTH;
 use super::values::{self, Identifier, Parameters, VpnName, add};
-use super::{Column, Columns, Mac, Server};
+use super::{Column, Columns, Mac, Server, TlsArgs, WatchArgs};
+use crate::active::ACTIVE_LQ_RCV_TIMEOUT;
 use crate::client::{BULK_LQ_DATA_TIMEOUT, CONNECT_TIMEOUT, SERVER_PORT};
 use crate::udp::{self, Key, LeaseQuery};
+use crate::watch::Settings;
 use crate::wire::{code, hardware_type};
 use crate::{Primary, Query, Timeouts, Vss};
 
@@ -49,17 +51,26 @@ replies to UDP port 67 of this machine, which needs root or CAP_NET_BIND_SERVICE
 server or relay agent on that port. Without a reply the query is sent again after 4, 8, 16, 32
 and 64 seconds, within --timeout. associated-ip (92) is always part of an --options list.
 
+With --watch, all bindings are printed, and then each one that changes as soon as it changes: the
+last row of an address counts. --start TIME begins with the changes since then instead. Lost
+connections are reported on standard error, and the next one catches up, so no change is missed. A
+server without Active Leasequery is queried for changes every --poll-interval. SIGINT and SIGTERM
+end the watch; the last line on standard error then has the --start to go on from.
+
+With --tls, the server's certificate is checked against --ca and SERVER or --server-name, and
+nothing is sent without TLS.
+
 Exit status:
-  0  the answer is complete, even if it is empty
+  0  the answer is complete, even if it is empty; a watch was ended by a signal or a closed pipe
   1  the server ended the query with a status other than Success, shown on standard error
-  2  the command line is wrong, or the file of --since-file cannot be used
+  2  the command line is wrong, or the file of --since-file or a file of TLS cannot be used
   3  no connection, a lost or silent connection, no reply over UDP, no UDP port for replies,
      or a server that violates the protocol
   4  the answer, or the file of --since-file, could not be written
 Bindings received before a failure are valid and have been written.";
 
-/// Queries the bindings of a DHCPv4 server by Bulk Leasequery (RFC 6926), or one of them by Leasequery
-/// over UDP (RFC 4388).
+/// Queries the bindings of a DHCPv4 server by Bulk Leasequery (RFC 6926), watches them by Active
+/// Leasequery (RFC 7724), or queries one of them by Leasequery over UDP (RFC 4388).
 ///
 /// Without --udp and without one of --mac, --client-id, --remote-id and --relay-id the query is for all
 /// configured addresses.
@@ -90,7 +101,8 @@ pub struct Args {
     source_port: Option<u16>,
 
     /// BULK_LQ_DATA_TIMEOUT: longest time that the connection may stay blocked, of which less than 300
-    /// is not recommended; with --udp, longest time to wait for the reply [default: 300; with --udp, 30]
+    /// is not recommended; with --watch, also the longest silence of the server; with --udp, longest
+    /// time to wait for the reply [default: 300; with --watch, 120 of silence; with --udp, 30]
     #[arg(long, value_name = "SECONDS")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=u64::from(u32::MAX)))]
     timeout: Option<u64>,
@@ -232,6 +244,14 @@ pub struct Args {
     /// Print no row of titles
     #[arg(long, conflicts_with = "json", help_heading = "Answer")]
     pub no_header: bool,
+
+    /// The arguments of a watch.
+    #[command(flatten)]
+    pub watch: WatchArgs,
+
+    /// The arguments of TLS.
+    #[command(flatten)]
+    pub tls: TlsArgs,
 }
 
 impl Args {
@@ -263,6 +283,7 @@ impl Args {
                     .into(),
             );
         }
+        self.check_watch()?;
         let query = self.query(self.start).to_bytes();
         query.map(drop).map_err(|error| error.to_string())
     }
@@ -296,6 +317,27 @@ impl Args {
         }
         let message = query.to_message(Ipv4Addr::LOCALHOST);
         message.map(drop).map_err(|error| error.to_string())
+    }
+
+    /// Checks the arguments of a watch.
+    fn check_watch(&self) -> Result<(), String> {
+        let impossible = [
+            (self.mac.is_some(), "--mac"),
+            (self.client_id.is_some(), "--client-id"),
+            (self.remote_id.is_some(), "--remote-id"),
+            (self.relay_id.is_some(), "--relay-id"),
+            (self.end.is_some(), "--end"),
+            (self.since_file.is_some(), "--since-file"),
+            (self.summary, "--summary"),
+        ];
+        let found = impossible.iter().find(|(is_present, _)| *is_present);
+        match found.filter(|_| self.watch.watch) {
+            None => Ok(()),
+            Some((_, argument)) => Err(format!(
+                "{argument} is possible without --watch only: a watch (RFC 7724) is for all addresses, \
+                 from now on or from --start on, in the VPNs of --vpn, --vpn-rfc2685 or --all-vpns"
+            )),
+        }
     }
 
     /// Checks a MAC address and its hardware type.
@@ -446,6 +488,22 @@ impl Args {
             data: self
                 .timeout
                 .map_or(BULK_LQ_DATA_TIMEOUT, Duration::from_secs),
+        }
+    }
+
+    /// Returns the settings of a watch.
+    pub fn watch_settings(&self) -> Settings {
+        let query = self.query(self.start);
+        Settings {
+            start: query.start,
+            vpn: query.vpn,
+            parameter_request_list: query.parameter_request_list,
+            retry_interval: self.watch.retry_interval(),
+            poll_interval: self.watch.poll_interval(),
+            receive_timeout: self
+                .timeout
+                .map_or(ACTIVE_LQ_RCV_TIMEOUT, Duration::from_secs),
+            ..Settings::default()
         }
     }
 

@@ -5,6 +5,7 @@
 //!
 //! - [`parse`]: reads a command line, with advice on arguments that do not exist.
 //! - [`Args`]: the arguments of a query, and the query that they describe.
+//! - [`TlsArgs`], [`WatchArgs`]: parts of them.
 //! - [`StatusArgs`]: the arguments of `blq status`.
 //! - [`values`]: identifiers, times, lists of options.
 //! - [`Mac`], [`Server`], [`Column`]: other values.
@@ -16,7 +17,9 @@ mod invocation;
 mod mac;
 mod server;
 mod status;
+mod tls;
 pub mod values;
+mod watch;
 
 pub use args::Args;
 pub use column::{Column, Columns};
@@ -24,3 +27,5 @@ pub use invocation::{Invocation, command, parse};
 pub use mac::Mac;
 pub use server::Server;
 pub use status::StatusArgs;
+pub use tls::TlsArgs;
+pub use watch::WatchArgs;

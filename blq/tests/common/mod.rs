@@ -1,8 +1,9 @@
-//! A server on a loopback port for one connection, whose replies each test provides.
+//! A server on a loopback port, whose replies each test provides.
 
 // No test binary uses all of this module.
 #![allow(dead_code)]
 
+pub mod tls;
 pub mod udp;
 
 use std::io::{Read, Write};
@@ -16,7 +17,7 @@ use blq::{Message, MessageType};
 /// The base-time of the replies built here.
 pub const BASE_TIME: u32 = 1_700_000_000;
 
-/// A server of one connection.
+/// A server, of one connection unless its test accepts more.
 pub struct Server {
     /// The address of its socket.
     pub address: SocketAddr,
@@ -32,11 +33,18 @@ impl Server {
 
     /// Runs `serve` with the next connection to `listener`.
     pub fn start_on(listener: TcpListener, serve: impl FnOnce(Peer) + Send + 'static) -> Server {
+        Server::serve_on(listener, |listener| serve(accept(&listener)))
+    }
+
+    /// Listens, and runs `serve` with the listener.
+    pub fn serve(serve: impl FnOnce(TcpListener) + Send + 'static) -> Server {
+        Server::serve_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap(), serve)
+    }
+
+    /// Runs `serve` with the listener.
+    fn serve_on(listener: TcpListener, serve: impl FnOnce(TcpListener) + Send + 'static) -> Server {
         let address = listener.local_addr().unwrap();
-        let thread = thread::spawn(move || {
-            let (stream, _) = listener.accept().unwrap();
-            serve(Peer { stream });
-        });
+        let thread = thread::spawn(move || serve(listener));
         Server { address, thread }
     }
 
@@ -48,13 +56,19 @@ impl Server {
     }
 }
 
-/// The server's end of a connection.
-pub struct Peer {
-    /// The socket.
-    pub stream: TcpStream,
+/// Accepts a connection.
+pub fn accept(listener: &TcpListener) -> Peer {
+    let (stream, _) = listener.accept().unwrap();
+    Peer { stream }
 }
 
-impl Peer {
+/// The server's end of a connection.
+pub struct Peer<S = TcpStream> {
+    /// The socket, or TLS above it.
+    pub stream: S,
+}
+
+impl<S: Read + Write> Peer<S> {
     /// Reads a query.
     pub fn read(&mut self) -> Message {
         self.read_or_end().expect("a query")
@@ -181,6 +195,31 @@ pub fn unassigned(xid: u32, last: u8) -> Message {
 /// Returns a DHCPLEASEQUERYDONE.
 pub fn done(xid: u32) -> Message {
     Message::new(BOOTREPLY, xid, MessageType::LEASE_QUERY_DONE)
+}
+
+/// Returns a DHCPLEASEQUERYSTATUS with a status and base-time.
+pub fn status(xid: u32, code: u8, text: &str, base_time: u32) -> Message {
+    Message::new(BOOTREPLY, xid, MessageType::LEASE_QUERY_STATUS)
+        .with(151, [&[code], text.as_bytes()].concat())
+        .with(152, base_time.to_be_bytes())
+}
+
+/// Returns `message` with another base-time.
+pub fn at(mut message: Message, base_time: u32) -> Message {
+    message.set(152, base_time.to_be_bytes());
+    message
+}
+
+/// Returns the query-start-time of a query.
+pub fn start_of(query: &Message) -> Option<u32> {
+    let value = query.option(154)?;
+    Some(u32::from_be_bytes(value.try_into().unwrap()))
+}
+
+/// Returns the query-end-time of a query.
+pub fn end_of(query: &Message) -> Option<u32> {
+    let value = query.option(155)?;
+    Some(u32::from_be_bytes(value.try_into().unwrap()))
 }
 
 /// Returns a DHCPLEASEQUERYDONE with a status.

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr};
 
 use blq::udp::{self, Violation};
-use blq::{Error, StatusCode};
+use blq::{Error, StatusCode, tls};
 
 /// Facts about a failed query that its error lacks.
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,6 +45,10 @@ pub fn causes(error: &Error, circumstances: Circumstances) -> Option<String> {
                 .into()
         }
         Error::Closed(_) | Error::Broken { .. } => refused(circumstances),
+        Error::Tls(error) => return causes_of_tls(error, circumstances),
+        Error::ClosedWithoutNotify(_) => {
+            "the server failed, or somebody between here and there ended the connection".into()
+        }
         Error::ClosedInMessage(_) => other_service(port),
         Error::Blocked { .. } if !replied => format!(
             "the server is busy or still loads its leases, or another service listens on TCP port \
@@ -59,6 +63,32 @@ pub fn causes(error: &Error, circumstances: Circumstances) -> Option<String> {
         Error::BlockedInMessage { .. } | Error::Decode(_) => other_service(port),
         Error::Malformed(_) | Error::UnknownXid(_) => {
             "the server violates RFC 6926, or another service listens there".into()
+        }
+        _ => return None,
+    };
+    Some(causes)
+}
+
+/// Returns the likely causes of an error of TLS; `None` if the error says all.
+fn causes_of_tls(error: &tls::Error, circumstances: Circumstances) -> Option<String> {
+    let causes = match error {
+        tls::Error::Refused(_) => {
+            "TLS is off there (`tls`), or the server has no certificate (`cert-file`)".into()
+        }
+        tls::Error::Closed => format!("{}; or the server has no TLS", refused(circumstances)),
+        tls::Error::OtherReply(_) => "the server does not support RFC 7724".into(),
+        tls::Error::PlainOctets(_) => {
+            "somebody between here and there has sent octets in the server's name".into()
+        }
+        tls::Error::Certificate(_) => {
+            "the certificate was not issued by an authority of --ca, has ended, or has another name than \
+             SERVER (--server-name names another)"
+                .into()
+        }
+        tls::Error::Alert(_) => {
+            "the server requires a certificate (--cert and --key), or does not accept this one \
+             (`trust-anchor`, `certificates` of the entry in `requesters`)"
+                .into()
         }
         _ => return None,
     };
@@ -127,8 +157,8 @@ fn refused(circumstances: Circumstances) -> String {
     };
     format!(
         "the server does not allow {local}, which is not among its `requesters` (--source connects \
-         from another address of this machine); or too many connections are open \
-         (`max-requester-connections`, `max-connections`)"
+         from another address of this machine); too many connections are open \
+         (`max-requester-connections`, `max-connections`); or it requires TLS (--tls)"
     )
 }
 

@@ -1,34 +1,35 @@
-//! The DHCPv4 Bulk Leasequery requester for the command line.
+//! The DHCPv4 Bulk and Active Leasequery requester for the command line.
 
 mod causes;
 mod cells;
+mod connect;
 mod hints;
 mod json;
-mod next_start;
 mod output;
 mod since_file;
 mod status;
 mod table;
 mod udp;
+mod watch;
 
 use std::fmt::Display;
 use std::io::{self, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use blq::cli::{self, Args, Invocation};
-use blq::{Connection, Error, Query, Reply, Status, StatusCode};
+use blq::{Error, NextStart, Query, Reply, Status, StatusCode, Tls};
 
 use causes::Circumstances;
+use connect::connect;
 use json::Summary;
-use next_start::NextStart;
 use output::Output;
 use since_file::SinceFile;
 
 /// Exit status: the server ended the query with a status other than Success.
 const EXIT_SERVER: u8 = 1;
-/// Exit status: the command line is wrong, or the file of `--since-file` cannot be used.
+/// Exit status: the command line is wrong, or the file of `--since-file` or a file of TLS cannot be used.
 const EXIT_USAGE: u8 = 2;
 /// Exit status: no connection, a lost or silent one, no reply over UDP, no UDP port for replies, or a
 /// server that violates the protocol.
@@ -36,21 +37,31 @@ const EXIT_CONNECTION: u8 = 3;
 /// Exit status: the answer, or the file of `--since-file`, could not be written.
 const EXIT_OUTPUT: u8 = 4;
 
-/// Sends one query and prints the answer, or prints the state of a server.
+/// Sends one query and prints the answer, watches a server, or prints its state.
 fn main() -> ExitCode {
     match cli::parse(std::env::args_os()) {
         Ok(Invocation::Query(args)) => match args.lease_query() {
             Some(query) => ExitCode::from(udp::run(&args, &query)),
-            None => run_query(&args),
+            None => run_over_tcp(*args),
         },
         Ok(Invocation::Status(args)) => ExitCode::from(status::run(&args)),
         Err(error) => error.exit(),
     }
 }
 
-/// Sends one query and prints the answer.
-fn run_query(args: &Args) -> ExitCode {
-    match Session::new(args) {
+/// Sends one query and prints the answer, or watches a server.
+fn run_over_tcp(args: Args) -> ExitCode {
+    let tls = match args.tls.read(&args.server.host) {
+        Ok(tls) => tls,
+        Err(error) => {
+            report(format_args!("TLS: {error}"));
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    if args.watch.watch {
+        return ExitCode::from(watch::run(args, tls));
+    }
+    match Session::new(&args, tls) {
         Ok(session) => ExitCode::from(session.run()),
         Err(reason) => {
             report(reason);
@@ -63,6 +74,8 @@ fn run_query(args: &Args) -> ExitCode {
 struct Session<'a> {
     /// The command line.
     args: &'a Args,
+    /// The certificates of TLS, if the connection is encrypted.
+    tls: Option<Tls>,
     /// The file of `--since-file`.
     since_file: Option<SinceFile>,
     /// The query.
@@ -82,7 +95,7 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// The file of `--since-file` cannot be used.
-    fn new(args: &'a Args) -> Result<Session<'a>, String> {
+    fn new(args: &'a Args, tls: Option<Tls>) -> Result<Session<'a>, String> {
         let mut query = args.query(args.start());
         let mut since_file = None;
         if let Some(path) = &args.since_file {
@@ -99,6 +112,7 @@ impl<'a> Session<'a> {
         Ok(Session {
             output: Output::new(args),
             args,
+            tls,
             since_file,
             query,
             next_start: NextStart::default(),
@@ -137,10 +151,7 @@ impl<'a> Session<'a> {
 
     /// Sends the query and writes each binding as it arrives.
     fn answer(&mut self) -> Result<(), Failure> {
-        let addresses = addresses(self.args)?;
-        let source = self.args.source.map(IpAddr::V4);
-        let timeouts = self.args.timeouts();
-        let mut connection = Connection::open_from(source, addresses.as_slice(), &timeouts)?;
+        let mut connection = connect(self.args, self.tls.as_ref())?;
         let local = connection.socket().local_addr();
         self.circumstances.local = local.ok().map(|address| address.ip());
         let sent = Instant::now();
@@ -285,17 +296,6 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Returns the IPv4 addresses of the server, at least one.
-fn addresses(args: &Args) -> Result<Vec<SocketAddr>, Failure> {
-    let server = (args.server.host.as_str(), args.port());
-    let addresses = server.to_socket_addrs().map_err(Error::Resolve)?;
-    let addresses: Vec<SocketAddr> = addresses.filter(SocketAddr::is_ipv4).collect();
-    match addresses.is_empty() {
-        false => Ok(addresses),
-        true => Err(Failure::NoAddress),
-    }
-}
-
 /// The reason why the answer is incomplete, or was not saved.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
@@ -308,9 +308,6 @@ enum Failure {
     /// A query over UDP has no reply.
     #[error("{0}")]
     Udp(#[from] blq::udp::Error),
-    /// The server's name has no IPv4 address.
-    #[error("the name has no IPv4 address: DHCPv4 servers are queried over IPv4")]
-    NoAddress,
     /// The server is not that of the file of `--since-file`.
     #[error("{0}")]
     OtherServer(String),
@@ -328,7 +325,7 @@ impl Failure {
         match self {
             Failure::Server(status) => status.code == StatusCode::QUERY_TERMINATED,
             Failure::Connection(_) | Failure::Udp(_) | Failure::Output(_) => true,
-            Failure::NoAddress | Failure::OtherServer(_) | Failure::SinceFile(_) => false,
+            Failure::OtherServer(_) | Failure::SinceFile(_) => false,
         }
     }
 
@@ -337,7 +334,7 @@ impl Failure {
         match self {
             Failure::Server(_) => EXIT_SERVER,
             Failure::OtherServer(_) => EXIT_USAGE,
-            Failure::Connection(_) | Failure::Udp(_) | Failure::NoAddress => EXIT_CONNECTION,
+            Failure::Connection(_) | Failure::Udp(_) => EXIT_CONNECTION,
             Failure::Output(_) | Failure::SinceFile(_) => EXIT_OUTPUT,
         }
     }
@@ -346,7 +343,7 @@ impl Failure {
 /// Reports a failure and its likely causes.
 fn report_with_causes(args: &Args, failure: &Failure, circumstances: Circumstances) {
     match failure {
-        Failure::Connection(_) | Failure::Udp(_) | Failure::NoAddress => {
+        Failure::Connection(_) | Failure::Udp(_) => {
             report(format_args!("{}: {failure}", args.server.host));
         }
         _ => report(failure),

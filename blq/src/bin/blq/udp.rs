@@ -7,9 +7,10 @@ use blq::cli::Args;
 use blq::udp::{Key, LeaseQuery, Reply, Requester};
 
 use crate::causes::Circumstances;
+use crate::connect::{addresses, no_address};
 use crate::json::Summary;
 use crate::output::Output;
-use crate::{Failure, addresses, count, hints, report, report_hidden, report_with_causes};
+use crate::{Failure, count, hints, report, report_hidden, report_with_causes};
 
 /// Sends a query, prints the reply and returns the exit status.
 pub fn run(args: &Args, query: &LeaseQuery) -> u8 {
@@ -39,7 +40,7 @@ fn answer(args: &Args, query: &LeaseQuery, output: &mut Output) -> Result<(), Fa
             SocketAddr::V4(server) => Some(server),
             SocketAddr::V6(_) => None,
         });
-    let server = server.ok_or(Failure::NoAddress)?;
+    let server = server.ok_or_else(no_address)?;
     let requester = Requester::open(server, args.source, args.source_port())?;
     let reply = requester.query(query, args.reply_timeout())?;
     if let Reply::Binding(binding) = &reply {
