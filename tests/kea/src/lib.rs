@@ -7,6 +7,7 @@
 //! - [`BlockedMainThread`]: a server whose main thread is blocked.
 //! - [`Relay`] and [`Client`]: a fake relay agent and the clients behind it.
 //! - [`ask`]: queries to the hook.
+//! - [`copy`]: requesters that keep a copy of a server's bindings (RFC 7724).
 //! - [`Requester`]: queries over UDP.
 //! - [`Host`]: a network of its own for Kea and others.
 //! - [`Database`]: a database server for Kea's leases, reservations and configurations.
@@ -24,6 +25,7 @@ pub mod ask;
 mod blocked;
 pub mod clock;
 mod control;
+pub mod copy;
 mod database;
 mod ha;
 mod kea;

@@ -1,5 +1,6 @@
 //! A storm: random actions of hundreds of clients, an administrator and faults on one Kea. After
-//! each round the hook's answers are compared with Kea's leases, address by address.
+//! each round the hook's answers are compared with Kea's leases, address by address, and the copies of active
+//! requesters with the hook's answers.
 //!
 //! - [`plan`]: the actions, drawn from a seed.
 //! - [`topology`]: subnets, relays and lines, and the variants of their configuration.

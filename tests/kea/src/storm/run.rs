@@ -18,7 +18,8 @@ use super::server_actions::{Administrator, Effects};
 use super::topology::{Topology, Variant};
 use super::traffic::Traffic;
 use super::{Options, Summary};
-use crate::{Kea, Setup, eventually_some};
+use crate::copy::{Copy, active_query};
+use crate::{Kea, PATIENCE, Setup, eventually_some};
 
 /// Number of observations before a fault counts. With several threads the server may still process
 /// messages after its last answer. Repetitions are counted.
@@ -32,6 +33,9 @@ const SAVE_TIME: Duration = Duration::from_millis(700);
 
 /// Number of earlier answers kept for delta queries.
 const MAX_EARLIER_ANSWERS: usize = 40;
+
+/// Number of requesters that keep a copy.
+const ACTIVE_REQUESTERS: usize = 3;
 
 /// Number of faults reported of each kind.
 const REPORTED_FAULTS: usize = 2;
@@ -52,6 +56,8 @@ pub struct Storm {
     activity: Activity,
     /// The actions on addresses, for reports.
     history: History,
+    /// Active requesters, the first from the beginning on, the others from later rounds on.
+    copies: Vec<Copy>,
     /// Earlier answers with their descriptions.
     earlier: VecDeque<(String, Answer)>,
     /// The random sequence of the queries: it does not influence the actions.
@@ -63,7 +69,7 @@ pub struct Storm {
 impl Storm {
     /// Starts the server and makes the first observation.
     pub fn begin(options: Options) -> Result<Storm, String> {
-        let setup = Setup::with_hook(json!({}))
+        let setup = Setup::with_hook(json!({ "advanced": active_query() }))
             .kea_library("libdhcp_lease_cmds.so", json!({}))
             .multi_threading(options.multi_threading)
             .set("loggers", loggers());
@@ -85,6 +91,7 @@ impl Storm {
             topology,
             before: Before::of(observation),
             activity: Activity::default(),
+            copies: Vec::new(),
             history: History::default(),
             earlier: VecDeque::new(),
             summary: Summary::default(),
@@ -165,8 +172,18 @@ impl Storm {
         )
     }
 
+    /// Compares the copies of the active requesters with the hook's answers.
+    fn compare_copies(&self, title: &str) -> Result<(), String> {
+        let mut copies = self.copies.iter();
+        let compared = copies.try_for_each(|copy| copy.compare(PATIENCE));
+        compared.map_err(|differences| format!("{title}: {differences}\n"))
+    }
+
     /// Runs one round.
     fn round(&mut self, round: &Round) -> Result<(), String> {
+        if self.copies.len() < ACTIVE_REQUESTERS {
+            self.copies.push(Copy::begin(self.kea.place().lease_query()));
+        }
         let is_disruptive = round.during.iter().any(|action| action.is_disruptive());
         let (mut effects, answers) = self.run_concurrently(round, is_disruptive)?;
         self.earlier.extend(answers);
@@ -182,6 +199,7 @@ impl Storm {
         self.record_effects(round.number, &mut effects);
         let title = format!("round {}, during {:?}", round.number, round.during);
         let mut result = self.observe(&title);
+        result = result.and_then(|()| self.compare_copies(&title));
         for action in &round.after {
             if result.is_err() && !self.options.continues {
                 break;
@@ -200,7 +218,8 @@ impl Storm {
             self.record_effects(round.number, &mut effects);
             let title = format!("round {}, after {action:?}", round.number);
             let observed = self.observe(&title);
-            result = result.and(observed);
+            let compared = self.compare_copies(&title);
+            result = result.and(observed).and(compared);
         }
         result
     }
