@@ -65,8 +65,8 @@ pub struct Follower {
 struct CatchUp {
     /// The rest of the walk; `None` at its end.
     walk: Option<Walk>,
-    /// The query-start-time and the next address of configured ranges; `None` at their end. Without an announcement the
-    /// requester sees them in no catch-up.
+    /// The query-start-time and the next address of configured ranges; `None` at their end, and in a catch-up that was
+    /// not asked for: like live changes, it is without ranges.
     ranges: Option<(Time, u64)>,
     /// Whether the requester asked for it, and so waits for its end. Otherwise it follows a loss of the change log, and
     /// comes before later changes.
@@ -182,8 +182,10 @@ impl Follower {
         }
     }
 
-    /// Returns the next step at `now`. The same step is returned again until its entries are taken, except for
-    /// [`Step::CatchUpComplete`] and [`Step::DataMissing`], which are returned once.
+    /// Returns the next step at `now`. Entries that were not taken are in a later step; [`Step::CatchUpComplete`] and
+    /// [`Step::DataMissing`] are returned once.
+    ///
+    /// Locks the tables for a short time, and at most once a second to record the ends of states.
     ///
     /// # Errors
     /// The tables are not complete.

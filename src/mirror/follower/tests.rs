@@ -434,7 +434,7 @@ fn selectors() -> impl Strategy<Value = VpnSelector> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
 
     /// The requester knows in the end what a query for all addresses would return, through all changes and breaks.
     #[test]
