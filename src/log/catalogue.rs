@@ -532,6 +532,8 @@ messages! {
 
     /// A connection was secured by TLS (debug level). The text has the version, and the first name of the
     /// requester's certificate, or its SHA-256.
+    ///
+    /// Action: None.
     BLQ_TLS_STARTED,
 
     /// A connection was closed because as many are open as 'advanced.max-requester-connections' allows.
