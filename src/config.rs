@@ -26,7 +26,7 @@ use tracing::Level;
 
 pub use crate::config::active::{Active, DEFAULT_ACTIVE_CONNECTIONS};
 pub use crate::config::section::ConfigError;
-use crate::config::section::{Section, missing, refused};
+use crate::config::section::{MAX_CONNECTIONS, Section, missing, refused};
 pub use crate::config::tls::{CertificateMatch, Tls};
 use crate::kea_config::LeaseQueryHook;
 use crate::query::{QueryType, QueryTypes};
@@ -39,8 +39,6 @@ pub const DEFAULT_PORT: u16 = port::SERVER;
 /// BULK_LQ_MAX_CONNS (RFC 6926 section 6.3); from 1 to [`MAX_CONNECTIONS`]. A connection over the
 /// limit is accepted and closed at once (section 8.1).
 pub const DEFAULT_CONNECTIONS: u32 = timing::BULK_LQ_MAX_CONNS;
-/// Maximum of `max-requester-connections`: more than the files that a process may have open.
-const MAX_CONNECTIONS: u32 = 65_535;
 
 /// Value of `max-concurrent-queries` if it is 0: queries in progress on one connection. Requesters
 /// that recover from a restart send many small queries together. From 1 to [`MAX_QUERIES`]. Queries

@@ -6,8 +6,8 @@ use std::time::Duration;
 use proto::timing;
 use serde_json::Value;
 
-use crate::config::section::{ConfigError, Section, refused};
-use crate::config::{MAX_CONNECTIONS, Tls};
+use crate::config::section::{ConfigError, MAX_CONNECTIONS, Section, refused};
+use crate::config::tls::Tls;
 
 /// The parameters of `advanced` about Active Leasequery.
 pub(super) const PARAMETERS: [&str; 6] = [

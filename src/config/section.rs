@@ -8,6 +8,9 @@ use serde_json::{Map, Value};
 /// Maximum number of characters of a refused value in an error.
 const SHOWN_VALUE: usize = 80;
 
+/// Maximum of limits of connections: more than the files that a process may have open.
+pub const MAX_CONNECTIONS: u32 = 65_535;
+
 /// Error of a configuration. The message names the parameter, its value, and the allowed values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError(pub(super) String);

@@ -175,9 +175,7 @@ impl Copy {
             return Err(failure.to_string());
         }
         let bindings = answer.bindings.into_iter();
-        Ok(bindings
-            .map(|binding| (binding.address, binding))
-            .collect())
+        Ok(bindings.map(|binding| (binding.address, binding)).collect())
     }
 }
 
@@ -213,9 +211,8 @@ fn take(received: &mut Received, event: Result<Event, blq::watch::Failure>) {
 
 /// Returns the difference between the binding in an answer and the one in the copy, if there is one.
 fn difference(answer: Option<&Binding>, copy: Option<&Binding>) -> Option<String> {
-    let is_free = |binding: &Binding| {
-        matches!(binding.state, Some(State::AVAILABLE | State::REMOTE))
-    };
+    let is_free =
+        |binding: &Binding| matches!(binding.state, Some(State::AVAILABLE | State::REMOTE));
     let is_active = |binding: &Binding| binding.message_type == MessageType::LEASE_ACTIVE;
     match (answer, copy) {
         // An answer has no address that is not configured any more, and copies keep their bindings.

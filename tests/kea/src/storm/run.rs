@@ -182,7 +182,8 @@ impl Storm {
     /// Runs one round.
     fn round(&mut self, round: &Round) -> Result<(), String> {
         if self.copies.len() < ACTIVE_REQUESTERS {
-            self.copies.push(Copy::begin(self.kea.place().lease_query()));
+            self.copies
+                .push(Copy::begin(self.kea.place().lease_query()));
         }
         let is_disruptive = round.during.iter().any(|action| action.is_disruptive());
         let (mut effects, answers) = self.run_concurrently(round, is_disruptive)?;
