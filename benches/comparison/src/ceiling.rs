@@ -6,7 +6,10 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
 
-use crate::client::{Client, Request, Result};
+use rustls::ServerConfig;
+
+use crate::client::{Client, Request, Result, split_frame};
+use crate::tls::Records;
 
 /// Octets written at once: the size with the highest rate.
 const WRITE: usize = 1024 * 1024;
@@ -61,6 +64,25 @@ impl Recording {
     }
 }
 
+impl Recording {
+    /// Sends the answer over TLS, each message in a record of its own.
+    fn send_records(&self, to: &mut Records) -> io::Result<()> {
+        let mut push = |mut messages: &[u8]| -> io::Result<()> {
+            while let Some((message, after)) = split_frame(messages) {
+                to.push(message)?;
+                messages = after;
+            }
+            Ok(())
+        };
+        for _ in 0..self.times {
+            push(&self.bindings)?;
+        }
+        push(&self.bindings[..self.rest])?;
+        push(&self.done)?;
+        to.flush()
+    }
+}
+
 /// Writes octets in large parts.
 fn send(octets: &[u8], to: &mut impl Write) -> io::Result<()> {
     octets.chunks(WRITE).try_for_each(|part| to.write_all(part))
@@ -87,15 +109,33 @@ pub struct Ceiling {
 impl Ceiling {
     /// Starts the sender. Its threads end with their connections and with the process.
     pub fn start(recording: Recording) -> Result<Ceiling> {
+        Ceiling::start_with(recording, serve)
+    }
+
+    /// Starts a sender over TLS by rustls alone, without DHCPTLS.
+    pub fn start_rustls(recording: Recording, config: Arc<ServerConfig>) -> Result<Ceiling> {
+        Ceiling::start_with(recording, move |connection, recording| {
+            serve_records(connection, recording, &config);
+        })
+    }
+
+    /// Starts a sender that serves connections so.
+    fn start_with(
+        recording: Recording,
+        serve: impl Fn(TcpStream, &Recording) + Send + Sync + 'static,
+    ) -> Result<Ceiling> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let SocketAddr::V4(address) = listener.local_addr()? else {
             return Err("no IPv4 address".into());
         };
-        let recording = Arc::new(recording);
+        let shared = Arc::new((recording, serve));
         thread::spawn(move || {
             for connection in listener.incoming().flatten() {
-                let recording = Arc::clone(&recording);
-                thread::spawn(move || serve(connection, &recording));
+                let shared = Arc::clone(&shared);
+                thread::spawn(move || {
+                    let (recording, serve) = &*shared;
+                    serve(connection, recording);
+                });
             }
         });
         Ok(Ceiling { address })
@@ -113,11 +153,23 @@ fn serve(mut connection: TcpStream, recording: &Recording) {
     if connection.set_nodelay(true).is_err() {
         return;
     }
-    let mut size = [0; 2];
-    while connection.read_exact(&mut size).is_ok() {
-        let mut query = vec![0; usize::from(u16::from_be_bytes(size))];
-        if connection.read_exact(&mut query).is_err() || recording.send(&mut connection).is_err() {
-            return;
-        }
+    while read_query(&mut connection).is_ok() && recording.send(&mut connection).is_ok() {}
+}
+
+/// Answers queries over TLS until the peer closes the connection.
+fn serve_records(connection: TcpStream, recording: &Recording, config: &Arc<ServerConfig>) {
+    if connection.set_nodelay(true).is_err() {
+        return;
     }
+    let Ok(mut records) = Records::accept(connection, config) else {
+        return;
+    };
+    while read_query(&mut records).is_ok() && recording.send_records(&mut records).is_ok() {}
+}
+
+/// Reads a query.
+fn read_query(from: &mut impl Read) -> io::Result<()> {
+    let mut size = [0; 2];
+    from.read_exact(&mut size)?;
+    from.read_exact(&mut vec![0; usize::from(u16::from_be_bytes(size))])
 }

@@ -6,8 +6,10 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddrV4, TcpStream};
 use std::time::Duration;
 
-use blq::wire::{Message, MessageType};
-use blq::{Query, Reply};
+use blq::wire::{Message, MessageType, StatusCode};
+use blq::{ActiveQuery, ActiveReply, Query, Reply};
+
+use crate::tls::{Credentials, Secured};
 
 /// A failure ends the measurement.
 pub type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
@@ -40,11 +42,29 @@ impl Request {
     }
 }
 
+/// The octets of a connection: over TCP alone, or over TLS.
+#[derive(Debug)]
+enum Stream {
+    /// TCP alone.
+    Plain(TcpStream),
+    /// TLS over TCP.
+    Tls(Box<Secured>),
+}
+
+impl Read for Stream {
+    fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Plain(socket) => socket.read(space),
+            Stream::Tls(secured) => secured.read(space),
+        }
+    }
+}
+
 /// A connection to a server.
 #[derive(Debug)]
 pub struct Client {
-    /// The socket.
-    stream: TcpStream,
+    /// The stream.
+    stream: Stream,
     /// Octets read.
     buffer: Vec<u8>,
     /// The part of the buffer that has not been processed.
@@ -76,21 +96,55 @@ impl Client {
         Client::over(TcpStream::connect(server)?)
     }
 
+    /// Connects, and secures the connection by TLS.
+    pub fn connect_by_tls(server: SocketAddrV4, credentials: &Credentials) -> Result<Client> {
+        let socket = prepared(TcpStream::connect(server)?)?;
+        let secured = Secured::negotiate(socket, credentials)?;
+        Ok(Client::of(Stream::Tls(Box::new(secured))))
+    }
+
+    /// Connects to a server of rustls alone, without DHCPTLS.
+    pub fn connect_to_rustls(server: SocketAddrV4, credentials: &Credentials) -> Result<Client> {
+        let socket = prepared(TcpStream::connect(server)?)?;
+        let secured = Secured::handshake(socket, credentials)?;
+        Ok(Client::of(Stream::Tls(Box::new(secured))))
+    }
+
+    /// Connects, secures the connection by TLS, and closes it.
+    pub fn handshake(server: SocketAddrV4, credentials: &Credentials) -> Result<()> {
+        let socket = prepared(TcpStream::connect(server)?)?;
+        Secured::negotiate(socket, credentials)?.close()
+    }
+
     /// Takes over a connection.
-    fn over(stream: TcpStream) -> Result<Client> {
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Client {
+    pub fn over(socket: TcpStream) -> Result<Client> {
+        Ok(Client::of(Stream::Plain(prepared(socket)?)))
+    }
+
+    /// The client of a stream.
+    fn of(stream: Stream) -> Client {
+        Client {
             stream,
             buffer: vec![0; BUFFER],
             unread: 0..0,
-        })
+        }
+    }
+
+    /// The socket.
+    pub fn socket(&self) -> &TcpStream {
+        match &self.stream {
+            Stream::Plain(socket) => socket,
+            Stream::Tls(secured) => secured.socket(),
+        }
     }
 
     /// Sends octets.
     pub fn send(&mut self, octets: &[u8]) -> Result<()> {
-        Ok(self.stream.write_all(octets)?)
+        match &mut self.stream {
+            Stream::Plain(socket) => socket.write_all(octets)?,
+            Stream::Tls(secured) => secured.write_all(octets)?,
+        }
+        Ok(())
     }
 
     /// Sends a query and reads its answer.
@@ -153,6 +207,46 @@ impl Client {
         Ok(answers)
     }
 
+    /// Sends an active query from a time in the future on, so that its stream begins with the end of the
+    /// catch-up, and reads that.
+    pub fn begin_stream(&mut self, query: &ActiveQuery) -> Result<()> {
+        self.send(&query.to_bytes()?)?;
+        loop {
+            let octets = &self.buffer[self.unread.clone()];
+            let Some((frame, _)) = split_frame(octets) else {
+                self.fill()?;
+                continue;
+            };
+            let message = Message::decode(frame.get(2..).unwrap_or_default())?;
+            self.unread.start += frame.len();
+            return match ActiveReply::decode(&message)? {
+                ActiveReply::Status(report)
+                    if report.status.code == StatusCode::CATCH_UP_COMPLETE =>
+                {
+                    Ok(())
+                }
+                other => Err(format!("a stream begins with {other:?}").into()),
+            };
+        }
+    }
+
+    /// Reads what has come of a stream. `take` gets the address of each message about one.
+    pub fn read_stream(&mut self, mut take: impl FnMut(u32)) -> Result<()> {
+        self.fill()?;
+        let mut rest = &self.buffer[self.unread.clone()];
+        while let Some((frame, after)) = split_frame(rest) {
+            let ciaddr = frame.get(CIADDR).and_then(|octets| octets.try_into().ok());
+            let address = u32::from_be_bytes(ciaddr.ok_or("a message is too short")?);
+            // Others are about the connection.
+            if address != 0 {
+                take(address);
+            }
+            rest = after;
+        }
+        self.unread.start = self.unread.end - rest.len();
+        Ok(())
+    }
+
     /// Reads from the socket.
     fn fill(&mut self) -> Result<()> {
         self.buffer.copy_within(self.unread.clone(), 0);
@@ -164,6 +258,14 @@ impl Client {
         self.unread.end += count;
         Ok(())
     }
+}
+
+/// Sets the options of a socket.
+fn prepared(socket: TcpStream) -> Result<TcpStream> {
+    socket.set_nodelay(true)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_write_timeout(Some(PATIENCE))?;
+    Ok(socket)
 }
 
 /// Whole messages at the beginning of octets.
@@ -205,7 +307,7 @@ fn count_frames(octets: &[u8]) -> Frames {
 }
 
 /// Splits off the first message with its message-size; `None` if it is not complete.
-fn split_frame(octets: &[u8]) -> Option<(&[u8], &[u8])> {
+pub fn split_frame(octets: &[u8]) -> Option<(&[u8], &[u8])> {
     let (size, _) = octets.split_first_chunk::<2>()?;
     octets.split_at_checked(2 + usize::from(u16::from_be_bytes(*size)))
 }

@@ -56,7 +56,12 @@ pub fn has_keas_hook() -> bool {
 ///
 /// DHCP clients have a subnet of their own, whose relay agent has Kea's own address.
 pub fn start(hooks: &Hooks, leases: &Leases, file: &Path) -> Kea {
-    let ours = json!({ "advanced": { "max-requester-connections": 1_000, "udp-rate-limit": 0 } });
+    let ours = json!({ "advanced": {
+        "max-requester-connections": 1_000,
+        "udp-rate-limit": 0,
+        "active-query-enabled": true,
+        "active-query-insecure": true,
+    } });
     let setup = match hooks {
         Hooks::None | Hooks::Keas => Setup::plain(),
         Hooks::Empty(library) => Setup::plain().library(library, json!({})),

@@ -3,13 +3,15 @@
 //!
 //! - [`support`]: the leases, shared with the other benchmarks, and queries for them.
 //! - [`lease_file`], [`churn`]: the leases in a Kea.
-//! - [`client`]: a requester that is no slower than the wire.
+//! - [`client`]: a requester that is no slower than the wire; [`tls`]: over TLS.
+//! - [`active`]: active requesters.
 //! - [`ceiling`]: a trivial sender of messages encoded before.
 //! - [`perfdhcp`]: DHCP clients.
 //! - [`keas`], [`empty_hook`], [`alone`]: the servers.
 //! - [`measure`]: measurements of any of them; [`rows`]: the rows of the tables.
 //! - [`process`], [`figures`], [`report`], [`plot`]: figures of the system, and their presentation.
 
+mod active;
 mod alone;
 mod ceiling;
 mod churn;
@@ -28,6 +30,7 @@ mod report;
 mod rows;
 #[path = "../../support/mod.rs"]
 mod support;
+mod tls;
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -50,7 +53,8 @@ struct Arguments {
     /// The rows, e.g. relay-id,memory; all by default
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Row>,
-    /// The sets of leases. The rows of Kea's start, memory and DHCP service are of the first one
+    /// The sets of leases. The rows of Kea's start, memory and DHCP service, of active requesters and
+    /// of TLS are of the first one
     #[arg(long, value_parser = set, value_delimiter = ',', default_value = "realistic,uniform")]
     sets: Vec<Set>,
     /// Few leases and few rounds: two minutes
@@ -211,6 +215,12 @@ fn measure(
             rows::alone::measure(&arguments.sizes(), extent, wants, report)?;
         }
     }
+    if wants(Row::Active) {
+        rows::active::measure(first, report)?;
+    }
+    if wants(Row::Tls) {
+        rows::tls::measure(first, report)?;
+    }
     let directory = tempfile::tempdir()?;
     if arguments.wants_in_kea(&Row::BOTH_HOOKS) {
         for extent in extents {
@@ -219,6 +229,13 @@ fn measure(
     }
     if arguments.wants_in_kea(&Row::WITH_AND_WITHOUT) {
         with_and_without(first, directory.path(), wants, report)?;
+    }
+    if arguments.wants_in_kea(&[Row::ActiveService]) {
+        let file = lease_file(first, directory.path())?;
+        say("Kea starts with the hook");
+        let kea = keas::start(&Hooks::Ours, &first.leases, &file);
+        keas::await_quiet(&kea)?;
+        rows::active_service::measure(&kea, first, report)?;
     }
     if arguments.wants_in_kea(&[Row::Udp]) && keas::has_keas_hook() {
         let file = lease_file(first, directory.path())?;

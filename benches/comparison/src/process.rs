@@ -6,6 +6,7 @@ use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
 use rustix::param::{clock_ticks_per_second, page_size};
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::client::Result;
 
@@ -17,6 +18,12 @@ const INTERVAL: Duration = Duration::from_millis(200);
 
 /// The longest time until it settles.
 const PATIENCE: Duration = Duration::from_secs(600);
+
+/// The time by a clock that all processes share, in seconds.
+pub fn monotonic() -> f64 {
+    let time = clock_gettime(ClockId::Monotonic);
+    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
+}
 
 /// The resident memory of a process, in octets.
 pub fn memory(pid: u32) -> Result<u64> {

@@ -1,6 +1,8 @@
 //! The rows of the tables, by the servers that they need: a Kea with both hooks, the library alone,
 //! or Keas with and without the hook.
 
+pub mod active;
+pub mod active_service;
 pub mod alone;
 pub mod before;
 pub mod exchange;
@@ -9,6 +11,7 @@ pub mod recent;
 pub mod service;
 pub mod stalled;
 pub mod startup;
+pub mod tls;
 pub mod udp;
 
 use std::fmt;
@@ -48,12 +51,18 @@ pub enum Row {
     Stalled,
     /// Queries over UDP, and floods of them; needs a Kea that has a hook of its own
     Udp,
+    /// Changes to active requesters; needs no Kea
+    Active,
+    /// DHCP exchanges with active requesters connected
+    ActiveService,
+    /// Queries over TLS, and handshakes; needs no Kea
+    Tls,
     /// Each measure at more and more leases; needs no Kea
     Growth,
 }
 
 impl Row {
-    /// The rows measured without Kea.
+    /// The rows measured without Kea, at several numbers of leases.
     pub const ALONE: [Row; 5] = [
         Row::Growth,
         Row::Delta,
