@@ -42,7 +42,7 @@ pub struct Copy {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What the requester has received.
+/// The bindings and events that a requester has received.
 #[derive(Debug, Default)]
 pub struct Received {
     /// The latest binding of each address.
