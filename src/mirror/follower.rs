@@ -145,10 +145,11 @@ pub struct Entries<'a> {
 //--- Steps
 
 impl Follower {
-    /// Begins at `now`: see [`Mirror::follow`].
+    /// Begins at `now`: see [`Mirror::follow`] and [`Mirror::follow_since`].
     fn begin(
         table: &Table,
         start: Option<Time>,
+        is_announced: bool,
         vpn: VpnSelector,
         earliest: Option<Time>,
         now: Time,
@@ -157,16 +158,21 @@ impl Follower {
         let recorded = table.ends_from().map(|from| Time(from.0.saturating_sub(1)));
         let began = recorded.map_or(now, |recorded| recorded.max(now));
         let is_covered = |start| {
+            let history = table.changes().history();
             let is_early = earliest.is_some_and(|earliest| start < earliest);
-            !is_early && table.changes().history().covers(start, &vpn)
+            match is_announced {
+                true => !is_early && history.covers(start, &vpn),
+                // The requester asked for changes since it is connected, all of which are known.
+                false => history.has_lost_nothing(start, &vpn),
+            }
         };
         let is_missing = start.is_some_and(|start| !is_covered(start));
         let catch_up = start.filter(|_| !is_missing).map(|start| {
             let is_past = start <= began;
             CatchUp {
                 walk: is_past.then(|| Walk::begin(table, start, began)),
-                ranges: is_past.then_some((start, 0)),
-                is_announced: true,
+                ranges: (is_past && is_announced).then_some((start, 0)),
+                is_announced,
             }
         });
         Follower {
@@ -487,12 +493,41 @@ impl Mirror {
         earliest: Option<Time>,
         now: Time,
     ) -> Result<Follower, Unready> {
+        self.begin_to_follow(
+            |table| Follower::begin(table, start, true, vpn, earliest, now),
+            now,
+        )
+    }
+
+    /// Begins to follow the changes in the VPNs selected at `start` or later, without an announcement of a catch-up: for a
+    /// requester that wants the changes since then, when the mirror was not complete.
+    ///
+    /// # Errors
+    /// The tables are not complete.
+    pub fn follow_since(
+        &self,
+        start: Time,
+        vpn: VpnSelector,
+        now: Time,
+    ) -> Result<Follower, Unready> {
+        self.begin_to_follow(
+            |table| Follower::begin(table, Some(start), false, vpn, None, now),
+            now,
+        )
+    }
+
+    /// Begins to follow the changes.
+    fn begin_to_follow(
+        &self,
+        begin: impl FnOnce(&Table) -> Follower,
+        now: Time,
+    ) -> Result<Follower, Unready> {
         let mut table = self.table_mut()?;
         let (seat, is_first) = self.audience.join();
         if is_first {
             table.begin_ends(now);
         }
-        let follower = Follower::begin(&table, start, vpn, earliest, now);
+        let follower = begin(&table);
         drop(table);
         // Without followers it sleeps until the next event.
         self.queue().wake_worker();

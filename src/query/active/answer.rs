@@ -208,8 +208,6 @@ impl Answer {
                     self.bindings += written;
                     visits += seen;
                 }
-                // A query without query-start-time that waited for the mirror catches up silently.
-                Step::CatchUpComplete { .. } if query.start.is_none() => {}
                 Step::CatchUpComplete { base } => {
                     self.base_time = base;
                     self.write_status(StatusCode::CATCH_UP_COMPLETE, "", out);
@@ -237,10 +235,12 @@ impl Answer {
         mirror.ready()?;
         mirror.catch_up();
         let now = source.now();
-        // The changes during the initial load belong to the stream, too.
-        let start = query.start.or(has_waited.then_some(self.base_time));
-        let earliest = permission.earliest(now);
-        let follower = mirror.follow(start, query.vpn.clone(), earliest, now)?;
+        let vpn = query.vpn.clone();
+        let follower = match query.start {
+            // The changes during the initial load belong to the stream, too.
+            None if *has_waited => mirror.follow_since(self.base_time, vpn, now)?,
+            start => mirror.follow(start, vpn, permission.earliest(now), now)?,
+        };
         let options = source.reply_options(self.requested.as_deref());
         let options = options.with_base_time();
         let replies = Replies::new(self.header.clone(), options);

@@ -410,6 +410,41 @@ fn a_clock_that_is_set_back_loses_no_change() {
 }
 
 #[test]
+fn changes_since_a_query_that_waited_come_without_an_announcement_at_their_own_times() {
+    let mut world = World::new(LARGE, VpnSelector::All);
+    world.commit(1, 1, 1_000, "");
+    world.receive_all();
+    world.wait(1);
+    let start = Time(world.now);
+    for last in 2..=6 {
+        world.commit(last, last, 1_000, "");
+        world.wait(1);
+    }
+    world.follower = world
+        .mirror
+        .follow_since(start, VpnSelector::All, Time(world.now))
+        .unwrap();
+    world.messages.clear();
+    // The connection breaks after two messages: the base-time of the second is that of its change.
+    world.receive(2);
+    let expected = [2, 3].map(|last| (address(last).to_bits(), start.plus(u32::from(last) - 2)));
+    assert_eq!(world.messages, expected);
+    world.reconnect();
+    world.receive_all();
+    world.check();
+    // Even in the second in which the history began, all of these are known.
+    let mut world = World::new(LARGE, VpnSelector::All);
+    world.commit(1, 1, 1_000, "");
+    world.follower = world
+        .mirror
+        .follow_since(Time(BIRTH), VpnSelector::All, Time(world.now))
+        .unwrap();
+    world.receive_all();
+    assert_eq!(world.missing, 0);
+    world.check();
+}
+
+#[test]
 fn ends_are_recorded_only_while_there_are_followers() {
     let mut world = World::new(LARGE, VpnSelector::All);
     let ends_from = |world: &World| world.mirror.read(|table| table.ends_from()).unwrap();
@@ -422,7 +457,7 @@ fn ends_are_recorded_only_while_there_are_followers() {
     world.commit(1, 1, 10, "");
     assert!(ends_from(&world).is_some());
     let mut table = Table::new(Arc::default(), &SavedView::default(), Time(1));
-    world.follower = Follower::begin(&table, None, VpnSelector::All, None, Time(1));
+    world.follower = Follower::begin(&table, None, true, VpnSelector::All, None, Time(1));
     assert!(table.record_ends(Time(100), 1));
     assert!(!world.mirror.is_followed());
     world.wait(100);
