@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use active::*;
-use bench::{Bench, by_mac, lease, relay_information};
+use bench::{Bench, CONFIGURATION, by_mac, lease, relay_information};
 use dhcp_blq::config::Config;
 use dhcp_blq::kea_config::KeaConfig;
 use dhcp_blq::mirror::apply_worker::ApplyWorker;
@@ -261,6 +261,22 @@ fn only_changes_in_the_vpn_of_the_query_are_sent() {
     }
 }
 
+#[test]
+fn a_reservation_that_appears_is_sent() {
+    // RFC 7724 section 8.2: a server that answers bulk queries for reservations sends them when they are made.
+    let setup = Setup::new(bench());
+    let mut requester = setup.stream(query(7));
+    let configuration = CONFIGURATION.replace("10.0.1.200", "10.0.1.201");
+    setup.push(Event::Reconfigured {
+        kea_config: Arc::new(KeaConfig::new(&configuration, Vec::new(), &[]).unwrap()),
+        is_complete: true,
+        at: Time::now(),
+    });
+    let change = requester.message();
+    assert_eq!(change.message_type(), UNASSIGNED);
+    assert_eq!(change.address(), Ipv4Addr::new(10, 0, 1, 201));
+}
+
 //------------ Catch-up (RFC 7724 sections 7.4.1 and 8.2) --------------------------------------
 
 #[test]
@@ -305,9 +321,14 @@ fn a_query_without_start_has_no_catch_up() {
     let setup = Setup::new(bench());
     setup.bench.lease(ADDRESS, 1, 10, &[]);
     let mut requester = Requester::ask(&setup.server, &query(7));
-    let mut begun = setup.stream(query(8));
+    let has_begun = || {
+        let connections = setup.server.monitor().connections();
+        connections.iter().any(|connection| connection.queries == 1)
+    };
+    while !has_begun() {
+        std::thread::yield_now();
+    }
     setup.lease(11, 2);
-    assert_eq!(begun.message().address().octets()[3], 11);
     let first = requester.message();
     assert_eq!(
         (first.message_type(), first.address().octets()[3]),
@@ -336,6 +357,48 @@ fn a_start_before_the_history_is_data_missing_and_later_changes_follow() {
             (ACTIVE, 11)
         );
     }
+}
+
+#[test]
+fn data_that_is_lost_later_is_data_missing_and_the_stream_goes_on() {
+    // RFC 7724 section 7.4.1.
+    let bench = bench();
+    let engine = LeaseEngine::new(Arc::clone(&bench.mirror), None).with_active(Some(Permission {
+        is_insecure: true,
+        history: None,
+    }));
+    let mut answer = engine
+        .open(&query(7).encode(), &bench.requester)
+        .ok()
+        .unwrap();
+    let mut out = Vec::new();
+    assert_eq!(engine.write(&mut answer, &mut out, 60_000), Progress::Idle);
+    bench.lease(ADDRESS, 1, 0, &[]);
+    // It moves to another VPN; then more changes follow than the change log holds, which alone has the old one.
+    bench.lease(ADDRESS, 1, 0, &[&[151, 5, 0][..], b"blue"].concat());
+    for number in 0..40_000_u32 {
+        bench.lease([10, 0, 1, 11], number as u8, 0, &[]);
+    }
+    let mut statuses = Vec::new();
+    loop {
+        out.clear();
+        let progress = engine.write(&mut answer, &mut out, 60_000);
+        let mut rest = &out[..];
+        while let Some((size, messages)) = rest.split_first_chunk() {
+            let (message, messages) = messages.split_at(u16::from_be_bytes(*size).into());
+            let message = blq::Message::decode(message).unwrap();
+            statuses.extend(message.option(151).map(|value| value[0]));
+            rest = messages;
+        }
+        if progress == Progress::Idle {
+            break;
+        }
+    }
+    assert_eq!(statuses, [DATA_MISSING]);
+    out.clear();
+    bench.lease([10, 0, 1, 12], 1, 0, &[]);
+    assert_eq!(engine.write(&mut answer, &mut out, 60_000), Progress::Idle);
+    assert!(!out.is_empty());
 }
 
 //------------ Coalescing (RFC 7724 section 6) -------------------------------------------------
