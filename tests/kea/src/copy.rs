@@ -60,13 +60,21 @@ pub struct Received {
 impl Copy {
     /// Begins to keep a copy of a server's bindings.
     pub fn begin(server: SocketAddrV4) -> Copy {
+        Copy::begin_with(server, move || Connection::open(server, &TIMEOUTS))
+    }
+
+    /// Begins to keep a copy of a server's bindings by connections that `connect` opens.
+    pub fn begin_with(
+        server: SocketAddrV4,
+        connect: impl Fn() -> Result<Connection, blq::Error> + Send + Sync + 'static,
+    ) -> Copy {
         let settings = Settings {
             vpn: Some(Vss::All),
             parameter_request_list: None,
             retry_interval: RETRY,
             ..Settings::default()
         };
-        let watch = Watch::new(move || Connection::open(server, &TIMEOUTS), settings);
+        let watch = Watch::new(connect, settings);
         let received = Arc::new(Mutex::new(Received::default()));
         let stopper = watch.stopper();
         let thread = thread::spawn({
