@@ -99,7 +99,12 @@ impl ApplyWorker {
 fn until_next_second() -> Duration {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
     let passed = since_epoch.map_or(0, |since_epoch| since_epoch.subsec_nanos());
-    Duration::from_secs(1) - Duration::from_nanos(passed.into()) + AFTER_SECOND
+    let passed = Duration::from_nanos(passed.into());
+    match AFTER_SECOND.checked_sub(passed) {
+        // Kea's clock may still show the second before.
+        Some(left) if !left.is_zero() => left,
+        _ => Duration::from_secs(1).saturating_sub(passed) + AFTER_SECOND,
+    }
 }
 
 impl Drop for ApplyWorker {

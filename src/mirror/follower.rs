@@ -155,8 +155,7 @@ impl Follower {
         now: Time,
     ) -> Follower {
         // Ends up to this time are not after the position.
-        let recorded = table.ends_from().map(|from| Time(from.0.saturating_sub(1)));
-        let began = recorded.map_or(now, |recorded| recorded.max(now));
+        let began = latest_ends(table).map_or(now, |latest| latest.max(now));
         let is_covered = |start| {
             let history = table.changes().history();
             let is_early = earliest.is_some_and(|earliest| start < earliest);
@@ -178,7 +177,7 @@ impl Follower {
         Follower {
             position: Position {
                 next: table.changes().end().next,
-                time: bounds(table, now).end,
+                time: bounds(table, began).end,
             },
             vpn,
             catch_up,
@@ -205,7 +204,7 @@ impl Follower {
                 }
                 Attempt::Backlog(backlog, leavers, bounds) => {
                     let picked = backlog.pick(leavers, bounds, ENTRIES);
-                    let base = self.base_for_all(now);
+                    let base = self.base_for_all(bounds.end);
                     let taken = mirror.read(|table| {
                         let taken = picked.snapshot(table, leavers, &self.vpn, base, bounds)?;
                         Some(Taken::candidates(table, taken))
@@ -233,6 +232,8 @@ impl Follower {
         if !table.has_ends(now) {
             return Attempt::Ends;
         }
+        // Another thread may have recorded ends after the time of the caller.
+        let now = latest_ends(table).map_or(now, |latest| now.max(latest));
         let bounds = bounds(table, now);
         let leavers = Leavers::of(table, &self.vpn);
         if table.changes().has_lagged(self.position) {
@@ -394,6 +395,11 @@ impl Follower {
         let walk = self.catch_up.as_ref().and_then(|catch_up| catch_up.walk);
         walk.map_or(base, |walk| base.min(walk.next.time))
     }
+}
+
+/// Returns the time up to which ends are in the change log; `None` if none are recorded.
+fn latest_ends(table: &Table) -> Option<Time> {
+    table.ends_from().map(|from| Time(from.0.saturating_sub(1)))
 }
 
 /// Returns the bounds of times at `now`.

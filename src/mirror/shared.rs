@@ -221,17 +221,17 @@ impl Mirror {
                 return Err(NotNow::Busy);
             }
             let mut table = self.lock_until(give_up, || self.table.try_write())?;
-            if !self.record_some_ends(&mut table, Time::now()) {
-                self.queue.wake_worker();
-                return Err(NotNow::Busy);
-            }
             // Counted before they are looked at: an event that is pushed later, and may take long, is the worker's.
             let count = self.queue.len();
             if !self.queue.is_short(EVENTS_BRIEFLY) {
                 return Err(NotNow::Busy);
             }
-            let mut resync = self.resync.lock();
             let now = Time::now();
+            if !self.record_some_ends(&mut table, now) {
+                self.queue.wake_worker();
+                return Err(NotNow::Busy);
+            }
+            let mut resync = self.resync.lock();
             for report in self.queue.drain().take(count) {
                 report.lend(|event| apply(&mut table, &mut resync, event, now));
             }
@@ -273,12 +273,15 @@ impl Mirror {
             #[cfg(test)]
             self.faults.panic_if_armed("blq-mirror");
             let mut resync = self.resync.lock();
+            // Counted before the clock is read: an event that is pushed later may be of the next second, and must not be
+            // learned before it happened.
+            let count = self.queue.len().min(EVENTS_PER_LOCK);
             // Read under the lock: no earlier reply has a later time, and every later reply sees these events.
             let now = clock();
             if !self.record_some_ends(&mut table, now) {
                 continue;
             }
-            for report in self.queue.drain().take(EVENTS_PER_LOCK) {
+            for report in self.queue.drain().take(count) {
                 report.lend(|event| apply(&mut table, &mut resync, event, now));
             }
             self.record_changes(&mut table);
