@@ -125,11 +125,11 @@ fn warns_that_parameters_of_tls_encrypt_nothing_while_it_is_off() {
     for part in ["WARN", "advanced.trust-anchor", "advanced.cert-required"] {
         assert!(line.contains(part), "'{part}' in: {line}");
     }
-    let required = json!({ "advanced": { "cert-required": true } });
+    let required = json!({ "advanced": { "trust-anchor": "" } });
     let answer = kea.config_set(|setup| setup.hook_parameters(required));
     assert_eq!(answer["result"], 1, "{answer}");
     let text = answer["text"].as_str().unwrap_or_default();
-    assert!(text.contains("advanced.cert-required"), "{text}");
+    assert!(text.contains("advanced.trust-anchor"), "{text}");
     assert_eq!(kea.find(Primary::All).len(), 101);
 }
 
