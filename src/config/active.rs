@@ -91,6 +91,12 @@ impl Active {
             );
         }
         // RFC 7724 section 8.1: without TLS only by a step of its own.
+        if tls.is_none() && !active.is_insecure && advanced.has("trust-anchor") {
+            return refused(
+                ENABLED,
+                "false, unless 'advanced.tls' is \"allowed\" or \"required\", or 'advanced.active-query-insecure' is true",
+            );
+        }
         if tls.is_none() && !active.is_insecure {
             return refused(
                 ENABLED,

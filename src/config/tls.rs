@@ -1,5 +1,6 @@
 //! The parameters of TLS (RFC 7724 section 8.1), and the certificates of requesters.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use serde_json::Value;
@@ -150,7 +151,7 @@ pub enum CertificateMatch {
 /// The form of a fingerprint.
 const FINGERPRINT: &str = "sha256:";
 /// Allowed elements of `certificates`.
-const ALLOWED_CERTIFICATE: &str = "a name like \"bng1.example.net\" or \"*.example.net\", or \"sha256:\" and 64 \
+const ALLOWED_CERTIFICATE: &str = "a DNS name like \"bng1.example.net\" or \"*.example.net\", or \"sha256:\" and 64 \
     hexadecimal digits";
 
 /// Reads `certificates` of a requester; empty without them, which allows every certificate of the trust anchor.
@@ -178,7 +179,9 @@ fn certificate(text: &str) -> Option<CertificateMatch> {
         let allowed = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_');
         (1..=63).contains(&label.len()) && label.bytes().all(allowed)
     };
-    let is_name = text.len() <= 253 && rest.split('.').all(is_label);
+    // Certificates have addresses in another form, which is not compared.
+    let is_address = text.parse::<Ipv4Addr>().is_ok();
+    let is_name = text.len() <= 253 && rest.split('.').all(is_label) && !is_address;
     is_name.then(|| CertificateMatch::Name(text.to_ascii_lowercase()))
 }
 
@@ -212,7 +215,7 @@ mod tests {
             ("bng1.example.net", name("bng1.example.net")),
             ("*.Example.net", name("*.example.net")),
             ("bng", name("bng")),
-            ("192.0.2.1", name("192.0.2.1")),
+            ("192.0.2.1", None),
             (
                 &format!("sha256:{digits}"),
                 Some(CertificateMatch::Sha256([0xab; 32])),

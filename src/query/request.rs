@@ -160,6 +160,9 @@ impl fmt::Display for Unanswerable {
             Unanswerable::NoMessageType => {
                 f.write_str("dhcp-message-type must appear once, with a length of 1")
             }
+            Unanswerable::MessageType(16) => f.write_str(
+                "a DHCPACTIVELEASEQUERY is answered only if 'advanced.active-query-enabled' is true",
+            ),
             Unanswerable::MessageType(found) => {
                 write!(f, "dhcp-message-type {found} is not supported over TCP")
             }

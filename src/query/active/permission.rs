@@ -21,7 +21,9 @@ impl Permission {
     pub fn check(self, security: Security) -> Result<(), Unanswerable> {
         match security {
             Security::Plain if self.is_insecure => Ok(()),
-            Security::Plain => Err(Unanswerable::Insecure("without TLS")),
+            Security::Plain => Err(Unanswerable::Insecure(
+                "without TLS, unless 'advanced.active-query-insecure' is true",
+            )),
             Security::Tls {
                 is_authenticated: true,
             } => Ok(()),
