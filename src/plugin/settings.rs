@@ -7,7 +7,6 @@ use tracing::Level;
 
 use crate::config::Config;
 use crate::kea_config::{KeaConfig, KeaConfigError, LeaseQueryHook, ignored_vpns};
-use crate::model::time::Time;
 use crate::plugin::jobs::reservations::Reservations;
 use crate::plugin::kea::{Kea, KeaError, RawConfiguration, Result as KeaResult};
 use crate::plugin::state_file;
@@ -161,9 +160,8 @@ impl Settings {
                 _ => tracing::warn!(id = notice.id, "{}", notice.text),
             }
         }
-        let tls = self.tls.as_ref();
-        for (id, text) in tls.map_or_else(Vec::new, |tls| tls.report().warnings(Time::now())) {
-            tracing::warn!(id, "{text}");
+        if let Some(tls) = &self.tls {
+            tls.report().log_warnings();
         }
     }
 }

@@ -9,6 +9,11 @@ pub trait Carrier: AsyncRead + AsyncWrite + Unpin {
     /// Removes the limit of unsent octets in the kernel. Called when the server stops: octets in
     /// the kernel reach the requester even after the end of the process.
     fn write_freely(&self) {}
+
+    /// Returns the reason for which the stream can carry only a few more messages, if there is one.
+    fn exhausted(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 impl Carrier for TcpStream {

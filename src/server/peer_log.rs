@@ -205,6 +205,7 @@ impl PeerLog {
 
     /// Logs a first message that is not a DHCPTLS while TLS is required.
     pub fn not_secured(&self, peer: Ipv4Addr) {
+        count(&self.counts.unanswerable);
         let id = "BLQ_TLS_REQUIRED";
         if let Some(more) = self.admit(id, peer) {
             tracing::warn!(

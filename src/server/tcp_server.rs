@@ -3,9 +3,10 @@
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 
 use proto::timing::{ACTIVE_LQ_IDLE_TIMEOUT, ACTIVE_LQ_SEND_TIMEOUT};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::config::Config;
 use crate::query::Engine;
@@ -29,6 +30,9 @@ const MAX_CHOSEN_THREADS: usize = 4;
 /// Share of the free low descriptors that event loops may take (a quarter): connections need the
 /// others.
 const THREADS_SHARE: u64 = 4;
+
+/// Time between warnings about the files of TLS. The first ones are logged when the configuration is loaded.
+const WARNING_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 
 /// The configured addresses, each with its listening socket or the error of opening one.
 #[derive(Debug)]
@@ -139,7 +143,7 @@ impl Server {
             threads: pool.threads.clone(),
             tls,
         });
-        let summarising = summarise(Arc::clone(&peer_log));
+        let summarising = summarise(Arc::clone(&peer_log), shared.tls.clone());
         let spawned = pool
             .threads
             .spawn(|stop| Ok(until_stopped(stop, summarising)));
@@ -213,11 +217,18 @@ impl Drop for Server {
     }
 }
 
-/// Logs the numbers of omitted messages, forever.
-async fn summarise(peer_log: Arc<PeerLog>) {
+/// Logs the numbers of omitted messages, and each day the files of TLS that will soon be useless, forever.
+async fn summarise(peer_log: Arc<PeerLog>, tls: Option<Arc<TlsContext>>) {
+    let mut warned = Instant::now();
     loop {
         sleep(throttle::INTERVAL).await;
         peer_log.summarise();
+        if warned.elapsed() >= WARNING_INTERVAL {
+            warned = Instant::now();
+            if let Some(tls) = &tls {
+                tls.report().log_warnings();
+            }
+        }
     }
 }
 

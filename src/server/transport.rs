@@ -154,6 +154,7 @@ async fn converse<S: Carrier, E: Engine>(
     let activity = Arc::clone(connection.activity());
     let mut disconnecting = pin!(activity.ending());
     let mut disconnect_seen = false;
+    let mut exhaustion_seen = false;
     // Deadlines only move later, except those of a stream, so it is sufficient to check them when the timer
     // fires.
     let mut timer = pin!(sleep_until(next_check(connection)));
@@ -171,6 +172,10 @@ async fn converse<S: Carrier, E: Engine>(
                 Err(full) => connection.refuse(full, Instant::now().into_std()),
             }
             wake_up.set(engine.wake_up(true));
+        }
+        if let Some(reason) = stream.exhausted().filter(|_| !exhaustion_seen) {
+            exhaustion_seen = true;
+            connection.terminate(reason, Instant::now().into_std());
         }
         connection.produce(Instant::now().into_std());
         connection.publish();

@@ -89,8 +89,6 @@ pub async fn handshake<S: Carrier>(
     limits: &HandshakeLimits,
 ) -> Result<(), HandshakeError> {
     let complete = async {
-        // Semaphores that are never closed.
-        let _place = limits.places.acquire().await;
         let result = exchange(stream, limits).await;
         // The last messages of the handshake, or the alert.
         let sent = poll_fn(|context| stream.poll_send(context)).await;
@@ -105,10 +103,15 @@ async fn exchange<S: Carrier>(
     stream: &mut TlsStream<S>,
     limits: &HandshakeLimits,
 ) -> Result<(), HandshakeError> {
+    let mut place = None;
     while stream.is_handshaking() {
         poll_fn(|context| stream.poll_send(context)).await?;
         if poll_fn(|context| stream.poll_receive(context)).await? == 0 {
             return Err(HandshakeError::Closed);
+        }
+        if place.is_none() {
+            // Only now: peers that send nothing take no place of others. The semaphores are never closed.
+            place = Some(limits.places.acquire().await);
         }
         let _turn = limits.turn.acquire().await;
         stream.process().map_err(HandshakeError::Tls)?;

@@ -111,6 +111,13 @@ impl TlsReport {
         }
     }
 
+    /// Logs warnings about files that will soon be useless, or are.
+    pub fn log_warnings(&self) {
+        for (id, text) in self.warnings(Time::now()) {
+            tracing::warn!(id, "{text}");
+        }
+    }
+
     /// Returns warnings, each with the identifier of its log message: about the end of the server's
     /// certificate, and about revocation lists of which the next ones are out.
     pub fn warnings(&self, now: Time) -> Vec<(&'static str, String)> {

@@ -13,8 +13,13 @@ use crate::server::tls::peer::TlsPeer;
 use crate::server::tls::records::{MAX_RECORD, Records};
 use crate::server::tls::verifier;
 
-/// The most octets of ciphertext that wait to be sent: as many as the kernel sends at once.
-const MAX_SENDING: usize = 64 * 1024;
+/// The most octets of ciphertext that wait to be sent: two records of the greatest length. A requester that reads
+/// nothing occupies them beside the output of its connection.
+const MAX_SENDING: usize = 36 * 1024;
+
+/// The number of records in TLS 1.2 from which the connection must end: with AES-GCM, keys protect 2^24 records (RFC 8446
+/// section 5.5), and TLS 1.2 cannot renew them. The rest is for the messages in the connection's output, and the last ones.
+const MAX_RECORDS: u64 = (1 << 24) - 8_192;
 
 /// The most octets that a record has beside its plaintext: with AES-GCM in TLS 1.2, a header of 5, a
 /// nonce of 8 and a tag of 16.
@@ -36,6 +41,8 @@ pub struct TlsStream<S> {
     sending: Vec<u8>,
     /// Octets of `sending` already sent: <= sending.len()
     sent: usize,
+    /// The number of records written.
+    written: u64,
     /// Whether the close_notify was written.
     is_closing: bool,
 }
@@ -55,6 +62,7 @@ impl<S: Carrier> TlsStream<S> {
             records: Records::default(),
             sending: Vec::new(),
             sent: 0,
+            written: 0,
             is_closing: false,
         })
     }
@@ -146,6 +154,7 @@ impl<S: Carrier> TlsStream<S> {
             let (count, record) = self.records.next(rest);
             taken += count;
             if let Some(record) = record {
+                self.written += 1;
                 // One call, one record.
                 io::Write::write_all(&mut self.session.writer(), record)?;
                 while self.session.wants_write() {
@@ -246,5 +255,13 @@ impl<S: Carrier> AsyncWrite for TlsStream<S> {
 impl<S: Carrier> Carrier for TlsStream<S> {
     fn write_freely(&self) {
         self.carrier.write_freely();
+    }
+
+    fn exhausted(&self) -> Option<&'static str> {
+        let is_limited = self.session.protocol_version() == Some(ProtocolVersion::TLSv1_2);
+        let is_exhausted = is_limited && self.written >= MAX_RECORDS;
+        is_exhausted.then_some(
+            "the keys of TLS 1.2 must not protect more messages: connect again, or use TLS 1.3",
+        )
     }
 }

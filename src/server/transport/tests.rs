@@ -5,7 +5,7 @@ mod active;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use tokio::io::{DuplexStream, duplex};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -414,4 +414,78 @@ async fn a_requester_that_reads_late_does_not_prolong_the_stop() {
     // The requester has received everything, but does not close its side.
     served.task.await.unwrap();
     assert!(before.elapsed() <= crate::server::stop::STOP_TIME);
+}
+
+/// A stream that can carry only a few more messages.
+struct Exhausted(DuplexStream);
+
+impl Carrier for Exhausted {
+    fn exhausted(&self) -> Option<&'static str> {
+        Some("exhausted")
+    }
+}
+
+impl AsyncRead for Exhausted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        space: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, space)
+    }
+}
+
+impl AsyncWrite for Exhausted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        octets: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, octets)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_can_carry_few_more_messages_is_closed() {
+    let slots = Slots::new(1);
+    let slot = slots
+        .take(Ipv4Addr::new(192, 0, 2, 1).into(), None)
+        .unwrap();
+    let (mut stream, server) = duplex(1_000);
+    let requester = Requester {
+        peer: [192, 0, 2, 1].into(),
+        local: [192, 0, 2, 254].into(),
+        allowed: QueryTypes::ALL,
+        security: Security::Plain,
+    };
+    let limits = Limits {
+        queries: 16,
+        idle_time: IDLE_TIME,
+        active_idle_time: ACTIVE_IDLE_TIME,
+        active_send_time: ACTIVE_SEND_TIME,
+    };
+    let engine: Arc<FakeEngine> = Arc::default();
+    let now = Instant::now().into_std();
+    let connection = Connection::new(engine, requester, limits, Arc::default(), now);
+    let (_stop, stop_receiver) = watch::channel(None);
+    let task = tokio::spawn(serve(
+        Exhausted(server),
+        connection,
+        slot,
+        stop_receiver,
+        None,
+    ));
+    let mut received = Vec::new();
+    stream.read_to_end(&mut received).await.unwrap();
+    drop(stream);
+    task.await.unwrap();
+    assert!(received.is_empty(), "no query was in progress");
 }

@@ -142,12 +142,16 @@ async fn a_stop_ends_handshakes_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn further_handshakes_wait_for_stalled_ones_within_their_deadline() {
-    for (stalled, waits) in [(63, false), (64, true)] {
+    // Those that have sent nothing take no place.
+    for (stalled, octets, waits) in [(63, 10, false), (64, 10, true), (64, 0, false)] {
         let server = Server::new(1_000);
         let start = Instant::now();
         let mut connections = Vec::new();
         for _ in 0..stalled {
-            connections.push(server.connect().await);
+            let (mut stream, task) = server.connect().await;
+            let hello = client_hello();
+            stream.write_all(&hello[..octets]).await.unwrap();
+            connections.push((stream, task));
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
         let (mut stream, _task) = server.connect().await;
