@@ -45,7 +45,7 @@ fn hook<'a>(name: &str, example: &'a Value) -> &'a Value {
 #[test]
 fn accepts_the_parameters_of_every_example() {
     let examples = examples();
-    assert_eq!(examples.len(), 6);
+    assert_eq!(examples.len(), 7);
     for (name, example) in examples {
         let config = Config::parse(&hook(&name, &example)["parameters"].to_string());
         assert!(config.is_ok(), "{name}: {}", config.unwrap_err());
