@@ -291,3 +291,32 @@ impl Statistics {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugin::fake::FakeKea;
+
+    #[test]
+    fn the_reasons_of_drops_are_in_keas_statistics_from_the_version_that_has_them() {
+        for (version, has_reasons) in [
+            (3_00_03, false),
+            (3_01_03, false),
+            (3_01_04, true),
+            (3_02_00, true),
+        ] {
+            let kea = FakeKea::new();
+            kea.with(|state| state.version = version);
+            let mut totals = [0; KEA_COUNT];
+            totals[FIRST_REASON..].fill(2);
+            Statistics::default().add(&kea, totals, true);
+            let found = kea.with(|state| state.statistics.clone());
+            let found = |name: &str| found.get(name).copied();
+            assert_eq!(found("pkt4-lease-query-received"), Some(0));
+            assert_eq!(found("pkt4-parse-failed"), Some(2));
+            for name in &KEA_NAMES[FIRST_NEW_REASON..] {
+                assert_eq!(found(name), has_reasons.then_some(2), "{version} {name}");
+            }
+        }
+    }
+}
