@@ -181,6 +181,11 @@ impl InitialLoad {
                         && before.is_some_and(|before| is_renewal(before, after.view()));
                 if !is_known {
                     (after.learned_at, _) = learned_at(view, before, after.view(), now);
+                } else if saved_at.is_some() && after.last_transaction == Some(lease.cltt) {
+                    // The state file does not have whether the mirror learned of the renewal in the next second, of which
+                    // a requester may have received other changes.
+                    let next = lease.cltt.plus(1).min(now);
+                    after.learned_at = after.learned_at.max(Some(next));
                 }
                 Some((after, true))
             }),
