@@ -1,12 +1,13 @@
 //! A simulated relay agent (RFC 3046) and the clients behind it.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::packet::{self, Message, MessageType, code, sub_option};
-use crate::{PATIENCE, Place};
+use crate::{PATIENCE, Place, eventually_some};
 
 /// The time after which an unanswered message is sent again.
 const RETRY: Duration = Duration::from_secs(2);
@@ -316,11 +317,19 @@ fn send(socket: &UdpSocket, message: &Message, server: SocketAddrV4) {
     socket.send_to(&octets, server).expect("sending a message");
 }
 
-/// Binds a socket.
+/// Binds a socket, once its port is free.
+///
+/// A port that this test has just given up may still be in use: a process that another test starts
+/// holds copies of all sockets until it executes its program.
 #[track_caller]
-fn bind(address: Ipv4Addr, port: u16) -> UdpSocket {
-    UdpSocket::bind((address, port))
-        .unwrap_or_else(|error| panic!("binding to {address}:{port}: {error}"))
+pub(crate) fn bind(address: Ipv4Addr, port: u16) -> UdpSocket {
+    eventually_some(
+        &format!("{address}:{port}, free"),
+        || match UdpSocket::bind((address, port)) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => None,
+            result => Some(result.expect("a socket")),
+        },
+    )
 }
 
 /// Returns the server identifier of an answer.

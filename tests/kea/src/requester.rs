@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use blq::wire::BOOTREQUEST;
 
 use crate::packet::{Message, MessageType, code};
+use crate::relay::bind;
 use crate::{Client, Kea, PATIENCE, Place};
 
 /// The time after which a query is sent again.
@@ -33,8 +34,7 @@ impl Requester {
     /// Returns a requester with an address.
     #[track_caller]
     pub fn at(address: Ipv4Addr) -> Requester {
-        let socket = UdpSocket::bind((address, 67))
-            .unwrap_or_else(|error| panic!("binding to {address}:67: {error}"));
+        let socket = bind(address, 67);
         let timeout = Some(RETRANSMISSION);
         socket.set_read_timeout(timeout).expect("a timeout");
         socket.set_broadcast(true).expect("broadcasts");

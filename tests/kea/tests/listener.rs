@@ -291,8 +291,8 @@ fn refuses_to_be_added_to_a_running_kea_while_its_port_is_taken() {
     let text = answer["text"].as_str().unwrap_or_default();
     assert!(text.contains(&server.to_string()), "{text}");
     drop(taken);
-    let answer = add();
-    assert_eq!(answer["result"], 0, "{answer}");
+    // A process that another test starts may hold a copy of the socket a little longer.
+    eventually("the library, added", || add()["result"] == 0);
     let client = &lease(&kea, 1);
     assert_eq!(await_answer(server, client), Vec::from_iter(client.address));
 }
