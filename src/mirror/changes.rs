@@ -24,6 +24,10 @@ use crate::model::vpn::Vpn;
 /// which Kea makes this many changes.
 const CAPACITY: usize = 32_768;
 
+/// The seconds by which a time may be earlier than one before, because clocks are read on several threads or adjusted a
+/// little. A larger difference means that the clock was set back.
+pub const SKEW: u32 = 2;
+
 /// The kind of a change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Kind {
@@ -65,6 +69,19 @@ pub struct Lagged {
     pub since: Time,
 }
 
+/// Changes that have earlier times than others before them.
+#[derive(Clone, Copy, Debug)]
+struct SetBack {
+    /// The sequence number of the last change that has an earlier time than the one before.
+    number: u64,
+    /// The earliest time of these changes.
+    earliest: Time,
+    /// The time before them. The clock has passed it when changes have it again.
+    from: Time,
+    /// The sequence number after the set-backs before, which the clock had passed: how early they reached is forgotten.
+    forgotten: u64,
+}
+
 /// The change log of a table.
 #[derive(Debug)]
 pub struct ChangeLog {
@@ -72,11 +89,10 @@ pub struct ChangeLog {
     ring: Box<[Change]>,
     /// The sequence number of the next change.
     next: u64,
-    /// The time of the latest change.
+    /// The time of the latest change, or a later one before any further change.
     latest: Time,
-    /// The sequence number of the first change after the clock was last set back, and the earliest time of a change
-    /// after any set-back.
-    set_back: Option<(u64, Time)>,
+    /// The last time that changes had earlier times than others before them.
+    set_back: Option<SetBack>,
     /// Whether the initial load is in progress: its changes are dirty, but not in the ring, because no consumer
     /// reads the log yet.
     pub is_loading: bool,
@@ -152,10 +168,7 @@ impl ChangeLog {
     fn push(&mut self, change: Change) {
         let time = change.time;
         if time < self.latest {
-            let earliest = self
-                .set_back
-                .map_or(time, |(_, earliest)| earliest.min(time));
-            self.set_back = Some((self.next, earliest));
+            self.go_back(time);
         }
         self.latest = time;
         let index = self.index(self.next);
@@ -163,6 +176,40 @@ impl ChangeLog {
             *entry = change;
         }
         self.next += 1;
+    }
+
+    /// Records that the next change has a time earlier than the one before.
+    #[cold]
+    fn go_back(&mut self, time: Time) {
+        let number = self.next;
+        self.set_back = Some(match self.set_back {
+            Some(before) if self.latest < before.from => SetBack {
+                number,
+                earliest: before.earliest.min(time),
+                ..before
+            },
+            before => SetBack {
+                number,
+                earliest: time,
+                from: self.latest,
+                forgotten: before.map_or(0, |before| before.number + 1),
+            },
+        });
+        if self.latest.seconds_since(time) > SKEW {
+            self.set_clock_back(self.latest);
+        }
+    }
+
+    /// Notes a time before which no further change is.
+    pub fn note_time(&mut self, time: Time) {
+        self.latest = self.latest.max(time);
+    }
+
+    /// Records that the clock was set back from a time: the changes since may have times as early as those before, so that
+    /// a catch-up from that time or earlier is incomplete.
+    pub fn set_clock_back(&mut self, from: Time) {
+        self.history.begin_anew(from);
+        self.dirty.add_history();
     }
 
     /// Returns the history.
@@ -249,8 +296,11 @@ impl ChangeLog {
 
     /// Returns a time that is not later than any change after a position.
     pub fn earliest_after(&self, position: Position) -> Time {
-        let set_back = self.set_back.filter(|(number, _)| *number >= position.next);
-        set_back.map_or(position.time, |(_, earliest)| earliest.min(position.time))
+        let set_back = self.set_back.filter(|last| last.number >= position.next);
+        set_back.map_or(position.time, |last| match position.next < last.forgotten {
+            true => Time::MIN,
+            false => last.earliest.min(position.time),
+        })
     }
 
     /// Returns the index of a sequence number in the ring.

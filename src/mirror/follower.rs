@@ -500,7 +500,7 @@ impl Mirror {
         now: Time,
     ) -> Result<Follower, Unready> {
         self.begin_to_follow(
-            |table| Follower::begin(table, start, true, vpn, earliest, now),
+            |table, now| Follower::begin(table, start, true, vpn, earliest, now),
             now,
         )
     }
@@ -517,7 +517,7 @@ impl Mirror {
         now: Time,
     ) -> Result<Follower, Unready> {
         self.begin_to_follow(
-            |table| Follower::begin(table, Some(start), false, vpn, None, now),
+            |table, now| Follower::begin(table, Some(start), false, vpn, None, now),
             now,
         )
     }
@@ -525,15 +525,16 @@ impl Mirror {
     /// Begins to follow the changes.
     fn begin_to_follow(
         &self,
-        begin: impl FnOnce(&Table) -> Follower,
+        begin: impl FnOnce(&Table, Time) -> Follower,
         now: Time,
     ) -> Result<Follower, Unready> {
         let mut table = self.table_mut()?;
+        let now = self.time_of_changes(&mut table, now);
         let (seat, is_first) = self.audience.join();
         if is_first {
             table.begin_ends(now);
         }
-        let follower = begin(&table);
+        let follower = begin(&table, now);
         drop(table);
         // Without followers it sleeps until the next event.
         self.queue().wake_worker();

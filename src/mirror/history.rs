@@ -84,6 +84,11 @@ impl History {
         self.since
     }
 
+    /// Begins anew at a time, if that is later: changes at this time or before are unknown from now on.
+    pub fn begin_anew(&mut self, at: Time) {
+        self.since = self.since.max(at);
+    }
+
     /// Whether all changes at `start` or later in the VPNs selected are known.
     pub fn covers(&self, start: Time, selector: &VpnSelector) -> bool {
         start > self.since && self.has_lost_nothing(start, selector)

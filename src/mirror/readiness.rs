@@ -134,7 +134,7 @@ mod tests {
         mirror.queue().push(Event::ResyncBegun);
         mirror.catch_up();
         assert!(mirror.queue().is_empty(), "events are dropped");
-        assert_eq!(mirror.into_table().map(|table| table.count()), None);
+        assert_eq!(mirror.into_table().map(|(table, _)| table.count()), None);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{
     Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError, TryLockResult,
 };
@@ -79,6 +80,8 @@ pub struct Mirror {
     pub(super) resync: Mutex<Resync>,
     /// Records the changes that are not on disk yet, if that is possible. Locked after `resync`.
     recorder: Mutex<Option<Arc<dyn ChangeRecorder>>>,
+    /// The latest time that requesters may have received, or that a change has.
+    latest_time: AtomicU32,
     /// The active requesters. Joined with the tables locked.
     pub(super) audience: Audience,
     /// Panics for tests.
@@ -90,6 +93,7 @@ impl Mirror {
     /// Creates a mirror of tables with this readiness.
     pub(super) fn new(table: Table, ready: Result<(), Unready>) -> Mirror {
         Mirror {
+            latest_time: AtomicU32::new(table.changes().end().time.0),
             table: RwLock::new(table),
             readiness: Readiness::new(ready),
             queue: EventQueue::default(),
@@ -101,10 +105,36 @@ impl Mirror {
         }
     }
 
-    /// Returns the tables of a mirror that has no other owner; `None` if they are not complete.
-    pub(super) fn into_table(self) -> Option<Table> {
+    /// Returns the tables of a mirror that has no other owner, and the latest time that requesters may have received;
+    /// `None` if they are not complete.
+    pub(super) fn into_table(self) -> Option<(Table, Time)> {
         self.ready().ok()?;
-        self.table.into_inner().ok()
+        let latest = Time(self.latest_time.into_inner());
+        Some((self.table.into_inner().ok()?, latest))
+    }
+
+    /// Notes a time that a requester may receive: later changes do not have an earlier one, unless the clock is set back.
+    pub fn note_time(&self, time: Time) {
+        if self.latest_time.load(Ordering::Relaxed) < time.0 {
+            self.latest_time.fetch_max(time.0, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns the time of changes that are learned at `now`: see [`Table::time_of_changes`].
+    pub(super) fn time_of_changes(&self, table: &mut Table, now: Time) -> Time {
+        let latest = self.latest_time.load(Ordering::Relaxed);
+        let time = table.time_of_changes(now, Time(latest));
+        if time.0 < latest {
+            // Else a thread has read the clock before it was set back, or after it, and the next call finds that.
+            let _ = self.latest_time.compare_exchange(
+                latest,
+                time.0,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
+        }
+        self.note_time(time);
+        time
     }
 
     /// Locks the tables to read them. The initial load fills other tables, and takes this lock only to replace these.
@@ -148,6 +178,7 @@ impl Mirror {
         self.faults.panic_if_armed("blq-loading");
         match self.table.write() {
             Ok(mut current) => {
+                self.note_time(table.changes().end().time);
                 *current = table;
                 // The recent changes lack those before a hand-over: all dirty ones are recorded instead.
                 drop(current.dirty_set().take_recent());
@@ -226,7 +257,7 @@ impl Mirror {
             if !self.queue.is_short(EVENTS_BRIEFLY) {
                 return Err(NotNow::Busy);
             }
-            let now = Time::now();
+            let now = self.time_of_changes(&mut table, Time::now());
             if !self.record_some_ends(&mut table, now) {
                 self.queue.wake_worker();
                 return Err(NotNow::Busy);
@@ -277,7 +308,7 @@ impl Mirror {
             // learned before it happened.
             let count = self.queue.len().min(EVENTS_PER_LOCK);
             // Read under the lock: no earlier reply has a later time, and every later reply sees these events.
-            let now = clock();
+            let now = self.time_of_changes(&mut table, clock());
             if !self.record_some_ends(&mut table, now) {
                 continue;
             }
@@ -315,6 +346,7 @@ impl Mirror {
         }
         loop {
             let mut table = self.table_mut()?;
+            let now = self.time_of_changes(&mut table, now);
             let is_over = self.record_some_ends(&mut table, now);
             self.notify(table);
             if is_over {

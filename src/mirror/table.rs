@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::kea_config::{KeaConfig, Serving};
-use crate::mirror::changes::{ChangeLog, Kind};
+use crate::mirror::changes::{ChangeLog, Kind, SKEW};
 use crate::mirror::dirty_set::{DirtyPart, DirtySet};
 use crate::mirror::history::{History, SavedHistory};
 use crate::mirror::index::identity::Matches;
@@ -63,6 +63,19 @@ pub struct Table {
 //--- Updates
 
 impl Table {
+    /// Returns the time of changes that are learned at `now`, when requesters may have received the time `latest`: not
+    /// before it, so that a catch-up from it includes them. If the clock was set back, that is not possible for long, and
+    /// the history begins anew.
+    pub(super) fn time_of_changes(&mut self, now: Time, latest: Time) -> Time {
+        match latest.seconds_since(now) {
+            0..=SKEW => now.max(latest),
+            _ => {
+                self.changes.set_clock_back(latest);
+                now
+            }
+        }
+    }
+
     /// Updates the binding of an address at `now` by a rule, which computes the new binding from the present one;
     /// `None` leaves it unchanged.
     ///
@@ -304,6 +317,11 @@ impl Table {
         self.changes.is_loading = false;
     }
 
+    /// Notes a time that a requester may have received from these tables.
+    pub(super) fn note_time(&mut self, time: Time) {
+        self.changes.note_time(time);
+    }
+
     /// Sets the history to that of the state file.
     pub(super) fn set_history(&mut self, history: History) {
         self.changes.set_history(history);
@@ -317,6 +335,14 @@ impl Table {
             self.changes.set_history(History::new(since.min(now)));
             self.changes.lose_all(now);
             self.changes.hide(now);
+        }
+    }
+
+    /// Begins the history anew if the clock was set back between the last write to the state file and the beginning of the
+    /// load.
+    pub(super) fn begin_history_after(&mut self, saved_at: Time, now: Time) {
+        if saved_at.seconds_since(now) > SKEW {
+            self.changes.set_clock_back(saved_at);
         }
     }
 

@@ -21,7 +21,9 @@ pub struct Source {
 impl Source {
     /// Returns the time of a reply that is written now.
     pub fn now(&self) -> Time {
-        (self.clock)()
+        let now = (self.clock)();
+        self.mirror.note_time(now);
+        now
     }
 
     /// Returns the options of the replies to a query with this parameter request list.

@@ -123,6 +123,9 @@ impl InitialLoad {
             Some(history) => table.set_history(History::from(*history)),
             None => table.set_history_of_ranges(saved_view),
         }
+        if let Some(saved_at) = saved.saved_at {
+            table.begin_history_after(saved_at, now);
+        }
         table.set_saved(bindings);
         table.record_changes_since(saved_view, now);
         if saved.saved_at.is_some() {
@@ -142,7 +145,10 @@ impl InitialLoad {
     /// that mirror failed.
     pub fn resume(mirror: Mirror, kea_config: Arc<KeaConfig>, now: Time) -> Option<InitialLoad> {
         mirror.catch_up();
-        let mut table = mirror.into_table()?;
+        let (mut table, latest) = mirror.into_table()?;
+        // Requesters may have received times since the load was requested.
+        table.note_time(latest);
+        let now = now.max(latest);
         table.stop_ends();
         let held = table.bindings(0..=u32::MAX);
         let unconfirmed = held.map(|binding| binding.address.to_bits()).collect();

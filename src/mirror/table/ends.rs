@@ -1,12 +1,9 @@
 //! The ends of states by themselves, in the change log: for active requesters, and only while there are any.
 
+use crate::mirror::changes::SKEW;
 use crate::mirror::index::time::Moment;
 use crate::mirror::table::Table;
 use crate::model::time::Time;
-
-/// The seconds by which the clock of one thread may be behind that of another. A larger difference means that the clock
-/// was set back.
-const SKEW: u32 = 2;
 
 impl Table {
     /// Begins to record the ends of states after `now`.

@@ -215,3 +215,31 @@ fn a_position_in_an_earlier_log_has_lagged() {
     let lagged = Lagged { since: Time(1_000) };
     assert_eq!(log.after(earlier).err(), Some(lagged));
 }
+
+#[test]
+fn the_earliest_time_after_a_set_back_is_forgotten_when_the_clock_has_passed_and_is_set_back_again() {
+    let mut log = ChangeLog::with_capacity(4, Time(900));
+    let record = |log: &mut ChangeLog, times: &[u32]| {
+        for time in times {
+            log.record(1, Time(*time), Kind::Seen, None, true);
+        }
+        log.end()
+    };
+    let first = log.end();
+    let before = record(&mut log, &[1_000]);
+    let during = record(&mut log, &[500, 600]);
+    assert_eq!(log.earliest_after(before), Time(500));
+    // Again, before the clock has passed the time before.
+    record(&mut log, &[400, 700]);
+    assert_eq!(log.earliest_after(before), Time(400));
+    assert_eq!(log.earliest_after(during), Time(400));
+    let passed = record(&mut log, &[1_000, 2_000]);
+    assert_eq!(log.earliest_after(passed), Time(2_000));
+    let second = record(&mut log, &[1_900, 1_950]);
+    assert_eq!(log.earliest_after(passed), Time(1_900));
+    assert_eq!(log.earliest_after(second), Time(1_950));
+    for lost in [first, before, during] {
+        assert_eq!(log.earliest_after(lost), Time::MIN);
+    }
+    assert_eq!(log.history().since(), Time(1_000));
+}

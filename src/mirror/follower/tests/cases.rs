@@ -410,6 +410,88 @@ fn a_clock_that_is_set_back_loses_no_change() {
 }
 
 #[test]
+fn a_catch_up_from_before_the_clock_was_set_back_is_missing() {
+    // The latest time that a requester has is that of a status, or of a reply to a bulk query, when nothing changed.
+    for is_status in [true, false] {
+        let mut world = World::new(LARGE, VpnSelector::All);
+        let changed = world.wait(1_000);
+        world.commit(1, 1, 100_000, "");
+        world.receive_all();
+        let latest = world.wait(50);
+        match is_status {
+            true => world.receive_all(),
+            false => world.mirror.note_time(latest),
+        }
+        assert!(!is_status || world.base == latest);
+        world.now -= 500;
+        let back = Time(world.now);
+        world.commit(2, 2, 100_000, "");
+        // While the clock has not passed the time before, and later.
+        for now in [back.plus(1), latest, latest.plus(100)] {
+            world.now = now.0;
+            for start in [back, changed, latest] {
+                world.follow(start);
+                world.messages.clear();
+                let step = world.next_step();
+                let is_missing = matches!(step, Step::DataMissing { base } if base == now);
+                assert!(is_missing, "{start} at {now}: {step:?}");
+            }
+            world.follow(latest.plus(1));
+            assert!(matches!(world.next_step(), Step::CatchUpComplete { .. }));
+        }
+        world.commit(3, 3, 100_000, "");
+        world.wait(1);
+        world.follow(latest.plus(1));
+        assert_eq!(world.received(), [(3, Time(world.now))]);
+        // It is in the state file.
+        let mut table = world.mirror.table_mut().unwrap();
+        assert_eq!(table.take_dirty_history().unwrap().since, latest);
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_back_a_little_delays_no_change_and_no_catch_up() {
+    for seconds in 1..=2 {
+        let mut world = World::new(LARGE, VpnSelector::All);
+        world.wait(100);
+        world.commit(1, 1, 1_000, "");
+        world.receive_all();
+        let start = world.base;
+        world.now -= seconds;
+        world.commit(2, 2, 1_000, "");
+        world.wait(10);
+        world.follow(start);
+        let now = Time(world.now);
+        assert_eq!(world.received(), [(1, now), (2, now)]);
+        assert_eq!((world.start, world.missing), (None, 0));
+    }
+}
+
+#[test]
+fn a_catch_up_from_before_a_clock_that_was_set_back_while_kea_was_down_is_missing() {
+    let saved = Saved {
+        saved_at: Some(Time(BIRTH + 500)),
+        history: Some(Box::default()),
+        ..Saved::default()
+    };
+    let kea_config = Arc::clone(&CONFIGURATIONS[0]);
+    let mirror = InitialLoad::begin(kea_config, saved, Time(BIRTH)).finish();
+    let mut world = World::new(LARGE, VpnSelector::All);
+    world.mirror = mirror;
+    for (now, start, missing) in [
+        (1, 400, true),
+        (1, 501, false),
+        (1_000, 500, true),
+        (1_000, 501, false),
+    ] {
+        world.now = BIRTH + now;
+        world.follow(Time(BIRTH + start));
+        let step = world.next_step();
+        assert_eq!(matches!(step, Step::DataMissing { .. }), missing, "{step:?}");
+    }
+}
+
+#[test]
 fn changes_since_a_query_that_waited_come_without_an_announcement_at_their_own_times() {
     let mut world = World::new(LARGE, VpnSelector::All);
     world.commit(1, 1, 1_000, "");
