@@ -15,7 +15,7 @@
 //!
 //! [lagged]: ChangeLog::has_lagged
 
-use crate::mirror::dirty_set::DirtySet;
+use crate::mirror::dirty_set::{DirtySet, HIDDEN, LEFT_VPN};
 use crate::mirror::history::{History, VpnNumber};
 use crate::model::time::Time;
 use crate::model::vpn::Vpn;
@@ -159,7 +159,7 @@ impl ChangeLog {
 
     /// Records that a VPN lost a binding at `time`.
     fn lose(&mut self, vpn: &Vpn, time: Time) -> VpnNumber {
-        self.dirty.add_history();
+        self.dirty.add_loss(LEFT_VPN);
         let oldest = self.next.saturating_sub(self.ring.len() as u64);
         self.history.lose(vpn, time, self.next, oldest)
     }
@@ -226,13 +226,13 @@ impl ChangeLog {
     /// Records that a binding was lost to no VPN at `time`.
     pub fn hide(&mut self, time: Time) {
         self.history.hide(time);
-        self.dirty.add_history();
+        self.dirty.add_loss(HIDDEN);
     }
 
     /// Records that any VPN may have lost bindings at `time`.
     pub fn lose_all(&mut self, time: Time) {
         self.history.lose_all(time);
-        self.dirty.add_history();
+        self.dirty.add_loss(LEFT_VPN);
     }
 
     /// Returns the position after all changes.

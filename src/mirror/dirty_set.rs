@@ -13,6 +13,12 @@ use crate::model::binding::Binding;
 /// Stands for every address in a list of changed ones. No host has this address (RFC 919 section 7).
 pub const EVERY_ADDRESS: u32 = u32::MAX;
 
+/// Stands, in such a list, for a binding that left its VPN. No host has this address (RFC 1122 section 3.2.1.3).
+pub const LEFT_VPN: u32 = 0;
+
+/// Stands, in such a list, for a binding that left its VPN for none. Nor has a host this one.
+pub const HIDDEN: u32 = 1;
+
 /// The maximum number of deferred addresses that are recorded one by one.
 const MAX_RECORDED: u64 = 65_536;
 
@@ -32,6 +38,8 @@ pub struct DirtySet {
     is_view_dirty: bool,
     /// Whether the history must be written.
     is_history_dirty: bool,
+    /// The losses in the history that the state file lacks: [`LEFT_VPN`] and [`HIDDEN`], each at most once.
+    losses: Vec<u32>,
     /// Whether the view has differed from the one in the state file since the start.
     is_reconfigured: bool,
     /// The recent changes that were added to `changed` since the last [`DirtySet::take_recent`].
@@ -71,6 +79,21 @@ impl DirtySet {
         self.is_history_dirty = true;
     }
 
+    /// Adds the history because of a loss: [`LEFT_VPN`] or [`HIDDEN`]. After a kill, the next start would not find it.
+    pub(super) fn add_loss(&mut self, loss: u32) {
+        self.add_history();
+        if !self.losses.contains(&loss) {
+            self.losses.push(loss);
+            self.recent.push(loss);
+        }
+    }
+
+    /// Adds the history again that was taken and could not be written.
+    pub fn put_back_history(&mut self) {
+        self.add_loss(LEFT_VPN);
+        self.add_loss(HIDDEN);
+    }
+
     /// Adds the view.
     pub fn add_view(&mut self) {
         self.is_view_dirty = true;
@@ -90,19 +113,21 @@ impl DirtySet {
     }
 
     /// Takes the recent changes that were added since the last call; [`EVERY_ADDRESS`] stands for a changed
-    /// view.
+    /// view, [`LEFT_VPN`] and [`HIDDEN`] for losses.
     pub(super) fn take_recent(&mut self) -> Vec<u32> {
         std::mem::take(&mut self.recent)
     }
 
     /// Iterates over the changes that a start from the present state file would not find: the addresses whose
-    /// replies have changed. [`EVERY_ADDRESS`] stands for a changed view, or for too many addresses.
+    /// replies have changed. [`EVERY_ADDRESS`] stands for a changed view, or for too many addresses, [`LEFT_VPN`] and
+    /// [`HIDDEN`] for losses.
     pub(super) fn dirty_changes(&self) -> impl Iterator<Item = u32> {
         let are_many = self.all_from.is_some() || self.deferred.len() > MAX_RECORDED;
         let deferred = (!are_many).then_some(&self.deferred);
         let is_view_lost = self.is_view_dirty && self.is_reconfigured;
         let addresses = self.changed.iter().chain(deferred.into_iter().flatten());
-        addresses.chain((are_many || is_view_lost).then_some(EVERY_ADDRESS))
+        let addresses = addresses.chain((are_many || is_view_lost).then_some(EVERY_ADDRESS));
+        addresses.chain(self.losses.iter().copied())
     }
 
     /// Returns whether the view must be written, and marks it as written.
@@ -112,6 +137,7 @@ impl DirtySet {
 
     /// Returns whether the history must be written, and marks it as written.
     pub(super) fn take_history(&mut self) -> bool {
+        self.losses.clear();
         std::mem::take(&mut self.is_history_dirty)
     }
 

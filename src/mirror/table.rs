@@ -351,6 +351,11 @@ impl Table {
         self.changes.lose_all(at);
     }
 
+    /// Records that bindings may have been lost to no VPN at a time.
+    pub(super) fn hide(&mut self, at: Time) {
+        self.changes.hide(at);
+    }
+
     /// Records the beginning of a complete resync.
     pub fn set_resynced(&mut self, began: Time) {
         self.resynced_at = self.resynced_at.max(Some(began));

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::kea_config::{Difference, KeaConfig};
+use crate::mirror::former_subnets::FormerSubnets;
 use crate::mirror::pages::Pages;
 use crate::mirror::ranges::{CommonDigests, ConfiguredSubnet, FormerSubnet, SavedView};
 use crate::mirror::view::{FORMER_SUBNETS, View, named_vpn};
@@ -171,15 +172,23 @@ pub fn changed_since(
     };
     let is_common_equal = before.digests.is_none_or(digests_match);
     let mut left_vpns = Shared::default();
+    let former_subnets = FormerSubnets::from(before.former_subnets.clone());
+    let former_vpn = |address, id| {
+        let former = former_subnets.get(former_subnets.index_of(address, id)?)?;
+        Some(&former.vpn)
+    };
     let changed = |binding: BindingRef<'_>| {
         let (address, id) = (binding.address, binding.subnet);
         let (state, _) = binding.at(now);
         let then = before.subnet_of(address, id);
         let was_listed = state.is_leased() && then.is_some() || before.has_in_range(address);
         let views = then.and_then(|then| then.view.as_ref());
-        let left = views.filter(|then| {
-            named_vpn(&binding, state).is_none()
-                && after.vpn(address, id).is_none_or(|now| then.vpn != *now)
+        let vpn_before = match then {
+            Some(_) => views.map(|then| &then.vpn),
+            None => former_vpn(address, id),
+        };
+        let left = vpn_before.filter(|before| {
+            named_vpn(&binding, state).is_none() && after.vpn(address, id) != Some(*before)
         });
         let views = views.zip(kea_config.subnet_of(address, id));
         // Only replies for active bindings carry configured options and times.
@@ -189,7 +198,7 @@ pub fn changed_since(
             left.is_some() || was_listed != after.lists(binding, now) || is_other_reply;
         is_changed.then(|| ChangedBinding {
             address: address.to_bits(),
-            left: left.map(|then| left_vpns.share(&then.vpn)),
+            left: left.map(|before| left_vpns.share(before)),
         })
     };
     bindings.iter().filter_map(changed).collect()

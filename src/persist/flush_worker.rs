@@ -280,7 +280,7 @@ impl Flusher<'_> {
                     dirty_set.add_view();
                 }
                 if batch.history.is_some() {
-                    dirty_set.add_history();
+                    dirty_set.put_back_history();
                 }
             });
             return Err(error);

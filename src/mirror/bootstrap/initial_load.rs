@@ -7,7 +7,7 @@ use roaring::RoaringBitmap;
 
 use crate::kea_config::KeaConfig;
 use crate::mirror::apply::apply;
-use crate::mirror::dirty_set::EVERY_ADDRESS;
+use crate::mirror::dirty_set::{EVERY_ADDRESS, HIDDEN, LEFT_VPN};
 use crate::mirror::event::{Event, Lease, Origin};
 use crate::mirror::history::{History, SavedHistory};
 use crate::mirror::pages::Pages;
@@ -273,7 +273,14 @@ impl InitialLoad {
 
     /// Records changes of bindings that the state file cannot prove unchanged: earlier replies may have
     /// differed.
-    fn record_possible_changes(&mut self, before: Saved) {
+    fn record_possible_changes(&mut self, mut before: Saved) {
+        // The VPN is not recorded, and need not be one of those before or now.
+        let mut takes = |loss: u32| {
+            let count = before.recent.len();
+            before.recent.retain(|entry| *entry != loss);
+            before.recent.len() < count
+        };
+        let (has_left, is_hidden) = (takes(LEFT_VPN), takes(HIDDEN));
         // The latest transaction may be of a lease that has ended. The end itself is not a transaction of
         // Kea's lease database, nor is an offer.
         let ended = self.table.bindings(0..=u32::MAX).filter(|binding| {
@@ -305,8 +312,11 @@ impl InitialLoad {
                 self.table.mark_changed(address, self.now, None);
             }
         }
-        if is_every_reply_lost {
+        if is_every_reply_lost || has_left {
             self.table.lose_all(self.now);
+        }
+        if is_hidden {
+            self.table.hide(self.now);
         }
         let recent = before.recent.into_iter();
         for address in recent.filter(|address| *address != EVERY_ADDRESS) {
