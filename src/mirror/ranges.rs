@@ -171,6 +171,27 @@ pub fn timed(
     timed
 }
 
+/// Returns the parts of ranges, first and last address, that other servers assign by one of these lists and not by the
+/// other. Both ascend without overlap.
+pub fn reassigned(before: &[TimedRange], after: &[TimedRange]) -> Vec<(u32, u32)> {
+    let mut reassigned = Vec::new();
+    let mut before = before.iter().peekable();
+    for range in after {
+        while before.next_if(|old| old.last < range.first).is_some() {}
+        while let Some(old) = before.peek().filter(|old| old.first <= range.last) {
+            if old.remote != range.remote {
+                let (first, last) = (old.first.max(range.first), old.last.min(range.last));
+                reassigned.push((first.to_bits(), last.to_bits()));
+            }
+            if old.last > range.last {
+                break;
+            }
+            before.next();
+        }
+    }
+    reassigned
+}
+
 /// Returns `ranges` and the parts of `former` outside of them. All ascend without overlap.
 pub fn and_former(ranges: &[TimedRange], former: &[TimedRange]) -> Vec<TimedRange> {
     let mut all = ranges.to_vec();
@@ -315,6 +336,28 @@ mod tests {
         assert_eq!(at(&partners, None, 4), partners);
         let ours = at(&partners, Some(&["one", "two"]), 5);
         assert!((ours[0].remote, ours[0].since) == (false, Time(5)));
+    }
+
+    #[test]
+    fn finds_the_parts_that_another_server_assigns() {
+        let list = |ranges: &[(u8, u8, bool)]| -> Vec<TimedRange> {
+            let ranges = ranges.iter();
+            let ranges = ranges.map(|(first, last, remote)| TimedRange {
+                remote: *remote,
+                ..range([10, 0, 0, *first], [10, 0, 0, *last], 1)
+            });
+            ranges.collect()
+        };
+        let before = list(&[(0, 9, true), (20, 29, false), (30, 39, true), (50, 59, true)]);
+        let after = list(&[(5, 24, false), (25, 34, true), (35, 40, true), (50, 59, false)]);
+        let parts = reassigned(&before, &after);
+        let parts: Vec<_> = parts
+            .iter()
+            .map(|(first, last)| (first & 0xff, last & 0xff))
+            .collect();
+        assert_eq!(parts, [(5, 9), (25, 29), (50, 59)]);
+        assert_eq!(reassigned(&after, &before).len(), parts.len());
+        assert!(reassigned(&after, &after).is_empty());
     }
 
     #[test]

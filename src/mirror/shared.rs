@@ -41,6 +41,9 @@ const EVENTS_PER_LOCK: usize = 128;
 /// The maximum number of events that [`Mirror::read_briefly`] applies.
 const EVENTS_BRIEFLY: usize = EVENTS_PER_LOCK;
 
+/// The maximum number of bindings of reassigned ranges that are visited under one lock, most of which change.
+const REASSIGNED_PER_LOCK: usize = 256;
+
 /// The maximum number of entries of the time index that are visited under one lock, to find the ends of states.
 const ENDS_PER_LOCK: usize = 1_024;
 
@@ -295,7 +298,8 @@ impl Mirror {
 
     /// Applies all events pushed so far, at the times of `clock`.
     pub fn catch_up_by(&self, clock: impl Fn() -> Time) {
-        while !self.queue.is_empty() {
+        let mut has_reassigned = false;
+        while has_reassigned || !self.queue.is_empty() {
             let mut table = match self.table_mut() {
                 Ok(table) => table,
                 Err(Unready::InitialLoad) => return,
@@ -312,9 +316,13 @@ impl Mirror {
             if !self.record_some_ends(&mut table, now) {
                 continue;
             }
+            if table.has_reassigned() {
+                table.mark_reassigned(now, REASSIGNED_PER_LOCK);
+            }
             for report in self.queue.drain().take(count) {
                 report.lend(|event| apply(&mut table, &mut resync, event, now));
             }
+            has_reassigned = table.has_reassigned();
             self.record_changes(&mut table);
             drop(resync);
             self.notify(table);

@@ -3,6 +3,7 @@
 mod configuration;
 mod ends;
 
+use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -54,6 +55,9 @@ pub struct Table {
     changes: ChangeLog,
     /// The next end of a state that is not in the change log; `None` while ends are not recorded.
     next_end: Option<Moment>,
+    /// The ranges that another server assigns since their bindings were last visited, or no longer: see
+    /// [`Table::mark_reassigned`].
+    reassigned: VecDeque<(u32, u32)>,
     /// The latest transaction of a lease in Kea's lease database, as far as it is known.
     pub(super) latest: Option<Time>,
     /// The beginning of the last complete resync.
@@ -153,8 +157,12 @@ impl Table {
     /// requesters saw it before, if it is now in another one.
     pub(super) fn mark_changed(&mut self, address: u32, at: Time, left: Option<&Vpn>) {
         let before = self.bindings.get(address);
-        if before.is_some_and(|before| before.learned_at == Some(at)) {
+        if let Some(before) = before.filter(|before| before.learned_at == Some(at)) {
             // A second change at this time would leave the binding unchanged, and the update would not record it.
+            let is_hidden = left.is_some() && self.view.vpn_of(&before, before.at(at).0).is_none();
+            if is_hidden {
+                self.changes.hide(at);
+            }
             return self.changes.record(address, at, Kind::Seen, left, true);
         }
         let address = Ipv4Addr::from_bits(address);

@@ -130,6 +130,8 @@ pub fn changed(
         let is_other_vpn = vpns.0 != vpns.1;
         if is_other_vpn
             || before.lists(binding, at) != after.lists(binding, at)
+            // Another server may assign an available address.
+            || state == State::Available && before.state(&binding, at) != after.state(&binding, at)
             // Only replies for active bindings carry configured options and times.
             || state == State::Active && difference.affects(binding)
         {

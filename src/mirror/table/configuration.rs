@@ -1,5 +1,6 @@
 //! The part of the tables that depends on Kea's configuration.
 
+use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use crate::mirror::ranges::{self, CommonDigests, ConfiguredSubnet, SavedView, Su
 use crate::mirror::table::{Incomplete, Table};
 use crate::mirror::view::View;
 use crate::mirror::visible;
+use crate::model::state::State;
 use crate::model::time::Time;
 
 /// The maximum number of new reservations of which active requesters learn at once. They learn of more only in
@@ -44,6 +46,7 @@ impl Table {
             indexes: Some(Indexes::default()),
             changes: ChangeLog::new(now),
             next_end: None,
+            reassigned: VecDeque::new(),
             latest: None,
             resynced_at: None,
         };
@@ -167,7 +170,44 @@ impl Table {
     /// Sets the high-availability scopes that this server serves since `at`.
     pub fn serve(&mut self, serving: Serving, at: Time) {
         self.serving = Some(serving);
+        let before = Arc::clone(&self.view);
         self.renew_ranges(at);
+        // A catch-up has the free addresses of these ranges by the times of the ranges.
+        if self.ends_from().is_some() {
+            let reassigned = ranges::reassigned(&before.ranges, &self.view.ranges);
+            self.reassigned.extend(reassigned);
+        }
+    }
+
+    /// Whether free addresses may be left that another server assigns, or no longer, and that active requesters see as
+    /// before.
+    pub(in crate::mirror) fn has_reassigned(&self) -> bool {
+        !self.reassigned.is_empty()
+    }
+
+    /// Records changes at `now` of available addresses with bindings that another server assigns, or no longer: their
+    /// state and its start are those of their range. Visits at most `limit` bindings; the rest is left to further calls.
+    pub(in crate::mirror) fn mark_reassigned(&mut self, now: Time, limit: usize) {
+        let mut visits = 0;
+        while let Some((first, last)) = self.reassigned.pop_front() {
+            let mut available = Vec::new();
+            let mut bindings = self.bindings.range(first..=last);
+            for binding in bindings.by_ref().take(limit - visits) {
+                visits += 1;
+                if binding.at(now).0 == State::Available {
+                    available.push(binding.address.to_bits());
+                }
+            }
+            let next = bindings.next().map(|next| next.address.to_bits());
+            drop(bindings);
+            self.reassigned.extend(next.map(|next| (next, last)));
+            for address in available {
+                self.mark_changed(address, now, None);
+            }
+            if visits == limit {
+                return;
+            }
+        }
     }
 
     /// Updates the configured ranges.
