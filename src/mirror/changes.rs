@@ -16,13 +16,16 @@
 //! [lagged]: ChangeLog::has_lagged
 
 use crate::mirror::dirty_set::{DirtySet, HIDDEN, LEFT_VPN};
-use crate::mirror::history::{History, VpnNumber};
+use crate::mirror::history::{self, History, VpnNumber};
 use crate::model::time::Time;
 use crate::model::vpn::Vpn;
 
 /// The number of changes in the ring. Reading a page of Kea's lease database takes a small part of the time in
 /// which Kea makes this many changes.
 const CAPACITY: usize = 32_768;
+
+// Each VPN has a number.
+const _: () = assert!(history::most(CAPACITY) < u16::MAX as usize);
 
 /// The seconds by which a time may be earlier than one before, because clocks are read on several threads or adjusted a
 /// little. A larger difference means that the clock was set back.
@@ -93,6 +96,8 @@ pub struct ChangeLog {
     latest: Time,
     /// The last time that changes had earlier times than others before them.
     set_back: Option<SetBack>,
+    /// The position after the changes before the load of the tables.
+    loaded_from: Position,
     /// Whether the initial load is in progress: its changes are dirty, but not in the ring, because no consumer
     /// reads the log yet.
     pub is_loading: bool,
@@ -110,10 +115,12 @@ impl ChangeLog {
 
     /// Creates an empty log with a ring of `capacity` changes.
     pub fn with_capacity(capacity: usize, now: Time) -> ChangeLog {
+        // Above those of any earlier log: a position in an earlier one has lagged here.
+        let next = u64::from(now.0) << 32;
         ChangeLog {
             ring: vec![Change::default(); capacity].into(),
-            // Above those of any earlier log: a position in an earlier one has lagged here.
-            next: u64::from(now.0) << 32,
+            next,
+            loaded_from: Position { next, time: now },
             latest: now,
             set_back: None,
             is_loading: false,
@@ -160,8 +167,8 @@ impl ChangeLog {
     /// Records that a VPN lost a binding at `time`.
     fn lose(&mut self, vpn: &Vpn, time: Time) -> VpnNumber {
         self.dirty.add_loss(LEFT_VPN);
-        let oldest = self.next.saturating_sub(self.ring.len() as u64);
-        self.history.lose(vpn, time, self.next, oldest)
+        let capacity = self.ring.len();
+        self.history.lose(vpn, time, self.next, capacity)
     }
 
     /// Appends a change to the ring.
@@ -235,6 +242,16 @@ impl ChangeLog {
         self.dirty.add_loss(LEFT_VPN);
     }
 
+    /// Begins a load of tables that already have changes in the log.
+    pub fn begin_load(&mut self) {
+        self.loaded_from = self.end();
+    }
+
+    /// Returns the position after the changes before the load of the tables.
+    pub fn loaded_from(&self) -> Position {
+        self.loaded_from
+    }
+
     /// Returns the position after all changes.
     pub fn end(&self) -> Position {
         Position {
@@ -274,11 +291,14 @@ impl ChangeLog {
         }))
     }
 
-    /// Returns copies of all changes after a position.
+    /// Iterates over all changes after a position, oldest first.
     ///
     /// # Errors
     /// Changes after the position have left the ring.
-    pub fn copy_after(&self, position: Position) -> Result<Vec<Change>, Lagged> {
+    pub fn changes_after(
+        &self,
+        position: Position,
+    ) -> Result<impl Iterator<Item = &Change>, Lagged> {
         if self.has_lagged(position) {
             return Err(Lagged {
                 since: self.earliest_after(position),
@@ -288,10 +308,7 @@ impl ChangeLog {
         let first = position.next.min(self.next);
         let count = (self.next - first) as usize;
         let (before, from) = self.ring.split_at(self.index(first));
-        let mut changes = Vec::with_capacity(count);
-        changes.extend(from.iter().take(count));
-        changes.extend(before.iter().take(count - changes.len()));
-        Ok(changes)
+        Ok(from.iter().chain(before).take(count))
     }
 
     /// Returns a time that is not later than any change after a position.

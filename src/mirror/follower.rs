@@ -22,6 +22,7 @@ mod walk;
 mod tests;
 
 use std::net::Ipv4Addr;
+use std::ops::ControlFlow;
 use std::slice;
 use std::sync::Arc;
 
@@ -105,8 +106,8 @@ enum Attempt {
     Taken(Taken),
     /// The ends of states must be recorded before.
     Ends,
-    /// Many changes, which are read without the lock.
-    Backlog(Backlog, Leavers, Bounds),
+    /// Many changes, which are read piece by piece. Their entries have this base-time, or each its own.
+    Backlog(Box<Backlog>, Option<Time>),
 }
 
 /// Snapshots of entries.
@@ -145,11 +146,10 @@ pub struct Entries<'a> {
 //--- Steps
 
 impl Follower {
-    /// Begins at `now`: see [`Mirror::follow`] and [`Mirror::follow_since`].
+    /// Begins at `now`: see [`Mirror::follow`].
     fn begin(
         table: &Table,
         start: Option<Time>,
-        is_announced: bool,
         vpn: VpnSelector,
         earliest: Option<Time>,
         now: Time,
@@ -157,21 +157,16 @@ impl Follower {
         // Ends up to this time are not after the position.
         let began = latest_ends(table).map_or(now, |latest| latest.max(now));
         let is_covered = |start| {
-            let history = table.changes().history();
             let is_early = earliest.is_some_and(|earliest| start < earliest);
-            match is_announced {
-                true => !is_early && history.covers(start, &vpn),
-                // The requester asked for changes since it is connected, all of which are known.
-                false => history.has_lost_nothing(start, &vpn),
-            }
+            !is_early && table.changes().history().covers(start, &vpn)
         };
         let is_missing = start.is_some_and(|start| !is_covered(start));
         let catch_up = start.filter(|_| !is_missing).map(|start| {
             let is_past = start <= began;
             CatchUp {
                 walk: is_past.then(|| Walk::begin(table, start, began)),
-                ranges: (is_past && is_announced).then_some((start, 0)),
-                is_announced,
+                ranges: is_past.then_some((start, 0)),
+                is_announced: true,
             }
         });
         Follower {
@@ -184,6 +179,36 @@ impl Follower {
             is_missing,
             was_live: false,
             _seat: None,
+        }
+    }
+
+    /// Begins at `now`, with the changes at `start` or later: see [`Mirror::follow_since`].
+    fn begin_since(table: &Table, start: Time, vpn: VpnSelector, now: Time) -> Follower {
+        let follower = Follower::begin(table, None, vpn, None, now);
+        let began = latest_ends(table).map_or(now, |latest| latest.max(now));
+        // Later only if the clock was set back.
+        let start = start.min(began);
+        let log = table.changes();
+        let mut position = log.loaded_from();
+        if let Ok(changes) = log.changes_after(position) {
+            position.time = follower.position.time;
+            let mut is_before = true;
+            for change in changes {
+                is_before &= change.time < start;
+                match is_before {
+                    true => position.next += 1,
+                    false => position.time = position.time.min(change.time),
+                }
+            }
+        }
+        Follower {
+            position,
+            catch_up: Some(CatchUp {
+                walk: Some(Walk::begin_loaded(table, start, began)),
+                ranges: None,
+                is_announced: false,
+            }),
+            ..follower
         }
     }
 
@@ -202,13 +227,16 @@ impl Follower {
                     mirror.record_ends(now)?;
                     continue;
                 }
-                Attempt::Backlog(backlog, leavers, bounds) => {
-                    let picked = backlog.pick(leavers, bounds, ENTRIES);
-                    let base = self.base_for_all(bounds.end);
-                    let taken = mirror.read(|table| {
-                        let taken = picked.snapshot(table, leavers, &self.vpn, base, bounds)?;
-                        Some(Taken::candidates(table, taken))
-                    })?;
+                Attempt::Backlog(mut backlog, base) => {
+                    let taken = loop {
+                        let read = mirror.read(|table| {
+                            let read = backlog.read(table, &self.vpn, base, ENTRIES);
+                            read.map_break(|taken| Some(Taken::candidates(table, taken?)))
+                        })?;
+                        if let ControlFlow::Break(taken) = read {
+                            break taken;
+                        }
+                    };
                     // The log has lost changes meanwhile.
                     let Some(taken) = taken else { continue };
                     taken
@@ -235,7 +263,6 @@ impl Follower {
         // Another thread may have recorded ends after the time of the caller.
         let now = latest_ends(table).map_or(now, |latest| now.max(latest));
         let bounds = bounds(table, now);
-        let leavers = Leavers::of(table, &self.vpn);
         if table.changes().has_lagged(self.position) {
             self.fall_behind(table, now);
         }
@@ -245,7 +272,7 @@ impl Follower {
         };
         if is_live_turn && !self.is_missing {
             self.was_live = true;
-            if let Some(attempt) = self.attempt_live(table, now, leavers, bounds) {
+            if let Some(attempt) = self.attempt_live(table, now, bounds) {
                 return attempt;
             }
         }
@@ -293,27 +320,15 @@ impl Follower {
     }
 
     /// Attempts a step through the live changes; `None` if there are none.
-    fn attempt_live(
-        &mut self,
-        table: &Table,
-        now: Time,
-        leavers: Leavers,
-        bounds: Bounds,
-    ) -> Option<Attempt> {
-        let backlog = Backlog::copy(table, self.position)?;
-        if backlog.is_ambiguous(leavers) {
-            self.is_missing = true;
-            return None;
-        }
-        if backlog.len() == 0 {
-            return None;
-        }
-        if backlog.len() > live::SHORT {
-            return Some(Attempt::Backlog(backlog, leavers, bounds));
-        }
-        let picked = backlog.pick(leavers, bounds, ENTRIES);
+    fn attempt_live(&self, table: &Table, now: Time, bounds: Bounds) -> Option<Attempt> {
+        let leavers = Leavers::of(table, &self.vpn);
+        let mut backlog = Backlog::pick(table, self.position, leavers, bounds)?;
         let base = self.base_for_all(now);
-        let taken = picked.snapshot(table, leavers, &self.vpn, base, bounds)?;
+        if backlog.is_long(table) {
+            return Some(Attempt::Backlog(Box::new(backlog), base));
+        }
+        let taken = backlog.read(table, &self.vpn, base, ENTRIES);
+        let taken = taken.break_value()??;
         Some(Attempt::Taken(Taken::candidates(table, taken)))
     }
 
@@ -500,13 +515,14 @@ impl Mirror {
         now: Time,
     ) -> Result<Follower, Unready> {
         self.begin_to_follow(
-            |table, now| Follower::begin(table, start, true, vpn, earliest, now),
+            |table, now| Follower::begin(table, start, vpn, earliest, now),
             now,
         )
     }
 
     /// Begins to follow the changes in the VPNs selected at `start` or later, without an announcement of a catch-up: for a
-    /// requester that wants the changes since then, when the mirror was not complete.
+    /// requester that wants the changes since then, when the mirror was not complete. As no query was answered before the
+    /// mirror was complete, nothing that was lost before is missing.
     ///
     /// # Errors
     /// The tables are not complete.
@@ -517,7 +533,7 @@ impl Mirror {
         now: Time,
     ) -> Result<Follower, Unready> {
         self.begin_to_follow(
-            |table, now| Follower::begin(table, Some(start), false, vpn, None, now),
+            |table, now| Follower::begin_since(table, start, vpn, now),
             now,
         )
     }

@@ -53,6 +53,8 @@ pub struct Table {
     indexes: Option<Indexes>,
     /// The change log.
     changes: ChangeLog,
+    /// The latest time of a binding at the end of the initial load; later changes are in the change log.
+    loaded_until: Time,
     /// The next end of a state that is not in the change log; `None` while ends are not recorded.
     next_end: Option<Moment>,
     /// The ranges that another server assigns since their bindings were last visited, or no longer: see
@@ -285,6 +287,11 @@ impl Table {
         indexes.map_or(Time::MIN, |indexes| indexes.times.latest())
     }
 
+    /// Returns the latest time of any binding at the end of the initial load, whose changes are not in the change log.
+    pub(super) fn loaded_until(&self) -> Time {
+        self.loaded_until
+    }
+
     /// Returns a page of bindings.
     pub(super) fn page(&self, number: u32) -> Option<&Page> {
         self.bindings.page(number)
@@ -320,14 +327,18 @@ impl Table {
     /// Builds the indexes if there are none.
     pub fn build_indexes(&mut self) {
         let bindings = &self.bindings;
-        self.indexes
-            .get_or_insert_with(|| Indexes::of_all(bindings));
+        if self.indexes.is_none() {
+            let indexes = Indexes::of_all(bindings);
+            self.loaded_until = indexes.times.latest();
+            self.indexes = Some(indexes);
+        }
         self.changes.is_loading = false;
     }
 
-    /// Notes a time that a requester may have received from these tables.
-    pub(super) fn note_time(&mut self, time: Time) {
-        self.changes.note_time(time);
+    /// Begins a load of these tables, of which requesters may have received the time `latest`.
+    pub(super) fn begin_load(&mut self, latest: Time) {
+        self.changes.note_time(latest);
+        self.changes.begin_load();
     }
 
     /// Sets the history to that of the state file.

@@ -147,7 +147,7 @@ impl InitialLoad {
         mirror.catch_up();
         let (mut table, latest) = mirror.into_table()?;
         // Requesters may have received times since the load was requested.
-        table.note_time(latest);
+        table.begin_load(latest);
         let now = now.max(latest);
         table.stop_ends();
         let held = table.bindings(0..=u32::MAX);

@@ -1,5 +1,7 @@
 //! Live changes: the change log after a position, each address at its last change.
 
+use std::ops::ControlFlow;
+
 use hashbrown::HashSet;
 
 use crate::mirror::changes::{Change, Kind, Position};
@@ -10,32 +12,44 @@ use crate::mirror::table::Table;
 use crate::model::time::Time;
 use crate::model::vpn::{Vpn, VpnSelector};
 
-/// The maximum number of changes that are read with the tables locked.
+/// The maximum number of changes that are copied, for one part.
 pub const SHORT: usize = 512;
 
-/// The changes after a position, oldest first.
+/// The maximum number of later changes that are read under one lock.
+const READ_AT_ONCE: usize = 4_096;
+
+/// Some last changes of addresses after a position, in their order.
+///
+/// They are picked from the first changes, which are copied. Then the later ones are read, a piece under each lock: an
+/// address that changes again later is not sent yet.
 #[derive(Debug)]
 pub struct Backlog {
-    /// The sequence number of the first change.
+    /// The sequence number of the first change copied.
     first: u64,
-    /// The changes.
-    changes: Vec<Change>,
-}
-
-/// Some last changes of addresses in a backlog, in their order.
-#[derive(Debug)]
-pub struct Picked {
-    /// The changes.
+    /// The last changes of addresses among those copied.
     changes: Vec<LastChange>,
-    /// The place after them.
-    end: Position,
-    /// The position after the backlog.
-    read: Position,
-    /// The number of changes read.
-    visits: usize,
+    /// The addresses of these.
+    addresses: HashSet<u32>,
+    /// The sequence number after the changes copied.
+    copied: u64,
+    /// The sequence number after the changes read.
+    read: u64,
+    /// The earliest time of the changes read after those copied.
+    earliest: Time,
+    /// Those of the addresses that requesters see change later.
+    seen_later: HashSet<u32>,
+    /// Those of the addresses that leave a VPN of the query later.
+    left_later: HashSet<u32>,
+    /// The VPNs that the query may see a binding leave.
+    leavers: Leavers,
+    /// The bounds of times.
+    bounds: Bounds,
 }
 
-/// The last change of an address in a backlog.
+/// Snapshots of the entries of a part, the place after them, and the cost.
+pub type Snapshot = (Vec<Candidate>, Place, usize);
+
+/// The last change of an address among those copied.
 #[derive(Debug)]
 struct LastChange {
     /// The address.
@@ -44,10 +58,12 @@ struct LastChange {
     is_seen: bool,
     /// The VPN of the query that the binding left by it.
     left: Option<VpnNumber>,
-    /// A time that is not later than this change and any after it.
-    base: Time,
-    /// The position after it.
-    after: Position,
+    /// The time.
+    time: Time,
+    /// The sequence number after it.
+    next: u64,
+    /// The earliest time of the changes copied after it.
+    later: Time,
 }
 
 /// Upper bounds of times, given by changes that are not in the log yet.
@@ -85,132 +101,145 @@ impl Leavers {
             Leavers::Of(number) => number.filter(|number| *number == left),
         }
     }
-
-    /// Whether it is unknown if a change was that of a binding that left the VPN of the query.
-    fn may_include(self, change: &Change) -> bool {
-        matches!(self, Leavers::Of(_)) && change.left == Some(VpnNumber::UNKNOWN)
-    }
 }
 
 impl Backlog {
-    /// Copies the changes after a position, if they are in the log.
-    pub fn copy(table: &Table, position: Position) -> Option<Backlog> {
-        let changes = table.changes().copy_after(position).ok()?;
+    /// Picks from the first changes after a position, if they are in the log; `None` without changes.
+    pub fn pick(
+        table: &Table,
+        position: Position,
+        leavers: Leavers,
+        bounds: Bounds,
+    ) -> Option<Backlog> {
+        let changes = table.changes().changes_after(position).ok()?;
+        let copied: Vec<Change> = changes.take(SHORT).copied().collect();
+        if copied.is_empty() {
+            return None;
+        }
+        let mut seen: HashSet<u32> = HashSet::new();
+        let mut left_by: HashSet<u32> = HashSet::new();
+        let mut last = Vec::new();
+        let mut later = Time::MAX;
+        for (index, change) in copied.iter().enumerate().rev() {
+            let is_seen = change.kind != Kind::Unseen && seen.insert(change.address);
+            let left = leavers.left(change);
+            let left = left.filter(|_| left_by.insert(change.address));
+            if is_seen || left.is_some() {
+                last.push(LastChange {
+                    address: change.address,
+                    is_seen,
+                    left,
+                    time: change.time,
+                    next: position.next + index as u64 + 1,
+                    later,
+                });
+            }
+            later = later.min(change.time);
+        }
+        last.reverse();
+        let mut addresses = seen;
+        addresses.extend(left_by);
+        let read = position.next + copied.len() as u64;
         Some(Backlog {
-            first: table.changes().end().next - changes.len() as u64,
-            changes,
+            first: position.next,
+            changes: last,
+            addresses,
+            copied: read,
+            read,
+            earliest: Time::MAX,
+            seen_later: HashSet::new(),
+            left_later: HashSet::new(),
+            leavers,
+            bounds,
         })
     }
 
-    /// Returns the number of changes.
-    pub fn len(&self) -> usize {
-        self.changes.len()
+    /// Whether later changes must be read first.
+    pub fn is_long(&self, table: &Table) -> bool {
+        self.read != table.changes().end().next
     }
 
-    /// Whether it is unknown if bindings left the VPN of the query.
-    pub fn is_ambiguous(&self, leavers: Leavers) -> bool {
-        let mut changes = self.changes.iter();
-        changes.any(|change| leavers.may_include(change))
-    }
-
-    /// Picks the first last changes of addresses, up to `limit`.
-    pub fn pick(&self, leavers: Leavers, bounds: Bounds, limit: usize) -> Picked {
-        let mut seen: HashSet<u32> = HashSet::new();
-        let mut left_by: HashSet<u32> = HashSet::new();
-        // The index of each last change, whether it is the last one seen and the last one that left, and the time not
-        // later than any after it. Last ones first.
-        let mut last: Vec<(usize, bool, bool, Time)> = Vec::new();
-        let mut earliest = bounds.base;
-        for (index, change) in self.changes.iter().enumerate().rev() {
-            let is_seen = change.kind != Kind::Unseen && seen.insert(change.address);
-            let is_left = leavers.left(change).is_some() && left_by.insert(change.address);
-            if is_seen || is_left {
-                last.push((index, is_seen, is_left, earliest));
-            }
-            earliest = earliest.min(change.time);
-        }
-        let read = Position {
-            next: self.first + self.changes.len() as u64,
-            time: bounds.end,
-        };
-        let is_all = last.len() <= limit;
-        let changes = last.into_iter().rev().take(limit);
-        let changes = changes.filter_map(|(index, is_seen, is_left, later)| {
-            let change = self.changes.get(index)?;
-            Some(LastChange {
-                address: change.address,
-                is_seen,
-                left: leavers.left(change).filter(|_| is_left),
-                base: change.time.min(later),
-                after: Position {
-                    next: self.first + index as u64 + 1,
-                    time: later.min(bounds.end),
-                },
-            })
-        });
-        let changes: Vec<LastChange> = changes.collect();
-        let end = match changes.last() {
-            Some(last) if !is_all => last.after,
-            _ => read,
-        };
-        Picked {
-            changes,
-            end,
-            read,
-            visits: self.changes.len(),
-        }
-    }
-}
-
-impl Picked {
-    /// Takes snapshots of the bindings, and returns the place after them and the cost; `None` if the log has lost changes
-    /// since the backlog was read. Changes of addresses that have changed again since are left out.
+    /// Reads later changes. If none are left, takes snapshots of up to `limit` bindings that do not change later: `Break`.
+    /// They are lost if the log has lost changes since the first ones were copied.
     ///
     /// Entries have the base-time `base`, or each its own.
-    pub fn snapshot(
-        mut self,
+    pub fn read(
+        &mut self,
         table: &Table,
-        leavers: Leavers,
         vpn: &VpnSelector,
         base: Option<Time>,
-        bounds: Bounds,
-    ) -> Option<(Vec<Candidate>, Place, usize)> {
-        let later = table.changes().copy_after(self.read).ok()?;
-        let mut earliest = bounds.base;
-        let mut seen_later: HashSet<u32> = HashSet::new();
-        let mut left_later: HashSet<u32> = HashSet::new();
-        for change in &later {
-            earliest = earliest.min(change.time);
-            if change.kind != Kind::Unseen {
-                seen_later.insert(change.address);
-            }
-            if leavers.left(change).is_some() {
-                left_later.insert(change.address);
-            }
+        limit: usize,
+    ) -> ControlFlow<Option<Snapshot>> {
+        let log = table.changes();
+        let position = |next| Position {
+            next,
+            time: Time::MIN,
+        };
+        // Else a number may be that of another VPN.
+        if log.has_lagged(position(self.first)) {
+            return ControlFlow::Break(None);
         }
-        if !later.is_empty() {
-            for change in &mut self.changes {
-                change.is_seen &= !seen_later.contains(&change.address);
-                if left_later.contains(&change.address) {
-                    change.left = None;
+        let Ok(later) = log.changes_after(position(self.read)) else {
+            return ControlFlow::Break(None);
+        };
+        for change in later.take(READ_AT_ONCE) {
+            self.read += 1;
+            self.earliest = self.earliest.min(change.time);
+            if self.addresses.contains(&change.address) {
+                if change.kind != Kind::Unseen {
+                    self.seen_later.insert(change.address);
+                }
+                if self.leavers.left(change).is_some() {
+                    self.left_later.insert(change.address);
                 }
             }
         }
+        match self.is_long(table) {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(Some(self.snapshot(table, vpn, base, limit))),
+        }
+    }
+
+    /// Takes the snapshots.
+    fn snapshot(
+        &self,
+        table: &Table,
+        vpn: &VpnSelector,
+        base: Option<Time>,
+        limit: usize,
+    ) -> Snapshot {
+        let (bounds, earliest) = (self.bounds, self.earliest);
         let history = table.changes().history();
-        let changes = self.changes.into_iter();
-        let changes = changes.filter(|change| change.is_seen || change.left.is_some());
-        let candidates = changes.map(|change| Candidate {
-            address: change.address,
-            page: table.page(page_of(change.address)).cloned(),
-            is_changed: change.is_seen,
-            left: change
-                .left
-                .and_then(|left| left_vpn(history.vpn(left), vpn)),
-            base: base.unwrap_or(change.base.min(earliest)),
-            place: Place::Live(not_later(change.after, earliest)),
+        let changes = self.changes.iter();
+        let mut changes = changes.filter_map(|change| {
+            let address = change.address;
+            let is_changed = change.is_seen && !self.seen_later.contains(&address);
+            let left = (change.left).filter(|_| !self.left_later.contains(&address));
+            if !is_changed && left.is_none() {
+                return None;
+            }
+            let later = change.later.min(earliest);
+            Some(Candidate {
+                address,
+                page: table.page(page_of(address)).cloned(),
+                is_changed,
+                left: left.and_then(|left| left_vpn(history.vpn(left), vpn)),
+                base: base.unwrap_or(change.time.min(later).min(bounds.base)),
+                place: Place::Live(Position {
+                    next: change.next,
+                    time: later.min(bounds.end),
+                }),
+            })
         });
-        let end = Place::Live(not_later(self.end, earliest));
-        Some((candidates.collect(), end, self.visits + later.len()))
+        let candidates: Vec<Candidate> = changes.by_ref().take(limit).collect();
+        let end = match (changes.next(), candidates.last()) {
+            (Some(_), Some(last)) => last.place,
+            _ => Place::Live(Position {
+                next: self.copied,
+                time: earliest.min(bounds.end),
+            }),
+        };
+        (candidates, end, (self.read - self.first) as usize)
     }
 }
 
@@ -219,13 +248,5 @@ fn left_vpn(left: Option<&Vpn>, selector: &VpnSelector) -> Option<Vpn> {
     match selector {
         VpnSelector::One(vpn) => Some(vpn.clone()),
         VpnSelector::All => left.cloned(),
-    }
-}
-
-/// Returns a position with a time that is not later than `time`.
-fn not_later(position: Position, time: Time) -> Position {
-    Position {
-        time: position.time.min(time),
-        ..position
     }
 }

@@ -40,6 +40,15 @@ impl Walk {
         }
     }
 
+    /// Begins to walk through the changes from `start` on that the load of the tables made, and the ends of states before
+    /// `now`. Other changes are in the log.
+    pub fn begin_loaded(table: &Table, start: Time, now: Time) -> Walk {
+        Walk {
+            until: table.loaded_until(),
+            ..Walk::begin(table, start, now)
+        }
+    }
+
     /// Returns the walk at another place.
     pub fn at(self, next: Moment) -> Walk {
         Walk { next, ..self }

@@ -45,6 +45,7 @@ impl Table {
             bindings: Pages::default(),
             indexes: Some(Indexes::default()),
             changes: ChangeLog::new(now),
+            loaded_until: Time::MIN,
             next_end: None,
             reassigned: VecDeque::new(),
             latest: None,

@@ -539,7 +539,7 @@ fn ends_are_recorded_only_while_there_are_followers() {
     world.commit(1, 1, 10, "");
     assert!(ends_from(&world).is_some());
     let mut table = Table::new(Arc::default(), &SavedView::default(), Time(1));
-    world.follower = Follower::begin(&table, None, true, VpnSelector::All, None, Time(1));
+    world.follower = Follower::begin(&table, None, VpnSelector::All, None, Time(1));
     assert!(table.record_ends(Time(100), 1));
     assert!(!world.mirror.is_followed());
     world.wait(100);
