@@ -348,8 +348,18 @@ mod tests {
             });
             ranges.collect()
         };
-        let before = list(&[(0, 9, true), (20, 29, false), (30, 39, true), (50, 59, true)]);
-        let after = list(&[(5, 24, false), (25, 34, true), (35, 40, true), (50, 59, false)]);
+        let before = list(&[
+            (0, 9, true),
+            (20, 29, false),
+            (30, 39, true),
+            (50, 59, true),
+        ]);
+        let after = list(&[
+            (5, 24, false),
+            (25, 34, true),
+            (35, 40, true),
+            (50, 59, false),
+        ]);
         let parts = reassigned(&before, &after);
         let parts: Vec<_> = parts
             .iter()

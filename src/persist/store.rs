@@ -93,6 +93,7 @@ impl Store {
             latest: meta.latest.max(recent.latest),
             resynced_at: meta.resynced_at,
             recent: recent.addresses,
+            is_unclosed: recent.is_left,
             history: meta.history.map(Box::new),
             ..Saved::default()
         };

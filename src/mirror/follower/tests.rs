@@ -272,7 +272,7 @@ impl World {
             }
             Step::Nothing { base } => {
                 assert_eq!(self.start, None);
-                assert!(base <= Time(self.now));
+                assert!(base <= Time(self.now.max(self.latest)));
                 self.base = base;
                 false
             }

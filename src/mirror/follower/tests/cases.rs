@@ -437,7 +437,8 @@ fn a_catch_up_from_before_the_clock_was_set_back_is_missing() {
                 assert!(is_missing, "{start} at {now}: {step:?}");
             }
             world.follow(latest.plus(1));
-            assert!(matches!(world.next_step(), Step::CatchUpComplete { .. }));
+            assert_eq!(world.received(), []);
+            assert_eq!((world.start, world.missing), (None, 0));
         }
         world.commit(3, 3, 100_000, "");
         world.wait(1);
@@ -487,7 +488,11 @@ fn a_catch_up_from_before_a_clock_that_was_set_back_while_kea_was_down_is_missin
         world.now = BIRTH + now;
         world.follow(Time(BIRTH + start));
         let step = world.next_step();
-        assert_eq!(matches!(step, Step::DataMissing { .. }), missing, "{step:?}");
+        assert_eq!(
+            matches!(step, Step::DataMissing { .. }),
+            missing,
+            "{step:?}"
+        );
     }
 }
 
@@ -508,7 +513,9 @@ fn changes_since_a_query_that_waited_come_without_an_announcement_at_their_own_t
         .unwrap();
     world.messages.clear();
     // The connection breaks after two messages: the base-time of the second is that of its change.
-    world.receive(2);
+    while world.messages.is_empty() {
+        assert!(world.receive(2));
+    }
     let expected = [2, 3].map(|last| (address(last).to_bits(), start.plus(u32::from(last) - 2)));
     assert_eq!(world.messages, expected);
     world.reconnect();
