@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use active::*;
-use bench::{Bench, CONFIGURATION, by_mac, lease, relay_information};
+use bench::{Bench, CONFIGURATION, all, by_mac, lease, relay_information};
 use dhcp_blq::config::Config;
 use dhcp_blq::kea_config::KeaConfig;
 use dhcp_blq::mirror::apply_worker::ApplyWorker;
@@ -42,16 +42,24 @@ struct Setup {
     bench: Bench,
 }
 
-/// Returns a mirror whose history began long ago.
+/// Returns a mirror that was loaded a while ago, and whose history began long ago.
 fn bench() -> Bench {
-    Bench::with_saved(Saved {
+    bench_with(CONFIGURATION)
+}
+
+/// Returns such a mirror with a configuration.
+fn bench_with(configuration: &str) -> Bench {
+    let saved = Saved {
         saved_at: Some(Time(1)),
         history: Some(Box::new(SavedHistory {
             since: Time(1),
             ..SavedHistory::default()
         })),
         ..Saved::default()
-    })
+    };
+    let kea_config = Arc::new(KeaConfig::new(configuration, Vec::new(), &[]).unwrap());
+    let loaded_at = Time(Time::now().0 - 1_000);
+    Bench::over(InitialLoad::begin(kea_config, saved, loaded_at).finish())
 }
 
 impl Setup {
@@ -85,6 +93,19 @@ impl Setup {
         let start = u32::MAX.to_be_bytes();
         let mut requester = Requester::ask(&self.server, &query.with(154, start));
         assert_eq!(requester.message().status_code(), CATCH_UP_COMPLETE);
+        requester
+    }
+
+    /// Returns the first requester, with a stream of all later changes that has begun without a message.
+    fn begun(&self, query: blq::Message) -> Requester {
+        let requester = Requester::ask(&self.server, &query);
+        let has_begun = || {
+            let connections = self.server.monitor().connections();
+            connections.iter().any(|connection| connection.queries == 1)
+        };
+        while !has_begun() {
+            std::thread::yield_now();
+        }
         requester
     }
 
@@ -144,7 +165,7 @@ fn a_change_is_sent_as_a_bulk_reply_is() {
 fn the_first_message_alone_has_the_server_identifier() {
     let setup = Setup::new(bench());
     // No catch-up: the first message is a change.
-    let mut requester = Requester::ask(&setup.server, &query(7));
+    let mut requester = setup.begun(query(7));
     let mut other = setup.stream(query(8));
     for client in 1..=3 {
         setup.lease(9 + client, client);
@@ -320,14 +341,7 @@ fn a_catch_up_without_changes_is_complete_at_once() {
 fn a_query_without_start_has_no_catch_up() {
     let setup = Setup::new(bench());
     setup.bench.lease(ADDRESS, 1, 10, &[]);
-    let mut requester = Requester::ask(&setup.server, &query(7));
-    let has_begun = || {
-        let connections = setup.server.monitor().connections();
-        connections.iter().any(|connection| connection.queries == 1)
-    };
-    while !has_begun() {
-        std::thread::yield_now();
-    }
+    let mut requester = setup.begun(query(7));
     setup.lease(11, 2);
     let first = requester.message();
     assert_eq!(
@@ -399,6 +413,78 @@ fn data_that_is_lost_later_is_data_missing_and_the_stream_goes_on() {
     bench.lease([10, 0, 1, 12], 1, 0, &[]);
     assert_eq!(engine.write(&mut answer, &mut out, 60_000), Progress::Idle);
     assert!(!out.is_empty());
+}
+
+#[test]
+fn a_start_from_before_the_clock_was_set_back_is_data_missing() {
+    let setup = Setup::new(bench());
+    let now = setup.bench.now;
+    // The requester has the base-time of this stream, then the clock is set back by ten minutes, and forward.
+    let mut requester = setup.stream(query(7));
+    setup.lease(10, 1);
+    let base = requester.message().base_time();
+    setup.bench.lease([10, 0, 1, 11], 2, 600, &[]);
+    let missed = requester.message();
+    assert_eq!(
+        (missed.address().octets()[3], missed.base_time()),
+        (11, now - 600)
+    );
+    for start in [now - 600, base] {
+        let mut again = Requester::ask(&setup.server, &query_from(8, start));
+        assert_eq!(again.message().status_code(), DATA_MISSING);
+    }
+}
+
+//------------ High availability (RFC 6926 section 6.2.7) --------------------------------------
+
+#[test]
+fn an_available_address_that_a_partner_assigns_is_sent_in_its_other_state() {
+    let configuration = r#"{ "Dhcp4": {
+        "hooks-libraries": [ { "library": "/usr/lib/libdhcp_ha.so", "parameters": {
+            "high-availability": [ { "this-server-name": "one", "mode": "load-balancing",
+                "peers": [ { "name": "one", "role": "primary" },
+                           { "name": "two", "role": "secondary" } ] } ] } } ],
+        "subnet4": [ { "id": 1, "subnet": "10.0.1.0/24", "pools": [
+            { "pool": "10.0.1.10-10.0.1.19", "client-class": "HA_two" } ] } ] } }"#;
+    let setup = Setup::new(bench_with(configuration));
+    // Declined, and free again after the probation; another one was released.
+    let declined = Lease {
+        state: LeaseState::Declined,
+        valid_lifetime: Lifetime(10),
+        ..lease(ADDRESS, 1, setup.bench.now - 100)
+    };
+    setup.bench.commit(declined, &[]);
+    setup.bench.lease([10, 0, 1, 11], 2, 100, &[]);
+    setup.push(Event::Released {
+        address: Ipv4Addr::new(10, 0, 1, 11),
+        client: None,
+        at: Time::now(),
+        origin: Origin::Local,
+    });
+    let state = |requester: &mut Requester| {
+        let message = requester.message();
+        assert_eq!(message.message_type(), UNASSIGNED);
+        (message.address().octets()[3], message.options[&156][0])
+    };
+    let mut requester = setup.stream(query(7));
+    let query_all = all().to_message().unwrap();
+    let bulk = |last: u8| {
+        let (bindings, _) = setup.bench.answer(&query_all);
+        let mut bindings = bindings.into_iter();
+        let binding = bindings.find(|binding| binding.address.octets()[3] == last);
+        binding.unwrap().state.unwrap().0
+    };
+    for (scopes, available) in [(&["one", "two"][..], 1), (&["one"], 7)] {
+        setup.push(Event::Serving {
+            serving: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
+            at: Time::now(),
+        });
+        assert_eq!(state(&mut requester), (10, available));
+        assert_eq!((bulk(10), bulk(11)), (available, 4), "RELEASED remains");
+    }
+    // Nothing else is sent.
+    setup.lease(12, 3);
+    assert_eq!(requester.message().address().octets()[3], 12);
 }
 
 //------------ Coalescing (RFC 7724 section 6) -------------------------------------------------

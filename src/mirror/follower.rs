@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 use crate::mirror::audience::Seat;
 use crate::mirror::changes::Position;
-use crate::mirror::follower::live::{Backlog, Bounds, Leavers};
+use crate::mirror::follower::live::{Backlog, Bounds};
 use crate::mirror::follower::part::{Candidate, Item, Place};
 use crate::mirror::follower::walk::Walk;
 use crate::mirror::readiness::Unready;
@@ -106,8 +106,8 @@ enum Attempt {
     Taken(Taken),
     /// The ends of states must be recorded before.
     Ends,
-    /// Many changes, which are read piece by piece. Their entries have this base-time, or each its own.
-    Backlog(Box<Backlog>, Option<Time>),
+    /// Many changes, which are read piece by piece.
+    Backlog(Box<Backlog>),
 }
 
 /// Snapshots of entries.
@@ -227,13 +227,10 @@ impl Follower {
                     mirror.record_ends(now)?;
                     continue;
                 }
-                Attempt::Backlog(mut backlog, base) => {
+                Attempt::Backlog(mut backlog) => {
                     let taken = loop {
-                        let read = mirror.read(|table| {
-                            let read = backlog.read(table, &self.vpn, base, ENTRIES);
-                            read.map_break(|taken| Some(Taken::candidates(table, taken?)))
-                        })?;
-                        if let ControlFlow::Break(taken) = read {
+                        let read = |table: &Table| self.read_on(table, &mut backlog, now);
+                        if let ControlFlow::Break(taken) = mirror.read(read)? {
                             break taken;
                         }
                     };
@@ -272,7 +269,7 @@ impl Follower {
         };
         if is_live_turn && !self.is_missing {
             self.was_live = true;
-            if let Some(attempt) = self.attempt_live(table, now, bounds) {
+            if let Some(attempt) = self.attempt_live(table, now) {
                 return attempt;
             }
         }
@@ -320,16 +317,29 @@ impl Follower {
     }
 
     /// Attempts a step through the live changes; `None` if there are none.
-    fn attempt_live(&self, table: &Table, now: Time, bounds: Bounds) -> Option<Attempt> {
-        let leavers = Leavers::of(table, &self.vpn);
-        let mut backlog = Backlog::pick(table, self.position, leavers, bounds)?;
-        let base = self.base_for_all(now);
-        if backlog.is_long(table) {
-            return Some(Attempt::Backlog(Box::new(backlog), base));
+    fn attempt_live(&self, table: &Table, now: Time) -> Option<Attempt> {
+        if table.changes().end().next == self.position.next {
+            return None;
         }
-        let taken = backlog.read(table, &self.vpn, base, ENTRIES);
-        let taken = taken.break_value()??;
-        Some(Attempt::Taken(Taken::candidates(table, taken)))
+        let mut backlog = Backlog::begin(self.position);
+        Some(match self.read_on(table, &mut backlog, now) {
+            ControlFlow::Continue(()) => Attempt::Backlog(Box::new(backlog)),
+            ControlFlow::Break(taken) => Attempt::Taken(taken?),
+        })
+    }
+
+    /// Reads further changes of a backlog, up to snapshots at its end; `None` if the log has lost some.
+    fn read_on(
+        &self,
+        table: &Table,
+        backlog: &mut Backlog,
+        now: Time,
+    ) -> ControlFlow<Option<Taken>> {
+        // Another thread may have recorded ends since the last call.
+        let now = latest_ends(table).map_or(now, |latest| now.max(latest));
+        let (bounds, base) = (bounds(table, now), self.base_for_all(now));
+        let read = backlog.read(table, &self.vpn, bounds, base, ENTRIES);
+        read.map_break(|taken| Some(Taken::candidates(table, taken?)))
     }
 
     /// Continues by the time index after the log has lost changes after the position, if that has all of them.

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use hashbrown::HashSet;
+use hashbrown::HashMap;
 
 use crate::mirror::changes::{Change, Kind, Position};
 use crate::mirror::follower::part::{Candidate, Place};
@@ -12,59 +12,87 @@ use crate::mirror::table::Table;
 use crate::model::time::Time;
 use crate::model::vpn::{Vpn, VpnSelector};
 
-/// The maximum number of changes that are copied, for one part.
+/// A number of changes that are read in a short time.
 pub const SHORT: usize = 512;
 
-/// The maximum number of later changes that are read under one lock.
-const READ_AT_ONCE: usize = 4_096;
+/// The maximum number of changes that are read under one lock.
+pub const READ_AT_ONCE: usize = 2_048;
 
-/// Some last changes of addresses after a position, in their order.
+/// The maximum number of addresses that are kept while changes are read.
+const ADDRESSES: usize = 512;
+
+/// The last changes of some addresses after a position.
 ///
-/// They are picked from the first changes, which are copied. Then the later ones are read, a piece under each lock: an
-/// address that changes again later is not sent yet.
+/// All changes after the position are read, a piece under each lock. The addresses are the first ones that change: later
+/// changes are those of the next part, but an address that they change again is left to it, too.
 #[derive(Debug)]
 pub struct Backlog {
-    /// The sequence number of the first change copied.
-    first: u64,
-    /// The last changes of addresses among those copied.
-    changes: Vec<LastChange>,
-    /// The addresses of these.
-    addresses: HashSet<u32>,
-    /// The sequence number after the changes copied.
-    copied: u64,
-    /// The sequence number after the changes read.
-    read: u64,
-    /// The earliest time of the changes read after those copied.
-    earliest: Time,
-    /// Those of the addresses that requesters see change later.
-    seen_later: HashSet<u32>,
-    /// Those of the addresses that leave a VPN of the query later.
-    left_later: HashSet<u32>,
-    /// The VPNs that the query may see a binding leave.
-    leavers: Leavers,
-    /// The bounds of times.
-    bounds: Bounds,
+    /// The position.
+    position: Position,
+    /// The last changes, by address.
+    last: HashMap<u32, LastChanges>,
+    /// The number of changes after the position up to the first one of a further address.
+    taken: Option<u32>,
+    /// The number of changes read.
+    read: u32,
+    /// The time of the latest change read.
+    latest: Time,
+    /// The earliest time of the changes read after `taken`.
+    earliest_later: Time,
 }
 
-/// Snapshots of the entries of a part, the place after them, and the cost.
-pub type Snapshot = (Vec<Candidate>, Place, usize);
+/// The last changes of an address, each with its number after the position, and the earliest time of it and all later
+/// changes: its own, unless the clock was set back since.
+#[derive(Clone, Copy, Debug, Default)]
+struct LastChanges {
+    /// The last one that requesters see.
+    seen: Option<(u32, Time)>,
+    /// The last one by which the binding left a VPN of the query, and that VPN.
+    left: Option<(u32, Time, VpnNumber)>,
+}
 
-/// The last change of an address among those copied.
+/// A last change of an address.
 #[derive(Debug)]
 struct LastChange {
+    /// Its number after the position.
+    number: u32,
+    /// The earliest time of it and all later changes.
+    time: Time,
     /// The address.
     address: u32,
     /// Whether requesters see it.
     is_seen: bool,
     /// The VPN of the query that the binding left by it.
     left: Option<VpnNumber>,
-    /// The time.
-    time: Time,
-    /// The sequence number after it.
-    next: u64,
-    /// The earliest time of the changes copied after it.
-    later: Time,
 }
+
+impl LastChange {
+    /// Returns those of an address.
+    fn of((address, last): (&u32, &LastChanges)) -> impl Iterator<Item = LastChange> + use<> {
+        let LastChanges { seen, left } = *last;
+        let change = |number, time, is_seen, left| LastChange {
+            number,
+            time,
+            address: *address,
+            is_seen,
+            left,
+        };
+        let number = seen.map(|(number, _)| number);
+        let (together, alone) = match left {
+            Some((left_by, ..)) if number == Some(left_by) => (left, None),
+            _ => (None, left),
+        };
+        let seen = seen.map(|(number, time)| {
+            let left = together.map(|(.., vpn)| vpn);
+            change(number, time, true, left)
+        });
+        let alone = alone.map(|(number, time, vpn)| change(number, time, false, Some(vpn)));
+        seen.into_iter().chain(alone)
+    }
+}
+
+/// Snapshots of the entries of a part, the place after them, and the cost.
+pub type Snapshot = (Vec<Candidate>, Place, usize);
 
 /// Upper bounds of times, given by changes that are not in the log yet.
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +105,7 @@ pub struct Bounds {
 
 /// The VPNs that a query may see a binding leave.
 #[derive(Clone, Copy, Debug)]
-pub enum Leavers {
+enum Leavers {
     /// Any VPN.
     Any,
     /// The one with this number; `None` if it has lost no binding.
@@ -86,7 +114,7 @@ pub enum Leavers {
 
 impl Leavers {
     /// Returns those of a query.
-    pub fn of(table: &Table, selector: &VpnSelector) -> Leavers {
+    fn of(table: &Table, selector: &VpnSelector) -> Leavers {
         match selector {
             VpnSelector::All => Leavers::Any,
             VpnSelector::One(vpn) => Leavers::Of(table.changes().history().number(vpn)),
@@ -104,99 +132,97 @@ impl Leavers {
 }
 
 impl Backlog {
-    /// Picks from the first changes after a position, if they are in the log; `None` without changes.
-    pub fn pick(
-        table: &Table,
-        position: Position,
-        leavers: Leavers,
-        bounds: Bounds,
-    ) -> Option<Backlog> {
-        let changes = table.changes().changes_after(position).ok()?;
-        let copied: Vec<Change> = changes.take(SHORT).copied().collect();
-        if copied.is_empty() {
-            return None;
+    /// Begins to read the changes after a position.
+    pub fn begin(position: Position) -> Backlog {
+        Backlog {
+            position,
+            last: HashMap::new(),
+            taken: None,
+            read: 0,
+            latest: Time::MIN,
+            earliest_later: Time::MAX,
         }
-        let mut seen: HashSet<u32> = HashSet::new();
-        let mut left_by: HashSet<u32> = HashSet::new();
-        let mut last = Vec::new();
-        let mut later = Time::MAX;
-        for (index, change) in copied.iter().enumerate().rev() {
-            let is_seen = change.kind != Kind::Unseen && seen.insert(change.address);
-            let left = leavers.left(change);
-            let left = left.filter(|_| left_by.insert(change.address));
-            if is_seen || left.is_some() {
-                last.push(LastChange {
-                    address: change.address,
-                    is_seen,
-                    left,
-                    time: change.time,
-                    next: position.next + index as u64 + 1,
-                    later,
-                });
-            }
-            later = later.min(change.time);
-        }
-        last.reverse();
-        let mut addresses = seen;
-        addresses.extend(left_by);
-        let read = position.next + copied.len() as u64;
-        Some(Backlog {
-            first: position.next,
-            changes: last,
-            addresses,
-            copied: read,
-            read,
-            earliest: Time::MAX,
-            seen_later: HashSet::new(),
-            left_later: HashSet::new(),
-            leavers,
-            bounds,
-        })
     }
 
-    /// Whether later changes must be read first.
-    pub fn is_long(&self, table: &Table) -> bool {
-        self.read != table.changes().end().next
-    }
-
-    /// Reads later changes. If none are left, takes snapshots of up to `limit` bindings that do not change later: `Break`.
-    /// They are lost if the log has lost changes since the first ones were copied.
+    /// Reads changes. At the end of the log, takes snapshots of up to `limit` bindings in the order of their last changes:
+    /// `Break`. They are lost if the log has lost changes after the position.
     ///
     /// Entries have the base-time `base`, or each its own.
     pub fn read(
         &mut self,
         table: &Table,
         vpn: &VpnSelector,
+        bounds: Bounds,
         base: Option<Time>,
         limit: usize,
     ) -> ControlFlow<Option<Snapshot>> {
         let log = table.changes();
-        let position = |next| Position {
-            next,
-            time: Time::MIN,
-        };
-        // Else a number may be that of another VPN.
-        if log.has_lagged(position(self.first)) {
+        // Else the number of a VPN in a change read before may be that of another one.
+        if log.has_lagged(self.position) {
             return ControlFlow::Break(None);
         }
-        let Ok(later) = log.changes_after(position(self.read)) else {
+        let Ok(changes) = log.changes_after(Position {
+            next: self.position.next + u64::from(self.read),
+            ..self.position
+        }) else {
             return ControlFlow::Break(None);
         };
-        for change in later.take(READ_AT_ONCE) {
-            self.read += 1;
-            self.earliest = self.earliest.min(change.time);
-            if self.addresses.contains(&change.address) {
-                if change.kind != Kind::Unseen {
-                    self.seen_later.insert(change.address);
-                }
-                if self.leavers.left(change).is_some() {
-                    self.left_later.insert(change.address);
-                }
+        // The VPN of the query may have a number only since the last call.
+        let leavers = Leavers::of(table, vpn);
+        for change in changes.take(READ_AT_ONCE) {
+            self.add(change, leavers);
+        }
+        match self.position.next + u64::from(self.read) < log.end().next {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(Some(self.snapshot(table, vpn, bounds, base, limit))),
+        }
+    }
+
+    /// Adds the next change.
+    fn add(&mut self, change: &Change, leavers: Leavers) {
+        let Change { address, time, .. } = *change;
+        self.read += 1;
+        let number = self.read;
+        if time < self.latest {
+            self.set_back(time);
+        }
+        self.latest = time;
+        let is_seen = change.kind != Kind::Unseen;
+        let left = leavers.left(change);
+        if (is_seen || left.is_some())
+            && self.taken.is_none()
+            && self.last.len() == ADDRESSES
+            && !self.last.contains_key(&address)
+        {
+            self.taken = Some(number - 1);
+        }
+        if self.taken.is_some() {
+            self.earliest_later = self.earliest_later.min(time);
+            if let Some(last) = self.last.get_mut(&address) {
+                last.seen = last.seen.filter(|_| !is_seen);
+                last.left = last.left.filter(|_| left.is_none());
+            }
+        } else if is_seen || left.is_some() {
+            let last = self.last.entry(address).or_default();
+            if is_seen {
+                last.seen = Some((number, time));
+            }
+            if let Some(left) = left {
+                last.left = Some((number, time, left));
             }
         }
-        match self.is_long(table) {
-            true => ControlFlow::Continue(()),
-            false => ControlFlow::Break(Some(self.snapshot(table, vpn, base, limit))),
+    }
+
+    /// Sets the times of the last changes to a time at the latest: that of a later change.
+    #[cold]
+    fn set_back(&mut self, latest: Time) {
+        for last in self.last.values_mut() {
+            if let Some((_, time)) = &mut last.seen {
+                *time = latest.min(*time);
+            }
+            if let Some((_, time, _)) = &mut last.left {
+                *time = latest.min(*time);
+            }
         }
     }
 
@@ -205,41 +231,43 @@ impl Backlog {
         &self,
         table: &Table,
         vpn: &VpnSelector,
+        bounds: Bounds,
         base: Option<Time>,
         limit: usize,
     ) -> Snapshot {
-        let (bounds, earliest) = (self.bounds, self.earliest);
         let history = table.changes().history();
-        let changes = self.changes.iter();
-        let mut changes = changes.filter_map(|change| {
-            let address = change.address;
-            let is_changed = change.is_seen && !self.seen_later.contains(&address);
-            let left = (change.left).filter(|_| !self.left_later.contains(&address));
-            if !is_changed && left.is_none() {
-                return None;
-            }
-            let later = change.later.min(earliest);
-            Some(Candidate {
-                address,
-                page: table.page(page_of(address)).cloned(),
-                is_changed,
-                left: left.and_then(|left| left_vpn(history.vpn(left), vpn)),
-                base: base.unwrap_or(change.time.min(later).min(bounds.base)),
-                place: Place::Live(Position {
-                    next: change.next,
-                    time: later.min(bounds.end),
-                }),
+        let place = |number: u32, time: Time| {
+            Place::Live(Position {
+                next: self.position.next + u64::from(number),
+                time: time.min(bounds.end),
             })
-        });
-        let candidates: Vec<Candidate> = changes.by_ref().take(limit).collect();
-        let end = match (changes.next(), candidates.last()) {
-            (Some(_), Some(last)) => last.place,
-            _ => Place::Live(Position {
-                next: self.copied,
-                time: earliest.min(bounds.end),
-            }),
         };
-        (candidates, end, (self.read - self.first) as usize)
+        let mut last: Vec<LastChange> = self.last.iter().flat_map(LastChange::of).collect();
+        last.sort_unstable_by_key(|change| change.number);
+        let has_more = last.len() > limit;
+        let candidates = last.into_iter().take(limit).map(|change| Candidate {
+            address: change.address,
+            page: table.page(page_of(change.address)).cloned(),
+            is_changed: change.is_seen,
+            left: change
+                .left
+                .and_then(|left| left_vpn(history.vpn(left), vpn)),
+            base: base.unwrap_or(change.time.min(bounds.base)),
+            place: place(change.number, change.time),
+        });
+        let candidates: Vec<Candidate> = candidates.collect();
+        let end = match (candidates.last(), self.taken) {
+            (Some(last), _) if has_more => last.place,
+            (_, Some(taken)) => place(taken, self.earliest_later),
+            (_, None) => place(self.read, bounds.end),
+        };
+        (candidates, end, self.read as usize)
+    }
+
+    /// Returns the octets of memory of the backlog while it is read.
+    #[cfg(test)]
+    pub fn octets(&self) -> usize {
+        self.last.allocation_size()
     }
 }
 

@@ -1,6 +1,7 @@
 //! A requester that follows a mirror, through all that may happen to both.
 
 mod cases;
+mod losses;
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;

@@ -244,3 +244,21 @@ fn the_earliest_time_after_a_set_back_is_forgotten_when_the_clock_has_passed_and
     }
     assert_eq!(log.history().since(), Time(2_000));
 }
+
+#[test]
+fn a_second_change_at_one_time_that_hides_a_binding_is_in_the_history() {
+    let mut world = World::new(4);
+    world.take(&Step::Commit(1, 1, 0));
+    let (address, at) = (Ipv4Addr::new(10, 0, 0, 1), Time(world.now + 5));
+    for _ in 0..2 {
+        let hidden = world.table.changes().history().to_saved().hidden;
+        assert_eq!(hidden, None);
+        world.table.mark_changed(address.to_bits(), at, None);
+    }
+    // No subnet contains it.
+    world
+        .table
+        .mark_changed(address.to_bits(), at, Some(&Vpn::Default));
+    let hidden = world.table.changes().history().to_saved().hidden;
+    assert_eq!(hidden, Some(at));
+}

@@ -43,7 +43,7 @@ impl World {
 
 #[test]
 fn an_address_comes_once_at_its_last_change() {
-    for changes in [5, 5 * live::SHORT] {
+    for changes in [5, 5 * live::SHORT, live::READ_AT_ONCE] {
         let mut world = World::new(LARGE, VpnSelector::All);
         for number in 0..changes {
             world.commit(1, number as u8, 100, "");
@@ -81,6 +81,42 @@ fn an_address_that_changes_before_it_is_sent_is_sent_later() {
         second
     );
     world.check();
+}
+
+#[test]
+fn changes_while_a_long_backlog_is_read_are_in_it() {
+    // The binding of 1 leaves the VPN, which has no number before; the state of 3 ends.
+    let mut world = World::new(LARGE, one("blue"));
+    world.commit(1, 1, 1_000, "blue");
+    world.commit(3, 1, 5, "blue");
+    world.receive_all();
+    for number in 0..=live::READ_AT_ONCE {
+        world.commit(2, number as u8, 1_000, "");
+    }
+    let mut backlog = Backlog::begin(world.follower.position);
+    let now = Time(world.now);
+    let mut read = |world: &World| {
+        let read = |table: &Table| world.follower.read_on(table, &mut backlog, now);
+        world.mirror.read(read).unwrap()
+    };
+    assert!(read(&world).is_continue());
+    let end = world.wait(5);
+    world.commit(1, 2, 1_000, "red");
+    let taken = read(&world).break_value().flatten().unwrap();
+    let part = taken.into_part(&world.selector);
+    let mut entries = world.follower.entries(&part);
+    let Some(Entry::Bound(found, base)) = entries.next() else {
+        panic!("the end of a state");
+    };
+    assert_eq!(
+        (base, found.binding().at(base)),
+        (end, (State::Expired, end))
+    );
+    let Some(Entry::Left(left, ..)) = entries.next() else {
+        panic!("a binding that left");
+    };
+    assert_eq!(left, address(1));
+    assert!(entries.next().is_none());
 }
 
 #[test]
@@ -381,6 +417,18 @@ fn a_catch_up_returns_the_free_addresses_of_ranges_configured_since() {
 
 #[test]
 fn a_follower_takes_little_memory() {
+    let world = World::new(LARGE, VpnSelector::All);
+    for number in 0..LARGE {
+        world.commit(number as u8, (number >> 8) as u8, 1_000, "");
+    }
+    let octets = world.mirror.read(|table| {
+        let mut backlog = Backlog::begin(world.follower.position);
+        let mut read = || world.follower.read_on(table, &mut backlog, Time(world.now));
+        while read().is_continue() {}
+        backlog.octets()
+    });
+    let octets = octets.unwrap();
+    assert!(octets <= 48 * 1_024, "{octets} octets");
     assert!(size_of::<Follower>() <= 256, "{}", size_of::<Follower>());
     assert!(size_of::<Item>() <= 192, "{}", size_of::<Item>());
 }
