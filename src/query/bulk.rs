@@ -201,21 +201,10 @@ impl Answer {
     }
 
     /// Appends the next messages: see [`Engine::write`](crate::query::Engine::write).
-    pub fn write(&mut self, source: &Source, out: &mut Vec<u8>, room: usize) -> Progress {
-        match self.append(source, out, room) {
-            Ok(progress) => progress,
-            Err(Unready::InitialLoad) => Progress::Idle,
-            Err(Unready::Failed(failure)) => {
-                let text = failure.to_string();
-                self.write_done(out, Some((StatusCode::QUERY_TERMINATED, &text)));
-                self.rest = Rest::Failed(failure);
-                Progress::Done
-            }
-        }
-    }
-
-    /// Appends the next messages, if the mirror is complete.
-    fn append(
+    ///
+    /// # Errors
+    /// The mirror is not complete.
+    pub fn write(
         &mut self,
         source: &Source,
         out: &mut Vec<u8>,
@@ -248,6 +237,14 @@ impl Answer {
         let status = status.as_ref().map(|(code, text)| (*code, &**text));
         self.write_done(out, status);
         Ok(Progress::Done)
+    }
+
+    /// Ends the answer because the mirror failed.
+    pub fn fail(&mut self, failure: Failure, out: &mut Vec<u8>) -> Progress {
+        let text = failure.to_string();
+        self.write_done(out, Some((StatusCode::QUERY_TERMINATED, &text)));
+        self.rest = Rest::Failed(failure);
+        Progress::Done
     }
 
     /// Ends the answer early: see [`Engine::end`](crate::query::Engine::end).

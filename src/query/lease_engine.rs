@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use proto::{MessageType, StatusCode};
 
-use crate::mirror::Mirror;
+use crate::mirror::{Mirror, Unready};
 use crate::model::time::Time;
 use crate::query::active::{self, Opening, Permission};
 use crate::query::request::{self, Received, Unanswerable};
@@ -132,9 +132,15 @@ impl Engine for LeaseEngine {
     }
 
     fn write(&self, answer: &mut Answer, out: &mut Vec<u8>, room: usize) -> Progress {
-        match answer {
+        let written = match answer {
             Answer::Bulk(answer) => answer.write(&self.source, out, room),
             Answer::Active(answer) => answer.write(&self.source, out, room),
+        };
+        match (written, answer) {
+            (Ok(progress), _) => progress,
+            (Err(Unready::InitialLoad), _) => Progress::Idle,
+            (Err(Unready::Failed(failure)), Answer::Bulk(answer)) => answer.fail(failure, out),
+            (Err(Unready::Failed(failure)), Answer::Active(answer)) => answer.fail(failure, out),
         }
     }
 

@@ -152,26 +152,10 @@ impl Answer {
     //--- Messages
 
     /// Appends the next messages: see [`Engine::write`](crate::query::Engine::write).
-    pub fn write(&mut self, source: &Source, out: &mut Vec<u8>, room: usize) -> Progress {
-        match self.append(source, out, room) {
-            Ok(progress) => progress,
-            Err(Unready::InitialLoad) => {
-                if let Rest::Waiting(_, _, has_waited) = &mut self.rest {
-                    *has_waited = true;
-                }
-                Progress::Idle
-            }
-            Err(Unready::Failed(failure)) => {
-                let text = failure.to_string();
-                self.write_status(StatusCode::QUERY_TERMINATED, &text, out);
-                self.rest = Rest::Failed(failure);
-                Progress::Done
-            }
-        }
-    }
-
-    /// Appends the next messages, if the mirror is complete.
-    fn append(
+    ///
+    /// # Errors
+    /// The mirror is not complete.
+    pub fn write(
         &mut self,
         source: &Source,
         out: &mut Vec<u8>,
@@ -227,12 +211,14 @@ impl Answer {
 
     /// Begins the stream, if it has not begun and the mirror is complete.
     fn begin(&mut self, source: &Source) -> Result<(), Unready> {
-        let Rest::Waiting(query, permission, has_waited) = &self.rest else {
+        let Rest::Waiting(query, permission, has_waited) = &mut self.rest else {
             return Ok(());
         };
         let mirror = &source.mirror;
+        let ready = mirror.ready();
+        *has_waited |= ready.is_err();
+        ready?;
         // The catch-up includes every change that Kea made before.
-        mirror.ready()?;
         mirror.catch_up();
         let now = source.now();
         let vpn = query.vpn.clone();
@@ -256,6 +242,14 @@ impl Answer {
     pub fn keep_alive(&mut self, source: &Source, out: &mut Vec<u8>) {
         self.update_base_time(source);
         self.write_status(StatusCode::CONNECTION_ACTIVE, "", out);
+    }
+
+    /// Ends the answer because the mirror failed.
+    pub fn fail(&mut self, failure: Failure, out: &mut Vec<u8>) -> Progress {
+        let text = failure.to_string();
+        self.write_status(StatusCode::QUERY_TERMINATED, &text, out);
+        self.rest = Rest::Failed(failure);
+        Progress::Done
     }
 
     /// Ends the answer early: see [`Engine::end`](crate::query::Engine::end).
