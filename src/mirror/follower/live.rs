@@ -54,9 +54,9 @@ struct LastChanges {
 /// A last change of an address.
 #[derive(Debug)]
 struct LastChange {
-    /// Its number after the position.
+    /// The number after the position.
     number: u32,
-    /// The earliest time of it and all later changes.
+    /// The earliest time of this change and all later ones.
     time: Time,
     /// The address.
     address: u32,
