@@ -10,6 +10,11 @@ pub trait Carrier: AsyncRead + AsyncWrite + Unpin {
     /// the kernel reach the requester even after the end of the process.
     fn write_freely(&self) {}
 
+    /// Returns the number of octets that the stream took and has not sent yet.
+    fn unsent(&self) -> usize {
+        0
+    }
+
     /// Returns the reason for which the stream can carry only a few more messages, if there is one.
     fn exhausted(&self) -> Option<&'static str> {
         None

@@ -167,9 +167,11 @@ pub struct Connection<E: Engine> {
     messages: u64,
     /// Octets of `output` already sent: <= output.len(), and both are 0 once all are sent.
     sent: usize,
+    /// Octets that the stream took and has not sent.
+    unsent: usize,
     /// Start of the time without an active query.
     idle_since: Instant,
-    /// Start of the time in which no octet of the output was sent.
+    /// Start of the time in which no octet was sent.
     blocked_since: Instant,
     /// The reason for reading no further queries, if there is one.
     end: Option<End>,
@@ -200,6 +202,7 @@ impl<E: Engine> Connection<E> {
             output: Vec::new(),
             messages: 0,
             sent: 0,
+            unsent: 0,
             // RFC 6926 section 8.1: the idle time of a new connection counts from its acceptance.
             idle_since: now,
             blocked_since: now,
@@ -225,7 +228,7 @@ impl<E: Engine> Connection<E> {
     /// Publishes the queries in progress, and whether the connection is blocked.
     pub fn publish(&self) {
         let queries = self.queries.len() + self.idle.len();
-        let blocked_since = (!self.output().is_empty()).then_some(self.blocked_since);
+        let blocked_since = self.is_sending().then_some(self.blocked_since);
         self.activity.set(queries, blocked_since);
     }
 
@@ -320,7 +323,7 @@ impl<E: Engine> Connection<E> {
 
     /// Adds the reply to a DHCPTLS to the output.
     fn reply_to_tls(&mut self, reply: &TlsReply, now: Instant) {
-        if self.output().is_empty() {
+        if !self.is_sending() {
             self.blocked_since = now;
         }
         reply.write(&mut self.output);
@@ -434,7 +437,7 @@ impl<E: Engine> Connection<E> {
         } else if self.output.capacity() < OUTPUT {
             self.output.reserve_exact(OUTPUT);
         }
-        let was_empty = self.output.is_empty();
+        let was_sending = self.is_sending();
         // Number of consecutive turns that added nothing.
         let mut silent = 0;
         // All turns have the same length: a shorter last turn would always fall to the same query.
@@ -472,7 +475,7 @@ impl<E: Engine> Connection<E> {
                 silent += 1;
             }
         }
-        if was_empty {
+        if !was_sending {
             self.blocked_since = now;
         }
         if !self.queries.is_empty() {
@@ -490,10 +493,35 @@ impl<E: Engine> Connection<E> {
         self.output.get(self.sent..).unwrap_or_default()
     }
 
-    /// Records that the first `count` octets of [`Connection::output`] were sent.
+    /// Whether any octets are not sent, in the output or in the stream.
+    fn is_sending(&self) -> bool {
+        !self.output().is_empty() || self.unsent > 0
+    }
+
+    /// Sets the number of octets that the stream took and has not sent. Returns whether it is smaller than before.
+    pub fn set_unsent(&mut self, unsent: usize, now: Instant) -> bool {
+        let has_sent = unsent < self.unsent;
+        if has_sent {
+            self.note_progress(now);
+        }
+        self.unsent = unsent;
+        has_sent
+    }
+
+    /// Records that octets were sent.
+    fn note_progress(&mut self, now: Instant) {
+        self.blocked_since = now;
+        // RFC 6926 section 8.5: the timer starts after a DHCPLEASEQUERYDONE, if no query is in progress.
+        self.idle_since = now;
+        if let Some(stream) = &mut self.stream {
+            stream.silent_since = now;
+        }
+    }
+
+    /// Records that the stream took the first `count` octets of [`Connection::output`].
     pub fn sent(&mut self, count: usize, now: Instant) {
         self.sent += count;
-        self.blocked_since = now;
+        self.note_progress(now);
         let is_all = self.sent >= self.output.len();
         let messages = if is_all { take(&mut self.messages) } else { 0 };
         self.activity.add_sent(messages, count as u64);
@@ -501,12 +529,6 @@ impl<E: Engine> Connection<E> {
         if is_all {
             self.output.clear();
             self.sent = 0;
-            // RFC 6926 section 8.5: the timer starts after a DHCPLEASEQUERYDONE, if no query is in
-            // progress.
-            self.idle_since = now;
-        }
-        if let Some(stream) = &mut self.stream {
-            stream.silent_since = now;
         }
     }
 
@@ -527,7 +549,7 @@ impl<E: Engine> Connection<E> {
     pub fn deadline(&self) -> Option<Instant> {
         if let Some(stream) = self.stream {
             Some(self.stream_deadline(stream))
-        } else if !self.output().is_empty() {
+        } else if self.is_sending() {
             // RFC 6926 section 8.2: blocked while sending.
             Some(self.blocked_since + self.limits.idle_time)
         } else if self.queries.is_empty() {
@@ -544,11 +566,11 @@ impl<E: Engine> Connection<E> {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return;
         }
-        match (self.output().is_empty(), self.stream) {
-            (true, Some(_)) => self.keep_alive(now),
-            (true, None) if self.has_idle_queries() => self.end_early(End::QueriesIdle, now),
-            (true, None) => self.end_early(End::Idle, now),
-            (false, stream) => {
+        match (self.is_sending(), self.stream) {
+            (false, Some(_)) => self.keep_alive(now),
+            (false, None) if self.has_idle_queries() => self.end_early(End::QueriesIdle, now),
+            (false, None) => self.end_early(End::Idle, now),
+            (true, stream) => {
                 self.end = Some(match stream {
                     Some(_) => End::StreamBlocked,
                     None => End::Blocked,
@@ -564,6 +586,7 @@ impl<E: Engine> Connection<E> {
         self.output.clear();
         self.messages = 0;
         self.sent = 0;
+        self.unsent = 0;
     }
 
     /// Ends all queries in progress without a DHCPLEASEQUERYDONE: the requester can receive none.
@@ -595,7 +618,7 @@ impl<E: Engine> Connection<E> {
 
     /// Ends a query early with a status.
     fn end_query(&mut self, mut query: InProgress<E::Answer>, status: QueryStatus, now: Instant) {
-        if self.output().is_empty() {
+        if !self.is_sending() {
             self.blocked_since = now;
         }
         let before = self.output.len();
@@ -613,10 +636,7 @@ impl<E: Engine> Connection<E> {
 
     /// Whether the connection is to be closed: nothing remains to be read or sent.
     pub fn is_finished(&self) -> bool {
-        self.end.is_some()
-            && self.queries.is_empty()
-            && self.idle.is_empty()
-            && self.output().is_empty()
+        self.end.is_some() && self.queries.is_empty() && self.idle.is_empty() && !self.is_sending()
     }
 
     /// Returns the reason for reading no further queries, if there is one.

@@ -158,7 +158,6 @@ async fn converse<S: Carrier, E: Engine>(
     // Deadlines only move later, except those of a stream, so it is sufficient to check them when the timer
     // fires.
     let mut timer = pin!(sleep_until(next_check(connection)));
-    let mut unflushed = false;
     let engine = Arc::clone(connection.engine());
     // Created before any query is read, so that no wake-up is lost.
     let mut wake_up = pin!(engine.wake_up(false));
@@ -179,7 +178,7 @@ async fn converse<S: Carrier, E: Engine>(
         }
         connection.produce(Instant::now().into_std());
         connection.publish();
-        if connection.is_finished() && !unflushed {
+        if connection.is_finished() {
             return Ok(());
         }
         // A requester that gave up cannot be distinguished from one without further queries. Its
@@ -206,7 +205,7 @@ async fn converse<S: Carrier, E: Engine>(
                 disconnect_seen = true;
                 connection.terminate(DISCONNECTED, Instant::now().into_std());
             }
-            result = poll_fn(|context| transfer(stream, connection, &mut unflushed, context)) => {
+            result = poll_fn(|context| transfer(stream, connection, context)) => {
                 result?;
                 // Yields to other connections: a requester that reads everything immediately would
                 // starve them.
@@ -247,7 +246,6 @@ fn next_check<E: Engine>(connection: &Connection<E>) -> Instant {
 fn transfer<S: Carrier, E: Engine>(
     stream: &mut S,
     connection: &mut Connection<E>,
-    unflushed: &mut bool,
     context: &mut Context<'_>,
 ) -> Poll<io::Result<()>> {
     let now = Instant::now().into_std();
@@ -259,16 +257,16 @@ fn transfer<S: Carrier, E: Engine>(
         };
         if read? == 0 {
             connection.input_closed(now);
-            if connection.is_streaming() {
-                // Nobody reads the rest.
-                *unflushed = false;
-            }
         } else {
             connection.received(now);
             // After a short answer the next query may begin: one segment often contains several.
             connection.produce(now);
         }
         moved = true;
+    }
+    if connection.is_finished() {
+        // Nobody reads what the stream has not sent.
+        return Poll::Ready(Ok(()));
     }
     while !connection.output().is_empty() {
         let output = connection.output();
@@ -279,16 +277,14 @@ fn transfer<S: Carrier, E: Engine>(
             0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             count => connection.sent(count, now),
         }
-        *unflushed = true;
         moved = true;
     }
-    if *unflushed && connection.output().is_empty() {
+    if stream.unsent() > 0 && connection.output().is_empty() {
         if let Poll::Ready(flushed) = Pin::new(&mut *stream).poll_flush(context) {
             flushed?;
-            *unflushed = false;
-            moved = true;
         }
     }
+    moved |= connection.set_unsent(stream.unsent(), now);
     if moved {
         Poll::Ready(Ok(()))
     } else {

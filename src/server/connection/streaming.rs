@@ -78,10 +78,10 @@ impl<E: Engine> Connection<E> {
 
     /// Returns the time at which the stream has been silent or blocked for too long.
     pub(super) fn stream_deadline(&self, stream: Stream) -> Instant {
-        match self.output().is_empty() {
-            true => stream.silent_since + self.limits.active_idle_time,
+        match self.is_sending() {
+            false => stream.silent_since + self.limits.active_idle_time,
             // RFC 7724 section 8.2.
-            false => self.blocked_since + self.limits.active_send_time,
+            true => self.blocked_since + self.limits.active_send_time,
         }
     }
 

@@ -257,6 +257,11 @@ impl<S: Carrier> Carrier for TlsStream<S> {
         self.carrier.write_freely();
     }
 
+    /// Counts ciphertext.
+    fn unsent(&self) -> usize {
+        self.sending.len() - self.sent
+    }
+
     fn exhausted(&self) -> Option<&'static str> {
         let is_limited = self.session.protocol_version() == Some(ProtocolVersion::TLSv1_2);
         let is_exhausted = is_limited && self.written >= MAX_RECORDS;

@@ -23,7 +23,25 @@ const IDLE_TIME: Duration = Duration::from_secs(300);
 const ACTIVE_IDLE_TIME: Duration = Duration::from_secs(60);
 
 /// ACTIVE_LQ_SEND_TIMEOUT.
-const ACTIVE_SEND_TIME: Duration = Duration::from_secs(120);
+pub(super) const ACTIVE_SEND_TIME: Duration = Duration::from_secs(120);
+
+/// Returns a connection without TLS that was just accepted from 192.0.2.1.
+pub(super) fn connection(engine: &Arc<FakeEngine>) -> Connection<FakeEngine> {
+    let requester = Requester {
+        peer: [192, 0, 2, 1].into(),
+        local: [192, 0, 2, 254].into(),
+        allowed: QueryTypes::ALL,
+        security: Security::Plain,
+    };
+    let limits = Limits {
+        queries: 16,
+        idle_time: IDLE_TIME,
+        active_idle_time: ACTIVE_IDLE_TIME,
+        active_send_time: ACTIVE_SEND_TIME,
+    };
+    let now = Instant::now().into_std();
+    Connection::new(Arc::clone(engine), requester, limits, Arc::default(), now)
+}
 
 /// A connection served, and its requester's end.
 struct Served {
@@ -58,26 +76,8 @@ impl Served {
     /// Serves a connection with this engine and slot.
     fn with(buffer: usize, engine: Arc<FakeEngine>, slots: Arc<Slots>, slot: Slot) -> Served {
         let (stream, server) = duplex(buffer);
-        let requester = Requester {
-            peer: [192, 0, 2, 1].into(),
-            local: [192, 0, 2, 254].into(),
-            allowed: QueryTypes::ALL,
-            security: Security::Plain,
-        };
-        let limits = Limits {
-            queries: 16,
-            idle_time: IDLE_TIME,
-            active_idle_time: ACTIVE_IDLE_TIME,
-            active_send_time: ACTIVE_SEND_TIME,
-        };
         let start = Instant::now();
-        let connection = Connection::new(
-            Arc::clone(&engine),
-            requester,
-            limits,
-            Arc::default(),
-            start.into_std(),
-        );
+        let connection = connection(&engine);
         let (stop, stop_receiver) = watch::channel(None);
         let task = tokio::spawn(serve(server, connection, slot, stop_receiver, None));
         Served {
@@ -460,21 +460,7 @@ async fn a_stream_that_can_carry_few_more_messages_is_closed() {
         .take(Ipv4Addr::new(192, 0, 2, 1).into(), None)
         .unwrap();
     let (mut stream, server) = duplex(1_000);
-    let requester = Requester {
-        peer: [192, 0, 2, 1].into(),
-        local: [192, 0, 2, 254].into(),
-        allowed: QueryTypes::ALL,
-        security: Security::Plain,
-    };
-    let limits = Limits {
-        queries: 16,
-        idle_time: IDLE_TIME,
-        active_idle_time: ACTIVE_IDLE_TIME,
-        active_send_time: ACTIVE_SEND_TIME,
-    };
-    let engine: Arc<FakeEngine> = Arc::default();
-    let now = Instant::now().into_std();
-    let connection = Connection::new(engine, requester, limits, Arc::default(), now);
+    let connection = connection(&Arc::default());
     let (_stop, stop_receiver) = watch::channel(None);
     let task = tokio::spawn(serve(
         Exhausted(server),

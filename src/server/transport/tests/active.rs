@@ -21,6 +21,20 @@ impl Served {
         served
     }
 
+    /// Serves another connection with an active query of xid 1, in the slot that is free.
+    async fn beside_active(&self) -> Served {
+        let mut next = self.beside(self.free_slot());
+        let query = Query::active(1).frame();
+        next.stream.write_all(&query).await.unwrap();
+        next
+    }
+
+    /// Takes the slot that is free.
+    fn free_slot(&self) -> Slot {
+        let slot = self.slots.take(Ipv4Addr::new(192, 0, 2, 2).into(), None);
+        slot.unwrap()
+    }
+
     /// Returns the next reply.
     async fn reply(&mut self) -> Reply {
         let size = self.stream.read_u16().await.unwrap();
@@ -142,27 +156,21 @@ async fn the_end_of_the_server_is_query_terminated_as_the_last_message() {
 #[tokio::test(start_paused = true)]
 async fn an_active_connection_leaves_its_slot_to_another() {
     let mut served = Served::active(1_000).await;
-    let slot = served.slots.take(Ipv4Addr::new(192, 0, 2, 2).into(), None);
-    let mut bulk = served.beside(slot.unwrap());
+    let mut bulk = served.beside(served.free_slot());
     assert!(!served.has_room());
     bulk.query(1, 0, 8).await;
     bulk.stream.shutdown().await.unwrap();
     assert_eq!(bulk.replies().await, [Reply::done(1)]);
     bulk.gone().await;
     // There is no place for a second active one.
-    let slot = served.slots.take(Ipv4Addr::new(192, 0, 2, 2).into(), None);
-    let mut second = served.beside(slot.unwrap());
-    let query = Query::active(1).frame();
-    second.stream.write_all(&query).await.unwrap();
+    let mut second = served.beside_active().await;
     let last = status(StatusCode::QUERY_TERMINATED, &Full::Active(1).to_string());
     assert_eq!(second.replies().await, [last]);
     drop(second.stream);
     // Until the first ends.
     served.stop.send_replace(Some(Stop::now("reconfigured")));
     served.replies().await;
-    let slot = served.slots.take(Ipv4Addr::new(192, 0, 2, 2).into(), None);
-    let mut third = served.beside(slot.unwrap());
-    third.stream.write_all(&query).await.unwrap();
+    let mut third = served.beside_active().await;
     sleep(Duration::from_millis(1)).await;
     served.engine.change(1);
     assert_eq!(third.reply().await, Reply::binding(1, 0));
