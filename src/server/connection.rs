@@ -649,6 +649,11 @@ impl<E: Engine> Connection<E> {
         &self.engine
     }
 
+    /// Returns the time that the connection may be blocked while it has an active query.
+    pub fn active_send_time(&self) -> Duration {
+        self.limits.active_send_time
+    }
+
     /// Returns the time that the connection may be idle or blocked.
     pub fn idle_time(&self) -> Duration {
         self.limits.idle_time

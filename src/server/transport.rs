@@ -167,7 +167,11 @@ async fn converse<S: Carrier, E: Engine>(
     loop {
         if connection.wants_place() {
             match slot.activate() {
-                Ok(()) => connection.admit(),
+                Ok(()) => {
+                    connection.admit();
+                    // A requester that vanished sends nothing. ConnectionActive, which it does not acknowledge, shows it.
+                    stream.limit_silence(connection.active_send_time());
+                }
                 Err(full) => connection.refuse(full, Instant::now().into_std()),
             }
             wake_up.set(engine.wake_up(true));

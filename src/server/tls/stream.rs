@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind, Read};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use rustls::{ProtocolVersion, ServerConfig, ServerConnection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -255,6 +256,10 @@ impl<S: Carrier> AsyncWrite for TlsStream<S> {
 impl<S: Carrier> Carrier for TlsStream<S> {
     fn write_freely(&self) {
         self.carrier.write_freely();
+    }
+
+    fn limit_silence(&self, time: Duration) {
+        self.carrier.limit_silence(time);
     }
 
     /// Counts ciphertext.
