@@ -88,7 +88,7 @@ impl Engine for LeaseEngine {
                 let answer = active::Answer::open(query, opening, permission);
                 Ok(Answer::Active(answer))
             }
-            (other, _) => Err(Unanswerable::MessageType(other.0)),
+            (other, _) => Err(Unanswerable::MessageType(other)),
         }
     }
 

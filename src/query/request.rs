@@ -147,7 +147,7 @@ pub enum Unanswerable {
     /// The dhcp-message-type is missing, repeated, or not one octet long.
     NoMessageType,
     /// The type is not supported over TCP (RFC 7724 section 8.1.1).
-    MessageType(u8),
+    MessageType(MessageType),
     /// A DHCPACTIVELEASEQUERY on a connection that must not carry one, for this reason (RFC 7724 section 8.1).
     Insecure(&'static str),
 }
@@ -160,10 +160,13 @@ impl fmt::Display for Unanswerable {
             Unanswerable::NoMessageType => {
                 f.write_str("dhcp-message-type must appear once, with a length of 1")
             }
-            Unanswerable::MessageType(16) => f.write_str(
+            Unanswerable::MessageType(MessageType::ACTIVE_LEASE_QUERY) => f.write_str(
                 "a DHCPACTIVELEASEQUERY is answered only if 'advanced.active-query-enabled' is true",
             ),
-            Unanswerable::MessageType(found) => {
+            Unanswerable::MessageType(MessageType::TLS) => f.write_str(
+                "a DHCPTLS starts TLS only as the first message of a connection that has not started it",
+            ),
+            Unanswerable::MessageType(MessageType(found)) => {
                 write!(f, "dhcp-message-type {found} is not supported over TCP")
             }
             Unanswerable::Insecure(why) => write!(f, "DHCPACTIVELEASEQUERY is not permitted {why}"),
