@@ -368,6 +368,17 @@ impl Config {
                     ),
                 );
             }
+            if self.needs_no_certificate(entry) {
+                let shown = shown(entry.prefix);
+                notice(
+                    Level::WARN,
+                    "BLQ_ACTIVE_INSECURE",
+                    format!(
+                        "parameter 'requesters' has 'certificates' for {shown}, but 'advanced.active-query-insecure' is \
+                         true: without TLS it may send active queries that no certificate is requested for"
+                    ),
+                );
+            }
             if entry.prefix.prefix_len() == 0 {
                 notice(
                     Level::WARN,
@@ -380,6 +391,14 @@ impl Config {
         }
         self.notices.append(&mut notices);
         self.add_notices_of_requesters();
+    }
+
+    /// Whether a requester with `certificates` may send active queries without any.
+    fn needs_no_certificate(&self, entry: &RequesterEntry) -> bool {
+        let is_insecure = self.active.is_some_and(|active| active.is_insecure);
+        let is_active = entry.query_types.contains(QueryType::Active);
+        // Without TLS, another notice says more.
+        is_insecure && is_active && self.tls.is_some() && !entry.certificates.is_empty()
     }
 
     /// Adds notices about entries of `requesters` that no peer will match.

@@ -115,8 +115,11 @@ fn accepts_every_parameter() {
                 "crl-file": "/etc/crl"
             }
         }"#,
-    )
-    .unwrap();
+    );
+    let mut config = config.unwrap();
+    let notices = std::mem::take(&mut config.notices);
+    let ids: Vec<&str> = notices.iter().map(|notice| notice.id).collect();
+    assert_eq!(ids, ["BLQ_ACTIVE_INSECURE"]);
     assert_eq!(
         config,
         Config {
@@ -266,6 +269,32 @@ fn warns_of_parameters_that_do_not_encrypt_connections() {
             assert!(notice.text.contains(part), "{}", notice.text);
         }
     }
+}
+
+#[test]
+fn warns_of_certificates_that_active_queries_without_tls_do_not_need() {
+    let with = |types: &str, parameters: &str| {
+        let json = format!(
+            r#"{{ "requesters": [{{ "address": "192.0.2.1", "certificates": ["a.example.net"] {types} }}],
+                  "advanced": {{ "active-query-enabled": true, {parameters} }} }}"#
+        );
+        let notices = Config::parse(&json).unwrap().notices;
+        let found = notices.iter().map(|notice| (notice.level, notice.id));
+        let ids: Vec<_> = found.collect();
+        (ids, notices.first().map(|notice| notice.text.clone()))
+    };
+    let insecure = format!(r#"{FILES}, "active-query-insecure": true"#);
+    let (ids, text) = with("", &insecure);
+    assert_eq!(ids, [(Level::WARN, "BLQ_ACTIVE_INSECURE")]);
+    for part in ["192.0.2.1", "'advanced.active-query-insecure'"] {
+        assert!(text.as_ref().unwrap().contains(part), "{text:?}");
+    }
+    let bulk = r#", "query-types": ["mac", "all"]"#;
+    assert_eq!(with(bulk, &insecure).0, []);
+    assert_eq!(with("", FILES).0, []);
+    // Without TLS there is no certificate at all.
+    let (ids, _) = with("", r#""active-query-insecure": true"#);
+    assert_eq!(ids, [(Level::WARN, "BLQ_NOT_ENCRYPTED")]);
 }
 
 #[test]

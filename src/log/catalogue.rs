@@ -45,6 +45,15 @@ messages! {
     /// 'advanced.max-requester-connections'.
     BLQ_ACCEPT_PAUSED,
 
+    /// An entry of 'requesters' has 'certificates', but 'advanced.active-query-insecure' is true: whoever connects from
+    /// its addresses without TLS is sent every change of a lease, and no certificate is requested. The text names the
+    /// entry.
+    ///
+    /// Action: Set 'advanced.active-query-insecure' to false if all requesters use TLS. Otherwise remove "active" from
+    /// 'query-types' of requesters that must present a certificate, or keep their connections inside a protected
+    /// network or tunnel.
+    BLQ_ACTIVE_INSECURE,
+
     /// An active query (RFC 7724) ended with QueryTerminated, because as many are in progress as
     /// 'advanced.max-active-connections' allows, or as the process has descriptors for. Logged at most once a minute
     /// for each address.
@@ -235,7 +244,8 @@ messages! {
     BLQ_MIRROR_FAILED,
 
     /// A requester's message was a DHCPv4 message, but not a request of a type that is defined over TCP (RFC
-    /// 7724 section 8.1.1). The connection was closed. Logged at most once a minute for each requester.
+    /// 7724 section 8.1.1), or a DHCPTLS that was not the first one. The connection was closed. Logged at most once a
+    /// minute for each requester.
     ///
     /// Action: Find the program at that address that connects to this port. If it is a requester, report it
     /// to its vendor.
