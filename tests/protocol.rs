@@ -2,21 +2,20 @@
 
 #[path = "support/fake_engine.rs"]
 mod fake_engine;
+#[path = "support/loopback.rs"]
+mod loopback;
 
 use std::collections::HashSet;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dhcp_blq::config::Config;
 use dhcp_blq::server::{Listeners, Server};
-use socket2::{Domain, Socket, Type};
 
 use fake_engine::{FakeEngine, Query, Reply, frame};
-
-/// Time after which a test fails; never reached by a correct server.
-const PATIENCE: Duration = Duration::from_secs(60);
+use loopback::{PATIENCE, connect_from, is_close, read_message};
 
 /// Returns parameters that permit all local addresses, on a port the system chooses.
 fn config(advanced: &str) -> Config {
@@ -35,18 +34,6 @@ fn start(config: &Config) -> Server {
     Server::start(config, Arc::new(FakeEngine::default())).unwrap()
 }
 
-/// Connects to the server from an address.
-fn connect_from(server: &Server, source: [u8; 4]) -> TcpStream {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    let source = SocketAddr::from((source, 0));
-    socket.bind(&source.into()).unwrap();
-    socket.connect(&server.local_addresses()[0].into()).unwrap();
-    let stream: TcpStream = socket.into();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.set_nodelay(true).unwrap();
-    stream
-}
-
 /// Connects to the server.
 fn connect(server: &Server) -> TcpStream {
     connect_from(server, [127, 0, 0, 1])
@@ -59,11 +46,7 @@ fn query(xid: u32, replies: u32, size: u16) -> Vec<u8> {
 
 /// Reads the next reply.
 fn reply(mut stream: &TcpStream) -> io::Result<Reply> {
-    let mut size = [0; 2];
-    stream.read_exact(&mut size)?;
-    let mut message = vec![0; u16::from_be_bytes(size).into()];
-    stream.read_exact(&mut message)?;
-    Ok(Reply::read(&message))
+    Ok(Reply::read(&read_message(&mut stream)?))
 }
 
 /// Reads all replies until the server closes.
@@ -83,12 +66,7 @@ fn is_served(mut stream: &TcpStream) -> bool {
     match outcome {
         Ok(reply) => reply == Reply::done(77),
         Err(error) => {
-            let closed = [
-                ErrorKind::UnexpectedEof,
-                ErrorKind::ConnectionReset,
-                ErrorKind::BrokenPipe,
-            ];
-            assert!(closed.contains(&error.kind()), "{error}");
+            assert!(is_close(&error), "{error}");
             false
         }
     }

@@ -2,48 +2,39 @@
 //!
 //! Each test uses different peer addresses, since the process has one log.
 
+#[path = "support/loopback.rs"]
+mod loopback;
+#[path = "support/recorded_log.rs"]
+mod recorded_log;
+
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, Once};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use blq::{Primary, Query, Vss};
 use dhcp_blq::config::Config;
 use dhcp_blq::kea_config::KeaConfig;
-use dhcp_blq::log::subscriber::{self, Sink};
 use dhcp_blq::mirror::{InitialLoad, Saved};
 use dhcp_blq::model::time::Time;
 use dhcp_blq::query::lease_engine::LeaseEngine;
 use dhcp_blq::server::Server;
-use socket2::{Domain, Socket, Type};
+use loopback::connect_from;
 use tracing::Level;
 
-/// Time after which a test fails; never reached by a correct server.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// All lines logged.
-static LOG: Mutex<Vec<String>> = Mutex::new(Vec::new());
-
-/// Records lines.
-struct Log;
-
-impl Sink for Log {
-    fn is_enabled(&self, _: Level) -> bool {
-        true
-    }
-
-    fn write(&self, level: Level, id: &'static str, text: &str) {
-        LOG.lock().unwrap().push(format!("{level} {id} {text}"));
-    }
-}
+/// The identifiers of lines about queries.
+const QUERIES: [&str; 5] = [
+    "BLQ_QUERY_ABANDONED",
+    "BLQ_QUERY_ANSWERED",
+    "BLQ_QUERY_MALFORMED",
+    "BLQ_QUERY_NOT_ALLOWED",
+    "BLQ_QUERY_TERMINATED",
+];
 
 /// Starts a server with a pool of this many free addresses, which may be queried except by client
 /// identifier.
 fn start(addresses: u32) -> Server {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| tracing::subscriber::set_global_default(subscriber::to(Log)).unwrap());
+    recorded_log::record(Level::TRACE);
     let config = Config::parse(
         r#"{
             "requesters": [{ "address": "127.0.0.0/8", "query-types": ["mac", "relay-id", "all"] }],
@@ -65,19 +56,9 @@ fn start(addresses: u32) -> Server {
     Server::start(&config, Arc::new(engine)).unwrap()
 }
 
-/// Connects from an address.
-fn connect(server: &Server, peer: Ipv4Addr) -> TcpStream {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from((peer, 0)).into()).unwrap();
-    socket.connect(&server.local_addresses()[0].into()).unwrap();
-    let stream: TcpStream = socket.into();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream
-}
-
 /// Sends queries on a connection, and waits for their answers and the close.
 fn ask(server: &Server, peer: Ipv4Addr, queries: &[Query]) -> usize {
-    let mut stream = connect(server, peer);
+    let mut stream = connect_from(server, peer);
     for query in queries {
         stream.write_all(&query.to_bytes().unwrap()).unwrap();
     }
@@ -89,17 +70,7 @@ fn ask(server: &Server, peer: Ipv4Addr, queries: &[Query]) -> usize {
 
 /// Waits for `count` lines about queries of a peer, and returns all of them.
 fn lines(peer: Ipv4Addr, count: usize) -> Vec<String> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let log = LOG.lock().unwrap().clone();
-        let is_meant =
-            |line: &String| line.contains(" BLQ_QUERY_") && line.ends_with(&format!("peer={peer}"));
-        let lines: Vec<String> = log.into_iter().filter(is_meant).collect();
-        if lines.len() >= count || Instant::now() > deadline {
-            return lines;
-        }
-        thread::sleep(Duration::from_millis(1));
-    }
+    recorded_log::lines(peer, &QUERIES, count)
 }
 
 #[test]
@@ -164,7 +135,7 @@ fn a_query_that_the_server_or_the_requester_ends_leaves_a_line_too() {
     let server = start(1 << 24);
     let peers = [1, 2].map(|host| Ipv4Addr::new(127, 3, 2, host));
     let mut streams = peers.map(|peer| {
-        let mut stream = connect(&server, peer);
+        let mut stream = connect_from(&server, peer);
         let query = Query::new(Primary::All).to_bytes().unwrap();
         stream.write_all(&query).unwrap();
         // The answer has begun.
@@ -174,7 +145,7 @@ fn a_query_that_the_server_or_the_requester_ends_leaves_a_line_too() {
     // Closed with unread octets: a reset.
     drop(std::mem::replace(
         &mut streams[0],
-        connect(&server, Ipv4Addr::new(127, 3, 2, 9)),
+        connect_from(&server, Ipv4Addr::new(127, 3, 2, 9)),
     ));
     let abandoned = lines(peers[0], 1);
     assert_eq!(abandoned.len(), 1, "{abandoned:?}");

@@ -2,48 +2,30 @@
 //!
 //! Each test uses different peer addresses, since the process has one log.
 
+#[path = "support/loopback.rs"]
+mod loopback;
+#[path = "support/recorded_log.rs"]
+mod recorded_log;
+
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Once};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use blq::wire::code;
 use blq::{MessageType, Primary, Query};
 use dhcp_blq::config::Config;
 use dhcp_blq::kea_config::KeaConfig;
-use dhcp_blq::log::subscriber::{self, Sink};
 use dhcp_blq::mirror::{InitialLoad, Saved};
 use dhcp_blq::model::time::Time;
 use dhcp_blq::query::lease_engine::LeaseEngine;
 use dhcp_blq::server::{Counts, Server};
-use socket2::{Domain, Socket, Type};
+use loopback::connect_from;
 use tracing::Level;
-
-/// Time after which a test fails; never reached by a correct server.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Lines logged from INFO on.
-static LOG: Mutex<Vec<String>> = Mutex::new(Vec::new());
-
-/// Records lines.
-struct Log;
-
-impl Sink for Log {
-    fn is_enabled(&self, level: Level) -> bool {
-        level <= Level::INFO
-    }
-
-    fn write(&self, level: Level, id: &'static str, text: &str) {
-        LOG.lock().unwrap().push(format!("{level} {id} {text}"));
-    }
-}
 
 /// Starts a server with an empty mirror that 127.0.0.0/9 may query by MAC address.
 fn start() -> Server {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| tracing::subscriber::set_global_default(subscriber::to(Log)).unwrap());
+    recorded_log::record(Level::INFO);
     let config = r#"{
         "requesters": [{ "address": "127.0.0.0/9", "query-types": ["mac"] }],
         "advanced": { "lease-query-ip": "127.0.0.1", "max-requester-connections": 100 }
@@ -60,11 +42,7 @@ fn start() -> Server {
 
 /// Sends octets to the server, closes the sending side, and reads until the server closes.
 fn send(server: &Server, peer: Ipv4Addr, octets: &[u8]) -> Vec<u8> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from((peer, 0)).into()).unwrap();
-    socket.connect(&server.local_addresses()[0].into()).unwrap();
-    let mut stream: TcpStream = socket.into();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut stream = connect_from(server, peer);
     // Writing fails if the server has already closed the connection.
     let _ = stream.write_all(octets);
     let _ = stream.shutdown(Shutdown::Write);
@@ -75,19 +53,7 @@ fn send(server: &Server, peer: Ipv4Addr, octets: &[u8]) -> Vec<u8> {
 
 /// Waits for a line about a peer, and returns all lines about it.
 fn lines(peer: Ipv4Addr) -> Vec<String> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let log = LOG.lock().unwrap().clone();
-        let of_peer = |line: &String| {
-            let words = line.split(|one: char| !one.is_ascii_digit() && one != '.');
-            words.into_iter().any(|word| word == peer.to_string())
-        };
-        let lines: Vec<String> = log.into_iter().filter(of_peer).collect();
-        if !lines.is_empty() || Instant::now() > deadline {
-            return lines;
-        }
-        thread::sleep(Duration::from_millis(1));
-    }
+    recorded_log::lines(peer, &[], 1)
 }
 
 /// Returns a query by MAC address.

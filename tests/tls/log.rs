@@ -1,56 +1,28 @@
 //! The log messages about TLS. Each test uses another peer address, since the process has one log.
 
 use std::io::{Read, Write};
-use std::net::Ipv4Addr;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, Once};
-use std::thread;
-use std::time::Instant;
 
-use dhcp_blq::log::subscriber::{self, Sink};
 use dhcp_blq::server::Server;
 use rcgen::date_time_ymd;
 use tracing::Level;
 
 use crate::certificates::{Files, Identity};
-use crate::client::{PATIENCE, agree, connect_from, dhcptls, served, start};
+use crate::client::{agree, dhcptls, served, start};
 use crate::fake_engine::Query;
-
-/// Lines logged.
-static LOG: Mutex<Vec<String>> = Mutex::new(Vec::new());
-
-/// Records lines.
-struct Log;
-
-impl Sink for Log {
-    fn is_enabled(&self, level: Level) -> bool {
-        level <= Level::DEBUG
-    }
-
-    fn write(&self, level: Level, id: &'static str, text: &str) {
-        LOG.lock().unwrap().push(format!("{level} {id} {text}"));
-    }
-}
+use crate::loopback::connect_from;
+use crate::recorded_log;
 
 /// Records the log from now on.
 fn record() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| tracing::subscriber::set_global_default(subscriber::to(Log)).unwrap());
+    recorded_log::record(Level::DEBUG);
 }
 
 /// Waits for a line of this message about a peer; returns it.
 fn line(id: &str, peer: [u8; 4]) -> String {
-    let peer = format!("{}", Ipv4Addr::from(peer));
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let log = LOG.lock().unwrap().clone();
-        let is_meant = |line: &String| line.contains(&format!(" {id} ")) && line.contains(&peer);
-        if let Some(line) = log.into_iter().find(is_meant) {
-            return line;
-        }
-        assert!(Instant::now() < deadline, "{id} about {peer}");
-        thread::yield_now();
-    }
+    let lines = recorded_log::lines(peer, &[id], 1);
+    let first = lines.into_iter().next();
+    first.unwrap_or_else(|| panic!("{id} about {peer:?}"))
 }
 
 /// Connects with a certificate that is refused; returns the line about it.

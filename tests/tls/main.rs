@@ -4,6 +4,12 @@
 mod certificates;
 #[path = "../support/fake_engine.rs"]
 mod fake_engine;
+#[path = "../support/loopback.rs"]
+mod loopback;
+#[path = "../support/recorded_log.rs"]
+mod recorded_log;
+#[path = "../support/tls_client.rs"]
+mod tls_client;
 
 mod access;
 mod client;

@@ -9,10 +9,9 @@ use dhcp_blq::server::Server;
 use rustls::client::{ClientSessionMemoryCache, Resumption};
 
 use crate::certificates::Files;
-use crate::client::{
-    Client, agree, client_config, config, connect_from, dhcptls, served, start, tls_reply,
-};
+use crate::client::{Client, agree, client_config, config, dhcptls, served, start, tls_reply};
 use crate::fake_engine::{FakeEngine, Query, Reply};
+use crate::loopback::{connect_from, read_message};
 
 /// The address of the requesters.
 const SOURCE: [u8; 4] = [127, 0, 0, 1];
@@ -37,11 +36,7 @@ fn query(xid: u32) -> Vec<u8> {
 
 /// Reads the next reply on a connection without TLS.
 fn reply(mut stream: &TcpStream) -> io::Result<Reply> {
-    let mut size = [0; 2];
-    stream.read_exact(&mut size)?;
-    let mut message = vec![0; u16::from_be_bytes(size).into()];
-    stream.read_exact(&mut message)?;
-    Ok(Reply::read(&message))
+    Ok(Reply::read(&read_message(&mut stream)?))
 }
 
 #[test]

@@ -11,8 +11,9 @@ use std::thread;
 use dhcp_blq::server::{Server, TlsContext};
 
 use crate::certificates::{Authority, Files, Identity};
-use crate::client::{agree, config, connect_from, start};
+use crate::client::{agree, config, start};
 use crate::fake_engine::{Query, Reply};
+use crate::loopback::connect_from;
 
 /// Whether the program is installed.
 fn is_installed() -> bool {

@@ -3,23 +3,12 @@
 use std::io::Write;
 
 use crate::certificates::Files;
-use crate::client::{Client, agree, client_config, connect_from, served_by, start};
+use crate::client::{Client, agree, client_config, records, served_by, start};
 use crate::fake_engine::{Query, Reply};
+use crate::loopback::connect_from;
 
 /// The address of the requesters.
 const SOURCE: [u8; 4] = [127, 0, 0, 1];
-
-/// Returns the types and lengths of the records in received octets.
-fn records(mut octets: &[u8]) -> Vec<(u8, usize)> {
-    let mut records = Vec::new();
-    while let Some(([kind, _, _, high, low], rest)) = octets.split_first_chunk() {
-        let length = usize::from(u16::from_be_bytes([*high, *low]));
-        records.push((*kind, length));
-        octets = &rest[length..];
-    }
-    assert!(octets.is_empty(), "the stream ends with a record");
-    records
-}
 
 #[test]
 fn each_message_is_in_a_record_of_its_own() {
