@@ -8,17 +8,16 @@ mod bench;
 use std::io::Read;
 use std::net::Ipv4Addr;
 use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use active::loopback::PATIENCE;
 use active::*;
 use bench::{Bench, all, by_mac};
 use blq::{Message, MessageType};
 use dhcp_blq::config::Config;
 use dhcp_blq::server::Server;
-
-/// ConnectionActive.
-const CONNECTION_ACTIVE: u8 = 6;
-/// CatchUpComplete.
-const CATCH_UP_COMPLETE: u8 = 7;
+use socket2::SockRef;
 
 /// Serves an empty mirror to 127.0.0.1, with active queries without TLS.
 fn start(advanced: &str) -> Server {
@@ -36,9 +35,8 @@ fn start_with(config: &Config) -> Server {
 
 /// Sends an active query whose stream has begun.
 fn stream(server: &Server) -> Requester {
-    let mut requester = Requester::ask(server, &query_from(7, u32::MAX));
-    // Nothing has changed since: the catch-up is complete at once.
-    assert_eq!(requester.message().status_code(), CATCH_UP_COMPLETE);
+    let mut requester = Requester::connect(server);
+    assert!(requester.begins_stream(query(7)));
     requester
 }
 
@@ -57,9 +55,9 @@ fn is_answered(requester: &mut Requester) -> bool {
 
 //------------ Enabling (RFC 7724 section 8.1) -------------------------------------------------
 
+/// RFC 7724 sections 8.1 and 8.1.1: MUST NOT be enabled by default.
 #[test]
 fn an_active_query_that_is_not_enabled_closes_the_connection() {
-    // RFC 7724 sections 8.1 and 8.1.1: MUST NOT be enabled by default.
     let server = start_with(&config(
         r#"["127.0.0.1"]"#,
         r#""max-concurrent-queries": 1"#,
@@ -70,6 +68,7 @@ fn an_active_query_that_is_not_enabled_closes_the_connection() {
     assert_eq!(counts.unanswerable.load(Ordering::Relaxed), 1);
 }
 
+/// RFC 7724 section 8.2: an error at the start is a status, then the connection is closed.
 #[test]
 fn a_query_type_that_the_requester_may_not_use_is_not_allowed() {
     let requesters = r#"[{ "address": "127.0.0.1", "query-types": ["mac", "all"] }]"#;
@@ -82,9 +81,9 @@ fn a_query_type_that_the_requester_may_not_use_is_not_allowed() {
     assert!(is_answered(&mut Requester::connect(&server)));
 }
 
+/// RFC 7724 section 8.1.1.
 #[test]
 fn message_types_not_supported_over_tcp_close_the_connection() {
-    // RFC 7724 section 8.1.1.
     let server = start("");
     for message_type in [1, 3, 10, 11, 13, 15, 17, 99, 0, 255] {
         let message = Message::new(1, 7, MessageType(message_type));
@@ -102,6 +101,7 @@ fn message_types_not_supported_over_tcp_close_the_connection() {
 
 //------------ Malformed queries (RFC 7724 sections 7.3 and 8.2) -------------------------------
 
+/// RFC 7724 sections 7.3 and 8.2: query-end-time and others are MalformedQuery, then the connection is closed.
 #[test]
 fn a_malformed_query_is_answered_with_its_status_then_the_connection_is_closed() {
     let server = start("");
@@ -143,6 +143,7 @@ fn a_malformed_query_is_answered_with_its_status_then_the_connection_is_closed()
     }
 }
 
+/// RFC 7724 section 7.3; the contract.
 #[test]
 fn htype_and_hlen_beside_an_address_of_zeros_are_ignored() {
     let server = start("");
@@ -157,6 +158,7 @@ fn htype_and_hlen_beside_an_address_of_zeros_are_ignored() {
 
 //------------ Alone on its connection (RFC 7724 section 8.3) ----------------------------------
 
+/// RFC 7724 section 8.3: an active query is alone on its connection.
 #[test]
 fn another_query_ends_the_stream_with_not_allowed_as_the_last_message() {
     let server = start("");
@@ -175,6 +177,7 @@ fn another_query_ends_the_stream_with_not_allowed_as_the_last_message() {
     }
 }
 
+/// RFC 7724 section 8.3: an active query is alone on its connection.
 #[test]
 fn an_active_query_beside_a_bulk_query_is_not_allowed() {
     // In one segment, so that the first is in progress.
@@ -194,6 +197,7 @@ fn an_active_query_beside_a_bulk_query_is_not_allowed() {
     );
 }
 
+/// RFC 7724 section 8.3; the contract.
 #[test]
 fn an_active_query_may_follow_a_finished_bulk_answer() {
     let server = start("");
@@ -213,6 +217,7 @@ fn an_active_query_may_follow_a_finished_bulk_answer() {
 
 //------------ Time (RFC 7724 sections 7.4, 8.1 and 8.2) ---------------------------------------
 
+/// RFC 7724 sections 7.4 and 8.4: ConnectionActive after each idle time; an active connection is not idle.
 #[test]
 fn a_silent_stream_is_shown_to_be_active_and_never_idle() {
     // Longer than 'max-requester-idle-time'.
@@ -228,9 +233,65 @@ fn a_silent_stream_is_shown_to_be_active_and_never_idle() {
     }
 }
 
+/// RFC 7724 section 7.4: ConnectionActive is for the time without binding data alone.
+#[test]
+fn a_stream_with_changes_is_not_shown_to_be_active() {
+    const IDLE: Duration = Duration::from_secs(1);
+    let bench = Bench::new();
+    let advanced = format!(r#"{INSECURE}, "active-idle-timeout": 1"#);
+    let server = serve(&bench.mirror, &config(r#"["127.0.0.1"]"#, &advanced));
+    let mut requester = stream(&server);
+    let mut latest = Instant::now();
+    // For several idle times, with changes in each.
+    let mut client = 0_u8;
+    let begin = latest;
+    while begin.elapsed() < 3 * IDLE {
+        client += 1;
+        let before = std::mem::replace(&mut latest, Instant::now());
+        bench.lease([10, 0, 1, 10], client, 0, &[]);
+        loop {
+            let message = requester.message();
+            if message.message_type() == ACTIVE && message.message.chaddr[5] == client {
+                break;
+            }
+            // Only if this machine made no change for so long.
+            assert_eq!(message.status_code(), CONNECTION_ACTIVE);
+            assert!(before.elapsed() >= IDLE);
+        }
+        thread::sleep(IDLE / 4);
+    }
+    // Then it comes, an idle time after the last change.
+    assert_eq!(requester.message().status_code(), CONNECTION_ACTIVE);
+    assert!(latest.elapsed() >= IDLE);
+}
+
+/// RFC 7724 section 8.2: also if the kernel holds all that is to be sent, as it does for a host that is down. No
+/// later
+/// message finds it out before.
+#[test]
+fn a_requester_that_acknowledges_nothing_is_closed_after_the_send_time() {
+    let bench = Bench::new();
+    let advanced = format!(r#"{INSECURE}, "active-send-timeout": 1"#);
+    let server = serve(&bench.mirror, &config(r#"["127.0.0.1"]"#, &advanced));
+    let requester = stream(&server);
+    // No room for the next messages, which fit the server's kernel: a closed window is not acknowledged.
+    SockRef::from(&requester.0).set_recv_buffer_size(1).unwrap();
+    let mut client = 0_u8;
+    let is_open = || server.monitor().connection_count() > 0;
+    while is_open() && server.counts().octets_sent.load(Ordering::Relaxed) < 16 * 1024 {
+        client = client.wrapping_add(1);
+        bench.lease([10, 0, 1, 10], client, 0, &[200; 202]);
+    }
+    let begin = Instant::now();
+    while is_open() {
+        assert!(begin.elapsed() < PATIENCE);
+        thread::yield_now();
+    }
+}
+
+/// RFC 7724 section 8.2: ACTIVE_LQ_SEND_TIMEOUT.
 #[test]
 fn a_requester_that_reads_nothing_is_closed_after_the_send_time() {
-    // RFC 7724 section 8.2: ACTIVE_LQ_SEND_TIMEOUT.
     let advanced = format!(r#"{INSECURE}, "active-send-timeout": 1"#);
     let bench = Bench::new();
     let server = serve(&bench.mirror, &config(r#"["127.0.0.1"]"#, &advanced));
@@ -250,9 +311,9 @@ fn a_requester_that_reads_nothing_is_closed_after_the_send_time() {
     assert!(received.len() > 1_000);
 }
 
+/// RFC 7724 section 8.1: BULK_LQ_DATA_TIMEOUT.
 #[test]
 fn a_query_that_stays_incomplete_is_closed_after_the_idle_time() {
-    // RFC 7724 section 8.1: BULK_LQ_DATA_TIMEOUT.
     let server = start(r#""max-requester-idle-time": 1"#);
     let mut requester = Requester::connect(&server);
     let octets = query(7).to_frame().unwrap();
@@ -262,6 +323,7 @@ fn a_query_that_stays_incomplete_is_closed_after_the_idle_time() {
 
 //------------ Places (RFC 7724 sections 8.1 and 8.3) ------------------------------------------
 
+/// RFC 7724 section 8.1: at the limit the query is rejected, and never by TLSConnectionRefused.
 #[test]
 fn too_many_active_queries_end_with_query_terminated() {
     let server = start(r#""max-active-connections": 2"#);
@@ -285,6 +347,7 @@ fn too_many_active_queries_end_with_query_terminated() {
     stream(&server);
 }
 
+/// RFC 7724 sections 8.1 and 8.4: connections are limited; the contract.
 #[test]
 fn active_connections_do_not_exclude_others() {
     let server = start(r#""max-requester-connections": 1, "max-active-connections": 2"#);
@@ -298,9 +361,9 @@ fn active_connections_do_not_exclude_others() {
     assert_eq!(server.monitor().active_count(), 2);
 }
 
+/// RFC 7724 section 8.3: a limit for each requester.
 #[test]
 fn active_connections_count_in_the_limits_of_their_entry() {
-    // RFC 7724 section 8.3: a limit for each requester.
     let requesters = r#"[{ "address": "127.0.0.0/30", "max-connections": 3, "max-connections-per-address": 1 },
         { "address": "127.0.0.4", "max-connections-per-address": 1 }]"#;
     let server = start_with(&config(requesters, INSECURE));
@@ -327,6 +390,7 @@ fn is_served(requester: &mut Requester) -> bool {
 
 //------------ Ends (RFC 7724 sections 7.4 and 8.4) --------------------------------------------
 
+/// RFC 7724 section 8.4: a connection that the requester closed is closed, without a status.
 #[test]
 fn the_requesters_close_closes_the_connection() {
     let server = start("");
@@ -335,6 +399,7 @@ fn the_requesters_close_closes_the_connection() {
     assert!(requester.is_closed());
 }
 
+/// RFC 7724 section 8.4: QueryTerminated with a base-time is the last message, then the connection is closed.
 #[test]
 fn a_stop_is_query_terminated_as_the_last_message() {
     let server = start("");
@@ -350,6 +415,7 @@ fn a_stop_is_query_terminated_as_the_last_message() {
     stopping.join().unwrap();
 }
 
+/// RFC 7724 section 8.4: a query that is aborted in process ends with QueryTerminated.
 #[test]
 fn an_administrator_ends_a_stream_with_query_terminated() {
     let server = start("");

@@ -130,6 +130,8 @@ fn without_base_time(options: &BTreeMap<u8, Vec<u8>>) -> BTreeMap<u8, Vec<u8>> {
 
 //------------ Messages (RFC 7724 sections 7.3, 7.4 and 8.2) -----------------------------------
 
+/// RFC 7724 sections 5.2.2, 7.3 and 8.2: the xid of the query, the address, and the options of a bulk reply; no
+/// status.
 #[test]
 fn a_change_is_sent_as_a_bulk_reply_is() {
     let setup = Setup::new(bench());
@@ -161,6 +163,7 @@ fn a_change_is_sent_as_a_bulk_reply_is() {
     );
 }
 
+/// RFC 7724 section 8.2, RFC 6926 section 8.3; the contract.
 #[test]
 fn the_first_message_alone_has_the_server_identifier() {
     let setup = Setup::new(bench());
@@ -188,9 +191,9 @@ fn the_parameter_request_list_decides_but_each_message_has_a_base_time() {
     assert_eq!(codes, [51, 53, 152]);
 }
 
+/// RFC 7724 section 8.2: leaving the leased state MUST be sent.
 #[test]
 fn the_end_of_a_lease_is_sent_as_unassigned() {
-    // RFC 7724 section 8.2: leaving the leased state MUST be sent.
     let setup = Setup::new(bench());
     let now = Time::now();
     let address = Ipv4Addr::from(ADDRESS);
@@ -231,6 +234,7 @@ fn the_end_of_a_lease_is_sent_as_unassigned() {
     }
 }
 
+/// RFC 7724 section 8.2: leaving the leased state is sent.
 #[test]
 fn a_lease_that_expires_is_sent_as_unassigned() {
     let setup = Setup::new(bench());
@@ -252,6 +256,7 @@ fn a_lease_that_expires_is_sent_as_unassigned() {
     assert_eq!(change.options[&156], [3], "EXPIRED");
 }
 
+/// RFC 7724 section 8.2: every change, with its data-source.
 #[test]
 fn changes_made_by_a_partner_are_sent_too() {
     let setup = Setup::new(bench());
@@ -264,6 +269,7 @@ fn changes_made_by_a_partner_are_sent_too() {
     assert_eq!(requester.message().options[&157], [1]);
 }
 
+/// RFC 7724 section 7.3: the VPN-ID, as for Bulk Leasequery.
 #[test]
 fn only_changes_in_the_vpn_of_the_query_are_sent() {
     let setup = Setup::new(bench());
@@ -282,9 +288,9 @@ fn only_changes_in_the_vpn_of_the_query_are_sent() {
     }
 }
 
+/// RFC 7724 section 8.2: a server that answers bulk queries for reservations sends them when they are made.
 #[test]
 fn a_reservation_that_appears_is_sent() {
-    // RFC 7724 section 8.2: a server that answers bulk queries for reservations sends them when they are made.
     let setup = Setup::new(bench());
     let mut requester = setup.stream(query(7));
     let configuration = CONFIGURATION.replace("10.0.1.200", "10.0.1.201");
@@ -300,6 +306,7 @@ fn a_reservation_that_appears_is_sent() {
 
 //------------ Catch-up (RFC 7724 sections 7.4.1 and 8.2) --------------------------------------
 
+/// RFC 7724 section 8.2: CatchUpComplete follows the changes since query-start-time.
 #[test]
 fn a_catch_up_has_the_changes_since_and_ends_with_catch_up_complete() {
     let setup = Setup::new(bench());
@@ -327,6 +334,7 @@ fn a_catch_up_has_the_changes_since_and_ends_with_catch_up_complete() {
     assert_eq!(requester.message().message_type(), ACTIVE);
 }
 
+/// RFC 7724 section 8.2: also if there is none.
 #[test]
 fn a_catch_up_without_changes_is_complete_at_once() {
     let setup = Setup::new(bench());
@@ -337,6 +345,7 @@ fn a_catch_up_without_changes_is_complete_at_once() {
     assert!(first.options.contains_key(&54));
 }
 
+/// RFC 7724 section 8.2: without query-start-time there is no CatchUpComplete.
 #[test]
 fn a_query_without_start_has_no_catch_up() {
     let setup = Setup::new(bench());
@@ -350,6 +359,8 @@ fn a_query_without_start_has_no_catch_up() {
     );
 }
 
+/// RFC 7724 sections 7.4.1 and 8.2: DataMissing with the current time ends the catch-up. How far it goes back is
+/// limited and configurable.
 #[test]
 fn a_start_before_the_history_is_data_missing_and_later_changes_follow() {
     let history = r#""active-history": 60,"#;
@@ -373,9 +384,9 @@ fn a_start_before_the_history_is_data_missing_and_later_changes_follow() {
     }
 }
 
+/// RFC 7724 section 7.4.1.
 #[test]
 fn data_that_is_lost_later_is_data_missing_and_the_stream_goes_on() {
-    // RFC 7724 section 7.4.1.
     let bench = bench();
     let engine = LeaseEngine::new(Arc::clone(&bench.mirror), None).with_active(Some(Permission {
         is_insecure: true,
@@ -489,6 +500,7 @@ fn an_available_address_that_a_partner_assigns_is_sent_in_its_other_state() {
 
 //------------ Coalescing (RFC 7724 section 6) -------------------------------------------------
 
+/// RFC 7724 section 6: the state at the time of the message alone is owed.
 #[test]
 fn an_address_that_changes_many_times_unsent_is_sent_once() {
     let bench = bench();
@@ -514,6 +526,7 @@ fn an_address_that_changes_many_times_unsent_is_sent_once() {
     assert_eq!(first.chaddr[5], 999_u32 as u8, "the last state");
 }
 
+/// RFC 7724 sections 6 and 8.2: no change waits for a requester, and no address is lost, however late it is sent.
 #[test]
 fn every_address_is_sent_to_a_requester_that_reads_late() {
     // More than the kernel holds, and than the change log.

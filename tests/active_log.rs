@@ -6,34 +6,18 @@
 mod active;
 #[path = "support/bench.rs"]
 mod bench;
-
-use std::net::Ipv4Addr;
-use std::sync::{Mutex, Once};
-use std::thread;
-use std::time::Instant;
+#[path = "support/recorded_log.rs"]
+mod recorded_log;
 
 use active::*;
 use bench::{Bench, by_mac};
+use blq::{Message, MessageType};
 use dhcp_blq::config::{Active, Config};
-use dhcp_blq::log::subscriber::{self, Sink};
 use dhcp_blq::server::Server;
+use recorded_log::lines;
 use tracing::Level;
 
-/// All lines logged.
-static LOG: Mutex<Vec<String>> = Mutex::new(Vec::new());
-
-/// Records lines.
-struct Log;
-
-impl Sink for Log {
-    fn is_enabled(&self, _: Level) -> bool {
-        true
-    }
-
-    fn write(&self, level: Level, id: &'static str, text: &str) {
-        LOG.lock().unwrap().push(format!("{level} {id} {text}"));
-    }
-}
+use crate::active::loopback;
 
 /// Serves a mirror with these parameters.
 fn start(bench: &Bench, advanced: &str) -> Server {
@@ -47,28 +31,8 @@ fn start(bench: &Bench, advanced: &str) -> Server {
 
 /// Serves a mirror.
 fn start_with(bench: &Bench, config: &Config) -> Server {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| tracing::subscriber::set_global_default(subscriber::to(Log)).unwrap());
+    recorded_log::record(Level::TRACE);
     serve(&bench.mirror, config)
-}
-
-/// Waits for `count` lines about a peer with any of these identifiers, and returns them.
-fn lines(peer: [u8; 4], ids: &[&str], count: usize) -> Vec<String> {
-    let deadline = Instant::now() + PATIENCE;
-    let peer = Ipv4Addr::from(peer).to_string();
-    loop {
-        let log = LOG.lock().unwrap().clone();
-        let is_meant = |line: &String| {
-            let words = line.split(|one: char| !one.is_ascii_digit() && one != '.');
-            let has_id = ids.iter().any(|id| line.contains(&format!(" {id} ")));
-            has_id && words.into_iter().any(|word| word == peer)
-        };
-        let lines: Vec<String> = log.into_iter().filter(is_meant).collect();
-        if lines.len() >= count || Instant::now() > deadline {
-            return lines;
-        }
-        thread::yield_now();
-    }
 }
 
 /// The identifiers of lines about queries.
@@ -85,8 +49,7 @@ const QUERIES: [&str; 7] = [
 /// Returns a requester at `peer` with a stream that has begun.
 fn stream(server: &Server, peer: [u8; 4]) -> Requester {
     let mut requester = Requester::connect_from(server, peer);
-    requester.send(&query_from(7, u32::MAX));
-    assert_eq!(requester.message().status_code(), 7);
+    assert!(requester.begins_stream(query(7)));
     requester
 }
 
@@ -192,9 +155,9 @@ fn limits_that_are_reached_are_logged_as_warnings() {
     drop(connections);
 }
 
+/// RFC 7724 section 8.1: MUST close connections that are not secured.
 #[test]
 fn an_active_query_without_tls_is_closed_with_a_reason() {
-    // RFC 7724 section 8.1: MUST close connections that are not secured.
     let bench = Bench::new();
     let mut config = config(r#"["127.4.0.0/16"]"#, INSECURE);
     config.active = config.active.map(|active| Active {
@@ -209,4 +172,22 @@ fn an_active_query_without_tls_is_closed_with_a_reason() {
     let found = lines(peer, &["BLQ_NOT_A_QUERY"], 1);
     assert!(found[0].starts_with("INFO "), "{found:?}");
     assert!(found[0].contains("without TLS"), "{found:?}");
+}
+
+/// RFC 7724 section 8.1: TLS begins a connection.
+#[test]
+fn a_dhcptls_that_is_not_the_first_message_is_logged_as_such() {
+    let bench = Bench::new();
+    let server = start(&bench, r#""max-active-connections": 1"#);
+    let peer = [127, 4, 4, 1];
+    let mut requester = Requester::connect_from(&server, peer);
+    requester.send(&by_mac(1).to_message().unwrap());
+    assert_eq!(requester.message().message_type(), 15);
+    requester.send(&Message::new(1, 8, MessageType(18)));
+    assert!(requester.is_closed());
+    let found = lines(peer, &["BLQ_NOT_A_QUERY"], 1);
+    assert!(found[0].starts_with("INFO "), "{found:?}");
+    for part in ["DHCPTLS", "first message"] {
+        assert!(found[0].contains(part), "{found:?}");
+    }
 }

@@ -66,6 +66,7 @@ fn query(server: &Server, tls: &Tls) -> Result<Vec<Binding>, Error> {
     Ok(bindings.collect())
 }
 
+/// RFC 7724 section 8.1: who is permitted by a certificate is configurable.
 #[test]
 fn a_requester_with_the_listed_certificate_is_answered() {
     let files = Files::new();
@@ -78,6 +79,7 @@ fn a_requester_with_the_listed_certificate_is_answered() {
     assert_eq!(bindings[0].address.octets(), [10, 0, 1, 10]);
 }
 
+/// RFC 7724 section 8.1: other certificates are refused.
 #[test]
 fn other_requesters_are_not_answered() {
     let files = Files::new();

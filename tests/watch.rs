@@ -220,6 +220,7 @@ fn port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
+/// RFC 7724 sections 7.3, 7.4 and 8.2: no change is missed.
 #[test]
 fn a_copy_equals_the_mirror_through_changes_and_restarts() {
     let port = port();

@@ -4,11 +4,10 @@
 #![allow(dead_code)]
 
 use std::collections::BTreeMap;
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Duration;
 
 use blq::wire::code;
 use blq::{Message, MessageType};
@@ -17,10 +16,11 @@ use dhcp_blq::mirror::Mirror;
 use dhcp_blq::query::active::Permission;
 use dhcp_blq::query::lease_engine::LeaseEngine;
 use dhcp_blq::server::Server;
-use socket2::{Domain, Socket, Type};
 
-/// Time after which a test fails; never reached by a correct server.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+use self::loopback::{connect_from, is_close, read_message};
+
+#[path = "loopback.rs"]
+pub mod loopback;
 
 /// DHCPLEASEUNASSIGNED.
 pub const UNASSIGNED: u8 = 11;
@@ -30,6 +30,17 @@ pub const ACTIVE: u8 = 13;
 pub const QUERY: u8 = 16;
 /// DHCPLEASEQUERYSTATUS.
 pub const STATUS: u8 = 17;
+
+/// QueryTerminated.
+pub const QUERY_TERMINATED: u8 = 2;
+/// NotAllowed.
+pub const NOT_ALLOWED: u8 = 4;
+/// DataMissing.
+pub const DATA_MISSING: u8 = 5;
+/// ConnectionActive.
+pub const CONNECTION_ACTIVE: u8 = 6;
+/// CatchUpComplete.
+pub const CATCH_UP_COMPLETE: u8 = 7;
 
 /// Parameters that enable active queries without TLS.
 pub const INSECURE: &str = r#""active-query-enabled": true, "active-query-insecure": true"#;
@@ -74,6 +85,8 @@ pub struct Received {
     pub message: Message,
     /// The options, by code.
     pub options: BTreeMap<u8, Vec<u8>>,
+    /// The number of octets, without its message-size.
+    pub length: usize,
 }
 
 impl Received {
@@ -111,20 +124,14 @@ impl Received {
     }
 }
 
-/// A requester's connection.
+/// A requester's connection, without TLS or with it.
 #[derive(Debug)]
-pub struct Requester(pub TcpStream);
+pub struct Requester<S = TcpStream>(pub S);
 
 impl Requester {
     /// Connects from an address.
     pub fn connect_from(server: &Server, source: [u8; 4]) -> Requester {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
-        socket.connect(&server.local_addresses()[0].into()).unwrap();
-        let stream: TcpStream = socket.into();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Requester(stream)
+        Requester(connect_from(server, source))
     }
 
     /// Connects from 127.0.0.1.
@@ -139,6 +146,13 @@ impl Requester {
         requester
     }
 
+    /// Closes the sending side.
+    pub fn finish(&self) {
+        self.0.shutdown(Shutdown::Write).unwrap();
+    }
+}
+
+impl<S: Read + Write> Requester<S> {
     /// Sends octets.
     pub fn send_octets(&mut self, octets: &[u8]) {
         self.0.write_all(octets).unwrap();
@@ -149,24 +163,19 @@ impl Requester {
         self.send_octets(&message.to_frame().unwrap());
     }
 
-    /// Closes the sending side.
-    pub fn finish(&self) {
-        self.0.shutdown(Shutdown::Write).unwrap();
-    }
-
     /// Returns the next message; `None` if the server closed the connection.
     pub fn next(&mut self) -> Option<Received> {
-        let mut size = [0; 2];
-        match self.0.read_exact(&mut size) {
-            Ok(()) => {}
-            Err(error) if is_closed(&error) => return None,
+        let octets = match read_message(&mut self.0) {
+            Ok(octets) => octets,
+            Err(error) if is_close(&error) => return None,
             Err(error) => panic!("{error}"),
-        }
-        let mut octets = vec![0; u16::from_be_bytes(size).into()];
-        self.0.read_exact(&mut octets).unwrap();
+        };
         let message = Message::decode(&octets).unwrap();
-        let options = message.joined();
-        Some(Received { message, options })
+        Some(Received {
+            options: message.joined(),
+            length: octets.len(),
+            message,
+        })
     }
 
     /// Returns the next message.
@@ -179,16 +188,17 @@ impl Requester {
         std::iter::from_fn(|| self.next()).collect()
     }
 
+    /// Sends an active query without a catch-up, and waits until its stream has begun. Whether it has; otherwise the
+    /// server closed the connection without a message.
+    pub fn begins_stream(&mut self, query: Message) -> bool {
+        // A catch-up from the future has no changes.
+        self.send(&query.with(code::QUERY_START_TIME, u32::MAX.to_be_bytes()));
+        let first = self.next();
+        first.is_some_and(|status| status.status_code() == CATCH_UP_COMPLETE)
+    }
+
     /// Whether the server closes the connection without a message.
     pub fn is_closed(&mut self) -> bool {
         self.next().is_none()
     }
-}
-
-/// Whether an error of a read means that the server closed the connection.
-fn is_closed(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset
-    )
 }

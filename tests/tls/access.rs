@@ -11,6 +11,7 @@ use crate::client::{served, served_by, start};
 /// The address of the requesters.
 const SOURCE: [u8; 4] = [127, 0, 0, 1];
 
+/// RFC 7724 section 8.1: TLS begins for who asks for it.
 #[test]
 fn serves_a_requester_with_a_certificate_of_the_authority_by_tls_1_2_and_1_3() {
     let files = Files::new();
@@ -37,9 +38,9 @@ fn serves_a_requester_with_a_certificate_of_the_authority_by_tls_1_2_and_1_3() {
     }
 }
 
+/// RFC 7724 section 8.1: the certificate is validated in the handshake, else the connection closes.
 #[test]
 fn refuses_certificates_that_are_not_valid_in_the_handshake() {
-    // RFC 7724 section 8.1: the certificate is validated in the handshake, else the connection closes.
     let files = Files::new();
     let (server, engine) = start(&files, r#"["127.0.0.1"]"#, "");
     let other = Authority::new("other authority");
@@ -79,9 +80,9 @@ fn refuses_certificates_that_are_not_valid_in_the_handshake() {
     assert!(served(&files, &server, SOURCE, Some(&valid)).is_ok());
 }
 
+/// RFC 7724 sections 8.1 and 9.
 #[test]
 fn an_entry_decides_which_certificates_its_requesters_may_present() {
-    // RFC 7724 sections 8.1 and 9.
     let files = Files::new();
     let by_fingerprint = files.authority.issue(&[]);
     let hash = fingerprint(&by_fingerprint);
@@ -153,6 +154,7 @@ fn fingerprint(identity: &Identity) -> String {
     digits.collect()
 }
 
+/// RFC 7724 section 9: certificates limit the sources of an entry.
 #[test]
 fn a_certificate_may_be_optional_but_not_for_entries_that_list_some() {
     let files = Files::new();
@@ -176,6 +178,7 @@ fn a_certificate_may_be_optional_but_not_for_entries_that_list_some() {
     assert!(served(&files, &server, [127, 0, 0, 2], Some(&listed)).is_ok());
 }
 
+/// RFC 7724 section 8.1: certificates are validated in the handshake.
 #[test]
 fn refuses_revoked_certificates() {
     let files = Files::new();
@@ -191,6 +194,7 @@ fn refuses_revoked_certificates() {
     }
 }
 
+/// RFC 7724 section 8.1: certificates are validated in the handshake, by the files in force.
 #[test]
 fn the_files_at_the_start_of_a_server_decide() {
     let files = Files::new();

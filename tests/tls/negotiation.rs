@@ -39,9 +39,9 @@ fn reply(mut stream: &TcpStream) -> io::Result<Reply> {
     Ok(Reply::read(&read_message(&mut stream)?))
 }
 
+/// RFC 7724 section 8.1: status 8; the requester closes.
 #[test]
 fn without_tls_refuses_a_dhcptls_and_goes_on() {
-    // RFC 7724 section 8.1: status 8; the requester closes.
     let config =
         config(r#"{ "requesters": ["127.0.0.1"], "advanced": { "lease-query-ip": "127.0.0.1" } }"#);
     let engine = Arc::new(FakeEngine::default());
@@ -58,9 +58,9 @@ fn without_tls_refuses_a_dhcptls_and_goes_on() {
     assert!(rest(&stream).is_empty());
 }
 
+/// RFC 7724 section 8.1: a parameter request list, vendor options, and an option without its value.
 #[test]
 fn ignores_options_in_a_dhcptls() {
-    // RFC 7724 section 8.1: a parameter request list, vendor options, and an option without its value.
     let files = Files::new();
     let (server, _) = start(&files, r#"["127.0.0.1"]"#, "");
     for options in [
@@ -74,6 +74,7 @@ fn ignores_options_in_a_dhcptls() {
     }
 }
 
+/// RFC 7724 section 8.1; the contract.
 #[test]
 fn tls_may_be_started_by_the_first_message_alone() {
     let files = Files::new();
@@ -96,6 +97,7 @@ fn tls_may_be_started_by_the_first_message_alone() {
     assert_eq!(engine.opened(), opened + 1, "read as any message");
 }
 
+/// RFC 7724 section 8.1: nothing is read without TLS once it is agreed to.
 #[test]
 fn octets_behind_a_dhcptls_are_never_taken_as_dhcp() {
     let files = Files::new();
@@ -119,6 +121,7 @@ fn octets_behind_a_dhcptls_are_never_taken_as_dhcp() {
     assert_eq!(engine.opened(), 0);
 }
 
+/// RFC 7724 section 8.1: connections that are not secured are closed.
 #[test]
 fn required_tls_closes_connections_without_it_and_no_others() {
     let files = Files::new();
@@ -153,6 +156,7 @@ fn resumes_no_session() {
     }
 }
 
+/// RFC 7724 section 8.4, over TLS.
 #[test]
 fn closes_with_a_close_notify_when_the_server_stops() {
     let files = Files::new();
@@ -191,6 +195,7 @@ fn a_requester_that_closes_without_a_close_notify_gets_its_answers() {
     assert_eq!(client.0.read_to_end(&mut received).unwrap(), 0);
 }
 
+/// RFC 7724 section 8.4: connections are limited.
 #[test]
 fn a_connection_in_its_handshake_occupies_a_slot() {
     let files = Files::new();

@@ -10,9 +10,9 @@ use crate::loopback::connect_from;
 /// The address of the requesters.
 const SOURCE: [u8; 4] = [127, 0, 0, 1];
 
+/// RFC 7724 section 5.1. Octets beside the message: a type and a tag, in TLS 1.2 a nonce and a tag.
 #[test]
 fn each_message_is_in_a_record_of_its_own() {
-    // RFC 7724 section 5.1. Octets beside the message: a type and a tag, in TLS 1.2 a nonce and a tag.
     let files = Files::new();
     let (server, _) = start(&files, r#"["127.0.0.1"]"#, "");
     let requester = files.authority.issue(&["a.example.net"]);
@@ -30,6 +30,7 @@ fn each_message_is_in_a_record_of_its_own() {
     }
 }
 
+/// RFC 7724 section 5.1; a record has at most 16 KiB.
 #[test]
 fn sends_a_message_that_is_longer_than_a_record_in_several() {
     let files = Files::new();

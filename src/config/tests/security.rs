@@ -123,9 +123,9 @@ fn refuses_protections_without_their_files() {
     }
 }
 
+/// RFC 7724 sections 8 and 8.1.
 #[test]
 fn active_leasequery_needs_bulk_leasequery_and_tls_or_a_step_of_its_own() {
-    // RFC 7724 sections 8 and 8.1.
     for (parameters, refused) in [
         (
             r#""active-query-enabled": true"#.to_owned(),
@@ -172,9 +172,9 @@ fn active_leasequery_needs_bulk_leasequery_and_tls_or_a_step_of_its_own() {
     }
 }
 
+/// RFC 7724 section 5.3.
 #[test]
 fn active_timeouts_have_the_defaults_of_the_rfc_and_shorter_ones_a_warning() {
-    // RFC 7724 section 5.3.
     let enabled = r#""active-query-enabled": true, "active-query-insecure": true"#;
     let config = advanced(&format!("{{ {enabled} }}")).unwrap();
     assert_eq!(

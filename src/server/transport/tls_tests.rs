@@ -159,9 +159,9 @@ impl Secured {
 /// The first octets of a handshake record of 512 octets with a ClientHello.
 const HALF_A_CLIENT_HELLO: [u8; 12] = [22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3, 7];
 
+/// RFC 7724 section 8.1: blocked while accepting.
 #[tokio::test(start_paused = true)]
 async fn closes_a_connection_whose_handshake_is_not_complete_at_the_deadline() {
-    // RFC 7724 section 8.1: blocked while accepting.
     for octets in [&[][..], &HALF_A_CLIENT_HELLO] {
         let server = Server::new(1);
         let start = Instant::now();
@@ -229,9 +229,9 @@ async fn further_handshakes_wait_for_stalled_ones_within_their_deadline() {
     }
 }
 
+/// RFC 7724 section 8.2. TLS takes these changes from the output at once, and the requester reads none of them.
 #[tokio::test(start_paused = true)]
 async fn drops_a_requester_that_reads_nothing_for_the_send_time_though_tls_holds_everything() {
-    // RFC 7724 section 8.2. TLS takes these changes from the output at once, and the requester reads none of them.
     for changes in [20, 100, 1_000] {
         let server = Server::new(1);
         let (mut requester, task) = server.secure().await;
