@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::binding::{Binding, Done, MalformedReply, Status};
+use crate::binding::{Binding, Done, MalformedReply, Status, reply_type};
 use crate::client::{self, Connection};
 use crate::query::{DEFAULT_PARAMETERS, InvalidQuery, next_xid};
-use crate::wire::{BOOTREPLY, BOOTREQUEST, Message, MessageType, StatusCode, Vss, code, frame};
+use crate::wire::{BOOTREQUEST, Message, MessageType, StatusCode, Vss, code, frame};
 
 pub use proto::timing::{ACTIVE_LQ_IDLE_TIMEOUT, ACTIVE_LQ_RCV_TIMEOUT};
 
@@ -104,12 +104,7 @@ impl ActiveReply {
     /// # Errors
     /// The message has a field or option that RFC 7724 does not allow in a reply.
     pub fn decode(message: &Message) -> Result<ActiveReply, MalformedReply> {
-        if message.op != BOOTREPLY {
-            return Err(MalformedReply::Op(message.op));
-        }
-        let message_type = message
-            .message_type()
-            .ok_or(MalformedReply::NoMessageType)?;
+        let message_type = reply_type(message)?;
         match message_type {
             MessageType::LEASE_ACTIVE | MessageType::LEASE_UNASSIGNED => {
                 let binding = Binding::decode(message, message_type)?;
@@ -335,6 +330,7 @@ impl Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::BOOTREPLY;
     use proptest::prelude::*;
 
     /// Returns a message with a status.

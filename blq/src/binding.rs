@@ -300,6 +300,17 @@ pub enum MalformedReply {
     Vss(#[from] crate::wire::InvalidVss),
 }
 
+/// Returns the message type of a reply.
+///
+/// # Errors
+/// The message is no reply, or has no type.
+pub(crate) fn reply_type(message: &Message) -> Result<MessageType, MalformedReply> {
+    if message.op != BOOTREPLY {
+        return Err(MalformedReply::Op(message.op));
+    }
+    message.message_type().ok_or(MalformedReply::NoMessageType)
+}
+
 impl Reply {
     /// Returns the transaction id of the query.
     pub fn xid(&self) -> u32 {
@@ -332,12 +343,7 @@ impl Reply {
     /// # Errors
     /// The message has a field or option that RFC 6926 does not allow in a reply.
     pub fn decode(message: &Message) -> Result<Reply, MalformedReply> {
-        if message.op != BOOTREPLY {
-            return Err(MalformedReply::Op(message.op));
-        }
-        let message_type = message
-            .message_type()
-            .ok_or(MalformedReply::NoMessageType)?;
+        let message_type = reply_type(message)?;
         match message_type {
             MessageType::LEASE_ACTIVE | MessageType::LEASE_UNASSIGNED => {
                 let binding = Binding::decode(message, message_type)?;
