@@ -503,6 +503,8 @@ impl<E: Engine> Connection<E> {
         let has_sent = unsent < self.unsent;
         if has_sent {
             self.note_progress(now);
+        } else if !self.is_sending() {
+            self.blocked_since = now;
         }
         self.unsent = unsent;
         has_sent

@@ -252,6 +252,30 @@ fn a_requester_that_reads_nothing_for_the_send_time_is_dropped() {
 }
 
 #[test]
+fn octets_that_the_stream_holds_are_not_sent() {
+    // RFC 7724 section 8.2.
+    let mut dialogue = Dialogue::streaming();
+    dialogue.wait(ACTIVE_IDLE_TIME - MOMENT);
+    // TLS may also send what is in no message.
+    assert!(!dialogue.connection.set_unsent(10, dialogue.now));
+    let mut deadline = dialogue.now + ACTIVE_SEND_TIME;
+    assert_eq!(dialogue.connection.deadline(), Some(deadline));
+    // Neither the time nor new changes extend it, but each octet sent does.
+    dialogue.wait(ACTIVE_SEND_TIME / 2);
+    assert!(!dialogue.connection.set_unsent(10, dialogue.now));
+    dialogue.change(1);
+    dialogue.connection.produce(dialogue.now);
+    assert_eq!(dialogue.connection.deadline(), Some(deadline));
+    assert!(dialogue.connection.set_unsent(9, dialogue.now));
+    deadline = dialogue.now + ACTIVE_SEND_TIME;
+    assert_eq!(dialogue.connection.deadline(), Some(deadline));
+    assert_eq!(dialogue.replies().len(), 1);
+    dialogue.wait(ACTIVE_SEND_TIME);
+    assert_eq!(dialogue.connection.end(), Some(&End::StreamBlocked));
+    assert!(dialogue.connection.is_finished());
+}
+
+#[test]
 fn a_requester_that_reads_after_a_while_receives_everything() {
     let mut dialogue = Dialogue::streaming();
     dialogue.change(1_000);
