@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 use crate::kea_config::KeaConfig;
 use crate::mirror::apply::apply;
 use crate::mirror::audience::Audience;
+use crate::mirror::changes::SKEW;
 use crate::mirror::dirty_set::{DirtyPart, DirtySet};
 use crate::mirror::history::SavedHistory;
 use crate::mirror::indexes::Identity;
@@ -116,10 +117,17 @@ impl Mirror {
         Some((self.table.into_inner().ok()?, latest))
     }
 
-    /// Notes a time that a requester may receive: later changes do not have an earlier one, unless the clock is set back.
-    pub fn note_time(&self, time: Time) {
-        if self.latest_time.load(Ordering::Relaxed) < time.0 {
-            self.latest_time.fetch_max(time.0, Ordering::Relaxed);
+    /// Returns the time of a reply that is written at `now`, and notes it: later replies and changes do not have an earlier
+    /// one, unless the clock is set back by more than [`SKEW`].
+    pub fn note_time(&self, now: Time) -> Time {
+        let latest = Time(self.latest_time.load(Ordering::Relaxed));
+        if latest < now {
+            self.latest_time.fetch_max(now.0, Ordering::Relaxed);
+            return now;
+        }
+        match latest.seconds_since(now) {
+            0..=SKEW => latest,
+            _ => now,
         }
     }
 

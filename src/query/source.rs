@@ -21,9 +21,7 @@ pub struct Source {
 impl Source {
     /// Returns the time of a reply that is written now.
     pub fn now(&self) -> Time {
-        let now = (self.clock)();
-        self.mirror.note_time(now);
-        now
+        self.mirror.note_time((self.clock)())
     }
 
     /// Returns the options of the replies to a query with this parameter request list.

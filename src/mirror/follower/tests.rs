@@ -209,9 +209,14 @@ impl World {
         }
     }
 
+    /// Returns the time of a reply.
+    fn reply_time(&self) -> Time {
+        self.mirror.note_time(Time(self.now))
+    }
+
     /// Returns the answer to a query for all addresses.
     fn all(&self) -> BTreeMap<u32, Known> {
-        let now = Time(self.now);
+        let now = self.reply_time();
         let all = self.mirror.read(|table| {
             let view = table.view();
             let known = table.bindings(0..=u32::MAX).filter_map(|binding| {
@@ -226,7 +231,7 @@ impl World {
 
     /// The requester receives up to `count` messages, or all if the follower makes another step before.
     fn receive(&mut self, count: usize) -> bool {
-        match self.follower.part(&self.mirror, Time(self.now)).unwrap() {
+        match self.follower.part(&self.mirror, self.reply_time()).unwrap() {
             Step::Changes(part) => {
                 assert!(part.items.len() <= ENTRIES);
                 let mut entries = self.follower.entries(&part);
@@ -293,7 +298,7 @@ impl World {
     fn reconnect(&mut self) {
         let start = self.start.unwrap_or(self.base);
         self.start = Some(start);
-        let (selector, now) = (self.selector.clone(), Time(self.now));
+        let (selector, now) = (self.selector.clone(), self.reply_time());
         self.follower = self
             .mirror
             .follow(Some(start), selector, None, now)

@@ -468,7 +468,7 @@ fn a_catch_up_from_before_the_clock_was_set_back_is_missing() {
         let latest = world.wait(50);
         match is_status {
             true => world.receive_all(),
-            false => world.mirror.note_time(latest),
+            false => assert_eq!(world.mirror.note_time(latest), latest),
         }
         assert!(!is_status || world.base == latest);
         world.now -= 500;
@@ -513,6 +513,16 @@ fn a_clock_that_is_set_back_a_little_delays_no_change_and_no_catch_up() {
         let now = Time(world.now);
         assert_eq!(world.received(), [(1, now), (2, now)]);
         assert_eq!((world.start, world.missing), (None, 0));
+    }
+}
+
+#[test]
+fn the_times_of_replies_do_not_go_back_a_little() {
+    let world = World::new(LARGE, VpnSelector::All);
+    let now = Time(world.now);
+    for (clock, expected) in [(7, 7), (6, 7), (5, 7), (9, 9), (6, 6), (4, 4), (9, 9)] {
+        let reply = world.mirror.note_time(now.plus(clock));
+        assert_eq!(reply, now.plus(expected), "the clock is at {clock}");
     }
 }
 
