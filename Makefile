@@ -58,11 +58,13 @@ endif
 	$(INSTALL) -D -m 644 $(manual)/blq $(DESTDIR)$(BASH_DIR)/blq
 	$(INSTALL) -D -m 644 $(manual)/_blq $(DESTDIR)$(ZSH_DIR)/_blq
 	$(INSTALL) -D -m 644 $(manual)/blq.fish $(DESTDIR)$(FISH_DIR)/blq.fish
-	$(INSTALL) -d $(DESTDIR)$(DOCDIR)/kea-blq-hook/examples $(DESTDIR)$(DOCDIR)/kea-blq-hook/apparmor \
+	$(INSTALL) -d $(foreach directory,examples apparmor commands grafana,$(DESTDIR)$(DOCDIR)/kea-blq-hook/$(directory)) \
 		$(DESTDIR)$(DOCDIR)/blq
-	$(INSTALL) -m 644 README.md docs/configuration.md docs/log-messages.md docs/upgrade.md \
-		$(DESTDIR)$(DOCDIR)/kea-blq-hook
-	$(INSTALL) -m 644 $(examples) $(DESTDIR)$(DOCDIR)/kea-blq-hook/examples
+	$(INSTALL) -m 644 README.md docs/configuration.md docs/commands.md docs/log-messages.md docs/monitoring.md \
+		docs/upgrade.md $(DESTDIR)$(DOCDIR)/kea-blq-hook
+	$(INSTALL) -m 644 docs/commands/*.json $(DESTDIR)$(DOCDIR)/kea-blq-hook/commands
+	$(INSTALL) -m 644 docs/grafana/*.json $(DESTDIR)$(DOCDIR)/kea-blq-hook/grafana
+	$(INSTALL) -m 644 kea-config-examples/README.md $(examples) $(DESTDIR)$(DOCDIR)/kea-blq-hook/examples
 	$(INSTALL) -m 644 kea-config-examples/apparmor/usr.sbin.kea-dhcp4 \
 		$(DESTDIR)$(DOCDIR)/kea-blq-hook/apparmor
 	$(INSTALL) -m 644 blq/README.md $(DESTDIR)$(DOCDIR)/blq
