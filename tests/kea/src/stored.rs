@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::{Database, Kind};
+use crate::{Database, Kind, kea_version};
 
 /// A lease in Kea's database.
 #[derive(Debug, Clone)]
@@ -143,9 +143,14 @@ impl Database {
     pub fn reserve_option(&self, address: Ipv4Addr, code: u8, value: &str) {
         /// Kea's number of the scope of reservations.
         const OF_RESERVATIONS: u8 = 3;
+        // Kea 3.0 added the classes for which the option is, 3.2 demands them.
+        let (column, classes) = match kea_version().starts_with("2.") {
+            true => ("", ""),
+            false => (", client_classes", ", '[ ]'"),
+        };
         self.sql(&format!(
-            "INSERT INTO dhcp4_options (code, formatted_value, space, persistent, host_id, scope_id)
-             SELECT {code}, '{value}', 'dhcp4', false, host_id, {OF_RESERVATIONS} FROM hosts
+            "INSERT INTO dhcp4_options (code, formatted_value, space, persistent, host_id, scope_id{column})
+             SELECT {code}, '{value}', 'dhcp4', false, host_id, {OF_RESERVATIONS}{classes} FROM hosts
              WHERE ipv4_address = {};",
             address.to_bits()
         ));
