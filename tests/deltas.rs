@@ -201,8 +201,8 @@ enum Excess {
     /// The binding changed after the last flush before a kill, or at the start before that:
     /// requesters may have seen any reply.
     LostChange,
-    /// The lease was renewed after the last resync, or shortly before a kill. Renewals are not in the state file, so this
-    /// one may be a remote change, or one that the hook never had.
+    /// The lease was renewed after the last resync. Renewals are not in the state file, so this one
+    /// may be a remote change.
     Renewed,
     /// A configuration or high-availability scopes were in force that were not flushed before a
     /// kill.
@@ -274,7 +274,6 @@ impl World {
             bindings: self.file.values().cloned().collect(),
             recent: record.addresses,
             latest: self.rest.latest.max(record.latest),
-            is_unclosed: record.is_left,
             ..self.rest.clone()
         };
         let mut initial_load =
@@ -337,13 +336,9 @@ impl World {
             let all = self.view.keys();
             excess.extend(all.map(|address| (*address, Excess::LostConfiguration)));
         }
-        let times = [self.rest.resynced_at, self.rest.saved_at.max(lost_latest)];
-        // Kea commits a lease at most 10 seconds late.
-        let is_unknown = |lease: &&Lease| {
-            let mut times = times.into_iter().flatten();
-            times.any(|at| lease.cltt.plus(10) >= at)
-        };
-        let renewed = self.leases.values().filter(is_unknown);
+        let resynced_at = self.rest.resynced_at;
+        let renewed = self.leases.values();
+        let renewed = renewed.filter(|lease| resynced_at.is_some_and(|at| lease.cltt >= at));
         excess.extend(renewed.map(|lease| (lease.address, Excess::Renewed)));
         let lost = lost.iter().map(|address| Ipv4Addr::from_bits(*address));
         excess.extend(lost.map(|address| (address, Excess::LostChange)));

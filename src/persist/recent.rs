@@ -10,9 +10,6 @@
 //! The file is separate because a write to the state file would wait for a flush in progress, with
 //! the mirror's tables locked.
 //!
-//! The file is removed at the end of the process, unless it has addresses. If it is there at the next start, the process was
-//! killed.
-//!
 //! Renewals that Kea stores are not recorded one by one, because its lease database has them. The
 //! time of the latest one is recorded: a database without it is an older copy.
 //!
@@ -51,8 +48,6 @@ pub struct RecentChanges {
     pub addresses: Vec<u32>,
     /// The start of the latest lease in Kea's lease database; `None` if no lease was known.
     pub latest: Option<Time>,
-    /// Whether there is a file: the process before was killed, or could not write all changes.
-    pub is_left: bool,
 }
 
 /// The file of recent changes.
@@ -207,7 +202,6 @@ impl RecentChanges {
         RecentChanges {
             addresses: entries.collect(),
             latest: latest.map(Time),
-            is_left: true,
         }
     }
 }
@@ -226,7 +220,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state");
         let (recent, changes) = RecentFile::open(&path).unwrap();
-        assert!(changes.addresses.is_empty() && !changes.is_left);
+        assert!(changes.addresses.is_empty());
         assert!(recent.open_or_create());
         add(&recent, [1, 2, 3], None);
         add(&recent, [], None);
@@ -234,7 +228,6 @@ mod tests {
         add(&recent, [9], Some(Time(77)));
         drop(recent);
         let (recent, changes) = RecentFile::open(&path).unwrap();
-        assert!(changes.is_left);
         assert_eq!(
             (changes.addresses, changes.latest),
             (vec![2, 7, 9], Some(Time(77)))
@@ -252,8 +245,7 @@ mod tests {
         recent.close();
         assert_eq!(directory.path().read_dir().unwrap().count(), 0);
         // Another program's file may have taken the name since.
-        let (recent, changes) = RecentFile::open(&path).unwrap();
-        assert!(!changes.is_left);
+        let (recent, _) = RecentFile::open(&path).unwrap();
         assert!(recent.open_or_create());
         fs::remove_file(&recent.path).unwrap();
         fs::write(&recent.path, b"theirs").unwrap();

@@ -93,7 +93,6 @@ impl Store {
             latest: meta.latest.max(recent.latest),
             resynced_at: meta.resynced_at,
             recent: recent.addresses,
-            is_unclosed: recent.is_left,
             history: meta.history.map(Box::new),
             ..Saved::default()
         };

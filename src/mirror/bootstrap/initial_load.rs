@@ -21,10 +21,6 @@ use crate::model::binding::Binding;
 use crate::model::state::State;
 use crate::model::time::Time;
 
-/// The seconds by which a lease may be in Kea's lease database later than its client's transaction. Renewals that are later
-/// still, and which the mirror did not know before a kill, are found only by queries for changes since their transaction.
-const LATE: u32 = 10;
-
 /// The contents of the state file, with which the initial load begins.
 #[derive(Clone, Debug, Default)]
 pub struct Saved {
@@ -42,8 +38,6 @@ pub struct Saved {
     /// The addresses that changed after the last write: see
     /// [`ChangeRecorder`](crate::mirror::ChangeRecorder).
     pub recent: Vec<u32>,
-    /// Whether the process that wrote the file was killed: Kea may have committed leases that it did not know.
-    pub is_unclosed: bool,
     /// The history; `None` for a new file, or one of a version that recorded none.
     pub history: Option<Box<SavedHistory>>,
 }
@@ -58,19 +52,6 @@ pub struct Prepared {
     addresses: RoaringBitmap,
     /// The other contents; its bindings are empty.
     pub(crate) rest: Saved,
-}
-
-impl Saved {
-    /// Returns the time from which on renewals in Kea's lease database may have been unknown to the mirror before the
-    /// load at `now`; `None` if it knew all. Another server may have made them after the last resync, or Kea just before it
-    /// was killed.
-    fn unknown_from(&self, now: Time) -> Option<Time> {
-        let known_at = |at: Time| Time(at.0.saturating_sub(LATE));
-        let latest = self.latest.filter(|latest| *latest <= now);
-        let killed_after = self.saved_at.max(latest).filter(|_| self.is_unclosed);
-        let times = [self.resynced_at, killed_after].into_iter().flatten();
-        times.map(known_at).min()
-    }
 }
 
 impl Prepared {
@@ -120,8 +101,6 @@ pub struct InitialLoad {
     latest: Option<Time>,
     /// The latest transaction of a loaded lease before the load began: Kea serves clients during the load.
     latest_before: Option<Time>,
-    /// The time from which on renewals may have been unknown before: see [`Saved::unknown_from`].
-    unknown_from: Option<Time>,
     /// The beginning of the load.
     now: Time,
 }
@@ -154,7 +133,6 @@ impl InitialLoad {
         }
         InitialLoad {
             table,
-            unknown_from: saved.unknown_from(now),
             source: Source::StateFile(saved),
             unconfirmed,
             latest: None,
@@ -178,7 +156,6 @@ impl InitialLoad {
         Some(InitialLoad {
             table,
             source: Source::HandOver,
-            unknown_from: None,
             unconfirmed,
             latest: None,
             latest_before: None,
@@ -194,28 +171,30 @@ impl InitialLoad {
             self.latest_before = self.latest_before.max(Some(lease.cltt));
         }
         self.table.check_subnet(lease);
-        let (address, now, unknown_from) = (lease.address, self.now, self.unknown_from);
+        let (address, now) = (lease.address, self.now);
         match &self.source {
-            Source::StateFile(Saved { saved_at, .. }) => {
-                self.table.revise(address, now, None, |view, before| {
-                    let mut after = rules::loaded(before, lease, *saved_at, now);
-                    // The state file lacks renewals, but earlier replies had them, if the mirror knew them. Without a state
-                    // file there were no earlier replies.
-                    let was_received = unknown_from.is_none_or(|from| lease.cltt < from);
-                    let is_known = saved_at.is_none()
-                        || was_received
-                            && before.is_some_and(|before| is_renewal(before, after.view()));
-                    if !is_known {
-                        (after.learned_at, _) = learned_at(view, before, after.view(), now);
-                    } else if saved_at.is_some() && after.last_transaction == Some(lease.cltt) {
-                        // The state file does not have whether the mirror learned of the renewal in the next second, of which
-                        // a requester may have received other changes.
-                        let next = lease.cltt.plus(1).min(now);
-                        after.learned_at = after.learned_at.max(Some(next));
-                    }
-                    Some((after, true))
-                })
-            }
+            Source::StateFile(Saved {
+                saved_at,
+                resynced_at,
+                ..
+            }) => self.table.revise(address, now, None, |view, before| {
+                let mut after = rules::loaded(before, lease, *saved_at, now);
+                // The state file lacks renewals, but earlier replies had them, except those by another server
+                // after the last resync. Without a state file there were no earlier replies.
+                let was_received = resynced_at.is_none_or(|resynced_at| lease.cltt < resynced_at);
+                let is_known = saved_at.is_none()
+                    || was_received
+                        && before.is_some_and(|before| is_renewal(before, after.view()));
+                if !is_known {
+                    (after.learned_at, _) = learned_at(view, before, after.view(), now);
+                } else if saved_at.is_some() && after.last_transaction == Some(lease.cltt) {
+                    // The state file does not have whether the mirror learned of the renewal in the next second, of which
+                    // a requester may have received other changes.
+                    let next = lease.cltt.plus(1).min(now);
+                    after.learned_at = after.learned_at.max(Some(next));
+                }
+                Some((after, true))
+            }),
             Source::HandOver => self.table.update(address, now, |before| {
                 rules::updated(before, lease, now, Origin::Remote)
             }),

@@ -104,7 +104,6 @@ fn a_binding_that_entered_and_left_a_vpn_before_a_kill_is_missing_in_that_vpn() 
         let leases = world.leases();
         let saved = Saved {
             recent: recent.0.lock().clone(),
-            is_unclosed: true,
             ..saved
         };
         world.restart(saved, &leases, &CONFIGURATIONS[0]);
@@ -139,7 +138,6 @@ fn a_kill_after_changes_within_vpns_is_no_loss() {
         }
         let saved = Saved {
             recent: recent.0.lock().clone(),
-            is_unclosed: true,
             ..saved
         };
         world.restart(saved, &leases, &CONFIGURATIONS[0]);
@@ -186,7 +184,6 @@ fn a_binding_hidden_before_a_kill_is_missing_for_all() {
     let leases = world.leases();
     let saved = Saved {
         recent: recent.0.lock().clone(),
-        is_unclosed: true,
         ..saved
     };
     world.restart(saved, &leases, &CONFIGURATIONS[0]);
@@ -222,34 +219,6 @@ fn a_former_subnet_that_returns_in_another_vpn_at_a_start_is_missing_in_the_form
         world.receive_all();
         world.check();
         assert_eq!(world.missing, missing, "to {to}");
-    }
-}
-
-#[test]
-fn a_renewal_that_kea_committed_late_before_a_kill_is_sent_after_it() {
-    for (is_unclosed, expected) in [(true, 1), (false, 0)] {
-        let mut world = World::new(LARGE, VpnSelector::All);
-        world.commit(1, 1, 1_000, "");
-        world.commit(2, 2, 1_000, "");
-        world.now += 100;
-        world.commit(2, 2, 1_000, "");
-        world.now += 6;
-        world.receive_all();
-        assert_eq!(world.base, Time(world.now));
-        let saved = Saved {
-            is_unclosed,
-            ..world.flush()
-        };
-        // Renewed 5 seconds before. Kea was killed before the hook had it.
-        let mut leases = world.leases();
-        leases[0].cltt = Time(world.now - 5);
-        world.restart(saved, &leases, &CONFIGURATIONS[0]);
-        world.messages.clear();
-        world.receive_all();
-        assert_eq!((world.messages.len(), world.missing), (expected, 0));
-        if is_unclosed {
-            world.check();
-        }
     }
 }
 
