@@ -14,7 +14,7 @@ use bench::{Bench, CONFIGURATION, all, by_mac, lease, relay_information};
 use dhcp_blq::config::Config;
 use dhcp_blq::kea_config::KeaConfig;
 use dhcp_blq::mirror::apply_worker::ApplyWorker;
-use dhcp_blq::mirror::event::{Event, Lease, LeaseState, Origin};
+use dhcp_blq::mirror::event::{ClientInfo, Event, Lease, LeaseState, Origin};
 use dhcp_blq::mirror::history::SavedHistory;
 use dhcp_blq::mirror::{InitialLoad, Saved};
 use dhcp_blq::model::binding::SubnetId;
@@ -526,43 +526,127 @@ fn an_address_that_changes_many_times_unsent_is_sent_once() {
     assert_eq!(first.chaddr[5], 999_u32 as u8, "the last state");
 }
 
-/// RFC 7724 sections 6 and 8.2: no change waits for a requester, and no address is lost, however late it is sent.
-#[test]
-fn every_address_is_sent_to_a_requester_that_reads_late() {
-    // More than the kernel holds, and than the change log.
-    const ADDRESSES: u32 = 50_000;
+//------------ Requesters that read late -------------------------------------------------------
+
+/// More addresses than the kernel holds messages about, and than the change log holds changes.
+const MANY: u32 = 50_000;
+
+/// Serves a mirror of a large subnet.
+fn large() -> Setup {
     let config = r#"{ "Dhcp4": { "subnet4": [ { "id": 1, "subnet": "10.0.0.0/8" } ] } }"#;
     let kea_config = KeaConfig::new(config, Vec::new(), &[]).unwrap();
     let initial_load = InitialLoad::begin(Arc::new(kea_config), Saved::default(), Time::now());
-    let setup = Setup::new(Bench::over(initial_load.finish()));
-    let mut requester = setup.stream(query(7));
-    let change = |client: u8| {
-        for number in 0..ADDRESSES {
-            let address = Ipv4Addr::from_bits(0x0a00_0000 + number).octets();
-            let lease = Lease {
-                subnet: SubnetId(1),
-                ..lease(address, client, setup.bench.now)
-            };
-            setup.bench.mirror.queue().push(Event::Updated {
-                lease,
-                at: Time::now(),
-                origin: Origin::Local,
-            });
+    Setup::new(Bench::over(initial_load.finish()))
+}
+
+/// Returns an address of the large subnet.
+fn numbered(number: u32) -> Ipv4Addr {
+    Ipv4Addr::from_bits(0x0a00_0000 + number)
+}
+
+impl Setup {
+    /// Reports the lease of an address of the large subnet to a client whose relay agent may name a VPN.
+    fn lease_numbered(&self, number: u32, client: u8, vpn: Option<&str>) {
+        let lease = Lease {
+            subnet: SubnetId(1),
+            ..lease(numbered(number).octets(), client, Time::now().0)
+        };
+        let vss = |vpn: &str| [&[151, vpn.len() as u8 + 1, 0], vpn.as_bytes()].concat();
+        let client_info = ClientInfo {
+            relay_agent_information: vpn.map(vss),
+            ..ClientInfo::default()
+        };
+        let queue = self.bench.mirror.queue();
+        queue.push(Event::Committed { lease, client_info });
+    }
+
+    /// Leases the first addresses of the large subnet to a client.
+    fn lease_many(&self, client: u8) {
+        for number in 0..MANY {
+            self.lease_numbered(number, client, None);
             if number % 1_000 == 0 {
-                setup.bench.mirror.catch_up();
+                self.bench.mirror.catch_up();
             }
         }
-        setup.bench.mirror.catch_up();
-    };
-    change(1);
-    change(2);
+        self.bench.mirror.catch_up();
+    }
+
+    /// Waits until the only requester, which reads nothing, is blocked: the kernel holds no more messages.
+    fn wait_until_blocked(&self) {
+        let is_blocked = || {
+            let connections = self.server.monitor().connections();
+            let mut blocked = connections.iter().map(|connection| connection.blocked_for);
+            blocked.any(|seconds| seconds.is_some_and(|seconds| seconds > 0))
+        };
+        while !is_blocked() {
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// RFC 7724 sections 6 and 8.2: no change waits for a requester, and no address is lost, however late it is sent.
+#[test]
+fn every_address_is_sent_to_a_requester_that_reads_late() {
+    let setup = large();
+    let mut requester = setup.stream(query(7));
+    setup.lease_many(1);
+    setup.lease_many(2);
     // The last message about each has its last state.
     let mut late = BTreeSet::new();
-    while late.len() < ADDRESSES as usize {
+    while late.len() < MANY as usize {
         let message = requester.message();
         assert_eq!(message.message_type(), ACTIVE);
         if message.message.chaddr[5] == 2 {
             late.insert(message.address());
         }
     }
+}
+
+/// RFC 7724 section 6: the state at the time of the message alone is owed.
+#[test]
+fn an_address_that_changes_while_the_requester_is_blocked_is_sent_once() {
+    let setup = large();
+    let mut requester = setup.stream(query(7));
+    setup.lease_many(1);
+    setup.wait_until_blocked();
+    for client in (2..=250).cycle().take(1_000).chain([251]) {
+        setup.lease_numbered(MANY, client, None);
+        setup.bench.mirror.catch_up();
+    }
+    let mut clients = Vec::new();
+    while !clients.contains(&251) {
+        let message = requester.message();
+        if message.address() == numbered(MANY) {
+            clients.push(message.message.chaddr[5]);
+        }
+    }
+    assert_eq!(clients, [251]);
+}
+
+/// RFC 7724 section 7.4.1: a binding leaves the VPN of the query, and the change log, which alone has that, loses it.
+#[test]
+fn changes_that_a_blocked_requester_loses_are_data_missing_and_the_stream_goes_on() {
+    let setup = large();
+    setup.lease_numbered(MANY, 1, None);
+    setup.bench.mirror.catch_up();
+    let mut requester = setup.stream(query(7));
+    setup.lease_many(1);
+    setup.wait_until_blocked();
+    setup.lease_numbered(MANY, 1, Some("blue"));
+    setup.lease_many(2);
+    let mut next = || loop {
+        let message = requester.message();
+        if message.message_type() == STATUS || message.address() > numbered(MANY) {
+            return message;
+        }
+        assert_ne!(message.address(), numbered(MANY));
+    };
+    let status = next();
+    assert_eq!(status.status_code(), DATA_MISSING);
+    assert_ne!(status.base_time(), 0);
+    setup.lease_numbered(MANY + 1, 1, None);
+    setup.bench.mirror.catch_up();
+    let later = next();
+    assert_eq!(later.message_type(), ACTIVE);
+    assert_eq!(later.address(), numbered(MANY + 1));
 }

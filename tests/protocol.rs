@@ -359,6 +359,24 @@ fn stops_at_once_while_an_address_is_tried_again() {
     TcpListener::bind((address, config.port)).unwrap();
 }
 
+/// RFC 7724 section 8.2: an error later in a stream is a status, then the connection is closed.
+#[test]
+fn a_failure_during_an_active_query_is_its_last_status() {
+    let config = config(r#", "active-query-enabled": true, "active-query-insecure": true"#);
+    let engine = Arc::new(FakeEngine::default());
+    let server = Server::start(&config, Arc::clone(&engine)).unwrap();
+    let mut stream = connect(&server);
+    stream.write_all(&Query::active(1).frame()).unwrap();
+    while engine.writes() == 0 {
+        std::thread::yield_now();
+    }
+    engine.change(1);
+    assert_eq!(reply(&stream).unwrap(), Reply::binding(1, 0));
+    engine.fail();
+    let status = Reply::status(1, proto::StatusCode::QUERY_TERMINATED, "failed");
+    assert_eq!(replies(&stream), [status]);
+}
+
 #[test]
 fn signals_aborted_queries_when_it_stops() {
     // RFC 6926 section 8.5: QueryTerminated with a reason, then a graceful close.

@@ -74,6 +74,17 @@ fn ignores_options_in_a_dhcptls() {
     }
 }
 
+/// RFC 7724 section 8.1: blocked while accepting. The handshake has ten seconds.
+#[test]
+fn closes_a_connection_whose_client_hello_stays_incomplete() {
+    let files = Files::new();
+    let (server, _) = start(&files, r#"["127.0.0.1"]"#, "");
+    let mut stream = agree(connect_from(&server, SOURCE));
+    // The beginning of a handshake record of 512 octets.
+    stream.write_all(&[22, 3, 1, 2, 0, 1, 0, 1, 252]).unwrap();
+    assert!(rest(&stream).is_empty());
+}
+
 /// RFC 7724 section 8.1; the contract.
 #[test]
 fn tls_may_be_started_by_the_first_message_alone() {
