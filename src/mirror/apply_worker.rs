@@ -58,6 +58,11 @@ impl ApplyWorker {
                     }
                     let caught_up = catch_unwind(AssertUnwindSafe(|| {
                         mirror.catch_up();
+                        while mirror.mark_reassigned(Time::now())
+                            && !stopping.load(Ordering::Acquire)
+                        {
+                            mirror.catch_up();
+                        }
                         if mirror.is_followed() {
                             // An error ends the queries of the active requesters.
                             let _ = mirror.record_ends(Time::now());

@@ -306,8 +306,7 @@ impl Mirror {
 
     /// Applies all events pushed so far, at the times of `clock`.
     pub fn catch_up_by(&self, clock: impl Fn() -> Time) {
-        let mut has_reassigned = false;
-        while has_reassigned || !self.queue.is_empty() {
+        while !self.queue.is_empty() {
             let mut table = match self.table_mut() {
                 Ok(table) => table,
                 Err(Unready::InitialLoad) => return,
@@ -324,19 +323,37 @@ impl Mirror {
             if !self.record_some_ends(&mut table, now) {
                 continue;
             }
-            if table.has_reassigned() {
-                table.mark_reassigned(now, REASSIGNED_PER_LOCK);
-            }
             for report in self.queue.drain().take(count) {
                 report.lend(|event| apply(&mut table, &mut resync, event, now));
             }
-            has_reassigned = table.has_reassigned();
             self.record_changes(&mut table);
             drop(resync);
             self.notify(table);
         }
         // Another thread may have popped an event that it has not applied. It holds the lock, for which the next
         // `read` of the caller waits.
+    }
+
+    /// Records, for active requesters, changes at `now` of some addresses that another server assigns, or no longer:
+    /// see [`Table::mark_reassigned`]. Returns whether more are left.
+    ///
+    /// There may be as many as bindings, so this is left to the apply worker: no query or command waits for it.
+    pub(super) fn mark_reassigned(&self, now: Time) -> bool {
+        let has_reassigned = self.read(Table::has_reassigned);
+        if has_reassigned != Ok(true) {
+            return false;
+        }
+        let Ok(mut table) = self.table_mut() else {
+            return false;
+        };
+        let now = self.time_of_changes(&mut table, now);
+        if self.record_some_ends(&mut table, now) {
+            table.mark_reassigned(now, REASSIGNED_PER_LOCK);
+        }
+        let is_left = table.has_reassigned();
+        self.record_changes(&mut table);
+        self.notify(table);
+        is_left
     }
 
     /// Records some ends of states up to `now` in the change log, while there are active requesters; returns whether

@@ -151,6 +151,7 @@ impl World {
     fn apply(&self, event: Event) {
         self.mirror.queue().push(event);
         self.mirror.catch_up_by(|| Time(self.now));
+        while self.mirror.mark_reassigned(Time(self.now)) {}
     }
 
     /// Commits a lease to a client whose relay agent may name a VPN.

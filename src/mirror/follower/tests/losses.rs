@@ -397,6 +397,27 @@ fn available_addresses_that_a_new_configuration_passes_to_a_partner_are_sent() {
     assert_eq!(world.received_addresses(), [address(20).to_bits()]);
 }
 
+#[test]
+fn queries_and_commands_do_not_wait_for_addresses_that_another_server_assigns() {
+    let world = World::new(LARGE, VpnSelector::All);
+    world.apply(Event::Reconfigured {
+        kea_config: partners(),
+        is_complete: true,
+        at: Time(world.now),
+    });
+    for last in [3, 20] {
+        world.offer_in_vain(address(last));
+    }
+    let serving = ["one".to_owned(), "two".to_owned()].into_iter().collect();
+    let at = Time(world.now);
+    world.mirror.queue().push(Event::Serving { serving, at });
+    world.mirror.catch_up_by(|| at);
+    let has_reassigned = |world: &World| world.mirror.read(Table::has_reassigned).unwrap();
+    assert!(has_reassigned(&world));
+    assert!(!world.mirror.mark_reassigned(at));
+    assert!(!has_reassigned(&world));
+}
+
 //--- Queries that waited for the load
 
 #[test]
