@@ -12,7 +12,8 @@ use crate::{client, tls};
 /// An event of a [`Watch`](crate::Watch).
 #[derive(Debug)]
 pub enum Event {
-    /// The binding of an address. It replaces all earlier ones of the same address and VPN.
+    /// The binding of an address. It replaces all earlier ones of the same address and VPN, and those in
+    /// other VPNs if the server has each address in a single VPN. The same binding may come again.
     Binding(Box<Binding>),
     /// The answer to a bulk query is complete.
     Answer {

@@ -1,7 +1,7 @@
 //! The rules for requesters of RFC 7724 section 7, without sockets and clocks.
 
 use std::cmp::Ordering;
-use std::collections::HashSet;
+use std::collections::{HashMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
@@ -121,9 +121,6 @@ enum Purpose {
     Missing,
 }
 
-/// An address in a VPN; `None` is the default one.
-type Key = (Option<Vss>, Ipv4Addr);
-
 /// The state of a watch.
 #[derive(Debug)]
 pub(super) struct Rules {
@@ -154,9 +151,9 @@ pub(super) struct Rules {
     bulk_after: Option<Instant>,
     /// The changes that the server did not send, and that no bulk query has returned.
     missing: Option<Window>,
-    /// The addresses whose changes the active query has sent during the bulk query. Their bindings in
-    /// the answer may be older.
-    changed: HashSet<Key>,
+    /// The bindings that the active query has sent during the bulk query, by address: the last one in each
+    /// VPN, in the order of their arrival. Those in the answer may be older.
+    sent: HashMap<Ipv4Addr, Vec<Box<Binding>>>,
     /// Whether the server has answered any query.
     has_answer: bool,
     /// The time of the last complete answer to a bulk query.
@@ -180,7 +177,7 @@ impl Rules {
             bindings: 0,
             bulk_after: None,
             missing: None,
-            changed: HashSet::new(),
+            sent: HashMap::new(),
             has_answer: false,
             answered: None,
         }
@@ -204,7 +201,7 @@ impl Rules {
                     self.missing = None;
                 }
                 self.bindings = 0;
-                self.changed.clear();
+                self.sent.clear();
                 self.bulk_after = Some(now + self.retry_interval);
                 return Step::Bulk(window);
             }
@@ -272,7 +269,9 @@ impl Rules {
             ActiveReply::Binding(binding) => {
                 self.save(binding.base_time);
                 if self.bulk.is_some() {
-                    self.changed.insert(key(&binding));
+                    let sent = self.sent.entry(binding.address).or_default();
+                    sent.retain(|other| vpn(other) != vpn(&binding));
+                    sent.push(binding.clone());
                 }
                 Event::Binding(binding)
             }
@@ -394,12 +393,22 @@ impl Rules {
 
     // ----- Bulk query -----
 
-    /// Takes a binding of the bulk query, and returns its event; none if the active query has sent a later
-    /// change of it.
-    pub fn bulk_binding(&mut self, binding: Box<Binding>) -> Option<Event> {
+    /// Takes a binding of the bulk query and appends its events: none if the active query has sent a later one
+    /// of the same address and VPN.
+    ///
+    /// If the active query has sent one of the same address in another VPN, the address may have moved to that
+    /// VPN, and the binding may be older: the one of the active query is repeated after it.
+    pub fn bulk_binding(&mut self, binding: Box<Binding>, events: &mut VecDeque<Event>) {
         self.bindings += 1;
-        let is_old = !self.changed.is_empty() && self.changed.contains(&key(&binding));
-        (!is_old).then_some(Event::Binding(binding))
+        let sent = self
+            .sent
+            .get(&binding.address)
+            .map_or(&[][..], Vec::as_slice);
+        if sent.iter().any(|other| vpn(other) == vpn(&binding)) {
+            return;
+        }
+        events.push_back(Event::Binding(binding));
+        events.extend(sent.iter().cloned().map(Event::Binding));
     }
 
     /// Takes the end of the bulk query: the query-start-time of a later query for changes, or the reason
@@ -416,7 +425,7 @@ impl Rules {
             Some((window, purpose)) => (Some(window), purpose),
             None => (None, Purpose::Changes),
         };
-        self.changed = HashSet::new();
+        self.sent = HashMap::new();
         let failure = match result {
             Ok(None) if self.saved.is_none() => return Err(Failure::NoBaseTime),
             Ok(next) => {
@@ -453,10 +462,9 @@ fn is_due(time: Option<Instant>, now: Instant) -> bool {
     time.is_none_or(|time| time.cmp(&now) != Ordering::Greater)
 }
 
-/// Returns the address and VPN of a binding.
-fn key(binding: &Binding) -> Key {
-    let vpn = binding.vpn.clone().filter(|vpn| *vpn != Vss::Default);
-    (vpn, binding.address)
+/// Returns the VPN of a binding; `None` is the default one.
+fn vpn(binding: &Binding) -> Option<&Vss> {
+    binding.vpn.as_ref().filter(|vpn| **vpn != Vss::Default)
 }
 
 #[cfg(test)]

@@ -199,7 +199,10 @@ impl Watch {
         let event = match input {
             Input::ActiveReply(reply) => Ok(Some(self.rules.active_reply(reply))),
             Input::ActiveEnd(failure) => self.rules.active_ended(failure, now),
-            Input::BulkBinding(binding) => Ok(self.rules.bulk_binding(binding)),
+            Input::BulkBinding(binding) => {
+                self.rules.bulk_binding(binding, &mut self.events);
+                Ok(None)
+            }
             Input::BulkEnd(result) => self.rules.bulk_ended(result, now).map(Some),
             Input::Stop => Ok(None),
         };

@@ -74,6 +74,17 @@ impl Bench {
         self.rules.active_ended(failure, self.now).unwrap()
     }
 
+    /// The bulk query sends a binding. Returns those of its events.
+    fn bulk(&mut self, binding: Box<Binding>) -> Vec<Box<Binding>> {
+        let mut events = VecDeque::new();
+        self.rules.bulk_binding(binding, &mut events);
+        let bindings = events.into_iter().map(|event| match event {
+            Event::Binding(binding) => binding,
+            other => panic!("{other:?}"),
+        });
+        bindings.collect()
+    }
+
     /// The bulk query ends with a complete answer.
     fn answer(&mut self, next: Option<u32>) {
         let event = self.rules.bulk_ended(Ok(next), self.now).unwrap();
@@ -150,7 +161,7 @@ fn begins_with_all_bindings_and_goes_on_from_their_base_time() {
     assert_eq!(bench.step(), Step::Bulk(window(None, None)));
     assert_eq!(bench.wait(), None);
     assert_eq!(bench.rules.start(), None);
-    assert!(bench.rules.bulk_binding(binding(1, 500)).is_some());
+    assert_eq!(bench.bulk(binding(1, 500)).len(), 1);
     bench.answer(Some(499));
     assert_eq!(bench.rules.start(), Some(499));
     assert_eq!(bench.step(), Step::Active(499));
@@ -289,20 +300,39 @@ fn drops_bindings_that_the_active_query_has_sent_since() {
     bench.status(5, Some(500));
     assert_eq!(bench.step(), Step::Bulk(window(210, 500)));
     bench.change(2, 500);
-    let passes = |bench: &mut Bench, last| bench.rules.bulk_binding(binding(last, 500)).is_some();
-    assert!(passes(&mut bench, 1));
-    assert!(!passes(&mut bench, 2));
-    // The same address in another VPN is another binding.
-    let mut other = binding(2, 500);
-    other.vpn = Some(Vss::Name("blue".into()));
-    assert!(bench.rules.bulk_binding(other).is_some());
+    assert_eq!(bench.bulk(binding(1, 500)).len(), 1);
+    assert_eq!(bench.bulk(binding(2, 500)), []);
     let mut same = binding(2, 500);
     same.vpn = Some(Vss::Default);
-    assert!(bench.rules.bulk_binding(same).is_none());
+    assert_eq!(bench.bulk(same), []);
     bench.answer(None);
     bench.status(5, Some(600));
     bench.step();
-    assert!(passes(&mut bench, 2));
+    assert_eq!(bench.bulk(binding(2, 500)).len(), 1);
+}
+
+/// RFC 7724 section 8.2: an address that moves to another VPN is sent in that VPN alone to those who see both.
+#[test]
+fn repeats_bindings_that_have_moved_to_another_vpn() {
+    let of_vpn = |vpn: Option<&str>, base_time| {
+        let mut binding = binding(1, base_time);
+        binding.vpn = vpn.map(|name| Vss::Name(name.into()));
+        binding
+    };
+    let mut bench = Bench::caught_up();
+    bench.status(5, Some(500));
+    bench.step();
+    for sent in [
+        of_vpn(Some("blue"), 500),
+        of_vpn(None, 501),
+        of_vpn(Some("blue"), 502),
+    ] {
+        bench.rules.active_reply(ActiveReply::Binding(sent));
+    }
+    let red = of_vpn(Some("red"), 500);
+    let later = [of_vpn(None, 501), of_vpn(Some("blue"), 502)];
+    assert_eq!(bench.bulk(red.clone()), [&[red][..], &later].concat());
+    assert_eq!(bench.bulk(of_vpn(None, 500)), []);
 }
 
 /// RFC 7724 section 7.1: retries are not more frequent than one in ACTIVE_LQ_IDLE_TIMEOUT.
@@ -479,6 +509,16 @@ enum Sent {
     Status(u8, u32),
 }
 
+/// Returns a version of a binding: its xid is the version, and each version is in another VPN than the one before.
+fn version_of(last: u8, version: u32, base_time: u32) -> Box<Binding> {
+    let vpn = (version % 2 == 1).then(|| Vss::Name("blue".into()));
+    Box::new(Binding {
+        xid: version,
+        vpn,
+        ..*binding(last, base_time)
+    })
+}
+
 /// A server with the versions of bindings, connections with messages in flight, and a requester's copy.
 struct World {
     /// The requester.
@@ -495,7 +535,7 @@ struct World {
     active: Option<Vec<Sent>>,
     /// The messages in flight on the bulk connection, and its next start.
     bulk: Option<(Vec<Sent>, u32)>,
-    /// The versions that the requester knows, by address.
+    /// The versions that the requester, of all VPNs, knows, by address.
     copy: BTreeMap<u8, u32>,
 }
 
@@ -585,7 +625,8 @@ impl World {
         };
         match sent.remove(0) {
             Sent::Binding(address, version, base_time) => {
-                self.bench.change(address, base_time);
+                let binding = version_of(address, version, base_time);
+                self.bench.rules.active_reply(ActiveReply::Binding(binding));
                 self.copy.insert(address, version);
             }
             Sent::Status(code, base_time) => {
@@ -602,9 +643,8 @@ impl World {
         match sent.first().copied() {
             Some(Sent::Binding(address, version, base_time)) => {
                 sent.remove(0);
-                let shown = self.bench.rules.bulk_binding(binding(address, base_time));
-                if shown.is_some() {
-                    self.copy.insert(address, version);
+                for binding in self.bench.bulk(version_of(address, version, base_time)) {
+                    self.copy.insert(address, binding.xid);
                 }
             }
             _ => {
