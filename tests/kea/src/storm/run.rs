@@ -18,7 +18,6 @@ use super::server_actions::{Administrator, Effects};
 use super::topology::{Topology, Variant};
 use super::traffic::Traffic;
 use super::{Options, Summary};
-use crate::clock::settle;
 use crate::copy::{Copy, active_query};
 use crate::{Kea, PATIENCE, Setup, eventually_some};
 
@@ -182,11 +181,6 @@ impl Storm {
 
     /// Runs one round.
     fn round(&mut self, round: &Round) -> Result<(), String> {
-        if self.copies.is_empty() {
-            // Changes in the first second are DataMissing, and a bulk query beside the stream has them. No requester can
-            // order the messages of both about an address that moves to another VPN.
-            settle();
-        }
         if self.copies.len() < ACTIVE_REQUESTERS {
             self.copies
                 .push(Copy::begin(self.kea.place().lease_query()));
