@@ -266,8 +266,7 @@ fn a_stream_with_changes_is_not_shown_to_be_active() {
 }
 
 /// RFC 7724 section 8.2: also if the kernel holds all that is to be sent, as it does for a host that is down. No
-/// later
-/// message finds it out before.
+/// later message finds it out before.
 #[test]
 fn a_requester_that_acknowledges_nothing_is_closed_after_the_send_time() {
     let bench = Bench::new();
