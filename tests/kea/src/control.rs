@@ -4,17 +4,15 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddrV4, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::Value;
 
-/// Longer than the 10 s after which Kea itself ends a command with an error.
-const TIMEOUT: Duration = Duration::from_secs(20);
+use crate::PATIENCE;
 
 /// Sends a command by a control socket and returns the answer.
 pub fn send(socket: &Path, command: &Value) -> io::Result<Value> {
     let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(command.to_string().as_bytes())?;
     stream.shutdown(Shutdown::Write)?;
     let mut answer = Vec::new();
@@ -25,7 +23,7 @@ pub fn send(socket: &Path, command: &Value) -> io::Result<Value> {
 /// Sends a command to a listener for HTTP, such as that of libdhcp_ha, and returns the answer.
 pub fn post(listener: SocketAddrV4, command: &Value) -> io::Result<Value> {
     let mut stream = TcpStream::connect(listener)?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
     let body = command.to_string();
     let head = format!(
         "POST / HTTP/1.1\r\nHost: {listener}\r\nConnection: close\r\n\
