@@ -323,6 +323,13 @@ impl Setup {
         self
     }
 
+    /// Adds a logger, as in Kea's configuration.
+    pub fn logger(mut self, logger: Value) -> Self {
+        let loggers = self.dhcp4.get_mut("loggers").and_then(Value::as_array_mut);
+        loggers.expect("a list of loggers").push(logger);
+        self
+    }
+
     /// Sets the highest debug level, for the analysis of a failing test.
     pub fn verbose(mut self) -> Self {
         if let Some(logger) = self.dhcp4.get_mut("loggers").and_then(|all| all.get_mut(0)) {

@@ -508,3 +508,37 @@ fn each_query_leaves_a_debug_line() {
         assert!(line.contains(part), "{part} in {line}");
     }
 }
+
+/// docs/monitoring.md: a logger keeps a warning about descriptors, which Kea 3.2.0 has without it, out of the log, and
+/// writes to the outputs of the other messages.
+#[test]
+fn a_logger_keeps_the_warning_about_descriptors_out() {
+    const WARNING: &str = "DHCP_RECEIVE4_UNKNOWN";
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(manifest.join("../../docs/monitoring.md"));
+    let text = text.expect("the documentation");
+    let section = text.split_once("## Kea 3.2.0's log").expect("a section").1;
+    let example = section.split_once("```json").expect("an example").1;
+    let example = example.split_once("```").expect("its end").0;
+    let logger: Value = serde_json::from_str(example).expect("JSON");
+    // Does a lease, a query, a command and a tick.
+    let used = |setup: Setup| {
+        let kea = setup.start();
+        lease_two(&kea);
+        eventually("a tick", || statistics(&kea)["blq4-queries"] > 0);
+        kea
+    };
+    let with = used(Setup::with_hook(json!({})).logger(logger.clone()));
+    let log = with.log();
+    assert!(!log.contains(WARNING), "{log}");
+    for id in ["DHCP4_STARTED", "COMMAND_RECEIVED", "BLQ_LOADED"] {
+        assert!(log.contains(id), "{id} in {log}");
+    }
+    if kea_version() == "3.2.0" {
+        used(Setup::with_hook(json!({}))).await_log(WARNING);
+        // Lower severities of this logger would come to the same file.
+        let mut lower = logger;
+        lower["severity"] = json!("WARN");
+        used(Setup::with_hook(json!({})).logger(lower)).await_log(WARNING);
+    }
+}
