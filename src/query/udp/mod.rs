@@ -51,7 +51,8 @@ pub enum Unanswered {
     OtherServer(Ipv4Addr),
     /// The mirror is not complete.
     Unready(Unready),
-    /// More changes wait to be applied than can be while a reply is awaited.
+    /// Changes are being applied, or wait, that take longer than a reply may: many of leases, or one of the configuration
+    /// or of high availability.
     Busy,
     /// The addresses of the client, or its option 82 that was asked for, do not fit the reply: one without them would
     /// be wrong.
@@ -172,7 +173,7 @@ impl fmt::Display for Unanswered {
                 write!(f, "server-identifier is {address}, which is not this server")
             }
             Unanswered::Unready(unready) => unready.fmt(f),
-            Unanswered::Busy => f.write_str("more changes of leases wait than can be applied at once"),
+            Unanswered::Busy => f.write_str("changes are being applied, or wait, that take longer than a reply may"),
             Unanswered::NotSent(error) => write!(f, "it cannot be sent: {error}"),
             Unanswered::TooLong => f.write_str(
                 "the client's addresses or its option 82 do not fit one message: use Bulk Leasequery",
