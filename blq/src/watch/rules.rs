@@ -153,7 +153,7 @@ pub(super) struct Rules {
     missing: Option<Window>,
     /// The bindings that the active query has sent during the bulk query, by address: the last one in each
     /// VPN, in the order of their arrival. Those in the answer may be older.
-    sent: HashMap<Ipv4Addr, Vec<Box<Binding>>>,
+    sent: HashMap<Ipv4Addr, Vec<Binding>>,
     /// Whether the server has answered any query.
     has_answer: bool,
     /// The time of the last complete answer to a bulk query.
@@ -271,7 +271,7 @@ impl Rules {
                 if self.bulk.is_some() {
                     let sent = self.sent.entry(binding.address).or_default();
                     sent.retain(|other| vpn(other) != vpn(&binding));
-                    sent.push(binding.clone());
+                    sent.push(Binding::clone(&binding));
                 }
                 Event::Binding(binding)
             }
@@ -408,7 +408,8 @@ impl Rules {
             return;
         }
         events.push_back(Event::Binding(binding));
-        events.extend(sent.iter().cloned().map(Event::Binding));
+        let later = sent.iter().cloned().map(Box::new);
+        events.extend(later.map(Event::Binding));
     }
 
     /// Takes the end of the bulk query: the query-start-time of a later query for changes, or the reason

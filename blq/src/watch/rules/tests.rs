@@ -75,11 +75,11 @@ impl Bench {
     }
 
     /// The bulk query sends a binding. Returns those of its events.
-    fn bulk(&mut self, binding: Box<Binding>) -> Vec<Box<Binding>> {
+    fn bulk(&mut self, binding: Box<Binding>) -> Vec<Binding> {
         let mut events = VecDeque::new();
         self.rules.bulk_binding(binding, &mut events);
         let bindings = events.into_iter().map(|event| match event {
-            Event::Binding(binding) => binding,
+            Event::Binding(binding) => *binding,
             other => panic!("{other:?}"),
         });
         bindings.collect()
@@ -331,7 +331,8 @@ fn repeats_bindings_that_have_moved_to_another_vpn() {
     }
     let red = of_vpn(Some("red"), 500);
     let later = [of_vpn(None, 501), of_vpn(Some("blue"), 502)];
-    assert_eq!(bench.bulk(red.clone()), [&[red][..], &later].concat());
+    let expected = [&[*red.clone()][..], &later.map(|binding| *binding)].concat();
+    assert_eq!(bench.bulk(red), expected);
     assert_eq!(bench.bulk(of_vpn(None, 500)), []);
 }
 
