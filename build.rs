@@ -34,20 +34,15 @@ mod hook {
     /// Advice about missing headers.
     const HOW_TO_INSTALL: &str = "Install Kea's headers and the compiler: on Debian \
         `apt-get install kea-dev libboost-dev libssl-dev g++` of the very release of Kea the hook \
-        is to run in (isc-kea-dev where Kea is from ISC's packages, as Kea 3.2 is), or name their directory in KEA_INCLUDE_DIR. To build everything but the \
-        hook, with no Kea: `cargo build --no-default-features`.";
+        is to run in (isc-kea-dev where Kea is from ISC's packages, as Kea 3.2 is), or name their directory \
+        in KEA_INCLUDE_DIR. To build everything but the hook, with no Kea: `cargo build --no-default-features`.";
 
     /// Compiles the bridge and the shim, and sets the options of the linker.
     pub fn build() -> Result<(), String> {
         for watched in ["cpp-shim", "include", "src/ffi/bridge.rs"] {
             println!("cargo::rerun-if-changed={watched}");
         }
-        for variable in [
-            "KEA_INCLUDE_DIR",
-            "KEA_LIB_DIR",
-            "PKG_CONFIG_PATH",
-            "OBJCOPY",
-        ] {
+        for variable in ["KEA_INCLUDE_DIR", "PKG_CONFIG_PATH", "OBJCOPY"] {
             println!("cargo::rerun-if-env-changed={variable}");
         }
         let include = include_dir();
