@@ -37,7 +37,10 @@ OBJCOPY ?= objcopy
 release := $(CARGO_TARGET_DIR)/release
 manual := $(CARGO_TARGET_DIR)/manual
 library := libdhcp_blq.so
-examples := $(wildcard kea-config-examples/*.json)
+# Installed where links from one to another lead to. Those for contributors are left out.
+documents := README.md SECURITY.md blq/README.md benches/README.md benches/growth.svg \
+	$(filter-out docs/architecture.md,$(wildcard docs/*.* docs/*/*.json))
+examples := $(wildcard kea-config-examples/*.* kea-config-examples/apparmor/*)
 
 .PHONY: all install uninstall
 
@@ -58,16 +61,10 @@ endif
 	$(INSTALL) -D -m 644 $(manual)/blq $(DESTDIR)$(BASH_DIR)/blq
 	$(INSTALL) -D -m 644 $(manual)/_blq $(DESTDIR)$(ZSH_DIR)/_blq
 	$(INSTALL) -D -m 644 $(manual)/blq.fish $(DESTDIR)$(FISH_DIR)/blq.fish
-	$(INSTALL) -d $(foreach directory,examples apparmor commands grafana,$(DESTDIR)$(DOCDIR)/kea-blq-hook/$(directory)) \
-		$(DESTDIR)$(DOCDIR)/blq
-	$(INSTALL) -m 644 README.md docs/configuration.md docs/commands.md docs/log-messages.md docs/monitoring.md \
-		docs/upgrade.md $(DESTDIR)$(DOCDIR)/kea-blq-hook
-	$(INSTALL) -m 644 docs/commands/*.json $(DESTDIR)$(DOCDIR)/kea-blq-hook/commands
-	$(INSTALL) -m 644 docs/grafana/*.json $(DESTDIR)$(DOCDIR)/kea-blq-hook/grafana
-	$(INSTALL) -m 644 kea-config-examples/README.md $(examples) $(DESTDIR)$(DOCDIR)/kea-blq-hook/examples
-	$(INSTALL) -m 644 kea-config-examples/apparmor/usr.sbin.kea-dhcp4 \
-		$(DESTDIR)$(DOCDIR)/kea-blq-hook/apparmor
-	$(INSTALL) -m 644 blq/README.md $(DESTDIR)$(DOCDIR)/blq
+	$(foreach file,$(documents),$(call document,$(file),$(file)))
+	$(foreach file,$(examples),$(call document,$(file),$(file:kea-config-examples/%=examples/%)))
+	ln -sfn examples $(DESTDIR)$(DOCDIR)/kea-blq-hook/kea-config-examples
+	$(INSTALL) -D -m 644 blq/README.md $(DESTDIR)$(DOCDIR)/blq/README.md
 	$(INSTALL) -m 644 $(manual)/third-party.txt $(DESTDIR)$(DOCDIR)/kea-blq-hook
 	$(INSTALL) -m 644 $(manual)/third-party.txt $(DESTDIR)$(DOCDIR)/blq
 
@@ -80,6 +77,12 @@ uninstall:
 
 # The path below DEBUGDIR at which debuggers look for the debug information of a program or library.
 debug_file = $(shell readelf -n $(1) | sed -n 's|.*Build ID: \(..\)|.build-id/\1/|p').debug
+
+# Installs a document: $(call document,FILE,PLACE)
+define document
+$(INSTALL) -D -m 644 $(1) $(DESTDIR)$(DOCDIR)/kea-blq-hook/$(2)
+
+endef
 
 # Strips an installed file, and installs its debug information: $(call split,BUILT,INSTALLED)
 define split
