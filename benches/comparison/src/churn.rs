@@ -1,4 +1,4 @@
-//! The churn of leases in a Kea: each client renews its lease, in random order.
+//! The churn of leases in a Kea: clients renew their leases, in random order.
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -6,10 +6,12 @@ use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
 use std::time::Duration;
 
 use kea_tests::Kea;
-use kea_tests::packet::{MessageType, code, decode, request};
+use kea_tests::packet::{Message, MessageType, code, decode, request};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::SockRef;
 
 use crate::client::Result;
+use crate::process::monotonic;
 use crate::support::leases::Leases;
 
 /// Messages without an answer yet, at most: fewer than Kea's queue and its socket hold.
@@ -20,6 +22,15 @@ const RETRY: Duration = Duration::from_millis(500);
 
 /// Times in a row that no answer comes, at most.
 const RETRIES: u32 = 20;
+
+/// The longest wait for an answer before the next message may be due.
+const GLANCE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 50_000,
+};
+
+/// The longest time without an answer, in seconds.
+const PATIENCE: f64 = 10.0;
 
 /// The receive buffer of the relay agent, in octets.
 const RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
@@ -34,16 +45,10 @@ pub fn renew_all(kea: &Kea, leases: &Leases) -> Result<u32> {
     if !leases.is_realistic() {
         return Ok(0);
     }
-    let place = kea.place();
-    let agent = SocketAddrV4::new(place.relay(0), place.client_port());
-    let socket = UdpSocket::bind(agent)?;
-    SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER)?;
+    let (socket, agent) = relay_agent(kea)?;
     socket.set_read_timeout(Some(RETRY))?;
-    let server = SocketAddr::V4(place.server());
-    let changes = leases.changes(0..leases.count);
-    let mut active = changes
-        .map(|change| change.number)
-        .filter(|number| leases.fate(*number).is_active());
+    let server = SocketAddr::V4(kea.place().server());
+    let mut active = active(leases);
     let mut waiting: HashMap<u32, Vec<u8>> = HashMap::new();
     let mut buffer = [0; LONGEST];
     let mut renewed = 0;
@@ -63,10 +68,7 @@ pub fn renew_all(kea: &Kea, leases: &Leases) -> Result<u32> {
                 let answer = decode(&buffer[..length]).ok_or("an invalid message of Kea")?;
                 // An answer to a message that was sent again comes twice.
                 if waiting.remove(&answer.xid).is_some() {
-                    let expected = (Some(MessageType::ACK), leases.address(answer.xid));
-                    if (answer.message_type(), answer.yiaddr) != expected {
-                        return Err(format!("Kea does not renew a lease: {answer:?}").into());
-                    }
+                    expect_renewal(leases, &answer)?;
                     renewed += 1;
                     retries = 0;
                 }
@@ -82,6 +84,96 @@ pub fn renew_all(kea: &Kea, leases: &Leases) -> Result<u32> {
             }
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+/// Renewals at a rate.
+#[derive(Debug, Default)]
+pub struct Renewals {
+    /// When the DHCPREQUEST for each address was sent, by [`monotonic`].
+    pub requests: HashMap<u32, f64>,
+    /// The times from there to the DHCPACK, in seconds.
+    pub answers: Vec<f64>,
+    /// When the last one came.
+    pub last: f64,
+}
+
+/// Renews `count` active leases, `rate` a second unless Kea is slower, after the first `skipped` ones of a random order.
+pub fn renew(
+    kea: &Kea,
+    leases: &Leases,
+    skipped: usize,
+    count: usize,
+    rate: u32,
+) -> Result<Renewals> {
+    let (socket, agent) = relay_agent(kea)?;
+    let server = SocketAddr::V4(kea.place().server());
+    let begin = monotonic();
+    let due = |index: u32| begin + f64::from(index) / f64::from(rate);
+    let mut left = (0..)
+        .zip(active(leases).skip(skipped).take(count))
+        .peekable();
+    let mut waiting: HashMap<u32, f64> = HashMap::new();
+    let mut renewals = Renewals {
+        last: begin,
+        ..Renewals::default()
+    };
+    let mut buffer = [0; LONGEST];
+    while left.peek().is_some() || !waiting.is_empty() {
+        while waiting.len() < WINDOW {
+            let Some((_, number)) = left.next_if(|(index, _)| due(*index) <= monotonic()) else {
+                break;
+            };
+            let message = renewal(leases, number, agent);
+            let at = monotonic();
+            socket.send_to(&message, server)?;
+            waiting.insert(number, at);
+            renewals
+                .requests
+                .insert(leases.address(number).to_bits(), at);
+        }
+        if poll(&mut [PollFd::new(&socket, PollFlags::IN)], Some(&GLANCE))? == 0 {
+            let is_late = monotonic() - renewals.last > PATIENCE;
+            if is_late && !waiting.is_empty() {
+                return Err("Kea does not answer renewals".into());
+            }
+            continue;
+        }
+        let length = socket.recv(&mut buffer)?;
+        let answer = decode(&buffer[..length]).ok_or("an invalid message of Kea")?;
+        expect_renewal(leases, &answer)?;
+        renewals.last = monotonic();
+        if let Some(at) = waiting.remove(&answer.xid) {
+            renewals.answers.push(renewals.last - at);
+        }
+    }
+    Ok(renewals)
+}
+
+/// Opens the socket of a relay agent in the net of a Kea; returns its address, too.
+fn relay_agent(kea: &Kea) -> Result<(UdpSocket, SocketAddrV4)> {
+    let place = kea.place();
+    let agent = SocketAddrV4::new(place.relay(0), place.client_port());
+    let socket = UdpSocket::bind(agent)?;
+    SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER)?;
+    Ok((socket, agent))
+}
+
+/// The numbers of the active leases, in random order.
+fn active(leases: &Leases) -> impl Iterator<Item = u32> {
+    let changes = leases.changes(0..leases.count);
+    changes
+        .map(|change| change.number)
+        .filter(|number| leases.fate(*number).is_active())
+}
+
+/// Expects the DHCPACK of a lease whose number is the xid.
+fn expect_renewal(leases: &Leases, answer: &Message) -> Result<()> {
+    let expected = (Some(MessageType::ACK), leases.address(answer.xid));
+    if (answer.message_type(), answer.yiaddr) == expected {
+        Ok(())
+    } else {
+        Err(format!("Kea does not renew a lease: {answer:?}").into())
     }
 }
 
