@@ -42,7 +42,7 @@ messages! {
     /// are closed; the descriptors that Kea needs stay free. Logged at most once a minute.
     ///
     /// Action: Raise the limit of open files of kea-dhcp4 (LimitNOFILE), or lower
-    /// 'advanced.max-requester-connections'.
+    /// 'advanced.max-requester-connections' or 'advanced.max-active-connections'.
     BLQ_ACCEPT_PAUSED,
 
     /// An entry of 'requesters' has 'certificates', but 'advanced.active-query-insecure' is true: whoever connects from
