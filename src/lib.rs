@@ -1,4 +1,5 @@
-//! kea-blq: DHCPv4 Bulk Leasequery (RFC 6926) and Leasequery over UDP (RFC 4388) for ISC Kea, as a hook library.
+//! kea-blq: DHCPv4 Bulk Leasequery (RFC 6926), Active Leasequery (RFC 7724) and Leasequery over UDP (RFC 4388) for ISC Kea, as
+//! a hook library.
 //!
 //! The lowest layer first; each folder depends only on folders above it in this list.
 //! - [`model`]: bindings, clients, VPNs, times.
