@@ -51,8 +51,11 @@ fn full() -> Value {
             "connections-not-permitted": 6, "connections-over-limit": 7,
         },
         "udp-queries": {
-            "received": 9, "active": 4, "unassigned": 2, "unknown": 1,
-            "dropped": { "admin-filtered": 1, "rfc-violation": 1 },
+            "received": 18, "active": 4, "unassigned": 2, "unknown": 1,
+            "dropped": {
+                "parse-failed": 3, "rfc-violation": 2, "admin-filtered": 1, "limit-exceeded": 1,
+                "not-for-us": 3, "processing-failed": 1,
+            },
         },
         "bulk-query-enabled": true,
         "udp-query-enabled": true,
@@ -61,18 +64,35 @@ fn full() -> Value {
             { "address": "192.0.2.2", "port": 67, "protocol": "tcp", "listening": false,
               "error": "Address not available" },
         ],
-        "connections": { "open": 2, "limit": 10 },
+        "connections": { "open": 2, "limit": 10, "active": 3, "active-limit": 20 },
+        "tls": {
+            "mode": "allowed",
+            "cert-required": true,
+            "trust-anchor": { "path": "/etc/kea/ca.pem", "certificates": 2, "ends": 1_900_000_000 },
+            "cert-file": {
+                "path": "/etc/kea/server.pem", "certificates": 1, "names": ["dhcp.example.net"],
+                "ends": 1_701_000_000, "ends-soon": true,
+            },
+            "key-file": { "path": "/etc/kea/server.key" },
+            "crl-file": { "path": "/etc/kea/crl.pem", "lists": 4, "next-update": 1_699_000_000 },
+            "handshakes": { "completed": 11, "failed": 13 },
+        },
         "bindings": {
             "total": 100,
             "census": {
                 "at": 1_699_999_990, "age": 10, "bindings": 99,
-                "by-state": { "active": 90, "released": 9, "expired": 0 },
+                "by-state": {
+                    "available": 0, "active": 90, "expired": 0, "released": 9, "abandoned": 0,
+                    "reset": 0, "remote": 0, "transitioning": 0,
+                },
                 "by-vpn": [
                     { "type": "default", "bindings": 60, "active": 55 },
                     { "type": "name", "name": "b\"\\\u{202e}", "bindings": 39, "active": 35 },
                 ],
                 "free-addresses": 156,
-                "indexes": { "mac": 90, "time": 99 },
+                "indexes": {
+                    "mac": 90, "client-id": 85, "remote-id": 70, "relay-id": 60, "time": 99,
+                },
             },
         },
         "coverage": {
@@ -88,6 +108,80 @@ fn full() -> Value {
                         "octets": 4_096, "failing-since": null, "error": null },
         "history-since": 1_690_000_000,
     } })
+}
+
+/// Returns the schema of answers with arguments.
+fn schema() -> Value {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    let text = std::fs::read_to_string(docs.join("commands/blq4-status.schema.json")).unwrap();
+    let mut schema: Value = serde_json::from_str(&text).unwrap();
+    schema["oneOf"][0].take()
+}
+
+/// Checks that a value has the types and exactly the properties of its schema. Real answers are validated by the tests
+/// in Kea; this is the part of JSON Schema that shows a fixture which has not followed.
+fn check(value: &Value, schema: &Value, place: &str) {
+    let types = match &schema["type"] {
+        Value::Array(types) => types.clone(),
+        Value::Null => Vec::new(),
+        one => vec![one.clone()],
+    };
+    let is_of = |of: &Value| match of.as_str() {
+        Some("object") => value.is_object(),
+        Some("array") => value.is_array(),
+        Some("string") => value.is_string(),
+        Some("integer") => value.is_u64(),
+        Some("number") => value.is_number(),
+        Some("boolean") => value.is_boolean(),
+        Some("null") => value.is_null(),
+        _ => panic!("{place}: type {of}"),
+    };
+    assert!(types.is_empty() || types.iter().any(is_of), "{place}");
+    if let Some(values) = schema["enum"].as_array() {
+        assert!(values.contains(value), "{place}: {value}");
+    }
+    for element in value.as_array().into_iter().flatten() {
+        check(element, &schema["items"], &format!("{place}/*"));
+    }
+    let Some(object) = value.as_object() else {
+        return;
+    };
+    for name in schema["required"].as_array().unwrap() {
+        assert!(
+            object.contains_key(name.as_str().unwrap()),
+            "{place}/{name}"
+        );
+    }
+    for (name, value) in object {
+        let place = format!("{place}/{name}");
+        let schema = &schema["properties"][name];
+        assert!(schema.is_object(), "{place}: not in the schema");
+        check(value, schema, &place);
+    }
+}
+
+/// Returns the place of each number below a value, as a JSON pointer.
+fn numbers(value: &Value, place: String, found: &mut Vec<String>) {
+    match value {
+        Value::Number(_) => found.push(place),
+        Value::Array(list) => {
+            for (index, value) in list.iter().enumerate() {
+                numbers(value, format!("{place}/{index}"), found);
+            }
+        }
+        Value::Object(map) => {
+            for (name, value) in map {
+                numbers(value, format!("{place}/{name}"), found);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Returns the metrics of an answer.
+fn metrics(answer: &Value) -> String {
+    let status = blq::status::Status::read(answer["arguments"].clone());
+    status.unwrap().metrics()
 }
 
 /// Returns the output of a successful run.
@@ -112,6 +206,11 @@ fn prints_the_parts_of_the_status() {
         "Listening      192.0.2.1:67",
         "Not listening  192.0.2.2:67: Address not available",
         "Connections    2 of 10",
+        " active        3 of 20",
+        "TLS            allowed; handshakes completed 11, failed 13",
+        " cert-file     ENDS SOON, at 2023-11-26T12:00:00Z",
+        " trust-anchor  ends at 2030-03-17T17:46:40Z",
+        " crl-file      next list WAS DUE at 2023-11-03T08:26:40Z",
         "Queries        12; refused 1, malformed 2, terminated 3",
         " by state      active 90, released 9",
         " by VPN        default 60, b\"\\\\u{202e} 39",
@@ -130,6 +229,16 @@ fn prints_metrics() {
     for line in [
         "# TYPE blq4_queries_total counter",
         "blq4_queries_total 12",
+        "blq4_connections 2",
+        "blq4_active_connections 3",
+        "blq4_active_connections_limit 20",
+        "# TYPE blq4_tls_certificate_end_timestamp_seconds gauge",
+        "blq4_tls_certificate_end_timestamp_seconds{file=\"cert-file\"} 1701000000",
+        "blq4_tls_certificate_end_timestamp_seconds{file=\"trust-anchor\"} 1900000000",
+        "blq4_tls_revocation_list_next_update_timestamp_seconds 1699000000",
+        "# TYPE blq4_tls_handshakes_total counter",
+        "blq4_tls_handshakes_total{result=\"completed\"} 11",
+        "blq4_tls_handshakes_total{result=\"failed\"} 13",
         "blq4_queries_failed_total{status=\"MalformedQuery\"} 2",
         "blq4_udp_replies_total{type=\"unassigned\"} 2",
         "blq4_udp_dropped_total{reason=\"admin-filtered\"} 1",
@@ -152,6 +261,99 @@ fn prints_metrics() {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), count, "each family once");
+}
+
+#[test]
+fn the_answer_of_the_tests_is_that_of_the_schema() {
+    check(&full(), &schema(), "");
+}
+
+/// Each number of the answer, changed to one that occurs nowhere else, is in the output.
+#[test]
+fn prints_each_number_of_the_answer_as_a_metric() {
+    const UNIQUE: u32 = 4_123_456_789;
+    // Numbers that others give, and parts of labels.
+    let others = [
+        "/versions/hooks-interface",
+        "/listeners/0/port",
+        "/listeners/1/port",
+        "/bindings/census/at",
+        "/bindings/census/bindings",
+        "/coverage/without/total",
+        "/memory/estimate/total",
+    ];
+    let mut answer = full();
+    answer["arguments"]["state-file"]["failing-since"] = json!(1_699_999_998);
+    let mut places = Vec::new();
+    numbers(&answer["arguments"], String::new(), &mut places);
+    let value = format!(" {UNIQUE}");
+    let mut missing = Vec::new();
+    for place in places {
+        let mut changed = answer.clone();
+        let number = changed["arguments"].pointer_mut(&place).unwrap();
+        if others.contains(&&*place) {
+            continue;
+        }
+        *number = UNIQUE.into();
+        let text = metrics(&changed);
+        let is_value = |line: &str| !line.starts_with('#') && line.ends_with(&value);
+        if !text.lines().any(is_value) {
+            missing.push(place);
+        }
+    }
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+/// An older hook does not have the numbers of active connections; TLS may be off, and have no revocation lists.
+#[test]
+fn prints_nothing_about_parts_that_are_absent() {
+    let mut answer = full();
+    answer["arguments"]["tls"]["crl-file"] = Value::Null;
+    answer["arguments"]["tls"]["cert-file"]["ends"] = Value::Null;
+    let text = metrics(&answer);
+    assert!(text.contains("blq4_tls_certificate_end"), "{text}");
+    assert!(!text.contains("{file=\"cert-file\"} 17"), "{text}");
+    assert!(!text.contains("revocation"), "{text}");
+    answer["arguments"]["tls"] = Value::Null;
+    answer["arguments"]["connections"] = json!({ "open": 2, "limit": 10 });
+    let text = metrics(&answer);
+    assert!(text.contains("blq4_connections 2\n"), "{text}");
+    assert!(!text.contains("active_connections"), "{text}");
+    assert!(!text.contains("tls"), "{text}");
+    let text = stdout(&status(&[], answer.to_string()));
+    for name in ["TLS", " active", " cert-file"] {
+        assert!(!text.lines().any(|line| line.starts_with(name)), "{text}");
+    }
+    let arguments = answer["arguments"].as_object_mut().unwrap();
+    arguments.remove("tls");
+    assert!(!metrics(&answer).contains("tls"));
+}
+
+/// While leases are loaded there is no number of bindings.
+#[test]
+fn prints_the_state_while_leases_are_loaded() {
+    let mut answer = full();
+    answer["arguments"]["state"] = "loading".into();
+    answer["arguments"]["bindings"] = json!({ "total": null, "census": null });
+    let text = stdout(&status(&[], answer.to_string()));
+    assert!(text.contains("Bindings       unknown\n"), "{text}");
+    let text = metrics(&answer);
+    assert!(text.contains("blq4_state{state=\"loading\"} 1\n"), "{text}");
+    assert!(!text.contains("blq4_bindings"), "{text}");
+}
+
+/// Ends are compared with the time of the answer.
+#[test]
+fn prints_certificates_that_have_ended() {
+    let mut answer = full();
+    answer["arguments"]["time"] = json!(1_900_000_001);
+    let text = stdout(&status(&[], answer.to_string()));
+    for line in [
+        " cert-file     HAS ENDED at 2023-11-26T12:00:00Z",
+        " trust-anchor  HAS ENDED at 2030-03-17T17:46:40Z",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+    }
 }
 
 /// Each metric of the dashboard and of the page about monitoring is in the output.
@@ -193,6 +395,7 @@ fn prints_what_there_is_of_a_stopped_service() {
     arguments["memory"]["estimate"] = Value::Null;
     for part in [
         "connections",
+        "tls",
         "bindings",
         "coverage",
         "load",

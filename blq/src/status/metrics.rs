@@ -3,7 +3,9 @@
 use prometheus::TextEncoder;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
-use super::{Bindings, Coverage, Load, Queries, Resync, StateFile, Status, UdpQueries};
+use super::{
+    Bindings, Connections, Coverage, Load, Queries, Resync, StateFile, Status, Tls, UdpQueries,
+};
 
 /// The states of the service.
 const STATES: [&str; 4] = ["serving", "loading", "failed", "stopped"];
@@ -16,6 +18,8 @@ pub fn text(status: &Status) -> String {
         ("kea", &*status.versions.kea),
     ];
     metrics.gauge("info", "Versions of the hook and of Kea", &versions, 1);
+    let help = "Time of Kea's answer";
+    metrics.number("answer_timestamp_seconds", help, status.time);
     for state in STATES {
         let is_current = u8::from(state == status.state);
         let help = "1 for the state of the service";
@@ -30,9 +34,10 @@ pub fn text(status: &Status) -> String {
     metrics.queries(&status.queries);
     metrics.udp_queries(&status.udp_queries);
     if let Some(connections) = &status.connections {
-        metrics.number("connections", "Open connections", connections.open);
-        let help = "The most open connections";
-        metrics.number("connections_limit", help, connections.limit);
+        metrics.connections(connections);
+    }
+    if let Some(tls) = &status.tls {
+        metrics.tls(tls);
     }
     if let Some(bindings) = &status.bindings {
         metrics.bindings(bindings);
@@ -134,9 +139,61 @@ impl Metrics {
         }
     }
 
+    /// Adds the numbers of connections.
+    fn connections(&mut self, connections: &Connections) {
+        let help = "Open connections without an active query";
+        self.number("connections", help, connections.open);
+        let help = "The most open connections without an active query";
+        self.number("connections_limit", help, connections.limit);
+        if let Some(active) = connections.active {
+            let help = "Open connections with an active query";
+            self.number("active_connections", help, active);
+        }
+        if let Some(limit) = connections.active_limit {
+            let help = "The most connections with an active query, 0 if these are not enabled";
+            self.number("active_connections_limit", help, limit);
+        }
+    }
+
+    /// Adds the files and handshakes of TLS.
+    fn tls(&mut self, tls: &Tls) {
+        let (anchor, certificate) = (&tls.trust_anchor, &tls.cert_file);
+        for (file, count, ends) in [
+            ("trust-anchor", anchor.certificates, anchor.ends),
+            ("cert-file", certificate.certificates, certificate.ends),
+        ] {
+            let labels = [("file", file)];
+            let help = "Certificates by file";
+            self.gauge("tls_certificates", help, &labels, float(count));
+            if let Some(ends) = ends {
+                let name = "tls_certificate_end_timestamp_seconds";
+                let help = "End of the certificate that ends first, by file";
+                self.gauge(name, help, &labels, float(ends));
+            }
+        }
+        if let Some(file) = &tls.crl_file {
+            let help = "Certificate revocation lists";
+            self.number("tls_revocation_lists", help, file.lists);
+            if let Some(next) = file.next_update {
+                let name = "tls_revocation_list_next_update_timestamp_seconds";
+                let help = "First time at which a next revocation list is to be issued";
+                self.number(name, help, next);
+            }
+        }
+        for (result, value) in [
+            ("completed", tls.handshakes.completed),
+            ("failed", tls.handshakes.failed),
+        ] {
+            let help = "TLS handshakes, by result";
+            self.counter("tls_handshakes_total", help, &[("result", result)], value);
+        }
+    }
+
     /// Adds the numbers of bindings.
     fn bindings(&mut self, bindings: &Bindings) {
-        self.number("bindings", "Bindings", bindings.total);
+        if let Some(total) = bindings.total {
+            self.number("bindings", "Bindings", total);
+        }
         let Some(census) = &bindings.census else {
             return;
         };
@@ -201,6 +258,8 @@ impl Metrics {
     fn load(&mut self, load: &Load) {
         let help = "Whether the initial load is complete";
         self.gauge("load_complete", help, &[], u8::from(load.complete));
+        let help = "Begin of the initial load";
+        self.number("load_began_timestamp_seconds", help, load.began);
         let help = "Leases read by the initial load";
         self.number("load_leases", help, load.leases);
         if let Some(seconds) = load.seconds {
@@ -214,6 +273,10 @@ impl Metrics {
         self.counter("resync_differences_total", help, &[], resync.differences);
         let help = "Whether the last resync failed";
         self.gauge("resync_failing", help, &[], u8::from(resync.failing));
+        if let Some(interval) = resync.interval {
+            let help = "Interval between two resyncs";
+            self.number("resync_interval_seconds", help, interval);
+        }
         if let Some(ended) = resync.last_ended {
             let help = "End of the last resync";
             self.gauge("resync_timestamp_seconds", help, &[], ended);
@@ -238,6 +301,11 @@ impl Metrics {
         if let Some(written) = file.last_written {
             let help = "Last write of the state file";
             self.gauge("state_file_timestamp_seconds", help, &[], written);
+        }
+        if let Some(since) = file.failing_since {
+            let name = "state_file_failing_timestamp_seconds";
+            let help = "First failed write of the state file since the last that succeeded";
+            self.gauge(name, help, &[], since);
         }
     }
 

@@ -111,6 +111,8 @@ pub struct Status {
     pub state: String,
     /// The reason of another state than `serving`.
     pub reason: Option<String>,
+    /// The time of the answer, in seconds since 1970.
+    pub time: u64,
     /// The versions of the hook and of Kea.
     pub versions: Versions,
     /// Counters.
@@ -122,6 +124,8 @@ pub struct Status {
     pub listeners: Vec<Listener>,
     /// Connections.
     pub connections: Option<Connections>,
+    /// TLS; `None` if it is off.
+    pub tls: Option<Tls>,
     /// Bindings.
     pub bindings: Option<Bindings>,
     /// Option 82.
@@ -219,18 +223,79 @@ pub struct Listener {
 
 /// Connections.
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Connections {
-    /// The open ones.
+    /// The open ones, without those counted by `active`.
     pub open: u64,
     /// The most.
     pub limit: u64,
+    /// Connections with an active query (RFC 7724); `None` from a server that does not count them apart.
+    pub active: Option<u64>,
+    /// The most of these; 0 if active queries are not enabled.
+    pub active_limit: Option<u64>,
+}
+
+/// TLS, as of the files when Kea's configuration was read.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Tls {
+    /// `allowed` or `required`.
+    pub mode: String,
+    /// The authorities of requesters' certificates.
+    pub trust_anchor: TrustAnchor,
+    /// The server's certificate, and those of intermediate authorities.
+    pub cert_file: CertFile,
+    /// The revocation lists; `None` without such a file.
+    pub crl_file: Option<CrlFile>,
+    /// Counters of handshakes.
+    pub handshakes: Handshakes,
+}
+
+/// The certificates of authorities.
+#[derive(Debug, Deserialize)]
+pub struct TrustAnchor {
+    /// The number of certificates.
+    pub certificates: u64,
+    /// The end of the one that ends first, in seconds since 1970; `None` if unknown.
+    pub ends: Option<u64>,
+}
+
+/// The server's certificate, and those of intermediate authorities.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct CertFile {
+    /// The number of certificates.
+    pub certificates: u64,
+    /// The end of the one that ends first, in seconds since 1970; `None` if unknown.
+    pub ends: Option<u64>,
+    /// Whether it has ended, or ends within 30 days.
+    pub ends_soon: bool,
+}
+
+/// Certificate revocation lists.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct CrlFile {
+    /// The number of lists.
+    pub lists: u64,
+    /// The first time at which a next list is to be issued, in seconds since 1970; `None` if unknown.
+    pub next_update: Option<u64>,
+}
+
+/// Counters of TLS handshakes since the start of Kea.
+#[derive(Debug, Deserialize)]
+pub struct Handshakes {
+    /// Connections secured.
+    pub completed: u64,
+    /// Handshakes that failed.
+    pub failed: u64,
 }
 
 /// Bindings.
 #[derive(Debug, Deserialize)]
 pub struct Bindings {
-    /// All, at present.
-    pub total: u64,
+    /// All, at present; `None` while leases are loaded, or if the number cannot be read at once.
+    pub total: Option<u64>,
     /// The last census; `None` before the first.
     pub census: Option<Census>,
 }
@@ -323,6 +388,8 @@ pub struct Estimate {
 /// The initial load.
 #[derive(Debug, Deserialize)]
 pub struct Load {
+    /// The time at which it began, in seconds since 1970.
+    pub began: u64,
     /// Leases read.
     pub leases: u64,
     /// Whether it is complete.
@@ -335,6 +402,8 @@ pub struct Load {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Resync {
+    /// Seconds from one to the next; `None` if they are made on demand only.
+    pub interval: Option<u64>,
     /// Whether one runs.
     pub in_progress: bool,
     /// The end of the last one, in seconds since 1970.
@@ -359,6 +428,8 @@ pub struct StateFile {
     pub last_written: Option<u32>,
     /// The size, in octets.
     pub octets: Option<u64>,
+    /// The first failure since that write, in seconds since 1970.
+    pub failing_since: Option<u32>,
     /// The reason why it cannot be written.
     pub error: Option<String>,
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write};
 
-use blq::status::Status;
+use blq::status::{Handshakes, Status};
 use blq::text::escape;
 
 use crate::cells::utc;
@@ -36,6 +36,39 @@ pub fn text(status: &Status) -> String {
             "Connections",
             &format_args!("{} of {}", connections.open, connections.limit),
         );
+        match (connections.active, connections.active_limit) {
+            (None, _) | (Some(0), None | Some(0)) => {}
+            (Some(active), None) => line(" active", &active),
+            (Some(active), Some(limit)) => line(" active", &format_args!("{active} of {limit}")),
+        }
+    }
+    if let Some(tls) = &status.tls {
+        let Handshakes { completed, failed } = tls.handshakes;
+        line(
+            "TLS",
+            &format_args!(
+                "{}; handshakes completed {completed}, failed {failed}",
+                tls.mode
+            ),
+        );
+        let is_past = |end: u64| end < status.time;
+        if let Some(ends) = tls.cert_file.ends {
+            let how = match (is_past(ends), tls.cert_file.ends_soon) {
+                (true, _) => "HAS ENDED",
+                (false, true) => "ENDS SOON,",
+                (false, false) => "ends",
+            };
+            line(" cert-file", &format_args!("{how} at {}", utc(ends)));
+        }
+        if let Some(ends) = tls.trust_anchor.ends {
+            let how = if is_past(ends) { "HAS ENDED" } else { "ends" };
+            line(" trust-anchor", &format_args!("{how} at {}", utc(ends)));
+        }
+        if let Some(next) = tls.crl_file.as_ref().and_then(|file| file.next_update) {
+            let how = if is_past(next) { "WAS DUE" } else { "due" };
+            let next = utc(next);
+            line(" crl-file", &format_args!("next list {how} at {next}"));
+        }
     }
     let queries = &status.queries;
     line(
@@ -60,7 +93,10 @@ pub fn text(status: &Status) -> String {
         ),
     );
     if let Some(bindings) = &status.bindings {
-        line("Bindings", &bindings.total);
+        match &bindings.total {
+            Some(total) => line("Bindings", total),
+            None => line("Bindings", &"unknown"),
+        }
         if let Some(census) = &bindings.census {
             let states = census.by_state.iter().filter(|(_, count)| **count > 0);
             let states: Vec<String> = states
