@@ -1,5 +1,8 @@
 //! Control commands, statistics and log lines for the operator.
 
+#[path = "../../support/certificates.rs"]
+mod certificates;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -11,6 +14,7 @@ use std::thread;
 use blq::{Primary, Query, State, StatusCode};
 use jsonschema::Validator;
 use kea_tests::ask::by_mac;
+use kea_tests::copy::{Copy, active_query};
 use kea_tests::{Client, Kea, Setup, eventually, eventually_some, kea_version};
 use serde_json::{Value, json};
 
@@ -38,6 +42,14 @@ const STATISTICS: [&str; 13] = [
     "blq4-bindings",
     "blq4-resync-differences",
     "blq4-udp-dropped",
+];
+
+/// The contract's statistics of UDP, which Kea names, and creates from 3.1.5 on.
+const UDP_STATISTICS: [&str; 4] = [
+    "pkt4-lease-query-received",
+    "pkt4-lease-query-response-active-sent",
+    "pkt4-lease-query-response-unassigned-sent",
+    "pkt4-lease-query-response-unknown-sent",
 ];
 
 /// Reads the schema of a command's answers.
@@ -106,24 +118,52 @@ fn lease_two(kea: &Kea) -> [Client; 2] {
 /// `blq status` reads the answer of a real Kea, and has its numbers among the metrics.
 #[test]
 fn metrics_have_the_numbers_of_the_status() {
-    let kea = kea();
+    let files = certificates::Files::new();
+    let mut advanced = active_query();
+    for (name, file) in [
+        ("trust-anchor", "ca.pem"),
+        ("cert-file", "server.pem"),
+        ("key-file", "server.key"),
+    ] {
+        advanced[name] = json!(files.path(file));
+    }
+    let kea = Setup::with_hook(json!({ "advanced": advanced })).start();
     lease_two(&kea);
-    let metrics = eventually_some("a census", || {
+    let copy = Copy::begin(kea.place().lease_query());
+    let (status, metrics) = eventually_some("a census and an active connection", || {
         let arguments = blq::status::request(&kea.control_socket()).expect("a status");
-        let status = blq::status::Status::read(arguments).expect("the status");
+        let status = blq::status::Status::read(arguments.clone()).expect("the status");
         let bindings = status.bindings.as_ref().expect("bindings");
         let is_counted = bindings
             .census
             .as_ref()
             .is_some_and(|census| census.by_state["active"] == 2);
-        is_counted.then(|| status.metrics())
+        let connections = status.connections.as_ref().expect("connections");
+        let is_ready = is_counted && connections.active == Some(1);
+        is_ready.then(|| (arguments, status.metrics()))
     });
+    drop(copy);
+    let tls = &status["tls"];
+    let certificate = |file: &str| {
+        let ends = tls[file]["ends"].as_u64().expect("an end");
+        format!("blq4_tls_certificate_end_timestamp_seconds{{file=\"{file}\"}} {ends}")
+    };
+    let limit = status["connections"]["active-limit"]
+        .as_u64()
+        .expect("a limit");
+    assert!(limit > 0);
     for line in [
         "blq4_bindings 2",
         "blq4_bindings_by_state{state=\"active\"} 2",
         "blq4_active_bindings_with{part=\"remote-id\"} 1",
         "blq4_state{state=\"serving\"} 1",
         "blq4_state_file_healthy 1",
+        "blq4_active_connections 1",
+        &format!("blq4_active_connections_limit {limit}"),
+        "blq4_tls_certificates{file=\"cert-file\"} 1",
+        &certificate("cert-file"),
+        &certificate("trust-anchor"),
+        "blq4_tls_handshakes_total{result=\"failed\"} 0",
     ] {
         assert!(
             metrics.lines().any(|found| found == line),
@@ -138,10 +178,8 @@ fn metrics_have_the_numbers_of_the_status() {
 fn exporters_can_read_the_statistics() {
     let kea = kea();
     let all = kea.command_ok("statistic-get-all", Value::Null);
-    for (name, samples) in all.as_object().expect("a map") {
-        if !name.starts_with("blq4-") {
-            continue;
-        }
+    for name in STATISTICS.into_iter().chain(UDP_STATISTICS) {
+        let samples = &all[name];
         let samples = samples.as_array().expect(name);
         assert!(!samples.is_empty(), "{name}");
         for sample in samples {
@@ -179,8 +217,10 @@ fn kea_exporter_shows_the_same_with_the_hook() {
             .count()
             == 1
     };
-    let once: Vec<&str> = STATISTICS.into_iter().filter(unhandled).collect();
-    assert_eq!(once, STATISTICS, "{printed}");
+    let own = STATISTICS.into_iter().chain(UDP_STATISTICS);
+    let own: Vec<&str> = own.collect();
+    let once: Vec<&str> = own.iter().copied().filter(unhandled).collect();
+    assert_eq!(once, own, "{printed}");
 }
 
 /// Returns the names of Kea's metrics that kea-exporter shows, and all that it prints over two scrapes.
