@@ -320,6 +320,13 @@ fn a_query_that_stays_incomplete_is_closed_after_the_idle_time() {
     assert!(requester.is_closed());
 }
 
+/// RFC 7724 section 8.4.
+#[test]
+fn a_connection_without_a_query_is_closed_after_the_idle_time() {
+    let server = start(r#""max-requester-idle-time": 1"#);
+    assert!(Requester::connect(&server).is_closed());
+}
+
 //------------ Places (RFC 7724 sections 8.1 and 8.3) ------------------------------------------
 
 /// RFC 7724 section 8.1: at the limit the query is rejected, and never by TLSConnectionRefused.

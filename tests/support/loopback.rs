@@ -35,6 +35,16 @@ pub fn read_message(stream: &mut impl Read) -> io::Result<Vec<u8>> {
     Ok(message)
 }
 
+/// Returns the octets that the server sends until it closes the connection.
+pub fn rest(mut stream: &TcpStream) -> Vec<u8> {
+    let mut received = Vec::new();
+    if let Err(error) = stream.read_to_end(&mut received) {
+        // A reset if octets were not read.
+        assert!(is_close(&error), "{error}");
+    }
+    received
+}
+
 /// Whether an error of a read or write means that the server closed the connection.
 pub fn is_close(error: &io::Error) -> bool {
     matches!(

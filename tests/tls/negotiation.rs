@@ -11,18 +11,10 @@ use rustls::client::{ClientSessionMemoryCache, Resumption};
 use crate::certificates::Files;
 use crate::client::{Client, agree, client_config, config, dhcptls, served, start, tls_reply};
 use crate::fake_engine::{FakeEngine, Query, Reply};
-use crate::loopback::{connect_from, read_message};
+use crate::loopback::{connect_from, read_message, rest};
 
 /// The address of the requesters.
 const SOURCE: [u8; 4] = [127, 0, 0, 1];
-
-/// Returns the octets that the server sends until it closes.
-fn rest(mut stream: &TcpStream) -> Vec<u8> {
-    let mut received = Vec::new();
-    // A close may be a reset if octets were not read.
-    let _ = stream.read_to_end(&mut received);
-    received
-}
 
 /// Returns the octets of a query.
 fn query(xid: u32) -> Vec<u8> {
