@@ -1,6 +1,7 @@
 //! Active requesters: raw readers of streams, many in each of a few threads, which look at the size and the
 //! address of each message alone.
 
+use std::collections::HashMap;
 use std::net::{SocketAddr, SocketAddrV4, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -10,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::client::{Client, Result};
-use crate::measure::join;
+use crate::measure::{Latency, join};
 use crate::process::monotonic;
 
 /// Threads that read, each the same number of streams.
@@ -44,6 +45,20 @@ pub struct Received {
     pub sums: Vec<u64>,
     /// The address of each message and its arrival, if they are wanted.
     pub arrivals: Vec<(u32, f64)>,
+}
+
+impl Received {
+    /// The latency of the messages since a time for each address. Needs their arrivals.
+    pub fn latency(&self, since: &HashMap<u32, f64>) -> Result<Latency> {
+        let times: Option<Vec<f64>> = self
+            .arrivals
+            .iter()
+            .map(|(address, at)| Some(at - since.get(address)?))
+            .collect();
+        Ok(Latency::of(
+            &times.ok_or("a message is about another address")?,
+        ))
+    }
 }
 
 /// A query for the changes of all VPNs from now on.

@@ -152,7 +152,7 @@ pub(super) struct Rules {
     /// The changes that the server did not send, and that no bulk query has returned.
     missing: Option<Window>,
     /// The bindings that the active query has sent during the bulk query, by address: the last one in each
-    /// VPN, in the order of their arrival. Those in the answer may be older.
+    /// VPN, in the order of their arrival. Those in the answer may be older. As many as change meanwhile.
     sent: HashMap<Ipv4Addr, Vec<Binding>>,
     /// Whether the server has answered any query.
     has_answer: bool,

@@ -4,7 +4,7 @@ use crate::active::{Received, Requesters, stalled};
 use crate::alone::{Alone, Pushed};
 use crate::client::{Client, Result};
 use crate::figures::{median, number, rounded, time};
-use crate::measure::{LONG_ENOUGH, Latency};
+use crate::measure::LONG_ENOUGH;
 use crate::process::{memory, settled, unacknowledged};
 use crate::report::{Line, Report};
 
@@ -20,7 +20,7 @@ const FEW: usize = 10;
 const RATE: u32 = 5_000;
 
 /// The longest latency: the median and the 99th percentile, in seconds.
-const LATENCY_TARGETS: [f64; 2] = [2e-3, 10e-3];
+pub const LATENCY_TARGETS: [f64; 2] = [2e-3, 10e-3];
 
 /// Active requesters that read nothing.
 const STALLED: usize = 400;
@@ -107,12 +107,7 @@ fn latency(alone: &mut Alone, extent: &Extent, report: &mut Report) -> Result<()
     let (mut medians, mut tails, mut rates) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..extent.rounds {
         let (pushed, received) = deliver(alone, &mut requesters, changes, RATE)?;
-        let times: Option<Vec<f64>> = received
-            .arrivals
-            .iter()
-            .map(|(address, at)| Some(at - pushed.pushes.get(address)?))
-            .collect();
-        let latency = Latency::of(&times.ok_or("a message is about another address")?);
+        let latency = received.latency(&pushed.pushes)?;
         medians.push(latency.p50);
         tails.push(latency.p99);
         rates.push(f64::from(changes) / (pushed.last - pushed.first));

@@ -16,6 +16,7 @@ use crate::perfdhcp::{self, Service, relay_agent_information};
 use crate::process::monotonic;
 use crate::report::{Line, Report};
 
+use super::active::LATENCY_TARGETS;
 use super::{Extent, say};
 
 /// Active requesters.
@@ -32,9 +33,6 @@ const LAST: i32 = 19;
 
 /// Octets of option 82.
 const INFORMATION: usize = 50;
-
-/// The longest time from a change to its octets: the median and the 99th percentile, in seconds.
-const LATENCY_TARGETS: [f64; 2] = [2e-3, 10e-3];
 
 /// Leases renewed in a round, at most.
 const RENEWALS: usize = 10_000;
@@ -62,12 +60,7 @@ fn latency(kea: &Kea, extent: &Extent, report: &mut Report) -> Result<()> {
         let begin = monotonic();
         let renew = || churn::renew(kea, leases, round * count, count, extent.exchange_rate);
         let (renewals, received) = requesters.receive(count as u64, true, renew)?;
-        let times: Option<Vec<f64>> = received
-            .arrivals
-            .iter()
-            .map(|(address, at)| Some(at - renewals.requests.get(address)?))
-            .collect();
-        let octets = Latency::of(&times.ok_or("a message is about another address")?);
+        let octets = received.latency(&renewals.requests)?;
         let answers = Latency::of(&renewals.answers);
         medians.push([octets.p50, answers.p50]);
         tails.push([octets.p99, answers.p99]);

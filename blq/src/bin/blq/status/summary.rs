@@ -48,7 +48,7 @@ pub fn text(status: &Status) -> String {
             "TLS",
             &format_args!(
                 "{}; handshakes completed {completed}, failed {failed}",
-                tls.mode
+                escape(&tls.mode)
             ),
         );
         let is_past = |end: u64| end < status.time;
