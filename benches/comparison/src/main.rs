@@ -82,7 +82,7 @@ struct Arguments {
     #[arg(long, value_delimiter = ',')]
     sizes: Option<Vec<u32>>,
     /// Rounds of DHCP exchanges and service
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     service_rounds: Option<u32>,
     /// DHCP exchanges a second at a rate that Kea can serve
     #[arg(long, default_value_t = 5_000)]
