@@ -283,20 +283,17 @@ impl Changes {
             return 0;
         };
         let until = ends_until(self.identity.as_ref(), until);
-        let mut left = table.touched(reached, window, until);
         let mut addresses = Vec::with_capacity(COLLECTED_AT_ONCE);
-        // A loop over `next` takes much longer: the entries come from nested iterators.
-        let some = left.by_ref().take(COLLECTED_AT_ONCE);
-        some.for_each(|reached| addresses.push(reached.address));
+        let full = COLLECTED_AT_ONCE;
+        self.next = table.collect_changes(reached, window, until, full, &mut addresses);
         let count = addresses.len();
-        // In ascending order, adjacent addresses are looked up in the same part of a set.
-        addresses.sort_unstable();
         if let Some(identity) = &self.identity {
             let found = table.find(identity).unwrap_or_default();
             addresses.retain(|address| found.contains(*address));
         }
+        // Few are left. To sort all would take longer than their look-ups save by it.
+        addresses.sort_unstable();
         self.addresses.extend(addresses);
-        self.next = left.next();
         count
     }
 }

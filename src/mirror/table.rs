@@ -253,17 +253,19 @@ impl Table {
         indexes.map_or(0, |indexes| indexes.times.count(window, until, limit))
     }
 
-    /// Iterates over the bindings with a time in a window: see [`TimeIndex::touched`].
+    /// Collects the addresses of bindings with a time in a window: see [`TimeIndex::collect`].
     ///
-    /// [`TimeIndex::touched`]: crate::mirror::index::time::TimeIndex::touched
-    pub(super) fn touched(
+    /// [`TimeIndex::collect`]: crate::mirror::index::time::TimeIndex::collect
+    pub(super) fn collect_changes(
         &self,
         reached: Reached,
         window: Window,
         until: Option<Time>,
-    ) -> impl Iterator<Item = Reached> {
-        let indexes = self.indexes.iter();
-        indexes.flat_map(move |indexes| indexes.times.touched(reached, window, until))
+        full: usize,
+        addresses: &mut Vec<u32>,
+    ) -> Option<Reached> {
+        let indexes = self.indexes.as_ref()?;
+        (indexes.times).collect(reached, window, until, full, addresses)
     }
 
     /// Iterates over the times of bindings in chronological order: see [`TimeIndex::chronological`].

@@ -98,8 +98,6 @@ pub struct Reached {
     step: usize,
     /// The time and the address of the next entry.
     from: (Time, u32),
-    /// The address of that entry.
-    pub address: u32,
 }
 
 /// Lifetimes, at most [`LIFETIMES`]. None is removed, because the entries of bindings depend on them.
@@ -201,28 +199,34 @@ impl TimeIndex {
         count
     }
 
-    /// Iterates, from a position on, over the addresses of all bindings that changed in a window, and perhaps of
-    /// others; an address may come several times. Bindings whose lifetime ends in the window are included if it
-    /// ends at `until` or before.
-    pub fn touched(
+    /// Appends the addresses of bindings that changed in a window, and perhaps of others, from a position on, until
+    /// there are about `full` addresses; returns the position from which the rest follows, or `None` if there is none. An
+    /// address may come several times. Bindings whose lifetime ends in the window are included if it ends at `until` or
+    /// before.
+    pub fn collect(
         &self,
         reached: Reached,
         window: Window,
         until: Option<Time>,
-    ) -> impl Iterator<Item = Reached> {
-        let steps = self.lifetimes.steps(reached.step, window, until);
-        steps.flat_map(move |(step, filed)| {
+        full: usize,
+        addresses: &mut Vec<u32>,
+    ) -> Option<Reached> {
+        for (step, filed) in self.lifetimes.steps(reached.step, window, until) {
             let from = match step == reached.step {
                 true => reached.from.max((filed.start, 0)),
                 false => (filed.start, 0),
             };
-            let found = self.range(from, filed.end);
-            found.map(move |from| Reached {
-                step,
-                from,
-                address: from.1,
-            })
-        })
+            let left = self.index.collect(from, filed.end, full, addresses);
+            let is_collected = |entry: &(Time, u32)| {
+                *entry >= from && left.map_or(entry.0 <= filed.end, |left| *entry < left)
+            };
+            let fresh = self.fresh.iter().filter(|entry| is_collected(entry));
+            addresses.extend(fresh.map(|(_, address)| address));
+            if let Some(from) = left {
+                return Some(Reached { step, from });
+            }
+        }
+        None
     }
 }
 
@@ -421,9 +425,10 @@ mod tests {
         let mut found = BTreeSet::new();
         let mut next = Some(Reached::default());
         while let Some(reached) = next {
-            let mut left = times.touched(reached, window, until);
-            found.extend(left.by_ref().take(at_once).map(|found| found.address));
-            next = left.next();
+            let mut some = Vec::new();
+            next = times.collect(reached, window, until, at_once, &mut some);
+            assert!(!some.is_empty() || next.is_none());
+            found.extend(some);
         }
         found
     }

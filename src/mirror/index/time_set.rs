@@ -90,20 +90,42 @@ impl TimeSet {
     /// of addresses.
     pub fn range(&self, from: (Time, u32), end: Time) -> impl Iterator<Item = (Time, u32)> {
         let (first, last) = (entry(from.0, from.1), entry(end, u32::MAX));
+        self.chunks_from(first, last).flat_map(move |(key, chunk)| {
+            let found = entries_between(key, chunk, first, last).iter();
+            found.map(move |stored| time_and_address(whole(key, stored)))
+        })
+    }
+
+    /// Appends the addresses of the entries from `from` to the time `end`, both included, in the order of
+    /// [`TimeSet::range`], until there are `full` addresses; returns the first entry left.
+    ///
+    /// Reads whole chunks: through nested iterators, an entry takes ten times as long.
+    pub fn collect(
+        &self,
+        from: (Time, u32),
+        end: Time,
+        full: usize,
+        addresses: &mut Vec<u32>,
+    ) -> Option<(Time, u32)> {
+        let (first, last) = (entry(from.0, from.1), entry(end, u32::MAX));
+        for (key, chunk) in self.chunks_from(first, last) {
+            let found = entries_between(key, chunk, first, last);
+            let room = full.saturating_sub(addresses.len());
+            let (taken, left) = found.split_at(room.min(found.len()));
+            addresses.extend(taken.iter().map(|stored| whole(key, stored) as u32));
+            if let Some(left) = left.first() {
+                return Some(time_and_address(whole(key, left)));
+            }
+        }
+        None
+    }
+
+    /// Iterates over the chunks that may have entries from `first` to `last`, both included.
+    fn chunks_from(&self, first: u64, last: u64) -> impl Iterator<Item = (u64, &[Stored])> {
         let before = self.chunks.range(..=first).next_back();
         let from = before.map_or(first, |(key, _)| *key);
-        self.chunks
-            .range(from.min(last)..=last)
-            .flat_map(move |(key, chunk)| {
-                let from = chunk.partition_point(|stored| whole(*key, stored) < first);
-                let to = chunk.partition_point(|stored| whole(*key, stored) <= last);
-                let found = chunk.get(from..to).unwrap_or_default().iter();
-                found.map(|stored| {
-                    let entry = whole(*key, stored);
-                    // The upper and the lower half.
-                    (Time((entry >> 32) as u32), entry as u32)
-                })
-            })
+        let chunks = self.chunks.range(from.min(last)..=last);
+        chunks.map(|(key, chunk)| (*key, &chunk[..]))
     }
 
     /// Returns the number of entries in a window, or any number above `limit`.
@@ -185,6 +207,19 @@ impl FromIterator<(Time, u32)> for TimeSet {
 /// Returns the entry of a time and an address.
 fn entry(time: Time, address: u32) -> u64 {
     u64::from(time.0) << 32 | u64::from(address)
+}
+
+/// Returns the time and the address of an entry.
+fn time_and_address(entry: u64) -> (Time, u32) {
+    // The upper and the lower half.
+    (Time((entry >> 32) as u32), entry as u32)
+}
+
+/// Returns the entries of a chunk from `first` to `last`, both included.
+fn entries_between(key: u64, chunk: &[Stored], first: u64, last: u64) -> &[Stored] {
+    let from = chunk.partition_point(|stored| whole(key, stored) < first);
+    let to = chunk.partition_point(|stored| whole(key, stored) <= last);
+    chunk.get(from..to).unwrap_or_default()
 }
 
 /// Returns an entry without the bits that a chunk stores.
@@ -303,7 +338,15 @@ mod tests {
             prop_assert_eq!(index.count(window, usize::MAX), wanted.len());
             let counted = index.count(window, limit);
             prop_assert!(counted == wanted.len() || counted > limit && wanted.len() > limit);
-            prop_assert_eq!(found, wanted);
+            prop_assert_eq!(found, wanted.clone());
+            let mut collected = Vec::new();
+            let mut from = Some((Time(start), 0));
+            while let Some(next) = from {
+                let full = collected.len() + 1 + limit;
+                from = index.collect(next, Time(end), full, &mut collected);
+                prop_assert_eq!(collected.len(), full.min(wanted.len()));
+            }
+            prop_assert_eq!(collected, wanted);
 
             let entries = expected.iter().rev().chain(&expected);
             let built: TimeSet = entries.map(|(time, address)| (Time(*time), *address)).collect();

@@ -160,8 +160,16 @@ impl World {
                     start: since,
                     end: Time::MAX,
                 };
-                for found in self.table.touched(Reached::default(), window, None) {
-                    self.unread.remove(&found.address);
+                let mut found = Vec::new();
+                (self.table).collect_changes(
+                    Reached::default(),
+                    window,
+                    None,
+                    usize::MAX,
+                    &mut found,
+                );
+                for address in found {
+                    self.unread.remove(&address);
                 }
                 true
             }
