@@ -198,7 +198,7 @@ impl Template {
         let mut parts = parts.into_iter();
         parts
             .next()?
-            .lay_out(&mut template.octets, &mut template.numbers);
+            .lay_out(&mut template.octets, 0, &mut template.numbers);
         template.head = template.octets.len();
         template.parts = parts.collect();
         Some(template)
@@ -219,14 +219,17 @@ impl Template {
         };
         let client_id = client.client_id();
         let information = client.relay_agent_information();
-        let fits = self.is_laid_out
-            && self.client_id.fits(client_id)
-            && self.information.fits(information);
-        if !fits && !self.lay_out(client, projection.kea_config) {
+        let fits = self.client_id.fits(client_id) && self.information.fits(information);
+        let start = out.len();
+        if fits && self.is_laid_out {
+            out.extend_from_slice(&self.octets);
+            let message = out.get_mut(start..).unwrap_or_default();
+            self.client_id.set(message, client_id);
+            self.information.set(message, information);
+        } else if !self.lay_out(out, projection.kea_config, client, (client_id, information)) {
+            out.truncate(start);
             return false;
         }
-        let start = out.len();
-        out.extend_from_slice(&self.octets);
         let message = out.get_mut(start..).unwrap_or_default();
         for (offset, value) in self.numbers.iter().zip(&projection.seconds) {
             let offset = usize::from(*offset);
@@ -238,31 +241,44 @@ impl Template {
             set(header, CIADDR, projection.address.octets());
             set_hardware(header, client.htype(), client.chaddr());
         }
-        self.client_id.set(message, client_id);
-        self.information.set(message, information);
         true
     }
 
-    /// Lays the reply out for the values that `client` sent; returns `false` if the server may send one that
-    /// the client did not send, or one does not fit one option.
+    /// Appends the reply with the values that `client` sent, part by part; returns `false` if the server may send one
+    /// that the client did not send, or one does not fit one option.
+    ///
+    /// The reply is kept for others if its client identifier and relay agent information are as long as those of the
+    /// one before: where lengths differ from client to client, the next one rarely has them too.
     #[inline(never)]
-    fn lay_out(&mut self, client: ClientRef<'_>, kea_config: &KeaConfig) -> bool {
+    fn lay_out(
+        &mut self,
+        out: &mut Vec<u8>,
+        kea_config: &KeaConfig,
+        client: ClientRef<'_>,
+        (client_id, information): (&[u8], &[u8]),
+    ) -> bool {
+        let fits = self.client_id.fits(client_id) && self.information.fits(information);
         self.is_laid_out = false;
-        self.octets.truncate(self.head);
+        let start = out.len();
+        out.extend_from_slice(self.octets.get(..self.head).unwrap_or_default());
         let mut is_general = false;
         for part in &self.parts {
-            let value = sent_by_client(client, part.variable);
+            let value = match part.variable {
+                code::CLIENT_IDENTIFIER => client_id,
+                code::RELAY_AGENT_INFORMATION => information,
+                other => sent_by_client(client, other),
+            };
             let Ok(length) = u8::try_from(value.len()) else {
                 return false;
             };
             if length > 0 {
-                self.octets.extend([part.variable, length]);
-                self.octets.extend_from_slice(value);
+                out.extend([part.variable, length]);
+                out.extend_from_slice(value);
             } else if self.layout.is_active() && kea_config.may_send(part.variable) {
                 return false;
             }
             let place = Place {
-                offset: (self.octets.len() - value.len()) as u16,
+                offset: (out.len() - start - value.len()) as u16,
                 length: length.into(),
             };
             match part.variable {
@@ -270,9 +286,14 @@ impl Template {
                 code::RELAY_AGENT_INFORMATION if length > 0 => self.information = place,
                 _ => is_general = true,
             }
-            part.lay_out(&mut self.octets, &mut self.numbers);
+            part.lay_out(out, start, &mut self.numbers);
         }
-        self.is_laid_out = !is_general;
+        if fits && !is_general {
+            self.octets.clear();
+            self.octets
+                .extend_from_slice(out.get(start..).unwrap_or_default());
+            self.is_laid_out = true;
+        }
         true
     }
 }
@@ -303,11 +324,12 @@ impl Part {
         self.fixed.extend_from_slice(value);
     }
 
-    /// Appends the options of fixed length, and sets the offsets of their numbers.
-    fn lay_out(&self, octets: &mut Vec<u8>, numbers: &mut [u16; SECONDS.len()]) {
+    /// Appends the options of fixed length to the message that begins at `start`, and sets the offsets of their
+    /// numbers.
+    fn lay_out(&self, out: &mut Vec<u8>, start: usize, numbers: &mut [u16; SECONDS.len()]) {
         for (index, offset) in &self.numbers {
-            numbers[*index] = octets.len() as u16 + offset;
+            numbers[*index] = (out.len() - start) as u16 + offset;
         }
-        octets.extend_from_slice(&self.fixed);
+        out.extend_from_slice(&self.fixed);
     }
 }
