@@ -472,7 +472,7 @@ impl Span {
         };
         wanted
             .iter()
-            .for_each(|(_, page, _)| page.prefetch_counts());
+            .for_each(|(_, page, _)| page.prefetch_offsets());
         Some((take(wanted), end))
     }
 }

@@ -7,7 +7,10 @@
 
 use std::hint::black_box;
 use std::iter;
+use std::ops::Range;
 use std::sync::Arc;
+
+use prefetch_index::prefetch_index;
 
 use crate::mirror::bitset::Places;
 use crate::mirror::radix::Leaf;
@@ -152,19 +155,25 @@ impl Page {
     /// wanted.
     pub fn prefetch(&self, wanted: Places) {
         if wanted.count() * 2 >= self.present.count() {
-            return prefetch(self.octets.get(self.low as usize..).unwrap_or_default());
+            return read(self.octets.get(self.low as usize..).unwrap_or_default());
         }
         for (_, rank) in Ranks::new(self.present, wanted, 0) {
-            let slot = self.offset(rank).and_then(|start| self.octets.get(start..));
-            let slot = slot.unwrap_or_default();
-            prefetch(slot.get(..HOT).unwrap_or(slot));
+            if let Some(start) = self.offset(rank) {
+                prefetch(&self.octets, start..start + HOT);
+            }
         }
     }
 
-    /// Prefetches the reference counts, which an update reads before it writes. They precede the slots:
-    /// read here, both are fetched at once.
+    /// Prefetches the reference counts, which an update compares.
     pub fn prefetch_counts(&self) {
-        black_box(Arc::strong_count(&self.octets));
+        // They precede the octets: two words.
+        prefetch_index(&self.octets, 0_usize.wrapping_sub(2 * size_of::<usize>()));
+    }
+
+    /// Prefetches what a snapshot needs to find bindings: the reference counts, which it increments, and the offsets.
+    pub fn prefetch_offsets(&self) {
+        self.prefetch_counts();
+        prefetch(&self.octets, 0..self.present.count() * OFFSET);
     }
 
     /// Stores a binding at the position of its address.
@@ -264,11 +273,19 @@ fn is_mixed(first: SubnetId, id: SubnetId, client: Option<ClientRef<'_>>) -> boo
     first != id || client.is_some_and(ClientRef::names_vpn)
 }
 
-/// Reads an octet of each cache line: the processor waits for the memory of many of them at once.
+/// Reads an octet of each cache line, in order: the processor reads ahead, further than by single prefetches.
 #[inline(always)]
-fn prefetch(octets: &[u8]) {
+fn read(octets: &[u8]) {
     let lines = octets.chunks(CACHE_LINE);
     black_box(lines.fold(0, |sum: u8, line| sum.wrapping_add(line[0])));
+}
+
+/// Prefetches a range of octets: the processor waits for the memory of many of them at once, and does not wait here.
+#[inline(always)]
+fn prefetch(octets: &[u8], range: Range<usize>) {
+    range
+        .step_by(CACHE_LINE)
+        .for_each(|index| prefetch_index(octets, index));
 }
 
 impl Leaf for Page {
