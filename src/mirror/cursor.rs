@@ -523,7 +523,7 @@ fn pick_all(table: &Table, start: u32) -> (Vec<Pick>, u64) {
 mod tests {
     use super::*;
     use crate::kea_config::KeaConfig;
-    use crate::mirror::ranges::SavedView;
+    use crate::mirror::saved_view::SavedView;
     use crate::model::binding::{Binding, SubnetId};
     use crate::model::vpn::Vpn;
     use proptest::prelude::*;

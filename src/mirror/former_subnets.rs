@@ -6,7 +6,7 @@ use std::ops::Deref;
 
 use hashbrown::HashMap;
 
-use crate::mirror::ranges::FormerSubnet;
+use crate::mirror::saved_view::FormerSubnet;
 use crate::model::binding::SubnetId;
 
 /// Subnets that are no longer configured, the latest last.

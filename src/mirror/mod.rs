@@ -9,7 +9,8 @@
 //!   marks the used ones.
 //! - `changes`: the log of changed addresses.
 //! - [`dirty_set`]: changes that are not on disk.
-//! - [`view`], [`ranges`], `former_subnets`: the configuration seen by queries, with times of change.
+//! - [`view`], [`ranges`], `former_subnets`: the configuration seen by queries, with times of change; [`saved_view`]:
+//!   the same in the state file.
 //! - `visible`: the parts of a binding that requesters see, and their differences.
 //! - `cursor`: scans over bindings, ascending by address, in parts.
 //! - [`follower`]: positions of active requesters in the changes; `audience`: their number and notification.
@@ -29,6 +30,7 @@ pub mod history;
 pub mod index;
 pub mod queue;
 pub mod ranges;
+pub mod saved_view;
 pub mod view;
 
 mod apply;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::kea_config::{Difference, KeaConfig};
 use crate::mirror::former_subnets::FormerSubnets;
 use crate::mirror::pages::Pages;
-use crate::mirror::ranges::{CommonDigests, ConfiguredSubnet, FormerSubnet, SavedView};
+use crate::mirror::saved_view::{CommonDigests, ConfiguredSubnet, FormerSubnet, SavedView};
 use crate::mirror::view::{FORMER_SUBNETS, View, named_vpn};
 use crate::model::binding::{Binding, BindingRef, SubnetId};
 use crate::model::client::are_visibly_equal;

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 
 use crate::mirror::dirty_set::{DirtyBinding, DirtyPart};
 use crate::mirror::history::SavedHistory;
-use crate::mirror::ranges::{
-    CommonDigests, ConfiguredSubnet, FormerSubnet, SavedView, SubnetView, TimedRange,
+use crate::mirror::ranges::TimedRange;
+use crate::mirror::saved_view::{
+    CommonDigests, ConfiguredSubnet, FormerSubnet, SavedView, SubnetView,
 };
 use crate::model::binding::{Binding, SubnetId};
 use crate::model::client::{Client, ClientParts};

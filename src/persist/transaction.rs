@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::mirror::dirty_set::DirtyPart;
 use crate::mirror::history::SavedHistory;
-use crate::mirror::ranges::SavedView;
+use crate::mirror::saved_view::SavedView;
 use crate::model::binding::Binding;
 use crate::model::time::Time;
 use crate::persist::error::{Defect, StoreError};

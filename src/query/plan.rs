@@ -82,7 +82,7 @@ mod tests {
 
     use super::*;
     use crate::kea_config::KeaConfig;
-    use crate::mirror::ranges::SavedView;
+    use crate::mirror::saved_view::SavedView;
     use crate::mirror::{Entry, Identity};
     use crate::model::address::HardwareAddress;
     use crate::model::binding::{Binding, BindingRef, SubnetId};

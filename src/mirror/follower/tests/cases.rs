@@ -1,7 +1,7 @@
 //! Single cases of followers: live changes, catch-ups, the clock and the audience.
 
 use super::*;
-use crate::mirror::ranges::SavedView;
+use crate::mirror::saved_view::SavedView;
 
 //--- Live changes
 
