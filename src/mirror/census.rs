@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use proto::sub_option;
 
-use crate::mirror::indexes::indexed_client;
+use crate::mirror::index::indexed_client;
 use crate::mirror::page::{Page, page_of};
 use crate::mirror::readiness::Unready;
 use crate::mirror::shared::Mirror;

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 
 use crate::mirror::bitset::Places;
+use crate::mirror::index::Identity;
 use crate::mirror::index::time::Reached;
-use crate::mirror::indexes::Identity;
 use crate::mirror::page::{Bindings, Found, Page, first_of, page_of, place_of};
 use crate::mirror::ranges::TimedRange;
 use crate::mirror::table::Table;

@@ -4,7 +4,7 @@
 //! - [`queue`], [`apply_worker`]: the event queue and the apply worker, between Kea's threads and the tables.
 //! - `apply`: applies an event to the tables.
 //! - `rules`: pure functions that compute a binding from the previous one and an event.
-//! - `table`: bindings by address, and their `indexes`.
+//! - `table`: bindings by address, and their indexes: [`index`].
 //! - `pages`: storage of bindings by address: a `radix` table of `page`s, which consist of `slot`s; a `bitset`
 //!   marks the used ones.
 //! - `changes`: the log of changed addresses.
@@ -41,7 +41,6 @@ mod census;
 mod changes;
 mod cursor;
 mod former_subnets;
-mod indexes;
 mod page;
 mod pages;
 mod radix;
@@ -57,7 +56,7 @@ mod visible;
 pub use bootstrap::{InitialLoad, LoadWorker, Prepared, Saved};
 pub use census::{Census, VpnCount, is_of_message};
 pub use cursor::{Cursor, Entry, Part, Run};
-pub use indexes::Identity;
+pub use index::Identity;
 pub use page::Found;
 pub use readiness::{Failure, Unready};
 pub use recorder::ChangeRecorder;

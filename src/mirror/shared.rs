@@ -24,7 +24,7 @@ use crate::mirror::audience::Audience;
 use crate::mirror::changes::SKEW;
 use crate::mirror::dirty_set::{DirtyPart, DirtySet};
 use crate::mirror::history::SavedHistory;
-use crate::mirror::indexes::Identity;
+use crate::mirror::index::Identity;
 use crate::mirror::queue::EventQueue;
 use crate::mirror::readiness::Readiness;
 use crate::mirror::readiness::{Failure, Unready};

@@ -14,7 +14,7 @@ use crate::mirror::dirty_set::{DirtyPart, DirtySet};
 use crate::mirror::history::{History, SavedHistory};
 use crate::mirror::index::identity::Matches;
 use crate::mirror::index::time::{Happening, Moment, Reached};
-use crate::mirror::indexes::{Identity, Indexes, indexed_client};
+use crate::mirror::index::{Identity, Indexes, indexed_client};
 use crate::mirror::page::Page;
 use crate::mirror::pages::Pages;
 use crate::mirror::ranges::TimedRange;

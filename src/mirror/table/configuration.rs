@@ -8,7 +8,7 @@ use crate::kea_config::{KeaConfig, Serving};
 use crate::mirror::changes::ChangeLog;
 use crate::mirror::event::Lease;
 use crate::mirror::former_subnets::FormerSubnets;
-use crate::mirror::indexes::Indexes;
+use crate::mirror::index::Indexes;
 use crate::mirror::pages::Pages;
 use crate::mirror::ranges;
 use crate::mirror::saved_view::{CommonDigests, ConfiguredSubnet, SavedView, SubnetView};
