@@ -44,9 +44,11 @@ impl<'a> Responder<'a> {
     #[inline(always)]
     pub fn binding(&mut self, found: Found<'a>, out: &mut Vec<u8>) {
         let binding = found.binding();
-        if !self.usual_binding(&binding, out) {
+        while !self.usual_binding(&binding, out) {
             // By value: a binding lent to another function would be in memory from the beginning.
-            self.any_binding(binding, out);
+            if !self.projector.look_up_terms(binding) {
+                return self.any_binding(binding, out);
+            }
         }
     }
 

@@ -53,20 +53,31 @@ impl<'a> Projector<'a> {
     /// Returns the projection of a binding; `None` if its VPN is unknown, so that no requester may see
     /// the binding.
     pub fn binding(&mut self, binding: BindingRef<'a>) -> Option<Projection<'_>> {
-        match &mut self.terms {
-            Some(terms) if terms.are_those_of(&binding) => {
-                if !terms.have(binding.lifetime) {
-                    terms.add(binding.lifetime);
-                }
-            }
-            terms => *terms = Some(self.view.terms(&binding)),
-        }
+        self.look_up_terms(binding);
         let state = self.view.state(&binding, self.now);
         let client = binding.client.filter(|_| !state.0.is_free());
         self.named_vpn = client.and_then(ClientRef::vpn);
         let terms = self.terms.as_ref()?;
         let vpn = self.named_vpn.as_ref().or(terms.subnet_vpn)?;
         Some(self.project(&binding, terms, state, vpn))
+    }
+
+    /// Looks up the terms of a binding, if they are not those looked up last; returns whether that was necessary.
+    #[inline(never)]
+    pub fn look_up_terms(&mut self, binding: BindingRef<'a>) -> bool {
+        match &mut self.terms {
+            Some(terms) if terms.are_those_of(&binding) => {
+                let is_known = terms.have(binding.lifetime);
+                if !is_known {
+                    terms.add(binding.lifetime);
+                }
+                !is_known
+            }
+            terms => {
+                *terms = Some(self.view.terms(&binding));
+                true
+            }
+        }
     }
 
     /// Returns the terms and the VPN of a binding that is like most: an active one, with the terms looked up
