@@ -34,7 +34,7 @@ const HOT: usize = 160;
 /// The divisor that yields the spare room of a moved page from the size of its content.
 const SPARE: usize = 8;
 
-/// The same for a page that has a binding at nearly every place: its bindings can only grow.
+/// The divisor for a page that has a binding at nearly every place: such bindings can only grow.
 const SPARE_IF_FULL: usize = 32;
 
 /// Returns the number of the page of an address.
