@@ -170,20 +170,20 @@ fn the_bindings_of_a_removed_subnet_are_sent_as_before() {
         (ACTIVE, IN_BLUE.into(), Some(BLUE.to_vec()))
     );
     configure(&bench, r#"{ "Dhcp4": { "subnet4": [] } }"#);
-    // A renewal that Kea accepted before, and the ends.
-    for (address, _) in &leases {
-        let renewed = lease(*address, 2, Time::now().0);
+    let one_vpn = [
+        (&mut streams.default, ADDRESS, None),
+        (&mut streams.blue, IN_BLUE, Some(BLUE.to_vec())),
+    ];
+    for (requester, address, vpn) in one_vpn {
+        // T1 and T2 were those of the subnet.
+        assert_eq!(next(requester), (ACTIVE, address.into(), vpn.clone()));
+        // A renewal that Kea accepted before, and the end.
         let event = Event::Updated {
-            lease: renewed,
+            lease: lease(address, 2, Time::now().0),
             at: Time::now(),
             origin: Origin::Local,
         };
         push(&bench, event);
-    }
-    for (requester, address, vpn) in [
-        (&mut streams.default, ADDRESS, None),
-        (&mut streams.blue, IN_BLUE, Some(BLUE.to_vec())),
-    ] {
         assert_eq!(next(requester), (ACTIVE, address.into(), vpn.clone()));
         release(&bench, address);
         assert_eq!(next(requester), (UNASSIGNED, address.into(), vpn));
