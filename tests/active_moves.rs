@@ -175,7 +175,7 @@ fn the_bindings_of_a_removed_subnet_are_sent_as_before() {
         (&mut streams.blue, IN_BLUE, Some(BLUE.to_vec())),
     ];
     for (requester, address, vpn) in one_vpn {
-        // T1 and T2 were those of the subnet.
+        // The reply loses T1 and T2, which were the subnet's.
         assert_eq!(next(requester), (ACTIVE, address.into(), vpn.clone()));
         // A renewal that Kea accepted before, and the end.
         let event = Event::Updated {

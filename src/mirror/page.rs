@@ -169,7 +169,7 @@ impl Page {
 
     /// Prefetches the reference counts, which an update compares.
     pub fn prefetch_counts(&self) {
-        // They precede the octets: two words.
+        // Two words before the octets. Elsewhere, the prefetch would be useless and harmless.
         prefetch_index(&self.octets, 0_usize.wrapping_sub(2 * size_of::<usize>()));
     }
 
@@ -248,7 +248,7 @@ impl Page {
     fn make_room(&mut self, more: usize) {
         let slots: usize = self.slots().map(Slot::size).sum();
         let used = self.present.count() * OFFSET + slots;
-        // The spare room is limited to the expected size of the missing bindings, or else to what some need to grow.
+        // Spare room beyond the expected size of the missing bindings is only for some that grow.
         let count = self.present.count() + 1;
         let missing = PLACES.saturating_sub(count);
         let expected = (used + more) / count * missing;
@@ -284,7 +284,8 @@ fn read(octets: &[u8]) {
     black_box(lines.fold(0, |sum: u8, line| sum.wrapping_add(line[0])));
 }
 
-/// Prefetches a range of octets: the processor waits for the memory of many of them at once, and does not wait here.
+/// Prefetches a range of octets, which may end after the last one: the processor fetches many at once, and goes on
+/// meanwhile.
 #[inline(always)]
 fn prefetch(octets: &[u8], range: Range<usize>) {
     range

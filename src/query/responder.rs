@@ -44,6 +44,7 @@ impl<'a> Responder<'a> {
     #[inline(always)]
     pub fn binding(&mut self, found: Found<'a>, out: &mut Vec<u8>) {
         let binding = found.binding();
+        // At most twice: with the terms looked up, the first binding of a subnet or of a lifetime is mostly usual.
         while !self.usual_binding(&binding, out) {
             // By value: a binding lent to another function would be in memory from the beginning.
             if !self.projector.look_up_terms(binding) {

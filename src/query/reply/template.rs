@@ -105,7 +105,7 @@ pub struct Template {
     layout: Layout,
     /// The VPN.
     vpn: Vpn,
-    /// The octets of the message, as laid out last.
+    /// The octets of a message: those kept last, of which the first [`Template::head`] are in every reply.
     octets: Vec<u8>,
     /// Whether the octets are a whole reply, which has no option of variable length but the client
     /// identifier and the relay agent information.
@@ -219,16 +219,19 @@ impl Template {
         };
         let client_id = client.client_id();
         let information = client.relay_agent_information();
-        let fits = self.client_id.fits(client_id) && self.information.fits(information);
+        let has_lengths = self.client_id.fits(client_id) && self.information.fits(information);
         let start = out.len();
-        if fits && self.is_laid_out {
+        if has_lengths && self.is_laid_out {
             out.extend_from_slice(&self.octets);
             let message = out.get_mut(start..).unwrap_or_default();
             self.client_id.set(message, client_id);
             self.information.set(message, information);
-        } else if !self.lay_out(out, projection.kea_config, client, (client_id, information)) {
-            out.truncate(start);
-            return false;
+        } else {
+            let ids = (client_id, information);
+            if !self.lay_out(out, projection.kea_config, client, ids, has_lengths) {
+                out.truncate(start);
+                return false;
+            }
         }
         let message = out.get_mut(start..).unwrap_or_default();
         for (offset, value) in self.numbers.iter().zip(&projection.seconds) {
@@ -247,8 +250,8 @@ impl Template {
     /// Appends the reply with the values that `client` sent, part by part; returns `false` if the server may send one
     /// that the client did not send, or one does not fit one option.
     ///
-    /// The reply is kept for others if its client identifier and relay agent information are as long as those of the
-    /// one before: where lengths differ from client to client, the next one rarely has them too.
+    /// The reply is kept for others only if the client identifier and the relay agent information have the lengths of
+    /// the reply before, `has_lengths`: where lengths differ from client to client, keeping it is mostly useless.
     #[inline(never)]
     fn lay_out(
         &mut self,
@@ -256,8 +259,8 @@ impl Template {
         kea_config: &KeaConfig,
         client: ClientRef<'_>,
         (client_id, information): (&[u8], &[u8]),
+        has_lengths: bool,
     ) -> bool {
-        let fits = self.client_id.fits(client_id) && self.information.fits(information);
         self.is_laid_out = false;
         let start = out.len();
         out.extend_from_slice(self.octets.get(..self.head).unwrap_or_default());
@@ -288,10 +291,10 @@ impl Template {
             }
             part.lay_out(out, start, &mut self.numbers);
         }
-        if fits && !is_general {
+        if has_lengths && !is_general {
+            let message = out.get(start..).unwrap_or_default();
             self.octets.clear();
-            self.octets
-                .extend_from_slice(out.get(start..).unwrap_or_default());
+            self.octets.extend_from_slice(message);
             self.is_laid_out = true;
         }
         true
