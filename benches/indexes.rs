@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::hint::black_box;
 use std::process::Command;
 
+use dhcp_blq::mirror::group::Groups;
 use dhcp_blq::mirror::index::identity::IdentityIndex;
 use dhcp_blq::mirror::index::time_set::TimeSet;
 use dhcp_blq::model::time::Time;
@@ -54,7 +55,7 @@ trait TimeIndex: Default {
 
 impl TimeIndex for TimeSet {
     fn insert(&mut self, time: u32, address: u32) -> bool {
-        self.insert(Time(time), address)
+        self.insert(Time(time), address, Groups::default())
     }
     fn remove(&mut self, time: u32, address: u32) -> bool {
         self.remove(Time(time), address)

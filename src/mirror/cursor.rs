@@ -12,6 +12,7 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 
 use crate::mirror::bitset::Places;
+use crate::mirror::group::GroupFilter;
 use crate::mirror::index::Identity;
 use crate::mirror::index::time::Reached;
 use crate::mirror::page::{Bindings, Found, Page, first_of, page_of, place_of};
@@ -284,9 +285,16 @@ impl Changes {
         };
         let until = ends_until(self.identity.as_ref(), until);
         let mut addresses = Vec::with_capacity(COLLECTED_AT_ONCE);
-        let full = COLLECTED_AT_ONCE;
-        self.next = table.collect_changes(reached, window, until, full, &mut addresses);
-        let count = addresses.len();
+        let selected = self.identity.as_ref();
+        let selected = selected.map_or(GroupFilter::ALL, Identity::groups);
+        let (visited, next) = table.collect_changes(
+            reached,
+            (window, until),
+            selected,
+            COLLECTED_AT_ONCE,
+            &mut addresses,
+        );
+        self.next = next;
         if let Some(identity) = &self.identity {
             let found = table.find(identity).unwrap_or_default();
             addresses.retain(|address| found.contains(*address));
@@ -294,7 +302,7 @@ impl Changes {
         // Not before the look-ups: those in ascending order are faster, but by less than it takes to sort all.
         addresses.sort_unstable();
         self.addresses.extend(addresses);
-        count
+        visited
     }
 }
 

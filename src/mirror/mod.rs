@@ -6,7 +6,7 @@
 //! - `rules`: pure functions that compute a binding from the previous one and an event.
 //! - `table`: bindings by address, and their indexes: [`index`].
 //! - `pages`: storage of bindings by address: a `radix` table of `page`s, which consist of `slot`s; a `bitset`
-//!   marks the used ones.
+//!   marks the used ones, and a [`group`] those of one relay agent.
 //! - `changes`: the log of changed addresses.
 //! - [`dirty_set`]: changes that are not on disk.
 //! - [`view`], [`ranges`], `former_subnets`: the configuration seen by queries, with times of change; [`saved_view`]:
@@ -26,6 +26,7 @@ pub mod apply_worker;
 pub mod dirty_set;
 pub mod event;
 pub mod follower;
+pub mod group;
 pub mod history;
 pub mod index;
 pub mod queue;

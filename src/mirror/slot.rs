@@ -19,6 +19,7 @@
 
 use std::net::Ipv4Addr;
 
+use crate::mirror::group::group;
 use crate::model::binding::{BindingRef, SubnetId};
 use crate::model::client::ClientRef;
 use crate::model::state::State;
@@ -89,7 +90,7 @@ impl<'a> Slot<'a> {
             | flag(binding.reserved_until.is_some(), HAS_RESERVED_UNTIL)
             | flag(binding.client.is_some(), HAS_CLIENT)
             | flag(binding.remote, IS_REMOTE);
-        packed[GROUP] = binding.client.map_or(0, group);
+        packed[GROUP] = (binding.client).map_or(0, |client| group(client.relay_id()));
         packed
     }
 
@@ -144,12 +145,6 @@ impl<'a> Slot<'a> {
         let octets = self.fixed.get(offset..).and_then(<[u8]>::first_chunk);
         octets.map_or(0, |octets| u32::from_le_bytes(*octets))
     }
-}
-
-/// Returns the group of a client: a hash of the relay-id.
-fn group(client: ClientRef<'_>) -> u8 {
-    let mix = |hash: u32, octet: &u8| (hash ^ u32::from(*octet)).wrapping_mul(0x0100_0193);
-    (client.relay_id().iter().fold(0, mix) >> 24) as u8
 }
 
 /// Returns the octets of a binding's client; none without a client.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crate::kea_config::{KeaConfig, Serving};
 use crate::mirror::changes::{ChangeLog, Kind, SKEW};
 use crate::mirror::dirty_set::{DirtyPart, DirtySet};
+use crate::mirror::group::GroupFilter;
 use crate::mirror::history::{History, SavedHistory};
 use crate::mirror::index::identity::Matches;
 use crate::mirror::index::time::{Happening, Moment, Reached};
@@ -260,13 +261,16 @@ impl Table {
     pub(super) fn collect_changes(
         &self,
         reached: Reached,
-        window: Window,
-        until: Option<Time>,
-        full: usize,
+        (window, until): (Window, Option<Time>),
+        selected: GroupFilter,
+        limit: usize,
         addresses: &mut Vec<u32>,
-    ) -> Option<Reached> {
-        let indexes = self.indexes.as_ref()?;
-        (indexes.times).collect(reached, window, until, full, addresses)
+    ) -> (usize, Option<Reached>) {
+        let indexes = self.indexes.as_ref();
+        indexes.map_or((0, None), |indexes| {
+            let span = (window, until);
+            (indexes.times).collect(reached, span, selected, limit, addresses)
+        })
     }
 
     /// Iterates over the times of bindings in chronological order: see [`TimeIndex::chronological`].

@@ -9,6 +9,7 @@ use std::fmt;
 use std::panic::resume_unwind;
 use std::thread;
 
+use crate::mirror::group::GroupFilter;
 use crate::mirror::index::identity::{IdentityIndex, Matches};
 use crate::mirror::index::time::TimeIndex;
 use crate::mirror::pages::Pages;
@@ -29,6 +30,17 @@ pub enum Identity {
     RemoteId(Vec<u8>),
     /// Relay-ID.
     RelayId(Vec<u8>),
+}
+
+impl Identity {
+    /// Returns the filter of groups that selects all bindings of the identity.
+    pub fn groups(&self) -> GroupFilter {
+        match self {
+            Identity::RemoteId(id) => GroupFilter::remote_id(id),
+            Identity::RelayId(id) => GroupFilter::relay_id(id),
+            Identity::Mac(_) | Identity::ClientId(_) => GroupFilter::ALL,
+        }
+    }
 }
 
 /// The identity, for the log.

@@ -8,9 +8,11 @@
 use std::cmp::Ordering;
 use std::iter;
 
+use crate::mirror::group::{GroupFilter, Groups};
 use crate::mirror::index::time_set::TimeSet;
 use crate::mirror::pages::Pages;
 use crate::model::binding::BindingRef;
+use crate::model::client::ClientRef;
 use crate::model::time::{Lifetime, Time, Window};
 
 /// The most lifetimes by which ends are searched. There is mostly one of leases, one of offers and one of
@@ -37,8 +39,8 @@ pub struct TimeIndex {
     /// Entries to be removed, fewer than [`STALE`]. Until then, a search may return bindings that did not change
     /// in its window.
     stale: Vec<(Time, u32)>,
-    /// Entries to be inserted, fewer than [`FRESH`], in no order.
-    fresh: Vec<(Time, u32)>,
+    /// Entries to be inserted, fewer than [`FRESH`], in no order. None is stale.
+    fresh: Vec<((Time, u32), Groups)>,
     /// The lifetimes by which ends are searched: the first ones of all bindings.
     lifetimes: Lifetimes,
     /// The latest time of any binding, now or before, except the ends of its states. Later than the clock if that of
@@ -113,7 +115,8 @@ impl TimeIndex {
             lifetimes.add(binding);
             latest = latest.max(latest_of(binding));
             let times = lifetimes.times(binding).into_iter().flatten();
-            times.map(move |time| (time, binding.address.to_bits()))
+            let groups = groups_of(binding);
+            times.map(move |time| (time, binding.address.to_bits(), groups))
         });
         TimeIndex {
             index: times.collect(),
@@ -140,13 +143,18 @@ impl TimeIndex {
             after.map_or([None; 5], times),
         );
         for time in old.into_iter().filter(|time| !new.contains(time)).flatten() {
-            if !take(&mut self.fresh, (time, address)) {
-                self.stale.push((time, address));
-            }
+            let entry = (time, address);
+            self.fresh.retain(|(fresh, _)| *fresh != entry);
+            self.stale.push(entry);
         }
-        for time in new.into_iter().filter(|time| !old.contains(time)).flatten() {
-            if !take(&mut self.stale, (time, address)) {
-                self.fresh.push((time, address));
+        let (groups, is_regrouped) = groups_after(before, after);
+        let is_new = |time: &Option<Time>| is_regrouped || !old.contains(time);
+        for time in new.into_iter().filter(is_new).flatten() {
+            let entry = (time, address);
+            self.stale.retain(|stale| *stale != entry);
+            match self.fresh.iter_mut().find(|(fresh, _)| *fresh == entry) {
+                Some((_, fresh)) => *fresh = groups,
+                None => self.fresh.push((entry, groups)),
             }
         }
         if self.stale.len() >= STALE {
@@ -166,15 +174,15 @@ impl TimeIndex {
 
     /// Inserts the fresh entries.
     fn insert_fresh(&mut self) {
-        for (time, address) in self.fresh.drain(..) {
-            self.index.insert(time, address);
+        for ((time, address), groups) in self.fresh.drain(..) {
+            self.index.insert(time, address, groups);
         }
     }
 
     /// Iterates over the entries from `from` to the time `last`, both included, in their order.
     fn range(&self, from: (Time, u32), last: Time) -> impl Iterator<Item = (Time, u32)> {
         let is_wanted = |entry: &(Time, u32)| *entry >= from && entry.0 <= last;
-        let fresh = self.fresh.iter().copied().filter(is_wanted);
+        let fresh = self.fresh.iter().map(|(entry, _)| *entry).filter(is_wanted);
         let mut fresh: Vec<_> = fresh.collect();
         fresh.sort_unstable();
         let mut fresh = fresh.into_iter().peekable();
@@ -182,7 +190,12 @@ impl TimeIndex {
         iter::from_fn(move || match (filed.peek(), fresh.peek()) {
             (Some(filed), Some(first)) if first < filed => fresh.next(),
             (None, _) => fresh.next(),
-            _ => filed.next(),
+            _ => {
+                let next = filed.next()?;
+                // The same entry, with other groups.
+                fresh.next_if_eq(&next);
+                Some(next)
+            }
         })
     }
 
@@ -199,34 +212,39 @@ impl TimeIndex {
         count
     }
 
-    /// Appends the addresses of bindings that changed in a window, and perhaps of others, from a position on, until
-    /// there are about `full` addresses; returns the position from which the rest follows, or `None` if there is none. An
-    /// address may come several times. Bindings whose lifetime ends in the window are included if it ends at `until` or
-    /// before.
+    /// Appends the addresses of bindings of the groups selected that changed in a window, and perhaps of others, from a
+    /// position on, until `limit` entries were visited, selected or not, and all fresh ones. Returns the number of
+    /// entries visited, and the position from which the rest follows, or `None` if there is none. An address may come
+    /// several times. Bindings whose lifetime ends in the window are included if it ends at `until` or before.
     pub fn collect(
         &self,
         reached: Reached,
-        window: Window,
-        until: Option<Time>,
-        full: usize,
+        (window, until): (Window, Option<Time>),
+        selected: GroupFilter,
+        limit: usize,
         addresses: &mut Vec<u32>,
-    ) -> Option<Reached> {
+    ) -> (usize, Option<Reached>) {
+        let mut visited = 0;
         for (step, filed) in self.lifetimes.steps(reached.step, window, until) {
             let from = match step == reached.step {
                 true => reached.from.max((filed.start, 0)),
                 false => (filed.start, 0),
             };
-            let left = self.index.collect(from, filed.end, full, addresses);
-            let is_collected = |entry: &(Time, u32)| {
-                *entry >= from && left.map_or(entry.0 <= filed.end, |left| *entry < left)
+            let limit = limit - visited;
+            let (count, left) = (self.index).collect(from, filed.end, selected, limit, addresses);
+            let is_collected = |(entry, groups): &&((Time, u32), Groups)| {
+                *entry >= from
+                    && left.map_or(entry.0 <= filed.end, |left| *entry < left)
+                    && selected.selects(*groups)
             };
-            let fresh = self.fresh.iter().filter(|entry| is_collected(entry));
-            addresses.extend(fresh.map(|(_, address)| address));
+            let fresh = self.fresh.iter().filter(is_collected);
+            addresses.extend(fresh.map(|((_, address), _)| address));
+            visited += count;
             if let Some(from) = left {
-                return Some(Reached { step, from });
+                return (visited, Some(Reached { step, from }));
             }
         }
-        None
+        (visited, None)
     }
 }
 
@@ -291,13 +309,18 @@ fn latest_of(binding: BindingRef<'_>) -> Time {
     latest.map_or(binding.since, |latest| latest.max(binding.since))
 }
 
-/// Removes an entry from `entries`; returns whether it was one of them.
-fn take(entries: &mut Vec<(Time, u32)>, entry: (Time, u32)) -> bool {
-    let place = entries.iter().position(|other| *other == entry);
-    if let Some(place) = place {
-        entries.swap_remove(place);
-    }
-    place.is_some()
+/// Returns the groups of a binding.
+fn groups_of(binding: BindingRef<'_>) -> Groups {
+    binding.client.map(Groups::of).unwrap_or_default()
+}
+
+/// Returns the groups of a binding after a change, and whether they may differ from those before.
+fn groups_after(before: Option<BindingRef<'_>>, after: Option<BindingRef<'_>>) -> (Groups, bool) {
+    let [old, new] = [before, after].map(|binding| {
+        let client = binding.and_then(|binding| binding.client);
+        client.map(ClientRef::relay_agent_information)
+    });
+    (after.map(groups_of).unwrap_or_default(), old != new)
 }
 
 impl Lifetimes {
@@ -363,13 +386,23 @@ mod tests {
 
     use super::*;
     use crate::model::binding::{Binding, SubnetId};
+    use crate::model::client::{Client, ClientParts};
     use crate::model::state::State;
     use proptest::collection::vec;
     use proptest::prelude::*;
+    use proto::sub_option;
 
     /// Times that are close to each other, at both ends of the range.
     fn time() -> impl Strategy<Value = Time> {
         prop_oneof![0..30u32, u32::MAX - 20..=u32::MAX].prop_map(Time)
+    }
+
+    /// Returns a client behind the relay agent of this relay-id.
+    fn client(relay_id: u8) -> Client {
+        Client::from(&ClientParts {
+            relay_agent_information: &[sub_option::RELAY_ID, 1, relay_id],
+            ..ClientParts::default()
+        })
     }
 
     prop_compose! {
@@ -383,6 +416,7 @@ mod tests {
             lifetime in prop_oneof![0..12u32, Just(u32::MAX)],
             learned_at in proptest::option::of(time()),
             reserved_until in proptest::option::of(time()),
+            relay_id in proptest::option::of(0..3u8),
         ) -> Binding {
             Binding {
                 address: Ipv4Addr::from_bits(address),
@@ -392,7 +426,7 @@ mod tests {
                 lease_start,
                 lifetime: Lifetime(lifetime),
                 subnet: SubnetId(1),
-                client: None,
+                client: relay_id.map(client),
                 remote: false,
                 learned_at,
                 reserved_until,
@@ -415,19 +449,21 @@ mod tests {
         times.any(|time| window.contains(time))
     }
 
-    /// Returns the addresses found in a window, in parts of `at_once`.
+    /// Returns the addresses found in a window, by `at_once` entries at a time.
     fn found(
         times: &TimeIndex,
         window: Window,
         until: Option<Time>,
+        selected: GroupFilter,
         at_once: usize,
     ) -> BTreeSet<u32> {
         let mut found = BTreeSet::new();
         let mut next = Some(Reached::default());
         while let Some(reached) = next {
-            let mut some = Vec::new();
-            next = times.collect(reached, window, until, at_once, &mut some);
-            assert!(!some.is_empty() || next.is_none());
+            let visited;
+            let (span, mut some) = ((window, until), Vec::new());
+            (visited, next) = times.collect(reached, span, selected, at_once, &mut some);
+            assert!(visited > 0 || next.is_none());
             found.extend(some);
         }
         found
@@ -449,10 +485,16 @@ mod tests {
                 pages.put(binding.view());
             }
             for times in [&times, &TimeIndex::of_all(&pages)] {
-                let found = found(times, window, until, at_once);
-                prop_assert!(times.count(window, until, usize::MAX) >= found.len());
-                for binding in pages.iter().filter(|binding| is_touched(*binding, window, until)) {
-                    prop_assert!(found.contains(&binding.address.to_bits()), "{binding:?}");
+                for selected in [GroupFilter::ALL, GroupFilter::relay_id(&[1])] {
+                    let found = found(times, window, until, selected, at_once);
+                    prop_assert!(times.count(window, until, usize::MAX) >= found.len());
+                    let is_wanted = |binding: &BindingRef<'_>| {
+                        is_touched(*binding, window, until)
+                            && selected.selects(groups_of(*binding))
+                    };
+                    for binding in pages.iter().filter(is_wanted) {
+                        prop_assert!(found.contains(&binding.address.to_bits()), "{binding:?}");
+                    }
                 }
             }
             for binding in pages.iter() {
@@ -516,25 +558,41 @@ mod tests {
         }
     }
 
+    /// Returns a binding of an address that changed at a time.
+    fn renewed(address: u32, at: u32) -> Binding {
+        Binding {
+            state: State::Active,
+            last_transaction: Some(Time(at)),
+            lifetime: Lifetime(600),
+            ..Binding::example(Ipv4Addr::from_bits(address), Time(at))
+        }
+    }
+
+    #[test]
+    fn an_entry_that_comes_back_before_it_was_removed_stays() {
+        let mut times = TimeIndex::default();
+        let [first, second] = [renewed(1, 1_000), renewed(1, 1_001)];
+        times.change(None, Some(first.view()));
+        times.insert_fresh();
+        times.change(Some(first.view()), Some(second.view()));
+        times.change(Some(second.view()), Some(first.view()));
+        times.insert_fresh();
+        times.remove_stale();
+        let window = Window {
+            start: Time(1_000),
+            end: Time(1_001),
+        };
+        let found = found(&times, window, None, GroupFilter::ALL, 1);
+        assert_eq!(found, BTreeSet::from([1]));
+        assert_eq!(times.index.count(window, usize::MAX), 1);
+    }
+
     /// A delta query reads no other bindings than those in its reply if all have the same lifetime.
     #[test]
     fn finds_nothing_else_where_there_is_one_lifetime() {
         let mut times = TimeIndex::default();
         for address in 0..100 {
-            let at = Time(1_000 + address);
-            let binding = Binding {
-                address: Ipv4Addr::from_bits(address),
-                state: State::Active,
-                since: at,
-                last_transaction: Some(at),
-                lease_start: at,
-                lifetime: Lifetime(600),
-                subnet: SubnetId(1),
-                client: None::<crate::model::client::Client>,
-                remote: false,
-                learned_at: None,
-                reserved_until: None,
-            };
+            let binding = renewed(address, 1_000 + address);
             times.change(None, Some(binding.view()));
         }
         times.insert_fresh();
@@ -544,7 +602,7 @@ mod tests {
                 start: Time(start),
                 end: Time(end),
             };
-            found(&times, window, Some(Time(until)), 3)
+            found(&times, window, Some(Time(until)), GroupFilter::ALL, 3)
         };
         assert_eq!(found(1_010, 1_014, 2_000), BTreeSet::from_iter(10..15));
         assert_eq!(found(1_610, 1_614, 2_000), BTreeSet::from_iter(10..15));

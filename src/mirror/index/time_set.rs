@@ -1,14 +1,15 @@
-//! An ordered set of times with addresses, six octets each.
+//! An ordered set of times with addresses, each with the groups of its binding, eight octets in all.
 //!
 //! An entry is 64 bits: a time, then an address. Entries are stored in sorted chunks. The entries of a chunk
 //! agree in their first 16 bits, which are times of some 18 hours; the chunk's key contains these bits, and the
-//! chunk the other 48. A change moves at most the [`FULL`] entries of a chunk.
+//! chunk the other 48, followed by the groups. A change moves at most the [`FULL`] entries of a chunk.
 
 use std::collections::BTreeMap;
 
+use crate::mirror::group::{GroupFilter, Groups};
 use crate::model::time::{Time, Window};
 
-/// The most entries of a chunk, which takes 1.5 KiB then. A power of two: the capacity of chunks doubles, so the
+/// The most entries of a chunk, which takes 2 KiB then. A power of two: the capacity of chunks doubles, so the
 /// memory that one frees suits another.
 const FULL: usize = 256;
 /// The most entries of two chunks that are joined: the result needs room for further ones.
@@ -19,10 +20,10 @@ const TAKEN_OUT: usize = FULL / 16;
 /// The distance of the entries that a search compares first: one in each cache line of 64 octets.
 const STEP: usize = 8;
 
-/// The last 48 bits of an entry, in units that leave no gap between entries.
-type Stored = [u16; 3];
+/// The last 48 bits of an entry, then its groups.
+type Stored = u64;
 
-/// An ordered set of times with addresses.
+/// An ordered set of times with addresses, each with the groups of its binding.
 #[derive(Clone, Debug, Default)]
 pub struct TimeSet {
     /// Chunks by key. The key is at most the first entry, above the last entry of the chunk before, and agrees
@@ -31,32 +32,38 @@ pub struct TimeSet {
 }
 
 impl TimeSet {
-    /// Adds an entry; returns whether it is new.
-    pub fn insert(&mut self, time: Time, address: u32) -> bool {
+    /// Adds an entry, or sets its groups; returns whether it is new.
+    pub fn insert(&mut self, time: Time, address: u32, groups: Groups) -> bool {
         let entry = entry(time, address);
         let before = self.chunks.range_mut(..=entry).next_back();
         let Some((_, chunk)) = before.filter(|(key, _)| prefix(**key) == prefix(entry)) else {
             // With the lowest key, so that this chunk also gets earlier entries.
-            let chunk = chunk_of(&[stored(entry)]);
+            let chunk = chunk_of(&[stored(entry, groups)]);
             self.chunks.insert(prefix(entry), chunk);
             return true;
         };
-        let Err(place) = find(chunk, entry) else {
-            return false;
+        let place = match find(chunk, entry) {
+            Ok(place) => {
+                if let Some(found) = chunk.get_mut(place) {
+                    *found = stored(entry, groups);
+                }
+                return false;
+            }
+            Err(place) => place,
         };
         if chunk.len() < FULL {
-            chunk.insert(place, stored(entry));
+            chunk.insert(place, stored(entry, groups));
             return true;
         }
         // Entries mostly come in ascending order: the ones before the new entry stay together, and the ones after
         // it join the next chunk if that has room.
         let (key, after) = if place < FULL {
             let after = chunk.split_off(place.max(FULL / 2));
-            chunk.insert(place, stored(entry));
-            let first = after.first().map(|first| whole(entry, first));
+            chunk.insert(place, stored(entry, groups));
+            let first = after.first().map(|first| whole(entry, *first));
             (first.unwrap_or(entry), after)
         } else {
-            (entry, vec![stored(entry)])
+            (entry, vec![stored(entry, groups)])
         };
         self.chunks.insert(key, chunk_of(&after));
         self.join(key);
@@ -92,32 +99,37 @@ impl TimeSet {
         let (first, last) = (entry(from.0, from.1), entry(end, u32::MAX));
         self.chunks_from(first, last).flat_map(move |(key, chunk)| {
             let found = entries_between(key, chunk, first, last).iter();
-            found.map(move |stored| time_and_address(whole(key, stored)))
+            found.map(move |stored| time_and_address(whole(key, *stored)))
         })
     }
 
-    /// Appends the addresses of the entries from `from` to the time `end`, both included, in the order of
-    /// [`TimeSet::range`], until there are `full` addresses; returns the first entry left.
+    /// Appends the addresses of the entries selected from `from` to the time `end`, both included, in the order of
+    /// [`TimeSet::range`], until `limit` entries were visited, selected or not. Returns the number of those, and the first
+    /// entry left.
     ///
-    /// Reads whole chunks: through nested iterators, an entry takes ten times as long.
+    /// Visits whole chunks: through nested iterators, an entry takes ten times as long.
     pub fn collect(
         &self,
         from: (Time, u32),
         end: Time,
-        full: usize,
+        selected: GroupFilter,
+        limit: usize,
         addresses: &mut Vec<u32>,
-    ) -> Option<(Time, u32)> {
+    ) -> (usize, Option<(Time, u32)>) {
         let (first, last) = (entry(from.0, from.1), entry(end, u32::MAX));
+        let mut visited = 0;
         for (key, chunk) in self.chunks_from(first, last) {
             let found = entries_between(key, chunk, first, last);
-            let room = full.saturating_sub(addresses.len());
-            let (taken, left) = found.split_at(room.min(found.len()));
-            addresses.extend(taken.iter().map(|stored| whole(key, stored) as u32));
+            let (taken, left) = found.split_at(found.len().min(limit - visited));
+            visited += taken.len();
+            let is_selected = |stored: &&Stored| selected.selects(Groups(**stored as u16));
+            let selected = taken.iter().filter(is_selected);
+            addresses.extend(selected.map(|stored| whole(key, *stored) as u32));
             if let Some(left) = left.first() {
-                return Some(time_and_address(whole(key, left)));
+                return (visited, Some(time_and_address(whole(key, *left))));
             }
         }
-        None
+        (visited, None)
     }
 
     /// Iterates over the chunks that may have entries from `first` to `last`, both included.
@@ -137,7 +149,7 @@ impl TimeSet {
             return 0;
         }
         let entries_before = |key, chunk: &[Stored], entry| {
-            chunk.partition_point(|stored| whole(key, stored) < entry)
+            chunk.partition_point(|stored| whole(key, *stored) < entry)
         };
         let chunk_before = self.chunks.range(..first).next_back();
         let mut count = chunk_before.map_or(0, |(key, chunk)| {
@@ -182,22 +194,27 @@ impl TimeSet {
     }
 }
 
-impl FromIterator<(Time, u32)> for TimeSet {
-    fn from_iter<T: IntoIterator<Item = (Time, u32)>>(entries: T) -> TimeSet {
-        let entries = entries.into_iter();
-        let mut entries: Vec<u64> = entries
-            .map(|(time, address)| entry(time, address))
-            .collect();
-        entries.sort_unstable();
-        entries.dedup();
+impl FromIterator<(Time, u32, Groups)> for TimeSet {
+    /// Collects entries; of equal ones, one of the groups.
+    fn from_iter<T: IntoIterator<Item = (Time, u32, Groups)>>(entries: T) -> TimeSet {
+        // Apart for each prefix, so that they are sorted by 64 bits.
+        let mut parts: BTreeMap<u64, Vec<Stored>> = BTreeMap::new();
+        for (time, address, groups) in entries {
+            let entry = entry(time, address);
+            let part = parts.entry(prefix(entry)).or_default();
+            part.push(stored(entry, groups));
+        }
         let mut chunks = BTreeMap::new();
-        for agreeing in entries.chunk_by(|one, other| prefix(*one) == prefix(*other)) {
-            let mut key = agreeing.first().map_or(0, |first| prefix(*first));
-            for part in agreeing.chunks(FULL) {
-                let entries: Vec<Stored> = part.iter().map(|entry| stored(*entry)).collect();
-                chunks.insert(key, chunk_of(&entries));
+        for (prefix, mut entries) in parts {
+            entries.sort_unstable();
+            entries.dedup_by_key(|stored| whole(prefix, *stored));
+            let mut key = prefix;
+            for part in entries.chunks(FULL) {
+                chunks.insert(key, chunk_of(part));
                 // The last entry of all, after which the key is unused, may have no successor.
-                key = part.last().map_or(key, |last| last.saturating_add(1));
+                key = part
+                    .last()
+                    .map_or(key, |last| whole(prefix, *last).saturating_add(1));
             }
         }
         TimeSet { chunks }
@@ -217,8 +234,8 @@ fn time_and_address(entry: u64) -> (Time, u32) {
 
 /// Returns the entries of a chunk from `first` to `last`, both included.
 fn entries_between(key: u64, chunk: &[Stored], first: u64, last: u64) -> &[Stored] {
-    let from = chunk.partition_point(|stored| whole(key, stored) < first);
-    let to = chunk.partition_point(|stored| whole(key, stored) <= last);
+    let from = chunk.partition_point(|stored| whole(key, *stored) < first);
+    let to = chunk.partition_point(|stored| whole(key, *stored) <= last);
     chunk.get(from..to).unwrap_or_default()
 }
 
@@ -227,27 +244,28 @@ fn prefix(entry: u64) -> u64 {
     entry & !0 << 48
 }
 
-/// Returns the bits of an entry that a chunk stores.
-fn stored(entry: u64) -> Stored {
-    [(entry >> 32) as u16, (entry >> 16) as u16, entry as u16]
+/// Returns the bits of an entry that a chunk stores, with its groups.
+fn stored(entry: u64, groups: Groups) -> Stored {
+    entry << 16 | u64::from(groups.0)
 }
 
 /// Returns the entry of which a chunk with this key stores these bits.
-fn whole(key: u64, [time, high, low]: &Stored) -> u64 {
-    prefix(key) | u64::from(*time) << 32 | u64::from(*high) << 16 | u64::from(*low)
+fn whole(key: u64, stored: Stored) -> u64 {
+    prefix(key) | stored >> 16
 }
 
-/// Returns the index of an entry in its chunk, or the index to insert it at.
+/// Returns the index of an entry in its chunk, whose key agrees with it, or the index to insert it at.
 ///
 /// A chunk is rarely in the processor's caches. In a binary search each access waits for the one before; here
 /// the accesses are independent, and their waits overlap.
 fn find(chunk: &[Stored], entry: u64) -> Result<usize, usize> {
-    let is_before = |first: &&Stored| whole(entry, first) <= entry;
+    let last = stored(entry, Groups(u16::MAX));
+    let is_before = |first: &&Stored| **first <= last;
     let steps = chunk.iter().step_by(STEP).filter(is_before).count();
     let from = steps.saturating_sub(1) * STEP;
     let left = chunk.get(from..).unwrap_or_default();
     let left = left.get(..STEP).unwrap_or(left);
-    let found = left.binary_search_by_key(&entry, |stored| whole(entry, stored));
+    let found = left.binary_search_by_key(&entry, |stored| whole(entry, *stored));
     found
         .map(|place| from + place)
         .map_err(|place| from + place)
@@ -264,7 +282,6 @@ fn chunk_of(entries: &[Stored]) -> Vec<Stored> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::collections::BTreeSet;
 
     /// Checks the invariants of the chunks.
     fn check(index: &TimeSet) {
@@ -273,11 +290,17 @@ mod tests {
             assert!(!chunk.is_empty() && chunk.capacity() <= FULL);
             assert!(last.is_none_or(|last| last < *key));
             for stored in chunk {
-                let entry = whole(*key, stored);
+                let entry = whole(*key, *stored);
                 assert!(*key <= entry && last.is_none_or(|last| last < entry));
                 last = Some(entry);
             }
         }
+    }
+
+    /// Returns the groups of an address and a round, with values at both ends.
+    fn groups(address: u32, round: usize) -> Groups {
+        let number = address as usize + round;
+        Groups([0, 1, 0x0100, 0xff01, u16::MAX][number % 5])
     }
 
     fn addresses_in(index: &TimeSet, start: Time, end: Time) -> Vec<u32> {
@@ -313,8 +336,8 @@ mod tests {
             limit in 0..2_000usize,
         ) {
             let mut index = TimeSet::default();
-            let mut expected = BTreeSet::new();
-            for (what, time, address, count) in steps {
+            let mut expected = BTreeMap::new();
+            for (round, (what, time, address, count)) in steps.into_iter().enumerate() {
                 for number in 0..count {
                     // In one second, ascending and descending, or a second each.
                     let (time, address) = match what % 2 {
@@ -322,39 +345,50 @@ mod tests {
                         _ => (time.wrapping_sub(number), address),
                     };
                     if what < 3 {
-                        let is_new = expected.insert((time, address));
-                        prop_assert_eq!(index.insert(Time(time), address), is_new);
+                        let groups = groups(address, round);
+                        let is_new = expected.insert((time, address), groups).is_none();
+                        prop_assert_eq!(index.insert(Time(time), address, groups), is_new);
                     } else {
-                        let was_there = expected.remove(&(time, address));
+                        let was_there = expected.remove(&(time, address)).is_some();
                         prop_assert_eq!(index.remove(Time(time), address), was_there);
                     }
                 }
                 check(&index);
             }
             let found = addresses_in(&index, Time(start), Time(end));
-            let in_time = |(time, _): &&(u32, u32)| (start..=end).contains(time);
-            let wanted: Vec<u32> = expected.iter().filter(in_time).map(|entry| entry.1).collect();
+            let in_time = |((time, _), _): &(&(u32, u32), &Groups)| (start..=end).contains(time);
+            let wanted: Vec<_> = expected.iter().filter(in_time).collect();
             let window = Window { start: Time(start), end: Time(end) };
             prop_assert_eq!(index.count(window, usize::MAX), wanted.len());
             let counted = index.count(window, limit);
             prop_assert!(counted == wanted.len() || counted > limit && wanted.len() > limit);
-            prop_assert_eq!(found, wanted.clone());
-            let mut collected = Vec::new();
-            let mut from = Some((Time(start), 0));
-            while let Some(next) = from {
-                let full = collected.len() + 1 + limit;
-                from = index.collect(next, Time(end), full, &mut collected);
-                prop_assert_eq!(collected.len(), full.min(wanted.len()));
+            let addresses = |selected: GroupFilter| -> Vec<u32> {
+                let wanted = wanted.iter().filter(|(_, groups)| selected.selects(**groups));
+                wanted.map(|((_, address), _)| *address).collect()
+            };
+            prop_assert_eq!(found, addresses(GroupFilter::ALL));
+            for selected in [GroupFilter::ALL, GroupFilter::relay_id(b"")] {
+                let mut collected = Vec::new();
+                let mut from = Some((Time(start), 0));
+                let mut left = wanted.len();
+                while let Some(next) = from {
+                    let visited;
+                    (visited, from) =
+                        index.collect(next, Time(end), selected, limit + 1, &mut collected);
+                    prop_assert_eq!(visited, left.min(limit + 1));
+                    left -= visited;
+                }
+                prop_assert_eq!(collected, addresses(selected));
             }
-            prop_assert_eq!(collected, wanted);
 
             let entries = expected.iter().rev().chain(&expected);
-            let built: TimeSet = entries.map(|(time, address)| (Time(*time), *address)).collect();
+            let entries = entries.map(|((time, address), groups)| (Time(*time), *address, *groups));
+            let built: TimeSet = entries.collect();
             check(&built);
             prop_assert_eq!(all(&built), all(&index));
             prop_assert_eq!(all(&built).len(), expected.len());
 
-            for (time, address) in &expected {
+            for (time, address) in expected.keys() {
                 prop_assert!(index.remove(Time(*time), *address));
             }
             check(&index);
@@ -367,8 +401,8 @@ mod tests {
         let mut index = TimeSet::default();
         for number in 0..100 * FULL as u32 {
             // A renewal: now, and at the end of its lifetime.
-            index.insert(Time(number / 10), number);
-            index.insert(Time(number / 10 + 20_000), number);
+            index.insert(Time(number / 10), number, Groups(0));
+            index.insert(Time(number / 10 + 20_000), number, Groups(0));
         }
         check(&index);
         assert_eq!(index.chunks.len(), 200);
@@ -381,6 +415,7 @@ mod tests {
             index.insert(
                 Time(number / (FULL as u32 / 2)),
                 number.wrapping_mul(0x9e37_79b1),
+                Groups(0),
             );
         }
         check(&index);
@@ -389,9 +424,9 @@ mod tests {
 
     #[test]
     fn chunks_that_lose_most_are_put_together() {
-        let entries = (0..100 * FULL as u32).map(|number| (Time(number / 10), number));
+        let entries = (0..100 * FULL as u32).map(|number| (Time(number / 10), number, Groups(0)));
         let mut index: TimeSet = entries.clone().collect();
-        for (time, address) in entries.filter(|(_, address)| address % 16 != 0) {
+        for (time, address, _) in entries.filter(|(_, address, _)| address % 16 != 0) {
             index.remove(time, address);
         }
         check(&index);
@@ -400,7 +435,7 @@ mod tests {
 
     #[test]
     fn a_range_that_ends_before_it_starts_is_empty() {
-        let index = TimeSet::from_iter([(Time(1), 1), (Time(2), 2), (Time(3), 3)]);
+        let index = TimeSet::from_iter([1, 2, 3].map(|number| (Time(number), number, Groups(0))));
         assert!(addresses_in(&index, Time(3), Time(1)).is_empty());
         assert_eq!(addresses_in(&index, Time(2), Time(2)), [2]);
         let from = index.range((Time(2), 3), Time(3));

@@ -163,8 +163,8 @@ impl World {
                 let mut found = Vec::new();
                 (self.table).collect_changes(
                     Reached::default(),
-                    window,
-                    None,
+                    (window, None),
+                    GroupFilter::ALL,
                     usize::MAX,
                     &mut found,
                 );
