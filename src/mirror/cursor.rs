@@ -5,7 +5,7 @@
 //! tables, so that changes do not wait for it.
 
 use std::net::Ipv4Addr;
-use std::ops::RangeInclusive;
+use std::ops::ControlFlow;
 use std::slice;
 use std::sync::Arc;
 
@@ -28,12 +28,15 @@ const PAGES_PER_PART: usize = 64;
 /// The approximate number of bindings in a part, unless they are on more pages than a part may have.
 const BINDINGS_PER_PART: usize = 256;
 
-/// The maximum of a [`Span`]. It bounds the time for which the tables are locked: the set may have all
-/// addresses of these pages.
-const LONGEST_SPAN: u32 = 256;
+/// The maximum number of addresses that are passed for one part, because they are in other VPNs or of other identities:
+/// bounds the time for which the tables are locked.
+const PASSED_AT_ONCE: usize = 4_096;
 
-/// The maximum number of entries of the time index that are collected for one part.
-const COLLECTED_AT_ONCE: usize = 2_048;
+/// The maximum number of entries of the time index that are visited for one part.
+const COLLECTED_AT_ONCE: usize = 8_192;
+
+/// The number of collected addresses that are sorted and added to the others together.
+const ADDED_AT_ONCE: usize = 16_384;
 
 /// The number of seconds after the beginning of a scan in which bindings that end by themselves count as
 /// changed.
@@ -80,7 +83,9 @@ struct Changes {
     /// The client or relay agent that has these active bindings; `None` for all bindings at configured
     /// addresses.
     identity: Option<Identity>,
-    /// The addresses collected so far.
+    /// Addresses collected since the last ones were added to `addresses`, in no order.
+    collected: Vec<u32>,
+    /// The addresses collected before.
     addresses: RoaringBitmap,
     /// The position from which the collection continues; `None` once it is complete.
     next: Option<Reached>,
@@ -99,14 +104,7 @@ pub struct Cursor {
     vpn: VpnSelector,
     /// The address after the last one visited, possibly 2^32.
     position: u64,
-    /// The span of the next part of a set of addresses.
-    span: Span,
 }
-
-/// The number of page numbers, with or without a page, that a part of a set of addresses covers. It adapts to
-/// the sizes of the parts before, because to count the addresses takes as long as to collect them.
-#[derive(Clone, Copy, Debug)]
-struct Span(u32);
 
 /// The addresses of a page that a part covers.
 #[derive(Debug)]
@@ -117,6 +115,17 @@ struct Pick {
     page: Page,
     /// The places of these addresses.
     wanted: Places,
+}
+
+/// The bindings of a part.
+#[derive(Debug)]
+struct Picked {
+    /// The bindings, ascending.
+    picks: Vec<Pick>,
+    /// The first address after the part, possibly 2^32.
+    end: u64,
+    /// See [`Part::passed`].
+    passed: usize,
 }
 
 /// A part of a scan: a snapshot of its bindings and of the view.
@@ -130,8 +139,8 @@ pub struct Part {
     kind: Kind,
     /// The first address after the part, possibly 2^32.
     end: u64,
-    /// The number of entries of the time index that were collected for it.
-    pub collected: usize,
+    /// The number of entries of the time index that were visited for it, or of addresses that it leaves out.
+    pub passed: usize,
 }
 
 impl Part {
@@ -163,7 +172,6 @@ impl Cursor {
             until: now.plus(AHEAD),
             vpn,
             position: 0,
-            span: Span(1),
         }
     }
 
@@ -188,6 +196,7 @@ impl Cursor {
     ) -> Cursor {
         let changes = Changes {
             identity,
+            collected: Vec::new(),
             addresses: RoaringBitmap::new(),
             next: Some(Reached::default()),
         };
@@ -208,48 +217,44 @@ impl Cursor {
     /// Takes the next part from the tables, which may be empty; `None` at the end.
     pub fn part(&mut self, table: &Table) -> Option<Part> {
         let start = u32::try_from(self.position).ok()?;
-        let mut collected = 0;
-        let (picks, kind, end) = match &mut self.driver {
-            Driver::Address => {
-                let (picks, end) = pick_all(table, start);
-                (picks, Kind::All, end)
-            }
+        let (picked, kind) = match &mut self.driver {
+            Driver::Address => (pick_all(table, start), Kind::All),
             Driver::Identity(identity) => {
-                let found = table.find(identity)?;
-                let (picks, end) = self
-                    .span
-                    .pick(table, &self.vpn, start, |range| found.within(range))?;
-                (picks, Kind::Picked, end)
+                let addresses = table.find(identity)?.within(start..=u32::MAX);
+                let picked = pick(table, &self.vpn, addresses, |_| true)?;
+                (picked, Kind::Picked)
             }
             Driver::Time(changes) if changes.next.is_some() => {
-                collected = changes.collect(table, self.window, self.until);
-                (Vec::new(), Kind::Picked, self.position)
+                let picked = Picked {
+                    picks: Vec::new(),
+                    end: self.position,
+                    passed: changes.collect(table, self.window, self.until),
+                };
+                (picked, Kind::Picked)
             }
             Driver::Time(changes) => {
-                let addresses = &changes.addresses;
-                let within = |range| addresses.range(range);
+                let addresses = changes.addresses.range(start..);
                 match &changes.identity {
                     None => {
-                        let (picks, end) = self.span.pick(table, &self.vpn, start, within)?;
-                        (picks, Kind::PickedIfConfigured, end)
+                        let picked = pick(table, &self.vpn, addresses, |_| true)?;
+                        (picked, Kind::PickedIfConfigured)
                     }
                     Some(identity) => {
-                        // Some may have changed hands since they were collected.
+                        // Some are of other identities, or have changed hands since they were collected.
                         let found = table.find(identity)?;
-                        let of_identity = |address: &u32| found.contains(*address);
-                        let within = |range| within(range).filter(of_identity);
-                        let (picks, end) = self.span.pick(table, &self.vpn, start, within)?;
-                        (picks, Kind::Picked, end)
+                        let is_wanted = |address| found.contains(address);
+                        let picked = pick(table, &self.vpn, addresses, is_wanted)?;
+                        (picked, Kind::Picked)
                     }
                 }
             }
         };
         Some(Part {
             view: Arc::clone(table.view()),
-            picks,
+            picks: picked.picks,
             kind,
-            end,
-            collected,
+            end: picked.end,
+            passed: picked.passed,
         })
     }
 
@@ -284,7 +289,6 @@ impl Changes {
             return 0;
         };
         let until = ends_until(self.identity.as_ref(), until);
-        let mut addresses = Vec::with_capacity(COLLECTED_AT_ONCE);
         let selected = self.identity.as_ref();
         let selected = selected.map_or(GroupFilter::ALL, Identity::groups);
         let (visited, next) = table.collect_changes(
@@ -292,16 +296,15 @@ impl Changes {
             (window, until),
             selected,
             COLLECTED_AT_ONCE,
-            &mut addresses,
+            &mut self.collected,
         );
         self.next = next;
-        if let Some(identity) = &self.identity {
-            let found = table.find(identity).unwrap_or_default();
-            addresses.retain(|address| found.contains(*address));
+        if self.next.is_none() || self.collected.len() >= ADDED_AT_ONCE {
+            // One by one they would take three times as long.
+            self.collected.sort_unstable();
+            self.collected.dedup();
+            self.addresses |= self.collected.drain(..).collect::<RoaringBitmap>();
         }
-        // Not before the look-ups: those in ascending order are faster, but by less than it takes to sort all.
-        addresses.sort_unstable();
-        self.addresses.extend(addresses);
         visited
     }
 }
@@ -427,62 +430,60 @@ fn after(found: Found<'_>) -> u64 {
     u64::from(found.address) + 1
 }
 
-impl Span {
-    /// Returns the bindings at the first addresses of a set from `start` on, at least those in the VPNs selected, and
-    /// the first address after the part; `None` if there are no addresses.
-    fn pick<I: Iterator<Item = u32>>(
-        &mut self,
-        table: &Table,
-        vpn: &VpnSelector,
-        start: u32,
-        within: impl Fn(RangeInclusive<u32>) -> I,
-    ) -> Option<(Vec<Pick>, u64)> {
-        let first = within(start..=u32::MAX).next()?;
-        let last_page = page_of(first)
-            .saturating_add(self.0 - 1)
-            .min(page_of(u32::MAX));
-        let last = first_of(last_page) | 0xff;
-        let mut wanted: Vec<(u32, &Page, Places)> = Vec::with_capacity(PAGES_PER_PART);
-        let mut count = 0;
-        let mut is_cut = false;
-        let mut left_out = None;
-        // Even if there are more addresses than a part has: a `for` loop with an end would take much longer,
-        // because the addresses come from nested iterators.
-        within(first..=last).for_each(|address| {
-            let (page, place) = (page_of(address), place_of(address));
-            let has_room = wanted.len() < PAGES_PER_PART;
-            match wanted.last_mut() {
-                Some((last, _, places)) if *last == page => {
+/// Returns the bindings at the first wanted ones of some ascending addresses, at least those in the VPNs selected; `None`
+/// if there are no more addresses.
+fn pick(
+    table: &Table,
+    vpn: &VpnSelector,
+    mut addresses: impl Iterator<Item = u32>,
+    is_wanted: impl Fn(u32) -> bool,
+) -> Option<Picked> {
+    let mut wanted: Vec<(u32, &Page, Places)> = Vec::with_capacity(PAGES_PER_PART);
+    let (mut count, mut passed) = (0, 0);
+    let mut page_passed = None;
+    // A `for` loop with an end would take much longer: the addresses come from nested iterators.
+    let cut = addresses.try_for_each(|address| {
+        let (number, place) = (page_of(address), place_of(address));
+        let is_full = wanted.len() == PAGES_PER_PART
+            || count >= BINDINGS_PER_PART
+            || passed >= PASSED_AT_ONCE;
+        match wanted.last_mut() {
+            Some((last, _, places)) if *last == number => {
+                if is_wanted(address) {
                     count += 1;
                     places.insert(place);
                 }
-                _ if left_out == Some(page) => {}
-                _ if has_room => match selected_page(table, vpn, page) {
-                    Some(found) => {
-                        count += 1;
-                        let mut places = Places::default();
-                        places.insert(place);
-                        wanted.push((page, found, places));
-                    }
-                    None => left_out = Some(page),
-                },
-                _ => is_cut = true,
             }
-        });
-        if is_cut || count > 2 * BINDINGS_PER_PART {
-            self.0 = (self.0 / 2).max(1);
-        } else if wanted.len() <= PAGES_PER_PART / 2 && count <= BINDINGS_PER_PART / 2 {
-            self.0 = (self.0 * 2).min(LONGEST_SPAN);
+            _ if page_passed == Some(number) => passed += 1,
+            _ if is_full => return ControlFlow::Break(address),
+            _ => match selected_page(table, vpn, number) {
+                Some(page) if is_wanted(address) => {
+                    count += 1;
+                    let mut places = Places::default();
+                    places.insert(place);
+                    wanted.push((number, page, places));
+                }
+                is_unwanted => {
+                    passed += 1;
+                    page_passed = is_unwanted.is_none().then_some(number);
+                }
+            },
         }
-        let end = match (is_cut, wanted.last()) {
-            (true, Some((last, ..))) => u64::from(first_of(*last)) + 256,
-            _ => u64::from(last) + 1,
-        };
-        wanted
-            .iter()
-            .for_each(|(_, page, _)| page.prefetch_offsets());
-        Some((take(wanted), end))
-    }
+        ControlFlow::Continue(())
+    });
+    let end = match cut {
+        ControlFlow::Break(next) => u64::from(next),
+        ControlFlow::Continue(()) if wanted.is_empty() => return None,
+        ControlFlow::Continue(()) => u64::from(u32::MAX) + 1,
+    };
+    wanted
+        .iter()
+        .for_each(|(_, page, _)| page.prefetch_offsets());
+    Some(Picked {
+        picks: take(wanted),
+        end,
+        passed,
+    })
 }
 
 /// Returns a page; `None` if it is empty, or none of its bindings is in the VPNs selected.
@@ -511,8 +512,8 @@ fn take(pages: Vec<(u32, &Page, Places)>) -> Vec<Pick> {
     picks.collect()
 }
 
-/// Returns the first bindings from an address on, and the first address after the part.
-fn pick_all(table: &Table, start: u32) -> (Vec<Pick>, u64) {
+/// Returns the first bindings from an address on.
+fn pick_all(table: &Table, start: u32) -> Picked {
     let mut pages = Vec::with_capacity(PAGES_PER_PART);
     let mut end = u64::from(u32::MAX) + 1;
     let mut count = 0;
@@ -524,7 +525,11 @@ fn pick_all(table: &Table, start: u32) -> (Vec<Pick>, u64) {
         count += page.present().count();
         pages.push((number, page, *page.present()));
     }
-    (take(pages), end)
+    Picked {
+        picks: take(pages),
+        end,
+        passed: 0,
+    }
 }
 
 #[cfg(test)]
@@ -597,6 +602,7 @@ mod tests {
             }
             let changes = Changes {
                 identity: None,
+                collected: Vec::new(),
                 addresses: expected.iter().copied().collect(),
                 next: None,
             };

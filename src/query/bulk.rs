@@ -21,6 +21,9 @@ use crate::wire::writer::ReplyHeader;
 /// of many bindings.
 const VISITS_PER_TURN: usize = 4_096;
 
+/// To pass so many addresses or entries of an index takes as long as to visit a binding.
+const PASSED_PER_VISIT: usize = 8;
+
 /// An answer in progress.
 #[derive(Debug)]
 pub struct Answer {
@@ -105,7 +108,7 @@ impl Search {
         let mut visits = 0;
         while let Some(part) = source.mirror.read(|table| cursor.part(table))? {
             part.fetch();
-            visits += 1 + part.collected;
+            visits += 1 + part.passed / PASSED_PER_VISIT;
             let mut responder = Responder::new(&part.view, now, filter, replies, server_identifier);
             let mut entries = cursor.entries(&part);
             while let Some(entry) = entries.next() {
