@@ -52,9 +52,13 @@ impl<'a> Terms<'a> {
             let rest = Lifetime(lifetime.0.saturating_sub(passed));
             return tee_times(self.configured_subnet, rest);
         }
-        let known = self.lifetimes.iter().find(|known| known.0 == lifetime);
+        // Without a branch for each: lifetimes in no order would be mispredicted.
+        let known = self.lifetimes.iter().fold(None, |found, known| {
+            let is_known = known.0 == lifetime;
+            if is_known { Some(&known.1) } else { found }
+        });
         match known {
-            Some((_, tee_times)) => *tee_times,
+            Some(tee_times) => *tee_times,
             None => tee_times(self.configured_subnet, lifetime),
         }
     }
@@ -70,7 +74,8 @@ impl<'a> Terms<'a> {
     /// Whether T1 and T2 of a lifetime are kept.
     #[inline]
     pub fn have(&self, lifetime: Lifetime) -> bool {
-        self.lifetimes.iter().any(|known| known.0 == lifetime)
+        let is_known = |found, known: &(Lifetime, TeeTimes)| found | (known.0 == lifetime);
+        self.lifetimes.iter().fold(false, is_known)
     }
 
     /// Keeps T1 and T2 of a lifetime, in place of the oldest ones.

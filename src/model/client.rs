@@ -165,10 +165,9 @@ impl<'a> ClientRef<'a> {
     /// Returns the client identifier; empty if the client sent none.
     #[inline]
     pub fn client_id(self) -> &'a [u8] {
-        match self.has(ID_IS_MAC) {
-            true => self.mac(),
-            false => self.sections().next(),
-        }
+        // Both, so that the processor need not predict which: clients are in no order.
+        let (mac, other) = (self.mac(), self.sections().next());
+        if self.has(ID_IS_MAC) { mac } else { other }
     }
 
     /// Returns the value of the latest relay agent information; empty if none was received.
@@ -340,11 +339,10 @@ impl<'a> ClientRef<'a> {
     /// Returns the sections after the client identifier.
     #[inline]
     fn after_id(self) -> Sections<'a> {
-        let mut sections = self.sections();
-        if !self.has(ID_IS_MAC) {
-            sections.skip(1);
-        }
-        sections
+        let first = self.sections();
+        let mut second = first;
+        second.next();
+        if self.has(ID_IS_MAC) { first } else { second }
     }
 
     /// Returns one of the sections after the client identifier, counted from 0.

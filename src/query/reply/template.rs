@@ -219,9 +219,10 @@ impl Template {
         };
         let client_id = client.client_id();
         let information = client.relay_agent_information();
-        let has_lengths = self.client_id.fits(client_id) && self.information.fits(information);
+        // Not `&&`: where lengths are in no order, a branch for each would be mispredicted.
+        let has_lengths = self.client_id.fits(client_id) & self.information.fits(information);
         let start = out.len();
-        if has_lengths && self.is_laid_out {
+        if self.is_laid_out && has_lengths {
             out.extend_from_slice(&self.octets);
             let message = out.get_mut(start..).unwrap_or_default();
             self.client_id.set(message, client_id);
@@ -234,11 +235,9 @@ impl Template {
             }
         }
         let message = out.get_mut(start..).unwrap_or_default();
-        for (offset, value) in self.numbers.iter().zip(&projection.seconds) {
-            let offset = usize::from(*offset);
-            if let Some(place) = message.get_mut(offset..offset + 4) {
-                place.copy_from_slice(&value.unwrap_or_default().to_be_bytes());
-            }
+        for index in 0..SECONDS.len() {
+            let number = projection.seconds[index].unwrap_or_default();
+            set(message, self.numbers[index].into(), number.to_be_bytes());
         }
         if let Some(header) = message.first_chunk_mut::<HEADER_LENGTH>() {
             set(header, CIADDR, projection.address.octets());
@@ -275,7 +274,7 @@ impl Template {
                 return false;
             };
             if length > 0 {
-                out.extend([part.variable, length]);
+                out.extend_from_slice(&[part.variable, length]);
                 out.extend_from_slice(value);
             } else if self.layout.is_active() && kea_config.may_send(part.variable) {
                 return false;
@@ -305,7 +304,7 @@ impl Place {
     /// Whether a value can be set here.
     #[inline(always)]
     fn fits(self, value: &[u8]) -> bool {
-        self.offset == 0 || usize::from(self.length) == value.len()
+        (self.offset == 0) | (usize::from(self.length) == value.len())
     }
 
     /// Sets a value that fits.
