@@ -1,5 +1,5 @@
-//! Groups: short hashes of relay-ids and remote-ids, which tell most bindings of one relay agent from those of others
-//! without a look at the bindings.
+//! Groups: short hashes of relay-ids and remote-ids, by which a search leaves out most bindings of other relay agents
+//! and access nodes without a look at them.
 
 use crate::model::client::ClientRef;
 
@@ -17,7 +17,7 @@ pub struct Groups(pub u16);
 pub struct GroupFilter {
     /// The bits that are compared.
     mask: u16,
-    /// These bits of the bindings selected.
+    /// The values of these bits in the groups selected.
     groups: u16,
 }
 
