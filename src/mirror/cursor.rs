@@ -25,7 +25,7 @@ use crate::model::vpn::VpnSelector;
 /// The maximum number of pages in a part.
 const PAGES_PER_PART: usize = 64;
 
-/// The approximate number of bindings in a part, unless they are on more pages than a part may have.
+/// The approximate maximum number of bindings in a part.
 const BINDINGS_PER_PART: usize = 256;
 
 /// The maximum number of addresses that are passed for one part, because they are in other VPNs or of other identities:
@@ -214,14 +214,15 @@ impl Cursor {
         table.count_changes(window, ends_until(identity, now.plus(AHEAD)), limit)
     }
 
-    /// Takes the next part from the tables, which may be empty; `None` at the end.
-    pub fn part(&mut self, table: &Table) -> Option<Part> {
+    /// Takes the next part from the tables, which may be empty, of about `most` bindings or fewer; `None` at the end.
+    pub fn part(&mut self, table: &Table, most: usize) -> Option<Part> {
         let start = u32::try_from(self.position).ok()?;
+        let most = most.min(BINDINGS_PER_PART);
         let (picked, kind) = match &mut self.driver {
-            Driver::Address => (pick_all(table, start), Kind::All),
+            Driver::Address => (pick_all(table, start, most), Kind::All),
             Driver::Identity(identity) => {
                 let addresses = table.find(identity)?.within(start..=u32::MAX);
-                let picked = pick(table, &self.vpn, addresses, |_| true)?;
+                let picked = pick(table, &self.vpn, most, addresses, |_| true)?;
                 (picked, Kind::Picked)
             }
             Driver::Time(changes) if changes.next.is_some() => {
@@ -236,14 +237,14 @@ impl Cursor {
                 let addresses = changes.addresses.range(start..);
                 match &changes.identity {
                     None => {
-                        let picked = pick(table, &self.vpn, addresses, |_| true)?;
+                        let picked = pick(table, &self.vpn, most, addresses, |_| true)?;
                         (picked, Kind::PickedIfConfigured)
                     }
                     Some(identity) => {
                         // Some are of other identities, or have changed hands since they were collected.
                         let found = table.find(identity)?;
                         let is_wanted = |address| found.contains(address);
-                        let picked = pick(table, &self.vpn, addresses, is_wanted)?;
+                        let picked = pick(table, &self.vpn, most, addresses, is_wanted)?;
                         (picked, Kind::Picked)
                     }
                 }
@@ -435,6 +436,7 @@ fn after(found: Found<'_>) -> u64 {
 fn pick(
     table: &Table,
     vpn: &VpnSelector,
+    most: usize,
     mut addresses: impl Iterator<Item = u32>,
     is_wanted: impl Fn(u32) -> bool,
 ) -> Option<Picked> {
@@ -444,9 +446,7 @@ fn pick(
     // A `for` loop with an end would take much longer: the addresses come from nested iterators.
     let cut = addresses.try_for_each(|address| {
         let (number, place) = (page_of(address), place_of(address));
-        let is_full = wanted.len() == PAGES_PER_PART
-            || count >= BINDINGS_PER_PART
-            || passed >= PASSED_AT_ONCE;
+        let is_full = wanted.len() == PAGES_PER_PART || count >= most || passed >= PASSED_AT_ONCE;
         match wanted.last_mut() {
             Some((last, _, places)) if *last == number => {
                 if is_wanted(address) {
@@ -513,12 +513,12 @@ fn take(pages: Vec<(u32, &Page, Places)>) -> Vec<Pick> {
 }
 
 /// Returns the first bindings from an address on.
-fn pick_all(table: &Table, start: u32) -> Picked {
+fn pick_all(table: &Table, start: u32, most: usize) -> Picked {
     let mut pages = Vec::with_capacity(PAGES_PER_PART);
     let mut end = u64::from(u32::MAX) + 1;
     let mut count = 0;
     for (number, page) in table.pages_from(page_of(start)) {
-        if pages.len() == PAGES_PER_PART || count >= BINDINGS_PER_PART {
+        if pages.len() == PAGES_PER_PART || count >= most {
             end = first_of(number).into();
             break;
         }
@@ -608,7 +608,7 @@ mod tests {
             };
             let mut cursor = Cursor::new(Driver::Time(changes), Window::ANY, VpnSelector::All, Time(1));
             let mut found = Vec::new();
-            while let Some(part) = cursor.part(&table) {
+            while let Some(part) = cursor.part(&table, usize::MAX) {
                 prop_assert!(part.picks.len() <= PAGES_PER_PART);
                 found.extend(part.picks.iter().flat_map(|pick| {
                     let places = (0..=u8::MAX).filter(|place| pick.wanted.contains(*place));
@@ -657,7 +657,7 @@ mod tests {
                     found.insert(address, bound);
                 }
             };
-            while let Some(taken) = cursor.part(&table) {
+            while let Some(taken) = cursor.part(&table, usize::MAX) {
                 // Parts are left before their end, as when the output is full.
                 let mut entries = cursor.entries(&taken);
                 for _ in 0..part {

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::ops::ControlFlow;
 
 use proto::StatusCode;
+use proto::message::HEADER_LENGTH;
 
 use crate::mirror::{Cursor, Entry, Failure, Unready};
 use crate::model::time::Time;
@@ -20,6 +21,9 @@ use crate::wire::writer::ReplyHeader;
 /// The most bindings visited in one turn: bounds the time that other queries wait for one that returns few
 /// of many bindings.
 const VISITS_PER_TURN: usize = 4_096;
+
+/// The octets of a reply with no options but its type, and its message-size.
+const SHORTEST_REPLY: usize = 2 + HEADER_LENGTH + 3 + 1;
 
 /// To pass so many addresses or entries of an index takes as long as to visit a binding.
 const PASSED_PER_VISIT: usize = 8;
@@ -106,7 +110,13 @@ impl Search {
         } = self;
         let now = source.now();
         let mut visits = 0;
-        while let Some(part) = source.mirror.read(|table| cursor.part(table))? {
+        loop {
+            // The rest of a part is taken again in the next turn.
+            let most = full.saturating_sub(out.len()) / SHORTEST_REPLY + 1;
+            let part = source.mirror.read(|table| cursor.part(table, most))?;
+            let Some(part) = part else {
+                return Ok(ControlFlow::Continue(()));
+            };
             part.fetch();
             visits += 1 + part.passed / PASSED_PER_VISIT;
             let mut responder = Responder::new(&part.view, now, filter, replies, server_identifier);
@@ -134,7 +144,6 @@ impl Search {
                 return Ok(ControlFlow::Break(()));
             }
         }
-        Ok(ControlFlow::Continue(()))
     }
 }
 

@@ -265,7 +265,7 @@ mod tests {
             let filter = Filter::new(query);
             let mut cursor = plan.cursor(query, NOW);
             let mut found = Vec::new();
-            while let Some(part) = cursor.part(&self.table) {
+            while let Some(part) = cursor.part(&self.table, usize::MAX) {
                 for entry in cursor.entries(&part).take(at_once) {
                     match entry {
                         Entry::Bound(bound) => {

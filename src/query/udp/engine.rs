@@ -162,7 +162,10 @@ impl UdpEngine {
         let mut cursor = Cursor::by_identity(identity.clone(), vpn.clone(), now);
         let mut active = Active::default();
         let mut visits = 0;
-        while let Some(part) = self.mirror.read_briefly(|table| cursor.part(table))? {
+        while let Some(part) = self
+            .mirror
+            .read_briefly(|table| cursor.part(table, usize::MAX))?
+        {
             part.fetch();
             let mut projector = Projector::new(&part.view, now);
             for entry in cursor.entries(&part) {
