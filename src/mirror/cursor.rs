@@ -4,6 +4,7 @@
 //! changes meanwhile (RFC 6926 section 8.2). A part is a snapshot: it is visited without a lock of the
 //! tables, so that changes do not wait for it.
 
+use std::mem;
 use std::net::Ipv4Addr;
 use std::ops::ControlFlow;
 use std::slice;
@@ -30,7 +31,7 @@ const BINDINGS_PER_PART: usize = 256;
 
 /// The maximum number of addresses that are passed for one part, because they are in other VPNs or of other identities:
 /// bounds the time for which the tables are locked.
-const PASSED_AT_ONCE: usize = 4_096;
+const PASSED_AT_ONCE: usize = 1_024;
 
 /// The maximum number of entries of the time index that are visited for one part.
 const COLLECTED_AT_ONCE: usize = 8_192;
@@ -203,7 +204,7 @@ impl Cursor {
         Cursor::new(Driver::Time(changes), window, vpn, now)
     }
 
-    /// Counts the entries of the time index that [`Cursor::by_time`] would collect, or more than `limit`.
+    /// Counts the entries of the time index that [`Cursor::by_time`] would visit, or more than `limit`.
     pub fn count_by_time(
         table: &Table,
         window: Window,
@@ -217,7 +218,7 @@ impl Cursor {
     /// Takes the next part from the tables, which may be empty, of about `most` bindings or fewer; `None` at the end.
     pub fn part(&mut self, table: &Table, most: usize) -> Option<Part> {
         let start = u32::try_from(self.position).ok()?;
-        let most = most.min(BINDINGS_PER_PART);
+        let most = most.clamp(1, BINDINGS_PER_PART);
         let (picked, kind) = match &mut self.driver {
             Driver::Address => (pick_all(table, start, most), Kind::All),
             Driver::Identity(identity) => {
@@ -234,6 +235,7 @@ impl Cursor {
                 (picked, Kind::Picked)
             }
             Driver::Time(changes) => {
+                changes.add_collected();
                 let addresses = changes.addresses.range(start..);
                 match &changes.identity {
                     None => {
@@ -262,6 +264,12 @@ impl Cursor {
     /// Iterates over the entries of the part that [`Cursor::part`] returned last. The next part begins after
     /// the last entry taken.
     pub fn entries<'a>(&'a mut self, part: &'a Part) -> Entries<'a> {
+        if let Driver::Time(changes) = &mut self.driver {
+            // Here, where the tables are not locked.
+            if changes.next.is_none() || changes.collected.len() >= ADDED_AT_ONCE {
+                changes.add_collected();
+            }
+        }
         let start = u32::try_from(self.position).unwrap_or(u32::MAX);
         let ranges = &part.view.ranges;
         let mut entries = Entries {
@@ -300,13 +308,19 @@ impl Changes {
             &mut self.collected,
         );
         self.next = next;
-        if self.next.is_none() || self.collected.len() >= ADDED_AT_ONCE {
-            // One by one they would take three times as long.
-            self.collected.sort_unstable();
-            self.collected.dedup();
-            self.addresses |= self.collected.drain(..).collect::<RoaringBitmap>();
-        }
         visited
+    }
+
+    /// Adds the collected addresses to the others.
+    fn add_collected(&mut self) {
+        if self.collected.is_empty() {
+            return;
+        }
+        let mut collected = mem::take(&mut self.collected);
+        // One by one in no order they would take three times as long.
+        collected.sort_unstable();
+        collected.dedup();
+        self.addresses |= collected.into_iter().collect::<RoaringBitmap>();
     }
 }
 
@@ -432,7 +446,7 @@ fn after(found: Found<'_>) -> u64 {
 }
 
 /// Returns the bindings at the first wanted ones of some ascending addresses, at least those in the VPNs selected; `None`
-/// if there are no more addresses.
+/// if there are no more of them.
 fn pick(
     table: &Table,
     vpn: &VpnSelector,
@@ -452,6 +466,8 @@ fn pick(
                 if is_wanted(address) {
                     count += 1;
                     places.insert(place);
+                } else {
+                    passed += 1;
                 }
             }
             _ if page_passed == Some(number) => passed += 1,
@@ -463,9 +479,9 @@ fn pick(
                     places.insert(place);
                     wanted.push((number, page, places));
                 }
-                is_unwanted => {
+                page => {
                     passed += 1;
-                    page_passed = is_unwanted.is_none().then_some(number);
+                    page_passed = page.is_none().then_some(number);
                 }
             },
         }

@@ -58,7 +58,7 @@ impl GroupFilter {
 
 /// Returns the group of an identifier: eight bits of a hash.
 ///
-/// Identifiers chosen to be of one group gain nothing: the bindings found by it are compared one by one.
+/// Whoever chooses identifiers of one group makes searches for them slower, but not wrong.
 pub fn group(id: &[u8]) -> u8 {
     /// Mixes eight octets into a hash.
     fn mix(hash: u64, octets: [u8; 8]) -> u64 {

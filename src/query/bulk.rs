@@ -25,6 +25,9 @@ const VISITS_PER_TURN: usize = 4_096;
 /// The octets of a reply with no options but its type, and its message-size.
 const SHORTEST_REPLY: usize = 2 + HEADER_LENGTH + 3 + 1;
 
+/// The fewest bindings that are taken at once: each time has its cost.
+const LEAST_AT_ONCE: usize = 32;
+
 /// To pass so many addresses or entries of an index takes as long as to visit a binding.
 const PASSED_PER_VISIT: usize = 8;
 
@@ -112,7 +115,7 @@ impl Search {
         let mut visits = 0;
         loop {
             // The rest of a part is taken again in the next turn.
-            let most = full.saturating_sub(out.len()) / SHORTEST_REPLY + 1;
+            let most = (full.saturating_sub(out.len()) / SHORTEST_REPLY).max(LEAST_AT_ONCE);
             let part = source.mirror.read(|table| cursor.part(table, most))?;
             let Some(part) = part else {
                 return Ok(ControlFlow::Continue(()));

@@ -34,7 +34,7 @@ const FRESH: usize = 16;
 /// Bindings by their times.
 #[derive(Debug, Default)]
 pub struct TimeIndex {
-    /// The entries, without the fresh ones.
+    /// The entries, without the fresh ones; of those that got other groups, the entries with the former ones.
     index: TimeSet,
     /// Entries to be removed, fewer than [`STALE`]. Until then, a search may return bindings that did not change
     /// in its window.

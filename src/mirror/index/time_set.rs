@@ -1,4 +1,4 @@
-//! An ordered set of times with addresses, each with the groups of its binding, eight octets in all.
+//! An ordered set of times with addresses, each with the groups of its binding, in eight octets.
 //!
 //! An entry is 64 bits: a time, then an address. Entries are stored in sorted chunks. The entries of a chunk
 //! agree in their first 16 bits, which are times of some 18 hours; the chunk's key contains these bits, and the
