@@ -164,6 +164,8 @@ fn a_delta_has_the_changes_just_before_kea_was_killed() {
     let left = old.lease(&mut leaves).yiaddr;
     kea.await_active(&leaves);
     old.release(&mut leaves);
+    // There is no reply, and Kea's threads may process later messages first.
+    kea.await_state(left, State::RELEASED);
     update(&kea, changed, |lease| {
         lease["expire"] = json!(lease["expire"].as_u64().expect("expire") + 100);
         lease["valid-lft"] = json!(lease["valid-lft"].as_u64().expect("valid-lft") + 100);
