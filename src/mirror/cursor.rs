@@ -235,6 +235,7 @@ impl Cursor {
                 (picked, Kind::Picked)
             }
             Driver::Time(changes) => {
+                // None are left if the entries of the last part were visited.
                 changes.add_collected();
                 let addresses = changes.addresses.range(start..);
                 match &changes.identity {
@@ -554,8 +555,11 @@ mod tests {
     use crate::kea_config::KeaConfig;
     use crate::mirror::saved_view::SavedView;
     use crate::model::binding::{Binding, SubnetId};
+    use crate::model::client::{Client, ClientParts};
+    use crate::model::state::State;
     use crate::model::vpn::Vpn;
     use proptest::prelude::*;
+    use proto::sub_option;
     use std::collections::{BTreeMap, BTreeSet};
 
     /// Returns a table with these configured ranges and a subnet of 32 addresses; the other addresses are in
@@ -601,6 +605,7 @@ mod tests {
         #[test]
         fn goes_through_all_of_an_index(
             steps in proptest::collection::vec((1..600u32, 1..20u32, 1..40usize), 0..40),
+            most in prop_oneof![0..40usize, Just(usize::MAX)],
         ) {
             let mut table = table(Vec::new());
             let mut address = 0;
@@ -624,8 +629,11 @@ mod tests {
             };
             let mut cursor = Cursor::new(Driver::Time(changes), Window::ANY, VpnSelector::All, Time(1));
             let mut found = Vec::new();
-            while let Some(part) = cursor.part(&table, usize::MAX) {
+            while let Some(part) = cursor.part(&table, most) {
                 prop_assert!(part.picks.len() <= PAGES_PER_PART);
+                let count: usize = part.picks.iter().map(|pick| pick.wanted.count()).sum();
+                // The last page is complete.
+                prop_assert!(count < most.clamp(1, BINDINGS_PER_PART) + 256);
                 found.extend(part.picks.iter().flat_map(|pick| {
                     let places = (0..=u8::MAX).filter(|place| pick.wanted.contains(*place));
                     places.map(|place| first_of(pick.number) + u32::from(place))
@@ -694,6 +702,59 @@ mod tests {
                 }
             }
             prop_assert_eq!(found, expected);
+        }
+    }
+
+    /// However many addresses a search leaves out, the tables are not locked for long.
+    #[test]
+    fn a_part_leaves_out_a_bounded_number_of_addresses() {
+        let config = r#"{ "Dhcp4": { "subnet4": [ { "id": 1, "subnet": "0.0.0.0/18",
+            "user-context": { "vpn": { "name": "blue" } } }, { "id": 2, "subnet": "0.0.64.0/24" } ] } }"#;
+        let kea_config = Arc::new(KeaConfig::new(config, Vec::new(), &[]).unwrap());
+        let mut table = Table::new(kea_config, &SavedView::default(), Time(0));
+        let last = 1 << 14;
+        let client = |relay_id| {
+            Client::from(&ClientParts {
+                relay_agent_information: &[sub_option::RELAY_ID, 1, relay_id],
+                ..ClientParts::default()
+            })
+        };
+        for address in 0..=last {
+            table.put(&Binding {
+                state: State::Active,
+                subnet: SubnetId(if address < last { 1 } else { 2 }),
+                client: Some(client(u8::from(address % 256 == 0))),
+                ..Binding::example(Ipv4Addr::from_bits(address), Time(1))
+            });
+        }
+        // By the VPN, and by the identity: those of the index may have changed hands.
+        let default_vpn = VpnSelector::One(Vpn::Default);
+        let of_relay_agent = Some(Identity::RelayId(vec![1]));
+        let of_each_page: Vec<u32> = (0..=last).step_by(256).collect();
+        for (identity, vpn, expected) in [
+            (None, default_vpn, vec![last]),
+            (of_relay_agent, VpnSelector::All, of_each_page),
+        ] {
+            let changes = Changes {
+                identity,
+                collected: Vec::new(),
+                addresses: (0..=last).collect(),
+                next: None,
+            };
+            let mut cursor = Cursor::new(Driver::Time(changes), Window::ANY, vpn, Time(1));
+            let mut found = Vec::new();
+            let mut passed = 0;
+            while let Some(part) = cursor.part(&table, usize::MAX) {
+                assert!(part.passed < PASSED_AT_ONCE + 256, "{}", part.passed);
+                passed += part.passed;
+                for entry in cursor.entries(&part) {
+                    if let Entry::Bound(bound) = entry {
+                        found.push(bound.address);
+                    }
+                }
+            }
+            assert_eq!(passed + found.len(), last as usize + 1);
+            assert_eq!(found, expected);
         }
     }
 }

@@ -260,12 +260,12 @@ mod tests {
             (0..ADDRESSES).filter(is_returned).collect()
         }
 
-        /// The addresses that a query returns by a plan, `at_once` of each snapshot.
-        fn found(&mut self, query: &Query, plan: Plan, at_once: usize) -> Vec<u32> {
+        /// The addresses that a query returns by a plan, `at_once` of each snapshot of about `most` bindings.
+        fn found(&mut self, query: &Query, plan: Plan, at_once: usize, most: usize) -> Vec<u32> {
             let filter = Filter::new(query);
             let mut cursor = plan.cursor(query, NOW);
             let mut found = Vec::new();
-            while let Some(part) = cursor.part(&self.table, usize::MAX) {
+            while let Some(part) = cursor.part(&self.table, most) {
                 for entry in cursor.entries(&part).take(at_once) {
                     match entry {
                         Entry::Bound(bound) => {
@@ -307,19 +307,20 @@ mod tests {
             query in query(),
             waited in 0..60u32,
             at_once in 1..40usize,
+            most in 1..40usize,
         ) {
             let replied = NOW.plus(waited);
             let mut world = World::new(&bindings, &[], replied);
             let expected = world.expected(&query);
             for plan in plans(&query) {
-                let found = world.found(&query, *plan, at_once);
+                let found = world.found(&query, *plan, at_once, most);
                 prop_assert!(found.is_sorted_by(|a, b| a < b), "{plan:?}: each once");
                 prop_assert_eq!(&BTreeSet::from_iter(found), &expected, "{:?}", plan);
             }
             // Whatever changes meanwhile, the rest is returned, and nothing of other identities.
             for plan in plans(&query) {
                 let mut world = World::new(&bindings, &changes, replied);
-                let found = world.found(&query, *plan, at_once);
+                let found = world.found(&query, *plan, at_once, most);
                 prop_assert!(found.is_sorted_by(|a, b| a < b), "{plan:?}: each once");
                 let is_changed = |address: &u32| {
                     changes.iter().any(|change| change.address.to_bits() == *address)
