@@ -6,7 +6,8 @@
 //! - `rules`: pure functions that compute a binding from the previous one and an event.
 //! - `table`: bindings by address, and their indexes: [`index`].
 //! - `pages`: storage of bindings by address: a `radix` table of `page`s, which consist of `slot`s; a `bitset`
-//!   marks the used ones, and a [`group`] those of one relay agent.
+//!   marks the used ones.
+//! - [`group`]: hashes of relay-ids and remote-ids, by which a page sorts its slots, and a search leaves out bindings.
 //! - `changes`: the log of changed addresses.
 //! - [`dirty_set`]: changes that are not on disk.
 //! - [`view`], [`ranges`], `former_subnets`: the configuration seen by queries, with times of change; [`saved_view`]:

@@ -192,7 +192,7 @@ impl TimeIndex {
             (None, _) => fresh.next(),
             _ => {
                 let next = filed.next()?;
-                // The same entry, with other groups.
+                // An entry that got other groups is in both.
                 fresh.next_if_eq(&next);
                 Some(next)
             }
