@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::{Extent, say};
 use crate::alone::Alone;
+use crate::ceiling::{Ceiling, Recording};
 use crate::client::{Client, Request, Result};
 use crate::figures::{median, number, ratios, rounded, time};
 use crate::measure::{ask, bindings_per_second};
@@ -27,6 +28,8 @@ const QUERIES: u32 = 10;
 enum Kind {
     /// A rate: the higher, the better.
     Rate,
+    /// A share of the ceiling, likewise.
+    Share,
     /// A time in seconds: the lower, the better.
     Time,
     /// The time of a change in seconds, likewise.
@@ -39,7 +42,7 @@ impl Kind {
     /// The target, and whether a ratio of the new figure to the old one meets it.
     fn target(self, ratio: f64) -> (String, bool) {
         match self {
-            Kind::Rate => (format!("≥ {SPEED} × before"), ratio >= SPEED),
+            Kind::Rate | Kind::Share => (format!("≥ {SPEED} × before"), ratio >= SPEED),
             Kind::Time => {
                 let target = format!("≤ {} × before", number(1.0 / SPEED));
                 (target, ratio <= 1.0 / SPEED)
@@ -53,6 +56,7 @@ impl Kind {
     fn figure(self, value: f64) -> String {
         match self {
             Kind::Rate => format!("{}/s", rounded(value)),
+            Kind::Share => format!("{} of the ceiling", number(value)),
             Kind::Time | Kind::Change => time(value),
             Kind::Memory => format!("{} octets a lease", number(value)),
         }
@@ -117,6 +121,7 @@ pub fn measure(before: &Path, extent: &Extent, report: &mut Report) -> Result<()
         }
         let relay = leases.relay_query();
         let relay_request = Request::new(&relay.query)?;
+        let mut ceiling = None;
         let all_addresses = leases.all_query();
         let all_request = Request::new(&all_addresses.query)?;
         let of_set = |recent: &Recent| recent.is_in(&leases);
@@ -130,7 +135,22 @@ pub fn measure(before: &Path, extent: &Extent, report: &mut Report) -> Result<()
             servers.reverse();
             for (build, client, alone) in &mut servers {
                 let build = *build;
+                let ceiling = match &mut ceiling {
+                    Some(ceiling) => ceiling,
+                    none => {
+                        let recording = Recording::of(client, &relay_request)?;
+                        let sender = Ceiling::start(recording)?;
+                        none.insert(Client::connect(sender.address())?)
+                    }
+                };
+                let highest = bindings_per_second(ceiling, &relay_request, relay.bindings)?;
                 let rate = bindings_per_second(client, &relay_request, relay.bindings)?;
+                add(
+                    "relay-id query of a tenth",
+                    Kind::Share,
+                    build,
+                    rate / highest,
+                );
                 add(
                     "relay-id query of a tenth, bindings",
                     Kind::Rate,
