@@ -56,7 +56,7 @@ impl Kind {
     fn figure(self, value: f64) -> String {
         match self {
             Kind::Rate => format!("{}/s", rounded(value)),
-            Kind::Share => format!("{} of the ceiling", number(value)),
+            Kind::Share => number(value),
             Kind::Time | Kind::Change => time(value),
             Kind::Memory => format!("{} octets a lease", number(value)),
         }
@@ -121,7 +121,6 @@ pub fn measure(before: &Path, extent: &Extent, report: &mut Report) -> Result<()
         }
         let relay = leases.relay_query();
         let relay_request = Request::new(&relay.query)?;
-        let mut ceiling = None;
         let all_addresses = leases.all_query();
         let all_request = Request::new(&all_addresses.query)?;
         let of_set = |recent: &Recent| recent.is_in(&leases);
@@ -130,23 +129,19 @@ pub fn measure(before: &Path, extent: &Extent, report: &mut Report) -> Result<()
             let expected = leases.recent_query(recent, RECENT);
             recents.push((recent, Request::new(&expected.query)?, expected.bindings));
         }
+        // The answer of both builds.
+        let (_, client, _) = servers.first_mut().ok_or("no build")?;
+        let sender = Ceiling::start(Recording::of(client, &relay_request)?)?;
+        let mut ceiling = Client::connect(sender.address())?;
         for round in 0..extent.rounds {
             // Which of both is first changes here, too.
             servers.reverse();
             for (build, client, alone) in &mut servers {
                 let build = *build;
-                let ceiling = match &mut ceiling {
-                    Some(ceiling) => ceiling,
-                    none => {
-                        let recording = Recording::of(client, &relay_request)?;
-                        let sender = Ceiling::start(recording)?;
-                        none.insert(Client::connect(sender.address())?)
-                    }
-                };
-                let highest = bindings_per_second(ceiling, &relay_request, relay.bindings)?;
+                let highest = bindings_per_second(&mut ceiling, &relay_request, relay.bindings)?;
                 let rate = bindings_per_second(client, &relay_request, relay.bindings)?;
                 add(
-                    "relay-id query of a tenth",
+                    "relay-id query of a tenth, share of the ceiling",
                     Kind::Share,
                     build,
                     rate / highest,
