@@ -235,7 +235,7 @@ impl Cursor {
                 (picked, Kind::Picked)
             }
             Driver::Time(changes) => {
-                // None are left if the entries of the last part were visited.
+                // Mostly none: `entries` adds them, where the tables are not locked.
                 changes.add_collected();
                 let addresses = changes.addresses.range(start..);
                 match &changes.identity {
